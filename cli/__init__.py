@@ -1,0 +1,1 @@
+"""The command line: a client of the REST API, the offline fit, and the supervisor of one machine."""

@@ -1,0 +1,175 @@
+"""What a planner is asked, what it knows and what it answers: plain values, no input or output.
+
+| symbol | meaning |
+|---|---|
+| N, D, B | parameters, training tokens, tokens per optimizer step of a cell |
+| η | peak learning rate |
+| f | share of a run's tokens spent in the decay branch; 1 where nothing is shared |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from orchestrator.law import Law, Observations, Target
+
+TRAINING_FLOPS_PER_PARAM_TOKEN = 6.0
+"""Forward and backward of one token through one parameter (Kaplan et al., arXiv 2001.08361, section 2.1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One (N, D, B) of one recipe, with the learning rates that may be tried there.
+
+    Attributes:
+        number: its place in the sweep, from 0.
+        params: N, without embeddings.
+        tokens: D.
+        batch_tokens: B.
+        rates: η that may be tried, ascending; what is recorded, for a replay.
+        trunk: cells with the same trunk (same shape, batch and recipe) share the constant-rate part of a
+            run at one η and seed; None where runs share nothing.
+        decay_fraction: f in (0, 1].
+    """
+
+    number: int
+    params: float
+    tokens: float
+    batch_tokens: float
+    rates: tuple[float, ...]
+    trunk: str | None = None
+    decay_fraction: float = 1.0
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of one run from its first token: 6·N·D."""
+        return TRAINING_FLOPS_PER_PARAM_TOKEN * self.params * self.tokens
+
+    @property
+    def fork_tokens(self) -> float:
+        """Tokens of the constant-rate trunk: (1 − f)·D."""
+        return (1.0 - self.decay_fraction) * self.tokens
+
+    def marginal_flops(self, trunk_tokens: float) -> float:
+        """FLOPs of one more run when its trunk has already been trained for ``trunk_tokens``."""
+        trunk = max(0.0, self.fork_tokens - trunk_tokens)
+        decay = self.decay_fraction * self.tokens
+        return TRAINING_FLOPS_PER_PARAM_TOKEN * self.params * (trunk + decay)
+
+
+class Outcome(StrEnum):
+    """How a known run stands, as far as planning is concerned."""
+
+    OPEN = "open"
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRun:
+    """A run that was asked for: open, or with its outcome. ``loss`` is None unless completed."""
+
+    cell: int
+    learning_rate: float
+    seed: int
+    outcome: Outcome
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What the sweep is for and what it may still spend.
+
+    Attributes:
+        target: the (N, D, B) that the rate is wanted for.
+        seeds: seeds 0 … seeds − 1 may be used.
+        runs_left, flops_left: what the budget still allows beyond the open runs; None is unlimited.
+        interval_factor: stop when the 95 % interval at the target is within ×/÷ this; None never stops by it.
+        runs_per_batch: most runs of one batch; None lets the strategy choose.
+        rates_per_cell: least rates to try in every cell before stopping.
+        max_parallel: runs that train at once; a batch smaller than this leaves workers idle.
+        seed: of the planner's own random choices.
+    """
+
+    target: Target
+    seeds: int = 1
+    runs_left: int | None = None
+    flops_left: float | None = None
+    interval_factor: float | None = None
+    runs_per_batch: int | None = None
+    rates_per_cell: int = 0
+    max_parallel: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Everything known when planning: the cells, the runs asked for so far, and knowledge from elsewhere."""
+
+    cells: tuple[Cell, ...]
+    runs: tuple[KnownRun, ...] = ()
+    prior: Observations | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A run to make next. ``flops`` is what it adds to what is already trained; ``reason`` is for people."""
+
+    cell: int
+    learning_rate: float
+    seed: int
+    flops: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """A rate that the law rules out in one cell, and why, in a sentence."""
+
+    cell: int
+    learning_rate: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The planner's answer. An empty batch with open runs means "wait"; ``stop`` is the reason to end."""
+
+    batch: tuple[Proposal, ...] = ()
+    pruned: tuple[Pruned, ...] = ()
+    stop: str | None = None
+
+
+class Planner(Protocol):
+    """A strategy: a pure function of the record, so that a restarted service plans the same batch."""
+
+    def plan(self, record: Record, law: Law | None, question: Question) -> Plan:
+        """Choose the next batch of runs.
+
+        Args:
+            record: what is known.
+            law: the newest law fitted to the record, or None while none can be fitted.
+            question: the target and the limits.
+        """
+        ...
+
+
+def trunk_reach(record: Record) -> Mapping[tuple[str, float, int], float]:
+    """Tokens that each (trunk, η, seed) has reached or will reach with the runs already asked for."""
+    reach: dict[tuple[str, float, int], float] = {}
+    for run in record.runs:
+        cell = record.cells[run.cell]
+        if cell.trunk is None or run.outcome is Outcome.FAILED:
+            continue
+        key = (cell.trunk, run.learning_rate, run.seed)
+        reach[key] = max(reach.get(key, 0.0), cell.fork_tokens)
+    return reach
+
+
+def full_grid_flops(cells: tuple[Cell, ...], seeds: int) -> float:
+    """What every rate in every cell would cost as independent runs: Σ 6·N·D over the grid."""
+    return sum(cell.flops * len(cell.rates) for cell in cells) * seeds

@@ -1,0 +1,213 @@
+"""Run tables: finished runs in a CSV file, read, checked and filtered to one recipe."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import BadInput, FieldProblem
+from orchestrator.law import Observations
+
+NUMBERS: Final = ("params", "tokens", "batch_tokens", "learning_rate")
+REQUIRED: Final = (*NUMBERS, "loss")
+OPTIONAL: Final = ("seed", "state", "params_total", "params_active", "flops", "gpu_seconds")
+MOST_PROBLEMS: Final = 20
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RunTable:
+    """Runs as columns, in the order of the file; a diverged or failed run has the loss NaN.
+
+    Attributes:
+        params, tokens, batch_tokens, learning_rate: positive and finite, [rows].
+        loss: in the table's own unit, NaN where the run did not complete, [rows].
+        texts: every column as it was written, [rows] each; the required ones included.
+    """
+
+    params: Array
+    tokens: Array
+    batch_tokens: Array
+    learning_rate: Array
+    loss: Array
+    texts: Mapping[str, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def cells(self) -> int:
+        """How many different (N, D, B) the table holds."""
+        return len(set(zip(self.params, self.tokens, self.batch_tokens, strict=True)))
+
+    def recipes(self) -> dict[str, tuple[str, ...]]:
+        """The text columns that take several values, each with its values: several recipes in one table.
+
+        Columns of numbers or of true/false are measurements, and a text that differs in every row names the run.
+        """
+        found = {}
+        for name, column in self.texts.items():
+            if name in REQUIRED or name in OPTIONAL:
+                continue
+            values = tuple(sorted({value for value in column if value}))
+            if 1 < len(values) < len(self) and not all(_is_measurement(value) for value in values):
+                found[name] = values
+        return found
+
+    def where(self, conditions: Mapping[str, str]) -> RunTable:
+        """The rows in which every named column has the given value; numbers compare as numbers.
+
+        Raises:
+            BadInput: a column that the table does not have, or a value that it never takes.
+        """
+        kept = np.ones(len(self), dtype=bool)
+        for name, value in conditions.items():
+            if name not in self.texts:
+                raise BadInput(f"The table has no column {name!r}; it has: {', '.join(self.texts)}.")
+            matches = np.array([_same(text, str(value)) for text in self.texts[name]])
+            if not matches.any():
+                values = sorted(set(self.texts[name]))
+                shown = ", ".join(values[:20]) + (" …" if len(values) > 20 else "")
+                raise BadInput(f"No row has {name} = {value}. The column takes: {shown}.")
+            kept &= matches
+        if not kept.any():
+            raise BadInput(f"No row meets all of: {', '.join(f'{k} = {v}' for k, v in conditions.items())}.")
+        return self._rows(np.flatnonzero(kept))
+
+    def one_recipe(self, conditions: Mapping[str, str]) -> RunTable:
+        """The rows that meet ``conditions``, refused if they still mix recipes.
+
+        Raises:
+            BadInput: as ``where``; or several recipes remain: the message lists them and asks for one.
+        """
+        table = self.where(conditions) if conditions else self
+        for name, values in table.recipes().items():
+            raise BadInput(
+                f"The table mixes {len(values)} values of {name}: {', '.join(values)}. "
+                f"A law is of one recipe: pick one with where {name}=….",
+                fields=(FieldProblem(path=f"where.{name}", message=f"one of: {', '.join(values)}"),),
+            )
+        return table
+
+    def observations(self) -> Observations:
+        """The columns that a law is fitted to."""
+        return Observations(
+            params=self.params,
+            tokens=self.tokens,
+            batch_tokens=self.batch_tokens,
+            learning_rate=self.learning_rate,
+            loss=self.loss,
+        )
+
+    def _rows(self, rows: NDArray[np.intp]) -> RunTable:
+        return RunTable(
+            params=self.params[rows],
+            tokens=self.tokens[rows],
+            batch_tokens=self.batch_tokens[rows],
+            learning_rate=self.learning_rate[rows],
+            loss=self.loss[rows],
+            texts={name: tuple(column[row] for row in rows) for name, column in self.texts.items()},
+        )
+
+
+def parse_csv(data: bytes) -> RunTable:
+    """Read and check a run table.
+
+    Raises:
+        BadInput: not UTF-8 text, a missing or repeated column, no rows, a row of the wrong length, or a
+            value that must be a positive number and is not; each with its row (the header is row 1) and column.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"The table is not UTF-8 text: byte {error.start} cannot be read.") from error
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        rows = [row for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise BadInput(f"The table is not CSV: {error}, at line {reader.line_num}.") from error
+    header = [name.strip() for name in rows[0]] if rows else []
+    _check_header(header)
+    if len(rows) == 1:
+        raise BadInput("The table has a header but no rows: a run table needs at least one run.")
+    _check_lengths(header, rows)
+    texts = {name: tuple(row[i].strip() for row in rows[1:]) for i, name in enumerate(header)}
+    numbers = _positive_columns(texts)
+    return RunTable(**numbers, loss=_losses(texts), texts=texts)
+
+
+def _check_header(header: list[str]) -> None:
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise BadInput(
+            f"The table lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}. "
+            f"A run table needs {', '.join(REQUIRED)}; this one has: {', '.join(header) or 'nothing'}.",
+            fields=tuple(FieldProblem(path=f"column {name}", message="is missing") for name in missing),
+        )
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise BadInput(f"The table names a column twice: {', '.join(repeated)}.")
+
+
+def _check_lengths(header: list[str], rows: list[list[str]]) -> None:
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise BadInput(f"Row {number} has {len(row)} values where the header has {len(header)} columns.")
+
+
+def _positive_columns(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Array]:
+    columns: dict[str, Array] = {}
+    problems: list[FieldProblem] = []
+    for name in NUMBERS:
+        values = np.array([_float(text) for text in texts[name]])
+        for row in np.flatnonzero(~(np.isfinite(values) & (values > 0))):
+            message = f"must be a positive number, not {texts[name][row]!r}"
+            problems.append(FieldProblem(path=f"row {row + 2}, column {name}", message=message))
+        columns[name] = values
+    if problems:
+        shown = "; ".join(f"{p.path}: {p.message}" for p in problems[:3])
+        more = f" ({len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise BadInput(f"The table has bad values. {shown}{more}.", fields=tuple(problems[:MOST_PROBLEMS]))
+    return columns
+
+
+def _losses(texts: Mapping[str, tuple[str, ...]]) -> Array:
+    """Losses as numbers; NaN where the run diverged or failed.
+
+    Raises:
+        BadInput: a text that is no number, or a loss that is not positive.
+    """
+    losses = []
+    states = texts.get("state", ("completed",) * len(texts["loss"]))
+    for row, (text, state) in enumerate(zip(texts["loss"], states, strict=True)):
+        value = _float(text) if text else math.nan
+        if text and math.isnan(value) and text.lower() not in {"nan", "-nan", "na", "null", "none"}:
+            raise BadInput(f"Row {row + 2}, column loss: {text!r} is neither a number nor empty.")
+        if value <= 0 and math.isfinite(value):
+            raise BadInput(f"Row {row + 2}, column loss: must be a positive number, not {text!r}.")
+        completed = state.lower() in {"completed", ""}
+        losses.append(value if completed and math.isfinite(value) else math.nan)
+    return np.array(losses)
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _is_measurement(value: str) -> bool:
+    return value.lower() in {"true", "false"} or not math.isnan(_float(value)) or value.lower() == "nan"
+
+
+def _same(text: str, value: str) -> bool:
+    return text == value or (math.isfinite(_float(text)) and _float(text) == _float(value))

@@ -1,0 +1,95 @@
+"""The states of sweeps and runs, and the only moves between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from orchestrator.errors import Conflict
+
+
+class SweepState(StrEnum):
+    """Where a sweep is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class RunState(StrEnum):
+    """Where a run is in its life: ``diverged`` is the learning rate's doing, ``failed`` the machine's."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+SWEEP_TRANSITIONS: Final[dict[SweepState, frozenset[SweepState]]] = {
+    SweepState.QUEUED: frozenset(
+        {SweepState.RUNNING, SweepState.PAUSED, SweepState.STOPPED, SweepState.CANCELLED, SweepState.FAILED}
+    ),
+    SweepState.RUNNING: frozenset(
+        {
+            SweepState.PAUSED,
+            SweepState.STOPPING,
+            SweepState.COMPLETED,
+            SweepState.CANCELLED,
+            SweepState.FAILED,
+        }
+    ),
+    SweepState.PAUSED: frozenset(
+        {SweepState.QUEUED, SweepState.RUNNING, SweepState.STOPPING, SweepState.CANCELLED, SweepState.FAILED}
+    ),
+    SweepState.STOPPING: frozenset({SweepState.STOPPED, SweepState.CANCELLED, SweepState.FAILED}),
+    SweepState.STOPPED: frozenset(),
+    SweepState.COMPLETED: frozenset(),
+    SweepState.CANCELLED: frozenset(),
+    SweepState.FAILED: frozenset(),
+}
+"""From each state of a sweep, the states it may go to."""
+
+RUN_TRANSITIONS: Final[dict[RunState, frozenset[RunState]]] = {
+    RunState.PENDING: frozenset({RunState.RUNNING, RunState.CANCELLED, RunState.PRUNED}),
+    RunState.RUNNING: frozenset(
+        {RunState.COMPLETED, RunState.DIVERGED, RunState.FAILED, RunState.CANCELLED, RunState.PENDING}
+    ),
+    RunState.PRUNED: frozenset({RunState.PENDING}),
+    RunState.FAILED: frozenset({RunState.PENDING}),
+    RunState.COMPLETED: frozenset(),
+    RunState.DIVERGED: frozenset(),
+    RunState.CANCELLED: frozenset(),
+}
+"""From each state of a run, the states it may go to. Running → pending: its machine was lost or taken away;
+pruned → pending: a later law no longer rules the rate out."""
+
+SWEEP_LIVE: Final = frozenset({SweepState.QUEUED, SweepState.RUNNING, SweepState.PAUSED, SweepState.STOPPING})
+"""The states in which a sweep still needs the orchestrator."""
+
+RUN_FINAL: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED, RunState.FAILED, RunState.CANCELLED})
+"""The states in which a run has said its last word."""
+
+RUN_OPEN: Final = frozenset({RunState.PENDING, RunState.RUNNING})
+"""The states in which a run is still owed a result."""
+
+
+def check_sweep_move(sweep_id: str, state: SweepState, to: SweepState) -> None:
+    """Refuse a move that the table does not hold.
+
+    Raises:
+        Conflict: the sweep cannot go from ``state`` to ``to``; the message lists where it can go.
+    """
+    if to in SWEEP_TRANSITIONS[state]:
+        return
+    allowed = ", ".join(sorted(SWEEP_TRANSITIONS[state])) or "nothing: this state is final"
+    raise Conflict(
+        f"Sweep {sweep_id} is {state} and cannot become {to}. From {state} it can become: {allowed}."
+    )

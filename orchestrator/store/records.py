@@ -1,0 +1,195 @@
+"""The rows of the database as values: what the store hands out and takes in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator.spec import SweepSpec
+from orchestrator.states import RunState, SweepState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """A submitted sweep.
+
+    Attributes:
+        reason: why it stopped, failed or completed, for people; None while it lives.
+        batches: batches of runs asked for so far.
+        law_number: number of the newest law, None before the first.
+        full_grid_flops: what every rate of the lattice in every cell would cost as independent runs.
+        submitted_by: name of the token that submitted it; None without tokens.
+    """
+
+    id: str
+    name: str
+    state: SweepState
+    spec: SweepSpec
+    reason: str | None
+    batches: int
+    law_number: int | None
+    full_grid_flops: float
+    submitted_by: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One training from the first token to the loss of a cell at one η and seed.
+
+    Attributes:
+        cell: number of its cell in the sweep.
+        trunk_id: the constant-rate part it shares with other horizons; None where nothing is shared.
+        batch: the batch of runs it belongs to, from 1; None for a pruned rate that was never asked for.
+        attempt: how often it has been started, from 0.
+        loss: the annealed held-out loss; None unless completed.
+        trunk_loss: the held-out loss of the undecayed trunk at the fork; None if not measured.
+        flops: really spent for this run beyond what its trunk already had; 0.0 until it ends.
+        seconds: wall seconds it took of its worker; None until it ends.
+        reason: why it was asked for, pruned, diverged or failed, for people.
+    """
+
+    id: str
+    sweep_id: str
+    cell: int
+    learning_rate: float
+    seed: int
+    state: RunState
+    trunk_id: str | None
+    batch: int | None
+    attempt: int
+    loss: float | None
+    trunk_loss: float | None
+    flops: float
+    seconds: float | None
+    reason: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trunk:
+    """The constant-rate part that the horizons of one (shape, batch, η, seed) share.
+
+    Attributes:
+        tokens: how far it has been trained and saved.
+        checkpoint: where its weights lie (a path under the checkpoint folder); None before the first.
+    """
+
+    id: str
+    sweep_id: str
+    name: str
+    learning_rate: float
+    seed: int
+    tokens: float
+    checkpoint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to ask for. ``trunk`` names the trunk it shares, or is None."""
+
+    cell: int
+    learning_rate: float
+    seed: int
+    trunk: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """How a run ended: ``completed``, ``diverged`` or ``failed``, with what was measured."""
+
+    run_id: str
+    state: RunState
+    loss: float | None = None
+    trunk_loss: float | None = None
+    flops: float = 0.0
+    seconds: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossPoint:
+    """One point of a learning curve: the training loss after ``tokens`` tokens.
+
+    ``curve`` is a run's id for its decay branch (or a whole unshared run), a trunk's id for the shared part.
+    """
+
+    curve: str
+    step: int
+    tokens: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LawRecord:
+    """A law as it was fitted: immutable, numbered per sweep from 1.
+
+    Attributes:
+        document: the law itself (``orchestrator.law.Law.to_document``).
+        prediction: the prediction at the sweep's target, or the refusal, as the API answers it.
+        ruled_out: the rates that this law dropped: ``[{cell, learning_rate, reason}, …]``.
+        spent_flops: what the sweep had spent when it was fitted.
+        runs: how many runs it was fitted to.
+    """
+
+    sweep_id: str
+    number: int
+    document: Mapping[str, Any]
+    prediction: Mapping[str, Any]
+    ruled_out: tuple[Mapping[str, Any], ...]
+    runs: int
+    spent_flops: float
+    batch: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a sweep. ``id`` grows over all sweeps: it is the event stream's id."""
+
+    id: int
+    sweep_id: str
+    kind: str
+    data: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A right to be the only one, until it expires on the database's clock.
+
+    ``fence`` grows with every new holder: what an earlier holder writes with an older fence is refused.
+    """
+
+    name: str
+    holder: str
+    fence: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """An uploaded run table; ``id`` is derived from its content, so the same upload is the same table."""
+
+    id: str
+    rows: int
+    cells: int
+    data: bytes
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A bearer token as it is kept: its name, its scopes, never the token itself."""
+
+    id: str
+    name: str
+    scopes: frozenset[str]
+    created_at: datetime
+    revoked_at: datetime | None

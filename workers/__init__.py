@@ -1,0 +1,1 @@
+"""Carries runs out on Ray Tune, one runner per kind of trainer."""
