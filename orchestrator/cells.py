@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
 from orchestrator.planner.values import Cell
 from orchestrator.runtable import RunTable
 from orchestrator.spec import Grid, ProxyTrainer, Scale
@@ -58,3 +62,25 @@ def table_cells(table: RunTable) -> tuple[Cell, ...]:
         Cell(number=number, params=n, tokens=d, batch_tokens=b, rates=tuple(sorted(found)))
         for number, ((n, d, b), found) in enumerate(ordered)
     )
+
+
+def narrowed(cells: tuple[Cell, ...], grid: Grid) -> tuple[Cell, ...]:
+    """The recorded cells and rates that a replay's grid allows; an empty part of the grid allows all.
+
+    Rates are matched within 0.1 %, since tables round them.
+    """
+    wanted = grid.rates()
+    kept = []
+    for cell in cells:
+        if grid.tokens and not _near(cell.tokens, grid.tokens):
+            continue
+        if grid.batch_tokens and not _near(cell.batch_tokens, grid.batch_tokens):
+            continue
+        rates = tuple(rate for rate in cell.rates if not wanted or _near(rate, wanted))
+        if rates:
+            kept.append(replace(cell, number=len(kept), rates=rates))
+    return tuple(kept)
+
+
+def _near(value: float, allowed: Iterable[float]) -> bool:
+    return any(math.isclose(value, other, rel_tol=1e-3) for other in allowed)

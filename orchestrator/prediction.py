@@ -1,0 +1,85 @@
+"""A prediction as people and clients read it: the contract's document, from a law and a target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.errors import FieldProblem, Unsupported
+from orchestrator.law import Law, Prediction, Refused, Target
+from orchestrator.law.published import published_rates
+from orchestrator.spec import SweepSpec
+
+VALLEY_EXCESS_LOSS = 0.001
+"""Learning rates that lose at most this much form the valley (0.1 %)."""
+
+
+def prediction(
+    law: Law, target: Target, *, sweep_id: str | None = None, law_number: int | None = None
+) -> dict[str, Any]:
+    """Predict the learning rate at a target, with its interval, valley and warnings.
+
+    Args:
+        law: the law to ask.
+        target: N, D and B of the model that is really wanted.
+        sweep_id: the sweep that the law belongs to, if any.
+        law_number: the law's number in that sweep, if any.
+
+    Returns:
+        The prediction document of the contract.
+
+    Raises:
+        Unsupported: the data cannot tell the rate at this target within ×/÷ 3.
+    """
+    try:
+        answer = law.predict(target)
+    except Refused as refusal:
+        raise Unsupported(
+            refusal.detail, fields=(FieldProblem(path="target", message=str(refusal.reason.value)),)
+        ) from refusal
+    return {
+        "sweep_id": sweep_id,
+        "law_number": law_number,
+        "target": target_document(target),
+        "learning_rate": answer.learning_rate,
+        "interval": {"level": answer.level, "low": answer.low, "high": answer.high},
+        "valley": {
+            "low": answer.valley_low,
+            "high": answer.valley_high,
+            "excess_loss": VALLEY_EXCESS_LOSS,
+        },
+        "expected_loss": answer.expected_loss,
+        "extrapolation": dict(answer.extrapolation),
+        "warnings": list(answer.warnings),
+        "published": published_documents(answer),
+    }
+
+
+def target_document(target: Target) -> dict[str, float]:
+    """The target as the contract spells it."""
+    return {"params": target.params, "tokens": target.tokens, "batch_tokens": target.batch_tokens}
+
+
+def published_documents(answer: Prediction) -> list[dict[str, Any]]:
+    """What the published laws say at the same target; ratio-only laws are anchored to the answer."""
+    return [
+        {"law": rate.law, "learning_rate": rate.learning_rate, "source": rate.source, "note": rate.note}
+        for rate in published_rates(answer.target)
+    ]
+
+
+def target_of(spec: SweepSpec, cells: tuple[tuple[float, float, float], ...]) -> Target:
+    """The target that a sweep aims at.
+
+    Args:
+        spec: the sweep; its target may be absent, or lack a batch.
+        cells: the (N, D, B) that the sweep has or knows; at least one.
+
+    Returns:
+        The spec's target; its batch defaults to the largest of the cells, and the whole target to the cell
+        that costs the most FLOPs.
+    """
+    largest = max(cells, key=lambda cell: (cell[0] * cell[1], cell[2]))
+    if spec.target is None:
+        return Target(params=largest[0], tokens=largest[1], batch_tokens=largest[2])
+    batch_tokens = spec.target.batch_tokens or max(cell[2] for cell in cells)
+    return Target(params=spec.target.params, tokens=spec.target.tokens, batch_tokens=batch_tokens)

@@ -1,0 +1,59 @@
+"""Where things are and how the processes are set: read from the environment (``ETALON_…``), nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class CorpusSource(BaseModel):
+    """A corpus that the operator registered.
+
+    Attributes:
+        path: a file of UTF-8 text, or of token ids (``.bin``).
+        dtype: how token ids are stored; needed for ``.bin`` only.
+        vocab_size: one more than the largest token id; needed for ``.bin`` only.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path
+    dtype: Literal["uint16", "uint32"] | None = None
+    vocab_size: Annotated[int, Field(ge=2)] | None = None
+
+
+def _as_source(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """Settings of every process of one Etalon; ``Settings()`` reads the environment.
+
+    Attributes:
+        home: folder of everything that is kept on this machine.
+        database_url: ``sqlite:///FILE`` or ``postgresql://…``; by default a file in ``home``.
+        ray_address: ``host:port`` of the Ray cluster; None starts a local one.
+        checkpoints: folder of trunks and checkpoints; in a cluster, one that every node sees.
+        corpora: registered corpora by name, as JSON: ``{"c4": {"path": "/data/c4.bin", "dtype": "uint16",
+            "vocab_size": 50304}, "novels": "/data/novels.txt"}``. ``stdlib`` is always there.
+        lease_seconds: how long a process may be silent before another takes over its work.
+        tick_seconds: pause between two looks of the orchestrator at the database.
+        url, token: where the command line finds the service, and what it shows there.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ETALON_", env_ignore_empty=True, frozen=True)
+
+    home: Path = Field(default_factory=lambda: platformdirs.user_data_path("etalon"))
+    database_url: str = Field(default_factory=lambda data: f"sqlite:///{data['home'] / 'etalon.db'}")
+    ray_address: str | None = None
+    checkpoints: Path = Field(default_factory=lambda data: data["home"] / "checkpoints")
+    corpora: dict[str, Annotated[CorpusSource, BeforeValidator(_as_source)]] = {}
+    lease_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 10.0
+    tick_seconds: Annotated[float, Field(ge=0.01, le=60)] = 0.2
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    url: str = "http://127.0.0.1:8765"
+    token: str | None = None

@@ -1,0 +1,157 @@
+"""Submitting a sweep: its cells, what it would cost, and the row that starts it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.cells import narrowed, proxy_cells, table_cells
+from orchestrator.errors import BadInput, FieldProblem, NotFound
+from orchestrator.forecast import forecast
+from orchestrator.planner.values import Cell, full_grid_flops
+from orchestrator.prediction import target_document, target_of
+from orchestrator.runtable import RunTable, parse_csv
+from orchestrator.settings import Settings
+from orchestrator.spec import CommandTrainer, PriorRuns, ProxyTrainer, ReplayTrainer, SweepSpec
+from orchestrator.store import Store
+from orchestrator.store.records import Sweep
+
+
+def recorded_runs(store: Store, source: ReplayTrainer | PriorRuns, field: str) -> RunTable:
+    """The rows of an uploaded table that a spec names, of one recipe.
+
+    Args:
+        store: where uploaded tables lie.
+        source: the table's id and the ``where`` that picks a recipe.
+        field: the field of the spec that names it, for messages.
+
+    Raises:
+        BadInput: no such table, or its rows mix recipes.
+    """
+    try:
+        table = store.tables.get(source.table)
+    except NotFound as error:
+        message = f"no table {source.table!r}; upload it first with POST /v1/tables"
+        raise BadInput(
+            f"{field}.table: {message}.", fields=(FieldProblem(path=f"{field}.table", message=message),)
+        ) from error
+    return parse_csv(table.data).one_recipe(source.where)
+
+
+def cells_of(spec: SweepSpec, store: Store) -> tuple[Cell, ...]:
+    """The cells that a sweep may run; none for a sweep that only fits prior runs.
+
+    Raises:
+        BadInput: an unknown table, a table of mixed recipes, a grid that matches nothing recorded, or a
+            trainer that is not registered.
+    """
+    trainer = spec.trainer
+    if isinstance(trainer, ProxyTrainer):
+        return proxy_cells(spec.grid, trainer)
+    if isinstance(trainer, ReplayTrainer):
+        table = recorded_runs(store, trainer, "trainer")
+        cells = narrowed(table_cells(table), spec.grid)
+        if not cells:
+            raise BadInput(
+                "No recorded run of the table lies on the grid; leave the grid out to use them all."
+            )
+        return cells
+    if isinstance(trainer, CommandTrainer):
+        message = f"no {trainer.kind} trainer {trainer.name!r} is registered with this service"
+        raise BadInput(
+            f"trainer.name: {message}.", fields=(FieldProblem(path="trainer.name", message=message),)
+        )
+    return ()
+
+
+def check_corpus(spec: SweepSpec, settings: Settings) -> None:
+    """Refuse a corpus that nobody registered: a request names data, it never brings paths.
+
+    Raises:
+        BadInput: the name is neither ``stdlib`` nor registered.
+    """
+    trainer = spec.trainer
+    known = ["stdlib", *sorted(settings.corpora)]
+    if isinstance(trainer, ProxyTrainer) and trainer.corpus not in known:
+        message = f"no corpus {trainer.corpus!r}; registered here: {', '.join(known)}"
+        raise BadInput(
+            f"trainer.corpus: {message}.", fields=(FieldProblem(path="trainer.corpus", message=message),)
+        )
+
+
+def submit(
+    spec: SweepSpec,
+    store: Store,
+    settings: Settings,
+    *,
+    idempotency_key: str | None = None,
+    submitted_by: str | None = None,
+) -> tuple[Sweep, bool]:
+    """Write a sweep that the orchestrator will take up.
+
+    Returns:
+        The sweep, and whether it is new: the same key with the same spec gives the sweep of the first time.
+
+    Raises:
+        BadInput: as ``cells_of`` and ``check_corpus``; nothing is written then.
+        Conflict: the key was used with another spec.
+    """
+    check_corpus(spec, settings)
+    cells = cells_of(spec, store)
+    if spec.prior_runs is not None:
+        recorded_runs(store, spec.prior_runs, "prior_runs")
+    return store.sweeps.create(spec, cells=cells, idempotency_key=idempotency_key, submitted_by=submitted_by)
+
+
+def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]:
+    """What a sweep would do and cost, without writing anything.
+
+    Returns:
+        Its target; its cells; runs, FLOPs and worker-seconds of the full grid of independent runs; and what
+        the strategy is expected to spend, from a rehearsal on a synthetic law (``orchestrator.forecast``).
+        Seconds are None, with a reason, until this service has measured runs of the same kind of trainer.
+
+    Raises:
+        BadInput: as ``submit``.
+    """
+    check_corpus(spec, settings)
+    cells = cells_of(spec, store)
+    places = tuple((cell.params, cell.tokens, cell.batch_tokens) for cell in cells)
+    if spec.prior_runs is not None:
+        prior = recorded_runs(store, spec.prior_runs, "prior_runs")
+        places += tuple(zip(prior.params, prior.tokens, prior.batch_tokens, strict=True))
+    target = target_of(spec, places)
+    flops = full_grid_flops(cells, spec.grid.seeds)
+    expected = forecast(spec, cells, target)
+    speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
+    return {
+        "valid": True,
+        "name": spec.name,
+        "target": target_document(target),
+        "cells": [_cell_document(cell) for cell in cells],
+        "full_grid": {
+            "runs": sum(len(cell.rates) for cell in cells) * spec.grid.seeds,
+            "flops": flops,
+            "worker_seconds": flops / speed if speed else None,
+        },
+        "expected": {
+            "strategy": spec.search.strategy,
+            "runs": expected.runs,
+            "batches": expected.batches,
+            "flops": expected.flops,
+            "saved_fraction": 1.0 - expected.flops / flops if flops else None,
+            "worker_seconds": expected.flops / speed if speed else None,
+            "ends_because": expected.reason,
+        },
+        "seconds_reason": None if speed else "no run of this kind of trainer has been measured here yet",
+    }
+
+
+def _cell_document(cell: Cell) -> dict[str, Any]:
+    return {
+        "number": cell.number,
+        "params": cell.params,
+        "tokens": cell.tokens,
+        "batch_tokens": cell.batch_tokens,
+        "learning_rates": list(cell.rates),
+        "flops_per_run": cell.flops,
+    }
