@@ -1,0 +1,59 @@
+"""``etalon token …`` and ``etalon db …``: what the operator does beside the running service."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.outcome import err, out, print_json, tells_errors
+from orchestrator.errors import BadInput
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+
+SCOPES = ("read", "submit", "admin")
+
+tokens = typer.Typer(no_args_is_help=True, help="Tokens that let people in.")
+database = typer.Typer(no_args_is_help=True, help="The database.")
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the database of the settings, brought to the newest schema."""
+    if settings.database_url.startswith("sqlite"):
+        settings.home.mkdir(parents=True, exist_ok=True)
+    store = Store.open(settings.database_url)
+    store.migrate()
+    return store
+
+
+@tokens.command("create")
+@tells_errors
+def create_token(
+    name: Annotated[str, typer.Argument(help="Whose token it is, for the record.")],
+    scope: Annotated[
+        str, typer.Option(help="read (look), submit (and steer sweeps), admin (and manage).")
+    ] = "submit",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Create a token and show it once: only its hash is kept."""
+    if scope not in SCOPES:
+        raise BadInput(f"--scope {scope}: must be one of {', '.join(SCOPES)}.")
+    store = open_store(Settings())
+    try:
+        token, secret = store.tokens.create(name, frozenset(SCOPES[: SCOPES.index(scope) + 1]))
+    finally:
+        store.close()
+    if as_json:
+        print_json({"id": token.id, "name": token.name, "scopes": sorted(token.scopes), "token": secret})
+    else:
+        out.print(secret, soft_wrap=True, markup=False)
+        err.print("Keep it: it is not shown again. Clients read it from ETALON_TOKEN.")
+
+
+@database.command("upgrade")
+@tells_errors
+def upgrade() -> None:
+    """Bring the database to the newest schema."""
+    settings = Settings()
+    open_store(settings).close()
+    out.print("The database is at the newest schema.")

@@ -1,0 +1,137 @@
+"""``etalon demo``: a real sweep of real proxies on this machine, ending with a prediction that is put to the test."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.table import Table
+
+from cli.client import Client
+from cli.display import count, percent, prediction_panel, rate
+from cli.outcome import err, out, tells_errors
+from cli.serve import READY_SECONDS
+from cli.service import Service, ServiceFailed, ended_by_signals, free_port, wait_until
+from cli.watch import watch
+from orchestrator.settings import Settings
+
+DEMO_PORTS: Final = range(8765, 8865)
+BATCH_TOKENS: Final = 256
+HORIZONS: Final = (131_072, 262_144, 524_288)
+HELD_OUT: Final = {"width": 64, "depth": 4}
+HELD_OUT_PARAMS: Final = 196_608
+TRAINER: Final = {
+    "kind": "proxy",
+    "corpus": "stdlib",
+    "schedule": {"warmup_tokens": 16_384, "decay_fraction": 0.2, "shape": "linear"},
+}
+RESOURCES: Final = {"cpus_per_run": 1, "max_parallel": 2}
+
+SWEEP: Final[dict[str, Any]] = {
+    "name": "demo",
+    "trainer": TRAINER,
+    "grid": {
+        "scales": [
+            {"width": 16, "depth": 3},
+            {"width": 32, "depth": 2},
+            {"width": 32, "depth": 4},
+            {"width": 64, "depth": 2},
+        ],
+        "tokens": list(HORIZONS),
+        "batch_tokens": [BATCH_TOKENS],
+        "learning_rates": {"min": 1e-3, "max": 6.4e-2, "per_octave": 1.5},
+    },
+    "search": {"strategy": "law", "rates_per_cell": 4},
+    "target": {"params": HELD_OUT_PARAMS, "tokens": HORIZONS[-1], "batch_tokens": BATCH_TOKENS},
+    "resources": RESOURCES,
+}
+"""Four sizes, three horizons, ten rates. The target is a proxy twice the largest, so that it can be checked."""
+
+
+def check_sweep(learning_rate: float) -> dict[str, Any]:
+    """The sweep that puts a prediction to the test: the target itself at ×½, ×1 and ×2 of it."""
+    return {
+        "name": "demo, the prediction checked",
+        "trainer": TRAINER,
+        "grid": {
+            "scales": [HELD_OUT],
+            "tokens": [HORIZONS[-1]],
+            "batch_tokens": [BATCH_TOKENS],
+            "learning_rates": [learning_rate / 2, learning_rate, learning_rate * 2],
+        },
+        "search": {"strategy": "grid"},
+        "resources": RESOURCES,
+    }
+
+
+@tells_errors
+def demo_command(
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the database here instead of in a temporary folder.")
+    ] = None,
+) -> None:
+    """Sweep small proxies on this machine, predict a larger one's rate, and check the prediction."""
+    with tempfile.TemporaryDirectory(prefix="etalon-demo-") as folder, ended_by_signals():
+        home = keep or Path(folder)
+        settings = Settings(
+            home=home, database_url=f"sqlite:///{home / 'etalon.db'}", checkpoints=home / "checkpoints"
+        )
+        try:
+            with Service(settings, "127.0.0.1", free_port("127.0.0.1", DEMO_PORTS)) as service:
+                err.print(f"Dashboard: [bold]{service.url}[/]")
+                with Client(service.url) as client:
+                    _run(client, service)
+                if sys.stdout.isatty():
+                    _stay(service)
+        except KeyboardInterrupt:
+            err.print("Ended.")
+            raise typer.Exit(130) from None
+
+
+def _run(client: Client, service: Service) -> None:
+    began = time.monotonic()
+    with err.status("starting the API, the orchestrator and Ray …"):
+        wait_until(client.ready, service, READY_SECONDS)
+    err.print(
+        f"Started in {time.monotonic() - began:.1f} s. Now a sweep of {len(SWEEP['grid']['scales'])} sizes."
+    )
+    swept = watch(client, client.submit(SWEEP)["id"])
+    if swept["state"] != "completed" or swept["prediction"] is None:
+        raise ServiceFailed(f"The sweep ended {swept['state']} without a prediction: {swept.get('reason')}.")
+    cost = swept["cost"]
+    out.print(f"\nThe sweep ended because {swept['reason']}", markup=False)
+    out.print(
+        f"{cost['spent_flops']:.3g} FLOPs spent, {percent(cost['saved_fraction'])} less than "
+        f"the {cost['full_grid_flops']:.3g} of the full grid of independent runs."
+    )
+    out.print(prediction_panel(swept["prediction"]))
+    predicted = float(swept["prediction"]["learning_rate"])
+    err.print(f"\nNow the check: {count(HELD_OUT_PARAMS)} parameters, which the sweep never trained.")
+    checked = watch(client, client.submit(check_sweep(predicted))["id"])
+    _report_check(predicted, {run["learning_rate"]: run["loss"] for run in client.runs(checked["id"])})
+    err.print(f"The whole demo took {time.monotonic() - began:.0f} s.")
+
+
+def _report_check(predicted: float, losses: dict[float, float | None]) -> None:
+    measured = [loss for loss in losses.values() if loss is not None]
+    if not measured:
+        raise ServiceFailed("None of the three runs at the target completed; the check says nothing.")
+    best = min(measured)
+    table = Table("", "learning rate", "held-out loss", "excess loss", box=None)
+    for tried, loss in sorted(losses.items()):
+        excess = "diverged" if loss is None else f"{100 * (loss / best - 1):.2f} %"
+        table.add_row(
+            f"× {tried / predicted:.3g}", rate(tried), "–" if loss is None else f"{loss:.4f}", excess
+        )
+    out.print(table)
+
+
+def _stay(service: Service) -> None:
+    err.print(f"The dashboard stays at [bold]{service.url}[/] until Ctrl-C.")
+    while True:
+        service.tend()
+        time.sleep(0.5)

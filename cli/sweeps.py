@@ -1,0 +1,222 @@
+"""``etalon sweep …``, ``plan`` and ``predict``: the service from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.client import Client
+from cli.display import count, percent, prediction_panel, sweeps_table, target_text
+from cli.outcome import Exit, out, print_json, tells_errors
+from cli.watch import watch
+from orchestrator.errors import BadInput
+from orchestrator.settings import Settings
+from orchestrator.spec import read_yaml
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SweepId = Annotated[str, typer.Argument(metavar="ID", help="The sweep's id.")]
+SpecFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep, as YAML or JSON.")]
+
+app = typer.Typer(no_args_is_help=True, help="Submit, watch and steer sweeps.")
+
+
+def connect() -> Client:
+    """The client of the service that the environment names."""
+    settings = Settings()
+    return Client(settings.url, settings.token)
+
+
+def read_spec(path: Path, client: Client) -> dict[str, Any]:
+    """Read a sweep's file; a run table named by its path is uploaded and named by its id instead.
+
+    Raises:
+        BadInput: the file cannot be read, or is not YAML.
+    """
+    try:
+        fields = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {error}.") from error
+    for name in ("trainer", "prior_runs"):
+        part = fields.get(name)
+        table = part.get("table") if isinstance(part, dict) else None
+        if isinstance(table, str) and table.endswith(".csv"):
+            source = path.parent / table
+            if not source.is_file():
+                raise BadInput(f"{name}.table: there is no file {source}.")
+            fields[name] = {**part, "table": client.upload_table(source)["id"]}
+    return fields
+
+
+@app.command("submit")
+@tells_errors
+def submit(
+    file: SpecFile,
+    watching: Annotated[bool, typer.Option("--watch", help="Stay and show its progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a sweep."""
+    with connect() as client:
+        sweep = client.submit(read_spec(file, client))
+        if not as_json:
+            out.print(f"Submitted {sweep['id']}   {client.url}/sweeps/{sweep['id']}")
+        if watching:
+            sweep = watch(client, sweep["id"])
+        _show_sweep(sweep, as_json=as_json, brief=not watching)
+        _exit_by_state(sweep, watching=watching)
+
+
+@app.command("list")
+@tells_errors
+def list_sweeps(
+    state: Annotated[str | None, typer.Option(help="Only sweeps in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest sweeps."""
+    with connect() as client:
+        sweeps = client.sweeps(state=state, limit=limit)
+    if as_json:
+        print_json(sweeps)
+    elif sweeps:
+        out.print(sweeps_table(sweeps))
+    else:
+        out.print("No sweeps yet. Submit one with: etalon sweep submit FILE")
+
+
+@app.command("show")
+@tells_errors
+def show(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """Show one sweep: state, progress, cost, prediction."""
+    with connect() as client:
+        _show_sweep(client.sweep(sweep_id), as_json=as_json)
+
+
+@app.command("watch")
+@tells_errors
+def watch_command(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """Follow a sweep until it ends."""
+    with connect() as client:
+        sweep = watch(client, sweep_id)
+    _show_sweep(sweep, as_json=as_json)
+    _exit_by_state(sweep, watching=True)
+
+
+@app.command("pause")
+@tells_errors
+def pause(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """No new runs; live ones go on."""
+    _command(sweep_id, "pause", as_json=as_json)
+
+
+@app.command("resume")
+@tells_errors
+def resume(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """Go on with a paused sweep."""
+    _command(sweep_id, "resume", as_json=as_json)
+
+
+@app.command("stop")
+@tells_errors
+def stop(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """End the sweep; live runs finish."""
+    _command(sweep_id, "stop", as_json=as_json)
+
+
+@app.command("cancel")
+@tells_errors
+def cancel(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """End the sweep at once; live runs are killed."""
+    _command(sweep_id, "cancel", as_json=as_json)
+
+
+@tells_errors
+def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
+    """Say what a sweep would run and cost, without submitting it."""
+    with connect() as client:
+        plan = client.plan(read_spec(file, client))
+    if as_json:
+        print_json(plan)
+        return
+    full, expected = plan["full_grid"], plan["expected"]
+    out.print(f"[bold]{plan['name']}[/] aims at {target_text(plan['target'])}")
+    out.print(f"full grid: {len(plan['cells'])} cells, {full['runs']} runs, {full['flops']:.3g} FLOPs")
+    out.print(
+        f"strategy {expected['strategy']} is expected to make {expected['runs']} runs in "
+        f"{expected['batches']} batches, {expected['flops']:.3g} FLOPs: "
+        f"{percent(expected['saved_fraction'])} saved"
+    )
+    if full["worker_seconds"] is None:
+        out.print(f"[dim]time: {plan['seconds_reason']}[/]")
+    else:
+        out.print(
+            f"worker time: {expected['worker_seconds']:.0f} s of {full['worker_seconds']:.0f} s for the full grid"
+        )
+
+
+@tells_errors
+def predict_command(
+    sweep_id: SweepId,
+    params: Annotated[float, typer.Option(help="Parameters N of the target, without embeddings.")],
+    tokens: Annotated[float, typer.Option(help="Training tokens D of the target.")],
+    batch_tokens: Annotated[
+        float | None, typer.Option(help="Tokens per step B; by default the sweep's own.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the learning rate at a target from a sweep's newest law."""
+    with connect() as client:
+        answer = client.predict(sweep_id, params=params, tokens=tokens, batch_tokens=batch_tokens)
+    if as_json:
+        print_json(answer)
+    else:
+        out.print(prediction_panel(answer))
+
+
+@tells_errors
+def table_command(
+    file: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="A run table.")],
+    as_json: AsJson = False,
+) -> None:
+    """Upload a run table, for a replay or as prior runs."""
+    if not file.is_file():
+        raise BadInput(f"There is no file {file}.")
+    with connect() as client:
+        table = client.upload_table(file)
+    if as_json:
+        print_json(table)
+    else:
+        out.print(f"{table['id']}: {table['rows']} runs in {table['cells']} cells")
+
+
+def _command(sweep_id: str, verb: str, *, as_json: bool) -> None:
+    with connect() as client:
+        sweep = client.command(sweep_id, verb)
+    if as_json:
+        print_json(sweep)
+    else:
+        out.print(f"{sweep['id']} is {sweep['state']}")
+
+
+def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) -> None:
+    if as_json:
+        print_json(sweep)
+        return
+    if brief:
+        return
+    cost = sweep["cost"]
+    out.print(sweeps_table([sweep]))
+    if sweep.get("reason"):
+        out.print(f"{sweep['state']}: {sweep['reason']}", markup=False)
+    out.print(
+        f"spent {cost['spent_flops']:.3g} of {cost['full_grid_flops']:.3g} FLOPs of the full grid, "
+        f"{count(cost['seconds'])} seconds"
+    )
+    if sweep["prediction"]:
+        out.print(prediction_panel(sweep["prediction"]))
+
+
+def _exit_by_state(sweep: dict[str, Any], *, watching: bool) -> None:
+    if watching and sweep["state"] in {"failed", "cancelled"}:
+        raise typer.Exit(Exit.FAILED)

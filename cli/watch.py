@@ -1,0 +1,77 @@
+"""The progress of a live sweep: a bar in a terminal, a line per batch and law elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.client import Client
+from cli.display import percent, rate, runs_text
+from cli.outcome import err
+
+ENDED = ("completed", "diverged", "failed")
+OPEN = ("pending", "running")
+
+
+def watch(client: Client, sweep_id: str) -> dict[str, Any]:
+    """Show a sweep until it is final, and return it as it ended."""
+    states = client.follow(sweep_id)
+    return _bar(states) if err.is_terminal else _lines(states)
+
+
+def _bar(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    sweep: dict[str, Any] = {}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[law]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task("", total=None, law="")
+        for sweep in states:
+            by_state = sweep["progress"]["runs_by_state"]
+            ended = sum(by_state.get(state, 0) for state in ENDED)
+            total = ended + sum(by_state.get(state, 0) for state in OPEN)
+            progress.update(
+                task,
+                description=_runs_text(sweep),
+                completed=ended,
+                total=total or None,
+                law=_law_text(sweep),
+            )
+    return sweep
+
+
+def _lines(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    sweep: dict[str, Any] = {}
+    seen: tuple[object, ...] = ()
+    for sweep in states:
+        law = sweep["law"] and sweep["law"]["number"]
+        now = (sweep["state"], sweep["progress"]["batches"], law)
+        if now != seen:
+            err.print(f"{_runs_text(sweep)} · {_law_text(sweep)}", soft_wrap=True)
+            seen = now
+    return sweep
+
+
+def _runs_text(sweep: dict[str, Any]) -> str:
+    batches = sweep["progress"]["batches"]
+    return (
+        f"{escape(sweep['name'])} · {sweep['state']} · batch {batches} · runs {runs_text(sweep['progress'])}"
+    )
+
+
+def _law_text(sweep: dict[str, Any]) -> str:
+    spent = f"{percent(1 - sweep['cost']['saved_fraction'])} of the grid's FLOPs spent"
+    prediction = sweep["prediction"]
+    if prediction is None:
+        return spent if sweep["law"] is None else f"law {sweep['law']['number']}: no answer yet · {spent}"
+    interval = prediction["interval"]
+    return (
+        f"law {prediction['law_number']}: {rate(prediction['learning_rate'])} "
+        f"({rate(interval['low'])} … {rate(interval['high'])}) · {spent}"
+    )
