@@ -1,0 +1,181 @@
+"""One cell's bowl as its own runs show it, the shape and the curvature borrowed from the pool."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+
+from orchestrator.law.cells import Cells
+from orchestrator.law.joint import Locals, gather, invert
+from orchestrator.law.observations import Array
+from orchestrator.law.scales import Scales
+from orchestrator.law.shape import rise
+
+WINDOW = 1.0  # |ln η − ln η*| within which r2 is told
+FREE_SD = 3.0  # prior sd of a bowl's own ln η*: vague, so that the law does not speak for the cell
+Z95 = 1.959963984540054
+
+
+class BowlStatus(StrEnum):
+    """What a cell's runs say of its minimum."""
+
+    INTERIOR = "interior"
+    EDGE_LOW = "edge_low"
+    EDGE_HIGH = "edge_high"
+    FLAT = "flat"
+    TOO_FEW = "too_few"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bowl:
+    """Loss against ln η in one cell.
+
+    Attributes:
+        params, tokens, batch_tokens: The cell.
+        learning_rate: The rate at the bottom; on an edge a bound, not an optimum.
+        sd: Standard deviation of its logarithm, from the cell's own runs and the pooled curvature.
+        low, high: 95 % interval of the rate.
+        loss: Loss at the bottom in the table's unit; None where no run finished.
+        curvature: C of ln L = ln L_min + C·(ln η − ln η*)².
+        status: Interior minimum, or why not.
+        runs: Runs in the cell, diverged ones included.
+        diverged: Runs without a usable loss.
+        r2: Share of the variance of ln loss explained within e^±1 of the bottom; None with fewer than three runs there.
+        law_learning_rate: The optimum given all runs of all cells.
+        law_sd: Standard deviation of its logarithm.
+    """
+
+    params: float
+    tokens: float
+    batch_tokens: float
+    learning_rate: float
+    sd: float
+    low: float
+    high: float
+    loss: float | None
+    curvature: float
+    status: BowlStatus
+    runs: int
+    diverged: int
+    r2: float | None
+    law_learning_rate: float
+    law_sd: float
+
+    def to_document(self) -> dict[str, Any]:
+        """As a JSON-able mapping."""
+        return {**asdict(self), "status": self.status.value}
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        """The inverse of `to_document`."""
+        return cls(**{**document, "status": BowlStatus(document["status"])})
+
+
+def measure(
+    cells: Cells, here: Locals, law_sd: Array, pooled_curvature: Array, scales: Scales
+) -> tuple[Bowl, ...]:
+    """The bowl of every cell, in the order of the cells.
+
+    Args:
+        cells: All runs.
+        here: The joint fit's bowls, from which each cell's own is found.
+        law_sd: Standard deviation of ln η* in the joint fit, shape [cells].
+        pooled_curvature: What the pool says of ln C, shape [cells].
+        scales: Variances of the joint fit.
+    """
+    own, spread = alone(cells, here, pooled_curvature, scales)
+    sd = np.sqrt(spread[:, 1, 1])
+    status = classify(cells, scales, own)
+    r2 = explained(cells, own)
+    place = cells.places
+    loss = cells.best_loss * np.exp(own.bottom)
+    return tuple(
+        Bowl(
+            params=float(place[c, 0]),
+            tokens=float(place[c, 1]),
+            batch_tokens=float(place[c, 2]),
+            learning_rate=float(np.exp(own.optimum[c])),
+            sd=float(sd[c]),
+            low=float(np.exp(own.optimum[c] - Z95 * sd[c])),
+            high=float(np.exp(own.optimum[c] + Z95 * sd[c])),
+            loss=float(loss[c]) if np.isfinite(loss[c]) else None,
+            curvature=float(np.exp(own.curvature[c])),
+            status=status[c],
+            runs=int(cells.runs[c]),
+            diverged=int(cells.diverged[c]),
+            r2=float(r2[c]) if np.isfinite(r2[c]) else None,
+            law_learning_rate=float(np.exp(here.optimum[c])),
+            law_sd=float(law_sd[c]),
+        )
+        for c in range(cells.size)
+    )
+
+
+def alone(
+    cells: Cells, start: Locals, pooled_curvature: Array, scales: Scales, steps: int = 8
+) -> tuple[Locals, Array]:
+    """Each cell's bowl from its own runs with the pooled curvature as prior, and the covariance of (ln C, ln η*)."""
+    own = np.array([scales.curvature**-2.0, FREE_SD**-2.0])
+    prior = np.column_stack([pooled_curvature, start.optimum])
+    here = start
+    for _ in range(steps):
+        evidence = gather(cells, here, scales)
+        spread = invert(evidence.information + np.diag(own))
+        at = np.column_stack([here.curvature, here.optimum])
+        goal = np.einsum("cij,cj->ci", spread, evidence.vector + own * prior)
+        at = at + np.clip(goal - at, -0.5, 0.5)
+        here = Locals(
+            bottom=evidence.level - (evidence.tilt * at).sum(axis=1), curvature=at[:, 0], optimum=at[:, 1]
+        )
+    return here, spread
+
+
+def classify(cells: Cells, scales: Scales, own: Locals) -> list[BowlStatus]:
+    """The status of each cell: where its best run lies, and whether both sides rise."""
+    rates, low, high = extent(cells)
+    bounded = np.zeros(cells.size, dtype=bool)
+    bounded[cells.bound_cell] = True
+    best = np.full(cells.size, np.nan)
+    at_best = cells.y <= 0  # y is relative to the cell's best loss
+    best[cells.cell[at_best][::-1]] = cells.x[at_best][::-1]
+    swing = np.zeros(cells.size)
+    np.maximum.at(swing, cells.cell, cells.y)
+    status = []
+    for c in range(cells.size):
+        if rates[c] + bounded[c] < 3 or rates[c] < 2:
+            status.append(BowlStatus.TOO_FEW)
+        elif swing[c] < scales.noise and not bounded[c]:
+            status.append(BowlStatus.FLAT)
+        elif best[c] <= low[c] or own.optimum[c] < low[c]:
+            status.append(BowlStatus.EDGE_LOW)
+        elif (best[c] >= high[c] or own.optimum[c] > high[c]) and not bounded[c]:
+            status.append(BowlStatus.EDGE_HIGH)
+        else:
+            status.append(BowlStatus.INTERIOR)
+    return status
+
+
+def extent(cells: Cells) -> tuple[Array, Array, Array]:
+    """Per cell: how many different rates have a usable loss, and the lowest and highest ln η among them."""
+    order = np.lexsort((cells.x, cells.cell))
+    cell, x = cells.cell[order], cells.x[order]
+    fresh = np.concatenate([[True], (np.diff(cell) != 0) | (np.diff(x) > 0)])[: cell.size]
+    rates = np.bincount(cell[fresh], minlength=cells.size).astype(np.float64)
+    low, high = np.full(cells.size, np.inf), np.full(cells.size, -np.inf)
+    np.minimum.at(low, cell, x)
+    np.maximum.at(high, cell, x)
+    return rates, low, high
+
+
+def explained(cells: Cells, own: Locals) -> Array:
+    """r² of ln loss within the window round each bottom, NaN with fewer than three runs there, shape [cells]."""
+    u = cells.x - own.optimum[cells.cell]
+    near = (np.abs(u) <= WINDOW).astype(np.float64)
+    fitted = own.bottom[cells.cell] + np.exp(own.curvature)[cells.cell] * rise(u)
+    count = cells.total(near)
+    mean = cells.total(near * cells.y) / np.maximum(count, 1)
+    spread = cells.total(near * (cells.y - mean[cells.cell]) ** 2)
+    left = cells.total(near * (cells.y - fitted) ** 2)
+    enough = (count >= 3) & (spread > 0)
+    return np.where(enough, 1 - left / np.where(enough, spread, 1.0), np.nan)

@@ -1,0 +1,224 @@
+"""From runs to a law: group, start, fit jointly, measure the bowls, judge what was held out, say what is missing."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from orchestrator.law import support
+from orchestrator.law.bowl import Bowl, BowlStatus, measure
+from orchestrator.law.cells import Cells, group
+from orchestrator.law.effects import basis
+from orchestrator.law.features import FEATURES, matrix
+from orchestrator.law.heldout import HeldOut, HeldOutCell, excess_loss, largest_part
+from orchestrator.law.joint import Fitted, Locals, Model, fit_joint
+from orchestrator.law.law import Law
+from orchestrator.law.observations import Array, Observations
+from orchestrator.law.refusal import LawRefusal, Refused
+from orchestrator.law.scales import Scales
+from orchestrator.law.surface import Surface, fit_surface
+from orchestrator.law.terms import Reference
+
+CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
+"""Prior of ln C and of its exponents in N, D and B: relative loss rises by about e^-4 at a factor e from the bottom."""
+FEWEST_RUNS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """What may be chosen about a fit.
+
+    Attributes:
+        heldout: Whether to fit once more without the largest cells and report what that law would have cost.
+    """
+
+    heldout: bool = True
+
+
+DEFAULT = FitOptions()
+
+
+def fit(observations: Observations, *, options: FitOptions = DEFAULT) -> Law:
+    """Fits a law to runs of one recipe. The same runs give the same law, bit for bit, in whatever order.
+
+    Args:
+        observations: All runs, diverged ones included.
+        options: What to compute besides the law.
+
+    Raises:
+        Refused: Too few finished runs, or no cell with an interior minimum.
+    """
+    finished = int(np.isfinite(observations.loss).sum())
+    if finished < FEWEST_RUNS:
+        raise Refused(LawRefusal.NO_RUNS, finite=finished, runs=observations.size)
+    law = fit_once(observations, options)
+    if not options.heldout:
+        return law
+    heldout = held_out(observations, law)
+    return replace(law, heldout=heldout)
+
+
+def fit_once(observations: Observations, options: FitOptions) -> Law:
+    """The law without its held-out error."""
+    cells = group(observations)
+    centre = cells.coordinates.mean(axis=0)
+    points = cells.coordinates - centre
+    effects = basis(points)
+    columns, missing = effects.matrix(points)
+    start = begin(cells)
+    model = Model(
+        cells=cells,
+        curvature=np.column_stack([np.ones(cells.size), points]),
+        optimum=np.column_stack([matrix(points), columns]),
+        missing=missing,
+        mean=prior_mean(start, columns.shape[1]),
+        fixed_sd=np.array([*CURVATURE_SDS, *(feature.sd for feature in FEATURES)]),
+        counts=effects.counts,
+    )
+    fitted = fit_joint(model, start, Scales())
+    pooled_curvature = model.curvature @ fitted.pooled[: len(CURVATURE_SDS)]
+    law_sd = np.sqrt(fitted.local_covariance[:, 1, 1])
+    bowls = measure(cells, fitted.locals, law_sd, pooled_curvature, fitted.scales)
+    refuse_without_minimum(bowls, observations)
+    reference = Reference(
+        params=float(np.exp(centre[0])),
+        tokens=float(np.exp(centre[1])),
+        batch_tokens=float(np.exp(centre[2])),
+    )
+    law = Law(
+        reference=reference,
+        pooled=fitted.pooled,
+        pooled_covariance=fitted.covariance,
+        effects=effects,
+        scales=fitted.scales,
+        surface=bottoms(cells, points, fitted),
+        smallest=cells.places.min(axis=0),
+        largest=cells.places.max(axis=0),
+        bowls=bowls,
+        heldout=None,
+        warnings=(),
+        fingerprint=observations.digest(repr(options)),
+        runs=observations.size,
+    )
+    return replace(law, warnings=warnings(law, cells))
+
+
+def begin(cells: Cells) -> Locals:
+    """Where the bowls start: at the best run of each cell; a cell without a usable run at the median of the others."""
+    order = np.lexsort((cells.x, cells.y, cells.cell))
+    first = np.concatenate([[True], np.diff(cells.cell[order]) > 0])
+    best = order[first]
+    optimum = np.full(cells.size, float(np.median(cells.x[best])))
+    optimum[cells.cell[best]] = cells.x[best]
+    return Locals(bottom=np.zeros(cells.size), curvature=np.full(cells.size, CURVATURE_MEAN), optimum=optimum)
+
+
+def prior_mean(start: Locals, effects: int) -> Array:
+    """Prior mean of the pooled unknowns; the level of ln η* is centred on the rates that did best, vaguely."""
+    level = float(np.median(start.optimum))
+    return np.concatenate(
+        [
+            [CURVATURE_MEAN, 0.0, 0.0, 0.0],
+            [level],
+            [feature.mean for feature in FEATURES[1:]],
+            np.zeros(effects),
+        ]
+    )
+
+
+def bottoms(cells: Cells, points: Array, fitted: Fitted) -> Surface:
+    """The loss surface through the bottoms of all cells that have a usable run."""
+    has = np.isfinite(cells.best_loss)
+    level = np.log(cells.best_loss[has]) + fitted.locals.bottom[has]
+    tilt = fitted.evidence.tilt[has]
+    spread = np.einsum("ci,cij,cj->c", tilt, fitted.local_covariance[has], tilt)
+    return fit_surface(points[has], level, 1 / fitted.evidence.weight[has] + spread)
+
+
+def refuse_without_minimum(bowls: tuple[Bowl, ...], observations: Observations) -> None:
+    """Refuses when no cell shows a minimum with a rise on both sides."""
+    count = {status: sum(bowl.status is status for bowl in bowls) for status in BowlStatus}
+    if count[BowlStatus.INTERIOR]:
+        return
+    low, high = count[BowlStatus.EDGE_LOW], count[BowlStatus.EDGE_HIGH]
+    where = " downwards" if low > high else " upwards" if high > low else ""
+    raise Refused(
+        LawRefusal.NO_INTERIOR_MINIMUM,
+        cells=len(bowls),
+        low=low,
+        high=high,
+        few=count[BowlStatus.TOO_FEW],
+        flat=count[BowlStatus.FLAT],
+        lowest=float(observations.learning_rate.min()),
+        highest=float(observations.learning_rate.max()),
+        where=where,
+    )
+
+
+def warnings(law: Law, cells: Cells) -> tuple[str, ...]:
+    """Everything that the user should know of the law, whatever the target."""
+    terms = law.coefficients
+    return (
+        *support.single_warnings(cells.coordinates),
+        *support.tie_warnings(cells.coordinates),
+        *support.bowl_warnings(law.bowls),
+        *support.bend_warnings(
+            [term.name for term in terms],
+            np.array([term.value for term in terms]),
+            np.array([term.sd for term in terms]),
+        ),
+    )
+
+
+def held_out(observations: Observations, law: Law) -> HeldOut | None:
+    """Fits without the largest cells and judges that law on them; None where the rest cannot support one."""
+    part = largest_part(observations)
+    if part is None:
+        return None
+    left_out, words = part
+    try:
+        rest = fit(observations.where(~left_out), options=FitOptions(heldout=False))
+    except Refused:
+        return None
+    wanted = observations.where(left_out)
+    places = {(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in rest.bowls}
+    rows = [
+        judged(rest, law, bowl, wanted)
+        for bowl in law.bowls
+        if bowl.status is BowlStatus.INTERIOR and (bowl.params, bowl.tokens, bowl.batch_tokens) not in places
+    ]
+    if not rows:
+        return None
+    lost = np.array([row.excess_loss for row in rows])
+    inside = [row.low <= row.measured <= row.high for row in rows]
+    return HeldOut(
+        left_out=words,
+        mean=float(lost.mean()),
+        worst=float(lost.max()),
+        coverage=float(np.mean(inside)),
+        cells=tuple(rows),
+    )
+
+
+def judged(rest: Law, law: Law, bowl: Bowl, runs: Observations) -> HeldOutCell:
+    """One cell: what `rest`, which had not seen it, says, and what that would have cost."""
+    place = np.array([[bowl.params], [bowl.tokens], [bowl.batch_tokens]])
+    mean, sd = (float(value[0]) for value in rest.optimum(place[0], place[1], place[2]))
+    own = (
+        np.isclose(runs.params, bowl.params, rtol=1e-8)
+        & np.isclose(runs.tokens, bowl.tokens, rtol=1e-8)
+        & np.isclose(runs.batch_tokens, bowl.batch_tokens, rtol=1e-8)
+        & np.isfinite(runs.loss)
+    )
+    lost = excess_loss(np.log(runs.learning_rate[own]), runs.loss[own], mean)
+    if lost is None:  # outside the rates tried: what the whole law's bowl says
+        lost = float(law.excess_loss(place[0], place[1], place[2], np.exp(np.array([mean])))[0])
+    return HeldOutCell(
+        params=bowl.params,
+        tokens=bowl.tokens,
+        batch_tokens=bowl.batch_tokens,
+        learning_rate=float(np.exp(mean)),
+        low=float(np.exp(mean - 1.96 * sd)),
+        high=float(np.exp(mean + 1.96 * sd)),
+        measured=bowl.learning_rate,
+        excess_loss=lost,
+    )

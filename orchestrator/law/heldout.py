@@ -1,0 +1,77 @@
+"""What the law would have cost at the largest cells, had it been fitted without them."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+from orchestrator.law.observations import Array, Observations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOutCell:
+    """One cell that the law had not seen: predicted rate and interval (95 %), the bowl's own rate, and the loss it cost."""
+
+    params: float
+    tokens: float
+    batch_tokens: float
+    learning_rate: float
+    low: float
+    high: float
+    measured: float
+    excess_loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Held-out error of a law.
+
+    Attributes:
+        left_out: Which runs were left out, in words.
+        mean: Mean excess loss over the cells (0.001 is 0.1 %).
+        worst: The largest.
+        coverage: Share of cells whose own rate lies in the interval.
+        cells: The cells.
+    """
+
+    left_out: str
+    mean: float
+    worst: float
+    coverage: float
+    cells: tuple[HeldOutCell, ...]
+
+    def to_document(self) -> dict[str, Any]:
+        """As a JSON-able mapping."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        """The inverse of `to_document`."""
+        return cls(**{**document, "cells": tuple(HeldOutCell(**cell) for cell in document["cells"])})
+
+
+def largest_part(observations: Observations) -> tuple[NDArray[np.bool_], str] | None:
+    """The runs to leave out: the largest size, or with one size the longest horizon, or None with one of each."""
+    for name in ("params", "tokens"):
+        column = getattr(observations, name)
+        top = column.max()
+        if column.min() < top * (1 - 1e-6):
+            return column >= top * (1 - 1e-6), f"{name} = {top:.4g}"
+    return None
+
+
+def excess_loss(x: Array, loss: Array, at: float) -> float | None:
+    """Excess loss of a rate by interpolating the recorded ones (PCHIP in ln η), None outside them.
+
+    Args:
+        x: ln η of the finished runs of one cell.
+        loss: Their losses; of repeated rates the mean counts.
+        at: ln η to judge.
+    """
+    rates, where = np.unique(x, return_inverse=True)
+    if rates.size < 2 or not rates[0] <= at <= rates[-1]:
+        return None
+    mean = np.bincount(where, weights=loss) / np.bincount(where)
+    return float(PchipInterpolator(rates, mean)(at) / mean.min() - 1)

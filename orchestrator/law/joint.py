@@ -1,0 +1,335 @@
+"""The joint fit of all bowls and the law, by Gauss-Newton with every cell's own unknowns eliminated.
+
+    y_i = m_c + e^{ℓ_c} g(x_i − μ_c) + noise          ln loss of run i in cell c at x = ln η   (shape.py)
+    ℓ_c = W_c κ + λ_c                                 ln curvature: pooled, with a cell's own part
+    μ_c = Z_c θ + φ_c w + δ_c                         ln η*: the law, random effects, a cell's own part
+
+    symbol   shape      what
+    F        [c, q]     rows of the pooled part: (W | Z φ), split as `curvature` and `optimum`
+    v        [q]        the pooled unknowns (κ | θ w), prior N(mean, 1/precision)
+    A, h     [c, 2, 2]  what a cell's own runs say of (ℓ, μ), m eliminated: information and its vector
+    T        [c, 2]     precision of (λ_c, δ_c)
+
+Noise is Student-t (reweighted), and grows with the rise above the bottom: the shape is right near it only. Variances
+come from expectation-maximisation with the priors of scales.py. A diverged run says, softly, that the bottom is lower.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.special import log_ndtr
+
+from orchestrator.law.cells import Cells
+from orchestrator.law.observations import Array
+from orchestrator.law.scales import PRIOR, PRIOR_WEIGHT, Scales
+from orchestrator.law.shape import rise, slope
+
+TAIL = 4.0  # degrees of freedom of the noise
+BOUND_MARGIN = 0.4  # a rate that diverges is typically this far above the bottom, in ln η …
+BOUND_SD = 0.6  # … give or take this
+LONGEST_STEP = np.array([1.0, 0.6])  # of (ℓ, μ) in one iteration
+TINY = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What is fixed during a fit: the cells, the pooled rows and their prior.
+
+    Attributes:
+        cells: The runs.
+        curvature: W, shape [cells, k].
+        optimum: (Z φ), shape [cells, q − k].
+        missing: Variance share of (size, pair, smooth) outside the basis, shape [cells, 3].
+        mean: Prior mean of v, shape [q].
+        fixed_sd: Prior sd of κ and θ, shape [k + features].
+        counts: Number of columns of size, pair and smooth.
+    """
+
+    cells: Cells
+    curvature: Array
+    optimum: Array
+    missing: Array
+    mean: Array
+    fixed_sd: Array
+    counts: tuple[int, int, int]
+
+    def precision(self, scales: Scales) -> Array:
+        """Prior precision of v (diagonal), shape [q]."""
+        sds = np.repeat([scales.size, scales.pair, scales.smooth], self.counts)
+        return np.concatenate([self.fixed_sd, sds]) ** -2.0
+
+    def outside(self, scales: Scales) -> Array:
+        """Variance of ln η* in each cell that the basis does not span, shape [cells]."""
+        return np.asarray(self.missing @ np.square([scales.size, scales.pair, scales.smooth]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locals:
+    """A cell's own unknowns, shape [cells] each: bottom m, ln curvature ℓ, ln η* μ."""
+
+    bottom: Array
+    curvature: Array
+    optimum: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the runs of each cell say of (ℓ, μ) once m is eliminated, linearised at the present locals.
+
+    Attributes:
+        weight: Weight of m alone, shape [cells].
+        tilt: How m moves with (ℓ, μ), shape [cells, 2].
+        level: m where (ℓ, μ) are zero, shape [cells].
+        information: A, shape [cells, 2, 2].
+        vector: h, shape [cells, 2].
+    """
+
+    weight: Array
+    tilt: Array
+    level: Array
+    information: Array
+    vector: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A converged fit.
+
+    Attributes:
+        pooled: v, shape [q].
+        covariance: Of v, shape [q, q].
+        scales: The variances found.
+        locals: The cells' own unknowns.
+        local_covariance: Of (ℓ, μ) given all runs, shape [cells, 2, 2].
+        evidence: What each cell's runs alone say.
+        iterations: How many were needed.
+    """
+
+    pooled: Array
+    covariance: Array
+    scales: Scales
+    locals: Locals
+    local_covariance: Array
+    evidence: Evidence
+    iterations: int
+
+
+def fit_joint(
+    model: Model, start: Locals, scales: Scales, *, most: int = 40, tolerance: float = 2e-3
+) -> Fitted:
+    """Iterates to the posterior mode of the unknowns and the variances.
+
+    Args:
+        model: The cells and the pooled rows.
+        start: Where the cells' own unknowns start.
+        scales: Where the variances start.
+        most: Largest number of iterations.
+        tolerance: Largest change of any ln η* and of any ln scale in the last iteration.
+    """
+    here, iterations = start, 0
+    while iterations < most:
+        iterations += 1
+        evidence = gather(model.cells, here, scales)
+        pooled, covariance = solve_pooled(model, evidence, scales)
+        moved, spread = solve_locals(model, evidence, scales, pooled, covariance, here)
+        fresh = maximise(model, evidence, scales, pooled, covariance, moved, spread)
+        change = max(
+            float(np.abs(moved.optimum - here.optimum).max()),
+            0.2 * float(np.abs(np.log(as_array(fresh) / as_array(scales))).max()),
+        )
+        here, scales = moved, fresh
+        if change < tolerance:
+            break
+    return Fitted(
+        pooled=pooled,
+        covariance=covariance,
+        scales=scales,
+        locals=here,
+        local_covariance=spread,
+        evidence=evidence,
+        iterations=iterations,
+    )
+
+
+def as_array(scales: Scales) -> Array:
+    """The scales as a vector."""
+    return np.array(list(scales.to_document().values()))
+
+
+def gather(cells: Cells, here: Locals, scales: Scales) -> Evidence:
+    """Linearises every run at `here` and sums per cell."""
+    u = cells.x - here.optimum[cells.cell]
+    steep = np.exp(here.curvature)[cells.cell]
+    height = steep * rise(u)
+    tilt = -steep * slope(u)
+    residual = cells.y - here.bottom[cells.cell] - height
+    variance = scales.noise**2 + (scales.growth * height) ** 2
+    weight = (TAIL + 1) / (TAIL + residual**2 / variance) / variance
+    total = cells.total
+    wh, wt, wr = weight * height, weight * tilt, weight * residual
+    a00 = total(weight) + TINY
+    cross = np.column_stack([total(wh), total(wt)])
+    own = np.empty((cells.size, 2, 2))
+    own[:, 0, 0] = total(wh * height)
+    own[:, 0, 1] = own[:, 1, 0] = total(wh * tilt)
+    own[:, 1, 1] = total(wt * tilt)
+    pull = np.column_stack([total(wr * height), total(wr * tilt)])
+    bound_pull, bound_weight = bounds(cells, here.optimum)
+    own[:, 1, 1] += bound_weight
+    pull[:, 1] += bound_pull
+    at = np.column_stack([here.curvature, here.optimum])
+    vector0 = a00 * here.bottom + (cross * at).sum(axis=1) + total(wr)
+    vector = cross * here.bottom[:, None] + np.einsum("cij,cj->ci", own, at) + pull
+    k = cross / a00[:, None]
+    return Evidence(
+        weight=a00,
+        tilt=k,
+        level=vector0 / a00,
+        information=own - k[:, :, None] * cross[:, None, :],
+        vector=vector - k * vector0[:, None],
+    )
+
+
+def bounds(cells: Cells, optimum: Array) -> tuple[Array, Array]:
+    """Gradient and information on μ of the runs that bound a bowl: ln Φ((x − μ − margin) / sd)."""
+    if not cells.bound_x.size:
+        return np.zeros(cells.size), np.zeros(cells.size)
+    z = (cells.bound_x - optimum[cells.bound_cell] - BOUND_MARGIN) / BOUND_SD
+    ratio = np.exp(-(z**2) / 2 - log_ndtr(z)) / np.sqrt(2 * np.pi)
+    pull = np.bincount(cells.bound_cell, weights=-ratio / BOUND_SD, minlength=cells.size)
+    weight = np.bincount(cells.bound_cell, weights=ratio * (z + ratio) / BOUND_SD**2, minlength=cells.size)
+    return np.asarray(pull, dtype=np.float64), np.asarray(weight, dtype=np.float64)
+
+
+def own_precision(model: Model, scales: Scales) -> Array:
+    """T: precision of (λ_c, δ_c), shape [cells, 2]."""
+    optimum = scales.cell**2 + model.outside(scales)
+    return np.column_stack([np.full(len(optimum), scales.curvature**-2.0), 1 / optimum])
+
+
+def invert(matrices: Array) -> Array:
+    """Inverses of symmetric 2×2 matrices, shape [cells, 2, 2]."""
+    a, b, d = matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 1]
+    inverse = np.empty_like(matrices)
+    determinant = a * d - b * b
+    inverse[:, 0, 0], inverse[:, 1, 1] = d / determinant, a / determinant
+    inverse[:, 0, 1] = inverse[:, 1, 0] = -b / determinant
+    return inverse
+
+
+def solve_pooled(model: Model, evidence: Evidence, scales: Scales) -> tuple[Array, Array]:
+    """The pooled unknowns and their covariance, every cell's own unknowns eliminated."""
+    own = own_precision(model, scales)
+    spread = invert(evidence.information + own[:, :, None] * np.eye(2))
+    shrink = own[:, :, None] * spread
+    information = shrink @ evidence.information
+    vector = np.einsum("cij,cj->ci", shrink, evidence.vector)
+    w, z = model.curvature, model.optimum
+    prior = model.precision(scales)
+    k = w.shape[1]
+    normal = np.empty((prior.size, prior.size))
+    normal[:k, :k] = w.T @ (information[:, 0, 0, None] * w)
+    normal[:k, k:] = w.T @ (information[:, 0, 1, None] * z)
+    normal[k:, :k] = normal[:k, k:].T
+    normal[k:, k:] = z.T @ (information[:, 1, 1, None] * z)
+    normal[np.diag_indices(prior.size)] += prior
+    right = np.concatenate([w.T @ vector[:, 0], z.T @ vector[:, 1]]) + prior * model.mean
+    factor = cho_factor(normal, lower=True)
+    covariance = cho_solve(factor, np.eye(prior.size))
+    return np.asarray(cho_solve(factor, right), dtype=np.float64), np.asarray(
+        (covariance + covariance.T) / 2, dtype=np.float64
+    )
+
+
+def pooled_rows(model: Model, pooled: Array, covariance: Array) -> tuple[Array, Array]:
+    """What the pool says of (ℓ, μ) in each cell: mean [cells, 2] and covariance [cells, 2, 2]."""
+    w, z = model.curvature, model.optimum
+    k = w.shape[1]
+    mean = np.column_stack([w @ pooled[:k], z @ pooled[k:]])
+    spread = np.empty((len(w), 2, 2))
+    spread[:, 0, 0] = ((w @ covariance[:k, :k]) * w).sum(axis=1)
+    spread[:, 0, 1] = spread[:, 1, 0] = ((w @ covariance[:k, k:]) * z).sum(axis=1)
+    spread[:, 1, 1] = ((z @ covariance[k:, k:]) * z).sum(axis=1)
+    return mean, spread
+
+
+def solve_locals(
+    model: Model, evidence: Evidence, scales: Scales, pooled: Array, covariance: Array, here: Locals
+) -> tuple[Locals, Array]:
+    """The cells' own unknowns given everything, one bounded step from `here`, and the covariance of (ℓ, μ)."""
+    own = own_precision(model, scales)
+    inverse = invert(evidence.information + own[:, :, None] * np.eye(2))
+    mean, spread = pooled_rows(model, pooled, covariance)
+    goal = np.einsum("cij,cj->ci", inverse, evidence.vector + own * mean)
+    at = np.column_stack([here.curvature, here.optimum])
+    at = at + np.clip(goal - at, -LONGEST_STEP, LONGEST_STEP)
+    carried = inverse * own[:, None, :]
+    full = inverse + carried @ spread @ carried.transpose(0, 2, 1)
+    moved = Locals(
+        bottom=evidence.level - (evidence.tilt * at).sum(axis=1), curvature=at[:, 0], optimum=at[:, 1]
+    )
+    return moved, full
+
+
+def maximise(
+    model: Model,
+    evidence: Evidence,
+    scales: Scales,
+    pooled: Array,
+    covariance: Array,
+    moved: Locals,
+    spread: Array,
+) -> Scales:
+    """The scales that make the expected log density largest, their priors included."""
+    own = own_precision(model, scales)
+    mean, pool = pooled_rows(model, pooled, covariance)
+    apart = np.column_stack([moved.curvature, moved.optimum]) - mean
+    inverse = invert(evidence.information + own[:, :, None] * np.eye(2))
+    left = inverse @ evidence.information
+    variance = inverse + left @ pool @ left.transpose(0, 2, 1)
+    square = apart**2 + np.column_stack([variance[:, 0, 0], variance[:, 1, 1]])
+    share = scales.cell**2 * own[:, 1]
+    cell_square = square[:, 1] * share**2 + scales.cell**2 * (1 - share)
+    fresh = scales.updated("curvature", float(square[:, 0].mean()), len(square))
+    fresh = fresh.updated("cell", float(cell_square.mean()), len(square))
+    effects = pooled**2 + np.diag(covariance)
+    start = model.fixed_sd.size
+    for name, count in zip(("size", "pair", "smooth"), model.counts, strict=True):
+        fresh = fresh.updated(name, float(effects[start : start + count].mean()), count)
+        start += count
+    return maximise_noise(model.cells, evidence, fresh, moved, spread)
+
+
+def maximise_noise(cells: Cells, evidence: Evidence, scales: Scales, here: Locals, spread: Array) -> Scales:
+    """One scoring step for the noise at the bottom and its growth with the rise."""
+    u = cells.x - here.optimum[cells.cell]
+    steep = np.exp(here.curvature)[cells.cell]
+    height = steep * rise(u)
+    residual = cells.y - here.bottom[cells.cell] - height
+    jacobian = np.column_stack([height, -steep * slope(u)]) - evidence.tilt[cells.cell]
+    known = 1 / evidence.weight[cells.cell] + np.einsum(
+        "ri,rij,rj->r", jacobian, spread[cells.cell], jacobian
+    )
+    variance = scales.noise**2 + (scales.growth * height) ** 2
+    robust = (TAIL + 1) / (TAIL + residual**2 / variance)
+    # A run that is far off for its variance is an outlier: it says nothing of the others' noise.
+    target = np.minimum(robust * (residual**2 + known), (TAIL + 1) * variance)
+    weight = 1 / variance**2
+    square = height**2
+    normal = np.array(
+        [
+            [weight.sum() + PRIOR_WEIGHT["noise"] / scales.noise**4, (weight * square).sum()],
+            [(weight * square).sum(), (weight * square**2).sum() + PRIOR_WEIGHT["growth"] / scales.growth**4],
+        ]
+    )
+    right = np.array(
+        [
+            (weight * target).sum() + PRIOR_WEIGHT["noise"] * PRIOR.noise**2 / scales.noise**4,
+            (weight * square * target).sum() + PRIOR_WEIGHT["growth"] * PRIOR.growth**2 / scales.growth**4,
+        ]
+    )
+    found = np.linalg.solve(normal, right)
+    now = np.array([scales.noise**2, scales.growth**2])
+    noise, growth = np.sqrt(np.clip(found, now / 4, now * 4))
+    return replace(scales, noise=float(noise), growth=float(growth))

@@ -1,0 +1,234 @@
+"""A law: η*(N, D, B) with its uncertainty, and what it answers. Immutable; it needs no runs to predict."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import ndtri
+
+from orchestrator.law import document, support
+from orchestrator.law.bowl import Bowl
+from orchestrator.law.effects import Effects
+from orchestrator.law.features import FEATURES, matrix
+from orchestrator.law.heldout import HeldOut
+from orchestrator.law.observations import Array, Target
+from orchestrator.law.prediction import Prediction
+from orchestrator.law.refusal import LawRefusal, Refused
+from orchestrator.law.scales import Scales
+from orchestrator.law.shape import expected_rise, half_widths, rise
+from orchestrator.law.surface import Surface
+from orchestrator.law.terms import Coefficient, Reference
+
+VALLEY = float(np.log(1.001))  # ln of the excess loss that a valley allows
+WIDEST = 3.0  # a 95 % interval wider than x/÷ this is refused
+LOSS_SD = 0.03  # sd of ln loss above which no loss is told
+CURVATURE_TERMS = 4
+Z95 = float(ndtri(0.975))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Law:
+    """A fitted law.
+
+    Attributes:
+        reference: Where n, d and b are zero.
+        pooled: Posterior mean of (κ | θ, w): ln curvature, features and random effects, shape [q].
+        pooled_covariance: Its covariance, shape [q, q].
+        effects: The basis of the random effects.
+        scales: The sizes of noise and of random effects.
+        surface: ln L_min over (n, d, b).
+        smallest, largest: Extremes of (N, D, B) among the runs, shape [3].
+        bowls: One per cell.
+        heldout: Held-out error, or None where the runs have one size and one horizon, or it was not asked for.
+        warnings: What the user should know, in full sentences.
+        fingerprint: sha256 over the sorted runs and the options.
+        runs: How many runs were given.
+    """
+
+    reference: Reference
+    pooled: Array
+    pooled_covariance: Array
+    effects: Effects
+    scales: Scales
+    surface: Surface
+    smallest: Array
+    largest: Array
+    bowls: tuple[Bowl, ...]
+    heldout: HeldOut | None
+    warnings: tuple[str, ...]
+    fingerprint: str
+    runs: int
+    known: dict[tuple[float, float, float], int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        cells = {key(bowl.params, bowl.tokens, bowl.batch_tokens): at for at, bowl in enumerate(self.bowls)}
+        object.__setattr__(self, "known", cells)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of ln loss between equal runs at the bottom of a bowl."""
+        return self.scales.noise
+
+    @property
+    def coefficients(self) -> tuple[Coefficient, ...]:
+        """The law's terms at the reference point."""
+        at = slice(CURVATURE_TERMS, CURVATURE_TERMS + len(FEATURES))
+        sds = np.sqrt(np.diag(self.pooled_covariance)[at])
+        return tuple(
+            Coefficient(
+                name=feature.name,
+                value=float(value),
+                sd=float(sd),
+                prior_sd=feature.sd,
+                from_prior=bool(sd > 0.8 * feature.sd),
+            )
+            for feature, value, sd in zip(FEATURES, self.pooled[at], sds, strict=True)
+        )
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance of the coefficients, in their order."""
+        at = slice(CURVATURE_TERMS, CURVATURE_TERMS + len(FEATURES))
+        return self.pooled_covariance[at, at]
+
+    def band(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Array, Array]:
+        """Confidence band: mean and sd of ln η* as the law knows it, without what a new cell adds, shape [m] each."""
+        return self._pooled_optimum(self.reference.points(params, tokens, batch_tokens))[:2]
+
+    def prediction_band(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Array, Array]:
+        """Prediction band: mean and sd of the ln η* that cells will show, random effects included, shape [m] each."""
+        mean, sd, outside = self._pooled_optimum(self.reference.points(params, tokens, batch_tokens))
+        return mean, np.sqrt(sd**2 + outside)
+
+    def optimum(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Array, Array]:
+        """Mean and sd of ln η*: the prediction band, and in a cell that has runs also what they say, shape [m] each."""
+        mean, sd = self.prediction_band(params, tokens, batch_tokens)
+        places = np.column_stack(np.broadcast_arrays(*map(np.atleast_1d, (params, tokens, batch_tokens))))
+        for row, place in enumerate(places.tolist()):
+            cell = self.known.get(key(*place))
+            if cell is not None:
+                mean[row], sd[row] = np.log(self.bowls[cell].law_learning_rate), self.bowls[cell].law_sd
+        return mean, sd
+
+    def curvature(self, params: Array, tokens: Array, batch_tokens: Array) -> Array:
+        """C of ln L = ln L_min + C·(ln η − ln η*)² as the pool has it, shape [m]."""
+        return self._curvature(self.reference.points(params, tokens, batch_tokens))
+
+    def expected_loss(self, params: Array, tokens: Array, batch_tokens: Array, learning_rate: Array) -> Array:
+        """The fitted L(N, D, B, η) in the table's unit; the arguments broadcast, shape [m]."""
+        mean, _ = self.optimum(params, tokens, batch_tokens)
+        points = self.reference.points(params, tokens, batch_tokens)
+        u = np.log(learning_rate) - mean
+        return np.asarray(np.exp(self.surface.at(points)[0] + self._curvature(points) * rise(u)))
+
+    def excess_loss(self, params: Array, tokens: Array, batch_tokens: Array, learning_rate: Array) -> Array:
+        """What a rate is expected to cost over the best one (0.001 is 0.1 %), the optimum's uncertainty included."""
+        mean, sd = self.optimum(params, tokens, batch_tokens)
+        height = self.curvature(params, tokens, batch_tokens) * expected_rise(
+            np.log(learning_rate) - mean, sd**2
+        )
+        return np.asarray(np.expm1(height))
+
+    def predict(self, target: Target, *, level: float = 0.95) -> Prediction:
+        """The learning rate at a target.
+
+        Args:
+            target: The cell that is wanted.
+            level: Of the interval, between 0.5 and 0.999.
+
+        Raises:
+            Refused: The 95 % interval passes x/÷ 3.
+            ValueError: `level` is outside its range.
+        """
+        if not 0.5 <= level <= 0.999:
+            raise ValueError(f"level is {level}; it must lie between 0.5 and 0.999.")
+        place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
+        mean, sd = (float(value[0]) for value in self.optimum(*place))
+        if sd * Z95 > np.log(WIDEST):
+            self._refuse(target, float(np.exp(sd * Z95)))
+        points = self.reference.points(*place)
+        curvature = self._curvature(points)
+        below, above = half_widths(VALLEY / curvature, np.array([sd**2]))
+        reach = float(ndtri((1 + level) / 2)) * sd
+        loss, loss_sd = self.surface.at(points)
+        loss_known = float(loss_sd[0]) <= LOSS_SD
+        lift = curvature * expected_rise(np.zeros(1), np.array([sd**2]))
+        return Prediction(
+            target=target,
+            learning_rate=float(np.exp(mean)),
+            low=float(np.exp(mean - reach)),
+            high=float(np.exp(mean + reach)),
+            level=level,
+            valley_low=float(np.exp(mean + below[0])),
+            valley_high=float(np.exp(mean + above[0])),
+            expected_loss=float(np.exp(loss + lift)[0]) if loss_known else None,
+            expected_loss_reason=None
+            if loss_known
+            else f"the loss there is only known within {100 * Z95 * float(loss_sd[0]):.2g} % (95 %)",
+            extrapolation=support.ratios(target, self.smallest, self.largest)[0],
+            warnings=(*self.warnings, *self._target_warnings(target, bool(above[0] == below[0]))),
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """The law as nested dicts, lists, numbers and strings; `from_document` predicts exactly the same from it."""
+        return document.describe(self)
+
+    @classmethod
+    def from_document(cls, content: dict[str, Any]) -> Self:
+        """The inverse of `to_document`.
+
+        Raises:
+            ValueError: The document was written by a version of the law with other terms.
+        """
+        return cls(**document.parts(content))
+
+    def _pooled_optimum(self, points: Array) -> tuple[Array, Array, Array]:
+        """Mean and sd of the pooled ln η*, and the variance that a new cell adds, shape [m] each."""
+        columns, missing = self.effects.matrix(points)
+        rows = np.column_stack([matrix(points), columns])
+        mean = rows @ self.pooled[CURVATURE_TERMS:]
+        block = self.pooled_covariance[CURVATURE_TERMS:, CURVATURE_TERMS:]
+        variance = ((rows @ block) * rows).sum(axis=1)
+        outside = missing @ np.square([self.scales.size, self.scales.pair, self.scales.smooth])
+        return mean, np.sqrt(variance), outside + self.scales.cell**2
+
+    def _curvature(self, points: Array) -> Array:
+        rows = np.column_stack([np.ones(len(points)), points])
+        return np.asarray(np.exp(rows @ self.pooled[:CURVATURE_TERMS]))
+
+    def _prior_axes(self) -> list[str]:
+        """Axes whose exponent is a prior's."""
+        by_name = dict(zip(("ln N", "ln D", "ln B"), support.AXES, strict=True))
+        return [by_name[term.name] for term in self.coefficients if term.name in by_name and term.from_prior]
+
+    def _target_warnings(self, target: Target, no_valley: bool) -> list[str]:
+        found = support.far_warnings(target, self.smallest, self.largest)
+        _, outside = support.ratios(target, self.smallest, self.largest)
+        for axis, name in enumerate(support.AXES):
+            if name in self._prior_axes() and outside[axis] > 1.01:
+                term = ("ln N", "ln D", "ln B")[axis]
+                value = next(item for item in self.coefficients if item.name == term)
+                found.append(
+                    f"The target's {name} is {outside[axis]:.3g} times outside the runs, and the exponent of {name} "
+                    f"({value.value:+.2f} ± {value.sd:.2f}) comes from a prior, not from these runs."
+                )
+        if no_valley:
+            found.append("The optimum is too uncertain to name a range of rates that lose at most 0.1 %.")
+        return found
+
+    def _refuse(self, target: Target, factor: float) -> None:
+        cause, advice = support.causes(target, self.smallest, self.largest, self._prior_axes())
+        raise Refused(
+            LawRefusal.INTERVAL_TOO_WIDE,
+            params=target.params,
+            tokens=target.tokens,
+            batch_tokens=target.batch_tokens,
+            factor=factor,
+            cause=cause,
+            advice=advice,
+        )
+
+
+def key(params: float, tokens: float, batch_tokens: float) -> tuple[float, float, float]:
+    """A cell's identity: nine digits of its place."""
+    return float(f"{params:.9g}"), float(f"{tokens:.9g}"), float(f"{batch_tokens:.9g}")

@@ -1,0 +1,114 @@
+"""The runs that a law is fitted to, and the target it is asked for."""
+
+import hashlib
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.law.refusal import LawRefusal, Refused
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """One row per run, as columns.
+
+    Args:
+        params: Parameters N of the model, > 0, shape [runs].
+        tokens: Training tokens D, > 0, shape [runs].
+        batch_tokens: Tokens per optimizer step B, > 0, shape [runs].
+        learning_rate: Peak learning rate η, > 0, shape [runs].
+        loss: Final loss in any unit, > 0, shape [runs]. NaN or infinite: the run diverged or crashed. Such a run
+            may bound a bowl from above; it is never a minimum.
+        seed: Seed of each run, shape [runs]; runs of one cell and rate are repeated runs whatever their seeds.
+
+    Raises:
+        ValueError: Columns of unequal length, or a value that is not a positive number.
+    """
+
+    params: Array
+    tokens: Array
+    batch_tokens: Array
+    learning_rate: Array
+    loss: Array
+    seed: Array | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            column = getattr(self, field.name)
+            if column is not None:
+                object.__setattr__(self, field.name, np.ascontiguousarray(column, dtype=np.float64).ravel())
+        for name in ("params", "tokens", "batch_tokens", "learning_rate", "loss"):
+            self._check(name, getattr(self, name))
+        if self.seed is not None and self.seed.size != self.params.size:
+            raise ValueError(f"seed has {self.seed.size} rows where params has {self.params.size}.")
+
+    def _check(self, name: str, column: Array) -> None:
+        if column.size != self.params.size:
+            raise ValueError(f"{name} has {column.size} rows where params has {self.params.size}.")
+        valid = np.isfinite(column) & (column > 0)
+        if name == "loss":
+            valid |= ~np.isfinite(column)
+        if not valid.all():
+            row = int(np.argmin(valid))
+            raise ValueError(f"{name} is {column[row]!r} in row {row}; it must be a positive number.")
+
+    @property
+    def size(self) -> int:
+        """The number of runs."""
+        return int(self.params.size)
+
+    def sorted(self) -> Self:
+        """The same runs in the one order that every order of them is brought to; infinite losses become NaN."""
+        loss = np.where(np.isfinite(self.loss), self.loss, np.nan)
+        seed = np.zeros(self.size) if self.seed is None else self.seed
+        order = np.lexsort((seed, loss, self.learning_rate, self.batch_tokens, self.tokens, self.params))
+        return type(self)(
+            params=self.params[order],
+            tokens=self.tokens[order],
+            batch_tokens=self.batch_tokens[order],
+            learning_rate=self.learning_rate[order],
+            loss=loss[order],
+            seed=None if self.seed is None else self.seed[order],
+        )
+
+    def where(self, mask: NDArray[np.bool_]) -> Self:
+        """The runs at which `mask` (shape [runs]) is true."""
+        return type(self)(
+            params=self.params[mask],
+            tokens=self.tokens[mask],
+            batch_tokens=self.batch_tokens[mask],
+            learning_rate=self.learning_rate[mask],
+            loss=self.loss[mask],
+            seed=None if self.seed is None else self.seed[mask],
+        )
+
+    def digest(self, salt: str) -> str:
+        """A sha256 of the sorted runs and `salt`: equal for the same runs whatever their order."""
+        runs = self.sorted()
+        sha = hashlib.sha256(salt.encode())
+        for column in (runs.params, runs.tokens, runs.batch_tokens, runs.learning_rate, runs.loss):
+            sha.update(column.astype("<f8").tobytes())
+        return sha.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The cell that the user really wants to train: params N, tokens D, batch_tokens B, each > 0.
+
+    Raises:
+        Refused: A value is not a positive finite number.
+    """
+
+    params: float
+    tokens: float
+    batch_tokens: float
+
+    def __post_init__(self) -> None:
+        for name in ("params", "tokens", "batch_tokens"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise Refused(LawRefusal.BAD_TARGET, name=name, value=value)

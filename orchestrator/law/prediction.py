@@ -1,0 +1,35 @@
+"""What a law answers at a target."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.law.observations import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The learning rate at a target and how sure it is.
+
+    Attributes:
+        target: The cell asked for.
+        learning_rate: η*, the median of what the law believes.
+        low, high: Interval of η* at `level`.
+        level: Probability of the interval.
+        valley_low, valley_high: Rates expected to lose at most 0.1 %, the optimum's uncertainty included.
+        expected_loss: Loss at `learning_rate` in the table's unit, or None.
+        expected_loss_reason: Why there is none.
+        extrapolation: Target over the largest value tried, per axis.
+        warnings: What the user should know, in full sentences.
+    """
+
+    target: Target
+    learning_rate: float
+    low: float
+    high: float
+    level: float
+    valley_low: float
+    valley_high: float
+    expected_loss: float | None
+    expected_loss_reason: str | None
+    extrapolation: Mapping[str, float]
+    warnings: tuple[str, ...]

@@ -1,0 +1,194 @@
+"""Published laws of the peak learning rate, with their units, their sources, and when they apply.
+
+They differ six-fold at one point: a law belongs to its recipe. A law known only as a ratio is anchored to an optimum
+measured in the sweep itself. N counts parameters without embeddings, D and B tokens, C = 6·N·D FLOPs.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.law.observations import Target
+
+FLOPS_PER_PARAM_TOKEN: Final = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """A cell whose best rate was measured: what a ratio-only law starts from."""
+
+    params: float
+    tokens: float
+    batch_tokens: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedLaw:
+    """A published law of the peak learning rate.
+
+    Attributes:
+        name: As the field calls it.
+        source: Paper.
+        applies: Units and recipe it was fitted in.
+        rate: η at (N, D, B); None where the formula gives no positive rate.
+        ratio_only: The constant is bound to the authors' units: use `rate` as a ratio from an anchor.
+    """
+
+    name: str
+    source: str
+    applies: str
+    rate: Callable[[float, float, float], float | None]
+    ratio_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedRate:
+    """What a published law says at a target."""
+
+    law: str
+    learning_rate: float
+    source: str
+    note: str
+
+
+def step_law(params: float, tokens: float) -> float:
+    """η = 1.79·N^-0.713·D^0.307 (arXiv 2503.04715, eq. 1)."""
+    return float(1.79 * params**-0.713 * tokens**0.307)
+
+
+def step_law_batch(tokens: float) -> float:
+    """B = 0.58·D^0.571 tokens (arXiv 2503.04715, eq. 1)."""
+    return float(0.58 * tokens**0.571)
+
+
+def deepseek(params: float, tokens: float) -> float:
+    """η = 0.3118·C^-0.125 (arXiv 2401.02954, eq. 1)."""
+    return float(0.3118 * (FLOPS_PER_PARAM_TOKEN * params * tokens) ** -0.125)
+
+
+def deepseek_batch(params: float, tokens: float) -> float:
+    """B = 0.2920·C^0.3271 tokens (arXiv 2401.02954, eq. 1)."""
+    return float(0.2920 * (FLOPS_PER_PARAM_TOKEN * params * tokens) ** 0.3271)
+
+
+def porian(params: float) -> float:
+    """η = 3.7·N^-0.36 along a fixed D/N (arXiv 2406.19146)."""
+    return float(3.7 * params**-0.36)
+
+
+def porian_batch(params: float) -> float:
+    """B = 0.7576·N^0.703 tokens along a fixed D/N (arXiv 2406.19146)."""
+    return float(0.7576 * params**0.703)
+
+
+def kaplan(params: float) -> float | None:
+    """η = 0.003239 − 0.0001395·ln N (arXiv 2001.08361, eq. D.1); None from N = 1.2e10, where it passes zero."""
+    rate = 0.003239 - 0.0001395 * math.log(params)
+    return rate if rate > 0 else None
+
+
+def joint_moe(params_active: float, experts: float = 1.0) -> float:
+    """η = exp(8.39 − 0.81 ln N_active − 0.25 ln E) (arXiv 2502.05172)."""
+    return math.exp(8.39 - 0.81 * math.log(params_active) - 0.25 * math.log(experts))
+
+
+def bjorck_ratio(params_ratio: float, tokens_ratio: float) -> float:
+    """η ratio = (N/N0)^-0.23·(D/D0)^-0.32 at a fixed batch (arXiv 2409.19913)."""
+    return float(params_ratio**-0.23 * tokens_ratio**-0.32)
+
+
+def power_scheduler(sequences: float, tokens: float) -> float:
+    """η = 4.6·(sequences per batch)·T^-0.51, muP and warmup-stable-decay, base-width units (arXiv 2408.13359)."""
+    return float(4.6 * sequences * tokens**-0.51)
+
+
+def zhou(params: float, tokens: float) -> float:
+    """η = 38.4588·N^-0.2219·D^-0.3509 (arXiv 2601.05049, eq. 6); a ratio unless the units are its authors'."""
+    return float(38.4588 * params**-0.2219 * tokens**-0.3509)
+
+
+LAWS: Final = (
+    PublishedLaw(
+        name="Step Law",
+        source="arXiv 2503.04715",
+        applies="N without embeddings (mixture of experts: total), cosine decay to a fixed 1e-5, "
+        "at its own best batch 0.58·D^0.571",
+        rate=lambda params, tokens, _: step_law(params, tokens),
+    ),
+    PublishedLaw(
+        name="DeepSeek",
+        source="arXiv 2401.02954",
+        applies="C from non-embedding FLOPs, multi-step decay, at its own best batch 0.2920·C^0.3271",
+        rate=lambda params, tokens, _: deepseek(params, tokens),
+    ),
+    PublishedLaw(
+        name="Porian",
+        source="arXiv 2406.19146",
+        applies="compute-optimal runs along a fixed D/N, at its own best batch 0.7576·N^0.703",
+        rate=lambda params, _tokens, _batch: porian(params),
+    ),
+    PublishedLaw(
+        name="Kaplan",
+        source="arXiv 2001.08361",
+        applies="early GPT-2-like models, a batch of 0.5 M tokens; no tokens in it, zero at N = 1.2e10",
+        rate=lambda params, _tokens, _batch: kaplan(params),
+    ),
+    PublishedLaw(
+        name="Joint MoE",
+        source="arXiv 2502.05172",
+        applies="active parameters, one expert assumed here; no tokens in it",
+        rate=lambda params, _tokens, _batch: joint_moe(params),
+    ),
+    PublishedLaw(
+        name="Bjorck",
+        source="arXiv 2409.19913",
+        applies="a fixed batch; a ratio from the sweep's own optimum",
+        rate=lambda params, tokens, _: bjorck_ratio(params, tokens),
+        ratio_only=True,
+    ),
+    PublishedLaw(
+        name="Power Scheduler",
+        source="arXiv 2408.13359",
+        applies="muP and warmup-stable-decay in base-width units, linear in the batch; "
+        "a ratio from the sweep's own optimum at one width",
+        rate=lambda _params, tokens, batch: power_scheduler(batch, tokens),
+        ratio_only=True,
+    ),
+    PublishedLaw(
+        name="Zhou",
+        source="arXiv 2601.05049",
+        applies="mixture of experts, warmup-stable-decay, validation loss; a ratio from the sweep's own optimum",
+        rate=lambda params, tokens, _: zhou(params, tokens),
+        ratio_only=True,
+    ),
+)
+
+
+def published_rates(target: Target, anchor: Anchor | None = None) -> list[PublishedRate]:
+    """What every published law says at a target.
+
+    Args:
+        target: The cell asked for.
+        anchor: A measured optimum; without one, laws that are only ratios are left out.
+
+    Returns:
+        One entry per law that gives a positive rate there, each with a note on when it applies.
+    """
+    place = (target.params, target.tokens, target.batch_tokens)
+    found = []
+    for law in LAWS:
+        rate, note = law.rate(*place), law.applies
+        if law.ratio_only:
+            if anchor is None:
+                continue
+            base = law.rate(anchor.params, anchor.tokens, anchor.batch_tokens)
+            rate = None if rate is None or base is None else anchor.learning_rate * rate / base
+            note = (
+                f"{note} ({anchor.learning_rate:.3g} at params={anchor.params:.4g}, tokens={anchor.tokens:.4g}, "
+                f"batch_tokens={anchor.batch_tokens:.4g})"
+            )
+        if rate is not None:
+            found.append(PublishedRate(law=law.name, learning_rate=rate, source=law.source, note=note))
+    return found

@@ -1,0 +1,31 @@
+"""Why a law, or a prediction from it, is refused."""
+
+from enum import Enum
+
+from orchestrator.errors import Unsupported
+
+
+class LawRefusal(Enum):
+    """Reasons for a refusal; the value is the template of the sentence told to the user."""
+
+    NO_RUNS = "There are {finite} completed runs among {runs}; a bowl needs at least three in one cell."
+    NO_INTERIOR_MINIMUM = (
+        "No cell has an interior minimum: of {cells} cells, {low} have their best run at the lowest rate tried "
+        "({lowest:.3g}), {high} at the highest ({highest:.3g}), {few} have fewer than three rates and {flat} are "
+        "flat. Widen the learning rates{where} until at least one cell rises on both sides."
+    )
+    INTERVAL_TOO_WIDE = (
+        "The learning rate at params={params:.4g}, tokens={tokens:.4g}, batch_tokens={batch_tokens:.4g} is only known "
+        "within x/÷ {factor:.3g} (95 %), and an answer needs x/÷ 3: {cause}. Train proxies nearer to the target{advice}."
+    )
+    BAD_TARGET = "{name} of the target is {value!r}; it must be a positive finite number."
+
+
+class Refused(Unsupported):
+    """The runs cannot support what was asked; `reason` says which rule, `detail` the sentence for the user."""
+
+    title = "The runs cannot support this answer"
+
+    def __init__(self, reason: LawRefusal, **values: object) -> None:
+        self.reason = reason
+        super().__init__(reason.value.format(**values))
