@@ -1,0 +1,20 @@
+# One image for every process of Etalon: API, orchestrator, drivers and Ray nodes.
+FROM python:3.11-slim-bookworm
+
+ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 ETALON_HOME=/var/lib/etalon
+WORKDIR /opt/etalon
+
+COPY requirements.lock pyproject.toml README.md LICENSE ./
+RUN pip install --requirement requirements.lock
+
+COPY api api
+COPY cli cli
+COPY migrations migrations
+COPY orchestrator orchestrator
+COPY trainer trainer
+COPY workers workers
+RUN pip install --no-deps . \
+    && useradd --system --create-home --home-dir /var/lib/etalon etalon
+USER etalon
+EXPOSE 8765
+CMD ["etalon", "--help"]

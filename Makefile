@@ -1,0 +1,33 @@
+# The two commands of the README install what they need: Python 3.11 with pip is enough.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint fast serve clean
+
+demo: .venv/.stamp
+	$(BIN)/etalon demo
+
+test: lint
+	$(BIN)/pytest
+
+lint: .venv/.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Everything but the tests that start Ray or a browser.
+fast: .venv/.stamp
+	$(BIN)/pytest -m "not ray and not browser"
+
+serve: .venv/.stamp
+	$(BIN)/etalon serve
+
+.venv/.stamp: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --quiet --requirement requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
