@@ -1,0 +1,36 @@
+"""Saved state as bytes: tensors and plain values, loaded without running any code."""
+
+import io
+import pickle
+from typing import Any
+
+import torch
+
+from trainer.errors import BadCheckpoint
+
+_FORMAT = 1
+
+
+def pack(identity: str, content: dict[str, Any]) -> bytes:
+    """The content with the identity of what it belongs to."""
+    buffer = io.BytesIO()
+    torch.save({"format": _FORMAT, "identity": identity, "content": content}, buffer)
+    return buffer.getvalue()
+
+
+def unpack(identity: str, saved: bytes) -> dict[str, Any]:
+    """The content that was packed for this identity.
+
+    Raises:
+        BadCheckpoint: The bytes are unreadable, or were packed for something else.
+    """
+    try:
+        loaded = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise BadCheckpoint(f"checkpoint: {len(saved)} bytes that cannot be read: {error}") from error
+    if not isinstance(loaded, dict) or loaded.get("format") != _FORMAT:
+        raise BadCheckpoint(f"checkpoint: not of format {_FORMAT}; it was written by another version")
+    if loaded["identity"] != identity:
+        raise BadCheckpoint(f"checkpoint: it belongs to {loaded['identity']}, not to {identity}")
+    content: dict[str, Any] = loaded["content"]
+    return content

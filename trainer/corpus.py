@@ -1,0 +1,210 @@
+"""Text as tokens: what a proxy learns from, split once into train and held-out, with a hash of its data."""
+
+import hashlib
+import os
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.errors import BadCorpus
+
+Tokens = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
+TokenType = Literal["uint16", "uint32"]
+
+BYTES = 256
+HELDOUT_SHARE = 16
+"""One part in 16 is held out."""
+
+_STDLIB_WITHOUT = frozenset(
+    {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "encodings", "pydoc_data"}
+)
+_CHUNK_TOKENS = 1 << 22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """Tokens to train on and tokens to measure on.
+
+    Attributes:
+        name: What the user calls it.
+        vocab_size: Token ids are below this.
+        sha256: Of the data, train then held-out; losses compare only within one hash.
+        train: Token ids, one dimension.
+        heldout: Token ids that training never sees, one dimension.
+        unigram_entropy: Entropy of the train split's own token frequencies, in nats per token: what a model
+            reaches that knows the frequencies and nothing else.
+    """
+
+    name: str
+    vocab_size: int
+    sha256: str
+    train: Tokens
+    heldout: Tokens
+    unigram_entropy: float
+
+    def batch(self, seed: int, step: int, sequences: int, context: int) -> NDArray[np.int64]:
+        """The training batch of one step: a pure function of its arguments.
+
+        Args:
+            seed: The recipe's seed.
+            step: Updates made before this one.
+            sequences: Windows to draw, each from anywhere in the train split.
+            context: Input tokens of a window.
+
+        Returns:
+            Token ids [sequences, context + 1]: inputs and, one further, their targets.
+
+        Raises:
+            BadCorpus: The train split is shorter than one window.
+        """
+        self._check(self.train, "train", context)
+        starts = np.random.default_rng((seed, step)).integers(0, len(self.train) - context, size=sequences)
+        return _windows(self.train, starts, context)
+
+    def heldout_windows(self, count: int, context: int) -> NDArray[np.int64]:
+        """The same held-out windows every time, evenly spread: token ids [count, context + 1].
+
+        They overlap where the held-out split is shorter than all of them together.
+
+        Raises:
+            BadCorpus: The held-out split is shorter than one window.
+        """
+        self._check(self.heldout, "held-out", context)
+        starts = np.linspace(0, len(self.heldout) - context - 1, count).astype(np.int64)
+        return _windows(self.heldout, starts, context)
+
+    def _check(self, tokens: Tokens, split: str, context: int) -> None:
+        if len(tokens) <= context:
+            raise BadCorpus(
+                f"corpus {self.name!r}: the {split} split has {len(tokens)} tokens; "
+                f"a context of {context} needs at least {context + 1}"
+            )
+
+
+def load_corpus(
+    source: str | Path,
+    *,
+    token_type: TokenType | None = None,
+    vocab_size: int | None = None,
+    name: str | None = None,
+) -> Corpus:
+    """Reads a corpus.
+
+    Args:
+        source: `stdlib` for the Python standard library's own source, a path to UTF-8 text (both byte by byte),
+            or a path to flat little-endian token ids ending in `.bin`, which are mapped, not read.
+        token_type: Type of the ids of a `.bin` file.
+        vocab_size: Ids of a `.bin` file are below this.
+        name: What to call it; the source itself where None.
+
+    Raises:
+        BadCorpus: Nothing there, not UTF-8, ids out of range, or too little to split.
+    """
+    label = name or str(source)
+    if source == "stdlib":
+        return _corpus(label, BYTES, *_stdlib_splits())
+    path = Path(source)
+    if not path.is_file():
+        raise BadCorpus(
+            f"corpus {label!r}: no such file: {path}; give `stdlib` or a path to a text or .bin file"
+        )
+    if path.suffix == ".bin":
+        if token_type is None or vocab_size is None:
+            raise BadCorpus(
+                f"corpus {label!r}: a .bin file needs its token_type (uint16 or uint32) and vocab_size"
+            )
+        return _corpus(label, vocab_size, *_tail_split(label, _read_ids(label, path, token_type)))
+    return _corpus(label, BYTES, *_tail_split(label, _read_text(label, path)))
+
+
+def _corpus(name: str, vocab_size: int, train: Tokens, heldout: Tokens) -> Corpus:
+    digest = hashlib.sha256()
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for tokens in (train, heldout):
+        for chunk in _chunks(tokens):
+            largest = int(chunk.max())
+            if largest >= vocab_size:
+                raise BadCorpus(
+                    f"corpus {name!r}: token id {largest}; allowed: below its vocab_size of {vocab_size}"
+                )
+            digest.update(chunk.tobytes())
+            if tokens is train:
+                counts += np.bincount(chunk, minlength=vocab_size)
+    frequencies = counts[counts > 0] / len(train)
+    return Corpus(
+        name=name,
+        vocab_size=vocab_size,
+        sha256=digest.hexdigest(),
+        train=train,
+        heldout=heldout,
+        unigram_entropy=float(-(frequencies * np.log(frequencies)).sum()),
+    )
+
+
+def _stdlib_splits() -> tuple[Tokens, Tokens]:
+    """Whole files, sorted by name; a hash of the name alone decides the split, whatever else is installed."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    splits: tuple[list[bytes], list[bytes]] = ([], [])
+    for name, path in sorted((path.relative_to(root).as_posix(), path) for path in _sources(root)):
+        digest = hashlib.sha256(name.encode()).digest()
+        splits[digest[0] % HELDOUT_SHARE == 0].append(path.read_bytes())
+    if not all(splits):
+        raise BadCorpus(
+            f"corpus 'stdlib': too few *.py files under {root}; this Python carries no source of its library"
+        )
+    train, heldout = (np.frombuffer(b"".join(files), dtype=np.uint8) for files in splits)
+    return train, heldout
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in _STDLIB_WITHOUT]
+        yield from (Path(folder, name) for name in files if name.endswith(".py"))
+
+
+def _read_text(name: str, path: Path) -> Tokens:
+    data = path.read_bytes()
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise BadCorpus(
+            f"corpus {name!r}: {path} is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
+    return np.frombuffer(data, dtype=np.uint8)
+
+
+def _read_ids(name: str, path: Path, token_type: TokenType) -> Tokens:
+    kinds: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+    kind = kinds.get(token_type)
+    if kind is None:
+        raise BadCorpus(f"corpus {name!r}: token_type is {token_type!r}; allowed: uint16, uint32")
+    size = path.stat().st_size
+    if size == 0 or size % kind.itemsize:
+        raise BadCorpus(
+            f"corpus {name!r}: {path} has {size} bytes; {token_type} ids need a positive multiple of {kind.itemsize}"
+        )
+    ids: Tokens = np.memmap(path, dtype=kind, mode="r")
+    return ids
+
+
+def _tail_split(name: str, tokens: Tokens) -> tuple[Tokens, Tokens]:
+    """The last part is held out, so that no window of one split reaches into the other."""
+    heldout = ceil(len(tokens) / HELDOUT_SHARE)
+    if heldout >= len(tokens):
+        raise BadCorpus(f"corpus {name!r}: {len(tokens)} tokens are too few to hold some out")
+    return tokens[:-heldout], tokens[-heldout:]
+
+
+def _chunks(tokens: Tokens) -> Iterator[Tokens]:
+    return (tokens[start : start + _CHUNK_TOKENS] for start in range(0, len(tokens), _CHUNK_TOKENS))
+
+
+def _windows(tokens: Tokens, starts: NDArray[np.int64], context: int) -> NDArray[np.int64]:
+    windows: NDArray[np.int64] = tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64)
+    return windows

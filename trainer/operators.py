@@ -1,0 +1,177 @@
+"""The few differentiable operators that PyTorch has no fused kernel for on a CPU.
+
+Each has its gradient written out, which saves kernels, passes over memory and autograd nodes. All work on
+a whole stack, so K members cost as many launches as one, and none mixes members.
+
+| symbol | meaning |
+|---|---|
+| K | members of the stack |
+| R | rows: tokens of one batch |
+| W, V | width, vocabulary |
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+
+def lookup(tables: Tensor, tokens: Tensor) -> Tensor:
+    """Rows [K, R, W] of each member's embedding table [K, V, W] for tokens [R] that all members share."""
+    return _apply(_Lookup, tables, tokens)
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """X / rms(x) over the last dimension, without gain (arXiv 1910.07467); the rms is at least 1e-12."""
+    return _apply(_RmsNorm, x)
+
+
+def rotary(x: Tensor, factors: Tensor, *, normalize: bool) -> Tensor:
+    """Queries and keys turned by their positions (arXiv 2104.09864), normalized before if asked.
+
+    Args:
+        x: [sequences, context, heads, head width].
+        factors: From `rotation`, [context, heads, head width / 2].
+        normalize: Whether each head's vector is divided by its rms.
+    """
+    return _apply(_Rotary, x, factors, normalize)
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    """max(x, 0)² (arXiv 2109.08668)."""
+    return _apply(_SquaredRelu, x)
+
+
+def head_loss(x: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    """Output head and mean cross-entropy in one; the logits need one buffer, and live only inside.
+
+    Args:
+        x: [K, R, W].
+        head: [K, W, V].
+        targets: Token ids [R].
+
+    Returns:
+        Nats per token, float32 [K]. A token's loss is capped at 87, where its probability leaves float32.
+    """
+    return _apply(_HeadLoss, x, head, targets)
+
+
+def rotation(context: int, heads: int, head_width: int) -> Tensor:
+    """The factor of each position and pair, complex64 [context, heads, head width / 2].
+
+    Repeated over the heads, so that the product runs over long contiguous rows.
+    """
+    pairs = head_width // 2
+    frequencies = 10_000.0 ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
+    angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
+    factors = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
+    return factors[:, None, :].expand(context, heads, pairs).contiguous()
+
+
+def _apply(function: type[Function], *arguments: object) -> Tensor:
+    output: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]
+    return output
+
+
+def _rms(x: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norm.mul_(x.shape[-1] ** -0.5).clamp_min_(1e-12)
+
+
+def _normalized_gradient(gradient: Tensor, output: Tensor, rms: Tensor) -> Tensor:
+    """Gradient of x ↦ x / rms(x): what is left across the direction of x, over its length."""
+    along = (gradient * output).sum(-1, keepdim=True)
+    return torch.addcmul(gradient, output, along, value=-1.0 / output.shape[-1]).div_(rms)
+
+
+def _rotate(x: Tensor, factors: Tensor) -> Tensor:
+    """Each pair of the last dimension as a complex number, times its factor."""
+    turned = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2)) * factors
+    return torch.view_as_real(turned).flatten(-2)
+
+
+class _Lookup(Function):
+    @staticmethod
+    def forward(ctx: Any, tables: Tensor, tokens: Tensor) -> Tensor:
+        ctx.save_for_backward(tokens)
+        ctx.shape = tables.shape
+        return tables.index_select(1, tokens)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (tokens,) = ctx.saved_tensors
+        members, vocab, width = ctx.shape
+        # Summed row by row in the order of the tokens, so that a member gets the same alone and in a stack.
+        rows = tokens + vocab * torch.arange(members, device=tokens.device)[:, None]
+        summed: Tensor = torch.ops.aten.embedding_dense_backward(
+            gradient.reshape(-1, width), rows.flatten(), members * vocab, -1, False
+        )
+        return summed.view(members, vocab, width), None
+
+
+class _RmsNorm(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        rms = _rms(x)
+        output = x / rms
+        ctx.save_for_backward(output, rms)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _normalized_gradient(gradient, *ctx.saved_tensors)
+
+
+class _Rotary(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factors: Tensor, normalize: bool) -> Tensor:
+        rms = _rms(x) if normalize else None
+        output = _rotate(x.contiguous() if rms is None else x / rms, factors)
+        ctx.save_for_backward(factors, *(() if rms is None else (output, rms)))
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        # A rotation commutes with the norm, so the rotated output serves for the gradient of both.
+        factors, *normalized = ctx.saved_tensors
+        if normalized:
+            gradient = _normalized_gradient(gradient, *normalized)
+        return _rotate(gradient.contiguous(), factors.conj_physical()), None, None
+
+
+class _SquaredRelu(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        rectified = x.clamp_min(0.0)
+        ctx.save_for_backward(rectified)
+        return rectified * rectified
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (rectified,) = ctx.saved_tensors
+        doubled: Tensor = (gradient * rectified).mul_(2.0)
+        return doubled
+
+
+class _HeadLoss(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+        members, rows, _ = x.shape
+        error = torch.softmax(torch.bmm(x, head).float(), dim=-1)
+        index = targets.expand(members, rows).unsqueeze(-1)
+        chosen = error.gather(-1, index)
+        losses = chosen.clamp_min(1e-38).log_().mean(dim=(1, 2)).neg_()
+        error.scatter_(-1, index, chosen.sub_(1.0))
+        ctx.save_for_backward(
+            torch.bmm(error, head.transpose(1, 2)).to(x.dtype),
+            torch.bmm(x.transpose(1, 2), error).to(head.dtype),
+        )
+        ctx.rows = rows
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x_gradient, head_gradient = ctx.saved_tensors
+        scale = (gradient / ctx.rows)[:, None, None]
+        return x_gradient * scale, head_gradient * scale, None

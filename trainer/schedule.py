@@ -1,0 +1,95 @@
+"""Warmup-stable-decay: the learning rate over its peak, as a pure function of the step."""
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+from typing import Literal, get_args
+
+from trainer.errors import BadSchedule
+
+DecayShape = Literal["linear", "sqrt"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Linear warm-up, a constant trunk, and a decay to zero over the last part of each horizon.
+
+    The warm-up is in absolute tokens, so that all horizons share one trunk (arXiv 2405.18392).
+
+    Attributes:
+        warmup_tokens: Tokens of the warm-up; 0 for none.
+        decay_fraction: Part of a horizon spent decaying, between 0 and 1, both excluded.
+        shape: `linear` falls as 1 − x, `sqrt` as 1 − √x, over the decay's own progress x.
+
+    Raises:
+        BadSchedule: A field is out of range.
+    """
+
+    warmup_tokens: int
+    decay_fraction: float = 0.2
+    shape: DecayShape = "linear"
+
+    def __post_init__(self) -> None:
+        if self.warmup_tokens < 0:
+            raise BadSchedule(f"schedule: warmup_tokens is {self.warmup_tokens}; allowed: 0 or more")
+        if not 0.0 < self.decay_fraction < 1.0:
+            raise BadSchedule(f"schedule: decay_fraction is {self.decay_fraction}; allowed: between 0 and 1")
+        if self.shape not in get_args(DecayShape):
+            raise BadSchedule(
+                f"schedule: shape is {self.shape!r}; allowed: {', '.join(get_args(DecayShape))}"
+            )
+
+    def in_steps(self, batch_tokens: int) -> "Timetable":
+        """This schedule at `batch_tokens` tokens a step."""
+        return Timetable(schedule=self, batch_tokens=batch_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timetable:
+    """A schedule counted in optimizer steps; step 0 is the first update.
+
+    Attributes:
+        schedule: The schedule in tokens.
+        batch_tokens: Tokens per step.
+    """
+
+    schedule: Schedule
+    batch_tokens: int
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps until the peak is reached."""
+        return ceil(self.schedule.warmup_tokens / self.batch_tokens)
+
+    def end(self, horizon: int) -> int:
+        """Steps of a whole run to `horizon` tokens: the nearest whole number of batches, at least one."""
+        return max(1, round(horizon / self.batch_tokens))
+
+    def fork(self, horizon: int) -> int:
+        """Trunk steps before the decay branch of `horizon` tokens begins.
+
+        Raises:
+            BadSchedule: The decay would have to begin before the warm-up is over.
+        """
+        end = self.end(horizon)
+        fork = end - max(1, round(self.schedule.decay_fraction * end))
+        if horizon < 1 or fork < self.warmup_steps:
+            least = ceil((self.warmup_steps + 1) / (1 - self.schedule.decay_fraction)) * self.batch_tokens
+            raise BadSchedule(
+                f"horizon of {horizon} tokens: its decay would begin after {max(fork, 0) * self.batch_tokens} tokens, "
+                f"within the warm-up of {self.warmup_steps * self.batch_tokens}; allowed: {least} tokens or more"
+            )
+        return fork
+
+    def multiplier(self, step: int, horizon: int | None = None) -> float:
+        """The learning rate of update number `step` over its peak, in (0, 1].
+
+        Args:
+            step: Updates made before this one, from 0.
+            horizon: Tokens of the decay branch; None for the trunk, which never decays.
+        """
+        warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        if horizon is None or step < (fork := self.fork(horizon)):
+            return warmup
+        # n updates at n equal steps below the peak: neither a full-rate nor a zero-rate update is wasted.
+        progress = (step - fork + 1) / (self.end(horizon) - fork + 1)
+        return 1.0 - (progress if self.schedule.shape == "linear" else sqrt(progress))

@@ -1,0 +1,87 @@
+"""The shape of a dense proxy: what decides its parameter count."""
+
+from dataclasses import dataclass
+
+from trainer.errors import BadShape
+
+HEAD_WIDTH = 16
+"""Width of an attention head where the shape does not say how many heads it wants."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """A dense GPT: pre-norm RMSNorm without gain, rotary positions, relu² feed-forward, untied head.
+
+    Attributes:
+        width: Width of the residual stream; the heads must divide it.
+        depth: Number of blocks.
+        heads: Attention heads; None takes heads of width 16, and one head below that.
+        vocab_size: Number of different tokens.
+        context: Tokens in one sequence.
+        qk_norm: Whether queries and keys are normalized.
+        feedforward: Hidden width of the feed-forward part over `width`.
+
+    Raises:
+        BadShape: A field is out of range; it names the field, its value and what is allowed.
+    """
+
+    width: int
+    depth: int
+    heads: int | None = None
+    vocab_size: int = 256
+    context: int = 64
+    qk_norm: bool = True
+    feedforward: int = 4
+
+    def __post_init__(self) -> None:
+        for field, least in (
+            ("width", 2),
+            ("depth", 1),
+            ("vocab_size", 2),
+            ("context", 1),
+            ("feedforward", 1),
+        ):
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise BadShape(field, value, f"a whole number of at least {least}")
+        if self.heads is None:
+            object.__setattr__(self, "heads", max(1, self.width // HEAD_WIDTH))
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        heads = self.heads
+        if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
+            raise BadShape("heads", heads, "a whole number of at least 1")
+        if self.width % heads:
+            raise BadShape("width", self.width, f"a multiple of the number of heads ({heads})")
+        if (self.width // heads) % 2:
+            raise BadShape(
+                "heads",
+                heads,
+                f"so many that width / heads is even for rotary positions, not {self.width // heads}",
+            )
+
+    @property
+    def head_count(self) -> int:
+        """Attention heads of one block."""
+        return self.heads or max(1, self.width // HEAD_WIDTH)
+
+    @property
+    def head_width(self) -> int:
+        """Width of one attention head."""
+        return self.width // self.head_count
+
+    @property
+    def params(self) -> int:
+        """Parameters N without the token embedding and the output head: 12·depth·width² at feedforward 4."""
+        return self.depth * self.width**2 * (4 + 2 * self.feedforward)
+
+    @property
+    def params_total(self) -> int:
+        """Parameters with the token embedding and the untied output head."""
+        return self.params + 2 * self.vocab_size * self.width
+
+    @property
+    def flops_per_token(self) -> int:
+        """Training FLOPs of one token by the usual 6·N (arXiv 2001.08361, section 2.1)."""
+        return 6 * self.params

@@ -1,0 +1,333 @@
+"""Carries out one job: the trunk to each horizon's fork, the branch from there, and on."""
+
+import time
+from collections.abc import Iterator, Sequence
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from trainer.checkpoint import pack, unpack
+from trainer.corpus import Corpus
+from trainer.divergence import reason_for_divergence
+from trainer.errors import BadCheckpoint
+from trainer.events import Diverged, Event, Finished, Points
+from trainer.job import Job, Member
+from trainer.line import Line
+from trainer.model import Model
+from trainer.stack import Stack
+
+__all__ = ["HELDOUT_WINDOWS", "Job", "Member", "Training"]
+
+HELDOUT_WINDOWS = 256
+"""Held-out windows behind each loss of a run: enough that the text sampled adds no noise worth the time."""
+
+_EVALUATION_TOKENS = 1_024
+
+
+class Training:
+    """A job in progress.
+
+    The same job gives the same losses however it is cut: members alone or stacked, steps at once or in
+    pieces, resumed, or continued from trunks. With one PyTorch thread on a CPU they agree bit for bit.
+
+    Attributes:
+        job: What is asked for.
+        corpus: What it trains on.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        corpus: Corpus,
+        *,
+        trunks: Sequence[bytes] | None = None,
+        device: str = "cpu",
+        log_every: int = 16,
+    ) -> None:
+        """Prepares the job; nothing is trained yet.
+
+        Args:
+            job: What is asked for.
+            corpus: What to train on; its vocabulary must be the shape's.
+            trunks: Each member's `trunk` of an earlier job, all at one step, to go on from; None starts afresh.
+            device: A PyTorch device.
+            log_every: Steps of a logging interval.
+
+        Raises:
+            BadJob: The corpus does not fit.
+            BadCorpus: The corpus is too short for the context.
+            BadCheckpoint: The trunks are of other members, at different steps, or past a horizon's fork.
+        """
+        job.check_corpus(corpus)
+        torch.set_flush_denormal(True)
+        self.job, self.corpus = job, corpus
+        self._log_every = log_every
+        self._device = torch.device(device)
+        self._model = Model(job.recipe, self._device)
+        self._timetable = job.recipe.timetable
+        windows = torch.from_numpy(corpus.heldout_windows(HELDOUT_WINDOWS, job.recipe.shape.context))
+        self._windows = torch.split(
+            windows.to(self._device), max(1, _EVALUATION_TOKENS // job.recipe.shape.context)
+        )
+        self._branch: Line | None = None
+        self._trunk = self._first_trunk(trunks)
+        self._waiting = [list(member.horizons) for member in job.members]
+        self._finished_trunks: dict[int, Line] = {}
+        self._steps_spent = 0
+        self._unpaid_steps = [0] * len(job.members)
+        self._unpaid_seconds = [0.0] * len(job.members)
+        self._events: list[Event] = []
+        self._charged_until = 0.0
+        self._curves: dict[tuple[int, int | None], list[tuple[int, float]]] = {}
+
+    def _first_trunk(self, trunks: Sequence[bytes] | None) -> Line:
+        if trunks is None:
+            return Line.fresh(Stack.initial(self._model, len(self.job.members), self._device))
+        if len(trunks) != len(self.job.members):
+            raise BadCheckpoint(
+                f"trunks: {len(trunks)} for {len(self.job.members)} members; give one for each"
+            )
+        lines = [
+            Line.loaded(unpack(self._identity(member), saved), self._device)
+            for member, saved in zip(self.job.members, trunks, strict=True)
+        ]
+        if len({(line.stack.step, len(line.interval)) for line in lines}) > 1:
+            raise BadCheckpoint(f"trunks: they end at different steps: {[line.stack.step for line in lines]}")
+        step, first = lines[0].stack.step, min(member.horizons[0] for member in self.job.members)
+        if self._timetable.fork(first) < step:
+            raise BadCheckpoint(
+                f"trunks: they are {step} steps long, past the fork of a horizon of {first} tokens"
+            )
+        return Line.joined(lines)
+
+    @property
+    def done(self) -> bool:
+        """Whether every run has finished or diverged."""
+        return self._branch is None and not self._trunk.members
+
+    @property
+    def progress(self) -> float:
+        """Share of the FLOPs trained, 0 to 1, of those that members not diverged still need."""
+        remaining = 0
+        for member, waiting in enumerate(self._waiting):
+            if waiting:
+                remaining += sum(
+                    self._timetable.end(horizon) - self._timetable.fork(horizon) for horizon in waiting
+                )
+            if member in self._trunk.members:
+                remaining += self._timetable.fork(waiting[-1]) - self._trunk.stack.step
+        if self._branch is not None and self._branch.horizon is not None:
+            decayed = self._branch.stack.step - self._timetable.fork(self._branch.horizon)
+            remaining -= decayed * len(self._branch.members)
+        return self._steps_spent / max(1, self._steps_spent + remaining) if remaining else 1.0
+
+    def advance(self, seconds: float | None = None, steps: int | None = None) -> list[Event]:
+        """Trains for about that long and tells what happened.
+
+        Args:
+            seconds: Stop at the first step that ends after this time.
+            steps: Stop after this many updates of the stack; a fork or an evaluation counts as one.
+
+        Returns:
+            Learning-curve points and ends of runs, in order. Without arguments, all that remain.
+        """
+        self._charged_until = time.perf_counter()
+        deadline = None if seconds is None else time.monotonic() + seconds
+        taken = 0
+        while not self.done:
+            self._work()
+            taken += 1
+            if taken == steps or (deadline is not None and time.monotonic() >= deadline):
+                break
+        self._release_points()
+        events, self._events = self._events, []
+        return events
+
+    def state(self) -> bytes:
+        """A checkpoint of the whole job, also in the middle of a branch."""
+        return pack(
+            repr((self.job, self.corpus.sha256)),
+            {
+                "trunk": self._trunk.saved(),
+                "branch": None if self._branch is None else self._branch.saved(),
+                "finished_trunks": {member: line.saved() for member, line in self._finished_trunks.items()},
+                "waiting": self._waiting,
+                "steps_spent": self._steps_spent,
+                "unpaid_steps": self._unpaid_steps,
+                "unpaid_seconds": self._unpaid_seconds,
+            },
+        )
+
+    @classmethod
+    def resume(
+        cls, job: Job, corpus: Corpus, state: bytes, *, device: str = "cpu", log_every: int = 16
+    ) -> "Training":
+        """The training that `state` was taken of, which goes on as if nothing had happened.
+
+        Raises:
+            BadCheckpoint: The state is unreadable or of another job or corpus.
+        """
+        training = cls(job, corpus, device=device, log_every=log_every)
+        saved = unpack(repr((job, corpus.sha256)), state)
+        on = training._device
+        training._trunk = Line.loaded(saved["trunk"], on)
+        training._branch = None if saved["branch"] is None else Line.loaded(saved["branch"], on)
+        training._finished_trunks = {m: Line.loaded(line, on) for m, line in saved["finished_trunks"].items()}
+        training._waiting = saved["waiting"]
+        training._steps_spent = saved["steps_spent"]
+        training._unpaid_steps = saved["unpaid_steps"]
+        training._unpaid_seconds = saved["unpaid_seconds"]
+        return training
+
+    def trunk(self, member: int) -> bytes | None:
+        """This member's trunk where its last horizon forked off, to go on to a longer one in a later job.
+
+        None before that fork, and for a member that diverged.
+        """
+        line = self._finished_trunks.get(member)
+        return None if line is None else pack(self._identity(self.job.members[member]), line.saved())
+
+    def trunk_tokens(self, member: int) -> int | None:
+        """Tokens that `trunk` has seen, or None where there is none."""
+        line = self._finished_trunks.get(member)
+        return None if line is None else line.stack.step * self.job.recipe.batch_tokens
+
+    def _identity(self, member: Member) -> str:
+        return repr((self.job.recipe, member.learning_rate, self.corpus.sha256))
+
+    def _work(self) -> None:
+        """One update, or the fork or the end of a branch that is due."""
+        line = self._trunk if self._branch is None else self._branch
+        if line.horizon is None:
+            horizon = min(self._waiting[member][0] for member in line.members)
+            if line.stack.step < self._timetable.fork(horizon):
+                self._update(line)
+            else:
+                self._fork(horizon)
+        elif line.stack.step < self._timetable.end(line.horizon):
+            self._update(line)
+        else:
+            self._finish(line, line.horizon)
+
+    def _update(self, line: Line) -> None:
+        """One optimizer step of a line; at the end of a logging interval, its points and its casualties."""
+        recipe, step = self.job.recipe, line.stack.step
+        tokens = self.corpus.batch(recipe.seed, step, recipe.sequences, recipe.shape.context)
+        batch = torch.from_numpy(tokens).to(self._device)
+        multiplier = self._timetable.multiplier(step, line.horizon)
+        rates = [self.job.members[member].learning_rate * multiplier for member in line.members]
+        line.interval.append(line.stack.train(self._model, batch[:, :-1], batch[:, 1:], rates))
+        self._steps_spent += len(line.members)
+        for member in line.members:
+            self._unpaid_steps[member] += 1
+        self._charge(line.members)
+        ends = line.horizon is not None and step + 1 == self._timetable.end(line.horizon)
+        if ends or (step + 1) % self._log_every == 0:
+            self._log(line)
+
+    def _log(self, line: Line) -> None:
+        best, losses = line.best, line.close_interval()
+        for member, loss in zip(line.members, losses, strict=True):
+            if isfinite(loss):
+                self._curves.setdefault((member, line.horizon), []).append((line.stack.step, loss))
+        self._drop_diverged(line, losses, best)
+
+    def _fork(self, horizon: int) -> None:
+        """Branches off the members that want this horizon; those that want no longer one leave the trunk."""
+        wanted = [p for p, member in enumerate(self._trunk.members) if self._waiting[member][0] == horizon]
+        branch = self._trunk.select(wanted)
+        branch.trunk_losses = branch.stack.evaluate(self._model, self._heldout())
+        self._charge(branch.members)
+        branch.horizon, branch.interval = horizon, []
+        self._branch = branch
+        self._drop_diverged(branch, branch.trunk_losses, branch.best)
+        leaving = [member for member in self._trunk.members if self._waiting[member] == [horizon]]
+        for member in leaving:
+            self._finished_trunks[member] = self._trunk.select([self._trunk.members.index(member)])
+        self._trunk = self._trunk.without(leaving)
+
+    def _finish(self, branch: Line, horizon: int) -> None:
+        """Measures the annealed losses of a branch at its end; the trunk's turn comes again."""
+        losses = branch.stack.evaluate(self._model, self._heldout())
+        self._charge(branch.members)
+        measured = dict(zip(branch.members, zip(losses, branch.trunk_losses, strict=True), strict=True))
+        self._drop_diverged(branch, losses, branch.best)
+        self._release_points()
+        for member in self._branch.members if self._branch else ():
+            loss, trunk_loss = measured[member]
+            flops, seconds = self._settle(member)
+            self._waiting[member].remove(horizon)
+            self._events.append(
+                Finished(
+                    member=member,
+                    horizon=horizon,
+                    tokens=branch.stack.step * self.job.recipe.batch_tokens,
+                    loss=loss,
+                    trunk_loss=trunk_loss,
+                    flops=flops,
+                    seconds=seconds,
+                )
+            )
+        self._branch = None
+
+    def _drop_diverged(self, line: Line, losses: Sequence[float], best: Sequence[float]) -> None:
+        """Takes members that diverged out of the job, so that they cost nothing more."""
+        step, warm = line.stack.step, line.stack.step >= self._timetable.warmup_steps
+        lost = []
+        for member, loss, lowest in zip(line.members, losses, best, strict=True):
+            travel = self.job.members[member].learning_rate * (step - self._timetable.warmup_steps / 2)
+            if warm or not isfinite(loss):
+                reason = reason_for_divergence(loss, lowest, travel, self.corpus.unigram_entropy)
+                if reason is not None:
+                    self._diverge(member, step, reason)
+                    lost.append(member)
+        self._trunk = self._trunk.without(lost)
+        if self._branch is not None:
+            self._branch = self._branch.without(lost)
+            if not self._branch.members:
+                self._branch = None
+
+    def _diverge(self, member: int, step: int, reason: str) -> None:
+        self._release_points()
+        flops, seconds = self._settle(member)
+        self._events.append(
+            Diverged(
+                member=member,
+                horizons=tuple(self._waiting[member]),
+                step=step,
+                tokens=step * self.job.recipe.batch_tokens,
+                reason=reason,
+                flops=flops,
+                seconds=seconds,
+            )
+        )
+        self._waiting[member] = []
+        self._finished_trunks.pop(member, None)
+
+    def _charge(self, members: Sequence[int]) -> None:
+        """Shares the time since the last charge between members."""
+        now = time.perf_counter()
+        for member in members:
+            self._unpaid_seconds[member] += (now - self._charged_until) / len(members)
+        self._charged_until = now
+
+    def _settle(self, member: int) -> tuple[int, float]:
+        """FLOPs and seconds of a member since it was last settled."""
+        steps, seconds = self._unpaid_steps[member], self._unpaid_seconds[member]
+        self._unpaid_steps[member], self._unpaid_seconds[member] = 0, 0.0
+        recipe = self.job.recipe
+        return steps * recipe.batch_tokens * recipe.shape.flops_per_token, seconds
+
+    def _release_points(self) -> None:
+        batch_tokens = self.job.recipe.batch_tokens
+        for (member, horizon), curve in self._curves.items():
+            steps, losses = zip(*curve, strict=True)
+            tokens = tuple(step * batch_tokens for step in steps)
+            self._events.append(
+                Points(member=member, horizon=horizon, steps=steps, tokens=tokens, losses=losses)
+            )
+        self._curves = {}
+
+    def _heldout(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((windows[:, :-1], windows[:, 1:]) for windows in self._windows)
