@@ -98,8 +98,8 @@ def _show(law: Law, document: dict[str, Any], predictions: list[dict[str, Any]])
     heldout = document["heldout"]
     if heldout is not None:
         out.print(
-            f"\nheld out, the largest cells: excess loss {percent(heldout['mean_excess'])} on average, "
-            f"{percent(heldout['worst_excess'])} at worst"
+            f"\nheld out, the largest cells: excess loss {percent(heldout['mean'])} on average, "
+            f"{percent(heldout['worst'])} at worst"
         )
     for warning in law.warnings:
         out.print(f"[yellow]! {warning}[/]")
