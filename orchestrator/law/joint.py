@@ -209,12 +209,12 @@ def own_precision(model: Model, scales: Scales) -> Array:
 
 
 def invert(matrices: Array) -> Array:
-    """Inverses of symmetric 2×2 matrices, shape [cells, 2, 2]."""
-    a, b, d = matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 1]
+    """Inverses of 2×2 matrices, shape [cells, 2, 2]."""
+    a, b, c, d = matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 0], matrices[:, 1, 1]
     inverse = np.empty_like(matrices)
-    determinant = a * d - b * b
+    determinant = a * d - b * c
     inverse[:, 0, 0], inverse[:, 1, 1] = d / determinant, a / determinant
-    inverse[:, 0, 1] = inverse[:, 1, 0] = -b / determinant
+    inverse[:, 0, 1], inverse[:, 1, 0] = -b / determinant, -c / determinant
     return inverse
 
 

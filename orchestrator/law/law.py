@@ -182,15 +182,24 @@ class Law:
         """
         return cls(**document.parts(content))
 
+    def rows(self, points: Array) -> tuple[Array, Array, Array]:
+        """The pooled model at points (n, d, b), shape [m, 3].
+
+        Returns:
+            (rows of ln C on the first unknowns of `pooled`, rows of ln η* on the rest, the variance of ln η* that a
+            cell adds of its own, shape [m]).
+        """
+        columns, missing = self.effects.matrix(points)
+        outside = missing @ np.square([self.scales.size, self.scales.pair, self.scales.smooth])
+        curvature = np.column_stack([np.ones(len(points)), points])
+        return curvature, np.column_stack([matrix(points), columns]), outside + self.scales.cell**2
+
     def _pooled_optimum(self, points: Array) -> tuple[Array, Array, Array]:
         """Mean and sd of the pooled ln η*, and the variance that a new cell adds, shape [m] each."""
-        columns, missing = self.effects.matrix(points)
-        rows = np.column_stack([matrix(points), columns])
+        _, rows, outside = self.rows(points)
         mean = rows @ self.pooled[CURVATURE_TERMS:]
         block = self.pooled_covariance[CURVATURE_TERMS:, CURVATURE_TERMS:]
-        variance = ((rows @ block) * rows).sum(axis=1)
-        outside = missing @ np.square([self.scales.size, self.scales.pair, self.scales.smooth])
-        return mean, np.sqrt(variance), outside + self.scales.cell**2
+        return mean, np.sqrt(((rows @ block) * rows).sum(axis=1)), outside
 
     def _curvature(self, points: Array) -> Array:
         rows = np.column_stack([np.ones(len(points)), points])

@@ -1,7 +1,7 @@
 """The loss at the bottom of a cell as a smooth function of N, D and B, so that a loss can be expected where none ran.
 
-ln L_min is a quadratic in n, d, b with Gaussian priors: falling slowly in N and D, gently convex (a power law over an
-irreducible loss is convex in logarithms; Chinchilla, arXiv 2203.15556), and little moved by B.
+ln L_min is a quadratic with Gaussian priors in b and in s(n), s(d), s(x) = (1 − e^{−0.3 x}) / 0.3: what N and D buy
+shrinks as a power of them (Chinchilla, arXiv 2203.15556, whose exponents are 0.34 and 0.28), and B moves it little.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,19 @@ from orchestrator.law.observations import Array
 
 TERMS = (
     Feature(name="1", powers=(0, 0, 0), mean=0.0, sd=30.0),
-    Feature(name="ln N", powers=(1, 0, 0), mean=-0.06, sd=0.06),
-    Feature(name="ln D", powers=(0, 1, 0), mean=-0.06, sd=0.06),
+    Feature(name="s(N)", powers=(1, 0, 0), mean=-0.06, sd=0.06),
+    Feature(name="s(D)", powers=(0, 1, 0), mean=-0.06, sd=0.06),
     Feature(name="ln B", powers=(0, 0, 1), mean=0.0, sd=0.05),
-    Feature(name="(ln N)²", powers=(2, 0, 0), mean=0.004, sd=0.006),
-    Feature(name="(ln D)²", powers=(0, 2, 0), mean=0.004, sd=0.006),
-    Feature(name="ln N·ln D", powers=(1, 1, 0), mean=0.0, sd=0.006),
+    Feature(name="s(N)²", powers=(2, 0, 0), mean=0.0, sd=0.004),
+    Feature(name="s(D)²", powers=(0, 2, 0), mean=0.0, sd=0.004),
+    Feature(name="s(N)·s(D)", powers=(1, 1, 0), mean=0.0, sd=0.004),
     Feature(name="(ln B)²", powers=(0, 0, 2), mean=0.005, sd=0.01),
-    Feature(name="ln D·ln B", powers=(0, 1, 1), mean=0.0, sd=0.01),
-    Feature(name="ln N·ln B", powers=(1, 0, 1), mean=0.0, sd=0.01),
+    Feature(name="s(D)·ln B", powers=(0, 1, 1), mean=0.0, sd=0.01),
+    Feature(name="s(N)·ln B", powers=(1, 0, 1), mean=0.0, sd=0.01),
 )
 RESIDUAL_PRIOR, RESIDUAL_WEIGHT = 0.005, 3.0
 ROUNDS = 8
+SATURATION = 0.3  # exponent with which the gain from N and from D shrinks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class Surface:
 
     def at(self, points: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of ln L_min at points (n, d, b), shape [m, 3] -> [m], [m]."""
-        rows = matrix(points, TERMS)
+        rows = features(points)
         variance = ((rows @ self.covariance) * rows).sum(axis=1) + self.scatter**2
         return rows @ self.coefficients, np.sqrt(variance)
 
@@ -62,6 +63,12 @@ class Surface:
         )
 
 
+def features(points: Array) -> Array:
+    """The terms at points (n, d, b), shape [m, 3] -> [m, terms]."""
+    saved = -np.expm1(-SATURATION * np.clip(points[:, :2], -20.0, None)) / SATURATION
+    return matrix(np.column_stack([saved, points[:, 2]]), TERMS)
+
+
 def fit_surface(points: Array, log_loss: Array, variance: Array) -> Surface:
     """Fits the surface to the bottoms of cells, robustly.
 
@@ -70,7 +77,7 @@ def fit_surface(points: Array, log_loss: Array, variance: Array) -> Surface:
         log_loss: ln of the loss at each bottom, shape [cells].
         variance: Its variance from the bowl, shape [cells].
     """
-    rows = matrix(points, TERMS)
+    rows = features(points)
     level = float(np.median(log_loss))
     prior = np.array([term.sd for term in TERMS]) ** -2.0
     mean = np.array([term.mean for term in TERMS])
