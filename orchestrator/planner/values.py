@@ -93,6 +93,7 @@ class Question:
         rates_per_cell: least rates to try in every cell before stopping.
         max_parallel: runs that train at once; a batch smaller than this leaves workers idle.
         seed: of the planner's own random choices.
+        more_targets: further cells that the rate is wanted for; the mean variance over all of them counts.
     """
 
     target: Target
@@ -104,6 +105,7 @@ class Question:
     rates_per_cell: int = 0
     max_parallel: int = 1
     seed: int = 0
+    more_targets: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

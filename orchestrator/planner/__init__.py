@@ -1,0 +1,31 @@
+"""Which runs to make next: strategies that are pure functions of what is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from orchestrator.errors import BadInput
+from orchestrator.planner.grid import GridPlanner
+from orchestrator.planner.optimal import LawPlanner
+from orchestrator.planner.shuffled import RandomPlanner
+from orchestrator.planner.values import Planner
+
+__all__ = ["STRATEGIES", "Planner", "planner_of"]
+
+STRATEGIES: Final[dict[str, Callable[[], Planner]]] = {
+    "law": LawPlanner,
+    "grid": GridPlanner,
+    "random": RandomPlanner,
+}
+
+
+def planner_of(strategy: str) -> Planner:
+    """The planner of a strategy.
+
+    Raises:
+        BadInput: there is no such strategy.
+    """
+    if strategy not in STRATEGIES:
+        raise BadInput(f"There is no strategy {strategy!r}; there are: {', '.join(STRATEGIES)}.")
+    return STRATEGIES[strategy]()

@@ -1,0 +1,148 @@
+"""What a run would tell about ln η* at the target: an exact Gaussian update of the linearised model.
+
+    y_i = m_c + e^{ℓ_c} g(x_i − μ_c) + noise        ln loss of run i in cell c at x = ln η (orchestrator/law/joint.py)
+
+m_c is unknown and eliminated, ℓ_c is known up to a standard deviation and eliminated. What is left is the information
+J of the cell's runs on μ_c; of that, Δ = J / (1 + J v_c) reaches w (planner/model.py). Adding Δ to cell c lowers the
+variance at the target by (φ_t S φ_c)² Δ / (1 + Δ φ_c S φ_c), S being the covariance of w.
+
+A run on the bottom itself tells nothing of where it is, so J is taken with the bottom at several places, spread as the
+law believes, and what is expected is their weighted mean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from orchestrator.law import Law
+from orchestrator.law.shape import rise, slope
+from orchestrator.planner.model import Array, Model, believe, model_of, places
+from orchestrator.planner.values import Outcome, Question, Record
+
+Index = NDArray[np.int64]
+
+NODES = np.array([-1.6, -0.75, 0.0, 0.75, 1.6])
+WEIGHTS = np.exp(-(NODES**2) / 2) / np.exp(-(NODES**2) / 2).sum()
+"""Places of the bottom in standard deviations, and their weights."""
+ROBUST = 5 / 7
+"""Information of a run with Student-t(4) noise over that with Gaussian noise of the same scale: (ν + 1)/(ν + 3)."""
+HIGHEST = 0.35
+"""Rise of ln loss above the bottom beyond which the law takes a run for diverged: it then tells nothing here."""
+
+
+class Information:
+    """The state of knowledge about the targets while a batch is put together: every run added updates it.
+
+    Args:
+        law: the newest law.
+        record: cells and runs; open runs count as if they were in.
+        question: its target, and further targets.
+    """
+
+    def __init__(self, law: Law, record: Record, question: Question) -> None:
+        self.cells = record.cells
+        self.belief = believe(law, record.cells)
+        self._scales = law.scales
+        self._bottoms = self.belief.optimum[:, None] + self.belief.sd[:, None] * NODES
+        model = model_of(law, record.cells, (question.target, *question.more_targets))
+        self._rows, self._own = model.cells.features, model.cells.own
+        self.known = self._sums_of(finished(record))
+        covariance = self._covariance(model)
+        self._spread = self._rows @ covariance
+        self._pull = self._spread @ model.targets.features.T
+        at_targets = model.targets.features
+        self._target_variance = ((at_targets @ covariance) * at_targets).sum(axis=1) + model.targets.own
+        for run in record.runs:
+            if run.outcome is Outcome.OPEN:
+                self.add(run.cell, run.learning_rate)
+
+    def variance(self) -> float:
+        """Mean variance of ln η* over the targets, with the runs so far, the open ones and those added."""
+        return float(np.mean(self._target_variance))
+
+    def cell_variance(self) -> Array:
+        """Variance of what the law says of ln η* in each cell, without the cell's own shift, shape [cells]."""
+        return np.asarray((self._spread * self._rows).sum(axis=1))
+
+    def terms(self, cell: Index, x: Array) -> Array:
+        """What runs would add to the sums that `reaching` takes, for every place of the bottom.
+
+        Args:
+            cell: cell of each run, shape [m].
+            x: ln η, shape [m].
+
+        Returns:
+            Weighted 1, s, h, s², s·h, h², shape [m, nodes, 6]: s the slope in μ, h the rise.
+        """
+        u = x[:, None] - self._bottoms[cell]
+        curvature = self.belief.curvature[cell][:, None]
+        height = curvature * rise(u)
+        tilt = -curvature * slope(u)
+        weight = ROBUST / (self._scales.noise**2 + (self._scales.growth * height) ** 2)
+        weight = np.where(height > HIGHEST, 0.0, weight)
+        products = (np.ones_like(u), tilt, height, tilt**2, tilt * height, height**2)
+        return np.stack([weight * product for product in products], axis=-1)
+
+    def reaching(self, cell: Index, sums: Array) -> Array:
+        """Δ of cells from the sums of their runs, shape [m, nodes, 6] -> [m, nodes]."""
+        information = fisher(sums, self._scales.curvature)
+        return np.asarray(information / (1 + information * self._own[cell][:, None]))
+
+    def drop(self, cell: Index, gained: Array) -> Array:
+        """Expected drop of the targets' mean variance when cells gain Δ, shape [m, nodes] -> [m]."""
+        pull = np.mean(self._pull**2, axis=1)[cell]
+        size = self.cell_variance()[cell]
+        return np.asarray(pull * ((gained / (1 + gained * size[:, None])) @ WEIGHTS))
+
+    def add(self, cell: int, rate: float) -> None:
+        """Count a run as if it were in."""
+        at = np.array([cell])
+        before = self.reaching(at, self.known[at])
+        self.known[at] += self.terms(at, np.log([rate]))
+        self._update(cell, float(((self.reaching(at, self.known[at]) - before) @ WEIGHTS)[0]))
+
+    def _update(self, cell: int, gained: float) -> None:
+        direction = self._spread @ self._rows[cell]
+        share = gained / (1 + gained * direction[cell])
+        pull = self._pull[cell].copy()
+        self._target_variance = self._target_variance - share * pull**2
+        self._pull = self._pull - share * direction[:, None] * pull
+        self._spread = self._spread - share * direction[:, None] * self._spread[cell]
+
+    def _sums_of(self, runs: list[tuple[int, float]]) -> Array:
+        sums = np.zeros((len(self.cells), NODES.size, 6))
+        if runs:
+            cell = np.array([cell for cell, _ in runs])
+            np.add.at(sums, cell, self.terms(cell, np.log([rate for _, rate in runs])))
+        return sums
+
+    def _covariance(self, model: Model) -> Array:
+        """S: the covariance of w given the runs that are in, here and elsewhere."""
+        here = self.reaching(np.arange(len(self.cells)), self.known) @ WEIGHTS
+        abroad = model.abroad_information / (1 + model.abroad_information * model.abroad.own)
+        rows = np.concatenate([self._rows, model.abroad.features])
+        precision = rows.T @ (np.concatenate([here, abroad])[:, None] * rows)
+        precision[np.diag_indices(len(precision))] += model.prior_sd**-2.0
+        return np.asarray(cho_solve(cho_factor(precision, lower=True), np.eye(len(precision))))
+
+
+def fisher(sums: Array, curvature_sd: float) -> Array:
+    """J on μ from weighted sums of 1, s, h, s², s·h, h²: m eliminated, ℓ with its prior, shape [..., 6] -> [...]."""
+    one, s, h, ss, sh, hh = np.moveaxis(sums, -1, 0)
+    one = np.maximum(one, np.finfo(np.float64).tiny)
+    ss, sh, hh = ss - s * s / one, sh - s * h / one, hh - h * h / one
+    return np.asarray(np.maximum(ss - sh * sh / (hh + curvature_sd**-2.0), 0.0))
+
+
+def finished(record: Record) -> list[tuple[int, float]]:
+    """(cell, η) of every completed run, and of every run from elsewhere that was made in one of the record's cells."""
+    runs = [(run.cell, run.learning_rate) for run in record.runs if run.outcome is Outcome.COMPLETED]
+    if record.prior is None:
+        return runs
+    number = {place: cell for cell, place in enumerate(map(tuple, places(record.cells).tolist()))}
+    prior = record.prior.where(np.isfinite(record.prior.loss))
+    columns = np.column_stack([prior.params, prior.tokens, prior.batch_tokens, prior.learning_rate])
+    abroad = [(number.get((n, d, b)), rate) for n, d, b, rate in columns.tolist()]
+    return runs + [(cell, rate) for cell, rate in abroad if cell is not None]

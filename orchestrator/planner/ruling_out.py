@@ -1,0 +1,49 @@
+"""Which rates the law rules out in which cells, and why, in a sentence of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from orchestrator.law import Law
+from orchestrator.law.shape import half_widths
+from orchestrator.planner.model import Belief
+from orchestrator.planner.values import Cell, Pruned
+
+VALLEY = float(np.log(1.001))
+"""ln of the excess loss within which a rate is as good as the best."""
+Z95 = 1.959963984540054
+
+
+def ruled_out(
+    law: Law, cells: tuple[Cell, ...], belief: Belief, kept: Collection[tuple[int, float]]
+) -> tuple[Pruned, ...]:
+    """Rates that cannot lie in the valley of their cell wherever in its 95 % interval the optimum is.
+
+    Args:
+        law: the law, for its name.
+        cells: the cells.
+        belief: what the law says of them.
+        kept: (cell, η) that were asked for, or are about to be.
+
+    Returns:
+        All such rates that are not kept: the whole list, not what is new since an earlier law.
+    """
+    below, above = half_widths(VALLEY / belief.curvature, np.zeros(len(cells)))
+    found = []
+    for cell, middle, sd, left, right in zip(cells, belief.optimum, belief.sd, below, above, strict=True):
+        low, high = middle - Z95 * sd, middle + Z95 * sd
+        found += [
+            Pruned(cell=cell.number, learning_rate=rate, reason=_reason(law, rate, middle, low, high))
+            for rate in cell.rates
+            if not low + left <= np.log(rate) <= high + right and (cell.number, rate) not in kept
+        ]
+    return tuple(found)
+
+
+def _reason(law: Law, rate: float, middle: float, low: float, high: float) -> str:
+    return (
+        f"The law of {law.runs} runs puts the optimum of this cell at {np.exp(middle):.2g} "
+        f"({np.exp(low):.2g} … {np.exp(high):.2g}); {rate:.3g} lies outside its valley."
+    )

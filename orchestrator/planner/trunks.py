@@ -1,0 +1,29 @@
+"""Cells in the groups that are cheap to train together: the horizons of one trunk, or a cell alone."""
+
+from __future__ import annotations
+
+from orchestrator.planner.values import Cell
+
+
+def groups(cells: tuple[Cell, ...]) -> list[tuple[Cell, ...]]:
+    """Groups of cells, the cheapest first; within a group the shortest horizon first.
+
+    Cells with one trunk are a group: a run of the longest horizon passes the forks of the others. The order is
+    by what one rate costs in all cells of the group, so it does not depend on how the cells are listed.
+    """
+    found: dict[str | tuple[int], list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(cell.trunk if cell.trunk is not None else (cell.number,), []).append(cell)
+    ordered = [tuple(sorted(group, key=lambda cell: (cell.tokens, cell.number))) for group in found.values()]
+    return sorted(ordered, key=lambda group: (rate_flops(group), group[0].number))
+
+
+def rate_flops(group: tuple[Cell, ...]) -> float:
+    """FLOPs of one rate in every cell of a group, shortest horizon first."""
+    if group[0].trunk is None:
+        return sum(cell.flops for cell in group)
+    reached, flops = 0.0, 0.0
+    for cell in group:
+        flops += cell.marginal_flops(reached)
+        reached = max(reached, cell.fork_tokens)
+    return flops
