@@ -58,10 +58,19 @@ def prediction_panel(prediction: Mapping[str, Any]) -> Panel:
     return Panel("\n".join(lines), title=f"at {target_text(prediction['target'])}", title_align="left")
 
 
-def law_table(coefficients: Iterable[Mapping[str, Any]]) -> Table:
-    """The law's terms: ln η* = Σ value · term."""
-    table = Table("term", "coefficient", "± sd", "", title="ln η* =", title_justify="left", box=None)
-    for item in coefficients:
+MAIN_TERMS = frozenset({"1", "ln N", "ln D", "ln B"})
+
+
+def law_table(coefficients: Sequence[Mapping[str, Any]]) -> Table:
+    """The law's terms: ln η* = Σ value · term; of the others those that the data moved."""
+    shown = [item for item in coefficients if item["name"] in MAIN_TERMS or not item["from_prior"]]
+    rest = len(coefficients) - len(shown)
+    caption = f"and {rest} smaller terms that come from priors alone" if rest else None
+    table = Table(
+        "term", "coefficient", "± sd", "", title="ln η* =", title_justify="left", box=None, caption=caption
+    )
+    table.caption_justify = "left"
+    for item in shown:
         origin = "[yellow]from a prior[/]" if item["from_prior"] else ""
         table.add_row(escape(item["name"]), f"{item['value']:+.4f}", f"{item['sd']:.4f}", origin)
     return table

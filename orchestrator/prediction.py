@@ -33,9 +33,8 @@ def prediction(
     try:
         answer = law.predict(target)
     except Refused as refusal:
-        raise Unsupported(
-            refusal.detail, fields=(FieldProblem(path="target", message=str(refusal.reason.value)),)
-        ) from refusal
+        reason = refusal.reason.name.lower().replace("_", " ")
+        raise Unsupported(refusal.detail, fields=(FieldProblem(path="target", message=reason),)) from refusal
     return {
         "sweep_id": sweep_id,
         "law_number": law_number,

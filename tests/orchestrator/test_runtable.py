@@ -40,7 +40,10 @@ def test_unfinished_runs_are_kept_as_data_without_a_loss() -> None:
         (b"", "lacks the columns params"),
         (table("1,2,3,4", header="params,tokens,batch_tokens,loss"), "lacks the column learning_rate"),
         (table(), "no rows"),
-        (table("1e6,1e8,1024,-1e-3,3.5"), "row 2, column learning_rate: must be a positive number, not '-1e-3'"),
+        (
+            table("1e6,1e8,1024,-1e-3,3.5"),
+            "row 2, column learning_rate: must be a positive number, not '-1e-3'",
+        ),
         (table("1e6,1e8,1024,1e-3,3.5", "x,1e8,1024,1e-3,3.5"), "row 3, column params"),
         (table("1e6,nan,1024,1e-3,3.5"), "row 2, column tokens"),
         (table("1e6,1e8,1024,1e-3,good"), "Row 2, column loss: 'good' is neither"),
@@ -73,7 +76,9 @@ def test_a_table_of_several_recipes_asks_for_one() -> None:
 
 
 def test_where_compares_numbers_as_numbers_and_lists_what_there_is() -> None:
-    runs = parse_csv(table("1e6,1e8,1024,1e-3,3.5,512", "2e6,1e8,1024,1e-3,3.5,768", header=HEADER + ",width"))
+    runs = parse_csv(
+        table("1e6,1e8,1024,1e-3,3.5,512", "2e6,1e8,1024,1e-3,3.5,768", header=HEADER + ",width")
+    )
 
     assert len(runs.where({"width": "512.0"})) == 1
     assert len(runs.where({"params": "1000000"})) == 1

@@ -63,7 +63,12 @@ def test_a_spec_survives_json() -> None:
     [
         ("gird", {}, "gird", "Extra inputs"),
         ("grid.learning_rates", {"min": -1e-4, "max": 0.1}, "grid.learning_rates", "greater than 0"),
-        ("grid.learning_rates", {"min": 0.1, "max": 0.01}, "grid.learning_rates", "min 0.1 must be below max 0.01"),
+        (
+            "grid.learning_rates",
+            {"min": 0.1, "max": 0.01},
+            "grid.learning_rates",
+            "min 0.1 must be below max 0.01",
+        ),
         ("grid.learning_rates", [1e-3, -1e-3], "grid.learning_rates", "greater than 0"),
         ("grid.learning_rates", [], "the sweep", "grid.learning_rates is empty"),
         ("grid.scales", [], "the sweep", "grid.scales is empty"),

@@ -1,0 +1,143 @@
+"""``etalon fit`` from a file, without a server: answers, refusals and exit codes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+
+HEADER = "params,tokens,batch_tokens,learning_rate,loss"
+
+
+def etalon(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+def synthetic(folder: Path, *, sizes: tuple[float, ...], horizons: tuple[float, ...]) -> Path:
+    rows = [HEADER]
+    for params in sizes:
+        for tokens in horizons:
+            optimum = 1e-2 * (params / 1e6) ** -0.3 * (tokens / 1e8) ** -0.3
+            for octave in range(-3, 4):
+                rate = 8e-3 * 2**octave
+                loss = 3.0 + 10 * params**-0.2 + 0.02 * math.log(rate / optimum) ** 2
+                rows.append(f"{params:g},{tokens:g},65536,{rate:g},{loss:.6f}")
+    path = folder / "runs.csv"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_it_recovers_a_known_law_and_predicts_beyond_the_table(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
+
+    code, text = etalon("fit", table, "--target", "params=16e6,tokens=8e8", "--json")
+
+    assert code == 0
+    answer = json.loads(text)
+    predicted = answer["predictions"][0]
+    truth = 1e-2 * 16**-0.3 * 8**-0.3
+    assert predicted["interval"]["low"] < truth < predicted["interval"]["high"]
+    assert predicted["learning_rate"] == pytest.approx(truth, rel=0.2)
+    assert len(answer["bowls"]) == 12
+    assert predicted["target"]["batch_tokens"] == 65536
+    assert {"law", "bowls", "predictions", "warnings"} == set(answer)
+
+
+def test_several_targets_are_answered_in_order(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+
+    code, text = etalon(
+        "fit", table, "--target", "params=8e6,tokens=2e8", "--target", "params=2e6,tokens=2e8", "--json"
+    )
+
+    assert code == 0
+    assert [p["target"]["params"] for p in json.loads(text)["predictions"]] == [8e6, 2e6]
+
+
+def test_a_target_far_beyond_the_only_size_is_refused_with_the_reason(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
+
+    code, text = etalon("fit", table, "--target", "params=1e8,tokens=4e8", "--json")
+
+    assert code == 3
+    problem = json.loads(text)
+    assert "params" in problem["detail"]
+    assert problem["title"] == "The data cannot support this answer"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--target", "params=1e8"], "lacks tokens"),
+        (["--target", "params=1e8,tokens=x"], "not a number"),
+        (["--target", "params=-1,tokens=1"], "positive number"),
+        (["--target", "size=1,tokens=1"], "no field 'size'"),
+        (["--target", "params"], "write it as name=value"),
+        (["--where", "optimizer=adamw"], "no column 'optimizer'"),
+    ],
+)
+def test_bad_arguments_are_refused(tmp_path: Path, arguments: list[str], says: str) -> None:
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8,))
+
+    code, text = etalon("fit", table, *arguments)
+
+    assert code == 2
+    assert says in " ".join(text.split())
+
+
+def test_a_missing_file_and_an_empty_table_are_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.write_text(HEADER + "\n")
+
+    assert etalon("fit", tmp_path / "none.csv")[0] == 2
+    code, text = etalon("fit", empty, "--json")
+    assert code == 2
+    assert "no rows" in json.loads(text)["detail"]
+
+
+def answer_of(*arguments: str | Path) -> dict[str, Any]:
+    code, text = etalon(*arguments, "--json")
+    assert code == 0, text
+    return dict(json.loads(text))
+
+
+def test_step_laws_runs_give_a_rate_that_practice_agrees_with(recorded_runs: Path) -> None:
+    answer = answer_of(
+        "fit",
+        recorded_runs / "steplaw_dense.csv",
+        "--target",
+        "params=1073741824,tokens=20000000000,batch_tokens=262144",
+    )
+
+    predicted = answer["predictions"][0]
+    assert 6e-4 < predicted["learning_rate"] < 1.6e-3
+    assert predicted["interval"]["low"] < predicted["learning_rate"] < predicted["interval"]["high"]
+    assert any("ln B" in c["name"] for c in answer["law"]["coefficients"])
+    assert answer["law"]["heldout"]["mean"] < 0.001
+
+
+def test_twelve_optimizers_are_named_and_one_of_them_is_answered(recorded_runs: Path) -> None:
+    code, text = etalon("fit", recorded_runs / "optimizer_sweep.csv")
+
+    assert code == 2
+    assert "12 values of optimizer" in " ".join(text.split())
+    answer = answer_of("fit", recorded_runs / "optimizer_sweep.csv", "--where", "optimizer=adamw")
+    assert any(bowl["diverged"] for bowl in answer["bowls"])
+
+
+def test_one_size_answers_near_itself_and_says_that_a_prior_helped(recorded_runs: Path) -> None:
+    table = recorded_runs / "muon_token_horizons.csv"
+    target = "params=268435456,tokens=16e9"
+
+    answer = answer_of("fit", table, "--where", "optimizer=muon", "--target", target)
+
+    assert any("prior" in warning for warning in answer["predictions"][0]["warnings"])
+    code, _ = etalon("fit", table, "--where", "optimizer=muon", "--target", "params=13421772800,tokens=16e9")
+    assert code == 3

@@ -1,0 +1,78 @@
+"""Cells of proxies and of recorded tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.cells import dense_params, narrowed, proxy_cells, table_cells
+from orchestrator.forecast import batch_flops
+from orchestrator.planner.values import Proposal, Record, full_grid_flops
+from orchestrator.runtable import parse_csv
+from orchestrator.spec import Grid, ProxyTrainer, Scale
+from trainer import Shape
+
+GRID = Grid.model_validate(
+    {
+        "scales": [{"width": 64, "depth": 2}, {"width": 16, "depth": 3}],
+        "tokens": [262_144, 131_072],
+        "batch_tokens": [256],
+        "learning_rates": [1e-2, 1e-3],
+    }
+)
+CELLS = proxy_cells(GRID, ProxyTrainer(kind="proxy"))
+
+
+@pytest.mark.parametrize(("width", "depth"), [(16, 3), (32, 2), (64, 4)])
+def test_derived_params_are_those_the_trainer_counts(width: int, depth: int) -> None:
+    assert dense_params(Scale(width=width, depth=depth)) == Shape(width=width, depth=depth).params
+
+
+def test_cells_come_smallest_first_and_horizons_share_a_trunk() -> None:
+    assert [(cell.params, cell.tokens) for cell in CELLS] == [
+        (9216.0, 131_072.0),
+        (9216.0, 262_144.0),
+        (98_304.0, 131_072.0),
+        (98_304.0, 262_144.0),
+    ]
+    assert CELLS[0].trunk == CELLS[1].trunk != CELLS[2].trunk
+    assert CELLS[0].rates == (1e-3, 1e-2)
+
+
+def test_the_full_grid_costs_six_flops_per_parameter_and_token() -> None:
+    expected = 6 * (9216 + 98_304) * (131_072 + 262_144) * 2
+
+    assert full_grid_flops(CELLS, seeds=1) == pytest.approx(expected)
+
+
+def test_a_batch_pays_for_a_shared_trunk_once() -> None:
+    both = tuple(Proposal(cell=cell, learning_rate=1e-3, seed=0, flops=0.0, reason="") for cell in (0, 1))
+    tokens = 0.8 * 262_144 + 0.2 * (131_072 + 262_144)
+
+    assert batch_flops(Record(cells=CELLS), both) == pytest.approx(6 * 9216 * tokens)
+
+
+TABLE = b"""params,tokens,batch_tokens,learning_rate,loss
+2e6,1e8,1024,1e-3,3.5
+1e6,1e8,1024,2e-3,3.5
+1e6,1e8,1024,1e-3,3.5
+1e6,1e8,1024,1e-3,3.6
+1e6,2e8,2048,1e-3,
+"""
+
+
+def test_recorded_cells_hold_the_rates_recorded_there_cheapest_first() -> None:
+    cells = table_cells(parse_csv(TABLE))
+
+    assert [(cell.params, cell.tokens, cell.rates) for cell in cells] == [
+        (1e6, 1e8, (1e-3, 2e-3)),
+        (1e6, 2e8, (1e-3,)),
+        (2e6, 1e8, (1e-3,)),
+    ]
+
+
+def test_a_grid_narrows_what_is_recorded() -> None:
+    cells = table_cells(parse_csv(TABLE))
+
+    assert len(narrowed(cells, Grid())) == 3
+    kept = narrowed(cells, Grid(tokens=(100_000_000,), learning_rates=(0.0020001,)))
+    assert [(cell.number, cell.rates) for cell in kept] == [(0, (2e-3,))]
