@@ -1,0 +1,93 @@
+"""Plotly figures of a sweep, drawn once on the server and shown alike on pages, in notebooks and reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+import plotly.graph_objects as go
+
+from api.figures.drawing.bowls import draw_bowls
+from api.figures.drawing.coverage import draw_coverage
+from api.figures.drawing.law import draw_law
+from api.figures.drawing.losses import draw_losses
+from api.figures.drawing.residuals import draw_residuals
+from api.figures.drawing.savings import draw_savings
+from api.figures.numbers.bowls import bowl_panels
+from api.figures.numbers.coverage import coverage
+from api.figures.numbers.law import law_view
+from api.figures.numbers.losses import learning_curves
+from api.figures.numbers.residuals import residuals
+from api.figures.numbers.savings import savings
+from api.figures.numbers.snapshot import read_snapshot
+from orchestrator.errors import NotFound
+from orchestrator.store import Store
+
+__all__ = ["NAMES", "figure"]
+
+Drawing = Callable[[Store, str, int | None], go.Figure]
+
+
+def figure(store: Store, sweep_id: str, name: str, *, columns: int | None = None) -> dict[str, Any]:
+    """Draw one figure of a sweep as it stands now.
+
+    Args:
+        store: where the sweep is recorded.
+        sweep_id: the sweep.
+        name: one of `NAMES`.
+        columns: how many panels fit side by side (1 on a telephone); None leaves it to the figure.
+
+    Returns:
+        A Plotly figure, ``{"data": […], "layout": {…}}``, of plain JSON values. A figure that has nothing to
+        show yet says what will appear, and when.
+
+    Raises:
+        NotFound: there is no such sweep, or no figure of this name.
+    """
+    drawing = _DRAWINGS.get(name)
+    if drawing is None:
+        raise NotFound(f"There is no figure {name!r}; there are: {', '.join(NAMES)}.")
+    plain: dict[str, Any] = json.loads(drawing(store, sweep_id, columns).to_json())
+    return plain
+
+
+def _bowls(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
+    return draw_bowls(*bowl_panels(read_snapshot(store, sweep_id)), columns)
+
+
+def _law(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
+    return draw_law(law_view(read_snapshot(store, sweep_id)), columns)
+
+
+def _coverage(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
+    return draw_coverage(coverage(read_snapshot(store, sweep_id)), columns)
+
+
+def _losses(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
+    snapshot = read_snapshot(store, sweep_id)
+    return draw_losses(learning_curves(snapshot, store.losses.of_sweep(sweep_id, **SAMPLE)), columns)
+
+
+def _residuals(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
+    return draw_residuals(residuals(read_snapshot(store, sweep_id)), columns)
+
+
+def _savings(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
+    return draw_savings(savings(read_snapshot(store, sweep_id), store.laws.of_sweep(sweep_id)), columns)
+
+
+SAMPLE: Final = {"max_points": 120, "max_curves": 60}
+"""Of the learning curves: enough to see their shape, few enough to draw at once."""
+
+_DRAWINGS: Final[dict[str, Drawing]] = {
+    "bowls": _bowls,
+    "law": _law,
+    "coverage": _coverage,
+    "losses": _losses,
+    "residuals": _residuals,
+    "savings": _savings,
+}
+
+NAMES: Final = tuple(_DRAWINGS)
+"""The figures that there are."""

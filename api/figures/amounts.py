@@ -1,0 +1,155 @@
+"""Numbers as people read them: rates as 9.4e-4, sizes as 1.07 B, durations as 3 min 20 s; and back from text."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+from itertools import pairwise
+from typing import Final
+
+SPACE: Final = "\u00a0"
+"""Between a number and its unit, so that no line breaks there."""
+
+NONE: Final = "–"
+"""What stands where there is no number."""
+
+_SUFFIXES: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+_WORDS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+_AMOUNT: Final = re.compile(r"^([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)$", re.IGNORECASE)
+
+
+def rate(value: float | None, digits: int = 2) -> str:
+    """Write a learning rate with ``digits`` significant digits: ``9.4e-4``, ``1e-3``, ``0.12``."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value == 0 or abs(value) >= 0.1:
+        return f"{value:.{digits}g}"
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def count(value: float | None, digits: int = 3) -> str:
+    """Write parameters or tokens with a suffix: ``1.07 B``, ``400 k``, ``512``."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    for size, suffix in _SUFFIXES:
+        if abs(float(f"{value:.{digits}g}")) >= size:
+            return f"{_plain(value / size, digits)}{SPACE}{suffix}"
+    return _plain(value, digits)
+
+
+def flops(value: float | None) -> str:
+    """Write a cost in floating-point operations: ``6.4e15 FLOPs``."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value == 0:
+        return f"0{SPACE}FLOPs"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}{SPACE}FLOPs"
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """Write a fraction in percent: ``64 %``, ``0.031 %``; never more than the digits asked for below 10 %."""
+    if fraction is None or not math.isfinite(fraction):
+        return NONE
+    value = 100 * fraction
+    return f"{value:.0f}{SPACE}%" if abs(value) >= 10 else f"{_plain(value, digits)}{SPACE}%"
+
+
+def loss(value: float | None) -> str:
+    """Write a loss with four significant digits: ``2.231``."""
+    return NONE if value is None or not math.isfinite(value) else f"{value:#.4g}".rstrip(".")
+
+
+def factor(value: float | None) -> str:
+    """Write how far an interval reaches to both sides: ``×/÷ 1.2``."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"×/÷{SPACE}{_plain(value, 3)}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a duration in its two largest units: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    if seconds is None or not math.isfinite(seconds):
+        return NONE
+    if 0 < seconds < 9.95:
+        return f"{seconds:.1f}{SPACE}s"
+    total = round(max(seconds, 0.0))
+    units = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+    for (size, name), (small, small_name) in pairwise(units):
+        if total >= size:
+            rest = total % size // small
+            tail = f" {rest}{SPACE}{small_name}" if rest else ""
+            return f"{total // size}{SPACE}{name}{tail}"
+    return f"{total}{SPACE}s"
+
+
+def age(then: datetime, now: datetime) -> str:
+    """Write how long ago something was, in one unit: ``just now``, ``5 min ago``, ``3 d ago``."""
+    seconds = (now - then).total_seconds()
+    if seconds < 10:
+        return "just now"
+    return f"{duration(seconds).split(' ')[0]} ago"
+
+
+def parse_amount(text: str) -> float:
+    """Read a number as people write it: ``1.07 B``, ``20e9``, ``524_288``, ``400k``.
+
+    Raises:
+        ValueError: not a positive finite number; the message says how to write one.
+    """
+    tidy = re.sub(r"[\s_,\u202f]", "", text)
+    found = _AMOUNT.match(tidy)
+    value = float(found[1]) * _WORDS[found[2].lower()] if found else math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{text.strip()!r} is not a positive number; write it like 1e9, 1.07 B or 524288.")
+    return value
+
+
+def rate_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
+    """Ticks of a logarithmic axis of learning rates, labelled ``1e-3``.
+
+    Args:
+        low: start of the axis, positive.
+        high: end of the axis, not below low.
+        most: no more ticks than this.
+
+    Returns:
+        Where the ticks are, ascending, and their labels.
+    """
+    values = log_ticks(low, high, most)
+    return values, [rate(value) for value in values]
+
+
+def count_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
+    """Ticks of a logarithmic axis of parameters or tokens, labelled ``1 M``; arguments as `rate_ticks`."""
+    values = log_ticks(low, high, most)
+    return values, [count(value) for value in values]
+
+
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """Round numbers on a logarithmic axis: as many of 1-2-5, 1-3 or whole decades as fit into ``most``."""
+    for mantissas in ((1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        values = _between(low, high, mantissas)
+        if len(values) <= most:
+            return values
+    decades = _between(low, high, (1,))
+    return decades[:: math.ceil(len(decades) / most)]
+
+
+def _between(low: float, high: float, mantissas: tuple[float, ...]) -> list[float]:
+    first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
+    values = (float(f"{m}e{exponent}") for exponent in range(first, last + 1) for m in mantissas)
+    return [value for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
+
+
+def _plain(value: float, digits: int) -> str:
+    """Significant digits without an exponent, and without trailing zeros behind the point."""
+    rounded = float(f"{value:.{digits}g}")
+    if rounded == 0 or abs(rounded) >= 10 ** (digits - 1):
+        return f"{rounded:.0f}"
+    decimals = digits - 1 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded:.{decimals}f}".rstrip("0").rstrip(".")

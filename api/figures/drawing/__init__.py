@@ -1,0 +1,1 @@
+"""How the figures look: from values to Plotly figures."""

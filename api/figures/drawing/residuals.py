@@ -1,0 +1,122 @@
+"""Draws residuals: predicted against observed rates, and what the difference costs in loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from api.figures import amounts
+from api.figures.drawing.style import (
+    LINE,
+    TARGET,
+    axis,
+    axis_domains,
+    canvas,
+    empty,
+    note,
+    params_colours,
+    power_axis,
+    rate_axis,
+)
+from api.figures.numbers.residuals import Residual, Residuals
+
+
+def draw_residuals(view: Residuals | None, columns: int | None = None) -> go.Figure:
+    """Draw both panels side by side, or one under the other where ``columns`` is 1 or 2."""
+    if view is None:
+        return empty("Predicted and observed rates appear here once the law knows a cell with a minimum.")
+    stacked = columns is not None and columns <= 2
+    figure = canvas(700 if stacked else 380)
+    figure.update_layout(margin={"t": 84}, showlegend=True)
+    cells = view.cells
+    rates = [rate for cell in cells for rate in (cell.predicted, cell.observed)]
+    colours = params_colours([cell.params for cell in cells])
+    _axes(figure, cells, rates, stacked=stacked)
+    groups = (
+        ("held out", [cell for cell in cells if cell.held_out], True),
+        ("fitted", [cell for cell in cells if not cell.held_out], False),
+    )
+    traces = [_identity(rates)]
+    for name, group, held_out in groups:
+        if group:
+            traces += _group(name, group, colours, held_out=held_out)
+    figure.add_traces([{"type": "scatter", **trace} for trace in traces])
+    if view.heldout is not None:
+        figure.add_annotation(note(_summary(view), shift=48))
+    return figure
+
+
+def _summary(view: Residuals) -> str:
+    error = view.heldout
+    if error is None:
+        return ""
+    return (
+        f"Fitted without {error.left_out}: mean excess loss {amounts.percent(error.mean)}, "
+        f"worst {amounts.percent(error.worst)}"
+    )
+
+
+def _axes(figure: go.Figure, cells: Sequence[Residual], rates: Sequence[float], *, stacked: bool) -> None:
+    across, down = axis_domains(0, stacked=stacked)
+    figure.layout.xaxis = rate_axis(min(rates), max(rates), "predicted η*", most=6, domain=across, anchor="y")
+    figure.layout.yaxis = rate_axis(min(rates), max(rates), "observed η*", most=6, domain=down, anchor="x")
+    across, down = axis_domains(1, stacked=stacked)
+    costs = [cell.flops for cell in cells]
+    figure.layout.xaxis2 = power_axis(
+        min(costs), max(costs), "FLOPs of one run in the cell", domain=across, anchor="y2"
+    )
+    figure.layout.yaxis2 = axis(
+        "excess loss", domain=down, anchor="x2", rangemode="tozero", tickformat="~%", nticks=6
+    )
+
+
+def _identity(rates: Sequence[float]) -> dict[str, Any]:
+    ends = [min(rates) / 1.2, max(rates) * 1.2]
+    return {
+        "x": ends,
+        "y": ends,
+        "mode": "lines",
+        "line": {"color": LINE, "width": 1, "dash": "dot"},
+        "hoverinfo": "skip",
+        "name": "equal",
+        "showlegend": False,
+    }
+
+
+def _group(
+    name: str, cells: Sequence[Residual], colours: dict[float, str], *, held_out: bool
+) -> list[dict[str, Any]]:
+    ring = {"width": 2, "color": TARGET} if held_out else {"width": 0.5, "color": "rgba(255,255,255,0.7)"}
+    look = {
+        "mode": "markers",
+        "marker": {"size": 9, "color": [colours[cell.params] for cell in cells], "line": ring},
+        "text": [cell.text for cell in cells],
+        "hovertemplate": "%{text}<extra></extra>",
+        "name": name,
+        "legendgroup": name,
+    }
+    observed = {
+        **look,
+        "x": [cell.predicted for cell in cells],
+        "y": [cell.observed for cell in cells],
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [cell.high - cell.observed for cell in cells],
+            "arrayminus": [cell.observed - cell.low for cell in cells],
+            "color": LINE,
+            "thickness": 1.2,
+            "width": 0,
+        },
+    }
+    cost = {
+        **look,
+        "x": [cell.flops for cell in cells],
+        "y": [cell.excess_loss for cell in cells],
+        "xaxis": "x2",
+        "yaxis": "y2",
+        "showlegend": False,
+    }
+    return [observed, cost]

@@ -1,0 +1,183 @@
+"""How figures look: one colour scale for N, one for D, one colour per state, fonts, axes; safe for colour-blind eyes.
+
+Backgrounds are transparent and greys half transparent, so that one figure serves light and dark pages alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import plotly.graph_objects as go
+
+from api.figures.amounts import count_ticks, log_ticks, rate_ticks
+from api.figures.labels import wrapped
+from orchestrator.states import RunState
+
+FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
+TEXT: Final = "#5c6675"
+GRID: Final = "rgba(128,138,150,0.18)"
+LINE: Final = "rgba(128,138,150,0.55)"
+BAND: Final = "rgba(47,111,208,0.20)"
+OUTER_BAND: Final = "rgba(47,111,208,0.09)"
+UNTOUCHED: Final = "rgba(128,138,150,0.20)"
+ACCENT: Final = "#2f6fd0"
+TARGET: Final = "#d1495b"
+
+STATE_COLOURS: Final[dict[RunState, str]] = {
+    RunState.COMPLETED: "#2f6fd0",
+    RunState.DIVERGED: "#d55e00",
+    RunState.RUNNING: "#e0a100",
+    RunState.PENDING: "#8fb3e8",
+    RunState.PRUNED: "#b3bac4",
+    RunState.FAILED: "#a23b9e",
+    RunState.CANCELLED: "#6d7683",
+}
+"""One colour per state of a run, the same in every figure and on every page (after Okabe and Ito)."""
+
+# Viridis for N and plasma for D, without their ends, which vanish on a dark or a light page.
+_PARAMS_SCALE: Final = ("#404688", "#31688e", "#21918c", "#35b779", "#8fc93a")
+_TOKENS_SCALE: Final = ("#5b2fa8", "#9c3fb0", "#cc4778", "#ed7953", "#f0a51e")
+
+
+def params_colours(sizes: Sequence[float]) -> dict[float, str]:
+    """One colour per model size, by ln N between the smallest and the largest."""
+    return _along(_PARAMS_SCALE, sizes)
+
+
+def tokens_colours(horizons: Sequence[float]) -> dict[float, str]:
+    """One colour per horizon, by ln D between the shortest and the longest."""
+    return _along(_TOKENS_SCALE, horizons)
+
+
+def _along(scale: tuple[str, ...], values: Sequence[float]) -> dict[float, str]:
+    different = sorted(set(values))
+    if not different:
+        return {}
+    low, span = math.log(different[0]), math.log(different[-1] / different[0]) or 1.0
+    return {value: _mix(scale, (math.log(value) - low) / span) for value in different}
+
+
+def _mix(scale: tuple[str, ...], share: float) -> str:
+    place = share * (len(scale) - 1)
+    index = min(int(place), len(scale) - 2)
+    weight = place - index
+    pairs = zip(_channels(scale[index]), _channels(scale[index + 1]), strict=True)
+    return "#" + "".join(f"{round(a + (b - a) * weight):02x}" for a, b in pairs)
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def canvas(height: int, **layout: Any) -> go.Figure:
+    """An empty figure of a height in pixels, in the common style."""
+    return go.Figure(
+        layout={
+            "template": "none",
+            "height": height,
+            "autosize": True,
+            "margin": {"l": 62, "r": 16, "t": 34, "b": 48},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": FONT, "size": 12, "color": TEXT},
+            "hoverlabel": {"font": {"family": FONT, "size": 12}, "align": "left"},
+            "hovermode": "closest",
+            "dragmode": "zoom",
+            "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 11}},
+            **layout,
+        }
+    )
+
+
+def empty(sentence: str, height: int = 220) -> go.Figure:
+    """The figure that stands where there is nothing yet: what will appear here, and when."""
+    figure = canvas(height, xaxis={"visible": False}, yaxis={"visible": False})
+    return figure.add_annotation(
+        text=wrapped(sentence, 46), showarrow=False, font={"size": 13}, align="center"
+    )
+
+
+def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
+    """A linear axis in the common style."""
+    return {
+        "title": {"text": title, "standoff": 8} if title else None,
+        "gridcolor": GRID,
+        "linecolor": LINE,
+        "showline": True,
+        "zeroline": False,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": LINE,
+        "automargin": True,
+        **more,
+    }
+
+
+def rate_axis(
+    low: float, high: float, title: str | None = None, *, most: int = 6, **more: Any
+) -> dict[str, Any]:
+    """A logarithmic axis of learning rates that reaches a little beyond low and high."""
+    low, high = _padded(low, high)
+    values, labels = rate_ticks(low, high, most)
+    return _log_axis(low, high, values, labels, title, **more)
+
+
+def count_axis(
+    low: float, high: float, title: str | None = None, *, most: int = 6, **more: Any
+) -> dict[str, Any]:
+    """A logarithmic axis of parameters or tokens that reaches a little beyond low and high."""
+    low, high = _padded(low, high)
+    values, labels = count_ticks(low, high, most)
+    return _log_axis(low, high, values, labels, title, **more)
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    pad = max((high / low) ** 0.05, 1.08)
+    return low / pad, high * pad
+
+
+def _log_axis(
+    low: float, high: float, values: list[float], labels: list[str], title: str | None, **more: Any
+) -> dict[str, Any]:
+    return axis(
+        title,
+        type="log",
+        range=[math.log10(low), math.log10(high)],
+        tickvals=values,
+        ticktext=labels,
+        **more,
+    )
+
+
+def power_axis(low: float, high: float, title: str | None = None, **more: Any) -> dict[str, Any]:
+    """A logarithmic axis of FLOPs, with ticks such as 1e15."""
+    low, high = _padded(low, high)
+    values = log_ticks(low, high, 6)
+    return _log_axis(
+        low, high, values, [f"{value:.0e}".replace("e+", "e") for value in values], title, **more
+    )
+
+
+def axis_domains(index: int, *, stacked: bool) -> tuple[list[float], list[float]]:
+    """The x and y domains of the first or second of two panels, side by side or one under the other."""
+    if stacked:
+        return [0.0, 1.0], [[0.58, 1.0], [0.0, 0.42]][index]
+    return [[0.0, 0.45], [0.55, 1.0]][index], [0.0, 1.0]
+
+
+def note(text: str, *, shift: int) -> dict[str, Any]:
+    """A line of text above a figure, ``shift`` pixels over its panels."""
+    return {
+        "text": text,
+        "x": 0,
+        "y": 1,
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "yshift": shift,
+        "showarrow": False,
+        "font": {"size": 11},
+    }

@@ -1,0 +1,112 @@
+"""All that the figures of one sweep are drawn from, read from the store once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from orchestrator.law import Bowl, Law
+from orchestrator.planner.values import Cell
+from orchestrator.store import Store
+from orchestrator.store.records import LawRecord, Run, Sweep
+
+Place = tuple[str, str, str]
+"""A cell's N, D and B, written so that numbers equal but for rounding are the same place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A sweep as it stands at one moment.
+
+    Attributes:
+        cells: its cells, by number; a sweep that only fits prior runs has the cells of its law instead.
+        runs: all its runs, oldest first.
+        record: its newest law as it was recorded; None before the first.
+        law: that law; None before the first.
+        bowls: the law's bowls by place.
+    """
+
+    sweep: Sweep
+    cells: tuple[Cell, ...]
+    runs: tuple[Run, ...] = ()
+    record: LawRecord | None = None
+    law: Law | None = None
+    bowls: Mapping[Place, Bowl] = field(default_factory=dict)
+
+    def runs_by_cell(self) -> dict[int, list[Run]]:
+        """The runs of every cell that has any."""
+        found: dict[int, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(run.cell, []).append(run)
+        return found
+
+    def bowl(self, cell: Cell) -> Bowl | None:
+        """The newest law's bowl in a cell; None where it has none."""
+        return self.bowls.get(place(cell.params, cell.tokens, cell.batch_tokens))
+
+    @property
+    def several_batches(self) -> bool:
+        """Whether the cells differ in B, so that a cell's name must say it."""
+        return len({cell.batch_tokens for cell in self.cells}) > 1
+
+
+def place(params: float, tokens: float, batch_tokens: float) -> Place:
+    """The place of a cell."""
+    return f"{params:.6g}", f"{tokens:.6g}", f"{batch_tokens:.6g}"
+
+
+def read_snapshot(store: Store, sweep_id: str) -> Snapshot:
+    """Read a sweep with its cells, runs and newest law.
+
+    Raises:
+        NotFound: there is no such sweep.
+    """
+    sweep = store.sweeps.get(sweep_id)
+    record = store.laws.latest(sweep_id)
+    law = None if record is None else law_of(record)
+    bowls = {} if law is None else {place(b.params, b.tokens, b.batch_tokens): b for b in law.bowls}
+    return Snapshot(
+        sweep=sweep,
+        cells=store.sweeps.cells(sweep_id) or law_cells(law),
+        runs=tuple(store.runs.of_sweep(sweep_id)),
+        record=record,
+        law=law,
+        bowls=bowls,
+    )
+
+
+def law_of(record: LawRecord) -> Law:
+    """The law of a record: immutable, so read from its document once."""
+    return _law(_Document(record))
+
+
+class _Document:
+    """A law's record, equal to another of the same sweep and number: what the cache goes by."""
+
+    def __init__(self, record: LawRecord) -> None:
+        self.record = record
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Document) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, int]:
+        return self.record.sweep_id, self.record.number
+
+
+@lru_cache(maxsize=64)
+def _law(document: _Document) -> Law:
+    return Law.from_document(dict(document.record.document))
+
+
+def law_cells(law: Law | None) -> tuple[Cell, ...]:
+    """The cells that a law was fitted to, smallest first, for a sweep that has none of its own."""
+    bowls = () if law is None else law.bowls
+    ordered = sorted(bowls, key=lambda bowl: (bowl.params, bowl.batch_tokens, bowl.tokens))
+    return tuple(
+        Cell(number=number, params=b.params, tokens=b.tokens, batch_tokens=b.batch_tokens, rates=())
+        for number, b in enumerate(ordered)
+    )
