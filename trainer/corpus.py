@@ -18,6 +18,9 @@ Tokens = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
 TokenType = Literal["uint16", "uint32"]
 
 BYTES = 256
+MOST_TOKENS = 1 << 24
+"""Largest vocabulary: far above any in use, and its counts still fit in memory."""
+
 HELDOUT_SHARE = 16
 """One part in 16 is held out."""
 
@@ -119,6 +122,8 @@ def load_corpus(
             raise BadCorpus(
                 f"corpus {label!r}: a .bin file needs its token_type (uint16 or uint32) and vocab_size"
             )
+        if not 2 <= vocab_size <= MOST_TOKENS:
+            raise BadCorpus(f"corpus {label!r}: vocab_size is {vocab_size}; allowed: 2 to {MOST_TOKENS}")
         return _corpus(label, vocab_size, *_tail_split(label, _read_ids(label, path, token_type)))
     return _corpus(label, BYTES, *_tail_split(label, _read_text(label, path)))
 

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from trainer.stack import Stack
 
+SMOOTHING = 16
+"""Steps of the exponential average that divergence is judged by, whatever interval is logged."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Line:
@@ -20,7 +23,8 @@ class Line:
         members: Each one's place in the job.
         horizon: Tokens of the branch, or None for the trunk.
         interval: Losses [K] of the steps since the last logged one.
-        best: Each member's lowest interval mean so far.
+        smoothed: Each member's loss, averaged over about the last 2·SMOOTHING steps of logged intervals.
+        best: The lowest that `smoothed` has been.
         trunk_losses: Each member's held-out loss where the branch forked off; empty for the trunk.
     """
 
@@ -28,6 +32,7 @@ class Line:
     members: list[int]
     horizon: int | None = None
     interval: list[Tensor] = field(default_factory=list)
+    smoothed: list[float] = field(default_factory=list)
     best: list[float] = field(default_factory=list)
     trunk_losses: list[float] = field(default_factory=list)
 
@@ -38,6 +43,7 @@ class Line:
             members=[self.members[place] for place in places],
             horizon=self.horizon,
             interval=[losses[list(places)] for losses in self.interval],
+            smoothed=[self.smoothed[place] for place in places],
             best=[self.best[place] for place in places],
             trunk_losses=[self.trunk_losses[place] for place in places] if self.trunk_losses else [],
         )
@@ -51,9 +57,10 @@ class Line:
         """Each member's mean loss since the last interval, summed exactly; the next interval begins."""
         columns = torch.stack(self.interval).tolist()
         self.interval = []
-        means = [fsum(losses) / len(losses) for losses in zip(*columns, strict=True)]
-        self.best = [min(best, mean) for best, mean in zip(self.best, means, strict=True)]
-        return means
+        for losses in columns:
+            self.smoothed = [_smooth(old, new) for old, new in zip(self.smoothed, losses, strict=True)]
+            self.best = [min(best, loss) for best, loss in zip(self.best, self.smoothed, strict=True)]
+        return [fsum(losses) / len(losses) for losses in zip(*columns, strict=True)]
 
     def saved(self) -> dict[str, Any]:
         """Everything as tensors, numbers and lists."""
@@ -63,6 +70,7 @@ class Line:
             "members": self.members,
             "horizon": self.horizon,
             "interval": self.interval,
+            "smoothed": self.smoothed,
             "best": self.best,
             "trunk_losses": self.trunk_losses,
         }
@@ -76,6 +84,7 @@ class Line:
             members=saved["members"],
             horizon=saved["horizon"],
             interval=[losses.to(device) for losses in saved["interval"]],
+            smoothed=saved["smoothed"],
             best=saved["best"],
             trunk_losses=saved["trunk_losses"],
         )
@@ -91,6 +100,7 @@ class Line:
             stack=Stack(**tensors, step=stacks[0].step),
             members=list(range(len(lines))),
             interval=[torch.cat(losses) for losses in zip(*(line.interval for line in lines), strict=True)],
+            smoothed=[line.smoothed[0] for line in lines],
             best=[line.best[0] for line in lines],
         )
 
@@ -98,4 +108,9 @@ class Line:
     def fresh(cls, stack: Stack) -> "Line":
         """A trunk of a whole job before its first step."""
         count = len(stack.parameters)
-        return cls(stack=stack, members=list(range(count)), best=[inf] * count)
+        return cls(stack=stack, members=list(range(count)), smoothed=[inf] * count, best=[inf] * count)
+
+
+def _smooth(average: float, loss: float) -> float:
+    """The exponential average after one more loss; the first loss begins it."""
+    return loss if average == inf else average + (loss - average) / SMOOTHING

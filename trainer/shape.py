@@ -46,20 +46,18 @@ class Shape:
                 raise BadShape(field, value, f"a whole number of at least {least}")
         if self.heads is None:
             object.__setattr__(self, "heads", max(1, self.width // HEAD_WIDTH))
-        self._check_heads()
-
-    def _check_heads(self) -> None:
-        heads = self.heads
-        if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
-            raise BadShape("heads", heads, "a whole number of at least 1")
-        if self.width % heads:
-            raise BadShape("width", self.width, f"a multiple of the number of heads ({heads})")
-        if (self.width // heads) % 2:
-            raise BadShape(
-                "heads",
-                heads,
-                f"so many that width / heads is even for rotary positions, not {self.width // heads}",
+            self._check_heads(
+                "width", self.width, f"a multiple of twice the {self.heads} heads it gets, or give `heads`"
             )
+        else:
+            self._check_heads(
+                "heads", self.heads, f"at least 1, dividing the width of {self.width} into even parts"
+            )
+
+    def _check_heads(self, field: str, value: object, allowed: str) -> None:
+        heads = self.heads
+        if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1 or self.width % (2 * heads):
+            raise BadShape(field, value, f"{allowed}: rotary positions turn pairs")
 
     @property
     def head_count(self) -> int:

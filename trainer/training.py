@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainer.checkpoint import pack, unpack
 from trainer.corpus import Corpus
-from trainer.divergence import reason_for_divergence
+from trainer.divergence import GRACE_STEPS, reason_for_divergence
 from trainer.errors import BadCheckpoint
 from trainer.events import Diverged, Event, Finished, Points
 from trainer.job import Job, Member
@@ -227,11 +227,10 @@ class Training:
             self._log(line)
 
     def _log(self, line: Line) -> None:
-        best, losses = line.best, line.close_interval()
-        for member, loss in zip(line.members, losses, strict=True):
+        for member, loss in zip(line.members, line.close_interval(), strict=True):
             if isfinite(loss):
                 self._curves.setdefault((member, line.horizon), []).append((line.stack.step, loss))
-        self._drop_diverged(line, losses, best)
+        self._drop_diverged(line, line.smoothed)
 
     def _fork(self, horizon: int) -> None:
         """Branches off the members that want this horizon; those that want no longer one leave the trunk."""
@@ -241,7 +240,7 @@ class Training:
         self._charge(branch.members)
         branch.horizon, branch.interval = horizon, []
         self._branch = branch
-        self._drop_diverged(branch, branch.trunk_losses, branch.best)
+        self._drop_diverged(branch, branch.trunk_losses)
         leaving = [member for member in self._trunk.members if self._waiting[member] == [horizon]]
         for member in leaving:
             self._finished_trunks[member] = self._trunk.select([self._trunk.members.index(member)])
@@ -252,7 +251,7 @@ class Training:
         losses = branch.stack.evaluate(self._model, self._heldout())
         self._charge(branch.members)
         measured = dict(zip(branch.members, zip(losses, branch.trunk_losses, strict=True), strict=True))
-        self._drop_diverged(branch, losses, branch.best)
+        self._drop_diverged(branch, losses, annealed=True)
         self._release_points()
         for member in self._branch.members if self._branch else ():
             loss, trunk_loss = measured[member]
@@ -271,17 +270,17 @@ class Training:
             )
         self._branch = None
 
-    def _drop_diverged(self, line: Line, losses: Sequence[float], best: Sequence[float]) -> None:
+    def _drop_diverged(self, line: Line, losses: Sequence[float], *, annealed: bool = False) -> None:
         """Takes members that diverged out of the job, so that they cost nothing more."""
-        step, warm = line.stack.step, line.stack.step >= self._timetable.warmup_steps
+        step, warmup = line.stack.step, self._timetable.warmup_steps
+        judged = annealed or step >= warmup + GRACE_STEPS
         lost = []
-        for member, loss, lowest in zip(line.members, losses, best, strict=True):
-            travel = self.job.members[member].learning_rate * (step - self._timetable.warmup_steps / 2)
-            if warm or not isfinite(loss):
-                reason = reason_for_divergence(loss, lowest, travel, self.corpus.unigram_entropy)
-                if reason is not None:
-                    self._diverge(member, step, reason)
-                    lost.append(member)
+        for member, loss, best in zip(line.members, losses, line.best, strict=True):
+            travel = self.job.members[member].learning_rate * (step - warmup / 2) if annealed else None
+            reason = reason_for_divergence(loss, best, travel, self.corpus.unigram_entropy)
+            if reason is not None and (judged or not isfinite(loss)):
+                self._diverge(member, step, reason)
+                lost.append(member)
         self._trunk = self._trunk.without(lost)
         if self._branch is not None:
             self._branch = self._branch.without(lost)

@@ -1,0 +1,148 @@
+"""Same seed, same losses: alone, stacked, resumed, continued, forked. On one thread the difference is 0.0."""
+
+import pytest
+
+from trainer import BadCheckpoint, Finished, Job, Member, Points, Shape, Training
+
+RATES = (1e-3, 4e-3, 1e-2, 3e-2, 2e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch_tokens"),
+    [
+        (Shape(width=16, depth=3), 128),
+        (Shape(width=32, depth=2), 256),
+        (Shape(width=64, depth=1), 64),
+        (Shape(width=24, depth=1, context=32, qk_norm=False), 96),
+    ],
+)
+def test_a_member_alone_and_in_a_stack_are_the_same_bit_for_bit(
+    corpus, make_job, outcome, shape, batch_tokens
+):
+    job = make_job(RATES, (30, 40), shape=shape, batch_tokens=batch_tokens)
+    stacked = Training(job, corpus).advance()
+    for member in (0, 3):
+        alone = Training(make_job([RATES[member]], (30, 40), shape=shape, batch_tokens=batch_tokens), corpus)
+        assert outcome(alone.advance(), 0) == outcome(stacked, member)
+
+
+def test_a_fork_is_the_run_that_had_that_horizon_alone(corpus, make_job, outcome):
+    both = Training(make_job(RATES[:2], (60, 90)), corpus).advance()
+    for steps in (60, 90):
+        only = Training(make_job(RATES[:2], (steps,)), corpus).advance()
+        for member in range(2):
+            key = ("finished", steps * 128)
+            assert outcome(only, member)[key] == outcome(both, member)[key]
+
+
+@pytest.mark.parametrize("steps", [7, 50, 53, 62, 63, 70, 88])
+def test_resumed_anywhere_it_goes_on_as_if_nothing_had_happened(corpus, make_job, outcome, steps):
+    """Steps 7 and 70 are within an interval of the trunk, 50 and 53 about the first fork, 62 and 63 its end."""
+    job = make_job(RATES[:3], (60, 90))
+    whole = Training(job, corpus).advance()
+    first = Training(job, corpus)
+    events = first.advance(steps=steps)
+    second = Training.resume(job, corpus, first.state())
+    assert second.progress == first.progress
+    events += second.advance()
+    for member in range(3):
+        assert outcome(events, member) == outcome(whole, member)
+    assert sum(e.flops for e in events if isinstance(e, Finished)) == sum(
+        e.flops for e in whole if isinstance(e, Finished)
+    )
+
+
+def test_two_jobs_in_a_row_are_one_job(corpus, make_job, outcome):
+    whole = Training(make_job(RATES, (60, 90, 120)), corpus).advance()
+    first = Training(make_job(RATES, (60,)), corpus)
+    early = first.advance()
+    kept = (0, 2, 3)
+    trunks = [first.trunk(member) for member in kept]
+    assert [first.trunk_tokens(member) for member in kept] == [48 * 128] * 3
+    second = Training(make_job([RATES[member] for member in kept], (90, 120)), corpus, trunks=trunks)
+    late = second.advance()
+    for place, member in enumerate(kept):
+        joined = outcome(early, member)
+        for key, value in outcome(late, place).items():
+            joined[key] = joined[key] + value if key in joined else value
+        assert joined == outcome(whole, member)
+
+
+def test_members_may_want_different_horizons(corpus, make_job, outcome):
+    recipe = make_job([1e-3]).recipe
+    wanted = ((60,), (60, 90), (90,))
+    members = tuple(
+        Member(learning_rate=rate, horizons=tuple(128 * steps for steps in horizons))
+        for rate, horizons in zip(RATES, wanted, strict=False)
+    )
+    together = Training(Job(recipe=recipe, members=members), corpus).advance()
+    for place, member in enumerate(members):
+        alone = Training(Job(recipe=recipe, members=(member,)), corpus).advance()
+        assert outcome(alone, 0) == outcome(together, place)
+
+
+def test_logging_more_often_changes_the_curve_but_no_loss_of_a_run(corpus, make_job, outcome):
+    job = make_job([4e-3], (60,))
+    often, seldom = (outcome(Training(job, corpus, log_every=n).advance(), 0) for n in (1, 16))
+    assert often["finished", 60 * 128] == seldom["finished", 60 * 128]
+    losses = [loss for _, _, loss in often["curve", None]]
+    assert seldom["curve", None][0] == (16, 16 * 128, pytest.approx(sum(losses[:16]) / 16))
+
+
+def test_the_order_of_data_and_the_start_follow_the_seed(corpus, make_job, outcome):
+    first, again, other = (
+        outcome(Training(make_job([4e-3], (30,), seed=seed), corpus).advance(), 0) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first["finished", 30 * 128] != other["finished", 30 * 128]
+
+
+def test_there_is_no_trunk_before_its_last_fork(corpus, make_job):
+    training = Training(make_job([4e-3], (60, 90)), corpus)
+    training.advance(steps=65)
+    assert training.trunk(0) is None
+    assert training.trunk_tokens(0) is None
+    training.advance()
+    assert training.trunk(0) is not None
+    assert training.trunk_tokens(0) == 72 * 128
+
+
+def test_state_and_trunks_of_something_else_are_refused(corpus, make_job):
+    job = make_job([4e-3], (30, 40))
+    training = Training(job, corpus)
+    training.advance()
+    trunk = training.trunk(0)
+    with pytest.raises(BadCheckpoint, match="belongs to"):
+        Training.resume(make_job([2e-3], (30, 40)), corpus, training.state())
+    with pytest.raises(BadCheckpoint, match="belongs to"):
+        Training(make_job([2e-3], (60,)), corpus, trunks=[trunk])
+    with pytest.raises(BadCheckpoint, match="32 steps long, past the fork of a horizon of 3840 tokens"):
+        Training(make_job([4e-3], (30,)), corpus, trunks=[trunk])
+    with pytest.raises(BadCheckpoint, match="1 for 2 members"):
+        Training(make_job([4e-3, 2e-3], (60,)), corpus, trunks=[trunk])
+    with pytest.raises(BadCheckpoint, match="cannot be read"):
+        Training.resume(job, corpus, b"not a checkpoint")
+    with pytest.raises(BadCheckpoint, match="cannot be read"):
+        Training.resume(job, corpus, training.state()[:1_000])
+
+
+def test_trunks_that_end_at_different_steps_are_refused(corpus, make_job):
+    short, long = (Training(make_job([4e-3], (steps,)), corpus) for steps in (30, 40))
+    short.advance()
+    long.advance()
+    with pytest.raises(BadCheckpoint, match=r"different steps: \[24, 32\]"):
+        Training(make_job([4e-3, 4e-3], (90,)), corpus, trunks=[short.trunk(0), long.trunk(0)])
+
+
+def test_points_come_once_each_and_in_order(corpus, make_job):
+    training = Training(make_job(RATES[:2], (60, 90)), corpus)
+    steps: dict[tuple[int, int | None], list[int]] = {}
+    while not training.done:
+        for event in training.advance(steps=11):
+            if isinstance(event, Points):
+                steps.setdefault((event.member, event.horizon), []).extend(event.steps)
+                assert event.tokens == tuple(128 * step for step in event.steps)
+    for member in range(2):
+        assert steps[member, None] == [16, 32, 48, 64]
+        assert steps[member, 60 * 128] == [60]
+        assert steps[member, 90 * 128] == [80, 90]

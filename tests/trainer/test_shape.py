@@ -1,0 +1,52 @@
+import pytest
+
+from trainer import BadShape, Recipe, Schedule, Shape
+from trainer.model import initial_parameters, layout
+
+
+@pytest.mark.parametrize(("width", "depth", "feedforward"), [(16, 3, 4), (64, 4, 4), (48, 2, 3)])
+def test_parameter_formulas_count_the_tensors(width: int, depth: int, feedforward: int):
+    shape = Shape(width=width, depth=depth, feedforward=feedforward)
+    recipe = Recipe(shape=shape, schedule=Schedule(warmup_tokens=0), batch_tokens=64)
+    matrices = layout(recipe)
+    hidden = sum(matrix.size for matrix in matrices if matrix.name not in {"embedding", "head"})
+    assert shape.params == hidden
+    assert shape.params_total == sum(matrix.size for matrix in matrices) == initial_parameters(recipe).numel()
+    assert shape.flops_per_token == 6 * hidden
+
+
+def test_at_feedforward_4_there_are_12_depth_width_squared_parameters():
+    assert Shape(width=32, depth=4).params == 12 * 4 * 32**2
+
+
+def test_heads_default_to_a_width_of_16_and_belong_to_the_identity():
+    assert Shape(width=64, depth=1).heads == 4
+    assert Shape(width=8, depth=1).heads == 1
+    assert Shape(width=64, depth=1) == Shape(width=64, depth=1, heads=4)
+    assert Shape(width=64, depth=1) != Shape(width=64, depth=1, heads=2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"width": 33, "depth": 1}, "width"),
+        ({"width": 34, "depth": 1}, "width"),
+        ({"width": 0, "depth": 1}, "width"),
+        ({"width": 32, "depth": 0}, "depth"),
+        ({"width": 32, "depth": 1.5}, "depth"),
+        ({"width": 32, "depth": 1, "heads": 3}, "heads"),
+        ({"width": 32, "depth": 1, "heads": 32}, "heads"),
+        ({"width": 32, "depth": 1, "heads": 0}, "heads"),
+        ({"width": 32, "depth": 1, "vocab_size": 1}, "vocab_size"),
+        ({"width": 32, "depth": 1, "context": 0}, "context"),
+        ({"width": 32, "depth": 1, "feedforward": 0}, "feedforward"),
+    ],
+)
+def test_a_bad_shape_names_its_field_value_and_what_is_allowed(fields: dict[str, int], field: str):
+    with pytest.raises(BadShape) as refused:
+        Shape(**fields)
+    assert refused.value.field == field
+    assert refused.value.value == fields[field]
+    assert field in str(refused.value)
+    assert repr(fields[field]) in str(refused.value)
+    assert refused.value.allowed in str(refused.value)
