@@ -1,0 +1,70 @@
+"""The application: every resource, and what stands round them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+
+from api import health, login, metrics, problems, reference
+from api.dashboard import router as dashboard
+from api.logs import log_to_stderr
+from api.metrics import Metrics
+from api.openapi import described
+from api.shutdown import Shutdown
+from api.traffic import Traffic
+from api.v1 import events, figures, laws, predictions, runs, sweeps, tables
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+
+RESOURCES: Final = (
+    tables,
+    sweeps,
+    runs,
+    laws,
+    predictions,
+    figures,
+    events,
+    health,
+    metrics,
+    login,
+    reference,
+)
+
+
+def create_app(settings: Settings | None = None, store: Store | None = None) -> FastAPI:
+    """Make the application.
+
+    Args:
+        settings: where things are; by default the environment's (``ETALON_…``), and the log then goes to
+            standard error.
+        store: the database; by default the one of the settings, closed with the application.
+
+    Returns:
+        An ASGI application; ``state`` has ``settings``, ``store``, ``metrics`` and ``shutdown``.
+    """
+    if settings is None:
+        settings = Settings()
+        log_to_stderr(settings.log_level)
+    own = store is None
+    store = store or Store.open(settings.database_url)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.shutdown = Shutdown()
+        with app.state.shutdown.heard():
+            yield
+        if own:
+            store.close()
+
+    app = described(FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json"))
+    app.state.settings, app.state.store, app.state.metrics = settings, store, Metrics(store)
+    app.add_middleware(Traffic, latency=app.state.metrics.latency)
+    problems.install(app)
+    app.routes.append(reference.ASSETS)
+    for resource in RESOURCES:
+        app.include_router(resource.router)
+    app.include_router(dashboard)
+    return app

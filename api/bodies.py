@@ -1,0 +1,122 @@
+"""Bodies of requests: how large they may be, and a sweep's fields out of JSON or YAML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request
+
+from api.problems import TooLarge, WrongMediaType
+from orchestrator.errors import BadInput, FieldProblem
+from orchestrator.spec import read_yaml
+
+MAX_TABLE_BYTES: Final = 64 * 2**20
+"""Largest run table: about half a million runs with a dozen columns."""
+
+MAX_SWEEP_BYTES: Final = 256 * 2**10
+"""Largest specification of a sweep; a real one has a few kilobytes, and YAML is slow to read."""
+
+JSON_TYPES: Final = ("application/json",)
+YAML_TYPES: Final = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
+CSV_TYPES: Final = ("text/csv", "application/csv")
+
+
+def media_type(request: Request) -> str:
+    """The kind of body that a request brings, without parameters; empty where it does not say."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def body_of(*accepted: str, limit: int) -> Callable[[Request], Coroutine[Any, Any, bytes]]:
+    """A dependency that reads the whole body, if it is of one of these kinds or does not say.
+
+    Args:
+        accepted: media types.
+        limit: bytes; a body that announces more is refused unread, one that does not say as soon as it passes it.
+    """
+
+    async def read(request: Request) -> bytes:
+        kind = media_type(request)
+        if kind and kind not in accepted:
+            raise WrongMediaType(f"The body is {kind}; send {' or '.join(accepted)} as Content-Type.")
+        announced = request.headers.get("content-length", "0")
+        if announced.isdecimal() and int(announced) > limit:
+            raise _too_large(limit)
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise _too_large(limit)
+        return bytes(body)
+
+    return read
+
+
+def amount(size: int) -> str:
+    """A number of bytes for people: ``64 MiB``, ``256 KiB``."""
+    return f"{size // 2**20} MiB" if size >= 2**20 else f"{size // 2**10} KiB"
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than the {amount(limit)} that are read here; nothing was stored.")
+
+
+def sweep_fields(body: bytes, kind: str) -> dict[str, Any]:
+    """The fields of a sweep, not yet checked.
+
+    Args:
+        body: JSON or YAML text in UTF-8.
+        kind: the media type; YAML if it is one of ``YAML_TYPES``, else JSON.
+
+    Raises:
+        BadInput: the text is not UTF-8, not JSON (or YAML), nested too deep, or not a mapping of fields.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+        fields = read_yaml(text) if kind in YAML_TYPES else _read_json(text)
+        refuse_nul(fields)
+    except UnicodeDecodeError as error:
+        raise BadInput(f"The body is not UTF-8 text: byte {error.start} cannot be read.") from error
+    except RecursionError as error:
+        raise BadInput("The body is nested too deep to be a sweep.") from error
+    return fields
+
+
+def _read_json(text: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise BadInput(
+            f"This is not valid JSON: {error.msg} at {where}. Send YAML with Content-Type: application/yaml.",
+            fields=(FieldProblem(path=where, message=error.msg),),
+        ) from error
+    except ValueError as error:  # a whole number of thousands of digits
+        raise BadInput(f"This is not valid JSON: {error}.") from error
+    if not isinstance(fields, dict):
+        raise BadInput(
+            "A sweep is an object of fields such as name, trainer, grid and target; this is not one."
+        )
+    return fields
+
+
+def refuse_nul(fields: dict[str, Any]) -> None:
+    """Refuse text with a NUL character, which no database column keeps.
+
+    Raises:
+        BadInput: naming the field.
+    """
+    seen: set[int] = set()
+    waiting: list[tuple[str, object]] = [("", fields)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str) and "\0" in value:
+            message = "has a NUL character"
+            raise BadInput(f"{path} {message}.", fields=(FieldProblem(path=path, message=message),))
+        if isinstance(value, dict | list) and id(value) not in seen:
+            seen.add(id(value))  # YAML's anchors may repeat a part, or hold it within itself
+            parts = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [(f"{path}.{key}".lstrip("."), part) for key, part in parts]
+            if isinstance(value, dict):
+                waiting += [(path, key) for key in value if isinstance(key, str)]

@@ -1,0 +1,1 @@
+"""The JSON of the contract: a model per document, built from what the store holds."""

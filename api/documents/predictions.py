@@ -1,0 +1,69 @@
+"""A prediction as the contract spells it."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field
+
+from api.documents.document import Document
+from orchestrator.store.records import LawRecord
+
+
+class TargetDocument(Document):
+    """The (N, D, B) of a model."""
+
+    params: float = Field(examples=[1e9])
+    tokens: float = Field(examples=[2e10])
+    batch_tokens: float = Field(examples=[1048576])
+
+
+class Interval(Document):
+    """Where the rate lies with this probability."""
+
+    level: float = Field(examples=[0.95])
+    low: float
+    high: float
+
+
+class Valley(Document):
+    """The rates that lose at most ``excess_loss`` of the best loss."""
+
+    low: float
+    high: float
+    excess_loss: float = Field(examples=[0.001])
+
+
+class PublishedRate(Document):
+    """What a published law says at the same target."""
+
+    law: str
+    learning_rate: float
+    source: str
+    note: str | None = None
+
+
+class PredictionDocument(Document):
+    """The learning rate at a target, and how sure it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    sweep_id: str | None
+    law_number: int | None
+    target: TargetDocument
+    learning_rate: float = Field(examples=[0.00094])
+    interval: Interval
+    valley: Valley
+    expected_loss: float | None
+    extrapolation: dict[str, float] = Field(description="Target over the largest seen, on each axis.")
+    warnings: list[str]
+    published: list[PublishedRate]
+
+
+def prediction_of(law: LawRecord | None) -> tuple[PredictionDocument | None, str | None]:
+    """The prediction at the sweep's target that a law was stored with, or why there is none."""
+    if law is None:
+        return None, "No law has been fitted yet."
+    if law.prediction.get("learning_rate") is None:
+        return None, str(
+            law.prediction.get("detail") or "The data cannot support a prediction at the target."
+        )
+    return PredictionDocument.model_validate(law.prediction), None

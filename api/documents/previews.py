@@ -1,0 +1,53 @@
+"""The plan of a sweep that was not submitted."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field
+
+from api.documents.document import Document
+from api.documents.predictions import TargetDocument
+
+
+class CellDocument(Document):
+    """A cell that a sweep would use."""
+
+    number: int
+    params: float
+    tokens: float
+    batch_tokens: float
+    learning_rates: list[float]
+    flops_per_run: float
+
+
+class FullGrid(Document):
+    """What every rate in every cell would cost as an independent run."""
+
+    runs: int
+    flops: float
+    worker_seconds: float | None
+
+
+class Expected(Document):
+    """What the strategy is expected to spend, from a rehearsal on a synthetic law."""
+
+    strategy: str
+    runs: int
+    batches: int
+    flops: float
+    saved_fraction: float | None
+    worker_seconds: float | None
+    ends_because: str
+
+
+class PreviewDocument(Document):
+    """The plan of a sweep that was not submitted."""
+
+    model_config = ConfigDict(extra="allow")
+
+    valid: bool
+    name: str
+    target: TargetDocument
+    cells: list[CellDocument]
+    full_grid: FullGrid
+    expected: Expected
+    seconds_reason: str | None = Field(description="Why no seconds are told, where none are.")

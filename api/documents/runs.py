@@ -1,0 +1,98 @@
+"""A run and its learning curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Self
+
+from pydantic import Field
+
+from api.documents.document import EXAMPLE_ID, Document
+from orchestrator.planner.values import Cell
+from orchestrator.states import RunState
+from orchestrator.store.records import LossPoint, Run
+
+
+class RunDocument(Document):
+    """One training from the first token to the loss of a cell at one rate and seed."""
+
+    id: str = Field(examples=[EXAMPLE_ID])
+    sweep_id: str
+    state: RunState
+    cell: int = Field(description="Number of its cell in the sweep.")
+    params: float
+    tokens: float
+    batch_tokens: float
+    learning_rate: float
+    seed: int
+    batch: int | None = Field(
+        description="Its batch of runs; null for a rate ruled out before it was asked for."
+    )
+    attempt: int
+    loss: float | None = Field(description="Annealed held-out loss; null unless completed.")
+    trunk_loss: float | None = Field(description="Held-out loss of the undecayed trunk at the fork.")
+    flops: float = Field(description="Really spent for this run beyond what its trunk already had.")
+    seconds: float | None
+    reason: str | None = Field(description="Why it was asked for, ruled out, diverged or failed.")
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @classmethod
+    def of(cls, run: Run, cells: Mapping[int, Cell]) -> Self:
+        """A stored run, with its cell of ``cells`` (by number)."""
+        cell = cells[run.cell]
+        return cls(
+            id=run.id,
+            sweep_id=run.sweep_id,
+            state=run.state,
+            cell=run.cell,
+            params=cell.params,
+            tokens=cell.tokens,
+            batch_tokens=cell.batch_tokens,
+            learning_rate=run.learning_rate,
+            seed=run.seed,
+            batch=run.batch,
+            attempt=run.attempt,
+            loss=run.loss,
+            trunk_loss=run.trunk_loss,
+            flops=run.flops,
+            seconds=run.seconds,
+            reason=run.reason,
+            created_at=run.created_at,
+            started_at=run.started_at,
+            ended_at=run.ended_at,
+        )
+
+
+class LossDocument(Document):
+    """One point of a learning curve."""
+
+    step: int
+    tokens: int
+    loss: float | None = Field(description="Training loss; null where it was not finite.")
+    part: str = Field(description="trunk: shared with other horizons; branch: this run's own.")
+
+
+class CurveDocument(Document):
+    """A run's learning curve, the trunk's part first."""
+
+    run_id: str
+    points: list[LossDocument]
+
+    @classmethod
+    def of(cls, run: Run, points: list[LossPoint]) -> Self:
+        """A run's stored points."""
+        return cls(
+            run_id=run.id,
+            points=[
+                LossDocument(
+                    step=point.step,
+                    tokens=point.tokens,
+                    loss=point.loss,
+                    part="trunk" if point.curve == run.trunk_id else "branch",
+                )
+                for point in points
+            ],
+        )

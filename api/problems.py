@@ -1,0 +1,230 @@
+"""Every error as RFC 9457 problem details, mapped from exceptions in one table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from orchestrator.errors import (
+    BadInput,
+    Conflict,
+    EtalonError,
+    FieldProblem,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+logger = logging.getLogger(__name__)
+
+
+class NotSignedIn(EtalonError):
+    """No token, or one that is not known here."""
+
+    title = "A token is needed"
+
+
+class NotAllowed(EtalonError):
+    """The caller is known, or open to all, but may not do this."""
+
+    title = "Not allowed"
+
+
+class NotYet(EtalonError):
+    """The contract has it; this version does not."""
+
+    title = "Not in this version yet"
+
+
+class TooLarge(EtalonError):
+    """The body is larger than the endpoint reads."""
+
+    title = "The body is too large"
+
+
+class WrongMediaType(EtalonError):
+    """The body is of a kind that the endpoint does not read."""
+
+    title = "This kind of body is not read here"
+
+
+STATUSES: Final[dict[type[EtalonError], HTTPStatus]] = {
+    BadInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    Unsupported: HTTPStatus.CONFLICT,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotSignedIn: HTTPStatus.UNAUTHORIZED,
+    NotAllowed: HTTPStatus.FORBIDDEN,
+    NotYet: HTTPStatus.NOT_IMPLEMENTED,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    WrongMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+}
+"""The status of each kind of refusal; a kind that is not listed is an error of ours."""
+
+KINDS: Final[dict[type[EtalonError], str]] = {
+    BadInput: "bad-input",
+    NotFound: "not-found",
+    Conflict: "conflict",
+    Unsupported: "unsupported",
+    Unavailable: "unavailable",
+    NotSignedIn: "not-signed-in",
+    NotAllowed: "not-allowed",
+    NotYet: "not-yet",
+    TooLarge: "too-large",
+    WrongMediaType: "wrong-media-type",
+}
+"""The last part of ``type``: what a program tells refusals of one status apart by."""
+
+
+HEADERS: Final[dict[type[EtalonError], Mapping[str, str]]] = {
+    NotSignedIn: {"WWW-Authenticate": 'Bearer realm="etalon"'},
+    TooLarge: {"Connection": "close"},  # or the rest of the body would be read, only to be thrown away
+}
+"""Headers that go with a kind of refusal."""
+
+
+class FieldError(BaseModel):
+    """One field at fault."""
+
+    path: str = Field(examples=["grid.scales.0.width"])
+    message: str = Field(examples=["Input should be greater than or equal to 8 (got 4)"])
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str = Field(examples=["urn:etalon:problem:bad-input"])
+    title: str = Field(examples=["The input is not valid"])
+    status: int = Field(examples=[422])
+    detail: str = Field(description="What is wrong, where, and what to do.")
+    instance: str = Field(examples=["/v1/sweeps"])
+    errors: list[FieldError] = Field(default=[], description="The fields at fault, if there are any.")
+    request_id: str | None = Field(default=None, description="Find this request in the server's log by it.")
+
+
+def responses(*statuses: int, success: Mapping[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    """The answers of an endpoint as its OpenAPI entry lists them.
+
+    Args:
+        statuses: the problems that it may answer with; 401 and 403 come with every one.
+        success: how 200 is described, where the type of what the endpoint returns does not say.
+    """
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    listed: dict[int | str, dict[str, Any]] = {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}}
+        for status in sorted({401, 403, *statuses})
+    }
+    if success is not None:
+        listed[HTTPStatus.OK] = dict(success)
+    return listed
+
+
+def problem_response(
+    request: Request,
+    status: int,
+    detail: str,
+    *,
+    title: str | None = None,
+    kind: str | None = None,
+    fields: tuple[FieldProblem, ...] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Build the answer to one error.
+
+    Args:
+        request: what was asked.
+        status: the HTTP status.
+        detail: one or two full sentences.
+        title: the kind of error in a few words; by default the status's own phrase.
+        kind: the last part of ``type``; None gives ``about:blank``.
+        fields: the fields at fault.
+        headers: further headers, ``WWW-Authenticate`` or ``Allow``.
+    """
+    problem = Problem(
+        type=f"urn:etalon:problem:{kind}" if kind else "about:blank",
+        title=title or HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        errors=[FieldError(path=field.path, message=field.message) for field in fields],
+        request_id=getattr(request.state, "request_id", None),
+    )
+    return JSONResponse(
+        problem.model_dump(mode="json"),
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers=dict(headers or {}),
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application with problem details."""
+    app.add_exception_handler(EtalonError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _crashed)
+
+
+def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, EtalonError)  # noqa: S101  the type that this handler is installed for
+    known = next((kind for kind in type(error).__mro__ if kind in STATUSES), None)
+    if known is None:
+        return _crashed(request, error)
+    return problem_response(
+        request,
+        STATUSES[known],
+        error.detail,
+        title=error.title,
+        kind=KINDS[known],
+        fields=error.fields,
+        headers=HEADERS.get(known),
+    )
+
+
+def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    fields = tuple(_field_problem(item) for item in error.errors())
+    detail = "The request is not valid: " + "; ".join(f"{f.path}: {f.message}" for f in fields) + "."
+    return _refused(request, BadInput(detail, fields=fields))
+
+
+def _field_problem(item: Mapping[str, Any]) -> FieldProblem:
+    where, *rest = (str(part) for part in item["loc"])
+    value = item.get("input")
+    got = f" (got {value!r})" if isinstance(value, str | int | float) else ""
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return FieldProblem(path=".".join(rest) or where, message=f"{message}{got}")
+
+
+def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return problem_response(request, error.status_code, _sentence(request, error), headers=error.headers)
+
+
+def _sentence(request: Request, error: HTTPException) -> str:
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return f"There is nothing at {request.url.path}. The API is described at /docs."
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        return f"{request.url.path} does not take {request.method}; it takes {allowed}."
+    return str(error.detail)
+
+
+def _crashed(request: Request, error: Exception) -> JSONResponse:
+    logger.error("request failed", exc_info=error, extra={"path": request.url.path})
+    return problem_response(
+        request,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "Something went wrong on the server. Its log has the reason under this request's id.",
+    )

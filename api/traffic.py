@@ -1,0 +1,112 @@
+"""Round every request: its id, its line in the log, its time in the metrics, headers for browsers."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+from prometheus_client import Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("api.access")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+}
+"""What a browser is told with every answer: run nothing that this service did not send, show it in no frame."""
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What is learned of one request while it is answered."""
+
+    request_id: str
+    started: float = field(default_factory=time.perf_counter)
+    status: int = HTTPStatus.INTERNAL_SERVER_ERROR
+    waited: float | None = None
+
+
+class Traffic:
+    """Middleware that sees every request.
+
+    Args:
+        app: what answers.
+        latency: the histogram of seconds until an answer starts, by method, route and status.
+    """
+
+    def __init__(self, app: ASGIApp, *, latency: Histogram) -> None:
+        self._app = app
+        self._latency = latency
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request and write down how it went."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(request_id=_request_id(Headers(scope=scope)))
+        scope.setdefault("state", {})["request_id"] = exchange.request_id
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _start(exchange, message)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            self._record(scope, exchange)
+
+    def _record(self, scope: Scope, exchange: _Exchange) -> None:
+        seconds = time.perf_counter() - exchange.started
+        route = route_of(scope)
+        waited = seconds if exchange.waited is None else exchange.waited
+        self._latency.labels(scope["method"], route, exchange.status).observe(waited)
+        client = scope.get("client")
+        logger.info(
+            "request",
+            extra={
+                "request_id": exchange.request_id,
+                "method": scope["method"],
+                "path": scope["path"],
+                "route": route,
+                "status": exchange.status,
+                "seconds": round(seconds, 6),
+                "client": client[0] if client else None,
+            },
+        )
+
+
+def _start(exchange: _Exchange, message: Message) -> None:
+    exchange.status = message["status"]
+    exchange.waited = time.perf_counter() - exchange.started
+    headers = MutableHeaders(scope=message)
+    headers["X-Request-ID"] = exchange.request_id
+    for name, value in HEADERS.items():
+        headers.setdefault(name, value)
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def route_of(scope: Scope) -> str:
+    """The path with its parameters' names in place of their values, so that metrics stay few."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else "unmatched"

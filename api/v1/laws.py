@@ -1,0 +1,43 @@
+"""Laws: every refit of a sweep."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from api.access import reads
+from api.context import Stored
+from api.documents.document import Page
+from api.documents.laws import LawDocument
+from api.problems import responses
+from api.v1.queries import Limit, ThatSweep
+
+router = APIRouter(prefix="/v1/sweeps/{sweep_id}/laws", tags=["laws"], dependencies=[reads])
+
+MOST_LAWS = 2**31 - 1
+
+
+@router.get("", summary="List a sweep's laws", responses=responses(404, 422))
+def list_laws(
+    store: Stored,
+    sweep: ThatSweep,
+    limit: Limit = 50,
+    cursor: Annotated[
+        int | None, Query(ge=1, le=MOST_LAWS, description="`next_cursor` of the page before.")
+    ] = None,
+) -> Page[LawDocument]:
+    """List every refit, oldest first: coefficients, covariance, bowls, held-out error, what it ruled out and why."""
+    laws = store.laws.of_sweep(sweep.id)
+    waiting = [law for law in laws if cursor is None or law.number > cursor]
+    shown = waiting[:limit]
+    following = str(shown[-1].number) if len(waiting) > limit else None
+    return Page(items=[LawDocument.of(law) for law in shown], next_cursor=following, total=len(laws))
+
+
+@router.get("/{number}", summary="Show a law", responses=responses(404, 422))
+def show_law(
+    store: Stored, sweep: ThatSweep, number: Annotated[int, Path(ge=1, le=MOST_LAWS)]
+) -> LawDocument:
+    """Show one refit."""
+    return LawDocument.of(store.laws.get(sweep.id, number))

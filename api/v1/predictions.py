@@ -1,0 +1,65 @@
+"""The answer: the learning rate at any target."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.access import reads
+from api.context import Stored
+from api.documents.predictions import PredictionDocument
+from api.problems import responses
+from api.v1.laws import MOST_LAWS
+from api.v1.queries import Size, ThatSweep
+from orchestrator.errors import Unsupported
+from orchestrator.law import Law, Target
+from orchestrator.prediction import prediction
+from orchestrator.store import Store
+from orchestrator.store.records import LawRecord, Sweep
+
+router = APIRouter(prefix="/v1/sweeps/{sweep_id}", tags=["predictions"], dependencies=[reads])
+
+
+@router.get(
+    "/prediction", summary="Predict the learning rate at a target", responses=responses(404, 409, 422)
+)
+def predict(
+    store: Stored,
+    sweep: ThatSweep,
+    params: Annotated[Size, Query(description="N, without embeddings.")],
+    tokens: Annotated[Size, Query(description="D, training tokens.")],
+    batch_tokens: Annotated[
+        Size | None,
+        Query(description="B, tokens per step; by default that of the sweep's target, or the largest known."),
+    ] = None,
+    law: Annotated[
+        int | None, Query(ge=1, le=MOST_LAWS, description="Number of the law to ask; by default the newest.")
+    ] = None,
+) -> PredictionDocument:
+    """Predict the learning rate with its interval, or refuse (409) where the data cannot tell within ×/÷ 3."""
+    record = _law(store, sweep, law)
+    fitted = Law.from_document(dict(record.document))
+    batch = batch_tokens or _usual_batch(sweep, fitted)
+    target = Target(params=params, tokens=tokens, batch_tokens=batch)
+    answer = prediction(fitted, target, sweep_id=sweep.id, law_number=record.number)
+    return PredictionDocument.model_validate(answer)
+
+
+def _law(store: Store, sweep: Sweep, number: int | None) -> LawRecord:
+    if number is not None:
+        return store.laws.get(sweep.id, number)
+    record = store.laws.latest(sweep.id)
+    if record is None:
+        raise Unsupported(
+            f"Sweep {sweep.id} is {sweep.state} and has no law yet: a law needs finished runs with an interior "
+            f"minimum.{' ' + sweep.reason if sweep.reason else ''}"
+        )
+    return record
+
+
+def _usual_batch(sweep: Sweep, law: Law) -> float:
+    target = sweep.spec.target
+    if target is not None and target.batch_tokens is not None:
+        return target.batch_tokens
+    return max(bowl.batch_tokens for bowl in law.bowls)

@@ -1,0 +1,161 @@
+"""Sweeps: submitted, listed, shown, paused, resumed, stopped, cancelled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
+
+from api.access import Caller, Submitter, reads, submits
+from api.bodies import JSON_TYPES, MAX_SWEEP_BYTES, YAML_TYPES, amount, body_of, media_type, sweep_fields
+from api.context import Configured, Stored
+from api.documents.document import Page
+from api.documents.previews import PreviewDocument
+from api.documents.sweeps import SweepDocument, SweepSummary
+from api.problems import NotYet, responses
+from api.v1.queries import Cursor, Limit, ThatSweep
+from orchestrator.errors import Conflict
+from orchestrator.spec import parse_spec
+from orchestrator.states import SweepState
+from orchestrator.store import Store
+from orchestrator.store.records import Sweep
+from orchestrator.submission import preview, submit
+
+router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+
+EXAMPLE: Final = {
+    "name": "stdlib-dense",
+    "trainer": {"kind": "proxy", "corpus": "stdlib"},
+    "grid": {
+        "scales": [{"width": 32, "depth": 2}, {"width": 64, "depth": 2}],
+        "tokens": [400_000, 800_000],
+        "batch_tokens": [2048],
+        "learning_rates": {"min": 1e-4, "max": 1e-1, "per_octave": 2},
+    },
+    "search": {"strategy": "law", "budget": {"runs": 200}, "stop": {"interval_factor": 1.2}},
+    "target": {"params": 1e9, "tokens": 2e10, "batch_tokens": 1048576},
+}
+
+_SPEC_SCHEMA: Final = {"$ref": "#/components/schemas/SweepSpec"}
+
+_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": f"A sweep in JSON or YAML, {amount(MAX_SWEEP_BYTES)} at most.",
+        "content": {
+            JSON_TYPES[0]: {"schema": _SPEC_SCHEMA, "example": EXAMPLE},
+            YAML_TYPES[0]: {"schema": _SPEC_SCHEMA},
+        },
+    }
+}
+
+SweepBody = Annotated[bytes, Depends(body_of(*JSON_TYPES, *YAML_TYPES, limit=MAX_SWEEP_BYTES))]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        description="Your name for this request: a repeat gives the sweep of the first time, never a second one.",
+    ),
+]
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model=SweepDocument | PreviewDocument,
+    summary="Submit a sweep",
+    responses=responses(
+        *(409, 413, 415, 422),
+        success={
+            "model": SweepDocument | PreviewDocument,
+            "description": "The plan, if validate_only; or the sweep that this Idempotency-Key made before.",
+        },
+    ),
+    openapi_extra=_BODY,
+)
+def submit_sweep(
+    request: Request,
+    response: Response,
+    caller: Submitter,
+    store: Stored,
+    settings: Configured,
+    body: SweepBody,
+    idempotency_key: IdempotencyKey = None,
+    validate_only: Annotated[bool, Query(description="Plan and price it; write nothing.")] = False,
+) -> SweepDocument | PreviewDocument:
+    """Submit a sweep, or with `validate_only` see its cells and what it would cost."""
+    spec = parse_spec(sweep_fields(body, media_type(request)))
+    if validate_only:
+        response.status_code = status.HTTP_200_OK
+        return PreviewDocument.model_validate(preview(spec, store, settings))
+    sweep, new = submit(spec, store, settings, idempotency_key=idempotency_key, submitted_by=caller.name)
+    response.headers["Location"] = f"{router.prefix}/{sweep.id}"
+    response.status_code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
+    return SweepDocument.of(store, sweep)
+
+
+@router.get("", dependencies=[reads], summary="List sweeps, newest first", responses=responses(422))
+def list_sweeps(
+    store: Stored,
+    state: Annotated[SweepState | None, Query(description="Only sweeps in this state.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[SweepSummary]:
+    """List sweeps with their progress, cost and prediction."""
+    sweeps, following, total = store.sweeps.page(state=state, limit=limit, cursor=cursor)
+    return Page(items=[SweepSummary.of(store, sweep) for sweep in sweeps], next_cursor=following, total=total)
+
+
+@router.get("/{sweep_id}", dependencies=[reads], summary="Show a sweep", responses=responses(404))
+def show_sweep(store: Stored, sweep: ThatSweep) -> SweepDocument:
+    """Show a sweep: spec, state, progress, cost, the newest law and the prediction at the target."""
+    return SweepDocument.of(store, sweep)
+
+
+@router.post(
+    "/{sweep_id}/pause", summary="Pause: no new runs, live ones go on", responses=responses(404, 409)
+)
+def pause_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
+    """Start no further run; what is running goes on."""
+    return _moved(store, sweep, SweepState.PAUSED, caller)
+
+
+@router.post("/{sweep_id}/resume", summary="Resume a paused sweep", responses=responses(404, 409))
+def resume_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
+    """Go on where the sweep was paused."""
+    if sweep.state is not SweepState.PAUSED:
+        raise Conflict(f"Sweep {sweep.id} is {sweep.state}; only a paused sweep can be resumed.")
+    begun = sweep.batches > 0
+    return _moved(store, sweep, SweepState.RUNNING if begun else SweepState.QUEUED, caller)
+
+
+@router.post("/{sweep_id}/stop", summary="Stop: live runs finish", responses=responses(404, 409))
+def stop_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
+    """Ask for nothing more; the sweep is stopped when its live runs have finished."""
+    waiting = sweep.state is SweepState.QUEUED
+    return _moved(store, sweep, SweepState.STOPPED if waiting else SweepState.STOPPING, caller)
+
+
+@router.post("/{sweep_id}/cancel", summary="Cancel: live runs are killed", responses=responses(404, 409))
+def cancel_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
+    """End the sweep now; what has finished is kept."""
+    return _moved(store, sweep, SweepState.CANCELLED, caller)
+
+
+def _moved(store: Store, sweep: Sweep, to: SweepState, caller: Caller) -> SweepDocument:
+    return SweepDocument.of(store, store.sweeps.move(sweep.id, to, actor=caller.name))
+
+
+@router.patch(
+    "/{sweep_id}",
+    dependencies=[submits],
+    summary="Extend a sweep (not in this version yet)",
+    responses=responses(404, 501),
+)
+def extend_sweep(sweep: ThatSweep) -> SweepDocument:
+    """Extend budget, target, tokens, scales or lattice of a live or completed sweep."""
+    raise NotYet(
+        f"Sweep {sweep.id} cannot be extended in this version. "
+        "Submit a new sweep; its prior_runs can be this one's exported runs."
+    )

@@ -1,0 +1,197 @@
+"""An application over a store on SQLite, and a sweep that was written through the store's own methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from orchestrator.law import Law, Observations, Target, fit
+from orchestrator.planner.values import Cell
+from orchestrator.prediction import prediction
+from orchestrator.settings import Settings
+from orchestrator.spec import parse_spec
+from orchestrator.states import RunState, SweepState
+from orchestrator.store import LEADER, Store, driver_lease
+from orchestrator.store.records import LossPoint, NewRun, RunResult, Sweep
+from orchestrator.submission import cells_of
+
+FIELDS: dict[str, Any] = {
+    "name": "small",
+    "trainer": {"kind": "proxy", "corpus": "stdlib"},
+    "grid": {
+        "scales": [{"width": 32, "depth": 2}, {"width": 64, "depth": 2}, {"width": 128, "depth": 2}],
+        "tokens": [200_000, 400_000],
+        "batch_tokens": [2048],
+        "learning_rates": {"min": 1e-3, "max": 3.2e-2, "per_octave": 1},
+    },
+    "target": {"params": 1e6, "tokens": 8e5, "batch_tokens": 2048},
+}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A store with one sweep in it, written as the orchestrator and the driver write."""
+
+    store: Store
+    sweep: Sweep
+
+    def leader(self) -> int:
+        return _fence(self.store, LEADER)
+
+    def driver(self) -> int:
+        return _fence(self.store, driver_lease(self.sweep.id))
+
+    def move(self, *states: SweepState) -> None:
+        for state in states:
+            self.store.sweeps.move(self.sweep.id, state)
+
+    def ask(self, rates: Sequence[tuple[int, float]], pruned: Sequence[tuple[int, float]] = ()) -> None:
+        new = [NewRun(cell=c, learning_rate=r, seed=0, trunk="t", reason="asked") for c, r in rates]
+        out = [NewRun(cell=c, learning_rate=r, seed=0, trunk="t", reason="too high") for c, r in pruned]
+        self.store.runs.add_batch(self.sweep.id, new, fence=self.leader(), pruned=out)
+
+    def train(self) -> None:
+        """Finish every pending run: the highest rate diverges, the others follow a bowl."""
+        cells = self.store.sweeps.cells(self.sweep.id)
+        fence = self.driver()
+        claimed = self.store.runs.claim(self.sweep.id, fence=fence)
+        results = []
+        for run in claimed:
+            cell = cells[run.cell]
+            diverged = run.learning_rate > 0.03
+            self.store.losses.append(_curve(str(run.trunk_id), range(1, 50)))
+            self.store.losses.append(_curve(run.id, range(50, 60)))
+            results.append(
+                RunResult(
+                    run_id=run.id,
+                    state=RunState.DIVERGED if diverged else RunState.COMPLETED,
+                    loss=None if diverged else _loss(cell, run.learning_rate),
+                    flops=cell.flops / 2,
+                    seconds=0.5,
+                )
+            )
+        self.store.runs.finish(results, fence=fence)
+
+    def fit(self) -> Law:
+        """Fit a law to what has finished and keep it."""
+        cells = self.store.sweeps.cells(self.sweep.id)
+        ended = {RunState.COMPLETED, RunState.DIVERGED}
+        runs = [run for run in self.store.runs.of_sweep(self.sweep.id) if run.state in ended]
+        law = _fitted(tuple((cells[run.cell], run.learning_rate, run.loss) for run in runs))
+        self.keep(law, runs=len(runs))
+        return law
+
+    def keep(self, law: Law, *, runs: int) -> None:
+        target = Target(params=1e6, tokens=8e5, batch_tokens=2048.0)
+        self.store.laws.add(
+            self.sweep.id,
+            document=law.to_document(),
+            prediction=prediction(law, target, sweep_id=self.sweep.id),
+            ruled_out=[{"cell": 0, "learning_rate": 0.032, "reason": "too high"}],
+            runs=runs,
+            spent_flops=self.store.sweeps.spent_flops(self.sweep.id),
+            batch=1,
+            fence=self.leader(),
+        )
+
+
+@cache
+def _fitted(rows: tuple[tuple[Cell, float, float | None], ...]) -> Law:
+    """A law takes seconds; every test that trains the same runs shares it."""
+    return fit(
+        Observations(
+            params=np.array([cell.params for cell, _, _ in rows]),
+            tokens=np.array([cell.tokens for cell, _, _ in rows]),
+            batch_tokens=np.array([cell.batch_tokens for cell, _, _ in rows]),
+            learning_rate=np.array([rate for _, rate, _ in rows]),
+            loss=np.array([np.nan if loss is None else loss for _, _, loss in rows]),
+        )
+    )
+
+
+def _loss(cell: Cell, rate: float) -> float:
+    """A bowl whose bottom falls with the size and moves to lower rates."""
+    size = cell.params / 1e5
+    distance = np.log(rate) - np.log(4e-3) + 0.3 * np.log(size)
+    return float(4.0 * size**-0.05 * (1 + 0.02 * distance**2))
+
+
+def _curve(name: str, steps: range) -> list[LossPoint]:
+    return [LossPoint(curve=name, step=step, tokens=step * 2048, loss=9.0 - step / 50) for step in steps]
+
+
+def _fence(store: Store, name: str) -> int:
+    lease = store.leases.acquire(name, "a test", 600)
+    assert lease is not None
+    return lease.fence
+
+
+@pytest.fixture
+def fields() -> dict[str, Any]:
+    """The fields of a small sweep, to change at will."""
+    return {**FIELDS, "grid": dict(FIELDS["grid"]), "trainer": dict(FIELDS["trainer"])}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path)
+
+
+@pytest.fixture
+def reach(app: FastAPI) -> Iterator[Callable[..., TestClient]]:
+    """Make a client that comes from some address, to some name, with some headers."""
+    with ExitStack() as opened:
+
+        def make(address: str = "127.0.0.1", host: str = "127.0.0.1", **headers: str) -> TestClient:
+            client = TestClient(app, base_url=f"http://{host}", client=(address, 50000), headers=headers)
+            return opened.enter_context(client)
+
+        yield make
+
+
+@pytest.fixture
+def app(settings: Settings, store: Store) -> FastAPI:
+    return create_app(settings=settings, store=store)
+
+
+@pytest.fixture
+def client(reach: Callable[..., TestClient]) -> TestClient:
+    """A client on this machine."""
+    return reach()
+
+
+@pytest.fixture
+def submitted(store: Store) -> Callable[..., Recorded]:
+    """Write a queued sweep."""
+
+    def write(**changed: Any) -> Recorded:
+        spec = parse_spec(FIELDS | changed)
+        sweep, _ = store.sweeps.create(
+            spec, cells=cells_of(spec, store), idempotency_key=None, submitted_by=None
+        )
+        return Recorded(store=store, sweep=sweep)
+
+    return write
+
+
+@pytest.fixture
+def trained(submitted: Callable[..., Recorded]) -> Recorded:
+    """A running sweep: every rate of six cells finished, one rate ruled out, one law."""
+    recorded = submitted()
+    recorded.move(SweepState.RUNNING)
+    cells = recorded.store.sweeps.cells(recorded.sweep.id)
+    asked = [(cell.number, rate) for cell in cells for rate in cell.rates]
+    recorded.ask([place for place in asked if place != (0, 0.001)], pruned=[(0, 0.001)])
+    recorded.train()
+    recorded.fit()
+    return recorded

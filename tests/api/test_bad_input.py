@@ -1,0 +1,172 @@
+"""What is refused, each with a message that helps, and with nothing written."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.bodies import MAX_SWEEP_BYTES, MAX_TABLE_BYTES, amount
+from orchestrator.errors import NotFound
+from orchestrator.store import Store
+
+YAML = {"content-type": "application/yaml"}
+CSV = {"content-type": "text/csv"}
+
+
+def refused(answer: Any, status: int, *told: str) -> dict[str, Any]:
+    problem: dict[str, Any] = answer.json()
+    assert answer.status_code == status, problem
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["instance"]
+    for text in told:
+        assert text in problem["detail"]
+    return problem
+
+
+@pytest.fixture
+def nothing_written(store: Store) -> Iterator[None]:
+    yield
+    assert store.sweeps.page()[2] == 0
+    assert store.events.last_id() == 0
+
+
+@pytest.mark.usefixtures("nothing_written")
+@pytest.mark.parametrize(
+    ("change", "path", "told"),
+    [
+        ({"learning_rates": [-0.001, 0.01]}, "grid.learning_rates", "greater than 0"),
+        ({"learning_rates": []}, "the sweep", "learning_rates is empty"),
+        (
+            {"learning_rates": {"min": 0.1, "max": 0.01}},
+            "grid.learning_rates",
+            "min 0.1 must be below max 0.01",
+        ),
+        ({"scales": [{"width": 48, "depth": 2, "heads": 5}]}, "grid.scales.0", "not divisible by 5 heads"),
+        ({"scales": []}, "the sweep", "grid.scales is empty"),
+        ({"tokens": [float("1e300")]}, "grid.tokens.0", "less than or equal to"),
+        ({"wdith": 3}, "grid.wdith", "not permitted"),
+    ],
+)
+def test_a_bad_grid_is_refused_field_by_field(
+    client: TestClient, fields: dict[str, Any], change: dict[str, Any], path: str, told: str
+) -> None:
+    fields["grid"] |= change
+    problem = refused(client.post("/v1/sweeps", json=fields), 422, told)
+    assert any(error["path"].startswith(path) and told in error["message"] for error in problem["errors"])
+
+
+@pytest.mark.usefixtures("nothing_written")
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"name": ""}, "name"),
+        ({"name": "a\x00b"}, "name"),
+        ({"target": {"params": 0, "tokens": 1e9}}, "target.params"),
+        ({"trainer": {"kind": "proxy", "corpus": "../../etc/passwd"}}, "trainer.corpus"),
+        ({"trainer": {"kind": "proxy", "corpus": "std\x00lib"}}, "trainer.corpus"),
+        ({"trainer": {"kind": "command", "name": "mine"}}, "trainer.name"),
+        ({"trainer": {"kind": "replay", "table": "tbl-none"}, "grid": {}}, "trainer.table"),
+        ({"prior_runs": {"table": "tbl-none"}}, "prior_runs.table"),
+        ({"search": {"strategy": "luck"}}, "search.strategy"),
+        ({"resources": {"max_parallel": 0}}, "resources.max_parallel"),
+    ],
+)
+@pytest.mark.parametrize("query", ["", "?validate_only=true"])
+def test_a_bad_field_is_named(
+    client: TestClient, fields: dict[str, Any], change: dict[str, Any], path: str, query: str
+) -> None:
+    problem = refused(client.post(f"/v1/sweeps{query}", json=fields | change), 422)
+    assert path in [error["path"] for error in problem["errors"]]
+
+
+@pytest.mark.usefixtures("nothing_written")
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"name: [", "not valid YAML"),
+        (b"name: a\n\tb: c", "line 2, column 1"),
+        (b"- one\n- two", "mapping of fields"),
+        (b"", "mapping of fields"),
+        (b"\xff\xfe\x00", "UTF-8"),
+        (b"a: &a {b: *a}", ""),
+        (b"[" * 1_000, "nested too deep"),
+        (b"!!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_malformed_yaml_is_refused(client: TestClient, body: bytes, told: str) -> None:
+    refused(client.post("/v1/sweeps", content=body, headers=YAML), 422, told)
+
+
+@pytest.mark.usefixtures("nothing_written")
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"name": ', "not valid JSON"),
+        (b'{"name": "a",}', "line 1, column"),
+        (b"[1, 2]", "object of fields"),
+        (b"", "not valid JSON"),
+        (b'{"a":' * 100_000, "nested too deep"),
+        (b'{"name": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (b'{"name": "\\ud800"}', "name"),
+        (b'{"name": "a", "search": {"budget": {"flops": NaN}}}', "search.budget.flops"),
+        (b'{"name": "a", "search": {"budget": {"flops": 1e999}}}', "search.budget.flops"),
+    ],
+)
+def test_malformed_json_is_refused(client: TestClient, body: bytes, told: str) -> None:
+    headers = {"content-type": "application/json"}
+    refused(client.post("/v1/sweeps", content=body, headers=headers), 422, told)
+
+
+@pytest.mark.usefixtures("nothing_written")
+def test_a_body_of_another_kind_is_refused(client: TestClient) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    refused(client.post("/v1/sweeps", content=b"name=a", headers=headers), 415, "application/yaml")
+    refused(
+        client.post("/v1/tables", content=b"{}", headers={"content-type": "application/json"}),
+        415,
+        "text/csv",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("params,tokens,batch_tokens,learning_rate\n1,2,3,4\n", "lacks the column loss"),
+        ("params,tokens,batch_tokens,learning_rate,loss\n", "no rows"),
+        ("", "lacks the columns params, tokens, batch_tokens, learning_rate, loss"),
+        (
+            "params,tokens,batch_tokens,learning_rate,loss\n1e6,1e8,2048,-1e-3,3\n",
+            "row 2, column learning_rate",
+        ),
+        ("params,tokens,batch_tokens,learning_rate,loss\n1e6,1e8,2048,1e-3\n", "Row 2 has 4 values"),
+        ("params,tokens,batch_tokens,learning_rate,loss\n1e6,1e8,2048,1e-3,low\n", "column loss"),
+    ],
+)
+def test_a_bad_table_is_refused(client: TestClient, store: Store, text: str, told: str) -> None:
+    refused(client.post("/v1/tables", content=text, headers=CSV), 422, told)
+    with pytest.raises(NotFound):
+        store.tables.get("tbl-none")
+
+
+def test_a_body_that_announces_too_much_is_refused_unread(client: TestClient) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"params"
+        raise AssertionError("the body was read on")
+
+    headers = CSV | {"content-length": str(100_000_000)}
+    refused(client.post("/v1/tables", content=pieces(), headers=headers), 413, amount(MAX_TABLE_BYTES))
+
+
+def test_a_body_that_does_not_say_its_size_is_cut_off(client: TestClient) -> None:
+    piece = b"#" * 2**16
+    refused(
+        client.post(
+            "/v1/sweeps", content=(piece for _ in range(MAX_SWEEP_BYTES // len(piece) + 1)), headers=YAML
+        ),
+        413,
+        amount(MAX_SWEEP_BYTES),
+    )

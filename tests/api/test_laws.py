@@ -1,0 +1,122 @@
+"""Laws and predictions over REST."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from orchestrator.law import Law
+
+
+def test_a_law_is_shown_whole(client: TestClient, trained: Any) -> None:
+    law = client.get(f"/v1/sweeps/{trained.sweep.id}/laws/1").json()
+    fitted = Law.from_document(dict(trained.store.laws.get(trained.sweep.id, 1).document))
+    assert [term["name"] for term in law["coefficients"]] == [term.name for term in fitted.coefficients]
+    assert np.allclose(law["covariance"], fitted.covariance)
+    assert len(law["bowls"]) == 6
+    assert {bowl["status"] for bowl in law["bowls"]} == {"interior"}
+    assert law["heldout"]["left_out"]
+    assert law["ruled_out"] == [{"cell": 0, "learning_rate": 0.032, "reason": "too high"}]
+    assert law["runs"] == 35
+    assert law["prediction"]["law_number"] == 1
+
+
+def test_laws_are_listed_in_pages(client: TestClient, trained: Any) -> None:
+    record = trained.store.laws.get(trained.sweep.id, 1)
+    for runs in (36, 37):
+        trained.keep(Law.from_document(dict(record.document)), runs=runs)
+    url = f"/v1/sweeps/{trained.sweep.id}/laws"
+    first = client.get(url, params={"limit": "2"}).json()
+    rest = client.get(url, params={"limit": "2", "cursor": first["next_cursor"]}).json()
+    assert [law["number"] for law in first["items"] + rest["items"]] == [1, 2, 3]
+    assert (first["total"], rest["next_cursor"]) == (3, None)
+    assert client.get(f"/v1/sweeps/{trained.sweep.id}").json()["law"]["number"] == 3
+
+
+@pytest.mark.parametrize(("number", "status"), [("2", 404), ("0", 422), ("newest", 422), ("9" * 30, 422)])
+def test_a_law_that_is_not_there(client: TestClient, trained: Any, number: str, status: int) -> None:
+    assert client.get(f"/v1/sweeps/{trained.sweep.id}/laws/{number}").status_code == status
+
+
+def test_a_refused_prediction_is_told_with_the_law(client: TestClient, trained: Any) -> None:
+    record = trained.store.laws.get(trained.sweep.id, 1)
+    trained.store.laws.add(
+        trained.sweep.id,
+        document=record.document,
+        prediction={"detail": "The horizon is too far."},
+        ruled_out=[],
+        runs=35,
+        spent_flops=1.0,
+        batch=1,
+        fence=trained.leader(),
+    )
+    sweep = client.get(f"/v1/sweeps/{trained.sweep.id}").json()
+    assert sweep["prediction"] is None
+    assert sweep["prediction_refused"] == "The horizon is too far."
+    assert sweep["law"]["number"] == 2
+
+
+def test_a_prediction_at_any_target(client: TestClient, trained: Any) -> None:
+    url = f"/v1/sweeps/{trained.sweep.id}/prediction"
+    answer = client.get(url, params={"params": "5e5", "tokens": "6e5", "batch_tokens": "2048"})
+    assert answer.status_code == 200
+    prediction = answer.json()
+    assert prediction["target"] == {"params": 5e5, "tokens": 6e5, "batch_tokens": 2048}
+    assert prediction["interval"]["low"] < prediction["learning_rate"] < prediction["interval"]["high"]
+    assert prediction["valley"]["excess_loss"] == 0.001
+    assert set(prediction["extrapolation"]) == {"params", "tokens", "batch_tokens"}
+    assert prediction["published"]
+    assert (prediction["sweep_id"], prediction["law_number"]) == (trained.sweep.id, 1)
+
+
+def test_the_batch_defaults_to_the_target_of_the_sweep(client: TestClient, trained: Any) -> None:
+    url = f"/v1/sweeps/{trained.sweep.id}/prediction"
+    answer = client.get(url, params={"params": "1e6", "tokens": "8e5"}).json()
+    assert answer["target"]["batch_tokens"] == 2048
+    stored = client.get(f"/v1/sweeps/{trained.sweep.id}").json()["prediction"]
+    assert answer == stored
+
+
+def test_a_target_beyond_the_data_is_refused_with_the_reason(client: TestClient, trained: Any) -> None:
+    url = f"/v1/sweeps/{trained.sweep.id}/prediction"
+    answer = client.get(url, params={"params": "1e12", "tokens": "1e13"})
+    assert answer.status_code == 409
+    problem = answer.json()
+    assert problem["type"] == "urn:etalon:problem:unsupported"
+    assert "x/÷ 3" in problem["detail"]
+    assert "learning_rate" not in problem
+
+
+def test_without_a_law_there_is_no_number(client: TestClient, submitted: Callable[..., Any]) -> None:
+    url = f"/v1/sweeps/{submitted().sweep.id}/prediction"
+    answer = client.get(url, params={"params": "1e6", "tokens": "1e7"})
+    assert answer.status_code == 409
+    assert "no law yet" in answer.json()["detail"]
+
+
+def test_an_older_law_can_be_asked(client: TestClient, trained: Any) -> None:
+    url = f"/v1/sweeps/{trained.sweep.id}/prediction"
+    query = {"params": "1e6", "tokens": "8e5"}
+    assert client.get(url, params=query | {"law": "1"}).json()["law_number"] == 1
+    assert client.get(url, params=query | {"law": "2"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ("tokens=1e9", "params"),
+        ("params=1e9", "tokens"),
+        ("params=-1&tokens=1e9", "params"),
+        ("params=nan&tokens=1e9", "params"),
+        ("params=1e9&tokens=inf", "tokens"),
+        ("params=1e9&tokens=1e9&batch_tokens=0", "batch_tokens"),
+        ("params=1e9&tokens=many", "tokens"),
+        ("params=1e9&tokens=1e9&law=0", "law"),
+    ],
+)
+def test_a_bad_target_is_refused(client: TestClient, trained: Any, query: str, path: str) -> None:
+    answer = client.get(f"/v1/sweeps/{trained.sweep.id}/prediction?{query}")
+    assert answer.status_code == 422
+    assert [error["path"] for error in answer.json()["errors"]] == [path]

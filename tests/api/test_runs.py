@@ -1,0 +1,86 @@
+"""Runs over REST: pages, learning curves, and an export that is a run table."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from orchestrator.runtable import parse_csv
+
+
+def test_runs_come_in_pages_with_their_cells(client: TestClient, trained: Any) -> None:
+    url = f"/v1/sweeps/{trained.sweep.id}/runs"
+    first = client.get(url, params={"limit": "20"}).json()
+    rest = client.get(url, params={"limit": "20", "cursor": first["next_cursor"]}).json()
+    runs = first["items"] + rest["items"]
+    assert rest["next_cursor"] is None
+    assert first["total"] == len(runs) == len({run["id"] for run in runs}) == 36
+    cells = trained.store.sweeps.cells(trained.sweep.id)
+    for run in runs:
+        cell = cells[run["cell"]]
+        assert (run["params"], run["tokens"], run["batch_tokens"]) == (
+            cell.params,
+            cell.tokens,
+            cell.batch_tokens,
+        )
+
+
+def test_runs_are_filtered_by_state(client: TestClient, trained: Any) -> None:
+    page = client.get(f"/v1/sweeps/{trained.sweep.id}/runs", params={"state": "diverged"}).json()
+    assert page["total"] == len(page["items"]) == 6
+    assert all(run["loss"] is None and run["learning_rate"] > 0.03 for run in page["items"])
+    refused = client.get(f"/v1/sweeps/{trained.sweep.id}/runs", params={"state": "lost"})
+    assert refused.status_code == 422
+    assert "'pruned'" in refused.json()["detail"]
+
+
+def test_a_run_is_shown_alone_as_in_the_list(client: TestClient, trained: Any) -> None:
+    run = client.get(f"/v1/sweeps/{trained.sweep.id}/runs").json()["items"][5]
+    assert client.get(f"/v1/runs/{run['id']}").json() == run
+    assert client.get(f"/v1/runs/{'0' * 32}").status_code == 404
+
+
+def test_the_curve_has_trunk_then_branch_and_keeps_its_ends(client: TestClient, trained: Any) -> None:
+    page = client.get(f"/v1/sweeps/{trained.sweep.id}/runs", params={"state": "completed"}).json()
+    url = f"/v1/runs/{page['items'][0]['id']}/losses"
+    whole = client.get(url).json()["points"]
+    assert [point["step"] for point in whole] == list(range(1, 60))
+    assert [point["part"] for point in whole] == ["trunk"] * 49 + ["branch"] * 10
+    few = client.get(url, params={"max_points": "10"}).json()["points"]
+    assert len(few) <= 10
+    assert (few[0], few[-1]) == (whole[0], whole[-1])
+
+
+@pytest.mark.parametrize("points", ["1", "10001", "all"])
+def test_a_number_of_points_out_of_range_is_refused(client: TestClient, trained: Any, points: str) -> None:
+    run_id = trained.store.runs.of_sweep(trained.sweep.id)[0].id
+    answer = client.get(f"/v1/runs/{run_id}/losses", params={"max_points": points})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["path"] == "max_points"
+
+
+def test_the_export_is_a_run_table_of_what_was_learned(client: TestClient, trained: Any) -> None:
+    answer = client.get(f"/v1/sweeps/{trained.sweep.id}/runs.csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    table = parse_csv(answer.content)
+    runs = [run for run in trained.store.runs.of_sweep(trained.sweep.id) if run.state != "pruned"]
+    assert len(table) == len(runs) == 35
+    assert table.cells == 6
+    assert table.recipes() == {}
+    assert table.learning_rate.tolist() == [run.learning_rate for run in runs]
+    losses = np.array([np.nan if run.loss is None else run.loss for run in runs])
+    assert np.array_equal(table.loss, losses, equal_nan=True)
+
+
+def test_an_export_can_be_uploaded_again(client: TestClient, trained: Any) -> None:
+    exported = client.get(f"/v1/sweeps/{trained.sweep.id}/runs.csv")
+    table = client.post("/v1/tables", content=exported.content, headers={"content-type": "text/csv"}).json()
+    assert (table["rows"], table["cells"], table["diverged"], table["recipes"]) == (35, 6, 6, {})
+
+
+@pytest.mark.parametrize("verb", ["retry", "exclude"])
+def test_retry_and_exclude_say_that_this_version_cannot(client: TestClient, trained: Any, verb: str) -> None:
+    run_id = trained.store.runs.of_sweep(trained.sweep.id)[0].id
+    assert client.post(f"/v1/runs/{run_id}/{verb}").status_code == 501
+    assert client.post(f"/v1/runs/{'0' * 32}/{verb}").status_code == 404

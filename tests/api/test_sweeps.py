@@ -1,0 +1,212 @@
+"""Sweeps over REST: submitted once, listed in pages, moved from state to state."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from starlette.testclient import TestClient
+
+from orchestrator.states import SweepState
+from orchestrator.store import Store
+
+
+def test_a_submitted_sweep_is_queued_and_has_an_address(client: TestClient, fields: dict[str, Any]) -> None:
+    answer = client.post("/v1/sweeps", json=fields)
+    assert answer.status_code == 201
+    sweep = answer.json()
+    assert answer.headers["location"] == f"/v1/sweeps/{sweep['id']}"
+    assert client.get(answer.headers["location"]).json() == sweep
+    assert sweep["state"] == "queued"
+    assert sweep["progress"] == {
+        "runs_total_known": 0,
+        "runs_by_state": dict.fromkeys(
+            ("pending", "running", "completed", "diverged", "pruned", "failed", "cancelled"), 0
+        ),
+        "batches": 0,
+    }
+    assert sweep["cost"]["spent_flops"] == 0
+    assert sweep["cost"]["full_grid_flops"] > 0
+    assert (sweep["law"], sweep["prediction"]) == (None, None)
+    assert sweep["prediction_refused"] == "No law has been fitted yet."
+    assert sweep["created_at"].endswith("Z")
+
+
+def test_yaml_submits_the_same_sweep_as_json(client: TestClient, fields: dict[str, Any]) -> None:
+    text = yaml.safe_dump(fields)
+    by_yaml = client.post("/v1/sweeps", content=text, headers={"content-type": "application/yaml"})
+    by_json = client.post("/v1/sweeps", json=fields)
+    assert by_yaml.status_code == by_json.status_code == 201
+    assert by_yaml.json()["spec"] == by_json.json()["spec"]
+    assert by_yaml.json()["id"] != by_json.json()["id"]
+
+
+def test_the_same_key_and_body_give_the_sweep_of_the_first_time(
+    client: TestClient, store: Store, fields: dict[str, Any]
+) -> None:
+    first = client.post("/v1/sweeps", json=fields, headers={"idempotency-key": "k1"})
+    again = client.post("/v1/sweeps", json=fields, headers={"idempotency-key": "k1"})
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json()["id"] == first.json()["id"]
+    assert again.headers["location"] == first.headers["location"]
+    assert store.sweeps.page()[2] == 1
+
+
+def test_the_same_key_with_another_body_is_refused(client: TestClient, fields: dict[str, Any]) -> None:
+    client.post("/v1/sweeps", json=fields, headers={"idempotency-key": "k1"})
+    other = client.post("/v1/sweeps", json=fields | {"name": "other"}, headers={"idempotency-key": "k1"})
+    assert other.status_code == 409
+    assert "k1" in other.json()["detail"]
+
+
+def test_validate_only_prices_the_grid_and_writes_nothing(
+    client: TestClient, store: Store, fields: dict[str, Any]
+) -> None:
+    answer = client.post("/v1/sweeps?validate_only=true", json=fields | {"search": {"strategy": "grid"}})
+    assert answer.status_code == 200
+    plan = answer.json()
+    assert len(plan["cells"]) == 6
+    assert plan["full_grid"]["runs"] == sum(len(cell["learning_rates"]) for cell in plan["cells"]) == 36
+    flops = sum(cell["flops_per_run"] * len(cell["learning_rates"]) for cell in plan["cells"])
+    assert plan["full_grid"]["flops"] == pytest.approx(flops)
+    assert plan["expected"]["runs"] == 36
+    assert store.sweeps.page()[2] == 0
+
+
+def test_a_trained_sweep_shows_cost_law_and_prediction(client: TestClient, trained: Any) -> None:
+    sweep = client.get(f"/v1/sweeps/{trained.sweep.id}").json()
+    cost = sweep["cost"]
+    assert sweep["progress"]["runs_by_state"] == {
+        **dict.fromkeys(("pending", "running", "failed", "cancelled"), 0),
+        "completed": 29, "diverged": 6, "pruned": 1,
+    }
+    assert sweep["progress"]["runs_total_known"] == 36
+    assert cost["saved_fraction"] == pytest.approx(1 - cost["spent_flops"] / cost["full_grid_flops"])
+    assert 0.4 < cost["saved_fraction"] < 0.6
+    assert cost["seconds"] == pytest.approx(35 * 0.5)
+    assert sweep["law"]["number"] == sweep["prediction"]["law_number"] == 1
+    interval = sweep["prediction"]["interval"]
+    assert interval["low"] < sweep["prediction"]["learning_rate"] < interval["high"]
+    assert sweep["prediction"]["sweep_id"] == sweep["id"]
+
+
+def test_pages_hold_every_sweep_once_newest_first(client: TestClient, submitted: Callable[..., Any]) -> None:
+    made = [submitted(name=f"sweep {n}").sweep.id for n in range(5)]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        query = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = client.get("/v1/sweeps", params=query).json()
+        assert page["total"] == 5
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == made[::-1]
+
+
+def test_the_list_is_filtered_by_state(client: TestClient, submitted: Callable[..., Any]) -> None:
+    submitted()
+    paused = submitted()
+    paused.move(SweepState.PAUSED)
+    page = client.get("/v1/sweeps", params={"state": "paused"}).json()
+    assert [item["id"] for item in page["items"]] == [paused.sweep.id]
+    assert page["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("limit=0", "from 1 to 500"),
+        ("limit=501", "from 1 to 500"),
+        ("limit=ten", "integer"),
+        ("state=dead", "'stopping'"),
+        ("cursor=nonsense", "next_cursor"),
+    ],
+)
+def test_a_query_out_of_range_is_told_what_is_allowed(client: TestClient, query: str, told: str) -> None:
+    answer = client.get(f"/v1/sweeps?{query}")
+    assert answer.status_code == 422
+    assert told in answer.json()["detail"]
+    assert answer.json()["errors"][0]["path"] == query.partition("=")[0]
+
+
+@pytest.mark.parametrize("sweep_id", ["0" * 32, "nonsense", "%00", "a" * 500])
+@pytest.mark.parametrize("rest", ["", "/runs", "/runs.csv", "/laws", "/events", "/figures/law"])
+def test_an_unknown_sweep_is_not_found(client: TestClient, sweep_id: str, rest: str) -> None:
+    answer = client.get(f"/v1/sweeps/{sweep_id}{rest}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("before", "verb", "after"),
+    [
+        ((), "pause", "paused"),
+        ((), "stop", "stopped"),
+        ((), "cancel", "cancelled"),
+        (("running",), "pause", "paused"),
+        (("running",), "stop", "stopping"),
+        (("running",), "cancel", "cancelled"),
+        (("paused",), "resume", "queued"),
+        (("running", "stopping"), "cancel", "cancelled"),
+    ],
+)
+def test_a_verb_moves_a_sweep(
+    client: TestClient, submitted: Callable[..., Any], before: tuple[str, ...], verb: str, after: str
+) -> None:
+    recorded = submitted()
+    recorded.move(*map(SweepState, before))
+    answer = client.post(f"/v1/sweeps/{recorded.sweep.id}/{verb}")
+    assert answer.status_code == 200
+    assert answer.json()["state"] == after
+    assert recorded.store.sweeps.get(recorded.sweep.id).state == after
+
+
+def test_a_sweep_that_has_begun_resumes_running(client: TestClient, trained: Any) -> None:
+    trained.move(SweepState.PAUSED)
+    assert client.post(f"/v1/sweeps/{trained.sweep.id}/resume").json()["state"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("before", "verb"),
+    [
+        (("running", "completed"), "pause"),
+        (("cancelled",), "cancel"),
+        (("running",), "resume"),
+        ((), "resume"),
+        (("paused",), "pause"),
+        (("running", "stopping"), "stop"),
+    ],
+)
+def test_a_verb_that_the_state_refuses_is_a_conflict(
+    client: TestClient, submitted: Callable[..., Any], before: tuple[str, ...], verb: str
+) -> None:
+    recorded = submitted()
+    recorded.move(*map(SweepState, before))
+    state = recorded.store.sweeps.get(recorded.sweep.id).state
+    answer = client.post(f"/v1/sweeps/{recorded.sweep.id}/{verb}")
+    assert answer.status_code == 409
+    assert str(state) in answer.json()["detail"]
+    assert recorded.store.sweeps.get(recorded.sweep.id).state == state
+
+
+def test_extending_says_that_this_version_cannot(client: TestClient, submitted: Callable[..., Any]) -> None:
+    sweep_id = submitted().sweep.id
+    answer = client.patch(f"/v1/sweeps/{sweep_id}", json={"search": {"budget": {"runs": 9}}})
+    assert answer.status_code == 501
+    assert answer.json()["type"] == "urn:etalon:problem:not-yet"
+    assert client.patch(f"/v1/sweeps/{'0' * 32}", json={}).status_code == 404
+
+
+def test_a_sweep_of_prior_runs_alone_is_accepted(client: TestClient) -> None:
+    rows = [
+        f"{n},{d},2048,{r},{3 + r}" for n in (1e5, 1e6) for d in (1e7, 1e8) for r in (0.001, 0.002, 0.004)
+    ]
+    text = "\n".join(["params,tokens,batch_tokens,learning_rate,loss", *rows])
+    table = client.post("/v1/tables", content=text, headers={"content-type": "text/csv"}).json()
+    answer = client.post("/v1/sweeps", json={"name": "fit", "prior_runs": {"table": table["id"]}})
+    assert answer.status_code == 201
+    assert answer.json()["cost"]["saved_fraction"] is None
+    assert json.loads(answer.text)["spec"]["trainer"] is None
