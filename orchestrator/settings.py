@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from orchestrator.errors import BadInput
 
 
 class CorpusSource(BaseModel):
@@ -57,3 +59,15 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     url: str = "http://127.0.0.1:8765"
     token: str | None = None
+
+
+def check_environment() -> None:
+    """Refuse an environment that cannot be read.
+
+    Raises:
+        BadInput: which variable is wrong, and what it takes.
+    """
+    try:
+        Settings()
+    except (ValidationError, SettingsError) as error:
+        raise BadInput(f"The environment (ETALON_…) is not valid: {error}") from error
