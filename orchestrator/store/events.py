@@ -1,0 +1,50 @@
+"""Events: what happened, in one order for every reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import RowMapping, func, select
+
+from orchestrator.store import schema
+from orchestrator.store.database import Database, clock
+from orchestrator.store.records import Event
+
+_E = schema.events.c
+
+
+class Events:
+    """Events by their number, which grows over all sweeps and is never used twice."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, sweep_id: str, kind: str, data: Mapping[str, Any]) -> None:
+        """Write an event that belongs to no change of state."""
+        with self._database.write() as connection:
+            self._database.tell(connection, sweep_id, kind, [data], clock(connection))
+
+    def after(self, event_id: int, *, sweep_id: str | None = None, limit: int = 1000) -> list[Event]:
+        """Events later than ``event_id``, in order; of one sweep or of all."""
+        query = select(schema.events).where(_E.id > event_id).order_by(_E.id).limit(limit)
+        if sweep_id is not None:
+            query = query.where(_E.sweep_id == sweep_id)
+        with self._database.read() as connection:
+            return [_event(row) for row in connection.execute(query).mappings()]
+
+    def latest(self, sweep_id: str, kind: str) -> Event | None:
+        """The newest event of a kind in a sweep; None if there is none."""
+        query = select(schema.events).where(_E.sweep_id == sweep_id, _E.kind == kind)
+        with self._database.read() as connection:
+            row = connection.execute(query.order_by(_E.id.desc()).limit(1)).mappings().one_or_none()
+        return None if row is None else _event(row)
+
+    def last_id(self) -> int:
+        """The greatest number given so far; 0 before the first event."""
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.max(_E.id))).scalar_one() or 0)
+
+
+def _event(row: RowMapping) -> Event:
+    return Event(id=row["id"], sweep_id=row["sweep_id"], kind=row["kind"], data=row["data"], at=row["at"])

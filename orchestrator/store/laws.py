@@ -1,0 +1,134 @@
+"""Laws: every refit of a sweep, numbered and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import RowMapping, func, insert, select, update
+
+from orchestrator.errors import NotFound
+from orchestrator.store import schema
+from orchestrator.store.database import Database, clock
+from orchestrator.store.leases import LEADER, check_fence
+from orchestrator.store.records import LawRecord
+
+_S, _W = schema.sweeps.c, schema.laws.c
+
+
+class Laws:
+    """Laws by sweep and number, from 1."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        sweep_id: str,
+        *,
+        document: Mapping[str, Any],
+        prediction: Mapping[str, Any],
+        ruled_out: Sequence[Mapping[str, Any]],
+        runs: int,
+        spent_flops: float,
+        batch: int,
+        fence: int,
+    ) -> LawRecord:
+        """Keep a new law; it is the sweep's current one from now on.
+
+        Args:
+            sweep_id: the sweep.
+            document: the law itself.
+            prediction: the answer at the sweep's target, or the refusal.
+            ruled_out: the rates it drops.
+            runs: how many runs it was fitted to.
+            spent_flops: what the sweep had spent.
+            batch: the last batch of runs it saw.
+            fence: of the leader's lease.
+
+        Returns:
+            The law with its number; ``prediction`` carries that number too.
+
+        Raises:
+            NotFound: no such sweep.
+            Conflict: the lease belongs to another.
+        """
+        with self._database.write() as connection:
+            check_fence(connection, LEADER, fence)
+            query = select(_S.id).where(_S.id == sweep_id).with_for_update()
+            if connection.execute(query).one_or_none() is None:
+                raise NotFound(f"There is no sweep {sweep_id!r}.")
+            last = select(func.max(_W.number)).where(_W.sweep_id == sweep_id)
+            number = (connection.execute(last).scalar_one() or 0) + 1
+            now = clock(connection)
+            law = LawRecord(
+                sweep_id=sweep_id,
+                number=number,
+                document=dict(document),
+                prediction={**prediction, "law_number": number},
+                ruled_out=tuple(dict(item) for item in ruled_out),
+                runs=runs,
+                spent_flops=spent_flops,
+                batch=batch,
+                created_at=now,
+            )
+            connection.execute(insert(schema.laws), _row(law))
+            values = {"law_number": number, "updated_at": now}
+            connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
+            event = {"number": number, "prediction": law.prediction}
+            self._database.tell(connection, sweep_id, "law", [event], now)
+        return law
+
+    def get(self, sweep_id: str, number: int) -> LawRecord:
+        """One law.
+
+        Raises:
+            NotFound: the sweep has no law of this number.
+        """
+        query = select(schema.laws).where(_W.sweep_id == sweep_id, _W.number == number)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"Sweep {sweep_id!r} has no law {number}.")
+        return _law(row)
+
+    def latest(self, sweep_id: str) -> LawRecord | None:
+        """The current law; None before the first."""
+        query = select(schema.laws).where(_W.sweep_id == sweep_id).order_by(_W.number.desc()).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _law(row)
+
+    def of_sweep(self, sweep_id: str) -> list[LawRecord]:
+        """Every law of a sweep, oldest first."""
+        query = select(schema.laws).where(_W.sweep_id == sweep_id).order_by(_W.number)
+        with self._database.read() as connection:
+            return [_law(row) for row in connection.execute(query).mappings()]
+
+
+def _row(law: LawRecord) -> dict[str, Any]:
+    return {
+        "sweep_id": law.sweep_id,
+        "number": law.number,
+        "document": law.document,
+        "prediction": law.prediction,
+        "ruled_out": list(law.ruled_out),
+        "runs": law.runs,
+        "spent_flops": law.spent_flops,
+        "batch": law.batch,
+        "created_at": law.created_at,
+    }
+
+
+def _law(row: RowMapping) -> LawRecord:
+    return LawRecord(
+        sweep_id=row["sweep_id"],
+        number=row["number"],
+        document=row["document"],
+        prediction=row["prediction"],
+        ruled_out=tuple(row["ruled_out"]),
+        runs=row["runs"],
+        spent_flops=row["spent_flops"],
+        batch=row["batch"],
+        created_at=row["created_at"],
+    )

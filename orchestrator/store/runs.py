@@ -1,0 +1,348 @@
+"""Runs: asked for in batches, claimed by a driver, finished once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, select, update
+
+from orchestrator.errors import Conflict, NotFound
+from orchestrator.states import RUN_TRANSITIONS, RunState, SweepState
+from orchestrator.store import schema
+from orchestrator.store.database import Database, clock
+from orchestrator.store.identity import new_id
+from orchestrator.store.leases import LEADER, check_fence, driver_lease
+from orchestrator.store.paging import page
+from orchestrator.store.records import NewRun, Run, RunResult
+from orchestrator.store.trunks import make_trunks, trunk_key
+
+_S, _R = schema.sweeps.c, schema.runs.c
+
+SPEED_SWEEPS = 20
+"""Newest sweeps of a kind of trainer whose measured runs tell how fast it is."""
+
+
+class Runs:
+    """Runs in the order they were asked for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add_batch(
+        self, sweep_id: str, runs: Sequence[NewRun], *, fence: int, pruned: Sequence[NewRun] = ()
+    ) -> int:
+        """Ask for runs, and keep what a law ruled out.
+
+        A run that exists as pruned becomes pending again; one that exists otherwise stays as it is. A pruned
+        rate that exists in any state stays as it is.
+
+        Args:
+            sweep_id: a running sweep.
+            runs: the batch; with none, only ``pruned`` is kept and no batch is counted.
+            fence: of the leader's lease.
+            pruned: rates that the newest law drops, each with its reason.
+
+        Returns:
+            Number of the batch, from 1.
+
+        Raises:
+            NotFound: no such sweep.
+            Conflict: the lease belongs to another, or the sweep is not running.
+        """
+        with self._database.write() as connection:
+            check_fence(connection, LEADER, fence)
+            number = _batches(connection, sweep_id) + bool(runs)
+            now = clock(connection)
+            trunks = make_trunks(self._database, connection, sweep_id, [*runs, *pruned])
+            self._insert_pruned(connection, _new_rows(sweep_id, pruned, trunks, None, now))
+            self._insert_pending(connection, _new_rows(sweep_id, runs, trunks, number, now))
+            values = {"batches": number, "updated_at": now}
+            connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
+            if runs:
+                event = {"batch": number, "runs": len(runs), "pruned": len(pruned)}
+                self._database.tell(connection, sweep_id, "batch", [event], now)
+        return number
+
+    def claim(self, sweep_id: str, *, fence: int, run_ids: Sequence[str] | None = None) -> list[Run]:
+        """Take pending runs for a driver: they are running from now on, with one attempt more.
+
+        Args:
+            sweep_id: the sweep; nothing is claimed unless it is running.
+            fence: of the lease ``driver:<sweep_id>``.
+            run_ids: which ones; None takes all. One that is no longer pending is left out of the answer.
+
+        Raises:
+            Conflict: the lease belongs to another driver.
+        """
+        wanted = [_R.sweep_id == sweep_id, _R.state == RunState.PENDING]
+        if run_ids is not None:
+            wanted.append(_R.id.in_(run_ids))
+        with self._database.write() as connection:
+            check_fence(connection, driver_lease(sweep_id), fence)
+            if _sweep_state(connection, sweep_id) is not SweepState.RUNNING:
+                return []
+            changed = {
+                "state": RunState.RUNNING,
+                "attempt": _R.attempt + 1,
+                "fence": fence,
+                "started_at": clock(connection),
+                "ended_at": None,
+            }
+            claimed = update(schema.runs).where(*wanted).values(changed).returning(schema.runs)
+            rows = connection.execute(claimed).mappings().all()
+        return sorted((_run(row) for row in rows), key=lambda run: run.id)
+
+    def pending(self, sweep_id: str) -> list[Run]:
+        """The runs that wait for a worker."""
+        query = select(schema.runs).where(_R.sweep_id == sweep_id, _R.state == RunState.PENDING)
+        return self._list(query.order_by(_R.id))
+
+    def of_sweep(self, sweep_id: str) -> list[Run]:
+        """Every run of a sweep, in the order of creation."""
+        return self._list(select(schema.runs).where(_R.sweep_id == sweep_id).order_by(_R.id))
+
+    def page(
+        self,
+        sweep_id: str,
+        *,
+        state: RunState | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> tuple[list[Run], str | None, int]:
+        """One page in the order of creation: the runs, the next cursor or None, and how many there are.
+
+        Raises:
+            BadInput: a cursor or limit that cannot be.
+        """
+        query = select(schema.runs).where(_R.sweep_id == sweep_id)
+        if state is not None:
+            query = query.where(_R.state == state)
+        with self._database.read() as connection:
+            rows, following, total = page(
+                connection, query, _R.id, limit=limit, cursor=cursor, newest_first=False
+            )
+        return [_run(row) for row in rows], following, total
+
+    def get(self, run_id: str) -> Run:
+        """The run as it is now.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        found = self._list(select(schema.runs).where(_R.id == run_id))
+        if not found:
+            raise NotFound(f"There is no run {run_id!r}.")
+        return found[0]
+
+    def finish(self, results: Sequence[RunResult], *, fence: int) -> int:
+        """Write how runs ended; what is no longer this driver's stays as it is.
+
+        Args:
+            results: at most one for each run.
+            fence: the fence the runs were claimed with.
+
+        Returns:
+            How many runs changed: a repeated result, one of a cancelled run or one that another driver has
+            claimed since counts nothing.
+
+        Raises:
+            ValueError: a result with a state in which a run does not end, or completed without a loss.
+        """
+        for result in results:
+            _check_result(result)
+        with self._database.write() as connection:
+            now = clock(connection)
+            ordered = sorted(results, key=lambda result: result.run_id)
+            ended = [run for result in ordered if (run := _finish(connection, result, fence, now))]
+            told: dict[str, list[Mapping[str, Any]]] = {}
+            for run in ended:
+                told.setdefault(run.sweep_id, []).append(_event(run))
+            for sweep_id, events in told.items():
+                self._database.tell(connection, sweep_id, "run", events, now)
+        return len(ended)
+
+    def release(
+        self,
+        sweep_id: str,
+        *,
+        fence: int | None,
+        reason: str,
+        run_ids: Sequence[str] | None = None,
+    ) -> int:
+        """Give running runs back: their machine was lost or taken away, which is nobody's failure.
+
+        Args:
+            sweep_id: the sweep.
+            fence: runs claimed with this fence or an older one; None gives back every running run.
+            reason: why, for people.
+            run_ids: only these; None for all.
+
+        Returns:
+            How many are pending again.
+        """
+        wanted = [_R.sweep_id == sweep_id, _R.state == RunState.RUNNING]
+        if fence is not None:
+            wanted.append(_R.fence <= fence)
+        if run_ids is not None:
+            wanted.append(_R.id.in_(run_ids))
+        changed = {"state": RunState.PENDING, "fence": None, "started_at": None, "reason": reason}
+        with self._database.write() as connection:
+            released = update(schema.runs).where(*wanted).values(changed).returning(schema.runs)
+            rows = connection.execute(released).mappings().all()
+            events = [_event(_run(row)) for row in rows]
+            self._database.tell(connection, sweep_id, "run", events, clock(connection))
+        return len(rows)
+
+    def drop_pending(self, sweep_id: str, *, fence: int, reason: str) -> int:
+        """Cancel what has not started, because the budget is spent.
+
+        Returns:
+            How many runs were cancelled.
+
+        Raises:
+            Conflict: the leader's lease belongs to another.
+        """
+        wanted = (_R.sweep_id == sweep_id, _R.state == RunState.PENDING)
+        with self._database.write() as connection:
+            check_fence(connection, LEADER, fence)
+            changed = {"state": RunState.CANCELLED, "reason": reason, "ended_at": clock(connection)}
+            return connection.execute(update(schema.runs).where(*wanted).values(changed)).rowcount
+
+    def flops_per_second(self, trainer: str) -> float | None:
+        """Measured speed of one worker: FLOPs over seconds of recent runs of this kind of trainer.
+
+        Returns:
+            FLOPs a second, or None until such a run has ended with both measured.
+        """
+        recent = select(_S.id).where(_S.trainer == trainer).order_by(_S.id.desc()).limit(SPEED_SWEEPS)
+        query = select(func.sum(_R.flops), func.sum(_R.seconds)).where(
+            _R.sweep_id.in_(recent), _R.state == RunState.COMPLETED, _R.seconds > 0, _R.flops > 0
+        )
+        with self._database.read() as connection:
+            flops, seconds = connection.execute(query).one()
+        return flops / seconds if seconds else None
+
+    def _list(self, query: Any) -> list[Run]:
+        with self._database.read() as connection:
+            return [_run(row) for row in connection.execute(query).mappings()]
+
+    def _insert_pruned(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            fresh = [row | {"state": RunState.PRUNED} for row in rows]
+            connection.execute(self._database.insert(schema.runs).on_conflict_do_nothing(), fresh)
+
+    def _insert_pending(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        statement = self._database.insert(schema.runs)
+        taken_up = {name: statement.excluded[name] for name in ("state", "trunk_id", "batch", "reason")}
+        statement = statement.on_conflict_do_update(
+            index_elements=["sweep_id", "cell", "learning_rate", "seed"],
+            set_=taken_up,
+            where=_R.state == RunState.PRUNED,
+        )
+        connection.execute(statement, [row | {"state": RunState.PENDING} for row in rows])
+
+
+def _batches(connection: Connection, sweep_id: str) -> int:
+    query = select(_S.state, _S.batches).where(_S.id == sweep_id).with_for_update()
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no sweep {sweep_id!r}.")
+    if row.state != SweepState.RUNNING:
+        raise Conflict(f"Sweep {sweep_id} is {row.state}; only a running sweep takes a batch of runs.")
+    return int(row.batches)
+
+
+def _sweep_state(connection: Connection, sweep_id: str) -> SweepState:
+    query = select(_S.state).where(_S.id == sweep_id).with_for_update(read=True)
+    return SweepState(connection.execute(query).scalar_one())
+
+
+def _new_rows(
+    sweep_id: str,
+    runs: Sequence[NewRun],
+    trunks: Mapping[tuple[str, float, int], str],
+    batch: int | None,
+    now: datetime,
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": new_id(),
+            "sweep_id": sweep_id,
+            "cell": run.cell,
+            "learning_rate": run.learning_rate,
+            "seed": run.seed,
+            "trunk_id": None if run.trunk is None else trunks[trunk_key(run)],
+            "batch": batch,
+            "attempt": 0,
+            "flops": 0.0,
+            "reason": run.reason,
+            "created_at": now,
+        }
+        for run in runs
+    ]
+
+
+def _check_result(result: RunResult) -> None:
+    ends = RUN_TRANSITIONS[RunState.RUNNING] - {RunState.PENDING, RunState.CANCELLED}
+    if result.state not in ends:
+        raise ValueError(
+            f"run {result.run_id} cannot end as {result.state}; only as {', '.join(sorted(ends))}"
+        )
+    if (result.state is RunState.COMPLETED) != (result.loss is not None):
+        raise ValueError(
+            f"run {result.run_id} is {result.state} with loss {result.loss}: completed needs one"
+        )
+
+
+def _finish(connection: Connection, result: RunResult, fence: int, now: datetime) -> Run | None:
+    changed: dict[str, Any] = {
+        "state": result.state,
+        "loss": result.loss,
+        "trunk_loss": result.trunk_loss,
+        "flops": _R.flops + result.flops,
+        "seconds": result.seconds,
+        "ended_at": now,
+    }
+    if result.reason is not None:
+        changed["reason"] = result.reason
+    mine = (_R.id == result.run_id, _R.state == RunState.RUNNING, _R.fence == fence)
+    guarded = update(schema.runs).where(*mine).values(changed).returning(schema.runs)
+    row = connection.execute(guarded).mappings().one_or_none()
+    return None if row is None else _run(row)
+
+
+def _event(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.id,
+        "cell": run.cell,
+        "learning_rate": run.learning_rate,
+        "seed": run.seed,
+        "state": run.state,
+        "loss": run.loss,
+    }
+
+
+def _run(row: RowMapping) -> Run:
+    return Run(
+        id=row["id"],
+        sweep_id=row["sweep_id"],
+        cell=row["cell"],
+        learning_rate=row["learning_rate"],
+        seed=row["seed"],
+        state=RunState(row["state"]),
+        trunk_id=row["trunk_id"],
+        batch=row["batch"],
+        attempt=row["attempt"],
+        loss=row["loss"],
+        trunk_loss=row["trunk_loss"],
+        flops=row["flops"],
+        seconds=row["seconds"],
+        reason=row["reason"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+    )

@@ -1,0 +1,210 @@
+"""The tables of the database; ``migrations`` brings a database to exactly this shape.
+
+Lock order, the same in every transaction, so that none waits for another in a circle:
+leases → sweeps → trunks → runs → laws → events.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+VERSION_TABLE: Final = "etalon_version"
+"""Where Alembic keeps its revision: not ``alembic_version``, which Optuna's storage claims for itself."""
+
+ID: Final = String(32)
+STATE: Final = String(16)
+BIG: Final = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits everywhere: SQLite's INTEGER is, and only that type may be an automatic key there."""
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """Aware UTC times on every database; SQLite keeps them as text of one width, which sorts by time."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times and bring the others to UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; every time in the store is aware")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give back aware UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+sweeps: Final = Table(
+    "sweeps",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("state", STATE, nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("trainer", String(16), nullable=True),  # its kind, by which measured speeds are found
+    Column("reason", Text, nullable=True),
+    Column("batches", Integer, nullable=False),
+    Column("law_number", Integer, nullable=True),
+    Column("full_grid_flops", Double, nullable=False),
+    Column("submitted_by", String(200), nullable=True),
+    Column("idempotency_key", Text, nullable=True, unique=True),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Index(None, "state", "id"),
+    Index(None, "trainer", "id"),
+)
+
+cells: Final = Table(
+    "cells",
+    metadata,
+    Column("sweep_id", ID, ForeignKey("sweeps.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("params", Double, nullable=False),
+    Column("tokens", Double, nullable=False),
+    Column("batch_tokens", Double, nullable=False),
+    Column("rates", JSON, nullable=False),
+    Column("trunk", String(200), nullable=True),
+    Column("decay_fraction", Double, nullable=False),
+)
+
+trunks: Final = Table(
+    "trunks",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("sweep_id", ID, ForeignKey("sweeps.id"), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("learning_rate", Double, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("tokens", Double, nullable=False),
+    Column("checkpoint", Text, nullable=True),
+    UniqueConstraint("sweep_id", "name", "learning_rate", "seed"),
+)
+
+runs: Final = Table(
+    "runs",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("sweep_id", ID, nullable=False),
+    Column("cell", Integer, nullable=False),
+    Column("learning_rate", Double, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("state", STATE, nullable=False),
+    Column("trunk_id", ID, ForeignKey("trunks.id"), nullable=True),
+    Column("batch", Integer, nullable=True),
+    Column("attempt", Integer, nullable=False),
+    Column("fence", BIG, nullable=True),  # of the driver that runs it
+    Column("loss", Double, nullable=True),
+    Column("trunk_loss", Double, nullable=True),
+    Column("flops", Double, nullable=False),
+    Column("seconds", Double, nullable=True),
+    Column("reason", Text, nullable=True),
+    Column("created_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime, nullable=True),
+    Column("ended_at", UtcTime, nullable=True),
+    ForeignKeyConstraint(["sweep_id", "cell"], ["cells.sweep_id", "cells.number"]),
+    UniqueConstraint("sweep_id", "cell", "learning_rate", "seed"),
+    Index(None, "sweep_id", "state", "id"),
+    Index(None, "sweep_id", "id"),
+)
+
+losses: Final = Table(
+    "losses",
+    metadata,
+    Column("curve", ID, primary_key=True),
+    Column("step", BIG, primary_key=True, autoincrement=False),
+    Column("tokens", BIG, nullable=False),
+    Column("loss", Double, nullable=True),  # empty where it was not finite
+    sqlite_with_rowid=False,
+)
+
+laws: Final = Table(
+    "laws",
+    metadata,
+    Column("sweep_id", ID, ForeignKey("sweeps.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("document", JSON, nullable=False),
+    Column("prediction", JSON, nullable=False),
+    Column("ruled_out", JSON, nullable=False),
+    Column("runs", Integer, nullable=False),
+    Column("spent_flops", Double, nullable=False),
+    Column("batch", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+events: Final = Table(
+    "events",
+    metadata,
+    Column("id", BIG, Identity(), primary_key=True),
+    Column("sweep_id", ID, ForeignKey("sweeps.id"), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Index(None, "sweep_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+leases: Final = Table(
+    "leases",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("holder", String(200), nullable=False),
+    Column("fence", BIG, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+)
+
+tables: Final = Table(
+    "tables",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("rows", Integer, nullable=False),
+    Column("cells", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+tokens: Final = Table(
+    "tokens",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("created_at", UtcTime, nullable=False),
+    Column("revoked_at", UtcTime, nullable=True),
+)

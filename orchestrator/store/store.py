@@ -1,0 +1,105 @@
+"""The store: everything that is recorded, behind one object."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Self
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+
+from orchestrator.store.database import MIGRATION_LOCK, Database, clock
+from orchestrator.store.events import Events
+from orchestrator.store.laws import Laws
+from orchestrator.store.leases import Leases
+from orchestrator.store.losses import Losses
+from orchestrator.store.runs import Runs
+from orchestrator.store.sweeps import Sweeps
+from orchestrator.store.tables import Tables
+from orchestrator.store.tokens import Tokens
+from orchestrator.store.trunks import Trunks
+
+_one_migration = threading.Lock()
+"""Alembic keeps the migration under way in a global of the process."""
+
+
+class Store:
+    """All that Etalon remembers. Every method of its parts is one short transaction; threads may share it.
+
+    Attributes:
+        sweeps, runs, trunks, losses, laws, events, leases, tables, tokens: the parts, by noun.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.sweeps = Sweeps(database)
+        self.runs = Runs(database)
+        self.trunks = Trunks(database)
+        self.losses = Losses(database)
+        self.laws = Laws(database)
+        self.events = Events(database)
+        self.leases = Leases(database)
+        self.tables = Tables(database)
+        self.tokens = Tokens(database)
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open a database without changing it (an SQLite file is made where there is none).
+
+        Args:
+            url: ``sqlite:///FILE`` or ``postgresql://user@host/name``.
+
+        Raises:
+            BadInput: another kind of database, or no URL at all.
+        """
+        return cls(Database(url))
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._database.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self.close()
+
+    def migrate(self) -> None:
+        """Bring the database to this version's shape; several processes may call it at once.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        with _one_migration, self._database.write() as connection:
+            self._database.lock(connection, MIGRATION_LOCK)
+            config = migration_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def ping(self) -> None:
+        """Ask the database anything.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        with self._database.read() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def now(self) -> datetime:
+        """The database's time, aware UTC."""
+        with self._database.read() as connection:
+            return clock(connection)
+
+
+def migration_config() -> Config:
+    """Where Alembic finds the migrations; its environment takes ``attributes["connection"]``."""
+    spec = find_spec("migrations")
+    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    folder = next(folder for folder in folders if (folder / "env.py").is_file())
+    config = Config()
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    return config

@@ -1,0 +1,265 @@
+"""Sweeps and their cells: submitted, moved from state to state, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
+
+from orchestrator.errors import Conflict, NotFound
+from orchestrator.planner.values import Cell, full_grid_flops
+from orchestrator.spec import SweepSpec
+from orchestrator.states import RUN_OPEN, SWEEP_LIVE, RunState, SweepState, check_sweep_move
+from orchestrator.store import schema
+from orchestrator.store.database import Database, clock
+from orchestrator.store.identity import new_id
+from orchestrator.store.paging import page
+from orchestrator.store.records import Sweep
+
+_S, _R = schema.sweeps.c, schema.runs.c
+
+
+class Sweeps:
+    """Sweeps by id, newest first."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self,
+        spec: SweepSpec,
+        *,
+        cells: Sequence[Cell],
+        idempotency_key: str | None = None,
+        submitted_by: str | None = None,
+    ) -> tuple[Sweep, bool]:
+        """Write a queued sweep and its cells.
+
+        Args:
+            spec: what was asked for.
+            cells: numbered from 0 in order.
+            idempotency_key: the client's own name for this request; each submitter has keys of their own.
+            submitted_by: name of the token that submits.
+
+        Returns:
+            The sweep, and whether it is new: the same key and spec again give the sweep of the first time.
+
+        Raises:
+            Conflict: the key was used with another spec.
+        """
+        key = None if idempotency_key is None else f"{submitted_by or ''}/{idempotency_key}"
+        sweep_id = new_id()
+        with self._database.write() as connection:
+            now = clock(connection)
+            row = _new_row(sweep_id, spec, cells) | {
+                "idempotency_key": key,
+                "submitted_by": submitted_by,
+                "created_at": now,
+                "updated_at": now,
+            }
+            written = self._database.insert(schema.sweeps).values(row).on_conflict_do_nothing()
+            if connection.execute(written.returning(_S.id)).one_or_none() is None:
+                return _repeated(connection, str(key), str(idempotency_key), spec), False
+            if cells:
+                connection.execute(insert(schema.cells), [_cell_row(sweep_id, cell) for cell in cells])
+            event = {"state": SweepState.QUEUED, "reason": None, "actor": submitted_by}
+            self._database.tell(connection, sweep_id, "sweep", [event], now)
+            return _get(connection, sweep_id), True
+
+    def get(self, sweep_id: str) -> Sweep:
+        """The sweep as it is now.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        with self._database.read() as connection:
+            return _get(connection, sweep_id)
+
+    def cells(self, sweep_id: str) -> tuple[Cell, ...]:
+        """The sweep's cells by number; none for an unknown sweep or one that only fits."""
+        query = select(schema.cells).where(schema.cells.c.sweep_id == sweep_id)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(schema.cells.c.number)).mappings().all()
+        return tuple(_cell(row) for row in rows)
+
+    def page(
+        self, *, state: SweepState | None = None, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Sweep], str | None, int]:
+        """One page, newest first: the sweeps, the next cursor or None, and how many there are in all.
+
+        Raises:
+            BadInput: a cursor or limit that cannot be.
+        """
+        query = select(schema.sweeps)
+        if state is not None:
+            query = query.where(_S.state == state)
+        with self._database.read() as connection:
+            rows, following, total = page(
+                connection, query, _S.id, limit=limit, cursor=cursor, newest_first=True
+            )
+        return [_sweep(row) for row in rows], following, total
+
+    def live(self) -> list[Sweep]:
+        """Every sweep that still needs the orchestrator, oldest first."""
+        query = select(schema.sweeps).where(_S.state.in_(SWEEP_LIVE)).order_by(_S.id)
+        with self._database.read() as connection:
+            return [_sweep(row) for row in connection.execute(query).mappings()]
+
+    def move(
+        self, sweep_id: str, to: SweepState, *, actor: str | None = None, reason: str | None = None
+    ) -> Sweep:
+        """Bring a sweep to another state; what it then no longer needs to run is cancelled with it.
+
+        Stopping drops the pending runs and lets the live ones end; a final state leaves no run open.
+
+        Args:
+            sweep_id: the sweep.
+            to: the state to reach.
+            actor: who asks, for the record.
+            reason: why, for people.
+
+        Raises:
+            NotFound: there is no such sweep.
+            Conflict: its state does not allow the move, to where it already is included.
+        """
+        with self._database.write() as connection:
+            state = _locked_state(connection, sweep_id)
+            check_sweep_move(sweep_id, state, to)
+            now = clock(connection)
+            guarded = update(schema.sweeps).where(_S.id == sweep_id, _S.state == state)
+            if connection.execute(guarded.values(state=to, reason=reason, updated_at=now)).rowcount != 1:
+                raise Conflict(f"Sweep {sweep_id} was moved by another at the same moment; look again.")
+            dropped = _dropped_by(to)
+            if dropped:
+                connection.execute(
+                    update(schema.runs)
+                    .where(_R.sweep_id == sweep_id, _R.state.in_(dropped))
+                    .values(state=RunState.CANCELLED, reason=f"the sweep is {to}", ended_at=now, fence=None)
+                )
+            event = {"state": to, "reason": reason, "actor": actor}
+            self._database.tell(connection, sweep_id, "sweep", [event], now)
+            return _get(connection, sweep_id)
+
+    def progress(self, sweep_id: str) -> dict[RunState, int]:
+        """How many runs are in each state; states without runs are 0."""
+        query = select(_R.state, func.count()).where(_R.sweep_id == sweep_id).group_by(_R.state)
+        with self._database.read() as connection:
+            counts = {RunState(state): count for state, count in connection.execute(query)}
+        return {state: counts.get(state, 0) for state in RunState}
+
+    def spent_flops(self, sweep_id: str) -> float:
+        """FLOPs that the sweep's runs have really spent."""
+        return self._sum(sweep_id, func.sum(_R.flops))
+
+    def seconds(self, sweep_id: str) -> float:
+        """Wall seconds of all its runs together, as if they had run one after another."""
+        return self._sum(sweep_id, func.sum(_R.seconds))
+
+    def span_seconds(self, sweep_id: str) -> float:
+        """Wall seconds from its first run's start to its last one's end, or to now while one runs."""
+        query = select(
+            func.min(_R.started_at),
+            func.max(_R.ended_at),
+            func.count(case((_R.state == RunState.RUNNING, 1))),
+        ).where(_R.sweep_id == sweep_id, _R.started_at.is_not(None))
+        with self._database.read() as connection:
+            first, last, running = connection.execute(query).one()
+            end = clock(connection) if running or last is None else last
+        return 0.0 if first is None else max(0.0, (end - first).total_seconds())
+
+    def _sum(self, sweep_id: str, column: Any) -> float:
+        with self._database.read() as connection:
+            total = connection.execute(select(column).where(_R.sweep_id == sweep_id)).scalar_one()
+        return float(total or 0.0)
+
+
+def _dropped_by(to: SweepState) -> frozenset[RunState]:
+    if to not in SWEEP_LIVE:
+        return RUN_OPEN
+    return frozenset({RunState.PENDING}) if to is SweepState.STOPPING else frozenset()
+
+
+def _locked_state(connection: Connection, sweep_id: str) -> SweepState:
+    query = select(_S.state).where(_S.id == sweep_id).with_for_update()
+    state = connection.execute(query).scalar_one_or_none()
+    if state is None:
+        raise _unknown(sweep_id)
+    return SweepState(state)
+
+
+def _repeated(connection: Connection, key: str, shown: str, spec: SweepSpec) -> Sweep:
+    query = select(schema.sweeps).where(_S.idempotency_key == key)
+    earlier = _sweep(connection.execute(query).mappings().one())
+    if earlier.spec != spec:
+        raise Conflict(
+            f"The idempotency key {shown!r} was already used for sweep {earlier.id} with another "
+            "specification. Take a new key for a new sweep."
+        )
+    return earlier
+
+
+def _get(connection: Connection, sweep_id: str) -> Sweep:
+    row = connection.execute(select(schema.sweeps).where(_S.id == sweep_id)).mappings().one_or_none()
+    if row is None:
+        raise _unknown(sweep_id)
+    return _sweep(row)
+
+
+def _unknown(sweep_id: str) -> NotFound:
+    return NotFound(f"There is no sweep {sweep_id!r}.")
+
+
+def _new_row(sweep_id: str, spec: SweepSpec, cells: Sequence[Cell]) -> dict[str, Any]:
+    return {
+        "id": sweep_id,
+        "name": spec.name,
+        "state": SweepState.QUEUED,
+        "spec": spec.model_dump(mode="json"),
+        "trainer": None if spec.trainer is None else spec.trainer.kind,
+        "reason": None,
+        "batches": 0,
+        "law_number": None,
+        "full_grid_flops": full_grid_flops(tuple(cells), spec.grid.seeds),
+    }
+
+
+def _sweep(row: RowMapping) -> Sweep:
+    return Sweep(
+        id=row["id"],
+        name=row["name"],
+        state=SweepState(row["state"]),
+        spec=SweepSpec.model_validate(row["spec"]),
+        reason=row["reason"],
+        batches=row["batches"],
+        law_number=row["law_number"],
+        full_grid_flops=row["full_grid_flops"],
+        submitted_by=row["submitted_by"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _cell_row(sweep_id: str, cell: Cell) -> dict[str, Any]:
+    return {
+        "sweep_id": sweep_id,
+        "number": cell.number,
+        "params": cell.params,
+        "tokens": cell.tokens,
+        "batch_tokens": cell.batch_tokens,
+        "rates": list(cell.rates),
+        "trunk": cell.trunk,
+        "decay_fraction": cell.decay_fraction,
+    }
+
+
+def _cell(row: RowMapping) -> Cell:
+    return Cell(
+        number=row["number"],
+        params=row["params"],
+        tokens=row["tokens"],
+        batch_tokens=row["batch_tokens"],
+        rates=tuple(row["rates"]),
+        trunk=row["trunk"],
+        decay_fraction=row["decay_fraction"],
+    )

@@ -1,0 +1,63 @@
+"""Uploaded run tables, named by what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+
+from sqlalchemy import Connection, select
+
+from orchestrator.errors import NotFound
+from orchestrator.store import schema
+from orchestrator.store.database import Database, clock
+from orchestrator.store.records import Table
+
+_U = schema.tables.c
+
+
+class Tables:
+    """Run tables by id."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, data: bytes, *, rows: int, cells: int) -> Table:
+        """Keep a table; the same bytes again are the same table.
+
+        Args:
+            data: the CSV file as it was uploaded.
+            rows: runs that it holds.
+            cells: different (N, D, B) among them.
+        """
+        table_id = "tbl-" + hashlib.sha256(data).hexdigest()[:16]
+        with self._database.write() as connection:
+            row = {
+                "id": table_id,
+                "rows": rows,
+                "cells": cells,
+                "data": data,
+                "created_at": clock(connection),
+            }
+            connection.execute(self._database.insert(schema.tables).values(row).on_conflict_do_nothing())
+            return _get(connection, table_id)
+
+    def get(self, table_id: str) -> Table:
+        """The table with its bytes.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        with self._database.read() as connection:
+            return _get(connection, table_id)
+
+
+def _get(connection: Connection, table_id: str) -> Table:
+    row = connection.execute(select(schema.tables).where(_U.id == table_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"There is no table {table_id!r}.")
+    return Table(
+        id=row["id"],
+        rows=row["rows"],
+        cells=row["cells"],
+        data=bytes(row["data"]),
+        created_at=row["created_at"],
+    )

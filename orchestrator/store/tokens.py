@@ -1,0 +1,94 @@
+"""Bearer tokens: shown once, kept only as a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Collection
+
+from sqlalchemy import RowMapping, exists, insert, select, update
+
+from orchestrator.errors import NotFound
+from orchestrator.store import schema
+from orchestrator.store.database import Database, clock
+from orchestrator.store.identity import new_id
+from orchestrator.store.records import Token
+
+_K = schema.tokens.c
+
+
+class Tokens:
+    """Bearer tokens by id."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, name: str, scopes: Collection[str]) -> tuple[Token, str]:
+        """Make a token.
+
+        Args:
+            name: whose it is, for people; sweeps say by whom they were submitted.
+            scopes: what it allows.
+
+        Returns:
+            The token, and the secret itself, which nobody can read again.
+        """
+        secret = f"etalon_{secrets.token_urlsafe(32)}"
+        with self._database.write() as connection:
+            row = {
+                "id": new_id(),
+                "name": name,
+                "scopes": sorted(scopes),
+                "sha256": _digest(secret),
+                "created_at": clock(connection),
+            }
+            connection.execute(insert(schema.tokens), row)
+            query = select(schema.tokens).where(_K.id == row["id"])
+            return _token(connection.execute(query).mappings().one()), secret
+
+    def authenticate(self, secret: str) -> Token | None:
+        """The token that ``secret`` belongs to; None for an unknown or revoked one.
+
+        It is found by its hash, so the time taken tells nothing of how near a guess came.
+        """
+        query = select(schema.tokens).where(_K.sha256 == _digest(secret), _K.revoked_at.is_(None))
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _token(row)
+
+    def list(self) -> list[Token]:
+        """Every token, oldest first, revoked ones included."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(schema.tokens).order_by(_K.id)).mappings()
+            return [_token(row) for row in rows]
+
+    def revoke(self, token_id: str) -> None:
+        """Make a token worthless; again changes nothing.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        with self._database.write() as connection:
+            if connection.execute(select(_K.id).where(_K.id == token_id)).one_or_none() is None:
+                raise NotFound(f"There is no token {token_id!r}.")
+            live = update(schema.tokens).where(_K.id == token_id, _K.revoked_at.is_(None))
+            connection.execute(live.values(revoked_at=clock(connection)))
+
+    def any(self) -> bool:
+        """Whether a token was ever made: revoking the last one must not open the service to everyone."""
+        with self._database.read() as connection:
+            return bool(connection.execute(select(exists(select(_K.id)))).scalar_one())
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _token(row: RowMapping) -> Token:
+    return Token(
+        id=row["id"],
+        name=row["name"],
+        scopes=frozenset(row["scopes"]),
+        created_at=row["created_at"],
+        revoked_at=row["revoked_at"],
+    )

@@ -1,0 +1,125 @@
+"""Learning curves: written once however often they are sent, joined at the fork, thinned without losing spikes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from orchestrator.states import RunState
+from orchestrator.store import Store
+from orchestrator.store.records import LossPoint, Run, RunResult
+
+FORK = 52_428.8
+"""Tokens at which the first cell's branch leaves the trunk: 0.8 · 65,536."""
+
+
+def points(curve: str, steps: range, loss: float = 3.0) -> list[LossPoint]:
+    return [LossPoint(curve=curve, step=step, tokens=2048 * step, loss=loss) for step in steps]
+
+
+@pytest.fixture
+def runs(bench: Any) -> list[Run]:
+    """Two horizons of one rate, then one of another; all running."""
+    sweep = bench.sweep()
+    bench.ask(sweep.id, (0, 1e-3), (1, 1e-3), (0, 2e-3))
+    return bench.store.runs.claim(sweep.id, fence=bench.drive(sweep.id))
+
+
+def test_points_written_twice_are_there_once(store: Store, runs: list[Run]) -> None:
+    sent = points(runs[0].id, range(1, 6))
+    assert store.losses.append(sent) == 5
+    assert store.losses.append(sent) == 0
+    assert store.losses.append([*sent, *points(runs[0].id, range(6, 8))]) == 2
+    assert [point.step for point in store.losses.curve(runs[0])] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_nothing_to_write_writes_nothing(store: Store) -> None:
+    assert store.losses.append([]) == 0
+
+
+def test_a_point_that_is_there_keeps_its_loss(store: Store, runs: list[Run]) -> None:
+    store.losses.append(points(runs[0].id, range(1, 2), loss=3.0))
+    store.losses.append(points(runs[0].id, range(1, 2), loss=9.0))
+    assert store.losses.curve(runs[0])[0].loss == 3.0
+
+
+def test_a_loss_that_is_not_finite_is_kept_as_nan(store: Store, runs: list[Run]) -> None:
+    store.losses.append(points(runs[0].id, range(1, 2), loss=math.inf))
+    assert math.isnan(store.losses.curve(runs[0])[0].loss)
+
+
+def test_a_curve_is_its_trunk_up_to_its_first_own_point(store: Store, runs: list[Run]) -> None:
+    short, long, _ = runs
+    trunk = str(short.trunk_id)
+    store.losses.append(points(trunk, range(1, 52)) + points(short.id, range(26, 33)))
+    assert [(p.step, p.curve) for p in store.losses.curve(short)] == [
+        *((step, trunk) for step in range(1, 26)),
+        *((step, short.id) for step in range(26, 33)),
+    ]
+    assert [p.step for p in store.losses.curve(long)] == list(range(1, 52))
+
+
+def test_before_its_branch_begins_a_curve_ends_at_the_fork(store: Store, runs: list[Run]) -> None:
+    store.losses.append(points(str(runs[0].trunk_id), range(1, 52)))
+    curve = store.losses.curve(runs[0])
+    assert curve[-1].tokens <= FORK < curve[-1].tokens + 2048
+
+
+def test_a_thinned_curve_keeps_its_ends_and_its_spikes(store: Store, runs: list[Run]) -> None:
+    smooth = points(runs[0].id, range(1, 1001))
+    spike = LossPoint(curve=runs[0].id, step=500, tokens=2048 * 500, loss=9.0)
+    dip = LossPoint(curve=runs[0].id, step=700, tokens=2048 * 700, loss=1.0)
+    store.losses.append([spike, dip, *smooth])
+    curve = store.losses.curve(runs[0], max_points=50)
+    assert len(curve) <= 50
+    assert (curve[0].step, curve[-1].step) == (1, 1000)
+    assert {500, 700} <= {point.step for point in curve}
+    assert [point.step for point in curve] == sorted({point.step for point in curve})
+
+
+@pytest.mark.parametrize("most", [2, 3, 4, 7, 10, 99, 100, 101])
+def test_a_thinned_curve_never_has_more_points_than_asked_for(
+    store: Store, runs: list[Run], most: int
+) -> None:
+    store.losses.append(
+        [p for step in range(100) for p in points(runs[0].id, range(step, step + 1), loss=step % 7)]
+    )
+    curve = store.losses.curve(runs[0], max_points=most)
+    assert min(most, 100) // 2 <= len(curve) <= most
+    assert (curve[0].step, curve[-1].step) == (0, 99)
+
+
+def test_a_diverged_curve_is_thinned_with_its_gap(store: Store, runs: list[Run]) -> None:
+    store.losses.append(points(runs[0].id, range(1, 50)) + points(runs[0].id, range(50, 100), loss=math.nan))
+    curve = store.losses.curve(runs[0], max_points=20)
+    assert len(curve) <= 20
+    assert math.isnan(curve[-1].loss)
+
+
+def test_a_figure_gets_every_curve_that_has_begun(store: Store, runs: list[Run]) -> None:
+    store.losses.append(points(str(runs[0].trunk_id), range(1, 10)))
+    curves = store.losses.of_sweep(runs[0].sweep_id, max_points=5, max_curves=10)
+    assert set(curves) == {runs[0].id, runs[1].id}
+    assert all(len(curve) <= 5 for curve in curves.values())
+
+
+def test_a_figure_with_room_for_few_takes_from_every_cell(store: Store, runs: list[Run]) -> None:
+    for run in runs:
+        store.losses.append(points(run.id, range(30, 40)))
+    curves = store.losses.of_sweep(runs[0].sweep_id, max_points=5, max_curves=2)
+    assert set(curves) == {runs[0].id, runs[1].id}
+
+
+def test_runs_without_points_have_empty_curves(store: Store, runs: list[Run]) -> None:
+    assert store.losses.curve(runs[0]) == []
+    assert store.losses.of_sweep(runs[0].sweep_id) == {}
+
+
+def test_a_curve_stays_when_its_run_ends(bench: Any, runs: list[Run]) -> None:
+    bench.store.losses.append(points(runs[0].id, range(1, 3)))
+    fence = bench.store.leases.current(f"driver:{runs[0].sweep_id}").fence
+    result = RunResult(run_id=runs[0].id, state=RunState.DIVERGED, reason="not finite")
+    bench.store.runs.finish([result], fence=fence)
+    assert set(bench.store.losses.of_sweep(runs[0].sweep_id)) == {runs[0].id}

@@ -1,0 +1,190 @@
+"""Trunks, laws, events, tables and tokens: kept exactly, guarded by fences, found again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import BadInput, Conflict, NotFound
+from orchestrator.states import SweepState
+from orchestrator.store import Store
+
+LAW: dict[str, Any] = {
+    "document": {"coefficients": [{"name": "ln_params", "value": -0.3}]},
+    "prediction": {"learning_rate": 1e-3, "law_number": None},
+    "ruled_out": [{"cell": 0, "learning_rate": 4e-3, "reason": "too high"}],
+    "runs": 7,
+    "spent_flops": 1e12,
+    "batch": 2,
+}
+
+
+@pytest.fixture
+def trunk_id(bench: Any) -> str:
+    sweep = bench.sweep()
+    bench.ask(sweep.id, (0, 1e-3))
+    return str(bench.store.trunks.of_sweep(sweep.id)[0].id)
+
+
+def test_a_trunk_begins_untrained(store: Store, trunk_id: str) -> None:
+    trunk = store.trunks.get(trunk_id)
+    assert (trunk.tokens, trunk.checkpoint, trunk.learning_rate) == (0.0, None, 1e-3)
+
+
+def test_a_trunk_only_grows(bench: Any, trunk_id: str) -> None:
+    fence = bench.drive(bench.store.trunks.get(trunk_id).sweep_id)
+    save = bench.store.trunks.save
+    assert save(trunk_id, tokens=2e4, checkpoint="b", fence=fence)
+    assert not save(trunk_id, tokens=1e4, checkpoint="a", fence=fence)
+    assert not save(trunk_id, tokens=2e4, checkpoint="c", fence=fence)
+    trunk = bench.store.trunks.get(trunk_id)
+    assert (trunk.tokens, trunk.checkpoint) == (2e4, "b")
+
+
+def test_a_driver_that_was_replaced_cannot_save_a_trunk(bench: Any, trunk_id: str) -> None:
+    sweep_id = bench.store.trunks.get(trunk_id).sweep_id
+    stale = bench.drive(sweep_id, "first")
+    bench.drive(sweep_id, "second")
+    with pytest.raises(Conflict, match=f"fence {stale}"):
+        bench.store.trunks.save(trunk_id, tokens=1e4, checkpoint="a", fence=stale)
+
+
+def test_an_unknown_trunk_is_not_found(store: Store) -> None:
+    with pytest.raises(NotFound):
+        store.trunks.get("nothing")
+    with pytest.raises(NotFound):
+        store.trunks.save("nothing", tokens=1.0, checkpoint="a", fence=1)
+
+
+def test_laws_are_numbered_and_the_newest_is_current(bench: Any) -> None:
+    sweep = bench.sweep()
+    assert bench.store.laws.latest(sweep.id) is None
+    first = bench.store.laws.add(sweep.id, **LAW, fence=bench.fence)
+    second = bench.store.laws.add(sweep.id, **LAW, fence=bench.fence)
+    assert (first.number, second.number) == (1, 2)
+    assert bench.store.laws.latest(sweep.id) == second
+    assert bench.store.laws.of_sweep(sweep.id) == [first, second]
+    assert bench.store.laws.get(sweep.id, 1) == first
+    assert bench.store.sweeps.get(sweep.id).law_number == 2
+
+
+def test_a_law_keeps_its_document_and_tells_its_prediction_by_number(bench: Any) -> None:
+    sweep = bench.sweep()
+    law = bench.store.laws.add(sweep.id, **LAW, fence=bench.fence)
+    assert (law.document, law.ruled_out) == (LAW["document"], tuple(LAW["ruled_out"]))
+    event = bench.store.events.after(0, sweep_id=sweep.id)[-1]
+    prediction = {"learning_rate": 1e-3, "law_number": 1}
+    assert (event.kind, event.data) == ("law", {"number": 1, "prediction": prediction})
+    assert law.prediction == prediction
+
+
+def test_laws_of_two_sweeps_are_numbered_apart(bench: Any) -> None:
+    numbers = [bench.store.laws.add(bench.sweep().id, **LAW, fence=bench.fence).number for _ in range(2)]
+    assert numbers == [1, 1]
+
+
+def test_a_leader_that_was_replaced_cannot_add_a_law(bench: Any) -> None:
+    sweep, stale = bench.sweep(), bench.fence
+    bench.lead("another")
+    with pytest.raises(Conflict, match=f"fence {stale}"):
+        bench.store.laws.add(sweep.id, **LAW, fence=stale)
+    assert bench.store.laws.of_sweep(sweep.id) == []
+
+
+def test_a_law_that_is_no_json_is_refused_on_every_database(bench: Any) -> None:
+    sweep = bench.sweep()
+    with pytest.raises(Exception, match="not JSON compliant"):
+        bench.store.laws.add(sweep.id, **(LAW | {"document": {"value": float("nan")}}), fence=bench.fence)
+    assert bench.store.laws.of_sweep(sweep.id) == []
+
+
+def test_an_unknown_law_or_sweep_is_not_found(bench: Any) -> None:
+    with pytest.raises(NotFound, match="no law 3"):
+        bench.store.laws.get(bench.sweep().id, 3)
+    with pytest.raises(NotFound):
+        bench.store.laws.add("nothing", **LAW, fence=bench.fence)
+
+
+def test_events_come_in_one_order_over_all_sweeps(bench: Any) -> None:
+    first, second = bench.sweep(SweepState.QUEUED), bench.sweep(SweepState.QUEUED)
+    bench.store.events.append(first.id, "progress", {"done_fraction": 0.5})
+    events = bench.store.events.after(0)
+    assert [event.sweep_id for event in events] == [first.id, second.id, first.id]
+    assert [event.id for event in events] == sorted({event.id for event in events})
+    assert bench.store.events.last_id() == events[-1].id
+    assert events[-1].data == {"done_fraction": 0.5}
+
+
+def test_events_can_be_read_from_any_place_of_one_sweep(bench: Any) -> None:
+    sweep = bench.sweep()
+    bench.sweep()
+    every = bench.store.events.after(0, sweep_id=sweep.id)
+    assert bench.store.events.after(every[0].id, sweep_id=sweep.id) == every[1:]
+    assert bench.store.events.after(0, sweep_id=sweep.id, limit=1) == every[:1]
+    assert bench.store.events.after(every[-1].id, sweep_id=sweep.id) == []
+
+
+def test_the_newest_event_of_a_kind_is_found(bench: Any) -> None:
+    sweep = bench.sweep()
+    assert bench.store.events.latest(sweep.id, "law") is None
+    for number in (1, 2):
+        bench.store.events.append(sweep.id, "law", {"number": number})
+    assert bench.store.events.latest(sweep.id, "law").data == {"number": 2}
+
+
+def test_no_events_no_last_number(store: Store) -> None:
+    assert store.events.last_id() == 0
+
+
+def test_the_same_table_uploaded_again_is_the_same(store: Store) -> None:
+    first = store.tables.add(b"params,tokens\n1,2\n", rows=1, cells=1)
+    assert store.tables.add(b"params,tokens\n1,2\n", rows=1, cells=1) == first
+    assert store.tables.get(first.id) == first
+    assert first.id.startswith("tbl-")
+    assert store.tables.add(b"other", rows=1, cells=1).id != first.id
+
+
+def test_an_unknown_table_is_not_found(store: Store) -> None:
+    with pytest.raises(NotFound, match="tbl-0"):
+        store.tables.get("tbl-0")
+
+
+def test_a_token_opens_until_it_is_revoked(store: Store) -> None:
+    assert not store.tokens.any()
+    token, secret = store.tokens.create("ada", ["submit", "read"])
+    assert token.scopes == {"read", "submit"}
+    assert store.tokens.authenticate(secret) == token
+    store.tokens.revoke(token.id)
+    assert store.tokens.authenticate(secret) is None
+    (revoked,) = store.tokens.list()
+    assert revoked.revoked_at is not None
+    store.tokens.revoke(token.id)
+    assert store.tokens.list() == [revoked]
+
+
+def test_revoking_the_last_token_does_not_open_the_service(store: Store) -> None:
+    store.tokens.revoke(store.tokens.create("ada", ["read"])[0].id)
+    assert store.tokens.any()
+
+
+def test_a_guess_opens_nothing(store: Store) -> None:
+    _, secret = store.tokens.create("ada", ["read"])
+    for guess in ("", secret[:-1], secret + "x", secret.upper()):
+        assert store.tokens.authenticate(guess) is None
+
+
+def test_an_unknown_token_cannot_be_revoked(store: Store) -> None:
+    with pytest.raises(NotFound):
+        store.tokens.revoke("nothing")
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "mysql://host/name", "sqlite://", "sqlite:///:memory:"])
+def test_only_sqlite_files_and_postgresql_are_databases(url: str) -> None:
+    with pytest.raises(BadInput):
+        Store.open(url)
+
+
+def test_a_database_answers_a_ping(store: Store) -> None:
+    store.ping()
+    assert store.now().utcoffset() is not None
