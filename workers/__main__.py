@@ -1,0 +1,36 @@
+"""``python -m workers SWEEP_ID``: the driver of one sweep, as a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from orchestrator.errors import EtalonError
+from orchestrator.settings import Settings
+from workers import environment
+from workers.dispatcher import WorkersDie
+
+
+def main() -> int:
+    """Drive the sweep named on the command line; 0 when there is no more to do, 1 when it cannot go on."""
+    parser = argparse.ArgumentParser(prog="python -m workers", description="Carry out the runs of one sweep.")
+    parser.add_argument("sweep_id", help="id of the sweep")
+    settings = Settings()
+    sweep_id = parser.parse_args().sweep_id
+    # Tune looks for the result files that its loggers would have written, and warns of each.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    environment.prepare(settings.ray_address)
+    from workers.driver import drive  # noqa: PLC0415 - Ray reads the environment when it is loaded
+
+    try:
+        drive(sweep_id, settings)
+    except (EtalonError, WorkersDie) as error:
+        logging.getLogger("workers").critical("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Files of one sweep that outlive its processes: saved trunks, and jobs that are under way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from workers.jobs import ProxyJob
+from workers.runner import Report
+
+_HEADS = TypeAdapter(tuple[ProxyJob, Report])
+_LENGTH_BYTES = 8
+
+
+class Checkpoints:
+    """A sweep's folder under the checkpoint folder. Every file appears whole or not at all."""
+
+    def __init__(self, root: Path, sweep_id: str) -> None:
+        self._root = root
+        self.folder = root / sweep_id
+        self._jobs = self.folder / "jobs"
+
+    def trunk_positions(self, trunk_id: str) -> tuple[int, ...]:
+        """Where a trunk has been saved, in tokens, ascending."""
+        return tuple(sorted(int(path.stem) for path in (self.folder / "trunks" / trunk_id).glob("*.trunk")))
+
+    def write_trunk(self, trunk_id: str, tokens: int, state: bytes) -> str:
+        """Save a trunk; its path relative to the checkpoint folder."""
+        path = self._trunk(trunk_id, tokens)
+        _write(path, state)
+        return path.relative_to(self._root).as_posix()
+
+    def read_trunk(self, trunk_id: str, tokens: int) -> bytes:
+        """A saved trunk.
+
+        Raises:
+            FileNotFoundError: it was not saved there, or has been removed.
+        """
+        return self._trunk(trunk_id, tokens).read_bytes()
+
+    def write_job(self, job: ProxyJob, told: Report, state: bytes) -> None:
+        """Save a job under way, with everything it has told so far: who reads on must be told it again."""
+        head = _HEADS.dump_json((job, told))
+        _write(self._job(job), len(head).to_bytes(_LENGTH_BYTES) + head + state)
+
+    def read_job(self, job: ProxyJob) -> tuple[Report, bytes] | None:
+        """What a saved job has told so far and its state; None if it was never saved."""
+        try:
+            data = self._job(job).read_bytes()
+        except FileNotFoundError:
+            return None
+        head, state = _split(data)
+        return _HEADS.validate_json(head)[1], state
+
+    def unfinished_jobs(self) -> list[ProxyJob]:
+        """The jobs that were under way when their worker or driver was lost, in a fixed order."""
+        found = []
+        for path in sorted(self._jobs.glob("*.job")):
+            try:
+                found.append(_HEADS.validate_json(_split(path.read_bytes())[0])[0])
+            except ValidationError:
+                path.unlink()  # written by another version: the runs are formed into new jobs instead
+        return found
+
+    def drop_job(self, job: ProxyJob) -> None:
+        """Forget a job whose end is recorded."""
+        self._job(job).unlink(missing_ok=True)
+
+    def drop_scratch(self) -> None:
+        """Remove what only live work needs; trunks stay, for a sweep that is extended later."""
+        shutil.rmtree(self._jobs, ignore_errors=True)
+        shutil.rmtree(self.folder / "tune", ignore_errors=True)
+
+    def _trunk(self, trunk_id: str, tokens: int) -> Path:
+        return self.folder / "trunks" / trunk_id / f"{tokens}.trunk"
+
+    def _job(self, job: ProxyJob) -> Path:
+        return self._jobs / f"{job.name}.job"
+
+
+def _split(data: bytes) -> tuple[bytes, bytes]:
+    end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES])
+    return data[_LENGTH_BYTES:end], data[end:]
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write beside the place and rename, so that a reader never sees half a file, whoever is killed when."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,51 @@
+"""The Ray cluster of a driver: the operator's, or a small one of its own on this machine alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from workers import environment
+
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Of a local Ray: jobs and reports are small."""
+
+
+@contextmanager
+def ray_cluster(address: str | None) -> Iterator[None]:
+    """Attach to the operator's cluster, or start one on the loopback interface and end it.
+
+    Args:
+        address: of the operator's cluster; None for a local one.
+    """
+    runtime = {"env_vars": environment.WORKER}
+    if address is None:
+        ray.init(
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            runtime_env=runtime,
+            _node_ip_address="127.0.0.1",
+        )
+    else:
+        ray.init(address=address, log_to_driver=False, runtime_env=runtime)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def capacity(cpus: float, gpus: float) -> int:
+    """How many workers of this size the cluster has room for now; 0 if not one."""
+    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    fits = [int(has.get("CPU", 0.0) / cpus)]
+    if gpus:
+        fits.append(_gpu_shares(has.get("GPU", 0.0), gpus))
+    return min(fits)
+
+
+def _gpu_shares(devices: float, gpus: float) -> int:
+    """A worker's fraction of a GPU lies on one device."""
+    return int(devices) * int(1 / gpus) if gpus < 1 else int(devices / gpus)

@@ -1,0 +1,231 @@
+"""Decides what the workers of one sweep do next: it claims runs, hands out jobs and takes in reports."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+from orchestrator.errors import Conflict, Unavailable
+from orchestrator.states import SWEEP_LIVE, SweepState
+from orchestrator.store import LEADER, Store
+from workers.jobs import Job
+from workers.lease import KeptLease
+from workers.recorder import Recorder
+from workers.runner import Report
+from workers.sources import Source
+
+log = logging.getLogger(__name__)
+
+WARM_SECONDS = 60.0
+"""How long idle workers of a running sweep keep their resources: refits take less, other sweeps wait no longer."""
+
+LEADERLESS_SECONDS = 30.0
+"""How long a driver without work waits for an orchestrator to come back."""
+
+
+class Ending(StrEnum):
+    """Why a driver leaves."""
+
+    FINAL = "the sweep is over"
+    CANCELLED = "the sweep was cancelled"
+    LOST = "another driver has the lease"
+    INTERRUPTED = "the driver was told to stop"
+    LEADERLESS = "there is no orchestrator and nothing to do"
+
+
+class Dispatcher:
+    """The work of one sweep, as its workers see it.
+
+    Workers ask for a task and get a job, or are asked to wait (to stand by, warm), or are sent away.
+    Trials are Tune's word for tasks: each has an id.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sweep_id: str,
+        lease: KeptLease,
+        source: Source,
+        *,
+        capacity: Callable[[], int],
+        tick_seconds: float,
+    ) -> None:
+        """Begin with no worker.
+
+        Args:
+            store: where runs are claimed and reports are written.
+            sweep_id: the sweep.
+            lease: the driver's.
+            source: forms jobs.
+            capacity: how many workers the cluster has room for, at least 1.
+            tick_seconds: pause between two looks at the database.
+        """
+        self._store, self._sweep_id, self._lease, self._source = store, sweep_id, lease, source
+        self._capacity, self._tick_seconds = capacity, tick_seconds
+        self._recorder = Recorder(store, lease.fence)
+        self._state = store.sweeps.get(sweep_id).state
+        self._planned: list[Job] = []
+        self._handed: deque[Job] = deque()
+        self._live: dict[str, Job] = {}
+        self._waiting: set[str] = set()
+        self._ready: set[str] = set()
+        self._sent_away: set[str] = set()
+        self._limits: dict[str, int] | None = None
+        self._looked_at = self._busy_at = self._led_at = time.monotonic()
+        self.ending: Ending | None = None
+
+    def interrupt(self) -> None:
+        """Leave as soon as the workers have stopped; safe in a signal handler."""
+        self.ending = self.ending or Ending.INTERRUPTED
+
+    def tick(self) -> None:
+        """Look at the database if it is time: the sweep's state, work for those who wait, what is to be written."""
+        if self._lease.lost:
+            self.ending = Ending.LOST
+        if self.ending is not None or time.monotonic() - self._looked_at < self._tick_seconds:
+            return
+        with self._database():
+            self._look()
+            if self.ending is None:
+                self._recorder.flush_when_due()
+                self._handed.extend(self._take(len(self._ready) - len(self._sent_away) - len(self._handed)))
+        self._looked_at = time.monotonic()
+
+    def next_task(self, trial_id: str) -> Job | bool:
+        """What a free worker does next: a job; True to wait for one; False: nobody is needed now."""
+        self.tick()
+        if self.ending is not None:
+            return False
+        job = self._handed.popleft() if self._handed else self._next_job()
+        if job is not None:
+            self._live[trial_id] = job
+            return job
+        if self._keeps_warm():
+            self._waiting.add(trial_id)
+            return True
+        return False
+
+    def is_wanted_back(self, trial_id: str) -> bool:
+        """Whether a worker that waits should stop waiting: there is a job for it, or it has waited too long."""
+        if trial_id in self._sent_away:
+            return True  # its process died on the way out and was started again
+        if trial_id not in self._waiting:
+            return False
+        if len(self._handed) > len(self._sent_away) or not self._keeps_warm():
+            self._sent_away.add(trial_id)
+            return True
+        return False
+
+    def take_in(self, trial_id: str, report: Report) -> None:
+        """Take in what a worker tells."""
+        if trial_id in self._waiting:
+            if self._limits is None:
+                log.info("the first worker of sweep %s is ready", self._sweep_id)
+            self._ready.add(trial_id)
+            self._limits = dict(report.limits)
+            return
+        self._recorder.add(report)
+        job = self._live.get(trial_id)
+        if job is not None and report.fault is not None:
+            self._recorder.fail(job.run_ids, report.fault)
+
+    def end(self, trial_id: str) -> None:
+        """A trial is over, as it should be: its worker is free."""
+        self._forget(trial_id)
+        job = self._live.pop(trial_id, None)
+        if job is not None:
+            self._conclude(job)
+
+    def lose(self, trial_id: str, reason: str) -> None:
+        """A trial is given up after all tries: its workers died.
+
+        Raises:
+            WorkersDie: it was a worker that only waited: none can be started at all.
+        """
+        job = self._live.pop(trial_id, None)
+        if job is None:
+            self._forget(trial_id)
+            raise WorkersDie(
+                f"Workers of sweep {self._sweep_id} die before they have anything to do: {reason}"
+            )
+        self._recorder.fail(job.run_ids, reason)
+        self._conclude(job)
+
+    def leave(self) -> None:
+        """All workers have stopped: write what is left and give back what did not end, unless others decide now."""
+        if self.ending in {Ending.LOST, Ending.CANCELLED}:
+            return
+        self._recorder.flush()
+        reason = self.ending or "its driver failed"
+        self._store.runs.release(self._sweep_id, fence=self._lease.fence, reason=f"Stopped: {reason}.")
+
+    def _conclude(self, job: Job) -> None:
+        with self._database():
+            self._recorder.flush()
+            self._source.ended(job)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        before, self._state = self._state, self._store.sweeps.get(self._sweep_id).state
+        if self._live or self._handed or before is not self._state:
+            self._busy_at = now
+        if self._state is SweepState.CANCELLED:
+            self.ending = Ending.CANCELLED
+        elif self._state not in SWEEP_LIVE:
+            self.ending = Ending.FINAL
+        elif self._live or self._handed or self._store.leases.current(LEADER) is not None:
+            self._led_at = now
+        elif now - self._led_at > LEADERLESS_SECONDS:
+            self.ending = Ending.LEADERLESS
+
+    def _keeps_warm(self) -> bool:
+        running = self._state is SweepState.RUNNING
+        return running and time.monotonic() - self._busy_at < WARM_SECONDS
+
+    @contextmanager
+    def _database(self) -> Iterator[None]:
+        """Work with the database: its silence is waited out, its refusal means that another is in charge."""
+        try:
+            yield
+        except Unavailable as error:
+            log.warning("%s", error)
+        except Conflict as error:
+            log.warning("stopping: %s", error)
+            self.ending = Ending.LOST
+
+    def _next_job(self) -> Job | None:
+        """A job for a worker that has just ended another, without the detour of waiting."""
+        taken: list[Job] = []
+        with self._database():
+            taken = self._take(1)
+        return taken[0] if taken else None
+
+    def _take(self, count: int) -> list[Job]:
+        """Claim the runs of up to ``count`` jobs."""
+        if count <= 0 or self._limits is None or self._state is not SweepState.RUNNING:
+            return []
+        pending = self._store.runs.pending(self._sweep_id)
+        waiting = {run.id for run in pending}
+        if not waiting <= {run_id for job in self._planned for run_id in job.run_ids}:
+            self._planned = list(self._source.jobs(pending, self._limits, self._capacity()))
+        taken: list[Job] = []
+        while self._planned and len(taken) < count:
+            job = self._planned.pop(0)
+            wanted = [run_id for run_id in job.run_ids if run_id in waiting]
+            if wanted and self._store.runs.claim(self._sweep_id, fence=self._lease.fence, run_ids=wanted):
+                taken.append(job)
+        if taken:
+            self._busy_at = time.monotonic()
+        return taken
+
+    def _forget(self, trial_id: str) -> None:
+        for kept in (self._waiting, self._ready, self._sent_away):
+            kept.discard(trial_id)
+
+
+class WorkersDie(Exception):
+    """No worker can be started: the cluster or its installation is broken."""

@@ -1,0 +1,150 @@
+"""Carries out the runs of one sweep, from the first to the last, in one Ray Tune experiment."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray import tune
+
+from orchestrator.errors import BadInput, Conflict
+from orchestrator.settings import Settings
+from orchestrator.spec import Resources
+from orchestrator.states import SWEEP_LIVE, SweepState
+from orchestrator.store import Store, driver_lease
+from orchestrator.store.records import Sweep
+from workers.checkpoints import Checkpoints
+from workers.cluster import capacity, ray_cluster
+from workers.dispatcher import Dispatcher, Ending
+from workers.lease import KeptLease
+from workers.sources import Source, source_of
+from workers.tuning import Courier, JobSearcher, Recall
+from workers.worker import Worker
+
+log = logging.getLogger(__name__)
+
+RETRIES = 3
+"""How often a job is taken up again after its worker died; a preempted machine does not count (Ray tells)."""
+
+
+def drive(sweep_id: str, settings: Settings) -> None:
+    """Be the driver of a sweep until the sweep, the lease or the orchestrator ends, or a signal says stop.
+
+    Raises:
+        NotFound: there is no such sweep.
+        Conflict: the sweep has a driver that is alive.
+        WorkersDie: the cluster starts no worker.
+    """
+    with Store.open(settings.database_url) as store:
+        if store.sweeps.get(sweep_id).state not in SWEEP_LIVE:
+            return
+        holder = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        with KeptLease.acquire(store, driver_lease(sweep_id), holder, settings.lease_seconds) as lease:
+            store.runs.release(sweep_id, fence=lease.fence - 1, reason="Its driver was lost.")
+            sweep = store.sweeps.get(sweep_id)
+            try:
+                _carry_out(sweep, source_of(sweep, store, settings), store, lease, settings)
+            except BadInput as error:
+                _give_up(store, sweep_id, error)
+
+
+def _carry_out(sweep: Sweep, source: Source, store: Store, lease: KeptLease, settings: Settings) -> None:
+    resources = sweep.spec.resources
+    checkpoints = Checkpoints(settings.checkpoints, sweep.id)
+    with ray_cluster(settings.ray_address):
+        log.info("driver of sweep %s has a cluster", sweep.id)
+        _check_room(resources, settings)
+        dispatcher = Dispatcher(
+            store,
+            sweep.id,
+            lease,
+            source,
+            capacity=lambda: max(1, min(resources.max_parallel, _room(resources))),
+            tick_seconds=settings.tick_seconds,
+        )
+        with _signals_to(dispatcher):
+            try:
+                _experiment(dispatcher, source, resources, checkpoints).fit()
+            finally:
+                dispatcher.leave()
+    log.info("driver of sweep %s leaves: %s", sweep.id, dispatcher.ending)
+    if dispatcher.ending in {Ending.FINAL, Ending.CANCELLED}:
+        checkpoints.drop_scratch()
+
+
+def _experiment(
+    dispatcher: Dispatcher, source: Source, resources: Resources, checkpoints: Checkpoints
+) -> tune.Tuner:
+    workers = resources.max_parallel
+    # Tune asks for one actor at a time unless told otherwise; the first batch should find all of them.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
+    trainable = tune.with_resources(
+        tune.with_parameters(Worker, bench=source.bench),
+        {"cpu": resources.cpus_per_run, "gpu": resources.gpus_per_run},
+    )
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=JobSearcher(dispatcher, workers),
+            num_samples=-1,
+            max_concurrent_trials=workers,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(checkpoints.folder.absolute()),
+            stop=Recall(dispatcher),
+            callbacks=[Courier(dispatcher)],
+            # Workers keep checkpoints themselves, where a later driver finds them too.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            verbose=0,
+        ),
+    )
+
+
+def _room(resources: Resources) -> int:
+    return capacity(resources.cpus_per_run, resources.gpus_per_run)
+
+
+def _check_room(resources: Resources, settings: Settings) -> None:
+    """Refuse what a Ray on this machine alone can never run; a cluster may still grow."""
+    if _room(resources):
+        return
+    wanted = f"{resources.cpus_per_run:g} CPUs and {resources.gpus_per_run:g} GPUs"
+    if settings.ray_address is None:
+        raise BadInput(
+            f"resources: a run asks for {wanted}, which this machine does not have. Ask for less, or set "
+            "ETALON_RAY_ADDRESS to a cluster that has them."
+        )
+    log.warning("the Ray cluster has no node with %s: runs wait until it grows", wanted)
+
+
+def _give_up(store: Store, sweep_id: str, error: BadInput) -> None:
+    """Tell the user why nothing of the sweep can be carried out."""
+    log.error("sweep %s cannot be carried out: %s", sweep_id, error.detail)
+    try:
+        store.sweeps.move(sweep_id, SweepState.FAILED, actor="driver", reason=error.detail)
+    except Conflict as refused:
+        log.warning("%s", refused)
+
+
+@contextmanager
+def _signals_to(dispatcher: Dispatcher) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end the experiment in order."""
+    before = {
+        number: signal.signal(number, lambda *_: dispatcher.interrupt())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,206 @@
+"""From pending runs to jobs: what one worker trains in one go, formed so that all workers finish together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell
+from orchestrator.store.records import Run
+
+LEVEL = 1.1
+"""Workers count as finishing together when the last ends within this factor of the mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """One run of a proxy: the decay branch that ends at ``tokens`` tokens."""
+
+    run_id: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyMember:
+    """One learning rate of a stack, with the runs wanted of it, shortest horizon first."""
+
+    learning_rate: float
+    trunk_id: str
+    branches: tuple[Branch, ...]
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """The different horizons, ascending, in tokens."""
+        return tuple(sorted({branch.tokens for branch in self.branches}))
+
+    def run_ids(self, horizons: Iterable[int]) -> tuple[str, ...]:
+        """The runs that end at any of these horizons."""
+        wanted = set(horizons)
+        return tuple(branch.run_id for branch in self.branches if branch.tokens in wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyJob:
+    """A stack: learning rates of one shape, batch and seed whose trunks stand at one position.
+
+    Attributes:
+        trunk: name of the shape and batch.
+        seed: of all members.
+        start_tokens: where the members' saved trunks stand; 0 begins at the first token.
+        members: the learning rates.
+        flops: what the job is expected to cost, 6·N per token of trunk and branches.
+    """
+
+    trunk: str
+    seed: int
+    start_tokens: int
+    members: tuple[ProxyMember, ...]
+    flops: float
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs that the job answers."""
+        return tuple(branch.run_id for member in self.members for branch in member.branches)
+
+    @property
+    def name(self) -> str:
+        """The same for the same work, so that a later process finds this job's checkpoint."""
+        text = repr((self.trunk, self.seed, self.start_tokens, self.members))
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One run of a replay: what to look up in the table."""
+
+    run_id: str
+    cell: int
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayJob:
+    """Runs to look up together."""
+
+    asked: tuple[Asked, ...]
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs that the job answers."""
+        return tuple(one.run_id for one in self.asked)
+
+
+Job = ProxyJob | ReplayJob
+
+
+def proxy_jobs(
+    runs: Sequence[Run],
+    cells: Sequence[Cell],
+    *,
+    positions: Mapping[str, Sequence[int]],
+    limits: Mapping[str, int],
+    workers: int,
+) -> tuple[ProxyJob, ...]:
+    """Form stacks of pending proxy runs, the longest first.
+
+    Args:
+        runs: pending runs; all of them have a trunk.
+        cells: the sweep's cells by number.
+        positions: where each trunk (by id) has been saved, in tokens.
+        limits: the most members of one stack, by the trunk's name.
+        workers: how many jobs run at once, at least 1.
+
+    Returns:
+        Jobs that hold every run exactly once.
+    """
+    stacks: dict[tuple[str, int, int], list[ProxyMember]] = {}
+    for (trunk, seed, _), member_runs in _by_member(runs, cells).items():
+        member = _member(member_runs, cells)
+        start = _start(cells[member_runs[0].cell], member, positions.get(member.trunk_id, ()))
+        stacks.setdefault((trunk, seed, start), []).append(member)
+    params = {cell.trunk: cell for cell in cells}
+    jobs = [
+        _priced(ProxyJob(trunk=trunk, seed=seed, start_tokens=start, members=tuple(some), flops=0.0), params)
+        for (trunk, seed, start), members in stacks.items()
+        for some in _split(members, -(-len(members) // limits[trunk]))
+    ]
+    return _levelled(jobs, params, workers)
+
+
+def replay_jobs(runs: Sequence[Run], *, limit: int, workers: int) -> tuple[ReplayJob, ...]:
+    """Cut pending runs of a replay into as many equal jobs as there are workers, none longer than ``limit``."""
+    size = max(1, min(limit, -(-len(runs) // workers)))
+    asked = [
+        Asked(run_id=run.id, cell=run.cell, learning_rate=run.learning_rate, seed=run.seed) for run in runs
+    ]
+    return tuple(ReplayJob(asked=tuple(asked[i : i + size])) for i in range(0, len(asked), size))
+
+
+def _by_member(runs: Sequence[Run], cells: Sequence[Cell]) -> dict[tuple[str, int, float], list[Run]]:
+    members: dict[tuple[str, int, float], list[Run]] = {}
+    for run in runs:
+        members.setdefault((cells[run.cell].trunk or "", run.seed, run.learning_rate), []).append(run)
+    return members
+
+
+def _member(runs: Sequence[Run], cells: Sequence[Cell]) -> ProxyMember:
+    branches = [Branch(run_id=run.id, tokens=int(cells[run.cell].tokens)) for run in runs]
+    return ProxyMember(
+        learning_rate=runs[0].learning_rate,
+        trunk_id=runs[0].trunk_id or "",
+        branches=tuple(sorted(branches, key=lambda branch: (branch.tokens, branch.run_id))),
+    )
+
+
+def _start(cell: Cell, member: ProxyMember, saved: Sequence[int]) -> int:
+    """The furthest saved position that the member's first fork has not passed.
+
+    A fork falls on a whole step, at most half a step from (1 − f)·D.
+    """
+    first_fork = (1.0 - cell.decay_fraction) * member.horizons[0] + cell.batch_tokens / 2
+    return max((tokens for tokens in saved if tokens <= first_fork), default=0)
+
+
+def _priced(job: ProxyJob, cells: Mapping[str | None, Cell]) -> ProxyJob:
+    cell = cells[job.trunk]
+    tokens = sum(_tokens(member, job.start_tokens, cell.decay_fraction) for member in job.members)
+    return replace(job, flops=TRAINING_FLOPS_PER_PARAM_TOKEN * cell.params * tokens)
+
+
+def _tokens(member: ProxyMember, start: int, decay_fraction: float) -> float:
+    trunk = max(0.0, (1.0 - decay_fraction) * member.horizons[-1] - start)
+    return trunk + decay_fraction * sum(member.horizons)
+
+
+def _split(members: Sequence[ProxyMember], parts: int) -> list[list[ProxyMember]]:
+    """Deal members, longest first, so that the parts take about as long and differ by one member at most."""
+    ordered = sorted(members, key=lambda member: (-sum(member.horizons), member.learning_rate))
+    return [ordered[part::parts] for part in range(parts)]
+
+
+def _levelled(jobs: list[ProxyJob], cells: Mapping[str | None, Cell], workers: int) -> tuple[ProxyJob, ...]:
+    """Halve the largest jobs until no worker has to wait long for the last one."""
+    ordered = sorted(jobs, key=_longest_first)
+    for _ in range(4 * workers):
+        largest = next((job for job in ordered if len(job.members) > 1), None)
+        if largest is None or _end(ordered, workers) <= LEVEL * sum(job.flops for job in ordered) / workers:
+            break
+        halves = [
+            _priced(replace(largest, members=tuple(part)), cells) for part in _split(largest.members, 2)
+        ]
+        ordered = sorted([job for job in ordered if job is not largest] + halves, key=_longest_first)
+    return tuple(ordered)
+
+
+def _longest_first(job: ProxyJob) -> tuple[float, str]:
+    return (-job.flops, job.run_ids[0])
+
+
+def _end(ordered: Sequence[ProxyJob], workers: int) -> float:
+    """FLOPs of the busiest worker when each takes the next job as it becomes free."""
+    loads = [0.0] * workers
+    for job in ordered:
+        loads[loads.index(min(loads))] += job.flops
+    return max(loads)

@@ -1,0 +1,251 @@
+"""Trains stacks of proxies: the only module of the workers that loads PyTorch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from orchestrator.errors import BadInput
+from orchestrator.states import RunState
+from orchestrator.store.records import LossPoint, RunResult
+from trainer import (
+    Corpus,
+    Diverged,
+    Event,
+    Finished,
+    Points,
+    Recipe,
+    Schedule,
+    Shape,
+    Training,
+    load_corpus,
+    stack_limit,
+)
+from trainer import Job as TrainerJob
+from trainer import Member as TrainerMember
+from workers.checkpoints import Checkpoints
+from workers.jobs import ProxyJob
+from workers.runner import ProxyBench, Report, SavedTrunk
+
+SAVE_SECONDS = 2.0
+"""Least time between two checkpoints of a job."""
+
+SAVE_SHARE = 0.02
+"""Most of a worker's time that goes into checkpoints: a slow disk is written to less often."""
+
+
+class ProxyRunner:
+    """Trains one stack at a time and keeps the corpus between them."""
+
+    machine_faults: tuple[type[Exception], ...] = (OSError, MemoryError, torch.AcceleratorError)
+
+    def __init__(self, bench: ProxyBench) -> None:
+        """Load the corpus and check the shapes.
+
+        Raises:
+            TrainerError: a shape or the corpus cannot be used.
+            BadInput: a shape has not the parameters that its cell was planned with, or there is no GPU.
+        """
+        torch.set_num_threads(bench.threads)
+        if bench.device == "cuda" and not torch.cuda.is_available():
+            raise BadInput(
+                "The sweep asks for a GPU, but PyTorch finds none on the worker. Install PyTorch with CUDA there, "
+                "or set resources.gpus_per_run to 0."
+            )
+        self._bench = bench
+        self._corpus = _corpus(bench)
+        self._shapes = {name: _shape(bench, name, self._corpus) for name in bench.scales}
+        self._checkpoints = Checkpoints(bench.checkpoints, bench.sweep_id)
+        self._stack: _Stack | None = None
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """The most members of one stack, by the trunk's name."""
+        return {
+            name: stack_limit(shape, int(self._bench.cells[name].batch_tokens), self._bench.device)
+            for name, shape in self._shapes.items()
+        }
+
+    def begin(self, job: ProxyJob) -> None:
+        """Go on with the job's checkpoint, or with its members' trunks, or from the first token."""
+        recipe = _recipe(self._bench, job, self._shapes[job.trunk])
+        self._stack = _Stack(job, recipe, self._corpus, self._checkpoints, self._bench.device)
+
+    def advance(self, seconds: float) -> tuple[Report, bool]:
+        """Train for about that long, and save when it is time."""
+        if self._stack is None:
+            return Report(), True
+        report = self._stack.advance(seconds)
+        done = self._stack.training.done
+        if done:
+            self._stack = None
+        return report, done
+
+    def save(self) -> None:
+        """Save the job if it is not done."""
+        if self._stack is not None:
+            self._stack.save()
+
+
+class _Stack:
+    """A job in training, and everything it has told: a later worker tells it again, and nothing is lost."""
+
+    def __init__(
+        self, job: ProxyJob, recipe: Recipe, corpus: Corpus, checkpoints: Checkpoints, device: str
+    ) -> None:
+        self._job, self._checkpoints = job, checkpoints
+        members = tuple(
+            TrainerMember(learning_rate=member.learning_rate, horizons=member.horizons)
+            for member in job.members
+        )
+        asked = TrainerJob(recipe=recipe, members=members)
+        saved = checkpoints.read_job(job)
+        if saved is None:
+            self._told, self._untold = Report(), Report()
+            self.training = Training(asked, corpus, trunks=self._trunks(asked), device=device)
+        else:
+            self._told, state = saved
+            self._untold = self._told
+            self.training = Training.resume(asked, corpus, state, device=device)
+        self._saved_at, self._pause = time.monotonic(), SAVE_SECONDS
+        self._saved_trunks = {trunk.trunk_id for trunk in self._told.trunks}
+
+    def advance(self, seconds: float) -> Report:
+        """Train on; what is new, and after a resumption also what was told before."""
+        events = self.training.advance(seconds=seconds)
+        new = Report(
+            points=tuple(_points(self._job, events)),
+            results=tuple(_results(self._job, events)),
+            trunks=tuple(self._save_trunks()),
+        )
+        report, self._untold = _joined(self._untold, new), Report()
+        self._told = _joined(self._told, new)
+        if not self.training.done and time.monotonic() - self._saved_at >= self._pause:
+            self.save()
+        return report
+
+    def save(self) -> None:
+        """Write the checkpoint; the next one waits the longer, the longer this one took."""
+        began = time.monotonic()
+        self._checkpoints.write_job(self._job, self._told, self.training.state())
+        self._saved_at = time.monotonic()
+        self._pause = max(SAVE_SECONDS, (self._saved_at - began) / SAVE_SHARE)
+
+    def _trunks(self, asked: TrainerJob) -> list[bytes] | None:
+        """The members' saved trunks, or None to start afresh: a position is only known to half a step."""
+        first = min(asked.recipe.timetable.fork(member.horizons[0]) for member in asked.members)
+        start = self._job.start_tokens
+        if not 0 < start <= first * asked.recipe.batch_tokens:
+            return None
+        return [self._checkpoints.read_trunk(member.trunk_id, start) for member in self._job.members]
+
+    def _save_trunks(self) -> Iterable[SavedTrunk]:
+        for place, member in enumerate(self._job.members):
+            state, tokens = self.training.trunk(place), self.training.trunk_tokens(place)
+            if state is None or tokens is None or member.trunk_id in self._saved_trunks:
+                continue
+            self._saved_trunks.add(member.trunk_id)
+            path = self._checkpoints.write_trunk(member.trunk_id, tokens, state)
+            yield SavedTrunk(trunk_id=member.trunk_id, tokens=tokens, checkpoint=path)
+
+
+def _joined(first: Report, second: Report) -> Report:
+    return Report(
+        points=first.points + second.points,
+        results=first.results + second.results,
+        trunks=first.trunks + second.trunks,
+    )
+
+
+def _points(job: ProxyJob, events: Sequence[Event]) -> Iterable[LossPoint]:
+    """Points of the trunk under the trunk's id, of a branch under its run's; a loss that is no number is none."""
+    for event in events:
+        if not isinstance(event, Points):
+            continue
+        member = job.members[event.member]
+        curves = (member.trunk_id,) if event.horizon is None else member.run_ids((event.horizon,))
+        for curve in curves:
+            for step, tokens, loss in zip(event.steps, event.tokens, event.losses, strict=True):
+                if math.isfinite(loss):
+                    yield LossPoint(curve=curve, step=step, tokens=tokens, loss=loss)
+
+
+def _results(job: ProxyJob, events: Sequence[Event]) -> Iterable[RunResult]:
+    for event in events:
+        if isinstance(event, Finished):
+            run_ids = job.members[event.member].run_ids((event.horizon,))
+            yield from _shared_cost(
+                event,
+                [
+                    RunResult(
+                        run_id=run_id,
+                        state=RunState.COMPLETED,
+                        loss=event.loss,
+                        trunk_loss=event.trunk_loss,
+                    )
+                    for run_id in run_ids
+                ],
+            )
+        elif isinstance(event, Diverged):
+            run_ids = job.members[event.member].run_ids(event.horizons)
+            reason = f"Diverged after {event.tokens} tokens: {event.reason}."
+            yield from _shared_cost(
+                event,
+                [RunResult(run_id=run_id, state=RunState.DIVERGED, reason=reason) for run_id in run_ids],
+            )
+
+
+def _shared_cost(event: Finished | Diverged, results: Sequence[RunResult]) -> Iterable[RunResult]:
+    """What the event cost, in equal parts: the sum over all runs is what was really trained."""
+    for result in results:
+        yield replace(result, flops=event.flops / len(results), seconds=event.seconds / len(results))
+
+
+def _corpus(bench: ProxyBench) -> Corpus:
+    source = bench.corpus
+    if source is None:
+        return load_corpus(bench.trainer.corpus)
+    return load_corpus(
+        source.path, token_type=source.dtype, vocab_size=source.vocab_size, name=bench.trainer.corpus
+    )
+
+
+def _shape(bench: ProxyBench, trunk: str, corpus: Corpus) -> Shape:
+    """The trainer's shape of a scale, with the parameters that its cell was planned with."""
+    scale, trainer, planned = bench.scales[trunk], bench.trainer, bench.cells[trunk].params
+    shape = Shape(
+        width=scale.width,
+        depth=scale.depth,
+        heads=scale.attention_heads,
+        vocab_size=corpus.vocab_size,
+        context=trainer.context,
+        qk_norm=trainer.architecture.qk_norm,
+    )
+    if shape.params != planned:
+        raise BadInput(
+            f"The sweep was planned with {planned:.0f} params for width {scale.width} and depth {scale.depth}, but this "
+            f"trainer builds {shape.params}: the service and its workers run different versions."
+        )
+    return shape
+
+
+def _recipe(bench: ProxyBench, job: ProxyJob, shape: Shape) -> Recipe:
+    schedule, optimizer = bench.trainer.schedule, bench.trainer.optimizer
+    return Recipe(
+        shape=shape,
+        schedule=Schedule(
+            warmup_tokens=schedule.warmup_tokens,
+            decay_fraction=schedule.decay_fraction,
+            shape=schedule.shape,
+        ),
+        batch_tokens=int(bench.cells[job.trunk].batch_tokens),
+        seed=job.seed,
+        beta1=optimizer.beta1,
+        beta2=optimizer.beta2,
+        weight_decay=optimizer.weight_decay,
+        clip=optimizer.clip,
+    )

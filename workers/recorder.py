@@ -1,0 +1,71 @@
+"""Writes what workers report into the store, in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from orchestrator.states import RunState
+from orchestrator.store import Store
+from orchestrator.store.records import LossPoint, RunResult
+from workers.runner import Report, SavedTrunk
+
+FLUSH_SECONDS = 1.0
+"""How long points of live runs may wait."""
+
+
+class Recorder:
+    """Holds reports back for a moment and writes them in one go; ends of runs are written at once.
+
+    What could not be written stays and is tried again. Everything may be written twice without harm.
+    """
+
+    def __init__(self, store: Store, fence: int) -> None:
+        """Write on behalf of a driver.
+
+        Args:
+            store: where to.
+            fence: of the driver's lease: once another driver holds it, results and trunks are refused.
+        """
+        self._store, self._fence = store, fence
+        self._points: list[LossPoint] = []
+        self._trunks: list[SavedTrunk] = []
+        self._results: list[RunResult] = []
+        self._flushed_at = time.monotonic()
+
+    def add(self, report: Report) -> None:
+        """Take a report."""
+        self._points += report.points
+        self._trunks += report.trunks
+        self._results += report.results
+
+    def fail(self, run_ids: Iterable[str], reason: str) -> None:
+        """Take note that these runs cannot be carried out; those that ended before stay as they are."""
+        self._results += [RunResult(run_id=one, state=RunState.FAILED, reason=reason) for one in run_ids]
+
+    def flush_when_due(self) -> None:
+        """Write if a run ended or points have waited long enough."""
+        if self._results or self._trunks or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write everything: a run's points before its end, so that who sees it ended sees its whole curve.
+
+        Raises:
+            Conflict: another driver has the lease.
+            Unavailable: the database does not answer; nothing is forgotten.
+        """
+        if self._points:
+            self._store.losses.append(self._points)
+            self._points = []
+        while self._trunks:
+            trunk = self._trunks[0]
+            self._store.trunks.save(
+                trunk.trunk_id, tokens=trunk.tokens, checkpoint=trunk.checkpoint, fence=self._fence
+            )
+            del self._trunks[0]
+        if self._results:
+            once = {result.run_id: result for result in reversed(self._results)}
+            self._store.runs.finish(list(once.values()), fence=self._fence)
+            self._results = []
+        self._flushed_at = time.monotonic()

@@ -1,0 +1,130 @@
+"""Where a driver's jobs come from: one source per kind of trainer turns pending runs into jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from orchestrator.cells import trunk_name
+from orchestrator.errors import BadInput
+from orchestrator.planner.values import Cell
+from orchestrator.settings import Settings
+from orchestrator.spec import ProxyTrainer, ReplayTrainer
+from orchestrator.store import Store
+from orchestrator.store.records import Run, Sweep
+from workers.checkpoints import Checkpoints
+from workers.jobs import Job, ProxyJob, proxy_jobs, replay_jobs
+from workers.runner import Bench, ProxyBench, ReplayBench
+
+REPLAYS_PER_JOB = 500
+"""Runs of one replay job: many, because a trial costs more than a look-up; bounded, so that progress shows."""
+
+CAUTIOUS_LIMIT = 8
+"""Members of a stack where a worker could not say how many are best."""
+
+
+class Source(Protocol):
+    """Forms jobs of one kind.
+
+    Attributes:
+        bench: what every worker of the sweep needs.
+    """
+
+    bench: Bench
+
+    def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
+        """Jobs for these runs, in the order in which to start them."""
+        ...
+
+    def ended(self, job: Job) -> None:
+        """The job's end is recorded: drop what was kept for its sake."""
+        ...
+
+
+class ProxySource:
+    """Stacks of proxies; jobs that an earlier driver left under way come first."""
+
+    def __init__(
+        self, sweep: Sweep, trainer: ProxyTrainer, cells: tuple[Cell, ...], settings: Settings
+    ) -> None:
+        """Work out what the workers need.
+
+        Raises:
+            BadInput: the sweep's corpus is no longer registered.
+        """
+        grid, resources = sweep.spec.grid, sweep.spec.resources
+        if trainer.corpus != "stdlib" and trainer.corpus not in settings.corpora:
+            raise BadInput(f"The corpus {trainer.corpus!r} is not registered here (ETALON_CORPORA).")
+        self._cells = cells
+        self._checkpoints = Checkpoints(settings.checkpoints, sweep.id)
+        self.bench: Bench = ProxyBench(
+            trainer=trainer,
+            corpus=settings.corpora.get(trainer.corpus),
+            scales={trunk_name(s, batch): s for s in grid.scales for batch in grid.batch_tokens},
+            cells={cell.trunk: cell for cell in cells if cell.trunk is not None},
+            checkpoints=settings.checkpoints.absolute(),
+            sweep_id=sweep.id,
+            device="cuda" if resources.gpus_per_run else "cpu",
+            threads=max(1, int(resources.cpus_per_run)),
+        )
+
+    def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
+        """Left-over jobs first, then stacks of the rest, the longest first."""
+        left_over = self._left_over({run.id for run in pending})
+        taken = {run_id for job in left_over for run_id in job.run_ids}
+        rest = [run for run in pending if run.id not in taken]
+        stacks = proxy_jobs(
+            rest,
+            self._cells,
+            positions={
+                run.trunk_id: self._checkpoints.trunk_positions(run.trunk_id) for run in rest if run.trunk_id
+            },
+            limits={cell.trunk: limits.get(cell.trunk, CAUTIOUS_LIMIT) for cell in self._cells if cell.trunk},
+            workers=workers,
+        )
+        return (*left_over, *stacks)
+
+    def ended(self, job: Job) -> None:
+        """Drop the job's checkpoint."""
+        if isinstance(job, ProxyJob):
+            self._checkpoints.drop_job(job)
+
+    def _left_over(self, pending: set[str]) -> list[ProxyJob]:
+        """Saved jobs with a run that still waits; runs of theirs that ended are told again, which does no harm."""
+        return [job for job in self._checkpoints.unfinished_jobs() if pending & set(job.run_ids)]
+
+
+class ReplaySource:
+    """Look-ups in a recorded table."""
+
+    def __init__(self, trainer: ReplayTrainer, cells: tuple[Cell, ...], store: Store) -> None:
+        """Fetch the table.
+
+        Raises:
+            NotFound: there is no such table.
+        """
+        self.bench: Bench = ReplayBench(
+            table=store.tables.get(trainer.table).data, where=trainer.where, cells=cells
+        )
+
+    def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:  # noqa: ARG002
+        """Equal parts for all workers."""
+        return replay_jobs(pending, limit=REPLAYS_PER_JOB, workers=workers)
+
+    def ended(self, job: Job) -> None:
+        """A replay leaves nothing behind."""
+
+
+def source_of(sweep: Sweep, store: Store, settings: Settings) -> Source:
+    """The source for a sweep's trainer.
+
+    Raises:
+        BadInput: the sweep trains nothing, or by a trainer that has no runner.
+    """
+    trainer, cells = sweep.spec.trainer, store.sweeps.cells(sweep.id)
+    if isinstance(trainer, ProxyTrainer):
+        return ProxySource(sweep, trainer, cells, settings)
+    if isinstance(trainer, ReplayTrainer):
+        return ReplaySource(trainer, cells, store)
+    kind = trainer.kind if trainer else "none"
+    raise BadInput(f"Sweep {sweep.id} has the trainer {kind!r}; this driver carries out proxy and replay.")

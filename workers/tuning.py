@@ -1,0 +1,103 @@
+"""Ray Tune's side of a driver: its searcher, stopper and callback are thin adapters to the dispatcher.
+
+One experiment lasts as long as the driver. Tune ends an experiment whose searcher has finished, and when
+nothing runs and the searcher has nothing, it sleeps a second at a time without handling events; it also keeps
+only one idle actor. So idle workers hold a trial that waits: their processes, PyTorch and the corpus stay warm
+between batches, the control loop keeps turning, and a new job starts by reusing an actor, in about 0.1 s.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from workers.dispatcher import Dispatcher
+
+LEAST_PAUSE_SECONDS = 0.2
+"""How long a waiting worker sleeps between two looks: the delay of a new batch, against the driver's time."""
+
+WAITING_PER_SECOND = 20.0
+"""Most words from waiting workers that the driver listens to; each costs it some 3 ms."""
+
+
+class _Adapter:
+    """Tune saves a copy of an experiment's parts, which nobody reads; the dispatcher cannot be copied."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class JobSearcher(_Adapter, Searcher):
+    """Suggests the dispatcher's next task; the database is its only memory."""
+
+    def __init__(self, dispatcher: Dispatcher, workers: int) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+        self._pause = max(LEAST_PAUSE_SECONDS, workers / WAITING_PER_SECOND)
+
+    def suggest(self, trial_id: str) -> Any:
+        """A trial's config, None while nobody is needed, FINISHED at the end."""
+        task = self._dispatcher.next_task(trial_id)
+        if self._dispatcher.ending is not None:
+            return Searcher.FINISHED
+        if task is False:
+            return None
+        return {"job": None if task is True else task, "pause": self._pause}
+
+    def on_trial_complete(self, trial_id: str, *_result: Any, error: bool = False, **_info: Any) -> None:
+        """A trial ended; one given up is told by the callback, which knows why."""
+        if not error:
+            self._dispatcher.end(trial_id)
+
+    def save(self, _checkpoint_path: str) -> None:
+        """Nothing: a new driver asks the database."""
+
+    def restore(self, _checkpoint_path: str) -> None:
+        """Nothing, as in ``save``."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Nothing, as in ``save``."""
+        return {}
+
+
+class Recall(_Adapter, tune.Stopper):
+    """Ends the wait of a worker that gets a job, and everything when the driver leaves."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def __call__(self, trial_id: str, *_result: Any) -> bool:
+        """Whether this worker should stop waiting."""
+        return self._dispatcher.is_wanted_back(trial_id)
+
+    def stop_all(self) -> bool:
+        """Whether the driver leaves."""
+        return self._dispatcher.ending is not None
+
+
+class Courier(_Adapter, tune.Callback):
+    """Brings reports to the dispatcher, in the thread that runs the experiment."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def on_step_begin(self, *_: Any, **_told: Any) -> None:
+        """The control loop turned."""
+        self._dispatcher.tick()
+
+    def on_trial_result(self, *_: Any, **told: Any) -> None:
+        """A worker reported; Tune need not remember what it said."""
+        self._dispatcher.take_in(told["trial"].trial_id, told["result"].pop("report"))
+
+    def on_trial_error(self, *_: Any, **told: Any) -> None:
+        """A trial was given up after its last retry."""
+        self._dispatcher.lose(told["trial"].trial_id, _why(told["trial"]))
+
+
+def _why(trial: Trial) -> str:
+    failures = trial.run_metadata.num_failures
+    lines = str(trial.get_pickled_error() or "no reason known").strip().splitlines()
+    return f"Its worker was lost {failures} times, the last time by: {lines[-1].strip()}"

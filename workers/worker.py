@@ -1,0 +1,85 @@
+"""The actor of a sweep: a Ray Tune trainable that carries out one job per trial, or waits for one."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray import tune
+
+from workers.runner import Bench, Job, Report, Runner, open_runner
+
+STEP_SECONDS = 0.5
+"""How long a worker trains between two reports."""
+
+
+class Worker(tune.Trainable):
+    """A process that keeps its runner (and with it PyTorch and the corpus) from trial to trial.
+
+    A trial whose config holds a job carries it out. One without a job keeps the process warm: it says every
+    ``pause`` seconds that it waits.
+    """
+
+    _runner: Runner | None = None
+    _job: Job | None = None
+    _fault: str | None = None
+    _pause: float = 0.0
+
+    def setup(self, config: dict[str, Any], bench: Bench) -> None:  # type: ignore[override]
+        """Load what all jobs of the sweep need; ``tune.with_parameters`` brings the bench."""
+        try:
+            self._runner = open_runner(bench)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the user's corpus or shape: told, not retried
+            self._fault = _told(error)
+        self._take_up(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take up the next trial in the same process."""
+        self._take_up(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Work for a moment; the report, and whether the trial is done."""
+        if self._job is None:
+            time.sleep(self._pause)
+            limits = self._runner.limits if self._runner else {}
+            return {"report": Report(limits=limits, fault=self._fault), "done": False}
+        if self._runner is None or self._fault is not None:
+            return {"report": Report(fault=self._fault), "done": True}
+        try:
+            report, done = self._runner.advance(STEP_SECONDS)
+        except self._runner.machine_faults:
+            raise
+        except Exception as error:  # noqa: BLE001 - the trainer's own error: another try ends the same way
+            report, done = Report(fault=_told(error)), True
+        if done:
+            self._job = None
+        return {"report": report, "done": done}
+
+    def cleanup(self) -> None:
+        """The process is about to end: save what is under way."""
+        if self._job is not None and self._runner is not None and self._fault is None:
+            self._runner.save()
+
+    def _take_up(self, config: dict[str, Any]) -> None:
+        self._job = config["job"]
+        self._pause = config["pause"]
+        # Tune sends a trainable's config back with every result; a job is too large for that.
+        self.config = {}
+        if self._runner is None:
+            return
+        self._fault = None
+        if self._job is None:
+            return
+        try:
+            self._runner.begin(self._job)
+        except self._runner.machine_faults:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in step
+            self._fault = _told(error)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
