@@ -83,10 +83,8 @@ class Effects:
 
 def kernel(one: Array, other: Array) -> Array:
     """The squared-exponential kernel of unit variance and length between places [m, 3] and [k, 3]."""
-    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
-    values: Array = np.asarray(-np.maximum(squares, 0.0) / 2, dtype=np.float64)
-    np.exp(values, out=values)
-    return values
+    squares: Array = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
+    return np.exp(-np.maximum(squares, 0.0) / 2).astype(np.float64, copy=False)
 
 
 def basis(points: Array) -> Effects:

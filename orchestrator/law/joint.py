@@ -288,15 +288,18 @@ def maximise(
     inverse = invert(evidence.information + own[:, :, None] * np.eye(2))
     left = inverse @ evidence.information
     variance = inverse + left @ pool @ left.transpose(0, 2, 1)
-    square = apart**2 + np.column_stack([variance[:, 0, 0], variance[:, 1, 1]])
     share = scales.cell**2 * own[:, 1]
-    cell_square = square[:, 1] * share**2 + scales.cell**2 * (1 - share)
-    fresh = scales.updated("curvature", float(square[:, 0].mean()), len(square))
-    fresh = fresh.updated("cell", float(cell_square.mean()), len(square))
-    effects = pooled**2 + np.diag(covariance)
+    unknown = variance[:, 1, 1] * share**2 / scales.cell**2 + 1 - share
+    fresh = scales.updated(
+        "curvature", float((apart[:, 0] ** 2).sum()), float((1 - variance[:, 0, 0] * own[:, 0]).sum())
+    )
+    fresh = fresh.updated("cell", float(((apart[:, 1] * share) ** 2).sum()), float((1 - unknown).sum()))
+    sds = np.diag(covariance)
     start = model.fixed_sd.size
     for name, count in zip(("size", "pair", "smooth"), model.counts, strict=True):
-        fresh = fresh.updated(name, float(effects[start : start + count].mean()), count)
+        group = slice(start, start + count)
+        known = float((1 - sds[group] / getattr(scales, name) ** 2).sum())
+        fresh = fresh.updated(name, float((pooled[group] ** 2).sum()), known)
         start += count
     return maximise_noise(model.cells, evidence, fresh, moved, spread)
 
