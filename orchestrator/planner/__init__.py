@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from orchestrator.errors import BadInput
 from orchestrator.planner.grid import GridPlanner
 from orchestrator.planner.optimal import LawPlanner
 from orchestrator.planner.shuffled import RandomPlanner
+from orchestrator.planner.trials import TrialsPlanner
 from orchestrator.planner.values import Planner
 
 __all__ = ["STRATEGIES", "Planner", "planner_of"]
@@ -17,6 +19,8 @@ STRATEGIES: Final[dict[str, Callable[[], Planner]]] = {
     "law": LawPlanner,
     "grid": GridPlanner,
     "random": RandomPlanner,
+    "tpe": partial(TrialsPlanner, "tpe"),
+    "gp": partial(TrialsPlanner, "gp"),
 }
 
 
@@ -25,6 +29,7 @@ def planner_of(strategy: str) -> Planner:
 
     Raises:
         BadInput: there is no such strategy.
+        Unsupported: it needs a library that is not installed.
     """
     if strategy not in STRATEGIES:
         raise BadInput(f"There is no strategy {strategy!r}; there are: {', '.join(STRATEGIES)}.")
