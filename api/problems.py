@@ -169,18 +169,17 @@ def problem_response(
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the application with problem details."""
+    """Answer every refusal of the application with problem details; crashes are ``api.traffic``'s to tell."""
     app.add_exception_handler(EtalonError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _crashed)
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, EtalonError)  # noqa: S101  the type that this handler is installed for
     known = next((kind for kind in type(error).__mro__ if kind in STATUSES), None)
     if known is None:
-        return _crashed(request, error)
+        return crashed(request, error)
     return problem_response(
         request,
         STATUSES[known],
@@ -221,7 +220,8 @@ def _sentence(request: Request, error: HTTPException) -> str:
     return str(error.detail)
 
 
-def _crashed(request: Request, error: Exception) -> JSONResponse:
+def crashed(request: Request, error: Exception) -> JSONResponse:
+    """The answer to an error of ours: logged whole, told as little more than its request's id."""
     logger.error("request failed", exc_info=error, extra={"path": request.url.path})
     return problem_response(
         request,

@@ -1,4 +1,4 @@
-"""Round every request: its id, its line in the log, its time in the metrics, headers for browsers."""
+"""Round every request: its id, its line in the log, its time in the metrics, headers for browsers, crashes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import Final
 
 from prometheus_client import Histogram
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import crashed
 
 logger = logging.getLogger("api.access")
 
@@ -69,6 +72,10 @@ class Traffic:
 
         try:
             await self._app(scope, receive, sending)
+        except Exception as error:
+            if exchange.waited is not None:  # half an answer is out; the server ends the connection
+                raise
+            await crashed(Request(scope), error)(scope, receive, sending)
         finally:
             self._record(scope, exchange)
 

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/sweeps/{sweep_id}", tags=["events"], dependencies
 
 POLL_SECONDS: Final = 0.4
 EVENTS_PER_POLL: Final = 500
-LINGER_SECONDS: Final = 3.0
+LINGER_SECONDS: Final = 1.0
 """How long a stream stays open after its sweep has become final, for what the last runs still report."""
 
 RETRY_MILLISECONDS: Final = 2_000

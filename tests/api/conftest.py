@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +70,11 @@ class Recorded:
         cells = self.store.sweeps.cells(self.sweep.id)
         fence = self.driver()
         claimed = self.store.runs.claim(self.sweep.id, fence=fence)
-        results = []
+        results, points = [], []
         for run in claimed:
             cell = cells[run.cell]
             diverged = run.learning_rate > 0.03
-            self.store.losses.append(_curve(str(run.trunk_id), range(1, 50)))
-            self.store.losses.append(_curve(run.id, range(50, 60)))
+            points += _curve(str(run.trunk_id), range(1, 50)) + _curve(run.id, range(50, 60))
             results.append(
                 RunResult(
                     run_id=run.id,
@@ -80,6 +84,7 @@ class Recorded:
                     seconds=0.5,
                 )
             )
+        self.store.losses.append(points)
         self.store.runs.finish(results, fence=fence)
 
     def fit(self) -> Law:
@@ -171,17 +176,21 @@ def client(reach: Callable[..., TestClient]) -> TestClient:
 
 
 @pytest.fixture
+def submit_to() -> Callable[..., Recorded]:
+    """Write a queued sweep to some store."""
+    return _submit
+
+
+@pytest.fixture
 def submitted(store: Store) -> Callable[..., Recorded]:
     """Write a queued sweep."""
+    return partial(_submit, store)
 
-    def write(**changed: Any) -> Recorded:
-        spec = parse_spec(FIELDS | changed)
-        sweep, _ = store.sweeps.create(
-            spec, cells=cells_of(spec, store), idempotency_key=None, submitted_by=None
-        )
-        return Recorded(store=store, sweep=sweep)
 
-    return write
+def _submit(store: Store, **changed: Any) -> Recorded:
+    spec = parse_spec(FIELDS | changed)
+    sweep, _ = store.sweeps.create(spec, cells=cells_of(spec, store), idempotency_key=None, submitted_by=None)
+    return Recorded(store=store, sweep=sweep)
 
 
 @pytest.fixture
@@ -195,3 +204,62 @@ def trained(submitted: Callable[..., Recorded]) -> Recorded:
     recorded.train()
     recorded.fit()
     return recorded
+
+
+@dataclass
+class Server:
+    """A real server process.
+
+    Attributes:
+        url: where it listens.
+    """
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def stop(self, *, within: float = 20.0) -> tuple[int, str]:
+        """Ask it to end; its exit status and the log it wrote meanwhile."""
+        self.process.terminate()
+        _, log = self.process.communicate(timeout=within)
+        return self.process.returncode, log
+
+
+@pytest.fixture
+def serve(sqlite_url: str, tmp_path: Path) -> Iterator[Callable[[], Server]]:
+    """Start servers over the test's database, as an operator would start them."""
+    with ExitStack() as running:
+        yield lambda: running.enter_context(_server(sqlite_url, tmp_path))
+
+
+@pytest.fixture(scope="session")
+def served(
+    _sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Server, Store]]:
+    """One server for the tests that do not end it, and the store behind it."""
+    home = tmp_path_factory.mktemp("served")
+    url = f"sqlite:///{shutil.copy(_sqlite_template, home / 'etalon.db')}"
+    with Store.open(url) as store, _server(url, home) as server:
+        yield server, store
+
+
+@contextmanager
+def _server(database_url: str, home: Path) -> Iterator[Server]:
+    environment = os.environ | {"ETALON_HOME": str(home), "ETALON_DATABASE_URL": database_url}
+    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", "0"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        yield Server(process=process, url=_address(process))
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    log = []
+    for line in process.stderr:
+        log.append(line)
+        if found := re.search(r"running on (http://[0-9.:]+)", line):
+            return found[1]
+    raise AssertionError("the server did not start:\n" + "".join(log))

@@ -109,7 +109,7 @@ def test_malformed_yaml_is_refused(client: TestClient, body: bytes, told: str) -
         (b'{"name": "a",}', "line 1, column"),
         (b"[1, 2]", "object of fields"),
         (b"", "not valid JSON"),
-        (b'{"a":' * 100_000, "nested too deep"),
+        (b'{"a":' * 10_000, "nested too deep"),
         (b'{"name": ' + b"9" * 5000 + b"}", "not valid JSON"),
         (b'{"name": "\\ud800"}', "name"),
         (b'{"name": "a", "search": {"budget": {"flops": NaN}}}', "search.budget.flops"),

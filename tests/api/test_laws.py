@@ -36,8 +36,10 @@ def test_laws_are_listed_in_pages(client: TestClient, trained: Any) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [("2", 404), ("0", 422), ("newest", 422), ("9" * 30, 422)])
-def test_a_law_that_is_not_there(client: TestClient, trained: Any, number: str, status: int) -> None:
-    assert client.get(f"/v1/sweeps/{trained.sweep.id}/laws/{number}").status_code == status
+def test_a_law_that_is_not_there(
+    client: TestClient, submitted: Callable[..., Any], number: str, status: int
+) -> None:
+    assert client.get(f"/v1/sweeps/{submitted().sweep.id}/laws/{number}").status_code == status
 
 
 def test_a_refused_prediction_is_told_with_the_law(client: TestClient, trained: Any) -> None:
@@ -116,7 +118,9 @@ def test_an_older_law_can_be_asked(client: TestClient, trained: Any) -> None:
         ("params=1e9&tokens=1e9&law=0", "law"),
     ],
 )
-def test_a_bad_target_is_refused(client: TestClient, trained: Any, query: str, path: str) -> None:
-    answer = client.get(f"/v1/sweeps/{trained.sweep.id}/prediction?{query}")
+def test_a_bad_target_is_refused(
+    client: TestClient, submitted: Callable[..., Any], query: str, path: str
+) -> None:
+    answer = client.get(f"/v1/sweeps/{submitted().sweep.id}/prediction?{query}")
     assert answer.status_code == 422
     assert [error["path"] for error in answer.json()["errors"]] == [path]

@@ -79,7 +79,9 @@ def test_a_trained_sweep_shows_cost_law_and_prediction(client: TestClient, train
     cost = sweep["cost"]
     assert sweep["progress"]["runs_by_state"] == {
         **dict.fromkeys(("pending", "running", "failed", "cancelled"), 0),
-        "completed": 29, "diverged": 6, "pruned": 1,
+        "completed": 29,
+        "diverged": 6,
+        "pruned": 1,
     }
     assert sweep["progress"]["runs_total_known"] == 36
     assert cost["saved_fraction"] == pytest.approx(1 - cost["spent_flops"] / cost["full_grid_flops"])

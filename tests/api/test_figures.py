@@ -1,0 +1,25 @@
+"""Figures over REST; what they show is tested with the figures."""
+
+from typing import Any
+
+from starlette.testclient import TestClient
+
+
+def test_every_figure_is_plotly_json(client: TestClient, trained: Any) -> None:
+    for name in ("bowls", "law", "coverage", "losses", "residuals", "savings"):
+        answer = client.get(f"/v1/sweeps/{trained.sweep.id}/figures/{name}")
+        assert answer.status_code == 200, name
+        assert answer.json()["data"], name
+        assert answer.json()["layout"], name
+
+
+def test_an_unknown_figure_is_told_which_there_are(client: TestClient, trained: Any) -> None:
+    answer = client.get(f"/v1/sweeps/{trained.sweep.id}/figures/parallel")
+    assert answer.status_code == 404
+    assert "coverage" in answer.json()["detail"]
+
+
+def test_a_width_out_of_range_is_refused(client: TestClient, trained: Any) -> None:
+    url = f"/v1/sweeps/{trained.sweep.id}/figures/bowls"
+    assert client.get(url, params={"columns": "1"}).status_code == 200
+    assert client.get(url, params={"columns": "0"}).status_code == 422

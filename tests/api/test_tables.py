@@ -1,0 +1,53 @@
+"""Run tables over REST: kept byte for byte, diverged rows included."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from starlette.testclient import TestClient
+
+from orchestrator.runtable import parse_csv
+from orchestrator.store import Store
+
+CSV = {"content-type": "text/csv; charset=utf-8"}
+TEXT = """params,tokens,batch_tokens,learning_rate,loss,optimizer,state
+1e6,1e8,65536,0.001,3.2,adamw,completed
+1e6,1e8,65536,0.01,,adamw,completed
+1e6,1e8,65536,0.1,2.5,muon,crashed
+"""
+
+
+def test_an_uploaded_table_is_kept_as_it_was(client: TestClient, store: Store) -> None:
+    answer = client.post("/v1/tables", content=TEXT, headers=CSV)
+    assert answer.status_code == 201
+    table = answer.json()
+    assert (table["rows"], table["cells"], table["diverged"]) == (3, 1, 2)
+    assert table["recipes"] == {"optimizer": ["adamw", "muon"]}
+    assert store.tables.get(table["id"]).data == TEXT.encode()
+
+
+def test_the_same_table_again_is_the_same_table(client: TestClient) -> None:
+    first = client.post("/v1/tables", content=TEXT, headers=CSV).json()
+    assert client.post("/v1/tables", content=TEXT, headers=CSV).json() == first
+    assert client.post("/v1/tables", content=TEXT + "\n", headers=CSV).json()["id"] != first["id"]
+
+
+def test_a_replay_of_a_mixed_table_asks_for_one_recipe(client: TestClient, store: Store) -> None:
+    table = client.post("/v1/tables", content=TEXT, headers=CSV).json()
+    sweep = {"name": "again", "trainer": {"kind": "replay", "table": table["id"]}}
+    refused = client.post("/v1/sweeps", json=sweep)
+    assert refused.status_code == 422
+    assert "adamw, muon" in refused.json()["detail"]
+    sweep["trainer"]["where"] = {"optimizer": "adamw"}  # type: ignore[index]
+    assert client.post("/v1/sweeps", json=sweep).status_code == 201
+    assert store.sweeps.page()[2] == 1
+
+
+def test_recorded_tables_are_imported_whole(client: TestClient, store: Store, recorded_runs: Path) -> None:
+    data = (recorded_runs / "optimizer_sweep.csv").read_bytes()
+    table = client.post("/v1/tables", content=data, headers=CSV).json()
+    kept = parse_csv(store.tables.get(table["id"]).data)
+    assert table["rows"] == len(kept) == len(data.splitlines()) - 1
+    assert table["diverged"] == int(np.isnan(kept.loss).sum()) > 0
+    assert len(table["recipes"]["optimizer"]) == 12
+    assert not math.isnan(np.nanmin(kept.loss))
