@@ -83,8 +83,8 @@ class Effects:
 
 def kernel(one: Array, other: Array) -> Array:
     """The squared-exponential kernel of unit variance and length between places [m, 3] and [k, 3]."""
-    squares: Array = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
-    return np.exp(-np.maximum(squares, 0.0) / 2).astype(np.float64, copy=False)
+    apart = one[:, None, :] - other
+    return np.asarray(np.exp(-(apart**2).sum(axis=2) / 2))
 
 
 def basis(points: Array) -> Effects:
@@ -98,7 +98,7 @@ def distinct(places: Array) -> Array:
     """The different rows of `places`, sorted; rows equal to rounding are one."""
     ordered = places[np.lexsort(places.T[::-1])]
     new = np.concatenate([[True], (np.abs(np.diff(ordered, axis=0)) > 10 * SAME).any(axis=1)])
-    return ordered[new]
+    return np.asarray(ordered[new])
 
 
 def pivots(points: Array) -> list[int]:

@@ -18,6 +18,7 @@ class LawRefusal(Enum):
         "The learning rate at params={params:.4g}, tokens={tokens:.4g}, batch_tokens={batch_tokens:.4g} is only known "
         "within x/÷ {factor:.3g} (95 %), and an answer needs x/÷ 3: {cause}. Train proxies nearer to the target{advice}."
     )
+    TOO_FEW_HORIZONS = "There are losses at {count} different horizons; L0 + A·D^−γ needs at least three."
     BAD_TARGET = "{name} of the target is {value!r}; it must be a positive finite number."
 
 
