@@ -75,7 +75,7 @@ class Laws:
             connection.execute(insert(schema.laws), _row(law))
             values = {"law_number": number, "updated_at": now}
             connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
-            event = {"number": number, "prediction": law.prediction}
+            event = {"number": number, "prediction": law.prediction, "runs": runs}
             self._database.tell(connection, sweep_id, "law", [event], now)
         return law
 

@@ -14,6 +14,7 @@ from orchestrator.states import RUN_OPEN, SWEEP_LIVE, RunState, SweepState, chec
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
+from orchestrator.store.leases import LEADER, check_fence
 from orchestrator.store.paging import page
 from orchestrator.store.records import Sweep
 
@@ -107,7 +108,13 @@ class Sweeps:
             return [_sweep(row) for row in connection.execute(query).mappings()]
 
     def move(
-        self, sweep_id: str, to: SweepState, *, actor: str | None = None, reason: str | None = None
+        self,
+        sweep_id: str,
+        to: SweepState,
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        fence: int | None = None,
     ) -> Sweep:
         """Bring a sweep to another state; what it then no longer needs to run is cancelled with it.
 
@@ -118,12 +125,16 @@ class Sweeps:
             to: the state to reach.
             actor: who asks, for the record.
             reason: why, for people.
+            fence: of the leader's lease, where the leader asks; None for a user.
 
         Raises:
             NotFound: there is no such sweep.
-            Conflict: its state does not allow the move, to where it already is included.
+            Conflict: its state does not allow the move, to where it already is included; or the leader's
+                lease belongs to another.
         """
         with self._database.write() as connection:
+            if fence is not None:
+                check_fence(connection, LEADER, fence)
             state = _locked_state(connection, sweep_id)
             check_sweep_move(sweep_id, state, to)
             now = clock(connection)

@@ -75,7 +75,7 @@ def test_a_law_keeps_its_document_and_tells_its_prediction_by_number(bench: Any)
     assert (law.document, law.ruled_out) == (LAW["document"], tuple(LAW["ruled_out"]))
     event = bench.store.events.after(0, sweep_id=sweep.id)[-1]
     prediction = {"learning_rate": 1e-3, "law_number": 1}
-    assert (event.kind, event.data) == ("law", {"number": 1, "prediction": prediction})
+    assert (event.kind, event.data) == ("law", {"number": 1, "prediction": prediction, "runs": 7})
     assert law.prediction == prediction
 
 

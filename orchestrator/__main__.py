@@ -1,0 +1,30 @@
+"""``python -m orchestrator``: decides for every sweep until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+
+from orchestrator import logs
+from orchestrator.leader import serve
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+
+
+def main() -> int:
+    """Run the orchestrator with the settings of the environment; 0 when asked to leave."""
+    settings = Settings()
+    logs.configure(settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with Store.open(settings.database_url) as store:
+        serve(store, settings, stop)
+    logging.getLogger("orchestrator").info("left")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

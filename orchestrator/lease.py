@@ -1,0 +1,76 @@
+"""A lease that is kept alive while its holder works."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from typing import Self
+
+from orchestrator.errors import Unavailable
+from orchestrator.store import Store
+from orchestrator.store.identity import new_id
+from orchestrator.store.records import Lease
+
+log = logging.getLogger(__name__)
+
+RENEWALS = 3
+"""Renewals in the time that a lease lasts: two may fail before it expires."""
+
+
+def holder_name() -> str:
+    """A name that no other process has: host, process id and a random part."""
+    return f"{socket.gethostname()}/{os.getpid()}/{new_id()[-8:]}"
+
+
+class KeptLease:
+    """A lease renewed by a thread of its own, because its holder may be busy for longer than it lasts.
+
+    Leaving the ``with`` block gives it back. Fences guard every write, so a holder that notices late does no harm.
+    """
+
+    def __init__(self, store: Store, lease: Lease, seconds: float) -> None:
+        """Keep a lease that was just acquired for ``seconds``."""
+        self._store, self._lease, self._seconds = store, lease, seconds
+        self._ended, self._lost = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._renew, name=f"lease {lease.name}", daemon=True)
+
+    @classmethod
+    def try_acquire(cls, store: Store, name: str, holder: str, seconds: float) -> Self | None:
+        """Ask once for a lease; None while another holds it."""
+        lease = store.leases.acquire(name, holder, seconds)
+        return None if lease is None else cls(store, lease, seconds)
+
+    @property
+    def fence(self) -> int:
+        """What guards this holder's writes."""
+        return self._lease.fence
+
+    @property
+    def lost(self) -> bool:
+        """Whether another has taken it."""
+        return self._lost.is_set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        try:
+            self._store.leases.release(self._lease)
+        except Unavailable as error:
+            log.warning("a lease could not be given back and will expire", extra={"detail": error.detail})
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._seconds / RENEWALS):
+            try:
+                renewed = self._store.leases.renew(self._lease, self._seconds)
+            except Unavailable as error:
+                log.warning("a lease could not be renewed", extra={"detail": error.detail})
+                continue
+            if renewed is None:
+                self._lost.set()
+                return

@@ -1,0 +1,244 @@
+"""The loop: looks at every live sweep, decides, and does one guarded step at a time."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from orchestrator.decision import (
+    Action,
+    DropPending,
+    Move,
+    Plan,
+    Refit,
+    Snapshot,
+    StartDriver,
+    Wait,
+    decide,
+)
+from orchestrator.errors import Conflict, EtalonError, Unavailable
+from orchestrator.law import Law, Observations, Refused
+from orchestrator.record import RESULTS, Knowledge, knowledge_of
+from orchestrator.refit import Batch, answer, fitted, next_batch, ruled_out
+from orchestrator.spec import Budget
+from orchestrator.states import RunState, SweepState
+from orchestrator.store import LEADER, Store, driver_lease
+from orchestrator.store.records import Sweep
+from orchestrator.submission import recorded_runs
+
+log = logging.getLogger(__name__)
+
+MOST_STEPS = 8
+"""Steps with one sweep before the others have their turn."""
+
+MOST_FAULTS = 3
+"""Unexpected errors in a row before a sweep is given up, so that the others go on."""
+
+
+class DriverProcesses(Protocol):
+    """What the loop asks of driver processes (``orchestrator.drivers.Drivers``)."""
+
+    def start(self, sweep_id: str) -> None:
+        """Start a sweep's driver."""
+
+    def alive(self, sweep_id: str) -> bool:
+        """Whether one started here lives."""
+
+    def rests(self, sweep_id: str) -> bool:
+        """Whether the next should wait."""
+
+    def deaths(self, sweep_id: str) -> int:
+        """Early deaths in a row."""
+
+    def said(self, sweep_id: str) -> str | None:
+        """Last words of the one that died."""
+
+    def reap(self, live: set[str]) -> None:
+        """Forget those of other sweeps."""
+
+
+class Loop:
+    """Brings sweeps from submission to their answer; everything it knows is in the store."""
+
+    def __init__(self, store: Store, drivers: DriverProcesses, *, fence: int) -> None:
+        """Lead.
+
+        Args:
+            store: where everything is recorded.
+            drivers: how driver processes are started.
+            fence: of the leader's lease, which guards every write.
+        """
+        self._store, self._drivers, self._fence = store, drivers, fence
+        self._prior: dict[str, Observations | None] = {}
+        self._faults: dict[str, int] = {}
+
+    def step(self) -> None:
+        """Bring every live sweep as far as it can go now.
+
+        Raises:
+            Unavailable: the database does not answer.
+            Conflict: another process leads now.
+        """
+        sweeps = self._store.sweeps.live()
+        live = {sweep.id for sweep in sweeps}
+        self._drivers.reap(live)
+        self._prior = {sweep_id: prior for sweep_id, prior in self._prior.items() if sweep_id in live}
+        for sweep in sweeps:
+            self._advance(sweep)
+
+    def _advance(self, sweep: Sweep) -> None:
+        try:
+            for _ in range(MOST_STEPS):
+                action = decide(self._snapshot(sweep))
+                if isinstance(action, Wait):
+                    break
+                self._do(action, sweep)
+                sweep = self._store.sweeps.get(sweep.id)
+        except Conflict as conflict:
+            self._check_lead()
+            log.info("sweep was changed by another", extra={"sweep_id": sweep.id, "detail": conflict.detail})
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one sweep's fault must not end the others
+            self._fault(sweep, error)
+        else:
+            self._faults.pop(sweep.id, None)
+
+    def _snapshot(self, sweep: Sweep) -> Snapshot:
+        runs = self._store.sweeps.progress(sweep.id)
+        budget = sweep.spec.search.budget
+        current, refusal = self._fit_state(sweep, runs)
+        alive = self._drivers.alive(sweep.id)
+        return Snapshot(
+            state=sweep.state,
+            has_cells=sweep.spec.trainer is not None,
+            runs=runs,
+            budget=budget,
+            spent_flops=self._store.sweeps.spent_flops(sweep.id) if budget.flops else 0.0,
+            span_seconds=self._span(sweep, budget),
+            fit_is_current=current,
+            refusal=refusal,
+            driver_alive=alive or self._store.leases.current(driver_lease(sweep.id)) is not None,
+            driver_rests=self._drivers.rests(sweep.id),
+            driver_deaths=self._drivers.deaths(sweep.id),
+            driver_said=self._drivers.said(sweep.id),
+            failure=self._failure(sweep.id) if runs[RunState.FAILED] else None,
+        )
+
+    def _fit_state(self, sweep: Sweep, runs: dict[RunState, int]) -> tuple[bool, str | None]:
+        """Whether the last fit saw every result, and why it was refused if it was."""
+        results = sum(runs[state] for state in RESULTS)
+        prior = self._prior_of(sweep)
+        known = results + (0 if prior is None else prior.size)
+        last = self._store.events.latest(sweep.id, "law")
+        if last is None:
+            return known == 0, None
+        return last.data["runs"] == known, last.data.get("detail")
+
+    def _span(self, sweep: Sweep, budget: Budget) -> float:
+        return self._store.sweeps.span_seconds(sweep.id) if budget.seconds else 0.0
+
+    def _failure(self, sweep_id: str) -> str:
+        failed, _, _ = self._store.runs.page(sweep_id, state=RunState.FAILED, limit=1)
+        return (failed[0].reason if failed else None) or "no reason"
+
+    def _do(self, action: Action, sweep: Sweep) -> None:
+        match action:
+            case Move(to=to, reason=reason):
+                self._move(sweep, to, reason)
+            case StartDriver():
+                self._drivers.start(sweep.id)
+            case DropPending(reason=reason):
+                self._store.runs.drop_pending(sweep.id, fence=self._fence, reason=reason)
+            case Refit():
+                knowledge = self._knowledge(sweep)
+                self._record(fitted(knowledge), knowledge, Batch())
+            case Plan():
+                self._plan(sweep)
+            case Wait():
+                pass
+
+    def _move(self, sweep: Sweep, to: SweepState, reason: str | None) -> None:
+        self._store.sweeps.move(sweep.id, to, actor=LEADER, reason=reason, fence=self._fence)
+        log.info("sweep moved", extra={"sweep_id": sweep.id, "state": to, "reason": reason})
+
+    def _plan(self, sweep: Sweep) -> None:
+        """Refit, plan, and ask for the batch; killed in between, a restart plans the same from the same record."""
+        knowledge = self._knowledge(sweep)
+        current, _ = self._fit_state(sweep, self._store.sweeps.progress(sweep.id))
+        if current:
+            law = self._recorded_law(sweep)
+            batch = next_batch(knowledge, law)
+        else:
+            fresh = fitted(knowledge)
+            batch = next_batch(knowledge, fresh if isinstance(fresh, Law) else None)
+            self._record(fresh, knowledge, batch)
+        if batch.runs or batch.pruned:
+            number = self._store.runs.add_batch(sweep.id, batch.runs, fence=self._fence, pruned=batch.pruned)
+            counts = {"batch": number, "runs": len(batch.runs), "pruned": len(batch.pruned)}
+            log.info("batch asked for", extra={"sweep_id": sweep.id, **counts})
+        if batch.stop is not None:
+            self._move(sweep, SweepState.COMPLETED, batch.stop)
+
+    def _record(self, fresh: Law | Refused, knowledge: Knowledge, batch: Batch) -> None:
+        """Keep a law, or why there is none yet: people see the reason among the events."""
+        sweep, runs = knowledge.sweep, knowledge.observations.size
+        if isinstance(fresh, Refused):
+            refusal = {
+                "number": None,
+                "refused": fresh.reason.name.lower(),
+                "detail": fresh.detail,
+                "runs": runs,
+            }
+            self._store.events.append(sweep.id, "law", refusal)
+            return
+        law = self._store.laws.add(
+            sweep.id,
+            document=fresh.to_document(),
+            prediction=answer(fresh, knowledge),
+            ruled_out=ruled_out(batch),
+            runs=runs,
+            spent_flops=knowledge.spent_flops,
+            batch=sweep.batches,
+            fence=self._fence,
+        )
+        log.info("law fitted", extra={"sweep_id": sweep.id, "law_number": law.number, "runs": runs})
+
+    def _recorded_law(self, sweep: Sweep) -> Law | None:
+        """The law of the last fit; None if that fit was refused."""
+        last = self._store.events.latest(sweep.id, "law")
+        if last is None or last.data["number"] is None:
+            return None
+        return Law.from_document(dict(self._store.laws.get(sweep.id, last.data["number"]).document))
+
+    def _knowledge(self, sweep: Sweep) -> Knowledge:
+        return knowledge_of(self._store, sweep, self._prior_of(sweep))
+
+    def _prior_of(self, sweep: Sweep) -> Observations | None:
+        """The sweep's prior runs, read once: an uploaded table never changes."""
+        if sweep.id not in self._prior:
+            source = sweep.spec.prior_runs
+            self._prior[sweep.id] = (
+                None if source is None else recorded_runs(self._store, source, "prior_runs").observations()
+            )
+        return self._prior[sweep.id]
+
+    def _check_lead(self) -> None:
+        lease = self._store.leases.current(LEADER)
+        if lease is None or lease.fence != self._fence:
+            raise Conflict("Another orchestrator leads now; this one steps back.")
+
+    def _fault(self, sweep: Sweep, error: Exception) -> None:
+        """Count an error that nobody foresaw; one of the user's own making, or the third in a row, ends the sweep."""
+        log.error("sweep has a fault", extra={"sweep_id": sweep.id}, exc_info=error)
+        self._faults[sweep.id] = self._faults.get(sweep.id, 0) + 1
+        if isinstance(error, EtalonError):
+            reason = error.detail
+        elif self._faults[sweep.id] >= MOST_FAULTS:
+            reason = f"An error inside Etalon: {type(error).__name__}: {error}"
+        else:
+            return
+        try:
+            self._move(sweep, SweepState.FAILED, reason)
+        except Conflict:
+            self._check_lead()

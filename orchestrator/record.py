@@ -1,0 +1,117 @@
+"""What is known of a sweep, from the store's rows to the values that the law and the planner take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from orchestrator.law import Observations, Target
+from orchestrator.planner.values import Cell, KnownRun, Outcome, Record
+from orchestrator.prediction import target_of
+from orchestrator.states import RunState
+from orchestrator.store import Store
+from orchestrator.store.records import Run, Sweep
+
+OUTCOMES: Final = {
+    RunState.PENDING: Outcome.OPEN,
+    RunState.RUNNING: Outcome.OPEN,
+    RunState.COMPLETED: Outcome.COMPLETED,
+    RunState.DIVERGED: Outcome.DIVERGED,
+    RunState.FAILED: Outcome.FAILED,
+}
+"""How a run's state looks to a planner; pruned and cancelled runs were never tried."""
+
+RESULTS: Final = (RunState.COMPLETED, RunState.DIVERGED)
+"""States of runs that a law is fitted to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """Everything known of a sweep at one moment.
+
+    Attributes:
+        sweep: the sweep.
+        cells: its cells by number.
+        runs: all its runs, in the order of creation.
+        prior: the runs that it need not pay for, if it has any.
+    """
+
+    sweep: Sweep
+    cells: tuple[Cell, ...]
+    runs: tuple[Run, ...]
+    prior: Observations | None
+
+    @property
+    def record(self) -> Record:
+        """What the planner knows."""
+        known = tuple(_known(run) for run in self.runs if run.state in OUTCOMES)
+        return Record(cells=self.cells, runs=known, prior=self.prior)
+
+    @property
+    def observations(self) -> Observations:
+        """What the law is fitted to: the results, a diverged run with the loss NaN, and the prior runs."""
+        results = [run for run in self.runs if run.state in RESULTS]
+        own = [
+            (cell.params, cell.tokens, cell.batch_tokens, run.learning_rate, _loss(run), float(run.seed))
+            for run in results
+            for cell in (self.cells[run.cell],)
+        ]
+        columns = np.array(own, dtype=np.float64).reshape(-1, 6).T
+        if self.prior is not None:
+            columns = np.hstack([columns, _columns(self.prior)])
+        params, tokens, batch_tokens, learning_rate, loss, seed = columns
+        return Observations(
+            params=params,
+            tokens=tokens,
+            batch_tokens=batch_tokens,
+            learning_rate=learning_rate,
+            loss=loss,
+            seed=seed,
+        )
+
+    @property
+    def target(self) -> Target:
+        """Where the rate is wanted: the spec's target, completed from the cells and prior runs."""
+        places = [(cell.params, cell.tokens, cell.batch_tokens) for cell in self.cells]
+        if self.prior is not None:
+            rows = zip(self.prior.params, self.prior.tokens, self.prior.batch_tokens, strict=True)
+            places += [(float(n), float(d), float(b)) for n, d, b in rows]
+        return target_of(self.sweep.spec, tuple(places))
+
+    @property
+    def asked(self) -> int:
+        """Runs asked for so far, whatever became of them."""
+        return sum(run.state is not RunState.PRUNED for run in self.runs)
+
+    @property
+    def spent_flops(self) -> float:
+        """FLOPs that the runs have really spent."""
+        return math.fsum(run.flops for run in self.runs)
+
+
+def knowledge_of(store: Store, sweep: Sweep, prior: Observations | None) -> Knowledge:
+    """Read what is known of a sweep."""
+    return Knowledge(
+        sweep=sweep,
+        cells=store.sweeps.cells(sweep.id),
+        runs=tuple(store.runs.of_sweep(sweep.id)),
+        prior=prior,
+    )
+
+
+def _known(run: Run) -> KnownRun:
+    outcome = OUTCOMES[run.state]
+    loss = run.loss if outcome is Outcome.COMPLETED else None
+    return KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=outcome, loss=loss)
+
+
+def _loss(run: Run) -> float:
+    return math.nan if run.loss is None else run.loss
+
+
+def _columns(prior: Observations) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    seed = np.zeros(prior.size) if prior.seed is None else prior.seed
+    return np.vstack([prior.params, prior.tokens, prior.batch_tokens, prior.learning_rate, prior.loss, seed])

@@ -1,0 +1,132 @@
+"""One refit and one plan: pure steps from what is known to what is written next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import Unsupported
+from orchestrator.forecast import question_of
+from orchestrator.law import Law, Refused, fit
+from orchestrator.planner import planner_of
+from orchestrator.planner.values import Plan, Proposal, Pruned, Question
+from orchestrator.prediction import prediction, target_document
+from orchestrator.record import Knowledge
+from orchestrator.states import RunState
+from orchestrator.store.records import NewRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What is asked for next: runs, rates that are ruled out, or the reason to end."""
+
+    runs: tuple[NewRun, ...] = ()
+    pruned: tuple[NewRun, ...] = ()
+    stop: str | None = None
+
+
+def fitted(knowledge: Knowledge) -> Law | Refused:
+    """The law of everything known, or why there is none yet."""
+    try:
+        return fit(knowledge.observations)
+    except Refused as refusal:
+        return refusal
+
+
+def answer(law: Law, knowledge: Knowledge) -> dict[str, Any]:
+    """The prediction at the sweep's target as the API gives it, or the refusal with its reason."""
+    target = knowledge.target
+    try:
+        return prediction(law, target, sweep_id=knowledge.sweep.id)
+    except Unsupported as refusal:
+        reason = refusal.fields[0].message if refusal.fields else refusal.title
+        return {
+            "sweep_id": knowledge.sweep.id,
+            "target": target_document(target),
+            "refused": reason,
+            "detail": refusal.detail,
+        }
+
+
+def next_batch(knowledge: Knowledge, law: Law | None) -> Batch:
+    """Ask the sweep's planner, and hold it to the budget and to what can still be run.
+
+    Args:
+        knowledge: of a sweep with no open runs.
+        law: the newest law, or None.
+
+    Returns:
+        The batch; ``stop`` is set when there is nothing more to run.
+    """
+    spec = knowledge.sweep.spec
+    question = question_of(spec, knowledge.target, runs=knowledge.asked, flops=knowledge.spent_flops)
+    plan = planner_of(spec.search.strategy).plan(knowledge.record, law, question)
+    pruned = tuple(
+        _pruned_run(item, seed, knowledge) for item in plan.pruned for seed in range(question.seeds)
+    )
+    if plan.stop is not None:
+        return Batch(pruned=pruned, stop=plan.stop)
+    possible = _possible(plan, knowledge)
+    affordable = _affordable(possible, question)
+    if not affordable:
+        return Batch(pruned=pruned, stop=_nothing_left(plan, possible))
+    return Batch(runs=tuple(_new_run(item, knowledge) for item in affordable), pruned=pruned)
+
+
+def ruled_out(batch: Batch) -> tuple[dict[str, Any], ...]:
+    """The rates that a law drops, as a law records them: each cell and rate once."""
+    rows = {(run.cell, run.learning_rate): run.reason for run in batch.pruned}
+    return tuple(
+        {"cell": cell, "learning_rate": rate, "reason": reason} for (cell, rate), reason in rows.items()
+    )
+
+
+def _possible(plan: Plan, knowledge: Knowledge) -> tuple[Proposal, ...]:
+    """Proposals that can become pending: the store repeats no run that was already made."""
+    made = {
+        (run.cell, run.learning_rate, run.seed) for run in knowledge.runs if run.state is not RunState.PRUNED
+    }
+    return tuple(item for item in plan.batch if (item.cell, item.learning_rate, item.seed) not in made)
+
+
+def _affordable(proposals: tuple[Proposal, ...], question: Question) -> tuple[Proposal, ...]:
+    """The first proposals that the budget allows: it is a hard stop, whatever a strategy thinks."""
+    if question.runs_left is not None:
+        proposals = proposals[: question.runs_left]
+    if question.flops_left is None:
+        return proposals
+    kept, left = [], question.flops_left
+    for proposal in proposals:
+        left -= proposal.flops
+        if left < 0:
+            break
+        kept.append(proposal)
+    return tuple(kept)
+
+
+def _nothing_left(plan: Plan, possible: tuple[Proposal, ...]) -> str:
+    if possible:
+        return "the budget allows no further run"
+    if plan.batch:
+        return "nothing is left to run: what the planner asks for has failed before"
+    return "nothing is left to run"
+
+
+def _new_run(proposal: Proposal, knowledge: Knowledge) -> NewRun:
+    return NewRun(
+        cell=proposal.cell,
+        learning_rate=proposal.learning_rate,
+        seed=proposal.seed,
+        trunk=knowledge.cells[proposal.cell].trunk,
+        reason=proposal.reason,
+    )
+
+
+def _pruned_run(pruned: Pruned, seed: int, knowledge: Knowledge) -> NewRun:
+    return NewRun(
+        cell=pruned.cell,
+        learning_rate=pruned.learning_rate,
+        seed=seed,
+        trunk=knowledge.cells[pruned.cell].trunk,
+        reason=pruned.reason,
+    )

@@ -1,0 +1,155 @@
+"""A driver in the same process, and sweeps that answer from a known law."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.loop import Loop
+from orchestrator.planner.values import Cell
+from orchestrator.settings import Settings
+from orchestrator.spec import parse_spec
+from orchestrator.states import RunState, SweepState
+from orchestrator.store import LEADER, Store, driver_lease
+from orchestrator.store.records import Run, RunResult, Sweep
+from orchestrator.submission import submit
+
+LOWEST, HIGHEST = 1e-3, 6.4e-2
+
+FIELDS: dict[str, Any] = {
+    "name": "three sizes",
+    "trainer": {"kind": "proxy"},
+    "grid": {
+        "scales": [{"width": width, "depth": 2} for width in (32, 64, 96)],
+        "tokens": [100_352, 200_704],
+        "batch_tokens": [2048],
+        "learning_rates": {"min": LOWEST, "max": HIGHEST, "per_octave": 1},
+    },
+    "search": {"strategy": "law", "budget": {"runs": 40}},
+    "target": {"params": 300_000, "tokens": 400_000, "batch_tokens": 2048},
+}
+
+
+def optimum(cell: Cell) -> float:
+    """The rate that is best in a cell of the known law: N^-0.3 · D^-0.2 round 8e-3."""
+    return 8e-3 * (cell.params / 1e5) ** -0.3 * (cell.tokens / 1.4e5) ** -0.2
+
+
+def loss_of(cell: Cell, learning_rate: float) -> float | None:
+    """The loss of the known law; None where it diverges, three octaves above the optimum."""
+    distance = math.log(learning_rate / optimum(cell))
+    if distance > math.log(8):
+        return None
+    return (1.5 + 30 * cell.flops**-0.1) * (1 + 0.03 * distance**2)
+
+
+def result_of(run: Run, cell: Cell) -> RunResult:
+    """How a run of the known law ends."""
+    loss = loss_of(cell, run.learning_rate)
+    if loss is None:
+        return RunResult(run_id=run.id, state=RunState.DIVERGED, seconds=0.5)
+    return RunResult(run_id=run.id, state=RunState.COMPLETED, loss=loss, seconds=1.0)
+
+
+class InProcessDriver:
+    """Stands in for driver processes: started by the loop, it works when the test says so."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.fences: dict[str, int] = {}
+        self.started: list[str] = []
+        self.early_deaths = 0
+        self.reach: dict[str, float] = {}
+
+    def start(self, sweep_id: str) -> None:
+        lease = self.store.leases.acquire(driver_lease(sweep_id), f"driver {len(self.started)}", 600)
+        assert lease is not None
+        self.started.append(sweep_id)
+        self.fences[sweep_id] = lease.fence
+        self.store.runs.release(sweep_id, fence=lease.fence - 1, reason="its driver was lost")
+
+    def alive(self, sweep_id: str) -> bool:
+        return sweep_id in self.fences
+
+    def rests(self, sweep_id: str) -> bool:
+        return False
+
+    def deaths(self, sweep_id: str) -> int:
+        return self.early_deaths
+
+    def said(self, sweep_id: str) -> str | None:
+        return "no disk"
+
+    def reap(self, live: set[str]) -> None:
+        self.fences = {sweep_id: fence for sweep_id, fence in self.fences.items() if sweep_id in live}
+
+    def _flops(self, run: Run, cell: Cell) -> float:
+        """What a run adds to its trunk, which horizons share."""
+        reached = self.reach.get(str(run.trunk_id), 0.0)
+        self.reach[str(run.trunk_id)] = max(reached, cell.fork_tokens)
+        return cell.marginal_flops(reached)
+
+    def die(self, sweep_id: str) -> None:
+        """Leave without a word, and let the lease run out at once."""
+        del self.fences[sweep_id]
+        lease = self.store.leases.current(driver_lease(sweep_id))
+        assert lease is not None
+        self.store.leases.release(lease)
+
+    def claim(self, sweep_id: str, most: int | None = None) -> list[Run]:
+        pending = [run.id for run in self.store.runs.pending(sweep_id)][:most]
+        return self.store.runs.claim(sweep_id, fence=self.fences[sweep_id], run_ids=pending)
+
+    def finish(self, runs: list[Run], ending: Callable[[Run, Cell], RunResult] = result_of) -> int:
+        if not runs:
+            return 0
+        cells = self.store.sweeps.cells(runs[0].sweep_id)
+        in_order = sorted(runs, key=lambda run: cells[run.cell].tokens)
+        results = [
+            replace(ending(run, cells[run.cell]), flops=self._flops(run, cells[run.cell])) for run in in_order
+        ]
+        return self.store.runs.finish(results, fence=self.fences[runs[0].sweep_id])
+
+
+class House:
+    """A store, a leading loop and a driver, stepped by hand."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.driver = store, InProcessDriver(store)
+        self.lead()
+
+    def lead(self) -> None:
+        """Become the leader anew, as after a restart: nothing is remembered but the store."""
+        before = self.store.leases.current(LEADER)
+        if before is not None:
+            self.store.leases.release(before)
+        lease = self.store.leases.acquire(LEADER, "the leader", 600)
+        assert lease is not None
+        self.loop = Loop(self.store, self.driver, fence=lease.fence)
+
+    def submit(self, **changes: Any) -> Sweep:
+        return submit(parse_spec({**FIELDS, **changes}), self.store, Settings())[0]
+
+    def until_final(self, sweep_id: str, ending: Callable[[Run, Cell], RunResult] = result_of) -> Sweep:
+        """Step and drive until the sweep ends."""
+        for _ in range(200):
+            self.loop.step()
+            sweep = self.store.sweeps.get(sweep_id)
+            if sweep.state not in {SweepState.QUEUED, SweepState.RUNNING, SweepState.STOPPING}:
+                return sweep
+            if sweep_id in self.driver.fences:
+                self.driver.finish(self.driver.claim(sweep_id), ending)
+        raise AssertionError(f"sweep {sweep_id} did not end: {self.store.sweeps.progress(sweep_id)}")
+
+    def counts(self, sweep_id: str) -> dict[str, int]:
+        return {state: n for state, n in self.store.sweeps.progress(sweep_id).items() if n}
+
+
+@pytest.fixture
+def house(store: Store) -> House:
+    """A loop and a driver on a store of the test's own."""
+    return House(store)
