@@ -10,12 +10,12 @@ from fastapi import FastAPI
 
 from api import health, login, metrics, problems, reference
 from api.dashboard import router as dashboard
-from api.logs import log_to_stderr
 from api.metrics import Metrics
 from api.openapi import described
 from api.shutdown import Shutdown
 from api.traffic import Traffic
 from api.v1 import events, figures, laws, predictions, runs, sweeps, tables
+from orchestrator import logs
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     """
     if settings is None:
         settings = Settings()
-        log_to_stderr(settings.log_level)
+        logs.configure(settings.log_level)
     own = store is None
     store = store or Store.open(settings.database_url)
 

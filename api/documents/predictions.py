@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field
 
 from api.documents.document import Document
+from orchestrator.store import Store
 from orchestrator.store.records import LawRecord
 
 
@@ -58,12 +59,23 @@ class PredictionDocument(Document):
     published: list[PublishedRate]
 
 
-def prediction_of(law: LawRecord | None) -> tuple[PredictionDocument | None, str | None]:
-    """The prediction at the sweep's target that a law was stored with, or why there is none."""
+def prediction_of(
+    law: LawRecord | None, *, no_law: str | None = None
+) -> tuple[PredictionDocument | None, str | None]:
+    """The prediction at the sweep's target that a law was stored with, or why there is none.
+
+    Args:
+        law: the law, or None where none could be fitted yet.
+        no_law: why there is none.
+    """
     if law is None:
-        return None, "No law has been fitted yet."
+        return None, no_law or "No law has been fitted yet."
     if law.prediction.get("learning_rate") is None:
-        return None, str(
-            law.prediction.get("detail") or "The data cannot support a prediction at the target."
-        )
+        return None, str(law.prediction["detail"])
     return PredictionDocument.model_validate(law.prediction), None
+
+
+def why_no_law(store: Store, sweep_id: str) -> str | None:
+    """What the last fit that was refused said; None before the first."""
+    event = store.events.latest(sweep_id, "law")
+    return None if event is None else event.data.get("detail")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.documents.document import EXAMPLE_ID, Document
 from api.documents.laws import LawSummary
-from api.documents.predictions import PredictionDocument, prediction_of
+from api.documents.predictions import PredictionDocument, prediction_of, why_no_law
 from orchestrator.spec import SweepSpec, TargetSpec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
@@ -89,7 +89,8 @@ def _newest_law(store: Store, sweep: Sweep) -> LawRecord | None:
 
 def _sweep_fields(store: Store, sweep: Sweep, law: LawRecord | None) -> dict[str, Any]:
     by_state = store.sweeps.progress(sweep.id)
-    prediction, refused = prediction_of(law)
+    no_law = why_no_law(store, sweep.id) if law is None else None
+    prediction, refused = prediction_of(law, no_law=no_law)
     return {
         "id": sweep.id,
         "name": sweep.name,

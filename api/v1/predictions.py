@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from api.access import reads
 from api.context import Stored
-from api.documents.predictions import PredictionDocument
+from api.documents.predictions import PredictionDocument, why_no_law
 from api.problems import responses
 from api.v1.laws import MOST_LAWS
 from api.v1.queries import Size, ThatSweep
@@ -51,10 +51,8 @@ def _law(store: Store, sweep: Sweep, number: int | None) -> LawRecord:
         return store.laws.get(sweep.id, number)
     record = store.laws.latest(sweep.id)
     if record is None:
-        raise Unsupported(
-            f"Sweep {sweep.id} is {sweep.state} and has no law yet: a law needs finished runs with an interior "
-            f"minimum.{' ' + sweep.reason if sweep.reason else ''}"
-        )
+        reason = why_no_law(store, sweep.id) or f"It is {sweep.state} and no run has finished."
+        raise Unsupported(f"Sweep {sweep.id} has no law yet. {reason}")
     return record
 
 

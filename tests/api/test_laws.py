@@ -98,6 +98,22 @@ def test_without_a_law_there_is_no_number(client: TestClient, submitted: Callabl
     assert "no law yet" in answer.json()["detail"]
 
 
+def test_the_reason_of_a_refused_fit_is_told(client: TestClient, submitted: Callable[..., Any]) -> None:
+    recorded = submitted()
+    refusal = {
+        "number": None,
+        "refused": "no_interior_minimum",
+        "detail": "No bowl has both sides.",
+        "runs": 3,
+    }
+    recorded.store.events.append(recorded.sweep.id, "law", refusal)
+    url = f"/v1/sweeps/{recorded.sweep.id}"
+    answer = client.get(f"{url}/prediction", params={"params": "1e6", "tokens": "1e7"})
+    assert answer.status_code == 409
+    assert answer.json()["detail"].endswith("has no law yet. No bowl has both sides.")
+    assert client.get(url).json()["prediction_refused"] == "No bowl has both sides."
+
+
 def test_an_older_law_can_be_asked(client: TestClient, trained: Any) -> None:
     url = f"/v1/sweeps/{trained.sweep.id}/prediction"
     query = {"params": "1e6", "tokens": "8e5"}

@@ -1,9 +1,6 @@
-"""What an operator looks at: health, readiness, metrics, the log."""
+"""What an operator looks at: health, readiness, metrics."""
 
-import json
-import logging
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.logs import JsonLines
 from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import LEADER, Store
@@ -89,22 +85,3 @@ def test_counts_are_not_asked_for_at_every_scrape(
     trained.move(SweepState.PAUSED)
     monkeypatch.delattr(trained.store.sweeps, "_database")
     assert 'etalon_sweeps{state="running"} 1.0' in client.get("/metrics").text
-
-
-def test_the_log_is_a_json_object_a_line() -> None:
-    try:
-        int("broken")
-    except ValueError:
-        failure = sys.exc_info()
-    record = logging.LogRecord("api.access", logging.INFO, __file__, 1, "took %s", ("long",), failure)
-    record.seconds = 0.5
-    text = JsonLines().format(record)
-    line = json.loads(text)
-    assert "\n" not in text
-    assert (line["message"], line["logger"], line["level"], line["seconds"]) == (
-        "took long",
-        "api.access",
-        "INFO",
-        0.5,
-    )
-    assert "ValueError: invalid literal" in line["traceback"]
