@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from trainer import Diverged, Finished, Job, Member, Points, Shape, Training, stack_limit
+from trainer import Diverged, Finished, Job, Member, Points, Training
 from trainer.divergence import reason_for_divergence
 from trainer.model import Model
 
@@ -104,9 +104,3 @@ def test_it_is_noticed_on_a_branch_too(corpus, make_job):
     (end,) = [event for event in events if not isinstance(event, Points)]
     assert isinstance(end, Diverged)
     assert end.step == 16
-
-
-def test_chunks_of_a_grid_hold_at_least_one_member():
-    assert stack_limit(Shape(width=16, depth=3), 256) >= 4
-    assert stack_limit(Shape(width=256, depth=8), 1 << 20) == 1
-    assert stack_limit(Shape(width=64, depth=4), 256, "cuda") > stack_limit(Shape(width=64, depth=4), 256)

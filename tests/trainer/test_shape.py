@@ -1,6 +1,6 @@
 import pytest
 
-from trainer import BadShape, Recipe, Schedule, Shape
+from trainer import BadShape, Recipe, Schedule, Shape, stack_limit
 from trainer.model import initial_parameters, layout
 
 
@@ -50,3 +50,9 @@ def test_a_bad_shape_names_its_field_value_and_what_is_allowed(fields: dict[str,
     assert field in str(refused.value)
     assert repr(fields[field]) in str(refused.value)
     assert refused.value.allowed in str(refused.value)
+
+
+def test_a_stack_holds_fewer_members_the_wider_they_are_and_at_least_one():
+    limits = [stack_limit(Shape(width=width, depth=3), 256) for width in (16, 32, 64, 128, 1_024)]
+    assert limits == [16, 8, 4, 2, 1]
+    assert stack_limit(Shape(width=64, depth=3), 256, "cuda") > 4
