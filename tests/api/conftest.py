@@ -194,16 +194,25 @@ def _submit(store: Store, **changed: Any) -> Recorded:
 
 
 @pytest.fixture
-def trained(submitted: Callable[..., Recorded]) -> Recorded:
-    """A running sweep: every rate of six cells finished, one rate ruled out, one law."""
-    recorded = submitted()
+def train_all() -> Callable[[Store, Sweep], Recorded]:
+    """Bring a queued sweep of the usual fields as far as ``trained``."""
+    return _train_all
+
+
+def _train_all(store: Store, sweep: Sweep) -> Recorded:
+    recorded = Recorded(store=store, sweep=sweep)
     recorded.move(SweepState.RUNNING)
-    cells = recorded.store.sweeps.cells(recorded.sweep.id)
-    asked = [(cell.number, rate) for cell in cells for rate in cell.rates]
+    asked = [(cell.number, rate) for cell in store.sweeps.cells(sweep.id) for rate in cell.rates]
     recorded.ask([place for place in asked if place != (0, 0.001)], pruned=[(0, 0.001)])
     recorded.train()
     recorded.fit()
     return recorded
+
+
+@pytest.fixture
+def trained(store: Store) -> Recorded:
+    """A running sweep: every rate of six cells finished, one rate ruled out, one law."""
+    return _train_all(store, _submit(store).sweep)
 
 
 @dataclass
