@@ -13,6 +13,7 @@ from api.figures.drawing.coverage import draw_coverage
 from api.figures.drawing.law import draw_law
 from api.figures.drawing.losses import draw_losses
 from api.figures.drawing.residuals import draw_residuals
+from api.figures.drawing.run import draw_run
 from api.figures.drawing.savings import draw_savings
 from api.figures.numbers.bowls import bowl_panels
 from api.figures.numbers.coverage import coverage
@@ -24,7 +25,7 @@ from api.figures.numbers.snapshot import read_snapshot
 from orchestrator.errors import NotFound
 from orchestrator.store import Store
 
-__all__ = ["NAMES", "figure"]
+__all__ = ["NAMES", "figure", "run_figure"]
 
 Drawing = Callable[[Store, str, int | None], go.Figure]
 
@@ -48,7 +49,22 @@ def figure(store: Store, sweep_id: str, name: str, *, columns: int | None = None
     drawing = _DRAWINGS.get(name)
     if drawing is None:
         raise NotFound(f"There is no figure {name!r}; there are: {', '.join(NAMES)}.")
-    plain: dict[str, Any] = json.loads(drawing(store, sweep_id, columns).to_json())
+    return _plain(drawing(store, sweep_id, columns))
+
+
+def run_figure(store: Store, run_id: str) -> dict[str, Any]:
+    """Draw the learning curve of one run as it stands now; a Plotly figure as `figure`.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    run = store.runs.get(run_id)
+    cell = store.sweeps.cells(run.sweep_id)[run.cell]
+    return _plain(draw_run(run, cell, store.losses.curve(run, max_points=1000)))
+
+
+def _plain(drawn: go.Figure) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(drawn.to_json())
     return plain
 
 

@@ -14,6 +14,8 @@ SPACE: Final = "\u00a0"
 NONE: Final = "–"
 """What stands where there is no number."""
 
+ENOUGH_TICKS: Final = 4
+
 _SUFFIXES: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _WORDS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 _AMOUNT: Final = re.compile(r"^([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)$", re.IGNORECASE)
@@ -131,13 +133,16 @@ def count_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], li
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers on a logarithmic axis: as many of 1-2-5, 1-3 or whole decades as fit into ``most``."""
-    for mantissas in ((1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+    """Round numbers on a logarithmic axis: decades, then 1-3, 1-2-5 and finer until there are enough of them."""
+    best = _between(low, high, (1,))
+    if len(best) > most:
+        return best[:: math.ceil(len(best) / most)]
+    for mantissas in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 2, 3, 4, 5, 6, 7, 8, 9)):
         values = _between(low, high, mantissas)
-        if len(values) <= most:
-            return values
-    decades = _between(low, high, (1,))
-    return decades[:: math.ceil(len(decades) / most)]
+        if len(best) >= ENOUGH_TICKS or len(values) > most:
+            break
+        best = values
+    return best
 
 
 def _between(low: float, high: float, mantissas: tuple[float, ...]) -> list[float]:

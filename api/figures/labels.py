@@ -25,8 +25,8 @@ def wrapped(sentence: str, width: int) -> str:
 
 
 def cell_name(cell: Cell, *, with_batch: bool) -> str:
-    """A cell in words: ``49 k · 400 k tok`` and, where it varies, the batch."""
-    name = f"{amounts.count(cell.params)} · {amounts.count(cell.tokens)} tok"
+    """A cell in words: ``N 49 k · D 400 k`` and, where it varies, the batch."""
+    name = f"N {amounts.count(cell.params)} · D {amounts.count(cell.tokens)}"
     return f"{name} · B {amounts.count(cell.batch_tokens)}" if with_batch else name
 
 

@@ -30,7 +30,6 @@ OUTCOMES = {
     RunState.FAILED: Outcome.FAILED,
 }
 DIVERGES_ABOVE = 0.05
-CURVE_POINTS = 40
 
 SCALES = [
     {"width": 16, "depth": 3},
@@ -105,7 +104,7 @@ class Service:
             pending = self.store.runs.pending(sweep_id)
             self.work(self.claimed(sweep_id, pending[:-leave_open], driver), cells, driver)
             half = self.claimed(sweep_id, pending[-leave_open:][: leave_open // 2], driver)
-            self.store.losses.append([p for run in half for p in self.curve(cells[run.cell], run, 3.0)[:14]])
+            self.store.losses.append([p for run in half for p in self.curve(cells[run.cell], run, 2.4)[:20]])
         return self.store.sweeps.get(sweep_id)
 
     def claimed(self, sweep_id: str, runs: Sequence[Run], driver: int) -> list[Run]:
@@ -167,15 +166,13 @@ class Service:
     def curve(self, cell: Cell, run: Run, end: float) -> list[LossPoint]:
         """A trunk that falls slowly and a branch that falls to its end."""
         points = []
-        for i in range(1, CURVE_POINTS + 1):
-            share = i / CURVE_POINTS
-            tokens = share * cell.tokens
-            branch = tokens > cell.fork_tokens
-            drop = 0.03 * max(0.0, (share - (1 - cell.decay_fraction)) / cell.decay_fraction)
-            value = (end * 1.03 + 3.2 * math.exp(-6 * share**0.5)) * (1 - drop)
-            noisy = value * (1 + 0.004 * float(self.random.standard_normal()))
-            curve = run.id if branch or run.trunk_id is None else run.trunk_id
-            points.append(LossPoint(curve=curve, step=int(tokens // 256), tokens=int(tokens), loss=noisy))
+        for step in range(8, int(cell.tokens // 256) + 1, 16):
+            tokens = 256 * step
+            decayed = max(0.0, (tokens - cell.fork_tokens) / (cell.tokens - cell.fork_tokens))
+            value = (end + 0.1 * (1 - decayed)) * (1 + 0.1 * math.log(cell.tokens / tokens))
+            noisy = value * (1 + 0.008 * math.sin(7.1 * step + 900 * run.learning_rate))
+            curve = run.id if decayed > 0 or run.trunk_id is None else run.trunk_id
+            points.append(LossPoint(curve=curve, step=step, tokens=tokens, loss=noisy))
         return points
 
     def refit(self, sweep: Sweep, cells: tuple[Cell, ...]) -> Law | None:

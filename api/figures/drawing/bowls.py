@@ -13,10 +13,13 @@ from api.figures.drawing.style import (
     ACCENT,
     LINE,
     STATE_COLOURS,
+    TARGET,
     axis,
     canvas,
     empty,
-    note,
+    footnote,
+    for_width,
+    is_narrow,
     params_colours,
     rate_axis,
 )
@@ -30,7 +33,7 @@ ROW: Final = 196
 PLOT: Final = 140
 """… and of the panel itself; the rest is its title and the ticks."""
 
-HEAD: Final = 78
+HEAD: Final = 64
 FOOT: Final = 48
 
 _TRACE_STYLES: Final[dict[str, dict[str, Any]]] = {
@@ -76,8 +79,10 @@ def draw_bowls(panels: Sequence[Panel], total: int, columns: int | None = None) 
         return empty("Bowls appear here as soon as the first runs are asked for.")
     across = max(1, min(columns or _columns(panels), len(panels)))
     rows = math.ceil(len(panels) / across)
-    figure = canvas(HEAD + rows * ROW + FOOT - (ROW - PLOT))
-    figure.update_layout(margin={"l": 44, "r": 8, "t": HEAD, "b": FOOT})
+    head = 2 * HEAD if is_narrow(columns) else HEAD
+    figure = canvas(head + rows * ROW + FOOT - (ROW - PLOT))
+    figure.update_layout(margin={"l": 44, "r": 8, "t": head, "b": FOOT})
+    for_width(figure, columns)
     rates = [mark.learning_rate for panel in panels for mark in panel.marks]
     rates += [x for panel in panels for x, _ in panel.curve if not rates]
     colours = params_colours([panel.cell.params for panel in panels])
@@ -85,13 +90,13 @@ def draw_bowls(panels: Sequence[Panel], total: int, columns: int | None = None) 
     layout: dict[str, Any] = {"annotations": []}
     for index, panel in enumerate(panels):
         layout |= _axes(index, panel, across, len(panels), rates or [1e-4, 1e-1])
-        layout["annotations"].append(_title(index, panel))
+        layout["annotations"].append(_title(index, panel, 9.5 if is_narrow(columns) else 11))
         traces += _panel_traces(panel, index, colours[panel.cell.params])
-    if total > len(panels):
-        layout["annotations"].append(
-            note(f"{len(panels)} of {total} cells, at even steps through N, B and D", shift=56)
-        )
     figure.update_layout(layout)
+    if total > len(panels):
+        footnote(
+            figure, f"{len(panels)} of {total} cells with runs, at even steps through N, B and D", columns
+        )
     figure.add_traces([{"type": "scatter", **trace} for trace in [*traces, *_legend(traces)]])
     return figure
 
@@ -134,16 +139,18 @@ def _axes(index: int, panel: Panel, across: int, panels: int, rates: Sequence[fl
             range=[panel.low, panel.high] if panel.low is not None else [0, 1],
             nticks=4,
             showticklabels=panel.low is not None,
+            showgrid=panel.low is not None,
+            ticks="outside" if panel.low is not None else "",
             tickfont={"size": 10},
             automargin=False,
         ),
     }
 
 
-def _title(index: int, panel: Panel) -> dict[str, Any]:
+def _title(index: int, panel: Panel, size: float) -> dict[str, Any]:
     number = _number(index)
     return {
-        "text": f"<b>{panel.title}</b>",
+        "text": panel.title,
         "x": 0,
         "y": 1,
         "xref": f"x{number} domain",
@@ -152,7 +159,7 @@ def _title(index: int, panel: Panel) -> dict[str, Any]:
         "yanchor": "bottom",
         "yshift": 3,
         "showarrow": False,
-        "font": {"size": 11},
+        "font": {"size": size},
     }
 
 
@@ -172,6 +179,8 @@ def _panel_traces(panel: Panel, index: int, colour: str) -> list[dict[str, Any]]
         )
     if panel.bowl is not None and panel.bowl.status is BowlStatus.INTERIOR:
         traces += _minimum(panel.bowl)
+    if panel.bowl is not None and panel.low is not None and panel.high is not None:
+        traces.append(_law_rate(panel.bowl, panel.low, panel.high))
     traces += [
         _mark_trace(panel, name, style, [mark for mark in panel.marks if panel.kind(mark) == name])
         for name, style in _TRACE_STYLES.items()
@@ -222,6 +231,19 @@ def _minimum(bowl: Bowl) -> list[dict[str, Any]]:
         "name": "minimum",
     }
     return [interval, bottom]
+
+
+def _law_rate(bowl: Bowl, low: float, high: float) -> dict[str, Any]:
+    """The rate that the law gives the cell, all runs considered."""
+    steps = [low + (high - low) * i / 12 for i in range(13)]
+    return {
+        "x": [bowl.law_learning_rate] * len(steps),
+        "y": steps,
+        "mode": "lines",
+        "line": {"color": TARGET, "width": 1, "dash": "dot"},
+        "hovertemplate": f"the law gives this cell {amounts.rate(bowl.law_learning_rate, 3)}<extra></extra>",
+        "name": "rate by the law",
+    }
 
 
 def _legend(traces: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,16 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
-from api.figures.drawing.style import STATE_COLOURS, UNTOUCHED, axis, canvas, empty, note
+from api.figures.drawing.style import (
+    STATE_COLOURS,
+    UNTOUCHED,
+    axis,
+    canvas,
+    empty,
+    footnote,
+    for_width,
+    is_narrow,
+)
 from api.figures.numbers.coverage import CellCoverage, Coverage
 from orchestrator.states import RunState
 
@@ -25,13 +34,16 @@ def draw_coverage(view: Coverage, columns: int | None = None) -> go.Figure:
     """Draw the map; counts are shortened where ``columns`` says that there is little room."""
     if not view.cells:
         return empty("This sweep has no grid of its own: it only fits runs that were made before.")
-    narrow = columns is not None and columns <= 2
+    narrow = is_narrow(columns)
     row = 44 if len(view.rows) <= 12 else 26
     figure = canvas(100 + row * len(view.rows))
+    for_width(figure, columns)
     figure.update_layout(
         margin={"t": 48, "l": 70},
         xaxis=axis(
-            "tokens D; in each cell the learning rates from low to high",
+            "tokens D; rates from low to high"
+            if narrow
+            else "tokens D; in each cell the learning rates from low to high",
             tickvals=[index + (1 - GAP) / 2 for index in range(len(view.columns))],
             ticktext=list(view.columns),
             range=[-0.02, len(view.columns) - GAP + 0.02],
@@ -51,7 +63,7 @@ def draw_coverage(view: Coverage, columns: int | None = None) -> go.Figure:
     )
     figure.add_traces([*_strips(view), _counts(view, narrow=narrow), *_legend(view)])
     if view.left_out:
-        figure.add_annotation(note(f"{view.left_out} further cells have no room here", shift=28))
+        footnote(figure, f"{view.left_out} further cells have no room here", columns)
     return figure
 
 

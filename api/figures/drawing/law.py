@@ -18,6 +18,8 @@ from api.figures.drawing.style import (
     canvas,
     count_axis,
     empty,
+    for_width,
+    is_narrow,
     params_colours,
     rate_axis,
     tokens_colours,
@@ -37,9 +39,10 @@ def draw_law(view: LawView | None, columns: int | None = None) -> go.Figure:
     """Draw both axes side by side, or one under the other where ``columns`` is 1 or 2."""
     if view is None:
         return empty("The law appears here after the first batch of runs, once a bowl shows a minimum.")
-    stacked = columns is not None and columns <= 2
+    stacked = is_narrow(columns)
     figure = canvas(760 if stacked else 430)
-    figure.update_layout(margin={"t": 96 if stacked else 74})
+    for_width(figure, columns)
+    figure.update_layout(margin={"t": 140 if stacked else 74})
     rates = _rates(view)
     for index, side in enumerate((view.params, view.tokens)):
         _axes(figure, index, side, rates, stacked=stacked)
@@ -51,6 +54,7 @@ def _rates(view: LawView) -> list[float]:
     found = [m.learning_rate for side in (view.params, view.tokens) for m in side.measured]
     for side in (view.params, view.tokens):
         found += [rate for line in side.lines for rate in line.learning_rate]
+        found += [*side.band.low, *side.band.high]
     if view.answer is not None:
         found += [view.answer.low, view.answer.high]
     return found
@@ -152,7 +156,7 @@ def _points(measured: Sequence[Measured], colours: dict[float, str], *, first: b
                 "mode": "markers",
                 "marker": {"symbol": "circle-open", "size": 15, "color": TARGET, "line": {"width": 1.4}},
                 "hoverinfo": "skip",
-                "name": "held out when checked",
+                "name": "held out",
                 "legendgroup": "held out",
                 "showlegend": first,
             }

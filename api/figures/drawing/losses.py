@@ -9,7 +9,16 @@ from typing import Any
 import plotly.graph_objects as go
 
 from api.figures import amounts
-from api.figures.drawing.style import axis, canvas, count_axis, empty, note, params_colours
+from api.figures.drawing.style import (
+    axis,
+    canvas,
+    count_axis,
+    empty,
+    footnote,
+    for_width,
+    is_narrow,
+    params_colours,
+)
 from api.figures.numbers.losses import Curve, Curves
 
 
@@ -17,9 +26,10 @@ def draw_losses(view: Curves | None, columns: int | None = None) -> go.Figure:
     """Draw the curves in one panel."""
     if view is None:
         return empty("Learning curves appear here as soon as a run reports its first loss.")
-    narrow = columns is not None and columns <= 2
+    narrow = is_narrow(columns)
     figure = canvas(380 if narrow else 420)
-    figure.update_layout(margin={"t": 84 if narrow else 64})
+    for_width(figure, columns)
+    figure.update_layout(margin={"t": 70 if narrow else 44})
     tokens = [token for curve in view.curves for token in curve.tokens if token > 0] or [1.0, 10.0]
     low, high = view.low, view.high
     ticks = loss_ticks(low, high)
@@ -40,7 +50,7 @@ def draw_losses(view: Curves | None, columns: int | None = None) -> go.Figure:
         traces += _size(params, colour, curves)
     figure.add_traces([{"type": "scatter", **trace} for trace in traces])
     if view.runs_total > view.runs_shown:
-        figure.add_annotation(note(f"{view.runs_shown} of {view.runs_total} runs, a fair sample", shift=30))
+        footnote(figure, f"{view.runs_shown} of {view.runs_total} runs: every cell in turn", columns)
     return figure
 
 
@@ -64,7 +74,7 @@ def _size(params: float, colour: str, curves: Sequence[Curve]) -> list[dict[str,
         if group
     ]
     return [
-        {**trace, "name": name, "legendgroup": name, "showlegend": index == 0}
+        {**trace, "name": name, "legendgroup": name, "showlegend": index == len(found) - 1}
         for index, trace in enumerate(found)
     ]
 

@@ -15,21 +15,25 @@ from api.figures.drawing.style import (
     axis_domains,
     canvas,
     empty,
-    note,
+    footnote,
+    for_width,
+    is_narrow,
     params_colours,
     power_axis,
     rate_axis,
 )
 from api.figures.numbers.residuals import Residual, Residuals
+from orchestrator.law import HeldOut
 
 
 def draw_residuals(view: Residuals | None, columns: int | None = None) -> go.Figure:
     """Draw both panels side by side, or one under the other where ``columns`` is 1 or 2."""
     if view is None:
         return empty("Predicted and observed rates appear here once the law knows a cell with a minimum.")
-    stacked = columns is not None and columns <= 2
+    stacked = is_narrow(columns)
     figure = canvas(700 if stacked else 380)
-    figure.update_layout(margin={"t": 84}, showlegend=True)
+    for_width(figure, columns)
+    figure.update_layout(margin={"t": 44}, showlegend=True)
     cells = view.cells
     rates = [rate for cell in cells for rate in (cell.predicted, cell.observed)]
     colours = params_colours([cell.params for cell in cells])
@@ -44,14 +48,11 @@ def draw_residuals(view: Residuals | None, columns: int | None = None) -> go.Fig
             traces += _group(name, group, colours, held_out=held_out)
     figure.add_traces([{"type": "scatter", **trace} for trace in traces])
     if view.heldout is not None:
-        figure.add_annotation(note(_summary(view), shift=48))
+        footnote(figure, _summary(view.heldout), columns)
     return figure
 
 
-def _summary(view: Residuals) -> str:
-    error = view.heldout
-    if error is None:
-        return ""
+def _summary(error: HeldOut) -> str:
     return (
         f"Fitted without {error.left_out}: mean excess loss {amounts.percent(error.mean)}, "
         f"worst {amounts.percent(error.worst)}"
@@ -96,6 +97,7 @@ def _group(
         "hovertemplate": "%{text}<extra></extra>",
         "name": name,
         "legendgroup": name,
+        "cliponaxis": False,
     }
     observed = {
         **look,

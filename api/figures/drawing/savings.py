@@ -8,7 +8,18 @@ from typing import Any
 import plotly.graph_objects as go
 
 from api.figures import amounts
-from api.figures.drawing.style import ACCENT, TARGET, UNTOUCHED, axis, axis_domains, canvas, empty
+from api.figures.drawing.style import (
+    ACCENT,
+    LINE,
+    TARGET,
+    UNTOUCHED,
+    axis,
+    axis_domains,
+    canvas,
+    empty,
+    for_width,
+    is_narrow,
+)
 from api.figures.numbers.savings import BatchCost, Refit, Savings
 
 
@@ -16,9 +27,10 @@ def draw_savings(view: Savings, columns: int | None = None) -> go.Figure:
     """Draw both panels side by side, or one under the other where ``columns`` is 1 or 2."""
     if not view.batches and not view.refits:
         return empty("Cost and interval appear here when the first batch of runs is asked for.")
-    stacked = columns is not None and columns <= 2
+    stacked = is_narrow(columns)
     figure = canvas(620 if stacked else 340)
-    figure.update_layout(margin={"t": 66}, barmode="stack", bargap=0.35, showlegend=True)
+    for_width(figure, columns)
+    figure.update_layout(margin={"t": 44}, barmode="stack", bargap=0.35, showlegend=True)
     _cost_axes(figure, view, stacked=stacked)
     figure.add_traces(_bars(view.batches, view.full_grid_flops))
     _interval_axes(figure, view, stacked=stacked)
@@ -33,8 +45,9 @@ def draw_savings(view: Savings, columns: int | None = None) -> go.Figure:
             y=0.5,
             showarrow=False,
         )
+    figure.add_shape(_mark(1.0, "full grid of independent runs", "x domain", "y", LINE))
     if view.goal is not None:
-        figure.add_shape(_goal(view.goal))
+        figure.add_shape(_mark(view.goal, "goal", "x2 domain", "y2", TARGET))
     return figure
 
 
@@ -55,7 +68,7 @@ def _cost_axes(figure: go.Figure, view: Savings, *, stacked: bool) -> None:
         "share of the full grid",
         domain=down,
         anchor="x",
-        range=[0, 1.04 * max(1.0, top)],
+        range=[0, 1.12 * max(1.0, top)],
         tickformat=".0%",
     )
 
@@ -138,16 +151,16 @@ def _refits(refits: Sequence[Refit]) -> list[dict[str, Any]]:
     ]
 
 
-def _goal(factor: float) -> dict[str, Any]:
-    """The line at which the sweep stops."""
+def _mark(at: float, text: str, xref: str, yref: str, colour: str) -> dict[str, Any]:
+    """A dotted line across a panel, with its meaning."""
     return {
         "type": "line",
-        "xref": "x2 domain",
-        "yref": "y2",
+        "xref": xref,
+        "yref": yref,
         "x0": 0,
         "x1": 1,
-        "y0": factor,
-        "y1": factor,
-        "line": {"color": TARGET, "dash": "dot", "width": 1.5},
-        "label": {"text": "goal", "textposition": "end", "font": {"size": 10, "color": TARGET}},
+        "y0": at,
+        "y1": at,
+        "line": {"color": colour, "dash": "dot", "width": 1.5},
+        "label": {"text": text, "textposition": "end", "font": {"size": 10}},
     }

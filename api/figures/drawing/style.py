@@ -21,7 +21,7 @@ GRID: Final = "rgba(128,138,150,0.18)"
 LINE: Final = "rgba(128,138,150,0.55)"
 BAND: Final = "rgba(47,111,208,0.20)"
 OUTER_BAND: Final = "rgba(47,111,208,0.09)"
-UNTOUCHED: Final = "rgba(128,138,150,0.20)"
+UNTOUCHED: Final = "rgba(128,138,150,0.14)"
 ACCENT: Final = "#2f6fd0"
 TARGET: Final = "#d1495b"
 
@@ -30,15 +30,15 @@ STATE_COLOURS: Final[dict[RunState, str]] = {
     RunState.DIVERGED: "#d55e00",
     RunState.RUNNING: "#e0a100",
     RunState.PENDING: "#8fb3e8",
-    RunState.PRUNED: "#b3bac4",
+    RunState.PRUNED: "rgba(128,138,150,0.5)",
     RunState.FAILED: "#a23b9e",
     RunState.CANCELLED: "#6d7683",
 }
 """One colour per state of a run, the same in every figure and on every page (after Okabe and Ito)."""
 
-# Viridis for N and plasma for D, without their ends, which vanish on a dark or a light page.
-_PARAMS_SCALE: Final = ("#404688", "#31688e", "#21918c", "#35b779", "#8fc93a")
-_TOKENS_SCALE: Final = ("#5b2fa8", "#9c3fb0", "#cc4778", "#ed7953", "#f0a51e")
+# After viridis for N and plasma for D, of middle lightness: neither end vanishes on a dark or a light page.
+_PARAMS_SCALE: Final = ("#5865c4", "#3a86c8", "#1fa396", "#4dbb6b", "#a3c52e")
+_TOKENS_SCALE: Final = ("#8a5bd6", "#b44bbd", "#d9547f", "#ee7d52", "#e5a823")
 
 
 def params_colours(sizes: Sequence[float]) -> dict[float, str]:
@@ -85,7 +85,15 @@ def canvas(height: int, **layout: Any) -> go.Figure:
             "hoverlabel": {"font": {"family": FONT, "size": 12}, "align": "left"},
             "hovermode": "closest",
             "dragmode": "zoom",
-            "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 11}},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 1,
+                "yref": "container",
+                "yanchor": "top",
+                "traceorder": "normal",
+                "font": {"size": 11},
+            },
             **layout,
         }
     )
@@ -102,7 +110,7 @@ def empty(sentence: str, height: int = 220) -> go.Figure:
 def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
     """A linear axis in the common style."""
     return {
-        "title": {"text": title, "standoff": 8} if title else None,
+        "title": {"text": title, "standoff": 8, "font": {"size": 12}} if title else None,
         "gridcolor": GRID,
         "linecolor": LINE,
         "showline": True,
@@ -167,17 +175,37 @@ def axis_domains(index: int, *, stacked: bool) -> tuple[list[float], list[float]
     return [[0.0, 0.45], [0.55, 1.0]][index], [0.0, 1.0]
 
 
-def note(text: str, *, shift: int) -> dict[str, Any]:
-    """A line of text above a figure, ``shift`` pixels over its panels."""
-    return {
-        "text": text,
-        "x": 0,
-        "y": 1,
-        "xref": "paper",
-        "yref": "paper",
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "yshift": shift,
-        "showarrow": False,
-        "font": {"size": 11},
-    }
+FOOTNOTE: Final = 24
+"""Pixels that a footnote adds to the height of a figure."""
+
+
+def is_narrow(columns: int | None) -> bool:
+    """Whether a figure is as narrow as a telephone: panels go one under the other, words are short."""
+    return columns is not None and columns <= 2
+
+
+def for_width(figure: go.Figure, columns: int | None) -> None:
+    """Arrange the legend for the width: in two columns on a telephone."""
+    if is_narrow(columns):
+        figure.update_layout(legend={"entrywidth": 0.5, "entrywidthmode": "fraction", "font": {"size": 10}})
+
+
+def footnote(figure: go.Figure, text: str, columns: int | None) -> None:
+    """Put a sentence under a figure, in lines as long as its width allows."""
+    lines = wrapped(text, 48 if is_narrow(columns) else 140)
+    under = figure.layout.margin.b
+    room = FOOTNOTE + 14 * lines.count("<br>")
+    figure.update_layout(height=figure.layout.height + room, margin={"b": under + room})
+    figure.add_annotation(
+        text=lines,
+        x=0,
+        y=0,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="top",
+        yshift=-under - 4,
+        align="left",
+        showarrow=False,
+        font={"size": 11},
+    )

@@ -18,9 +18,12 @@ from orchestrator.states import RunState
 from orchestrator.store.records import Run
 
 MOST_PANELS: Final = 24
-CURVE_POINTS: Final = 41
+CURVE_POINTS: Final = 61
 TALLEST: Final = 0.25
 """A panel shows losses up to this share above its best; what is higher stands on the top edge."""
+
+LEAST_ROOM: Final = 0.02
+"""… and at least losses up to this share above it, so that noise does not look like a bowl."""
 
 OFF_THE_SCALE: Final = "off the scale"
 
@@ -88,16 +91,22 @@ class Panel:
 def bowl_panels(snapshot: Snapshot, most: int = MOST_PANELS) -> tuple[tuple[Panel, ...], int]:
     """The panels to draw, in the order of the cells, and how many cells have something to show in all.
 
+    A cell with nothing but rates that were ruled out is not shown.
+
     Where there are more than ``most``, they are taken at even steps through the cells, both ends included.
     """
     runs = snapshot.runs_by_cell()
-    cells = [cell for cell in snapshot.cells if runs.get(cell.number) or snapshot.bowl(cell)]
+    cells = [cell for cell in snapshot.cells if _shows(runs.get(cell.number, ()), snapshot.bowl(cell))]
     shown = evenly(cells, most)
     panels = (
         _panel(cell, runs.get(cell.number, []), snapshot.bowl(cell), snapshot.several_batches)
         for cell in shown
     )
     return tuple(panels), len(cells)
+
+
+def _shows(runs: Sequence[Run], bowl: Bowl | None) -> bool:
+    return bowl is not None or any(run.state is not RunState.PRUNED for run in runs)
 
 
 def evenly(cells: Sequence[Cell], most: int) -> list[Cell]:
@@ -129,7 +138,7 @@ def _range(losses: Sequence[float], bowl: Bowl | None) -> tuple[float | None, fl
         return None, None
     best = min(known)
     top = min(max(known), best * (1 + TALLEST))
-    room = max(top - best, 0.005 * best)
+    room = max(top - best, LEAST_ROOM * best)
     return best - 0.18 * room, best + 1.12 * room
 
 

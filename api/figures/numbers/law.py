@@ -22,7 +22,7 @@ from orchestrator.prediction import target_of
 AxisName = Literal["params", "tokens"]
 Array = NDArray[np.float64]
 
-LINE_POINTS: Final = 61
+LINE_POINTS: Final = 60
 MOST_LINES: Final = 5
 Z95: Final = 1.959963984540054
 STATUSES: Final = (BowlStatus.INTERIOR, BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH)
@@ -171,7 +171,8 @@ def _steps(values: Sequence[float]) -> Array:
     """Even steps in the logarithm, a little beyond both ends."""
     low, high = min(values), max(values)
     pad = max((high / low) ** 0.04, 1.05)
-    return np.geomspace(low / pad, high * pad, LINE_POINTS)
+    # Uneven ends: a step that met a cell's own N would show that cell's own shift as a kink.
+    return np.geomspace(low / pad, high * pad * 1.0007, LINE_POINTS)
 
 
 def _some(values: Sequence[float]) -> list[float]:

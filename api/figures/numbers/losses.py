@@ -100,7 +100,7 @@ def _curve(snapshot: Snapshot, run: Run, points: Sequence[LossPoint], *, trunk: 
 
 def _range(curves: Sequence[Curve]) -> tuple[float, float]:
     """From just under the lowest loss to the highest that is not a divergence's."""
-    first = median(curve.loss[0] for curve in curves)
+    first = median(curve.loss[0] for curve in curves if curve.trunk or not any(c.trunk for c in curves))
     low = min(min(curve.loss) for curve in curves)
     high = min(max(max(curve.loss) for curve in curves), HEADROOM * first)
     return 0.98 * low, max(1.02 * high, 1.05 * low)

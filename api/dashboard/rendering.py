@@ -1,0 +1,78 @@
+"""From a template and its values to a page; everything that users wrote is escaped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from api.access import COOKIE
+from api.dashboard.assets import address
+from api.figures import amounts
+from api.figures.drawing.style import STATE_COLOURS
+
+SWEEP_VERBS: Final = {
+    "queued": ("pause", "stop", "cancel"),
+    "running": ("pause", "stop", "cancel"),
+    "paused": ("resume", "stop", "cancel"),
+    "stopping": ("cancel",),
+}
+"""What may be asked of a sweep in each state; final states take nothing."""
+
+
+def stamp(moment: datetime) -> str:
+    """A moment for a machine: what goes into ``<time datetime>``."""
+    return moment.isoformat(timespec="seconds")
+
+
+def moment(value: datetime) -> str:
+    """A moment for people, to the second: ``2026-11-22 09:02:36 UTC``."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("api.dashboard"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {
+        "rate": amounts.rate,
+        "count": amounts.count,
+        "flops": amounts.flops,
+        "percent": amounts.percent,
+        "loss": amounts.loss,
+        "factor": amounts.factor,
+        "duration": amounts.duration,
+        "stamp": stamp,
+        "moment": moment,
+    }
+    environment.globals |= {
+        "address": address,
+        "age": amounts.age,
+        "state_colours": {str(state): colour for state, colour in STATE_COLOURS.items()},
+        "sweep_verbs": SWEEP_VERBS,
+    }
+    return environment
+
+
+_TEMPLATES: Final = _environment()
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """Render a page.
+
+    Args:
+        request: what was asked; a browser with a token is offered to sign out.
+        template: name of the template.
+        status: the HTTP status.
+        values: what the template shows.
+    """
+    page = _TEMPLATES.get_template(template)
+    text = page.render(signed_in=COOKIE in request.cookies, path=request.url.path, **values)
+    return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,42 @@
+// Checks a sweep as it is written, and submits it through the REST API.
+const form = document.getElementById("submit");
+const plan = document.getElementById("plan");
+const YAML = { "Content-Type": "application/yaml" };
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = event.submitter ?? form.querySelector("button");
+  button.disabled = true;
+  try {
+    await (button.value === "no" ? submit() : check());
+  } catch {
+    tell(["The service cannot be reached now."]);
+  } finally {
+    button.disabled = false;
+  }
+});
+
+async function check() {
+  const response = await fetch("/submit/plan", { method: "POST", headers: YAML, body: form.elements.yaml.value });
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  plan.replaceChildren(...document.importNode(page.body, true).childNodes);
+}
+
+async function submit() {
+  const key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const response = await fetch("/v1/sweeps", {
+    method: "POST", headers: { ...YAML, "Idempotency-Key": key }, body: form.elements.yaml.value,
+  });
+  const answer = await response.json();
+  if (response.ok) location.href = `/sweeps/${answer.id}`;
+  else tell(answer.errors?.length ? answer.errors.map((field) => `${field.path}: ${field.message}`) : [answer.detail]);
+}
+
+function tell(lines) {
+  plan.replaceChildren(...lines.map((line) => {
+    const element = document.createElement("p");
+    element.className = "trouble";
+    element.textContent = line;
+    return element;
+  }));
+}

@@ -1,0 +1,89 @@
+// A sweep's page: follows its events, and carries out pause, resume, stop and cancel through the REST API.
+import { refresh, throttled } from "./live.js";
+import { redrawFigures, watchFigures } from "./figures.js";
+
+const page = document.getElementById("sweep");
+const head = document.getElementById("head");
+const live = document.getElementById("live");
+const trouble = document.getElementById("trouble");
+const api = `/v1/sweeps/${page.dataset.sweep}`;
+
+const update = throttled(() => refresh(), 1000);
+const redrawSoon = throttled(redrawFigures, 1500);
+const redrawLater = throttled(redrawFigures, 4000);
+
+watchFigures();
+if (head.dataset.living === "yes") follow(page.dataset.lastEvent);
+setInterval(() => { if (!document.hidden) update(); }, 30_000);
+
+function follow(last) {
+  const source = new EventSource(`${api}/events?after=${last}`);
+  live.hidden = false;
+  source.onopen = () => show(true);
+  source.onerror = () => {
+    show(false);
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => follow(last), 5000);
+  };
+  for (const kind of ["sweep", "batch", "law", "run", "progress"]) {
+    source.addEventListener(kind, (event) => {
+      last = event.lastEventId || last;
+      update();
+      (kind === "run" || kind === "progress" ? redrawLater : redrawSoon)();
+    });
+  }
+  source.addEventListener("end", () => {
+    source.close();
+    live.hidden = true;
+    update();
+    redrawSoon();
+  });
+}
+
+function show(on) {
+  live.dataset.on = on ? "yes" : "no";
+  live.textContent = on ? "live" : "reconnecting";
+}
+
+const WARNINGS = {
+  stop: ["Stop this sweep?", "Runs that are training finish, nothing new is started, and a stopped sweep cannot be resumed. What it has learned is kept."],
+  cancel: ["Cancel this sweep?", "Runs that are training are killed at once, and a cancelled sweep cannot be resumed. What has finished is kept."],
+};
+
+page.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-verb]");
+  if (!button) return;
+  const verb = button.dataset.verb;
+  if (verb in WARNINGS && !(await confirmed(verb))) return;
+  button.disabled = true;
+  trouble.hidden = true;
+  const problem = await post(verb);
+  button.disabled = false;
+  if (problem) {
+    trouble.textContent = problem;
+    trouble.hidden = false;
+  }
+  refresh();
+});
+
+/** Ask the API; what went wrong in words, or null. */
+async function post(verb) {
+  try {
+    const response = await fetch(`${api}/${verb}`, { method: "POST" });
+    return response.ok ? null : (await response.json()).detail;
+  } catch {
+    return "The service cannot be reached now.";
+  }
+}
+
+function confirmed(verb) {
+  const dialog = document.getElementById("confirm");
+  const [title, text] = WARNINGS[verb];
+  document.getElementById("confirm-title").textContent = title;
+  document.getElementById("confirm-text").textContent = text;
+  document.getElementById("confirm-yes").textContent = title.split(" ")[0] + " it";
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}

@@ -1,0 +1,255 @@
+"""What each page shows, gathered from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import yaml
+
+from api.dashboard.answers import Formula, formula
+from api.dashboard.asking import Asked, ask
+from api.documents.predictions import prediction_of
+from api.figures.numbers.savings import Split, split
+from api.figures.numbers.snapshot import Snapshot, read_snapshot
+from orchestrator.planner.values import Cell
+from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState
+from orchestrator.store import Store
+from orchestrator.store.records import LawRecord, Run, Sweep
+
+SWEEPS_PER_PAGE: Final = 25
+RUNS_PER_PAGE: Final = 50
+
+BAR_ORDER: Final = (
+    RunState.COMPLETED,
+    RunState.DIVERGED,
+    RunState.FAILED,
+    RunState.CANCELLED,
+    RunState.RUNNING,
+    RunState.PENDING,
+    RunState.PRUNED,
+)
+"""What a bar of runs shows from left to right: what is done, what is open, what never need be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The prediction at a sweep's target, or in words why there is none."""
+
+    prediction: Mapping[str, Any] | None
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a sweep is.
+
+    Attributes:
+        by_state: runs in each state that occurs, in the order in which a bar shows them.
+        rates: rates in the grid: cells × lattice × seeds.
+        done: runs that have said their last word.
+        asked: runs asked for so far.
+    """
+
+    by_state: Mapping[str, int]
+    rates: int
+    done: int
+    asked: int
+
+    @property
+    def untouched(self) -> int:
+        """Rates of the grid that were neither asked for nor ruled out."""
+        return max(self.rates - sum(self.by_state.values()), 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRow:
+    """A sweep in the list."""
+
+    sweep: Sweep
+    progress: Progress
+    answer: Answer
+    spent: float | None
+    live: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepList:
+    """One page of the list of sweeps."""
+
+    rows: tuple[SweepRow, ...]
+    state: str | None
+    next_cursor: str | None
+    total: int
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run in the table, with its cell."""
+
+    run: Run
+    cell: Cell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTable:
+    """One page of a sweep's runs."""
+
+    rows: tuple[RunRow, ...]
+    state: str | None
+    next_cursor: str | None
+    first_page: bool
+    total: int
+    several_batches: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepView:
+    """A sweep's page."""
+
+    sweep: Sweep
+    live: bool
+    last_event: int
+    progress: Progress
+    answer: Answer
+    law: LawRecord | None
+    formula: Formula | None
+    law_warnings: tuple[str, ...]
+    split: Split
+    seconds: float
+    span_seconds: float
+    actor: str | None
+    asked: Asked
+    runs: RunTable
+    spec: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run's page."""
+
+    run: Run
+    cell: Cell
+    sweep: Sweep
+    open: bool
+
+
+def sweep_list(store: Store, *, state: SweepState | None, cursor: str | None) -> SweepList:
+    """Gather one page of sweeps, newest first.
+
+    Raises:
+        BadInput: a cursor that cannot be.
+    """
+    sweeps, following, total = store.sweeps.page(state=state, limit=SWEEPS_PER_PAGE, cursor=cursor)
+    return SweepList(
+        rows=tuple(_row(store, sweep) for sweep in sweeps),
+        state=state,
+        next_cursor=following,
+        total=total,
+        now=store.now(),
+    )
+
+
+def _row(store: Store, sweep: Sweep) -> SweepRow:
+    law = store.laws.latest(sweep.id) if sweep.law_number is not None else None
+    full = sweep.full_grid_flops
+    return SweepRow(
+        sweep=sweep,
+        progress=_progress(store.sweeps.progress(sweep.id), store.sweeps.cells(sweep.id), sweep),
+        answer=_answer(law),
+        spent=store.sweeps.spent_flops(sweep.id) / full if full else None,
+        live=sweep.state in SWEEP_LIVE,
+    )
+
+
+def _answer(law: LawRecord | None) -> Answer:
+    prediction, refusal = prediction_of(law)
+    return Answer(prediction=None if prediction is None else prediction.model_dump(), refusal=refusal)
+
+
+def _progress(by_state: Mapping[RunState, int], cells: tuple[Cell, ...], sweep: Sweep) -> Progress:
+    shown = {str(state): by_state[state] for state in BAR_ORDER if by_state.get(state)}
+    return Progress(
+        by_state=shown,
+        rates=sum(len(cell.rates) for cell in cells) * sweep.spec.grid.seeds,
+        done=sum(by_state.get(state, 0) for state in RUN_FINAL - {RunState.CANCELLED}),
+        asked=sum(count for state, count in by_state.items() if state is not RunState.PRUNED),
+    )
+
+
+def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepView:
+    """Gather a sweep's page.
+
+    Args:
+        store: where it is recorded.
+        sweep_id: the sweep.
+        query: the page's query: the form's question, and which runs to list.
+
+    Raises:
+        NotFound: there is no such sweep.
+        BadInput: a cursor that cannot be, or no state of a run.
+    """
+    last_event = store.events.last_id()
+    snapshot = read_snapshot(store, sweep_id)
+    sweep, law = snapshot.sweep, snapshot.record
+    moved = store.events.latest(sweep_id, "sweep")
+    return SweepView(
+        sweep=sweep,
+        live=sweep.state in SWEEP_LIVE,
+        last_event=last_event,
+        progress=_progress(store.sweeps.progress(sweep_id), store.sweeps.cells(sweep_id), sweep),
+        answer=_answer(law),
+        law=law,
+        formula=None if snapshot.law is None else formula(snapshot.law),
+        law_warnings=() if snapshot.law is None else snapshot.law.warnings,
+        split=split(snapshot),
+        seconds=store.sweeps.seconds(sweep_id),
+        span_seconds=store.sweeps.span_seconds(sweep_id),
+        actor=None if moved is None else moved.data.get("actor"),
+        asked=ask(sweep, law, query),
+        runs=_run_table(store, snapshot, query),
+        spec=spec_yaml(sweep),
+        now=store.now(),
+    )
+
+
+def _run_table(store: Store, snapshot: Snapshot, query: Mapping[str, str]) -> RunTable:
+    chosen = query.get("state") or None
+    state = RunState(chosen) if chosen in set(RunState) else None
+    cursor = query.get("cursor") or None
+    runs, following, total = store.runs.page(
+        snapshot.sweep.id, state=state, limit=RUNS_PER_PAGE, cursor=cursor
+    )
+    return RunTable(
+        rows=tuple(RunRow(run=run, cell=snapshot.cells[run.cell]) for run in runs),
+        state=state,
+        next_cursor=following,
+        first_page=cursor is None,
+        total=total,
+        several_batches=snapshot.several_batches,
+    )
+
+
+def spec_yaml(sweep: Sweep) -> str:
+    """The sweep as it was submitted, in YAML."""
+    fields = sweep.spec.model_dump(mode="json", exclude_defaults=True)
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=90)
+
+
+def run_view(store: Store, run_id: str) -> RunView:
+    """Gather a run's page.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    run = store.runs.get(run_id)
+    return RunView(
+        run=run,
+        cell=store.sweeps.cells(run.sweep_id)[run.cell],
+        sweep=store.sweeps.get(run.sweep_id),
+        open=run.state in (RunState.PENDING, RunState.RUNNING),
+    )

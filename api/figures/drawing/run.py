@@ -1,0 +1,65 @@
+"""Draws one run's learning curve: the trunk it shares, its own branch, and where they part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from api.figures import amounts
+from api.figures.drawing.losses import loss_ticks
+from api.figures.drawing.style import ACCENT, LINE, TARGET, axis, canvas, count_axis, empty
+from orchestrator.planner.values import Cell
+from orchestrator.store.records import LossPoint, Run
+
+
+def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint]) -> go.Figure:
+    """Draw a learning curve.
+
+    Args:
+        run: the run.
+        cell: its cell.
+        points: the trunk's first, then its own; losses that are not finite are left out.
+    """
+    finite = [point for point in points if math.isfinite(point.loss) and point.loss > 0]
+    if not finite:
+        return empty("The learning curve appears here when the run reports its first loss.")
+    losses = [point.loss for point in finite] + ([run.loss] if run.loss is not None else [])
+    low, high = 0.98 * min(losses), 1.02 * max(losses)
+    ticks = loss_ticks(low, high)
+    figure = canvas(400)
+    figure.update_layout(
+        margin={"t": 70},
+        xaxis=count_axis(finite[0].tokens, cell.tokens, "tokens", most=7),
+        yaxis=axis(
+            "loss",
+            type="log",
+            range=[math.log10(low), math.log10(high)],
+            tickvals=ticks,
+            ticktext=[f"{tick:g}" for tick in ticks],
+        ),
+    )
+    trunk = [point for point in finite if point.curve != run.id]
+    own = [point for point in finite if point.curve == run.id]
+    for name, part, colour in (("trunk", trunk, LINE), ("branch", trunk[-1:] + own if own else [], ACCENT)):
+        if part:
+            figure.add_scatter(
+                x=[point.tokens for point in part],
+                y=[point.loss for point in part],
+                mode="lines",
+                line={"color": colour, "width": 2},
+                name=f"training loss, {name}",
+                hovertemplate="loss %{y:.4f} after %{x:.3s} tokens<extra></extra>",
+            )
+    if run.loss is not None:
+        figure.add_scatter(
+            x=[cell.tokens],
+            y=[run.loss],
+            mode="markers",
+            marker={"symbol": "diamond", "size": 11, "color": TARGET},
+            name="held-out loss",
+            hovertemplate=f"held-out loss {amounts.loss(run.loss)}<extra></extra>",
+            cliponaxis=False,
+        )
+    return figure
