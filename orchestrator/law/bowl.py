@@ -134,8 +134,10 @@ def alone(
 def classify(cells: Cells, scales: Scales, own: Locals) -> list[BowlStatus]:
     """The status of each cell: where its best run lies, and whether both sides rise."""
     rates, low, high = extent(cells)
-    bounded = np.zeros(cells.size, dtype=bool)
-    bounded[cells.bound_cell] = True
+    bound = np.full(cells.size, np.inf)  # lowest rate that diverged
+    np.minimum.at(bound, cells.bound_cell, cells.bound_x)
+    bounded = np.isfinite(bound)
+    ceiling = np.where(bounded, bound, high)
     best = np.full(cells.size, np.nan)
     at_best = cells.y <= 0  # y is relative to the cell's best loss
     best[cells.cell[at_best][::-1]] = cells.x[at_best][::-1]
@@ -149,7 +151,7 @@ def classify(cells: Cells, scales: Scales, own: Locals) -> list[BowlStatus]:
             status.append(BowlStatus.FLAT)
         elif best[c] <= low[c] or own.optimum[c] < low[c]:
             status.append(BowlStatus.EDGE_LOW)
-        elif (best[c] >= high[c] or own.optimum[c] > high[c]) and not bounded[c]:
+        elif own.optimum[c] > ceiling[c] or (best[c] >= high[c] and not bounded[c]):
             status.append(BowlStatus.EDGE_HIGH)
         else:
             status.append(BowlStatus.INTERIOR)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.special import log_ndtr
+from scipy.special import ndtr
 
 from orchestrator.law.cells import Cells
 from orchestrator.law.observations import Array
@@ -27,7 +27,8 @@ from orchestrator.law.shape import rise, slope
 
 TAIL = 4.0  # degrees of freedom of the noise
 BOUND_MARGIN = 0.4  # a rate that diverges is typically this far above the bottom, in ln η …
-BOUND_SD = 0.6  # … give or take this
+BOUND_SD = 0.4  # … give or take this
+CRASH = 0.02  # share of diverged runs that crashed for another reason
 LONGEST_STEP = np.array([1.0, 0.6])  # of (ℓ, μ) in one iteration
 TINY = 1e-9
 
@@ -192,13 +193,15 @@ def gather(cells: Cells, here: Locals, scales: Scales) -> Evidence:
 
 
 def bounds(cells: Cells, optimum: Array) -> tuple[Array, Array]:
-    """Gradient and information on μ of the runs that bound a bowl: ln Φ((x − μ − margin) / sd)."""
+    """Gradient and information on μ of the runs that bound a bowl: ln(ε + (1 − ε)·Φ((x − μ − margin) / sd))."""
     if not cells.bound_x.size:
         return np.zeros(cells.size), np.zeros(cells.size)
     z = (cells.bound_x - optimum[cells.bound_cell] - BOUND_MARGIN) / BOUND_SD
-    ratio = np.exp(-(z**2) / 2 - log_ndtr(z)) / np.sqrt(2 * np.pi)
+    ratio = (1 - CRASH) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / (CRASH + (1 - CRASH) * ndtr(z))
     pull = np.bincount(cells.bound_cell, weights=-ratio / BOUND_SD, minlength=cells.size)
-    weight = np.bincount(cells.bound_cell, weights=ratio * (z + ratio) / BOUND_SD**2, minlength=cells.size)
+    weight = np.bincount(
+        cells.bound_cell, weights=np.maximum(ratio * (z + ratio), 0) / BOUND_SD**2, minlength=cells.size
+    )
     return np.asarray(pull, dtype=np.float64), np.asarray(weight, dtype=np.float64)
 
 

@@ -1,0 +1,122 @@
+"""What the runs cannot support is refused with a reason, or answered with a named warning."""
+
+import numpy as np
+import pytest
+
+from orchestrator.law import LawRefusal, Observations, Refused, Target, fit
+
+
+def refusal(call):
+    with pytest.raises(Refused) as caught:
+        call()
+    return caught.value
+
+
+def test_no_finished_runs(sweep, changed):
+    runs = sweep()
+    found = refusal(lambda: fit(changed(runs, loss=np.full(runs.size, np.nan))))
+    assert found.reason is LawRefusal.NO_RUNS
+    assert f"0 completed runs among {runs.size}" in found.detail
+
+
+@pytest.mark.parametrize(("offset", "word"), [(2.0, "downwards"), (-2.0, "upwards")])
+def test_all_minima_on_an_edge(sweep, offset, word):
+    found = refusal(lambda: fit(sweep(offset=offset, rates=5)))
+    assert found.reason is LawRefusal.NO_INTERIOR_MINIMUM
+    assert word in found.detail
+    assert "24 cells" in found.detail
+
+
+def test_one_size_is_answered_nearby_with_a_warning_and_refused_far_away(sweep, fast):
+    law = fit(sweep(sizes=(1e8,)), options=fast)
+    near = law.predict(Target(params=1e8, tokens=1e10, batch_tokens=262144))
+    twice = law.predict(Target(params=2e8, tokens=1e10, batch_tokens=262144))
+    assert twice.high / twice.low > near.high / near.low
+    assert any("params" in line and "prior" in line for line in twice.warnings)
+    for factor in (10, 100):
+        target = Target(params=factor * 1e8, tokens=1e10, batch_tokens=262144)
+        found = refusal(lambda target=target: law.predict(target))
+        assert found.reason is LawRefusal.INTERVAL_TOO_WIDE
+        assert f"{factor} times from the only params tried" in found.detail
+
+
+def test_one_horizon_is_refused_far_away(sweep, fast):
+    law = fit(sweep(horizons=(1e10,)), options=fast)
+    assert law.predict(Target(params=2e8, tokens=2e10, batch_tokens=262144)).learning_rate > 0
+    found = refusal(lambda: law.predict(Target(params=2e8, tokens=1e12, batch_tokens=262144)))
+    assert "only tokens tried" in found.detail
+
+
+def test_one_batch_names_the_prior(sweep, fast):
+    law = fit(sweep(batches=(262144.0,)), options=fast)
+    assert any("All runs have batch_tokens" in line for line in law.warnings)
+    answer = law.predict(Target(params=8e8, tokens=1e10, batch_tokens=524288))
+    assert any("exponent of batch_tokens" in line for line in answer.warnings)
+
+
+def tied(runs, changed, column, source, power):
+    values = getattr(runs, source)
+    return changed(runs, **{column: getattr(runs, column).mean() * (values / values.mean()) ** power})
+
+
+def test_horizons_tied_to_sizes_are_named(sweep, changed, fast):
+    law = fit(tied(sweep(horizons=(1e10,)), changed, "tokens", "params", 1.0), options=fast)
+    assert any("tokens is tied to params" in line and "D ∝ N^1" in line for line in law.warnings)
+
+
+def test_a_batch_that_grows_with_the_model_is_named_and_answered(sweep, changed, fast):
+    law = fit(tied(sweep(batches=(262144.0,)), changed, "batch_tokens", "params", 0.5), options=fast)
+    assert any("batch_tokens is tied to params" in line and "B ∝ N^0.5" in line for line in law.warnings)
+    grown = float(law.largest[2])
+    along = law.predict(Target(params=1.6e9, tokens=1e10, batch_tokens=grown * 2**0.5))
+    across = law.predict(Target(params=1.6e9, tokens=1e10, batch_tokens=grown / 4))
+    assert across.high / across.low > along.high / along.low
+
+
+def test_too_few_bowls_are_named(sweep, fast):
+    law = fit(sweep(sizes=(1e8, 2e8), horizons=(1e10,), batches=(262144.0,)), options=fast)
+    assert any("Only 2 of 2 cells" in line for line in law.warnings)
+
+
+def test_far_extrapolation_is_named_or_refused(sweep, fast):
+    law = fit(sweep(sizes=tuple(np.geomspace(1e7, 1e9, 8))), options=fast)
+    target = Target(params=4e10, tokens=2.5e10, batch_tokens=262144)
+    assert any("40 times outside the runs" in line for line in law.predict(target).warnings)
+    assert law.predict(Target(params=2e9, tokens=1e10, batch_tokens=262144)).extrapolation == {
+        "params": pytest.approx(2.0),
+        "tokens": pytest.approx(0.4),
+        "batch_tokens": pytest.approx(0.5),
+    }
+
+
+def test_curvature_in_log_log_is_named(sweep, truth, fast):
+    class Bent(truth):
+        def optimum(self, params, tokens, batch_tokens):
+            return super().optimum(params, tokens, batch_tokens) + 0.15 * np.log(params / 2.8e8) ** 2
+
+    sizes = tuple(np.geomspace(2e7, 4e9, 8))
+    bent, straight = (fit(sweep(law, sizes=sizes), options=fast) for law in (Bent(), truth()))
+    assert any("curves in params" in line for line in bent.warnings)
+    assert not any("curves" in line for line in straight.warnings)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_target_that_is_no_model_is_refused(value):
+    found = refusal(lambda: Target(params=value, tokens=1e9, batch_tokens=1e5))
+    assert found.reason is LawRefusal.BAD_TARGET
+    assert "params" in found.detail
+
+
+def test_values_that_are_no_runs_are_refused():
+    column = np.ones(3)
+    with pytest.raises(ValueError, match="learning_rate is .*-1.0.* in row 1"):
+        Observations(
+            params=column, tokens=column, batch_tokens=column, learning_rate=np.array([1, -1, 1]), loss=column
+        )
+    with pytest.raises(ValueError, match="loss has 2 rows where params has 3"):
+        Observations(params=column, tokens=column, batch_tokens=column, learning_rate=column, loss=column[:2])
+
+
+def test_a_level_out_of_range_is_an_error(sweep, fast):
+    with pytest.raises(ValueError, match=r"between 0\.5 and 0\.999"):
+        fit(sweep(), options=fast).predict(Target(params=1e8, tokens=1e10, batch_tokens=262144), level=1.0)
