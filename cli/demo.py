@@ -22,8 +22,14 @@ from orchestrator.settings import Settings
 DEMO_PORTS: Final = range(8765, 8865)
 BATCH_TOKENS: Final = 256
 HORIZONS: Final = (131_072, 262_144, 524_288)
-HELD_OUT: Final = {"width": 64, "depth": 4}
-HELD_OUT_PARAMS: Final = 196_608
+SCALES: Final = (
+    {"width": 16, "depth": 2},
+    {"width": 24, "depth": 2},
+    {"width": 32, "depth": 2},
+    {"width": 32, "depth": 4},
+)
+HELD_OUT: Final = {"width": 64, "depth": 2}
+HELD_OUT_PARAMS: Final = 98_304
 TRAINER: Final = {
     "kind": "proxy",
     "corpus": "stdlib",
@@ -35,12 +41,7 @@ SWEEP: Final[dict[str, Any]] = {
     "name": "demo",
     "trainer": TRAINER,
     "grid": {
-        "scales": [
-            {"width": 16, "depth": 3},
-            {"width": 32, "depth": 2},
-            {"width": 32, "depth": 4},
-            {"width": 64, "depth": 2},
-        ],
+        "scales": list(SCALES),
         "tokens": list(HORIZONS),
         "batch_tokens": [BATCH_TOKENS],
         "learning_rates": {"min": 1e-3, "max": 6.4e-2, "per_octave": 1.5},
@@ -97,7 +98,7 @@ def _run(client: Client, service: Service) -> None:
     with err.status("starting the API, the orchestrator and Ray …"):
         wait_until(client.ready, service, READY_SECONDS)
     err.print(
-        f"Started in {time.monotonic() - began:.1f} s. Now a sweep of {len(SWEEP['grid']['scales'])} sizes."
+        f"Started in {time.monotonic() - began:.1f} s. Now a sweep of {len(SCALES)} sizes."
     )
     swept = watch(client, client.submit(SWEEP)["id"])
     if swept["state"] != "completed" or swept["prediction"] is None:

@@ -40,7 +40,9 @@ def read_spec(path: Path, client: Client) -> dict[str, Any]:
         raise BadInput(f"{path} cannot be read: {error}.") from error
     for name in ("trainer", "prior_runs"):
         part = fields.get(name)
-        table = part.get("table") if isinstance(part, dict) else None
+        if not isinstance(part, dict):
+            continue
+        table = part.get("table")
         if isinstance(table, str) and table.endswith(".csv"):
             source = path.parent / table
             if not source.is_file():

@@ -70,7 +70,7 @@ def narrowed(cells: tuple[Cell, ...], grid: Grid) -> tuple[Cell, ...]:
     Rates are matched within 0.1 %, since tables round them.
     """
     wanted = grid.rates()
-    kept = []
+    kept: list[Cell] = []
     for cell in cells:
         if grid.tokens and not _near(cell.tokens, grid.tokens):
             continue

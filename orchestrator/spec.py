@@ -12,6 +12,7 @@ from orchestrator.errors import BadInput, FieldProblem
 
 MAX_LATTICE = 200
 MAX_CELLS = 10_000
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _number(value: object) -> object:
@@ -157,7 +158,7 @@ class Grid(Strict):
     scales: tuple[Scale, ...] = ()
     tokens: tuple[Count, ...] = ()
     batch_tokens: tuple[Count, ...] = ()
-    learning_rates: Lattice | tuple[Rate, ...] = ()
+    learning_rates: Lattice | Annotated[tuple[Rate, ...], Field(max_length=MAX_LATTICE)] = ()
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
 
     def rates(self) -> tuple[float, ...]:
@@ -273,7 +274,7 @@ def read_yaml(text: str) -> dict[str, Any]:
         BadInput: the text is not YAML, or not a mapping of fields.
     """
     try:
-        fields = yaml.safe_load(text)
+        fields = yaml.load(text, Loader=YAML_LOADER)  # noqa: S506 - a safe loader, in C where there is one
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the text"

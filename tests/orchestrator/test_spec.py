@@ -98,7 +98,7 @@ def test_a_bad_field_is_refused_where_it_stands(path: str, value: Any, at: str, 
 
 @pytest.mark.parametrize("text", ["name: [unclosed", "a: b: c", "\t- x"])
 def test_malformed_yaml_is_refused_with_its_line(text: str) -> None:
-    with pytest.raises(BadInput, match="not valid YAML.*line 1"):
+    with pytest.raises(BadInput, match=r"not valid YAML.*line \d+"):
         read_yaml(text)
 
 
