@@ -92,9 +92,8 @@ def plain_step(recipe: Recipe, batch: tuple[Tensor, Tensor]) -> Callable[[], Non
 
 def stacked_step(recipe: Recipe, batch: tuple[Tensor, Tensor], members: int) -> Callable[[], None]:
     """One update of a stack."""
-    device = torch.device("cpu")
-    model = Model(recipe, device)
-    stack = Stack.initial(model, members, device)
+    model = Model(recipe, torch.device("cpu"))
+    stack = Stack.initial(model, members)
     rates = [1e-3] * members
 
     def step() -> None:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,7 @@ _STDLIB_WITHOUT = frozenset(
 _CHUNK_TOKENS = 1 << 22
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Corpus:
     """Tokens to train on and tokens to measure on.
 
@@ -47,8 +47,8 @@ class Corpus:
     name: str
     vocab_size: int
     sha256: str
-    train: Tokens
-    heldout: Tokens
+    train: Tokens = field(repr=False)
+    heldout: Tokens = field(repr=False)
     unigram_entropy: float
 
     def batch(self, seed: int, step: int, sequences: int, context: int) -> NDArray[np.int64]:

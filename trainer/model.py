@@ -1,5 +1,6 @@
 """The dense GPT, for K members at once: every matrix is a [K, in, out] view of one tensor [K, P]."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import sqrt
 
@@ -67,9 +68,19 @@ def initial_parameters(recipe: Recipe) -> Tensor:
 class Model:
     """The losses of K members as a function of their stacked parameters."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device, *, precision: torch.dtype | None = None) -> None:
+        """Prepares the layout and the rotary factors.
+
+        Args:
+            recipe: Shape and initialization.
+            device: Where the parameters will be.
+            precision: Type of the matrix products; None takes bfloat16 on a GPU and float32 on a CPU, where
+                bfloat16 is slower. The residual stream, norms and losses are float32 in any case.
+        """
         shape = recipe.shape
         self.recipe = recipe
+        self.device = device
+        self.precision = precision or (torch.bfloat16 if device.type == "cuda" else torch.float32)
         self.matrices = layout(recipe)
         self.rotation = rotation(shape.context, 2 * shape.head_count, shape.head_width).to(device)
         self.logit_scale = (recipe.qk_scale if shape.qk_norm else 1.0) / sqrt(shape.head_width)
@@ -86,15 +97,20 @@ class Model:
         Returns:
             Nats per token, float32 [K].
         """
-        embedding, *blocks, head = self._views(parameters)
-        x = lookup(embedding, inputs.flatten())
+        lower = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision) if lower else nullcontext():
+            return self._forward(self._views(parameters), inputs.flatten(), targets.flatten())
+
+    def _forward(self, matrices: list[Tensor], tokens: Tensor, targets: Tensor) -> Tensor:
+        embedding, *blocks, head = matrices
+        x = lookup(embedding, tokens)
         for first in range(0, len(blocks), 4):
             attention_in, attention_out, feedforward_in, feedforward_out = blocks[first : first + 4]
             mixed = self._attention(torch.bmm(rms_norm(x), attention_in), self.recipe.shape)
-            x = _add_product(x, mixed, attention_out)
+            x = self._add_product(x, mixed, attention_out)
             hidden = squared_relu(torch.bmm(rms_norm(x), feedforward_in))
-            x = _add_product(x, hidden, feedforward_out)
-        return head_loss(rms_norm(x), head, targets.flatten())
+            x = self._add_product(x, hidden, feedforward_out)
+        return head_loss(rms_norm(x), head, targets)
 
     def _views(self, parameters: Tensor) -> list[Tensor]:
         members = parameters.shape[0]
@@ -109,7 +125,7 @@ class Model:
         heads, head_width = shape.head_count, shape.head_width
         projected = projected.view(-1, shape.context, 3 * heads, head_width)
         both, value = torch.split(projected, [2 * heads, heads], dim=2)
-        turned = rotary(both, self.rotation, normalize=shape.qk_norm).to(value.dtype)
+        turned = rotary(both.float(), self.rotation, normalize=shape.qk_norm).to(value.dtype)
         query, key = torch.split(turned, heads, dim=2)
         mixed = functional.scaled_dot_product_attention(
             query.transpose(1, 2),
@@ -120,9 +136,8 @@ class Model:
         )
         return mixed.transpose(1, 2).reshape(members, rows, shape.width)
 
-
-def _add_product(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """The residual stream plus a product, in one kernel unless the product has a lower precision."""
-    if torch.is_autocast_enabled(x.device.type):
-        return x + torch.bmm(left, right)
-    return torch.baddbmm(x, left, right)
+    def _add_product(self, x: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """The residual stream plus a product: one kernel, unless the product has a lower precision."""
+        if self.precision != torch.float32:
+            return x + torch.bmm(left, right)
+        return torch.baddbmm(x, left, right)

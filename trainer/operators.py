@@ -161,7 +161,9 @@ class _HeadLoss(Function):
         error = torch.softmax(torch.bmm(x, head).float(), dim=-1)
         index = targets.expand(members, rows).unsqueeze(-1)
         chosen = error.gather(-1, index)
-        losses = chosen.clamp_min(1e-38).log_().mean(dim=(1, 2)).neg_()
+        losses: Tensor = chosen.clamp_min(1e-38).log_().mean(dim=(1, 2)).neg_()
+        if not any(ctx.needs_input_grad):
+            return losses
         error.scatter_(-1, index, chosen.sub_(1.0))
         ctx.save_for_backward(
             torch.bmm(error, head.transpose(1, 2)).to(x.dtype),

@@ -1,7 +1,6 @@
 """K members of one shape that train as one: parameters and moments [K, P], one batch, K learning rates."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import fsum
 
@@ -31,9 +30,9 @@ class Stack:
     step: int
 
     @classmethod
-    def initial(cls, model: Model, members: int, device: torch.device) -> "Stack":
+    def initial(cls, model: Model, members: int) -> "Stack":
         """Members before their first update, all alike."""
-        parameters = initial_parameters(model.recipe).to(device).repeat(members, 1)
+        parameters = initial_parameters(model.recipe).to(model.device).repeat(members, 1)
         return cls(
             parameters=parameters,
             first_moments=torch.zeros_like(parameters),
@@ -62,8 +61,7 @@ class Stack:
             Each member's loss before the update, [K].
         """
         parameters = self.parameters.requires_grad_()
-        with _precision(parameters.device):
-            losses = model.losses(parameters, inputs, targets)
+        losses = model.losses(parameters, inputs, targets)
         (gradients,) = torch.autograd.grad(losses.sum(), parameters)
         self.parameters = parameters.detach()
         self.step += 1
@@ -105,8 +103,7 @@ class Stack:
     @torch.no_grad()
     def evaluate(self, model: Model, batches: Iterator[tuple[Tensor, Tensor]]) -> list[float]:
         """Mean loss of each member over equal batches of (inputs, targets), in nats per token, summed exactly."""
-        with _precision(self.parameters.device):
-            losses = torch.stack([model.losses(self.parameters, *batch) for batch in batches])
+        losses = torch.stack([model.losses(self.parameters, *batch) for batch in batches])
         return [fsum(member) / len(member) for member in losses.T.tolist()]
 
 
@@ -125,8 +122,3 @@ def stack_limit(shape: Shape, batch_tokens: int, device: str = "cpu") -> int:
     if torch.device(device).type != "cpu":
         return max(1, min(128, 65_536 // batch_tokens))
     return max(1, min(16, 65_536 // (batch_tokens * shape.width)))
-
-
-def _precision(device: torch.device) -> AbstractContextManager[object]:
-    """Products in bfloat16 on a GPU, float32 on a CPU, where bfloat16 is slower."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

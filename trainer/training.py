@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from math import isfinite
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
@@ -60,7 +60,6 @@ class Training:
             BadCheckpoint: The trunks are of other members, at different steps, or past a horizon's fork.
         """
         job.check_corpus(corpus)
-        torch.set_flush_denormal(True)
         self.job, self.corpus = job, corpus
         self._log_every = log_every
         self._device = torch.device(device)
@@ -83,7 +82,7 @@ class Training:
 
     def _first_trunk(self, trunks: Sequence[bytes] | None) -> Line:
         if trunks is None:
-            return Line.fresh(Stack.initial(self._model, len(self.job.members), self._device))
+            return Line.fresh(Stack.initial(self._model, len(self.job.members)))
         if len(trunks) != len(self.job.members):
             raise BadCheckpoint(
                 f"trunks: {len(trunks)} for {len(self.job.members)} members; give one for each"
@@ -126,20 +125,19 @@ class Training:
         """Trains for about that long and tells what happened.
 
         Args:
-            seconds: Stop at the first step that ends after this time.
+            seconds: Stop at the first step that ends after this time; one is always made.
             steps: Stop after this many updates of the stack; a fork or an evaluation counts as one.
 
         Returns:
             Learning-curve points and ends of runs, in order. Without arguments, all that remain.
         """
+        torch.set_flush_denormal(True)  # Of this thread only; denormal moments are many times slower.
         self._charged_until = time.perf_counter()
-        deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = inf if seconds is None else time.monotonic() + seconds
         taken = 0
-        while not self.done:
+        while not self.done and taken != steps and (taken == 0 or time.monotonic() < deadline):
             self._work()
             taken += 1
-            if taken == steps or (deadline is not None and time.monotonic() >= deadline):
-                break
         self._release_points()
         events, self._events = self._events, []
         return events

@@ -85,9 +85,8 @@ def test_a_stack_trains_like_plain_models(corpus, shape):
         torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.1)
         for model, rate in zip(plain, rates, strict=True)
     ]
-    device = torch.device("cpu")
-    stacked = Model(recipe, device)
-    stack = Stack.initial(stacked, len(rates), device)
+    stacked = Model(recipe, torch.device("cpu"))
+    stack = Stack.initial(stacked, len(rates))
     for step in range(60):
         tokens = torch.from_numpy(corpus.batch(0, step, sequences, shape.context))
         batch = tokens[:, :-1], tokens[:, 1:]
@@ -100,3 +99,20 @@ def test_a_stack_trains_like_plain_models(corpus, shape):
             optimizer.step()
             expected.append(loss.item())
         assert stack.train(stacked, *batch, rates).tolist() == pytest.approx(expected, abs=3e-5)
+
+
+def test_products_in_bfloat16_train_alike_and_keep_parameters_in_float32(corpus):
+    """What a GPU does by default, exercised where every machine can."""
+    recipe = Recipe(shape=Shape(width=32, depth=2), schedule=Schedule(warmup_tokens=0), batch_tokens=256)
+    losses = []
+    for precision in (torch.float32, torch.bfloat16):
+        model = Model(recipe, torch.device("cpu"), precision=precision)
+        stack = Stack.initial(model, 2)
+        for step in range(40):
+            tokens = torch.from_numpy(corpus.batch(0, step, recipe.sequences, recipe.shape.context))
+            last = stack.train(model, tokens[:, :-1], tokens[:, 1:], (1e-3, 4e-3))
+        assert {last.dtype, stack.parameters.dtype} == {torch.float32}
+        losses.append(last.tolist())
+    full, half = losses
+    assert half == pytest.approx(full, abs=0.03)
+    assert half != full
