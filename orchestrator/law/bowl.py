@@ -1,6 +1,6 @@
 """One cell's bowl as its own runs show it, the shape and the curvature borrowed from the pool."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -125,8 +125,11 @@ def alone(
         at = np.column_stack([here.curvature, here.optimum])
         goal = np.einsum("cij,cj->ci", spread, evidence.vector + own * prior)
         at = at + np.clip(goal - at, -0.5, 0.5)
-        here = Locals(
-            bottom=evidence.level - (evidence.tilt * at).sum(axis=1), curvature=at[:, 0], optimum=at[:, 1]
+        here = replace(
+            here,
+            bottom=evidence.level - (evidence.tilt * at).sum(axis=1),
+            curvature=at[:, 0],
+            optimum=at[:, 1],
         )
     return here, spread
 

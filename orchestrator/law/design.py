@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from orchestrator.law.cells import Cells, Index, group
-from orchestrator.law.joint import TAIL, TINY, Locals, gather, invert
+from orchestrator.law.joint import TAIL, TINY, Locals, gather, invert, misfit, unrest
 from orchestrator.law.law import CURVATURE_TERMS, Law, key
 from orchestrator.law.observations import Array, Observations
 from orchestrator.law.shape import rise, slope
@@ -48,6 +48,7 @@ class Design:
         covariance: Σ, shape [q, q].
         own: T, precision of a cell's own (ℓ, μ), shape [cells, 2].
         information: H, what a cell's runs say of (m, ℓ, μ), shape [cells, 3, 3].
+        unrest: A cell's noise over the pool's, squared, shape [cells].
     """
 
     places: Array
@@ -64,6 +65,7 @@ class Design:
     covariance: Array
     own: Array
     information: Array
+    unrest: Array
 
     @classmethod
     def of(cls, law: Law, observations: Observations | None, places: Array, targets: Array) -> Self:
@@ -77,7 +79,12 @@ class Design:
         """
         rows, own, mean = pooled(law, places)
         target_rows, target_precision, _ = pooled(law, targets)
-        here = Locals(bottom=np.zeros(len(places)), curvature=mean[:, 0], optimum=mean[:, 1])
+        here = Locals(
+            bottom=np.zeros(len(places)),
+            curvature=mean[:, 0],
+            optimum=mean[:, 1],
+            unrest=np.ones(len(places)),
+        )
         information = np.zeros((len(places), 3, 3))
         if observations is not None and observations.size:
             here, information = settle(law, match(group(observations), places), here, own, mean)
@@ -98,6 +105,7 @@ class Design:
             covariance=law.pooled_covariance,
             own=own,
             information=information,
+            unrest=here.unrest,
         )
         return design.refreshed()
 
@@ -155,7 +163,7 @@ class Design:
         u = np.log(rates) - (self.optimum[cell] + node * self.sd[cell])[:, None]
         steep = np.exp(self.log_curvature[cell])[:, None]
         height, tilt = steep * rise(u), -steep * slope(u)
-        weight = INFORMATIVE / (self.noise**2 + (self.growth * height) ** 2)
+        weight = INFORMATIVE / (self.noise**2 + (self.growth * height) ** 2) / self.unrest[cell][:, None]
         weight = np.where(np.isnan(rates), 0.0, weight)
         jacobian = np.nan_to_num(np.stack([np.ones_like(height), height, tilt], axis=-1))
         return np.asarray(np.einsum("sr,sri,srj->sij", weight, jacobian, jacobian))
@@ -200,9 +208,14 @@ def settle(law: Law, cells: Cells, start: Locals, own: Array, mean: Array) -> tu
         at = np.column_stack([here.curvature, here.optimum])
         goal = np.einsum("cij,cj->ci", inverse, evidence.vector + own * mean)
         at = at + np.clip(goal - at, -0.6, 0.6)
-        here = Locals(
-            bottom=evidence.level - (evidence.tilt * at).sum(axis=1), curvature=at[:, 0], optimum=at[:, 1]
+        here = replace(
+            here,
+            bottom=evidence.level - (evidence.tilt * at).sum(axis=1),
+            curvature=at[:, 0],
+            optimum=at[:, 1],
         )
+        _, pool, square = misfit(cells, evidence, law.scales, here, inverse)
+        here = replace(here, unrest=unrest(cells, pool, square))
     evidence = gather(cells, here, law.scales)
     information = np.empty((cells.size, 3, 3))
     information[:, 0, 0] = evidence.weight

@@ -109,7 +109,12 @@ def begin(cells: Cells) -> Locals:
     best = order[first]
     optimum = np.full(cells.size, float(np.median(cells.x[best])))
     optimum[cells.cell[best]] = cells.x[best]
-    return Locals(bottom=np.zeros(cells.size), curvature=np.full(cells.size, CURVATURE_MEAN), optimum=optimum)
+    return Locals(
+        bottom=np.zeros(cells.size),
+        curvature=np.full(cells.size, CURVATURE_MEAN),
+        optimum=optimum,
+        unrest=np.ones(cells.size),
+    )
 
 
 def prior_mean(start: Locals, effects: int) -> Array:

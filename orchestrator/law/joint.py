@@ -28,6 +28,7 @@ from orchestrator.law.shape import rise, slope
 TAIL = 4.0  # degrees of freedom of the noise
 BOUND_MARGIN = 0.4  # a rate that diverges is typically this far above the bottom, in ln η …
 BOUND_SD = 0.4  # … give or take this
+UNREST_WEIGHT = 4.0  # runs that the pool's noise counts for in a cell's own
 CRASH = 0.02  # share of diverged runs that crashed for another reason
 LONGEST_STEP = np.array([1.0, 0.6])  # of (ℓ, μ) in one iteration
 TINY = 1e-9
@@ -67,11 +68,12 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locals:
-    """A cell's own unknowns, shape [cells] each: bottom m, ln curvature ℓ, ln η* μ."""
+    """A cell's own unknowns, shape [cells] each: bottom m, ln curvature ℓ, ln η* μ, and its noise over the pool's, squared."""
 
     bottom: Array
     curvature: Array
     optimum: Array
+    unrest: Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,7 @@ def fit_joint(
         evidence = gather(model.cells, here, scales)
         pooled, covariance = solve_pooled(model, evidence, scales)
         moved, spread = solve_locals(model, evidence, scales, pooled, covariance, here)
-        fresh = maximise(model, evidence, scales, pooled, covariance, moved, spread)
+        fresh, moved = maximise(model, evidence, scales, pooled, covariance, moved, spread)
         change = max(
             float(np.abs(moved.optimum - here.optimum).max()),
             0.2 * float(np.abs(np.log(as_array(fresh) / as_array(scales))).max()),
@@ -165,7 +167,7 @@ def gather(cells: Cells, here: Locals, scales: Scales) -> Evidence:
     height = steep * rise(u)
     tilt = -steep * slope(u)
     residual = cells.y - here.bottom[cells.cell] - height
-    variance = scales.noise**2 + (scales.growth * height) ** 2
+    variance = here.unrest[cells.cell] * (scales.noise**2 + (scales.growth * height) ** 2)
     weight = (TAIL + 1) / (TAIL + residual**2 / variance) / variance
     total = cells.total
     wh, wt, wr = weight * height, weight * tilt, weight * residual
@@ -270,7 +272,10 @@ def solve_locals(
     carried = inverse * own[:, None, :]
     full = inverse + carried @ spread @ carried.transpose(0, 2, 1)
     moved = Locals(
-        bottom=evidence.level - (evidence.tilt * at).sum(axis=1), curvature=at[:, 0], optimum=at[:, 1]
+        bottom=evidence.level - (evidence.tilt * at).sum(axis=1),
+        curvature=at[:, 0],
+        optimum=at[:, 1],
+        unrest=here.unrest,
     )
     return moved, full
 
@@ -283,8 +288,8 @@ def maximise(
     covariance: Array,
     moved: Locals,
     spread: Array,
-) -> Scales:
-    """The scales that make the expected log density largest, their priors included."""
+) -> tuple[Scales, Locals]:
+    """The scales that make the expected log density largest, their priors included, and the cells' unrest."""
     own = own_precision(model, scales)
     mean, pool = pooled_rows(model, pooled, covariance)
     apart = np.column_stack([moved.curvature, moved.optimum]) - mean
@@ -307,8 +312,15 @@ def maximise(
     return maximise_noise(model.cells, evidence, fresh, moved, spread)
 
 
-def maximise_noise(cells: Cells, evidence: Evidence, scales: Scales, here: Locals, spread: Array) -> Scales:
-    """One scoring step for the noise at the bottom and its growth with the rise."""
+def misfit(
+    cells: Cells, evidence: Evidence, scales: Scales, here: Locals, spread: Array
+) -> tuple[Array, Array, Array]:
+    """Expected squared residuals, robustly.
+
+    Returns:
+        (the rise of each run, the pool's variance there, its expected squared residual), shape [runs] each. A run that
+        is far off for its variance is an outlier: it says no more of the noise than one that is just outside.
+    """
     u = cells.x - here.optimum[cells.cell]
     steep = np.exp(here.curvature)[cells.cell]
     height = steep * rise(u)
@@ -317,25 +329,32 @@ def maximise_noise(cells: Cells, evidence: Evidence, scales: Scales, here: Local
     known = 1 / evidence.weight[cells.cell] + np.einsum(
         "ri,rij,rj->r", jacobian, spread[cells.cell], jacobian
     )
-    variance = scales.noise**2 + (scales.growth * height) ** 2
+    pool = scales.noise**2 + (scales.growth * height) ** 2
+    variance = here.unrest[cells.cell] * pool
     robust = (TAIL + 1) / (TAIL + residual**2 / variance)
-    # A run that is far off for its variance is an outlier: it says nothing of the others' noise.
-    target = np.minimum(robust * (residual**2 + known), (TAIL + 1) * variance)
-    weight = 1 / variance**2
-    square = height**2
-    normal = np.array(
-        [
-            [weight.sum() + PRIOR_WEIGHT["noise"] / scales.noise**4, (weight * square).sum()],
-            [(weight * square).sum(), (weight * square**2).sum() + PRIOR_WEIGHT["growth"] / scales.growth**4],
-        ]
-    )
-    right = np.array(
-        [
-            (weight * target).sum() + PRIOR_WEIGHT["noise"] * PRIOR.noise**2 / scales.noise**4,
-            (weight * square * target).sum() + PRIOR_WEIGHT["growth"] * PRIOR.growth**2 / scales.growth**4,
-        ]
-    )
-    found = np.linalg.solve(normal, right)
+    return height, pool, np.minimum(robust * (residual**2 + known), (TAIL + 1) * variance)
+
+
+def unrest(cells: Cells, pool: Array, square: Array) -> Array:
+    """Each cell's noise over the pool's, squared: 1 for a cell of few runs, its own for one of many, shape [cells]."""
+    runs = cells.total(np.ones_like(pool))
+    return np.asarray((UNREST_WEIGHT + cells.total(square / pool)) / (UNREST_WEIGHT + runs))
+
+
+def maximise_noise(
+    cells: Cells, evidence: Evidence, scales: Scales, here: Locals, spread: Array
+) -> tuple[Scales, Locals]:
+    """One scoring step for the noise at the bottom, its growth with the rise, and each cell's own share of it."""
+    height, pool, square = misfit(cells, evidence, scales, here, spread)
+    target = square / here.unrest[cells.cell]
+    design = np.column_stack([np.ones_like(height), height**2])
     now = np.array([scales.noise**2, scales.growth**2])
+    firm = np.array([PRIOR_WEIGHT["noise"], PRIOR_WEIGHT["growth"]]) / now**2
+    prior = np.array([PRIOR.noise**2, PRIOR.growth**2])
+    weighted = design / pool[:, None] ** 2
+    found = np.linalg.solve(weighted.T @ design + np.diag(firm), weighted.T @ target + firm * prior)
     noise, growth = np.sqrt(np.clip(found, now / 4, now * 4))
-    return replace(scales, noise=float(noise), growth=float(growth))
+    return (
+        replace(scales, noise=float(noise), growth=float(growth)),
+        replace(here, unrest=unrest(cells, pool, square)),
+    )
