@@ -96,13 +96,17 @@ class Formula:
     """A law in numbers.
 
     Attributes:
-        power: the main terms as a power law: ``9.4e-3 · (N / 49 k)^−0.43 · …`` as (text, exponent) pairs.
+        head: η* at the reference point.
+        powers: the main terms as a power law, ``(N / 49 k)`` to the power of ``−0.43`` and so on.
+        bent: whether further terms that the runs know bend the power law away from the reference point.
+        logarithm: ``ln η* = …``, the terms that are a prior's alone left out beyond the main ones.
         terms: every coefficient.
-        small: how many further terms the formula leaves out.
+        from_prior: how many of them come from a prior.
     """
 
     head: str
     powers: tuple[tuple[str, str], ...]
+    bent: bool
     logarithm: str
     terms: tuple[Coefficient, ...]
     from_prior: int
@@ -116,13 +120,15 @@ def formula(law: Law) -> Formula:
     main = [(symbol, by_name[name]) for _, symbol, name in AXES]
     pieces = [f"{_signed(constant)[1:] if constant >= 0 else _signed(constant)}"]
     pieces += [f"{_signed(term.value)}·ln(N/N₀)".replace("N", symbol) for symbol, term in main]
-    bent = [term for term in law.coefficients if term.name not in {"1", *(name for _, _, name in AXES)}]
-    pieces += [f"{_signed(term.value)}·{term.name}" for term in bent if not term.from_prior]
+    straight = {"1", *(name for _, _, name in AXES)}
+    bent = [term for term in law.coefficients if term.name not in straight and not term.from_prior]
+    pieces += [f"{_signed(term.value)}·{term.name}" for term in bent]
     return Formula(
         head=amounts.rate(math.exp(constant), 3),
         powers=tuple(
             (f"{symbol} / {reference[symbol]}", _signed(term.value).replace(" ", "")) for symbol, term in main
         ),
+        bent=bool(bent),
         logarithm=" ".join(pieces),
         terms=law.coefficients,
         from_prior=sum(term.from_prior for term in law.coefficients),

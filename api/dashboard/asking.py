@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from api.figures.amounts import count, parse_amount
+from api.figures.amounts import exact, parse_amount
 from api.figures.numbers.snapshot import law_of
 from orchestrator.errors import Unsupported
 from orchestrator.law import Target
@@ -67,7 +67,7 @@ def _defaults(sweep: Sweep, law: LawRecord | None) -> dict[str, str]:
     target = law.prediction.get("target") if law is not None else None
     if target is None:
         target = sweep.spec.target.model_dump() if sweep.spec.target is not None else {}
-    return {name: count(target[name], 6) for name in FIELDS if target.get(name)}
+    return {name: exact(target[name]) for name in FIELDS if target.get(name)}
 
 
 def _numbers(typed: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:

@@ -127,6 +127,11 @@ class SweepView:
     spec: str
     now: datetime
 
+    @property
+    def runs_something(self) -> bool:
+        """Whether there is a grid to run; a sweep without one fits earlier runs."""
+        return self.progress.rates > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:

@@ -43,6 +43,12 @@ def count(value: float | None, digits: int = 3) -> str:
     return _plain(value, digits)
 
 
+def exact(value: float) -> str:
+    """Write a number so that `parse_amount` reads the very same: ``20 B``, but ``262144``."""
+    short = count(value, 4)
+    return short if parse_amount(short) == value else f"{value:.0f}"
+
+
 def flops(value: float | None) -> str:
     """Write a cost in floating-point operations: ``6.4e15 FLOPs``."""
     if value is None or not math.isfinite(value):

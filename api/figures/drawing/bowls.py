@@ -23,7 +23,7 @@ from api.figures.drawing.style import (
     params_colours,
     rate_axis,
 )
-from api.figures.numbers.bowls import Mark, Panel
+from api.figures.numbers.bowls import FROM_TABLE, OFF_THE_SCALE, Mark, Panel
 from orchestrator.law import Bowl, BowlStatus
 from orchestrator.states import RunState
 
@@ -38,7 +38,7 @@ FOOT: Final = 48
 
 _TRACE_STYLES: Final[dict[str, dict[str, Any]]] = {
     "completed": {"size": 6.5, "color": STATE_COLOURS[RunState.COMPLETED]},
-    "off the scale": {"symbol": "triangle-up-open", "size": 8, "color": STATE_COLOURS[RunState.COMPLETED]},
+    OFF_THE_SCALE: {"symbol": "triangle-up-open", "size": 8, "color": STATE_COLOURS[RunState.COMPLETED]},
     "diverged": {
         "symbol": "x-thin",
         "size": 7,
@@ -63,7 +63,7 @@ _TRACE_STYLES: Final[dict[str, dict[str, Any]]] = {
     },
     "failed": {"symbol": "square-x-open", "size": 7, "color": STATE_COLOURS[RunState.FAILED]},
     "cancelled": {"symbol": "square-open", "size": 6, "color": STATE_COLOURS[RunState.CANCELLED]},
-    "from the table": {"symbol": "circle", "size": 5.5, "color": STATE_COLOURS[RunState.CANCELLED]},
+    FROM_TABLE: {"symbol": "circle", "size": 5.5, "color": STATE_COLOURS[RunState.CANCELLED]},
 }
 
 
@@ -80,9 +80,6 @@ def draw_bowls(panels: Sequence[Panel], total: int, columns: int | None = None) 
     across = max(1, min(columns or _columns(panels), len(panels)))
     rows = math.ceil(len(panels) / across)
     head = 2 * HEAD if is_narrow(columns) else HEAD
-    figure = canvas(head + rows * ROW + FOOT - (ROW - PLOT))
-    figure.update_layout(margin={"l": 44, "r": 8, "t": head, "b": FOOT})
-    for_width(figure, columns)
     rates = [mark.learning_rate for panel in panels for mark in panel.marks]
     rates += [x for panel in panels for x, _ in panel.curve if not rates]
     colours = params_colours([panel.cell.params for panel in panels])
@@ -92,7 +89,9 @@ def draw_bowls(panels: Sequence[Panel], total: int, columns: int | None = None) 
         layout |= _axes(index, panel, across, len(panels), rates or [1e-4, 1e-1])
         layout["annotations"].append(_title(index, panel, 9.5 if is_narrow(columns) else 11))
         traces += _panel_traces(panel, index, colours[panel.cell.params])
-    figure.update_layout(layout)
+    margin = {"l": 44, "r": 8, "t": head, "b": FOOT}
+    figure = canvas(head + rows * ROW + FOOT - (ROW - PLOT), margin=margin, **layout)
+    for_width(figure, columns)
     if total > len(panels):
         footnote(
             figure, f"{len(panels)} of {total} cells with runs, at even steps through N, B and D", columns

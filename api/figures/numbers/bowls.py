@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from api.figures import amounts
 from api.figures.labels import cell_name, run_text
-from api.figures.numbers.snapshot import Snapshot
+from api.figures.numbers.snapshot import Earlier, Snapshot
 from orchestrator.law import Bowl, BowlStatus
 from orchestrator.law.shape import rise
 from orchestrator.planner.values import Cell
@@ -19,13 +20,16 @@ from orchestrator.store.records import Run
 
 MOST_PANELS: Final = 24
 CURVE_POINTS: Final = 61
-TALLEST: Final = 0.25
+TALLEST: Final = 0.12
 """A panel shows losses up to this share above its best; what is higher stands on the top edge."""
 
 LEAST_ROOM: Final = 0.02
 """… and at least losses up to this share above it, so that noise does not look like a bowl."""
 
 OFF_THE_SCALE: Final = "off the scale"
+FROM_TABLE: Final = "from the table"
+MOST_EARLIER: Final = 400
+"""Marks of earlier runs in one panel, at most."""
 
 _ON_TOP: Final = (RunState.DIVERGED, RunState.FAILED, RunState.CANCELLED)
 
@@ -99,7 +103,12 @@ def bowl_panels(snapshot: Snapshot, most: int = MOST_PANELS) -> tuple[tuple[Pane
     cells = [cell for cell in snapshot.cells if _shows(runs.get(cell.number, ()), snapshot.bowl(cell))]
     shown = evenly(cells, most)
     panels = (
-        _panel(cell, runs.get(cell.number, []), snapshot.bowl(cell), snapshot.several_batches)
+        _panel(
+            cell,
+            (*_earlier_marks(snapshot.earlier_in(cell)), *_run_marks(runs.get(cell.number, ()))),
+            snapshot.bowl(cell),
+            cell_name(cell, with_batch=snapshot.several_batches),
+        )
         for cell in shown
     )
     return tuple(panels), len(cells)
@@ -116,16 +125,32 @@ def evenly(cells: Sequence[Cell], most: int) -> list[Cell]:
     return [cells[round(index * (len(cells) - 1) / (most - 1))] for index in range(most)]
 
 
-def _panel(cell: Cell, runs: Sequence[Run], bowl: Bowl | None, with_batch: bool) -> Panel:
-    low, high = _range([run.loss for run in runs if run.loss is not None], bowl)
+def _run_marks(runs: Sequence[Run]) -> list[Mark]:
+    return [
+        Mark(learning_rate=run.learning_rate, loss=run.loss, kind=str(run.state), text=run_text(run))
+        for run in sorted(runs, key=lambda run: run.learning_rate)
+    ]
+
+
+def _earlier_marks(runs: Sequence[Earlier]) -> list[Mark]:
+    return [
+        Mark(
+            learning_rate=run.learning_rate,
+            loss=run.loss,
+            kind=FROM_TABLE if run.loss is not None else str(RunState.DIVERGED),
+            text=f"η {amounts.rate(run.learning_rate, 3)} · loss {amounts.loss(run.loss)} · from the table",
+        )
+        for run in runs[:MOST_EARLIER]
+    ]
+
+
+def _panel(cell: Cell, marks: tuple[Mark, ...], bowl: Bowl | None, title: str) -> Panel:
+    low, high = _range([mark.loss for mark in marks if mark.loss is not None], bowl)
     return Panel(
         cell=cell,
-        title=cell_name(cell, with_batch=with_batch),
-        marks=tuple(
-            Mark(learning_rate=run.learning_rate, loss=run.loss, kind=str(run.state), text=run_text(run))
-            for run in sorted(runs, key=lambda run: run.learning_rate)
-        ),
-        curve=_curve(bowl, [run.learning_rate for run in runs] or list(cell.rates), high),
+        title=title,
+        marks=marks,
+        curve=_curve(bowl, [mark.learning_rate for mark in marks] or list(cell.rates), high),
         bowl=bowl,
         low=low,
         high=high,

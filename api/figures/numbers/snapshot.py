@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 from orchestrator.law import Bowl, Law
 from orchestrator.planner.values import Cell
+from orchestrator.spec import PriorRuns
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Run, Sweep
+from orchestrator.submission import recorded_runs
 
 Place = tuple[str, str, str]
 """A cell's N, D and B, written so that numbers equal but for rounding are the same place."""
+
+
+Source = TypeVar("Source")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """A run of the sweep's prior table; the loss is None where it did not complete."""
+
+    learning_rate: float
+    loss: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +40,7 @@ class Snapshot:
         record: its newest law as it was recorded; None before the first.
         law: that law; None before the first.
         bowls: the law's bowls by place.
+        earlier: the runs of its prior table by place.
     """
 
     sweep: Sweep
@@ -33,6 +49,7 @@ class Snapshot:
     record: LawRecord | None = None
     law: Law | None = None
     bowls: Mapping[Place, Bowl] = field(default_factory=dict)
+    earlier: Mapping[Place, tuple[Earlier, ...]] = field(default_factory=dict)
 
     def runs_by_cell(self) -> dict[int, list[Run]]:
         """The runs of every cell that has any."""
@@ -40,6 +57,10 @@ class Snapshot:
         for run in self.runs:
             found.setdefault(run.cell, []).append(run)
         return found
+
+    def earlier_in(self, cell: Cell) -> tuple[Earlier, ...]:
+        """The prior table's runs in a cell."""
+        return self.earlier.get(place(cell.params, cell.tokens, cell.batch_tokens), ())
 
     def bowl(self, cell: Cell) -> Bowl | None:
         """The newest law's bowl in a cell; None where it has none."""
@@ -73,33 +94,47 @@ def read_snapshot(store: Store, sweep_id: str) -> Snapshot:
         record=record,
         law=law,
         bowls=bowls,
+        earlier=earlier_runs(store, sweep),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[Source]):
+    """Something to read once, equal to another by its key alone: what caches go by."""
+
+    key: tuple[object, ...]
+    source: Source = field(compare=False)
 
 
 def law_of(record: LawRecord) -> Law:
     """The law of a record: immutable, so read from its document once."""
-    return _law(_Document(record))
-
-
-class _Document:
-    """A law's record, equal to another of the same sweep and number: what the cache goes by."""
-
-    def __init__(self, record: LawRecord) -> None:
-        self.record = record
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Document) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[str, int]:
-        return self.record.sweep_id, self.record.number
+    return _law(_Kept((record.sweep_id, record.number), record))
 
 
 @lru_cache(maxsize=64)
-def _law(document: _Document) -> Law:
-    return Law.from_document(dict(document.record.document))
+def _law(kept: _Kept[LawRecord]) -> Law:
+    return Law.from_document(dict(kept.source.document))
+
+
+def earlier_runs(store: Store, sweep: Sweep) -> Mapping[Place, tuple[Earlier, ...]]:
+    """The runs of the sweep's prior table, by place; an uploaded table never changes, so it is read once."""
+    source = sweep.spec.prior_runs
+    if source is None:
+        return {}
+    return _earlier(_Kept((source.table, tuple(sorted(source.where.items()))), (store, source)))
+
+
+@lru_cache(maxsize=8)
+def _earlier(kept: _Kept[tuple[Store, PriorRuns]]) -> Mapping[Place, tuple[Earlier, ...]]:
+    table = recorded_runs(*kept.source, "prior_runs")
+    found: dict[Place, list[Earlier]] = {}
+    columns = (table.params, table.tokens, table.batch_tokens, table.learning_rate, table.loss)
+    for params, tokens, batch_tokens, rate, loss in zip(
+        *(column.tolist() for column in columns), strict=True
+    ):
+        run = Earlier(learning_rate=rate, loss=loss if math.isfinite(loss) else None)
+        found.setdefault(place(params, tokens, batch_tokens), []).append(run)
+    return {at: tuple(runs) for at, runs in found.items()}
 
 
 def law_cells(law: Law | None) -> tuple[Cell, ...]:
