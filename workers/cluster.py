@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import ray
 
+from orchestrator.errors import Unavailable
 from workers import environment
 
 OBJECT_STORE_BYTES = 100 * 2**20
@@ -15,22 +16,33 @@ OBJECT_STORE_BYTES = 100 * 2**20
 
 @contextmanager
 def ray_cluster(address: str | None) -> Iterator[None]:
-    """Attach to the operator's cluster, or start one on the loopback interface and end it.
+    """Attach to the operator's cluster, or start one and end it.
+
+    A local Ray listens on every interface, whatever address it is told: its token keeps others out
+    (``workers.environment``).
 
     Args:
         address: of the operator's cluster; None for a local one.
+
+    Raises:
+        Unavailable: the operator's cluster cannot be reached.
     """
     runtime = {"env_vars": environment.WORKER}
     if address is None:
         ray.init(
+            address="local",  # never one that happens to run on this machine
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
             runtime_env=runtime,
-            _node_ip_address="127.0.0.1",
         )
     else:
-        ray.init(address=address, log_to_driver=False, runtime_env=runtime)
+        try:
+            ray.init(address=address, log_to_driver=False, runtime_env=runtime)
+        except ConnectionError as error:
+            raise Unavailable(
+                f"The Ray cluster at {address} (ETALON_RAY_ADDRESS) cannot be reached: {error}"
+            ) from error
     try:
         yield
     finally:

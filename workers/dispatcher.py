@@ -53,6 +53,7 @@ class Dispatcher:
         *,
         capacity: Callable[[], int],
         tick_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with no worker.
 
@@ -63,10 +64,11 @@ class Dispatcher:
             source: forms jobs.
             capacity: how many workers the cluster has room for, at least 1.
             tick_seconds: pause between two looks at the database.
+            clock: seconds that only grow.
         """
         self._store, self._sweep_id, self._lease, self._source = store, sweep_id, lease, source
-        self._capacity, self._tick_seconds = capacity, tick_seconds
-        self._recorder = Recorder(store, lease.fence)
+        self._capacity, self._tick_seconds, self._clock = capacity, tick_seconds, clock
+        self._recorder = Recorder(store, lease.fence, clock)
         self._state = store.sweeps.get(sweep_id).state
         self._planned: list[Job] = []
         self._handed: deque[Job] = deque()
@@ -75,7 +77,7 @@ class Dispatcher:
         self._ready: set[str] = set()
         self._sent_away: set[str] = set()
         self._limits: dict[str, int] | None = None
-        self._looked_at = self._busy_at = self._led_at = time.monotonic()
+        self._looked_at = self._busy_at = self._led_at = self._clock()
         self.ending: Ending | None = None
 
     def interrupt(self) -> None:
@@ -86,14 +88,14 @@ class Dispatcher:
         """Look at the database if it is time: the sweep's state, work for those who wait, what is to be written."""
         if self._lease.lost:
             self.ending = Ending.LOST
-        if self.ending is not None or time.monotonic() - self._looked_at < self._tick_seconds:
+        if self.ending is not None or self._clock() - self._looked_at < self._tick_seconds:
             return
         with self._database():
             self._look()
             if self.ending is None:
                 self._recorder.flush_when_due()
-                self._handed.extend(self._take(len(self._ready) - len(self._sent_away) - len(self._handed)))
-        self._looked_at = time.monotonic()
+                self._handed.extend(self._take(len(self._ready) - len(self._handed)))
+        self._looked_at = self._clock()
 
     def next_task(self, trial_id: str) -> Job | bool:
         """What a free worker does next: a job; True to wait for one; False: nobody is needed now."""
@@ -169,7 +171,7 @@ class Dispatcher:
             self._source.ended(job)
 
     def _look(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         before, self._state = self._state, self._store.sweeps.get(self._sweep_id).state
         if self._live or self._handed or before is not self._state:
             self._busy_at = now
@@ -184,7 +186,7 @@ class Dispatcher:
 
     def _keeps_warm(self) -> bool:
         running = self._state is SweepState.RUNNING
-        return running and time.monotonic() - self._busy_at < WARM_SECONDS
+        return running and self._clock() - self._busy_at < WARM_SECONDS
 
     @contextmanager
     def _database(self) -> Iterator[None]:
@@ -219,7 +221,7 @@ class Dispatcher:
             if wanted and self._store.runs.claim(self._sweep_id, fence=self._lease.fence, run_ids=wanted):
                 taken.append(job)
         if taken:
-            self._busy_at = time.monotonic()
+            self._busy_at = self._clock()
         return taken
 
     def _forget(self, trial_id: str) -> None:

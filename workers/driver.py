@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from ray import tune
 
-from orchestrator.errors import BadInput, Conflict
+from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
@@ -49,7 +49,7 @@ def drive(sweep_id: str, settings: Settings) -> None:
             sweep = store.sweeps.get(sweep_id)
             try:
                 _carry_out(sweep, source_of(sweep, store, settings), store, lease, settings)
-            except BadInput as error:
+            except (BadInput, NotFound) as error:
                 _give_up(store, sweep_id, error)
 
 
@@ -127,7 +127,7 @@ def _check_room(resources: Resources, settings: Settings) -> None:
     log.warning("the Ray cluster has no node with %s: runs wait until it grows", wanted)
 
 
-def _give_up(store: Store, sweep_id: str, error: BadInput) -> None:
+def _give_up(store: Store, sweep_id: str, error: EtalonError) -> None:
     """Tell the user why nothing of the sweep can be carried out."""
     log.error("sweep %s cannot be carried out: %s", sweep_id, error.detail)
     try:

@@ -185,13 +185,20 @@ def _levelled(jobs: list[ProxyJob], cells: Mapping[str | None, Cell], workers: i
     ordered = sorted(jobs, key=_longest_first)
     for _ in range(4 * workers):
         largest = next((job for job in ordered if len(job.members) > 1), None)
-        if largest is None or _end(ordered, workers) <= LEVEL * sum(job.flops for job in ordered) / workers:
+        if largest is None or _is_level(ordered, workers):
             break
         halves = [
             _priced(replace(largest, members=tuple(part)), cells) for part in _split(largest.members, 2)
         ]
         ordered = sorted([job for job in ordered if job is not largest] + halves, key=_longest_first)
     return tuple(ordered)
+
+
+def _is_level(ordered: Sequence[ProxyJob], workers: int) -> bool:
+    """Whether the busiest worker ends near the mean, or within one member of it: a member cannot be shared."""
+    mean = sum(job.flops for job in ordered) / workers
+    one_member = max(job.flops / len(job.members) for job in ordered)
+    return _end(ordered, workers) <= max(LEVEL * mean, mean + one_member)
 
 
 def _longest_first(job: ProxyJob) -> tuple[float, str]:

@@ -31,7 +31,7 @@ from workers.checkpoints import Checkpoints
 from workers.jobs import ProxyJob
 from workers.runner import ProxyBench, Report, SavedTrunk
 
-SAVE_SECONDS = 2.0
+SAVE_SECONDS = 1.0
 """Least time between two checkpoints of a job."""
 
 SAVE_SHARE = 0.02

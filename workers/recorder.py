@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from orchestrator.states import RunState
 from orchestrator.store import Store
@@ -20,18 +20,19 @@ class Recorder:
     What could not be written stays and is tried again. Everything may be written twice without harm.
     """
 
-    def __init__(self, store: Store, fence: int) -> None:
+    def __init__(self, store: Store, fence: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Write on behalf of a driver.
 
         Args:
             store: where to.
             fence: of the driver's lease: once another driver holds it, results and trunks are refused.
+            clock: seconds that only grow.
         """
-        self._store, self._fence = store, fence
+        self._store, self._fence, self._clock = store, fence, clock
         self._points: list[LossPoint] = []
         self._trunks: list[SavedTrunk] = []
         self._results: list[RunResult] = []
-        self._flushed_at = time.monotonic()
+        self._flushed_at = self._clock()
 
     def add(self, report: Report) -> None:
         """Take a report."""
@@ -45,7 +46,7 @@ class Recorder:
 
     def flush_when_due(self) -> None:
         """Write if a run ended or points have waited long enough."""
-        if self._results or self._trunks or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+        if self._results or self._trunks or self._clock() - self._flushed_at >= FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -68,4 +69,4 @@ class Recorder:
             once = {result.run_id: result for result in reversed(self._results)}
             self._store.runs.finish(list(once.values()), fence=self._fence)
             self._results = []
-        self._flushed_at = time.monotonic()
+        self._flushed_at = self._clock()

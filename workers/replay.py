@@ -58,8 +58,11 @@ class Recording:
         )
 
     def _recorded_seconds(self, row: int) -> float | None:
-        text = self._seconds[row] if self._seconds else ""
-        return float(text) if text.replace(".", "", 1).isdigit() else None
+        try:
+            seconds = float(self._seconds[row]) if self._seconds else math.nan
+        except ValueError:
+            return None
+        return seconds if seconds > 0 and math.isfinite(seconds) else None
 
 
 class ReplayRunner:

@@ -1,0 +1,201 @@
+"""Small sweeps in a real store, the orchestrator's part of them, a Ray cluster, and drivers as processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from orchestrator.cells import proxy_cells, table_cells
+from orchestrator.planner.values import Cell
+from orchestrator.runtable import parse_csv
+from orchestrator.settings import Settings
+from orchestrator.spec import ProxyTrainer, SweepSpec
+from orchestrator.states import RUN_FINAL, RunState, SweepState
+from orchestrator.store import LEADER, Store
+from orchestrator.store.records import LossPoint, NewRun, Run
+
+RECORDED = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds
+1e6,1e8,4096,0.001,3.5,12.5
+1e6,1e8,4096,0.002,3.25,12.5
+1e6,1e8,4096,0.002,3.3,12.5
+1e6,1e8,4096,0.004,,
+2e6,1e8,4096,0.001,3.0,25
+2e6,1e8,4096,0.002,2.9,25
+"""
+
+RATES = (0.002, 0.004, 0.008)
+PATIENCE_SECONDS = 90.0
+
+
+@dataclass
+class Stage:
+    """A store with sweeps in it, and drivers that work on them."""
+
+    store: Store
+    settings: Settings
+    drivers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def replay(self, **resources: Any) -> str:
+        table = self.store.tables.add(RECORDED, rows=6, cells=2)
+        return self._running(
+            SweepSpec.model_validate(
+                {
+                    "name": "replay",
+                    "trainer": {"kind": "replay", "table": table.id},
+                    "resources": {"max_parallel": 1, **resources},
+                }
+            ),
+            table_cells(parse_csv(RECORDED)),
+        )
+
+    def proxy(
+        self,
+        *,
+        tokens: Iterable[int] = (16_384, 32_768),
+        rates: Iterable[float] = RATES,
+        width: int = 16,
+        corpus: str = "stdlib",
+    ) -> str:
+        spec = SweepSpec.model_validate(
+            {
+                "name": "proxy",
+                "trainer": {"kind": "proxy", "corpus": corpus, "schedule": {"warmup_tokens": 2_048}},
+                "grid": {
+                    "scales": [{"width": width, "depth": 1}],
+                    "tokens": list(tokens),
+                    "batch_tokens": [128],
+                    "learning_rates": list(rates),
+                },
+                "resources": {"max_parallel": 1},
+            }
+        )
+        assert isinstance(spec.trainer, ProxyTrainer)
+        return self._running(spec, proxy_cells(spec.grid, spec.trainer))
+
+    def _running(self, spec: SweepSpec, cells: tuple[Cell, ...]) -> str:
+        sweep, _ = self.store.sweeps.create(spec, cells=cells)
+        self.store.sweeps.move(sweep.id, SweepState.RUNNING)
+        return sweep.id
+
+    def lead(self, seconds: float = 600) -> int:
+        """Hold the orchestrator's lease; its fence."""
+        lease = self.store.leases.acquire(LEADER, "test", seconds)
+        assert lease is not None
+        return lease.fence
+
+    def ask(self, sweep_id: str, places: Iterable[tuple[int, float, int]] | None = None) -> None:
+        """Ask for runs of (cell, learning rate, seed); by default every place of the grid."""
+        cells = self.store.sweeps.cells(sweep_id)
+        if places is None:
+            places = [(cell.number, rate, 0) for cell in cells for rate in cell.rates]
+        runs = [
+            NewRun(cell=cell, learning_rate=rate, seed=seed, trunk=cells[cell].trunk, reason="a test")
+            for cell, rate, seed in places
+        ]
+        self.store.runs.add_batch(sweep_id, runs, fence=self.lead())
+
+    def runs(self, sweep_id: str) -> list[Run]:
+        return self.store.runs.of_sweep(sweep_id)
+
+    def losses(self, sweep_id: str) -> dict[tuple[int, float, int], float | None]:
+        return {(run.cell, run.learning_rate, run.seed): run.loss for run in self.runs(sweep_id)}
+
+    def points(self, sweep_id: str) -> dict[str, list[LossPoint]]:
+        return {run.id: self.store.losses.curve(run, max_points=None) for run in self.runs(sweep_id)}
+
+    def ends(self, sweep_id: str) -> list[str]:
+        """Run ids of the events that tell of an end, in order."""
+        events = self.store.events.after(0, sweep_id=sweep_id, limit=10_000)
+        return [e.data["run_id"] for e in events if e.kind == "run" and e.data["state"] in RUN_FINAL]
+
+    def drive(self, sweep_id: str, **environment: str) -> subprocess.Popen[bytes]:
+        """A driver as a process of its own."""
+        variables = {
+            "ETALON_HOME": str(self.settings.home),
+            "ETALON_DATABASE_URL": self.settings.database_url,
+            "ETALON_LEASE_SECONDS": "2",
+            "ETALON_TICK_SECONDS": "0.1",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "workers", sweep_id], env={**os.environ, **variables, **environment}
+        )
+        self.drivers.append(driver)
+        return driver
+
+    def until(self, condition: Callable[[], object], driver: subprocess.Popen[bytes] | None = None) -> None:
+        """Wait for what other processes bring about."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            assert driver is None or driver.poll() is None, "the driver left early"
+            time.sleep(0.02)
+
+    def ended(self, sweep_id: str, driver: subprocess.Popen[bytes]) -> None:
+        """Wait until every run has ended."""
+        self.until(lambda: all(run.state in RUN_FINAL for run in self.runs(sweep_id)), driver)
+
+    def states(self, sweep_id: str) -> set[RunState]:
+        return {run.state for run in self.runs(sweep_id)}
+
+    def close(self) -> None:
+        for driver in self.drivers:
+            if driver.poll() is None:
+                driver.kill()
+            driver.wait(timeout=30)
+
+
+@pytest.fixture
+def stage(store: Store, sqlite_url: str, tmp_path: Path) -> Iterator[Stage]:
+    prepared = Stage(store, Settings(home=tmp_path / "home", database_url=sqlite_url))
+    yield prepared
+    prepared.close()
+
+
+@pytest.fixture(scope="session")
+def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Ray for all tests that need no Ray of their own: two CPUs and one GPU that exists in name only."""
+    log = (tmp_path_factory.mktemp("ray") / "log").open("wb")
+    command = [
+        str(Path(sys.executable).with_name("ray")),
+        *("start", "--head", "--block", "--port=0", "--num-cpus=2", "--num-gpus=1"),
+        *("--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats"),
+        f"--object-store-memory={100 * 2**20}",
+    ]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    head = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        yield _address_of(head)
+    finally:
+        family = psutil.Process(head.pid).children(recursive=True)
+        head.send_signal(signal.SIGTERM)
+        head.wait(timeout=30)
+        _, alive = psutil.wait_procs(family, timeout=20)
+        for process in alive:
+            process.kill()
+        log.close()
+
+
+def _address_of(head: subprocess.Popen[bytes]) -> str:
+    """Where the head's control store listens: it chose a free port."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        for process in psutil.Process(head.pid).children(recursive=True):
+            if process.name() == "gcs_server":
+                ports = [c.laddr.port for c in process.net_connections("tcp") if c.status == "LISTEN"]
+                if ports:
+                    return f"127.0.0.1:{min(ports)}"
+        assert head.poll() is None, "Ray did not start"
+        time.sleep(0.05)
+    raise TimeoutError("Ray's control store does not listen")

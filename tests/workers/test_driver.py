@@ -1,0 +1,201 @@
+"""Drivers as real processes on a real Ray: sweeps finish, whoever is killed in between."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterable
+
+import psutil
+import pytest
+import torch
+
+from orchestrator.states import RunState, SweepState
+from orchestrator.store import driver_lease
+from trainer import Finished, Job, Member, Recipe, Schedule, Shape, Training, load_corpus
+from workers.checkpoints import Checkpoints
+
+pytestmark = pytest.mark.ray
+
+LONG = 262_144
+"""Tokens of a run that takes a few seconds: long enough to be interrupted."""
+
+RATES = (0.002, 0.004, 0.008)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[float, float]:
+    """Losses of the long runs by learning rate, trained by the trainer alone in this process."""
+    torch.set_num_threads(1)
+    recipe = Recipe(
+        shape=Shape(width=16, depth=1),
+        schedule=Schedule(warmup_tokens=2_048, decay_fraction=0.2, shape="linear"),
+        batch_tokens=128,
+    )
+    members = tuple(Member(learning_rate=rate, horizons=(LONG,)) for rate in RATES)
+    events = Training(Job(recipe=recipe, members=members), load_corpus("stdlib")).advance()
+    return {RATES[event.member]: event.loss for event in events if isinstance(event, Finished)}
+
+
+def trainables(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """The worker processes of drivers among these."""
+    found = []
+    for process in processes:
+        try:
+            if any("Trainable" in part for part in process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def on_cluster() -> list[psutil.Process]:
+    return trainables(psutil.Process().children(recursive=True))
+
+
+def finished_once(stage, sweep_id) -> bool:
+    """Whether every run ended, and was told to have ended exactly once."""
+    return sorted(stage.ends(sweep_id)) == sorted(run.id for run in stage.runs(sweep_id))
+
+
+def test_a_replay_finishes_on_halves_of_a_gpu(stage, ray_address):
+    sweep_id = stage.replay(gpus_per_run=0.5, cpus_per_run=0.5, max_parallel=2)
+    stage.ask(sweep_id)
+    stage.ask(sweep_id, [(0, 0.002, 1), (0, 0.002, 2)])
+    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.ended(sweep_id, driver)
+
+    assert stage.losses(sweep_id) == {
+        (0, 0.001, 0): 3.5,
+        (0, 0.002, 0): 3.25,
+        (0, 0.002, 1): 3.3,
+        (0, 0.002, 2): None,
+        (0, 0.004, 0): None,
+        (1, 0.001, 0): 3.0,
+        (1, 0.002, 0): 2.9,
+    }
+    states = {(run.cell, run.learning_rate, run.seed): run.state for run in stage.runs(sweep_id)}
+    assert states[0, 0.004, 0] is RunState.DIVERGED
+    assert states[0, 0.002, 2] is RunState.FAILED
+    assert finished_once(stage, sweep_id)
+    stage.until(lambda: len(on_cluster()) == 2, driver)
+
+    stage.store.sweeps.move(sweep_id, SweepState.COMPLETED)
+    assert driver.wait(timeout=30) == 0
+    assert stage.store.leases.current(driver_lease(sweep_id)) is None
+    stage.until(lambda: not on_cluster())
+
+
+def test_points_stream_and_a_killed_worker_changes_no_loss(stage, ray_address, undisturbed):
+    sweep_id = stage.proxy(tokens=(LONG, 2 * LONG), rates=RATES)
+    checkpoints = Checkpoints(stage.settings.checkpoints, sweep_id)
+    stage.ask(sweep_id, [(0, rate, 0) for rate in RATES])
+    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.until(lambda: any(stage.points(sweep_id).values()), driver)
+    assert stage.states(sweep_id) == {RunState.RUNNING}, "points are there before any run has ended"
+    stage.until(checkpoints.unfinished_jobs, driver)
+
+    (worker,) = on_cluster()
+    worker.kill()
+    stage.ended(sweep_id, driver)
+
+    assert stage.states(sweep_id) == {RunState.COMPLETED}
+    assert {run.learning_rate: run.loss for run in stage.runs(sweep_id)} == undisturbed
+    assert finished_once(stage, sweep_id)
+    assert {run.attempt for run in stage.runs(sweep_id)} == {1}
+    for curve in stage.points(sweep_id).values():
+        assert [point.step for point in curve] == list(range(16, LONG // 128 + 1, 16))
+
+    stage.ask(sweep_id, [(1, 0.004, 0)])
+    stage.ended(sweep_id, driver)
+    (extension,) = (run for run in stage.runs(sweep_id) if run.cell == 1)
+    whole = stage.store.sweeps.cells(sweep_id)[1].flops
+    assert extension.flops == pytest.approx(0.6 * whole, rel=0.01)
+    assert not checkpoints.unfinished_jobs()
+    stage.store.sweeps.move(sweep_id, SweepState.COMPLETED)
+    assert driver.wait(timeout=30) == 0
+
+
+def test_killed_and_stopped_drivers_lose_nothing_and_leave_no_process(stage, ray_address, undisturbed):
+    sweep_id = stage.proxy(tokens=(LONG,), rates=RATES)
+    checkpoints = Checkpoints(stage.settings.checkpoints, sweep_id)
+    stage.ask(sweep_id)
+
+    killed = stage.drive(sweep_id)
+    stage.until(checkpoints.unfinished_jobs, killed)
+    orphans = psutil.Process(killed.pid).children(recursive=True)
+    # Ray's agents of a killed driver look for its control store for a minute before they end.
+    at_work = [process for process in orphans if not process.name().endswith("Agent")]
+    assert any("gcs_server" in process.name() for process in at_work)
+    killed.kill()
+    killed.wait(timeout=30)
+    _, alive = psutil.wait_procs(at_work, timeout=30)
+    assert alive == []
+    assert stage.states(sweep_id) == {RunState.RUNNING}
+
+    stopped = stage.drive(sweep_id)
+    stage.until(lambda: {run.attempt for run in stage.runs(sweep_id)} == {2}, stopped)
+    family = psutil.Process(stopped.pid).children(recursive=True)
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait(timeout=30) == 0
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+    assert stage.states(sweep_id) == {RunState.PENDING}
+    assert stage.store.leases.current(driver_lease(sweep_id)) is None
+    assert checkpoints.unfinished_jobs()
+
+    last = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.ended(sweep_id, last)
+    assert {run.learning_rate: run.loss for run in stage.runs(sweep_id)} == undisturbed
+    assert finished_once(stage, sweep_id)
+    for curve in stage.points(sweep_id).values():
+        assert [point.step for point in curve] == list(range(16, LONG // 128 + 1, 16))
+    stage.store.sweeps.move(sweep_id, SweepState.COMPLETED)
+    assert last.wait(timeout=30) == 0
+    _, alive = psutil.wait_procs(orphans, timeout=90)
+    assert alive == []
+
+
+def test_pause_stops_claims_and_cancel_kills_at_once(stage, ray_address):
+    sweep_id = stage.proxy(tokens=(LONG,), rates=(0.004,))
+    stage.ask(sweep_id, [(0, 0.004, 0), (0, 0.004, 1)])
+    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.until(lambda: RunState.RUNNING in stage.states(sweep_id), driver)
+    stage.store.sweeps.move(sweep_id, SweepState.PAUSED)
+    stage.until(lambda: RunState.COMPLETED in stage.states(sweep_id), driver)
+    lease = stage.store.leases.current(driver_lease(sweep_id))
+    assert lease is not None
+
+    def renewed_since() -> bool:
+        now = stage.store.leases.current(driver_lease(sweep_id))
+        return now is not None and (now.expires_at - lease.expires_at).total_seconds() > 1.0
+
+    stage.until(renewed_since, driver)  # the driver has looked at the database many times since
+    assert stage.states(sweep_id) == {RunState.COMPLETED, RunState.PENDING}
+
+    stage.store.sweeps.move(sweep_id, SweepState.RUNNING)
+    (second,) = (run for run in stage.runs(sweep_id) if run.state is RunState.PENDING)
+    stage.until(lambda: stage.points(sweep_id)[second.id], driver)
+    stage.store.sweeps.move(sweep_id, SweepState.CANCELLED)
+    asked = time.monotonic()
+    stage.until(lambda: not on_cluster())
+    assert time.monotonic() - asked < 10.0
+    assert driver.wait(timeout=30) == 0
+    assert stage.store.runs.get(second.id).state is RunState.CANCELLED
+    assert second.id not in stage.ends(sweep_id)
+    assert not Checkpoints(stage.settings.checkpoints, sweep_id).unfinished_jobs()
+
+
+def test_a_bad_corpus_fails_the_runs_once_with_the_reason(stage, ray_address):
+    sweep_id = stage.proxy(corpus="gone")
+    stage.ask(sweep_id)
+    driver = stage.drive(
+        sweep_id, ETALON_RAY_ADDRESS=ray_address, ETALON_CORPORA=json.dumps({"gone": "/nowhere/gone.txt"})
+    )
+    stage.ended(sweep_id, driver)
+    assert stage.states(sweep_id) == {RunState.FAILED}
+    assert {run.attempt for run in stage.runs(sweep_id)} == {1}
+    assert all("no such file: /nowhere/gone.txt" in (run.reason or "") for run in stage.runs(sweep_id))
+    stage.store.sweeps.move(sweep_id, SweepState.FAILED, reason="a test")
+    assert driver.wait(timeout=30) == 0

@@ -1,0 +1,190 @@
+"""The proxy runner: the same losses as the trainer alone, whatever is lost on the way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.cells import proxy_cells, trunk_name
+from orchestrator.errors import BadInput
+from orchestrator.settings import CorpusSource
+from orchestrator.spec import Grid, ProxyTrainer, Scale, Schedule
+from orchestrator.states import RunState
+from trainer import BadCorpus, Finished, Job, Member, Recipe, Shape, Training, load_corpus
+from trainer import Schedule as TrainerSchedule
+from workers.checkpoints import Checkpoints
+from workers.jobs import Branch, ProxyJob, ProxyMember
+from workers.proxy import ProxyRunner
+from workers.runner import ProxyBench, Report
+
+SCALE = Scale(width=16, depth=1)
+BATCH = 128
+HORIZONS = (8_192, 16_384)
+TRAINER = ProxyTrainer(kind="proxy", schedule=Schedule(warmup_tokens=1_024))
+GRID = Grid(scales=(SCALE,), tokens=HORIZONS, batch_tokens=(BATCH,), learning_rates=(0.002, 0.008))
+TRUNK = trunk_name(SCALE, BATCH)
+CELLS = proxy_cells(GRID, TRAINER)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> ProxyBench:
+    return ProxyBench(
+        trainer=TRAINER,
+        corpus=None,
+        scales={TRUNK: SCALE},
+        cells={TRUNK: CELLS[0]},
+        checkpoints=tmp_path,
+        sweep_id="sweep",
+        device="cpu",
+        threads=1,
+    )
+
+
+def job_of(*horizons: int, start: int = 0, rates: tuple[float, ...] = (0.002, 0.008)) -> ProxyJob:
+    members = tuple(
+        ProxyMember(
+            learning_rate=rate,
+            trunk_id=f"trunk-{rate}",
+            branches=tuple(Branch(run_id=f"run-{rate}-{horizon}", tokens=horizon) for horizon in horizons),
+        )
+        for rate in rates
+    )
+    return ProxyJob(trunk=TRUNK, seed=0, start_tokens=start, members=members, flops=1.0)
+
+
+def carried_out(runner: ProxyRunner, job: ProxyJob) -> Report:
+    runner.begin(job)
+    return rest_of(runner)
+
+
+def rest_of(runner: ProxyRunner) -> Report:
+    told, done = Report(), False
+    while not done:
+        report, done = runner.advance(0.2)
+        told = Report(
+            points=told.points + report.points,
+            results=told.results + report.results,
+            trunks=told.trunks + report.trunks,
+        )
+    return told
+
+
+def alone(*horizons: int, rate: float) -> dict[int, float]:
+    """The losses that the trainer gives without any of this around it."""
+    schedule = TrainerSchedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear")
+    recipe = Recipe(
+        shape=Shape(width=16, depth=1, context=TRAINER.context), schedule=schedule, batch_tokens=BATCH
+    )
+    job = Job(recipe=recipe, members=(Member(learning_rate=rate, horizons=horizons),))
+    events = Training(job, load_corpus("stdlib")).advance()
+    return {event.horizon: event.loss for event in events if isinstance(event, Finished)}
+
+
+def test_losses_curves_and_costs_are_the_trainers_own(bench):
+    told = carried_out(ProxyRunner(bench), job_of(*HORIZONS))
+
+    losses = {result.run_id: result.loss for result in told.results}
+    for rate in (0.002, 0.008):
+        for horizon, loss in alone(*HORIZONS, rate=rate).items():
+            assert losses[f"run-{rate}-{horizon}"] == loss
+    assert {result.state for result in told.results} == {RunState.COMPLETED}
+    trained = sum(result.flops for result in told.results)
+    share = (0.8 * HORIZONS[1] + 0.2 * sum(HORIZONS)) / sum(HORIZONS)
+    independent = 2 * 6 * CELLS[0].params * sum(HORIZONS)
+    assert trained == pytest.approx(share * independent, rel=0.02)
+    curves = {point.curve for point in told.points}
+    assert curves == {"trunk-0.002", "trunk-0.008", *losses}
+    last = max(point.tokens for point in told.points if point.curve == f"run-0.002-{HORIZONS[0]}")
+    assert last == HORIZONS[0]
+
+
+def test_a_longer_horizon_costs_only_its_extension_and_decay(bench):
+    runner = ProxyRunner(bench)
+    first = carried_out(runner, job_of(HORIZONS[0], rates=(0.002,)))
+    (trunk,) = first.trunks
+    assert (bench.checkpoints / trunk.checkpoint).is_file()
+    assert Checkpoints(bench.checkpoints, "sweep").trunk_positions("trunk-0.002") == (trunk.tokens,)
+
+    second = carried_out(runner, job_of(HORIZONS[1], start=trunk.tokens, rates=(0.002,)))
+
+    assert second.results[0].loss == alone(HORIZONS[1], rate=0.002)[HORIZONS[1]]
+    extension = HORIZONS[1] - trunk.tokens
+    assert second.results[0].flops == pytest.approx(6 * CELLS[0].params * extension, rel=0.01)
+
+
+def test_a_lost_worker_costs_no_point_and_no_result(bench):
+    job = job_of(*HORIZONS)
+    whole = carried_out(ProxyRunner(replace(bench, sweep_id="undisturbed")), job)
+    lost = ProxyRunner(bench)
+    lost.begin(job)
+    while not lost.advance(0.05)[0].results:
+        pass
+    lost.save()
+    lost.advance(0.05)  # trained after the checkpoint, and lost with the worker
+
+    resumed = ProxyRunner(bench)
+    resumed.begin(job)
+    told = rest_of(resumed)
+
+    assert set(told.points) == set(whole.points)
+    assert {(r.run_id, r.loss) for r in told.results} == {(r.run_id, r.loss) for r in whole.results}
+    assert {trunk.trunk_id for trunk in told.trunks} == {trunk.trunk_id for trunk in whole.trunks}
+    assert sum(r.flops for r in told.results) == sum(r.flops for r in whole.results)
+
+
+def test_a_resumed_job_goes_on_where_it_was_saved(bench):
+    job = job_of(*HORIZONS)
+    lost = ProxyRunner(bench)
+    lost.begin(job)
+    lost.advance(0.2)
+    lost.save()
+    (found,) = Checkpoints(bench.checkpoints, "sweep").unfinished_jobs()
+    assert found == job
+
+    resumed = ProxyRunner(bench)
+    resumed.begin(found)
+    report, _ = resumed.advance(0.0)  # one step, and all that was told before
+    assert max(point.step for point in report.points) > 1
+
+
+def test_diverged_members_are_told_with_a_reason_and_no_bad_point(bench):
+    told = carried_out(ProxyRunner(bench), job_of(*HORIZONS, rates=(0.002, 60.0)))
+    states = {result.run_id: result.state for result in told.results}
+    assert states == {
+        **{f"run-0.002-{horizon}": RunState.COMPLETED for horizon in HORIZONS},
+        **{f"run-60.0-{horizon}": RunState.DIVERGED for horizon in HORIZONS},
+    }
+    assert all("tokens" in (r.reason or "") for r in told.results if r.state is RunState.DIVERGED)
+    assert all(math.isfinite(point.loss) for point in told.points)
+
+
+def test_a_shape_of_other_params_than_planned_is_refused(bench):
+    planned = {TRUNK: replace(CELLS[0], params=CELLS[0].params + 1)}
+    with pytest.raises(BadInput, match="different versions"):
+        ProxyRunner(replace(bench, cells=planned))
+
+
+def test_a_missing_corpus_is_the_users_to_mend_not_the_machines(bench, tmp_path):
+    with pytest.raises(BadCorpus, match="no such file"):
+        ProxyRunner(replace(bench, corpus=CorpusSource(path=tmp_path / "nothing.txt")))
+    assert not issubclass(BadCorpus, ProxyRunner.machine_faults)
+
+
+def test_a_gpu_that_is_not_there_is_told_before_anything_runs(bench):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(BadInput, match="gpus_per_run"):
+        ProxyRunner(replace(bench, device="cuda"))
+
+
+def test_limits_are_told_for_every_trunk(bench):
+    assert ProxyRunner(bench).limits[TRUNK] >= 1

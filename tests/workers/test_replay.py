@@ -1,0 +1,77 @@
+"""Replays answer with what is recorded, and say so where nothing is."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.cells import table_cells
+from orchestrator.errors import BadInput
+from orchestrator.runtable import parse_csv
+from orchestrator.states import RunState
+from workers.jobs import Asked, ReplayJob
+from workers.replay import Recording, ReplayRunner
+from workers.runner import ReplayBench, open_runner
+
+TABLE = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds,optimizer
+1e6,1e8,4096,0.001,3.5,12.5,adamw
+1e6,1e8,4096,0.002,3.25,,adamw
+1e6,1e8,4096,0.002,3.3,4e1,adamw
+1e6,1e8,4096,0.004,nan,1,adamw
+1e6,1e8,4096,0.002,9.0,1,muon
+"""
+RECIPE = parse_csv(TABLE).where({"optimizer": "adamw"})
+(CELL,) = table_cells(RECIPE)
+
+
+def asked(rate: float, seed: int = 0) -> Asked:
+    return Asked(run_id="r", cell=0, learning_rate=rate, seed=seed)
+
+
+def test_a_run_answers_with_the_recorded_loss_and_cost():
+    result = Recording(RECIPE).answer(asked(0.001), CELL)
+    assert (result.state, result.loss, result.seconds) == (RunState.COMPLETED, 3.5, 12.5)
+    assert result.flops == 6 * 1e6 * 1e8
+
+
+def test_seed_n_is_the_nth_row_of_its_place_within_the_recipe():
+    recording = Recording(RECIPE)
+    assert [recording.answer(asked(0.002, seed), CELL).loss for seed in (0, 1)] == [3.25, 3.3]
+    assert [recording.answer(asked(0.002, seed), CELL).seconds for seed in (0, 1)] == [None, 40.0]
+
+
+def test_a_row_without_a_loss_is_a_diverged_run():
+    result = Recording(RECIPE).answer(asked(0.004), CELL)
+    assert (result.state, result.loss) == (RunState.DIVERGED, None)
+
+
+@pytest.mark.parametrize(("rate", "seed"), [(0.003, 0), (0.001, 1), (0.002, 2)])
+def test_what_is_not_recorded_is_refused(rate, seed):
+    with pytest.raises(BadInput, match="is not recorded"):
+        Recording(RECIPE).answer(asked(rate, seed), CELL)
+
+
+def test_the_runner_answers_a_whole_job_and_fails_only_what_is_missing():
+    bench = ReplayBench(table=TABLE, where={"optimizer": "adamw"}, cells=(CELL,))
+    runner = open_runner(bench)
+    assert isinstance(runner, ReplayRunner)
+    runner.begin(
+        ReplayJob(
+            asked=tuple(
+                Asked(run_id=str(i), cell=0, learning_rate=rate, seed=0)
+                for i, rate in enumerate([0.001, 0.003, 0.004])
+            )
+        )
+    )
+    report, done = runner.advance(1.0)
+    assert done
+    assert [result.state for result in report.results] == [
+        RunState.COMPLETED,
+        RunState.FAILED,
+        RunState.DIVERGED,
+    ]
+    assert "0.003" in (report.results[1].reason or "")
+
+
+def test_a_table_of_several_recipes_is_refused():
+    with pytest.raises(BadInput, match="adamw, muon"):
+        open_runner(ReplayBench(table=TABLE, where={}, cells=(CELL,)))
