@@ -19,7 +19,7 @@ from orchestrator.decision import (
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.law import Law, Observations, Refused
 from orchestrator.record import RESULTS, Knowledge, knowledge_of
-from orchestrator.refit import Batch, answer, fitted, next_batch, ruled_out
+from orchestrator.refit import Batch, answer, fitted, next_batch
 from orchestrator.spec import Budget
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
@@ -196,7 +196,7 @@ class Loop:
             sweep.id,
             document=fresh.to_document(),
             prediction=answer(fresh, knowledge),
-            ruled_out=ruled_out(batch),
+            ruled_out=batch.rulings,
             runs=runs,
             spent_flops=knowledge.spent_flops,
             batch=sweep.batches,

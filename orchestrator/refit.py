@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import Unsupported
@@ -18,11 +18,27 @@ from orchestrator.store.records import NewRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What is asked for next: runs, rates that are ruled out, or the reason to end."""
+    """What is asked for next.
+
+    Attributes:
+        runs: the runs to make.
+        pruned: rates that the law rules out and that the store does not know of yet.
+        ruled_out: every rate that the law rules out, known or not.
+        stop: the reason to end, if there is nothing more to run.
+    """
 
     runs: tuple[NewRun, ...] = ()
     pruned: tuple[NewRun, ...] = ()
+    ruled_out: tuple[Pruned, ...] = ()
     stop: str | None = None
+
+    @property
+    def rulings(self) -> list[dict[str, Any]]:
+        """The rates that are ruled out, as a law records them."""
+        return [
+            {"cell": item.cell, "learning_rate": item.learning_rate, "reason": item.reason}
+            for item in self.ruled_out
+        ]
 
 
 def fitted(knowledge: Knowledge) -> Law | Refused:
@@ -61,24 +77,14 @@ def next_batch(knowledge: Knowledge, law: Law | None) -> Batch:
     spec = knowledge.sweep.spec
     question = question_of(spec, knowledge.target, runs=knowledge.asked, flops=knowledge.spent_flops)
     plan = planner_of(spec.search.strategy).plan(knowledge.record, law, question)
-    pruned = tuple(
-        _pruned_run(item, seed, knowledge) for item in plan.pruned for seed in range(question.seeds)
-    )
+    batch = Batch(pruned=_pruned_runs(plan, question, knowledge), ruled_out=plan.pruned)
     if plan.stop is not None:
-        return Batch(pruned=pruned, stop=plan.stop)
+        return replace(batch, stop=plan.stop)
     possible = _possible(plan, knowledge)
     affordable = _affordable(possible, question)
     if not affordable:
-        return Batch(pruned=pruned, stop=_nothing_left(plan, possible))
-    return Batch(runs=tuple(_new_run(item, knowledge) for item in affordable), pruned=pruned)
-
-
-def ruled_out(batch: Batch) -> tuple[dict[str, Any], ...]:
-    """The rates that a law drops, as a law records them: each cell and rate once."""
-    rows = {(run.cell, run.learning_rate): run.reason for run in batch.pruned}
-    return tuple(
-        {"cell": cell, "learning_rate": rate, "reason": reason} for (cell, rate), reason in rows.items()
-    )
+        return replace(batch, stop=_nothing_left(plan, possible))
+    return replace(batch, runs=tuple(_new_run(item, knowledge) for item in affordable))
 
 
 def _possible(plan: Plan, knowledge: Knowledge) -> tuple[Proposal, ...]:
@@ -122,11 +128,17 @@ def _new_run(proposal: Proposal, knowledge: Knowledge) -> NewRun:
     )
 
 
-def _pruned_run(pruned: Pruned, seed: int, knowledge: Knowledge) -> NewRun:
-    return NewRun(
-        cell=pruned.cell,
-        learning_rate=pruned.learning_rate,
-        seed=seed,
-        trunk=knowledge.cells[pruned.cell].trunk,
-        reason=pruned.reason,
+def _pruned_runs(plan: Plan, question: Question, knowledge: Knowledge) -> tuple[NewRun, ...]:
+    known = {(run.cell, run.learning_rate, run.seed) for run in knowledge.runs}
+    return tuple(
+        NewRun(
+            cell=item.cell,
+            learning_rate=item.learning_rate,
+            seed=seed,
+            trunk=knowledge.cells[item.cell].trunk,
+            reason=item.reason,
+        )
+        for item in plan.pruned
+        for seed in range(question.seeds)
+        if (item.cell, item.learning_rate, seed) not in known
     )

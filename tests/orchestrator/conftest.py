@@ -115,6 +115,49 @@ class InProcessDriver:
         return self.store.runs.finish(results, fence=self.fences[runs[0].sweep_id])
 
 
+def replay_table() -> bytes:
+    """The known law as a run table: six cells, seven rates each, of which some diverge."""
+    rates = [LOWEST * 2**n for n in range(7)]
+    cells = [
+        Cell(number=0, params=n, tokens=d, batch_tokens=2048.0, rates=())
+        for n in (24_576.0, 98_304.0, 221_184.0)
+        for d in (100_352.0, 200_704.0)
+    ]
+    lines = ["params,tokens,batch_tokens,learning_rate,loss"]
+    for cell in cells:
+        for rate in rates:
+            loss = loss_of(cell, rate)
+            text = "" if loss is None else repr(loss)
+            lines.append(f"{cell.params},{cell.tokens},{cell.batch_tokens},{rate!r},{text}")
+    return "\n".join(lines).encode()
+
+
+def submit_replay(store: Store) -> Sweep:
+    """A replay of the known law, planned by the law, three runs a batch."""
+    table = store.tables.add(replay_table(), rows=42, cells=6)
+    fields = {
+        "name": "a replay",
+        "trainer": {"kind": "replay", "table": table.id},
+        "search": {"strategy": "law", "budget": {"runs": 24}, "runs_per_batch": 3},
+        "target": FIELDS["target"],
+    }
+    return submit(parse_spec(fields), store, Settings())[0]
+
+
+def history(store: Store, sweep_id: str) -> list[tuple[Any, ...]]:
+    """Everything a sweep's answer rests on, without times and ids."""
+    runs = [
+        (run.batch, run.cell, run.learning_rate, run.seed, run.state, run.loss, run.flops)
+        for run in store.runs.of_sweep(sweep_id)
+    ]
+    laws = [
+        (law.number, law.runs, law.batch, law.spent_flops, law.prediction.get("learning_rate"))
+        for law in store.laws.of_sweep(sweep_id)
+    ]
+    sweep = store.sweeps.get(sweep_id)
+    return [*runs, *laws, (sweep.state, sweep.reason, sweep.batches)]
+
+
 class House:
     """A store, a leading loop and a driver, stepped by hand."""
 
@@ -130,6 +173,14 @@ class House:
         lease = self.store.leases.acquire(LEADER, "the leader", 600)
         assert lease is not None
         self.loop = Loop(self.store, self.driver, fence=lease.fence)
+
+    def submit_replay(self) -> Sweep:
+        """A replay of the known law."""
+        return submit_replay(self.store)
+
+    def history(self, sweep_id: str) -> list[tuple[Any, ...]]:
+        """Everything a sweep's answer rests on."""
+        return history(self.store, sweep_id)
 
     def submit(self, **changes: Any) -> Sweep:
         return submit(parse_spec({**FIELDS, **changes}), self.store, Settings())[0]

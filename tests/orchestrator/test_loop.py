@@ -104,7 +104,7 @@ def test_nothing_is_asked_for_while_runs_are_open(house: Any) -> None:
     assert sum(house.counts(sweep.id).values()) == sum(asked.values())
 
 
-def test_a_restarted_loop_plans_what_the_first_would_have(house: Any, store: Store) -> None:
+def test_a_restarted_loop_plans_what_the_first_would_have(house: Any) -> None:
     first = house.submit()
     second = house.submit()
     house.until_final(first.id)
@@ -114,14 +114,7 @@ def test_a_restarted_loop_plans_what_the_first_would_have(house: Any, store: Sto
         if house.store.sweeps.get(second.id).state is SweepState.COMPLETED:
             break
         house.driver.finish(house.driver.claim(second.id))
-    assert history(store, first.id) == history(store, second.id)
-
-
-def history(store: Store, sweep_id: str) -> list[tuple[Any, ...]]:
-    return [
-        (run.batch, run.cell, run.learning_rate, run.seed, run.state, run.loss)
-        for run in store.runs.of_sweep(sweep_id)
-    ]
+    assert house.history(first.id) == house.history(second.id)
 
 
 def test_a_lost_driver_is_replaced_and_its_runs_are_run_again(house: Any) -> None:
@@ -344,4 +337,4 @@ def test_several_sweeps_go_on_side_by_side(house: Any) -> None:
     sweeps = [house.submit() for _ in range(3)]
     for sweep in sweeps:
         assert house.until_final(sweep.id).state is SweepState.COMPLETED
-    assert len({tuple(history(house.store, sweep.id)) for sweep in sweeps}) == 1
+    assert len({tuple(house.history(sweep.id)) for sweep in sweeps}) == 1
