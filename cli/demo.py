@@ -97,9 +97,7 @@ def _run(client: Client, service: Service) -> None:
     began = time.monotonic()
     with err.status("starting the API, the orchestrator and Ray …"):
         wait_until(client.ready, service, READY_SECONDS)
-    err.print(
-        f"Started in {time.monotonic() - began:.1f} s. Now a sweep of {len(SCALES)} sizes."
-    )
+    err.print(f"Started in {time.monotonic() - began:.1f} s. Now a sweep of {len(SCALES)} sizes.")
     swept = watch(client, client.submit(SWEEP)["id"])
     if swept["state"] != "completed" or swept["prediction"] is None:
         raise ServiceFailed(f"The sweep ended {swept['state']} without a prediction: {swept.get('reason')}.")

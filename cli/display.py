@@ -45,7 +45,7 @@ def prediction_panel(prediction: Mapping[str, Any]) -> Panel:
     lines = [
         f"[bold green]learning rate {rate(prediction['learning_rate'])}[/]"
         f"   {interval['level']:.0%} interval {rate(interval['low'])} … {rate(interval['high'])}",
-        f"rates that lose at most {percent(valley['excess_loss'])}: {rate(valley['low'])} … {rate(valley['high'])}",
+        _valley_text(valley),
     ]
     if prediction.get("expected_loss") is not None:
         lines.append(f"expected loss {prediction['expected_loss']:.4g}")
@@ -56,6 +56,13 @@ def prediction_panel(prediction: Mapping[str, Any]) -> Panel:
     if published:
         lines.append(f"[dim]published laws, other recipes: {escape(published)}[/]")
     return Panel("\n".join(lines), title=f"at {target_text(prediction['target'])}", title_align="left")
+
+
+def _valley_text(valley: Mapping[str, float]) -> str:
+    allowed = f"rates that lose at most {percent(valley['excess_loss'])}"
+    if valley["high"] > valley["low"]:
+        return f"{allowed}: {rate(valley['low'])} … {rate(valley['high'])}"
+    return f"{allowed}: too uncertain to name a range"
 
 
 MAIN_TERMS = frozenset({"1", "ln N", "ln D", "ln B"})
