@@ -167,12 +167,17 @@ class House:
 
     def lead(self) -> None:
         """Become the leader anew, as after a restart: nothing is remembered but the store."""
-        before = self.store.leases.current(LEADER)
-        if before is not None:
-            self.store.leases.release(before)
+        if self.store.leases.current(LEADER) is not None:
+            self.rest()
         lease = self.store.leases.acquire(LEADER, "the leader", 600)
         assert lease is not None
         self.loop = Loop(self.store, self.driver, fence=lease.fence)
+
+    def rest(self) -> None:
+        """Give the lead back, so that another process may have it."""
+        held = self.store.leases.current(LEADER)
+        assert held is not None
+        self.store.leases.release(held)
 
     def submit_replay(self) -> Sweep:
         """A replay of the known law."""

@@ -1,0 +1,155 @@
+"""Real processes, killed with signal 9 in mid-sweep and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from orchestrator.states import RUN_FINAL, SweepState
+from orchestrator.store import LEADER, Store, driver_lease
+
+STAND_IN = Path(__file__).with_name("stand_in")
+LEASE_SECONDS = 1.0
+
+
+class Service:
+    """Orchestrator processes on one store, and everything they start."""
+
+    def __init__(self, url: str, folder: Path, *, stand_in: bool) -> None:
+        self.store, self.folder = Store.open(url), folder
+        self.environment = {
+            **os.environ,
+            "ETALON_HOME": str(folder),
+            "ETALON_DATABASE_URL": url,
+            "ETALON_LEASE_SECONDS": str(LEASE_SECONDS),
+            "ETALON_TICK_SECONDS": "0.02",
+        }
+        if stand_in:
+            self.environment["PYTHONPATH"] = str(STAND_IN)
+        self.started: list[psutil.Process] = []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start an orchestrator; it writes its log to ``orchestrator.log``."""
+        with (self.folder / "orchestrator.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator"], cwd=self.folder, env=self.environment, stderr=log
+            )
+        self.started.append(psutil.Process(process.pid))
+        return process
+
+    def kill(self, process: subprocess.Popen[bytes], *, with_driver: bool = False) -> None:
+        """Kill with signal 9, and with its driver if asked to."""
+        children = psutil.Process(process.pid).children()
+        self.started += children
+        process.kill()
+        process.wait()
+        if with_driver:
+            for child in children:
+                child.kill()
+
+    def until(self, what: Callable[[], bool], seconds: float = 90.0) -> None:
+        """Wait until something is so in the store."""
+        pause, waited = threading.Event(), 0.0
+        while not what():
+            pause.wait(0.02)
+            waited += 0.02
+            if waited > seconds:
+                raise AssertionError((self.folder / "orchestrator.log").read_text()[-4000:])
+
+    def close(self) -> None:
+        """End whatever is left, by its id."""
+        for process in self.started:
+            for victim in [*_children(process), process]:
+                if victim.is_running():
+                    victim.kill()
+        psutil.wait_procs(self.started, timeout=10)
+        self.store.close()
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.fixture(params=["stand-in", pytest.param("ray", marks=pytest.mark.ray)])
+def drivers(request: pytest.FixtureRequest) -> str:
+    """Which drivers carry the runs out: the stand-in, or the real ones on Ray."""
+    return str(request.param)
+
+
+@pytest.fixture
+def service(request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path) -> Iterator[Service]:
+    """Processes with the stand-in for drivers, unless the test asks for the real ones."""
+    real = "drivers" in request.fixturenames and request.getfixturevalue("drivers") == "ray"
+    service = Service(sqlite_url, tmp_path, stand_in=not real)
+    yield service
+    service.close()
+
+
+def test_killed_in_mid_sweep_and_started_again_the_record_is_the_same(
+    service: Service, house: Any, drivers: str
+) -> None:
+    store, undisturbed = service.store, house.submit_replay()
+    house.until_final(undisturbed.id)
+    house.rest()
+    sweep = house.submit_replay()
+
+    first = service.start()
+    service.until(lambda: store.sweeps.get(sweep.id).batches >= 2)
+    service.kill(first)
+    second = service.start()
+    service.until(lambda: store.sweeps.get(sweep.id).batches >= 4)
+    service.kill(second, with_driver=True)
+    third = service.start()
+    service.until(lambda: store.sweeps.get(sweep.id).state is SweepState.COMPLETED)
+    third.terminate()
+    assert third.wait(timeout=30) == 0
+
+    assert house.history(sweep.id) == house.history(undisturbed.id)
+    told = [event.data for event in store.events.after(0, sweep_id=sweep.id) if event.kind == "run"]
+    ended = [data["run_id"] for data in told if data["state"] in RUN_FINAL]
+    assert len(ended) == len(set(ended)) == 24
+
+
+def test_asked_to_leave_it_ends_its_drivers_and_gives_the_lead_back(service: Service, house: Any) -> None:
+    house.rest()
+    sweep = house.submit_replay()
+    process = service.start()
+    service.until(lambda: service.store.leases.current(driver_lease(sweep.id)) is not None)
+    (driver,) = psutil.Process(process.pid).children()
+    service.started.append(driver)
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+    assert not driver.is_running()
+    assert service.store.leases.current(LEADER) is None
+    lines = [json.loads(line) for line in (service.folder / "orchestrator.log").read_text().splitlines()]
+    assert lines[-1]["message"] == "left"
+    assert {"time", "level", "logger", "message"} <= set(lines[0])
+
+
+def test_a_second_orchestrator_waits_and_takes_over_when_the_first_dies(service: Service, house: Any) -> None:
+    house.rest()
+    first = service.start()
+    service.until(lambda: service.store.leases.current(LEADER) is not None)
+    leading = service.store.leases.current(LEADER)
+    second = service.start()
+    sweep = house.submit_replay()
+    service.until(lambda: service.store.sweeps.get(sweep.id).batches >= 1)
+    assert service.store.leases.current(LEADER).fence == leading.fence
+    service.kill(first)
+    service.until(lambda: service.store.sweeps.get(sweep.id).state is SweepState.COMPLETED)
+    assert service.store.leases.current(LEADER).fence == leading.fence + 1
+    second.send_signal(signal.SIGINT)
+    assert second.wait(timeout=30) == 0
