@@ -1,0 +1,143 @@
+"""Driver processes: started by name, rested after an early death, ended by their ids."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.drivers import LONGEST_REST_SECONDS, YOUNG_SECONDS, Drivers, workers_command
+
+WORKS = "import threading; threading.Event().wait(60)"
+DIES = "import sys; print('starting'); sys.exit('no space left on device')"
+STUBBORN = "import signal, threading; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); threading.Event().wait(60)"
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def drivers_of(tmp_path: Path, clock: Clock) -> Iterator[Callable[[str], Drivers]]:
+    """Make drivers that run a line of Python; whatever lives at the end is killed."""
+    made: list[Drivers] = []
+
+    def make(code: str) -> Drivers:
+        made.append(Drivers(tmp_path / "logs", command=lambda _: [sys.executable, "-c", code], clock=clock))
+        return made[-1]
+
+    yield make
+    for drivers in made:
+        drivers.end_all(seconds=0.0)
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(3000):
+        if what():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not happen within half a minute")
+
+
+def let_die(drivers: Drivers, times: int = 1) -> None:
+    for _ in range(times):
+        drivers.start("s")
+        wait_until(lambda: not drivers.alive("s"))
+
+
+def test_the_command_names_the_workers_and_the_sweep() -> None:
+    assert list(workers_command("abc"))[1:] == ["-m", "workers", "abc"]
+
+
+def test_a_started_driver_lives(drivers_of: Callable[[str], Drivers]) -> None:
+    drivers = drivers_of(WORKS)
+    assert not drivers.alive("s")
+    drivers.start("s")
+    assert drivers.alive("s")
+    assert not drivers.alive("another")
+    assert (drivers.deaths("s"), drivers.rests("s"), drivers.said("s")) == (0, False, None)
+
+
+def test_the_last_words_of_a_dead_driver_are_kept(drivers_of: Callable[[str], Drivers]) -> None:
+    drivers = drivers_of(DIES)
+    let_die(drivers)
+    assert drivers.said("s") == "no space left on device"
+    assert "starting" in drivers.log_of("s").read_text()
+
+
+def test_early_deaths_count_up_and_each_rest_is_longer(
+    drivers_of: Callable[[str], Drivers], clock: Clock
+) -> None:
+    drivers, rests = drivers_of(DIES), []
+    for deaths in (1, 2, 3):
+        let_die(drivers)
+        assert drivers.deaths("s") == deaths
+        began = clock.seconds
+        while drivers.rests("s"):
+            clock.seconds += 0.25
+        rests.append(clock.seconds - began)
+    assert rests == [0.5, 1.0, 2.0]
+    assert max(rests) < LONGEST_REST_SECONDS
+
+
+def test_a_driver_that_had_worked_is_forgiven(drivers_of: Callable[[str], Drivers], clock: Clock) -> None:
+    drivers = drivers_of(DIES)
+    let_die(drivers, times=3)
+    drivers.start("s")
+    clock.seconds += YOUNG_SECONDS + 1
+    wait_until(lambda: not drivers.alive("s"))
+    assert drivers.deaths("s") == 1
+
+
+def test_all_are_ended_when_asked(drivers_of: Callable[[str], Drivers]) -> None:
+    drivers = drivers_of(WORKS)
+    drivers.start("a")
+    drivers.start("b")
+    children = [child for child in psutil.Process().children() if WORKS in child.cmdline()]
+    assert len(children) == 2
+    drivers.end_all(seconds=30)
+    assert not any(child.is_running() for child in children)
+    assert not drivers.alive("a")
+
+
+def test_one_that_will_not_leave_is_killed(drivers_of: Callable[[str], Drivers]) -> None:
+    drivers = drivers_of(STUBBORN)
+    drivers.start("s")
+    wait_until(lambda: "deaf" in drivers.log_of("s").read_text())
+    (child,) = (child for child in psutil.Process().children() if STUBBORN in child.cmdline())
+    drivers.end_all(seconds=0.2)
+    assert not child.is_running()
+
+
+def test_a_driver_that_left_a_final_sweep_is_no_death(drivers_of: Callable[[str], Drivers]) -> None:
+    drivers = drivers_of("pass")
+    drivers.start("s")
+    (child,) = (child for child in psutil.Process().children() if child.cmdline()[-1:] == ["pass"])
+    wait_until(lambda: child.status() == psutil.STATUS_ZOMBIE)
+    drivers.reap(live=set())
+    assert not child.is_running()
+    assert drivers.deaths("s") == 0
+
+
+def test_drivers_of_live_sweeps_are_remembered(drivers_of: Callable[[str], Drivers]) -> None:
+    drivers = drivers_of(DIES)
+    let_die(drivers)
+    drivers.reap(live={"s"})
+    assert drivers.deaths("s") == 1
+    drivers.reap(live=set())
+    assert drivers.deaths("s") == 0
