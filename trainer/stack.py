@@ -110,9 +110,9 @@ class Stack:
 def stack_limit(shape: Shape, batch_tokens: int, device: str = "cpu") -> int:
     """How many members to train in one stack for the most tokens a second.
 
-    On a CPU all members' activations should stay in the second-level cache: 65,536 numbers of the residual
-    stream, four times that in the feed-forward part, was best or within 3 % of it for widths of 16 to 128
-    (`benchmarks/trainer.py`). On a GPU the rows should fill the chip.
+    On a CPU all members' activations should stay in the second-level cache: at most 2,048 rows, and 65,536
+    numbers of the residual stream, was within about 5 % of the best for widths of 16 to 128 and batches of 128
+    and 256 tokens (`benchmarks/trainer.py`). On a GPU the rows should fill the chip.
 
     Args:
         shape: The members' shape.
@@ -121,4 +121,4 @@ def stack_limit(shape: Shape, batch_tokens: int, device: str = "cpu") -> int:
     """
     if torch.device(device).type != "cpu":
         return max(1, min(128, 65_536 // batch_tokens))
-    return max(1, min(16, 65_536 // (batch_tokens * shape.width)))
+    return max(1, min(16, 2_048 // batch_tokens, 65_536 // (batch_tokens * shape.width)))
