@@ -54,6 +54,14 @@ def wait_until(what: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen within half a minute")
 
 
+def started(drivers: Drivers, sweep_id: str) -> psutil.Process:
+    """Start a driver; its process."""
+    before = {child.pid for child in psutil.Process().children()}
+    drivers.start(sweep_id)
+    (child,) = (child for child in psutil.Process().children() if child.pid not in before)
+    return child
+
+
 def let_die(drivers: Drivers, times: int = 1) -> None:
     for _ in range(times):
         drivers.start("s")
@@ -106,10 +114,7 @@ def test_a_driver_that_had_worked_is_forgiven(drivers_of: Callable[[str], Driver
 
 def test_all_are_ended_when_asked(drivers_of: Callable[[str], Drivers]) -> None:
     drivers = drivers_of(WORKS)
-    drivers.start("a")
-    drivers.start("b")
-    children = [child for child in psutil.Process().children() if WORKS in child.cmdline()]
-    assert len(children) == 2
+    children = [started(drivers, "a"), started(drivers, "b")]
     drivers.end_all(seconds=30)
     assert not any(child.is_running() for child in children)
     assert not drivers.alive("a")
@@ -117,17 +122,15 @@ def test_all_are_ended_when_asked(drivers_of: Callable[[str], Drivers]) -> None:
 
 def test_one_that_will_not_leave_is_killed(drivers_of: Callable[[str], Drivers]) -> None:
     drivers = drivers_of(STUBBORN)
-    drivers.start("s")
+    child = started(drivers, "s")
     wait_until(lambda: "deaf" in drivers.log_of("s").read_text())
-    (child,) = (child for child in psutil.Process().children() if STUBBORN in child.cmdline())
     drivers.end_all(seconds=0.2)
     assert not child.is_running()
 
 
 def test_a_driver_that_left_a_final_sweep_is_no_death(drivers_of: Callable[[str], Drivers]) -> None:
     drivers = drivers_of("pass")
-    drivers.start("s")
-    (child,) = (child for child in psutil.Process().children() if child.cmdline()[-1:] == ["pass"])
+    child = started(drivers, "s")
     wait_until(lambda: child.status() == psutil.STATUS_ZOMBIE)
     drivers.reap(live=set())
     assert not child.is_running()
