@@ -128,7 +128,9 @@ def world(table: RunTable, replicate: int, batch_tokens: float | None) -> World:
 
 def law_of(cells: Sequence[Cell], runs: Sequence[KnownRun]) -> Law | None:
     """The fit of all runs so far, or None where it is refused."""
-    columns = np.array([(cells[r.cell].params, cells[r.cell].tokens, cells[r.cell].batch_tokens) for r in runs])
+    columns = np.array(
+        [(cells[r.cell].params, cells[r.cell].tokens, cells[r.cell].batch_tokens) for r in runs]
+    )
     if not len(runs):
         return None
     observations = Observations(
@@ -190,12 +192,22 @@ def main() -> None:
 
 def together(table: RunTable, names: Sequence[str], replicates: int) -> None:
     """All batch slices in one sweep."""
-    print(f"mean excess % (sd over {replicates} replicates), all batch slices; share of the full grid's FLOPs:")
-    print("strategy      " + "".join(f"{100 * share:>15.3g} %" for share in SHARES) + "   spent at the end   seconds")
+    print(
+        f"mean excess % (sd over {replicates} replicates), all batch slices; share of the full grid's FLOPs:"
+    )
+    print(
+        "strategy      "
+        + "".join(f"{100 * share:>15.3g} %" for share in SHARES)
+        + "   spent at the end   seconds"
+    )
     for name in names:
         start = time.perf_counter()
         worlds = [(seed, world(table, seed, None)) for seed in range(replicates)]
-        row(name, [replay(strategy(name), place, seed, needs_law=name == "law") for seed, place in worlds], start)
+        row(
+            name,
+            [replay(strategy(name), place, seed, needs_law=name == "law") for seed, place in worlds],
+            start,
+        )
 
 
 def alone(table: RunTable, names: Sequence[str], replicates: int) -> None:
@@ -215,7 +227,9 @@ def alone(table: RunTable, names: Sequence[str], replicates: int) -> None:
 def row(name: str, found: list[tuple[list[float], float]], start: float) -> None:
     """Prints one strategy's line."""
     excess = np.array([losses for losses, _ in found])
-    cells = "".join(f"{m:>9.3f} ({s:.3f})" for m, s in zip(excess.mean(axis=0), excess.std(axis=0), strict=True))
+    cells = "".join(
+        f"{m:>9.3f} ({s:.3f})" for m, s in zip(excess.mean(axis=0), excess.std(axis=0), strict=True)
+    )
     spent = 100 * np.mean([share for _, share in found])
     print(f"{name:12s}{cells}{spent:>15.2f} %{time.perf_counter() - start:>12.0f}", flush=True)
 

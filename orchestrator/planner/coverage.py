@@ -85,7 +85,8 @@ def _missing(cell: Cell, shown: Tried | None, draft: Draft, information: Informa
     """Rates that a cell still lacks, each with its reason."""
     wanted = window(cell, draft, information)
     asked = [rate for rate in cell.rates if (cell.number, rate, 0) in draft.asked]
-    near = [rate for rate in asked if wanted.holds(rate)]
+    made = () if shown is None else shown.places
+    near = [place for place in made if wanted.holds(cell.rates[place])]
     short = wanted.count - len(near)
     if short > 0:
         return _spread(cell, wanted, asked, short)

@@ -59,8 +59,10 @@ class Draft:
 
     def free_seed(self, cell: int, learning_rate: float) -> int | None:
         """The lowest seed not yet asked for at this rate, or None."""
-        seeds = range(self.question.seeds)
-        return next((seed for seed in seeds if (cell, learning_rate, seed) not in self.asked), None)
+        for seed in range(self.question.seeds):
+            if (cell, learning_rate, seed) not in self.asked:
+                return seed
+        return None
 
     @property
     def flops_left(self) -> float:

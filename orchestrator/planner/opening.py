@@ -116,7 +116,7 @@ def _next(cell: Cell, shown: Tried) -> list[tuple[int, str]]:
     beyond = shown.beyond(len(cell.rates))
     if beyond is not None:
         return [(beyond, _why_beyond(cell, shown))]
-    if shown.best is None:
+    if shown.edge or shown.best is None:
         return []
     near = [place for place in range(len(cell.rates)) if place not in shown.places]
     below = max((place for place in near if place < shown.best), default=None)

@@ -10,15 +10,19 @@ from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
 from orchestrator.planner.opening import open_cells
 from orchestrator.planner.ruling_out import Z95, ruled_out
-from orchestrator.planner.search import Search
+from orchestrator.planner.search import Choice, Search
 from orchestrator.planner.values import Plan, Question, Record
 
 NEGLIGIBLE = 0.002
 """Share of the target's sd: when no run is expected to shrink it by more, there is nothing left to gain."""
-LEAST_BATCH = 3
+NO_MINIMUM = (
+    "No law can be fitted: every cell has been opened and none shows a minimum inside its lattice. "
+    "Widen the learning rates."
+)
+LEAST_BATCH, MOST_BATCH = 3, 32
 GROWTH = 8
-"""A batch is at least one run in so many of those known: early results change much of what to ask next, late ones
-little."""
+"""A batch is one run in so many of those known, within these bounds: early results change much of what to ask next,
+late ones little. More is asked for only where workers would idle."""
 
 
 class LawPlanner:
@@ -33,9 +37,7 @@ class LawPlanner:
         if law is None:
             draft = Draft(record, question, question.runs_per_batch)
             open_cells(draft)
-            return draft.plan(
-                "Every rate of the grid has been tried and no law can be fitted to the results."
-            )
+            return draft.plan(NO_MINIMUM)
         return _Step(record, law, question).plan()
 
 
@@ -62,14 +64,22 @@ class _Step:
     def _narrow(self) -> str:
         """Fill the batch with the runs that narrow the target's interval most per FLOP; why not, if none."""
         search = Search(self.draft, self.information)
-        while not self.draft.full and (chosen := search.best()) is not None:
+        while not self.draft.full and (chosen := search.best(NEGLIGIBLE)) is not None:
             if chosen.largest_share < NEGLIGIBLE:
-                return (
-                    f"No run left is expected to narrow the 95 % interval at the target, ×/÷ {self._factor():.3g} now, "
-                    f"by more than {100 * chosen.largest_share:.2g} % of its logarithm."
-                )
+                return self._why_enough(chosen)
             search.take(chosen)
         return "Every rate that could narrow the interval at the target has been tried."
+
+    def _why_enough(self, chosen: Choice) -> str:
+        if chosen.priced_out is not None:
+            return (
+                f"The budget of FLOPs is used up: the cheapest runs that would narrow the interval at the target cost "
+                f"{chosen.priced_out:.3g} FLOPs and {self.draft.flops_left:.3g} are left."
+            )
+        return (
+            f"No run left is expected to narrow the 95 % interval at the target, ×/÷ {self._factor():.3g} now, "
+            f"by more than {100 * chosen.largest_share:.2g} % of its logarithm."
+        )
 
     def _factor(self) -> float:
         """Half-width of the expected 95 % interval at the target, as a factor."""
@@ -78,7 +88,7 @@ class _Step:
     def _most(self) -> int:
         if self.question.runs_per_batch is not None:
             return self.question.runs_per_batch
-        return max(LEAST_BATCH, self.question.max_parallel, len(self.record.runs) // GROWTH)
+        return max(LEAST_BATCH, self.question.max_parallel, min(MOST_BATCH, len(self.record.runs) // GROWTH))
 
     def _narrow_enough(self) -> bool:
         wanted = self.question.interval_factor

@@ -31,19 +31,22 @@ def ruled_out(
         All such rates that are not kept: the whole list, not what is new since an earlier law.
     """
     below, above = half_widths(VALLEY / belief.curvature, np.zeros(len(cells)))
+    low, high = belief.optimum - Z95 * belief.sd, belief.optimum + Z95 * belief.sd
+    least, most = np.exp(low + below), np.exp(high + above)
     found = []
-    for cell, middle, sd, left, right in zip(cells, belief.optimum, belief.sd, below, above, strict=True):
-        low, high = middle - Z95 * sd, middle + Z95 * sd
+    for at, cell in enumerate(cells):
+        outside = [rate for rate in cell.rates if not least[at] <= rate <= most[at]]
+        dropped = [rate for rate in outside if (cell.number, rate) not in kept]
+        why = _reason(law, belief.optimum[at], low[at], high[at]) if dropped else ""
         found += [
-            Pruned(cell=cell.number, learning_rate=rate, reason=_reason(law, rate, middle, low, high))
-            for rate in cell.rates
-            if not low + left <= np.log(rate) <= high + right and (cell.number, rate) not in kept
+            Pruned(cell=cell.number, learning_rate=rate, reason=f"{why} {rate:.3g} lies outside its valley.")
+            for rate in dropped
         ]
     return tuple(found)
 
 
-def _reason(law: Law, rate: float, middle: float, low: float, high: float) -> str:
+def _reason(law: Law, middle: float, low: float, high: float) -> str:
     return (
         f"The law of {law.runs} runs puts the optimum of this cell at {np.exp(middle):.2g} "
-        f"({np.exp(low):.2g} … {np.exp(high):.2g}); {rate:.3g} lies outside its valley."
+        f"({np.exp(low):.2g} … {np.exp(high):.2g});"
     )

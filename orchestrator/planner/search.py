@@ -28,10 +28,18 @@ LONE = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The best candidate: its number, and the largest share of the sd that any affordable candidate takes off."""
+    """The best candidate.
+
+    Attributes:
+        candidate: its number.
+        largest_share: the largest share of the target's sd that any affordable candidate is expected to take off.
+        priced_out: FLOPs of the cheapest candidate that takes off more than ``worthwhile`` and that the budget
+            does not allow; None where the budget hinders nothing.
+    """
 
     candidate: int
     largest_share: float
+    priced_out: float | None
 
 
 class Search:
@@ -44,30 +52,36 @@ class Search:
 
     def __init__(self, draft: Draft, information: Information) -> None:
         self._draft, self._information = draft, information
-        cells = information.cells
-        rates = [self._within_reach(cell) for cell in cells]
-        self._runs = [(cell, rate) for cell, found in zip(cells, rates, strict=True) for rate in found]
+        self._runs, x = self._within_reach()
         self._run_cell = np.array([cell.number for cell, _ in self._runs], dtype=np.int64)
         self._cost = np.array([self._price(run) for run in range(len(self._runs))])
-        self._pairs = _candidates([len(found) for found in rates])
+        self._pairs = _candidates(np.bincount(self._run_cell, minlength=len(information.cells)))
         self._cell = self._run_cell[self._pairs[:, 0]]
         if self._runs:
-            self._terms = information.terms(self._run_cell, np.log([rate for _, rate in self._runs]))
+            self._terms = information.terms(self._run_cell, x)
             self._gained = self._gain(np.arange(len(self._pairs)))
 
-    def best(self) -> Choice | None:
-        """The candidate with the largest expected drop of the variance per FLOP; None when nothing is left."""
+    def best(self, worthwhile: float) -> Choice | None:
+        """The candidate with the largest expected drop of the variance per FLOP; None when nothing is left.
+
+        Args:
+            worthwhile: share of the target's sd, for `Choice.priced_out`.
+        """
         if not self._runs:
             return None
         first, second = self._pairs.T
         cost = self._cost[first] + np.where(second == LONE, 0.0, self._cost[second])
         drop = self._information.drop(self._cell, self._gained)
-        allowed = (drop > 0) & np.isfinite(cost) & (cost <= self._draft.flops_left)
-        if not allowed.any():
+        share = drop / self._information.variance() / 2
+        possible = (drop > 0) & np.isfinite(cost)
+        allowed = possible & (cost <= self._draft.flops_left)
+        dear = cost[possible & ~allowed & (share >= worthwhile)]
+        if not possible.any():
             return None
         return Choice(
             candidate=int(np.argmax(np.where(allowed, drop / cost, -1.0))),
-            largest_share=float(drop[allowed].max() / self._information.variance() / 2),
+            largest_share=float(share[allowed].max(initial=0.0)),
+            priced_out=float(dear.min()) if dear.size else None,
         )
 
     def take(self, choice: Choice) -> None:
@@ -90,15 +104,24 @@ class Search:
         """Bring gains of the cell and prices of its trunk up to date."""
         here = np.flatnonzero(self._cell == taken.number)
         self._gained[here] = self._gain(here)
-        for run, (cell, _) in enumerate(self._runs):
-            if cell.number == taken.number or (cell.trunk is not None and cell.trunk == taken.trunk):
-                self._cost[run] = self._price(run)
+        sharing = [
+            cell.number
+            for cell in self._information.cells
+            if cell.number == taken.number or (cell.trunk is not None and cell.trunk == taken.trunk)
+        ]
+        for run in np.flatnonzero(np.isin(self._run_cell, sharing)):
+            self._cost[run] = self._price(int(run))
 
-    def _within_reach(self, cell: Cell) -> list[float]:
-        belief = self._information.belief
-        reach = REACH + 2 * belief.sd[cell.number]
-        near = np.abs(np.log(cell.rates) - belief.optimum[cell.number]) <= reach
-        return [rate for rate, kept in zip(cell.rates, near, strict=True) if kept]
+    def _within_reach(self) -> tuple[list[tuple[Cell, float]], Array]:
+        """All (cell, η) worth considering, cell by cell, and ln η of each."""
+        cells, belief = self._information.cells, self._information.belief
+        lengths = [len(cell.rates) for cell in cells]
+        x = np.log(np.concatenate([cell.rates for cell in cells]))
+        at = np.repeat(np.arange(len(cells)), lengths)
+        near = np.flatnonzero(np.abs(x - belief.optimum[at]) <= REACH + 2 * belief.sd[at])
+        place = near - (np.cumsum(lengths) - lengths)[at[near]]
+        found = zip(at[near].tolist(), place.tolist(), strict=True)
+        return [(cells[number], cells[number].rates[which]) for number, which in found], x[near]
 
     def _price(self, run: int) -> float:
         cell, rate = self._runs[run]
@@ -117,16 +140,21 @@ class Search:
         return np.maximum(gained, 0.0)
 
 
-def _candidates(counts: list[int]) -> NDArray[np.int64]:
-    """All single runs, and pairs of a spread shortlist of each cell: rows of (run, other run or LONE)."""
-    found: list[tuple[int, int]] = []
-    start = 0
-    for count in counts:
-        found += [(start + place, LONE) for place in range(count)]
-        short = sorted({int(place) for place in np.linspace(0, count - 1, min(count, SHORTLIST)).round()})
-        found += [(start + one, start + other) for one, other in combinations(short, 2)]
-        start += count
-    return np.array(found, dtype=np.int64).reshape(-1, 2)
+def _candidates(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All single runs, and pairs of a spread shortlist of each cell: rows of (run, other run or LONE).
+
+    Args:
+        counts: runs within reach of each cell, in the order of the runs, shape [cells].
+    """
+    starts = np.cumsum(counts) - counts
+    blocks = []
+    for count in np.unique(counts[counts > 0]):
+        short = np.unique(np.linspace(0, count - 1, min(count, SHORTLIST)).round().astype(np.int64))
+        lone = [(place, LONE) for place in range(count)]
+        block = np.array([*lone, *combinations(short.tolist(), 2)], dtype=np.int64)
+        moved = block + starts[counts == count][:, None, None] * (block != LONE)
+        blocks.append(moved.reshape(-1, 2))
+    return np.concatenate([np.empty((0, 2), dtype=np.int64), *blocks])
 
 
 def _reason(before: float, after: float) -> str:

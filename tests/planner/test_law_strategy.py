@@ -1,0 +1,189 @@
+"""Strategy ``law`` in worlds of small proxies: what it saves, how near it comes, when it stops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from orchestrator.law import Target
+from orchestrator.planner import planner_of
+from orchestrator.planner.opening import tried
+from orchestrator.planner.values import KnownRun, Outcome, Question, Record, full_grid_flops
+from tests.planner.worlds import Sweep, World, answered, law_of, proxies
+
+WORLDS = 15
+
+
+def swept(world: World, **limits: object) -> Sweep:
+    """A sweep of a world until it stops."""
+    question = replace(Question(target=world.target, max_parallel=2), **limits)
+    sweep = Sweep(world=world, planner=planner_of("law"), question=question)
+    sweep.run()
+    return sweep
+
+
+def error(sweep: Sweep, target: Target, truth: float) -> tuple[float, float]:
+    """Error of ln η* at a target, and the sd that the law states."""
+    law = sweep.law()
+    assert law is not None
+    place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
+    mean, sd = law.optimum(*place)
+    return float(mean[0] - truth), float(sd[0])
+
+
+def bracketed(sweep: Sweep) -> int:
+    """Cells with at least four rates within e^±1.3 of the true optimum, on both sides of it, the best inside."""
+    seen, found = tried(sweep.record), 0
+    for cell in sweep.world.cells:
+        shown = seen.get(cell.number)
+        if shown is None or shown.edge:
+            continue
+        u = np.log([cell.rates[place] for place in shown.places]) - sweep.world.optimum[cell.number]
+        near = u[np.abs(u) < 1.3]
+        found += bool(near.size >= 4 and (near < 0).any() and (near > 0).any())
+    return found
+
+
+@pytest.fixture(scope="module")
+def sweeps() -> list[Sweep]:
+    return [swept(proxies(seed, rates=9), rates_per_cell=4, interval_factor=1.6) for seed in range(WORLDS)]
+
+
+def test_three_fifths_of_the_full_grid_are_saved(sweeps: list[Sweep]) -> None:
+    saved = [1 - sweep.flops / full_grid_flops(sweep.world.cells, 1) for sweep in sweeps]
+    assert np.mean(saved) > 0.62
+    assert min(saved) > 0.58
+
+
+def test_most_cells_show_a_bowl(sweeps: list[Sweep]) -> None:
+    counts = [bracketed(sweep) for sweep in sweeps]
+    assert np.mean(counts) >= 9
+    assert min(counts) >= 6
+
+
+def test_the_target_is_found_within_what_the_law_states(sweeps: list[Sweep]) -> None:
+    errors, sds = np.array(
+        [error(sweep, sweep.world.target, sweep.world.target_optimum) for sweep in sweeps]
+    ).T
+    assert np.abs(errors).mean() < 0.16
+    assert (np.abs(errors) < 1.96 * sds).mean() >= 0.85
+    assert np.exp(1.96 * sds.max()) <= 1.6 or any("No run left" in str(s.plan.stop) for s in sweeps)
+
+
+def test_a_few_batches_are_enough(sweeps: list[Sweep]) -> None:
+    assert np.mean([len(sweep.batches) for sweep in sweeps]) < 8
+
+
+def test_a_sweep_stops_when_the_interval_is_narrow_enough_and_says_so() -> None:
+    sweep = swept(proxies(4, rates=13), interval_factor=2.0)
+    assert sweep.plan.stop is not None
+    assert sweep.plan.stop.startswith("The 95 % interval at the target is within ×/÷ ")
+    assert sweep.plan.stop.endswith(", and ×/÷ 2 was asked for.")
+    _, sd = error(sweep, sweep.world.target, 0.0)
+    assert np.exp(1.96 * sd) <= 2.0
+
+
+def test_a_narrow_interval_does_not_stop_a_sweep_whose_cells_lack_rates() -> None:
+    world = proxies(4, rates=13)
+    without, with_rates = (
+        swept(world, interval_factor=3.0),
+        swept(world, interval_factor=3.0, rates_per_cell=4),
+    )
+    assert len(with_rates.record.runs) > len(without.record.runs)
+    assert all(len(shown.places) >= 4 for shown in tried(with_rates.record).values())
+    assert len(tried(with_rates.record)) == len(world.cells)
+
+
+def test_a_sweep_stops_when_nothing_left_to_run_would_help_and_states_the_figure() -> None:
+    sweep = swept(proxies(4, rates=13))
+    assert sweep.plan.stop is not None
+    assert sweep.plan.stop.startswith(
+        "No run left is expected to narrow the 95 % interval at the target, ×/÷ "
+    )
+    assert sweep.flops < 0.5 * full_grid_flops(sweep.world.cells, 1)
+
+
+def test_a_budget_is_never_passed_and_ends_the_sweep() -> None:
+    world = proxies(6, rates=13)
+    flops = 0.05 * full_grid_flops(world.cells, 1)
+    sweep = swept(world, flops_left=flops)
+    assert 0.5 * flops < sweep.flops <= flops
+    assert "The budget of FLOPs is used up" in str(sweep.plan.stop)
+    short = swept(world, runs_left=17)
+    assert len(short.record.runs) == 17
+    assert short.plan.stop == "The budget of runs is used up."
+
+
+def test_a_small_grid_is_run_to_its_end() -> None:
+    world = proxies(6, rates=3, sizes=(9216.0, 24576.0), steps=(512, 1024))
+    sweep = swept(world, interval_factor=1.001, rates_per_cell=3)
+    assert len(sweep.record.runs) == 12
+    assert sweep.plan.stop is not None
+
+
+def test_the_next_batch_does_not_ask_twice_for_one_thing() -> None:
+    """What a batch already holds counts: with the first half open, the plan is the second half."""
+    world = proxies(8, rates=13)
+    start = Sweep(world=world, planner=planner_of("law"), question=Question(target=world.target))
+    start.step()
+    law, question = start.law(), Question(target=world.target, runs_per_batch=6)
+    whole = start.planner.plan(start.record, law, question).batch
+    half = tuple(
+        KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=Outcome.OPEN)
+        for run in whole[:2]
+    )
+    rest = start.planner.plan(replace(start.record, runs=start.record.runs + half), law, question).batch
+    assert [(run.cell, run.learning_rate) for run in rest] == [
+        (run.cell, run.learning_rate) for run in whole[2:]
+    ]
+
+
+def test_a_shared_trunk_makes_more_horizons_of_one_rate_worth_their_cost() -> None:
+    """At equal FLOPs a sweep that shares trunks makes more runs than one that does not."""
+    world = proxies(9, rates=13)
+    flops = 0.08 * full_grid_flops(world.cells, 1)
+    alone = replace(world, cells=tuple(replace(cell, trunk=None, decay_fraction=1.0) for cell in world.cells))
+    shared, separate = swept(world, flops_left=flops), swept(alone, flops_left=flops)
+    assert len(shared.record.runs) > 1.2 * len(separate.record.runs)
+
+
+def test_rates_that_diverge_do_not_end_the_search() -> None:
+    world = replace(proxies(11, rates=13), diverges=0.8)
+    sweep = swept(world, rates_per_cell=4, interval_factor=1.7)
+    assert any(run.outcome is Outcome.DIVERGED for run in sweep.record.runs)
+    found, sd = error(sweep, world.target, world.target_optimum)
+    assert abs(found) < 3 * sd
+
+
+def test_an_exponent_far_from_the_prior_is_found() -> None:
+    """The optimum rises with the horizon and falls steeply with size: wrong priors cost runs, not the answer."""
+    world = proxies(12, rates=15, exponents=(-0.8, 0.25))
+    sweep = swept(world, rates_per_cell=4, interval_factor=1.6)
+    found, sd = error(sweep, world.target, world.target_optimum)
+    assert abs(found) < max(0.35, 2.5 * sd)
+
+
+def test_seeds_are_used_when_new_rates_are_not() -> None:
+    world = proxies(13, rates=4, sizes=(9216.0, 24576.0), steps=(512, 1024))
+    sweep = swept(world, seeds=3, interval_factor=1.01)
+    assert {run.seed for run in sweep.record.runs} != {0}
+
+
+def test_several_targets_share_the_plan() -> None:
+    world = proxies(14, rates=13)
+    far = Target(params=3 * world.target.params, tokens=world.target.tokens, batch_tokens=256.0)
+    sweep = swept(world, interval_factor=2.2, more_targets=(far,))
+    assert np.exp(1.96 * error(sweep, far, 0.0)[1]) <= 2.2 or "No run left" in str(sweep.plan.stop)
+
+
+def test_runs_from_elsewhere_spare_the_opening() -> None:
+    world = proxies(15, rates=13)
+    first = Sweep(world=world, planner=planner_of("law"), question=Question(target=world.target))
+    first.run()
+    law = first.law()
+    assert law is not None
+    plan = first.planner.plan(Record(cells=world.cells), law, Question(target=world.target, runs_per_batch=6))
+    assert all("narrow" in run.reason for run in plan.batch)
+    assert law_of(replace(first.record, runs=answered(world, plan.batch) + first.record.runs)) is not None
