@@ -20,7 +20,7 @@ from api.dashboard.rendering import render
 from api.dashboard.views import run_view, sweep_list, sweep_view
 from api.figures import run_figure
 from api.problems import STATUSES, NotSignedIn
-from orchestrator.errors import BadInput, EtalonError, FieldProblem
+from orchestrator.errors import BadInput, EtalonError
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.submission import preview
@@ -99,9 +99,8 @@ def plan_part(request: Request, store: Stored, settings: Configured, body: SpecB
     try:
         plan = preview(parse_spec(sweep_fields(body, media_type(request))), store, settings)
     except BadInput as error:
-        problems = error.fields or (FieldProblem(path="the sweep", message=error.detail),)
-        return render(request, "plan.html", status=HTTPStatus.UNPROCESSABLE_ENTITY, problems=problems)
-    return render(request, "plan.html", plan=plan, problems=())
+        return render(request, "plan.html", status=HTTPStatus.UNPROCESSABLE_ENTITY, problem=error)
+    return render(request, "plan.html", plan=plan, problem=None)
 
 
 @router.get("/login")
