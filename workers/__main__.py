@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 
+from orchestrator import logs
 from orchestrator.errors import EtalonError
 from orchestrator.settings import Settings
 from workers import environment
@@ -20,14 +21,14 @@ def main() -> int:
     sweep_id = parser.parse_args().sweep_id
     # Tune looks for the result files that its loggers would have written, and warns of each.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(settings.log_level)
     environment.prepare(settings.ray_address)
     from workers.driver import drive  # noqa: PLC0415 - Ray reads the environment when it is loaded
 
     try:
         drive(sweep_id, settings)
     except (EtalonError, WorkersDie) as error:
-        logging.getLogger("workers").critical("%s", error)
+        sys.stderr.write(f"{error}\n")  # the orchestrator repeats a dead driver's last line to the user
         return 1
     return 0
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 from orchestrator.errors import Conflict, Unavailable
+from orchestrator.lease import KeptLease
 from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import LEADER, Store
 from workers.jobs import Job
-from workers.lease import KeptLease
 from workers.recorder import Recorder
 from workers.runner import Report
 from workers.sources import Source
@@ -34,6 +34,7 @@ class Ending(StrEnum):
     CANCELLED = "the sweep was cancelled"
     LOST = "another driver has the lease"
     INTERRUPTED = "the driver was told to stop"
+    IDLE = "the sweep does not run and nothing is under way"
     LEADERLESS = "there is no orchestrator and nothing to do"
 
 
@@ -126,7 +127,7 @@ class Dispatcher:
         """Take in what a worker tells."""
         if trial_id in self._waiting:
             if self._limits is None:
-                log.info("the first worker of sweep %s is ready", self._sweep_id)
+                log.info("the first worker is ready", extra={"sweep_id": self._sweep_id})
             self._ready.add(trial_id)
             self._limits = dict(report.limits)
             return
@@ -173,14 +174,17 @@ class Dispatcher:
     def _look(self) -> None:
         now = self._clock()
         before, self._state = self._state, self._store.sweeps.get(self._sweep_id).state
-        if self._live or self._handed or before is not self._state:
+        busy = bool(self._live or self._handed)
+        if busy or before is not self._state:
             self._busy_at = now
+        if busy or self._store.leases.current(LEADER) is not None:
+            self._led_at = now
         if self._state is SweepState.CANCELLED:
             self.ending = Ending.CANCELLED
         elif self._state not in SWEEP_LIVE:
             self.ending = Ending.FINAL
-        elif self._live or self._handed or self._store.leases.current(LEADER) is not None:
-            self._led_at = now
+        elif self._state is not SweepState.RUNNING and now - self._busy_at > WARM_SECONDS:
+            self.ending = Ending.IDLE  # the orchestrator starts another when the sweep goes on
         elif now - self._led_at > LEADERLESS_SECONDS:
             self.ending = Ending.LEADERLESS
 
@@ -194,9 +198,9 @@ class Dispatcher:
         try:
             yield
         except Unavailable as error:
-            log.warning("%s", error)
+            log.warning("the database does not answer", extra={"detail": error.detail})
         except Conflict as error:
-            log.warning("stopping: %s", error)
+            log.warning("another driver is in charge", extra={"detail": error.detail})
             self.ending = Ending.LOST
 
     def _next_job(self) -> Job | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
-import uuid
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ray import tune
 
 from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound
+from orchestrator.lease import KeptLease, holder_name
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
@@ -21,7 +21,6 @@ from orchestrator.store.records import Sweep
 from workers.checkpoints import Checkpoints
 from workers.cluster import capacity, ray_cluster
 from workers.dispatcher import Dispatcher, Ending
-from workers.lease import KeptLease
 from workers.sources import Source, source_of
 from workers.tuning import Courier, JobSearcher, Recall
 from workers.worker import Worker
@@ -43,8 +42,7 @@ def drive(sweep_id: str, settings: Settings) -> None:
     with Store.open(settings.database_url) as store:
         if store.sweeps.get(sweep_id).state not in SWEEP_LIVE:
             return
-        holder = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
-        with KeptLease.acquire(store, driver_lease(sweep_id), holder, settings.lease_seconds) as lease:
+        with _acquired(store, sweep_id, settings.lease_seconds) as lease:
             store.runs.release(sweep_id, fence=lease.fence - 1, reason="Its driver was lost.")
             sweep = store.sweeps.get(sweep_id)
             try:
@@ -53,11 +51,21 @@ def drive(sweep_id: str, settings: Settings) -> None:
                 _give_up(store, sweep_id, error)
 
 
+def _acquired(store: Store, sweep_id: str, seconds: float) -> KeptLease:
+    """The driver's lease, once one that was killed has lost it by its silence."""
+    deadline, holder = time.monotonic() + 2 * seconds, holder_name()
+    while (lease := KeptLease.try_acquire(store, driver_lease(sweep_id), holder, seconds)) is None:
+        if time.monotonic() > deadline:
+            raise Conflict(f"Sweep {sweep_id} has a driver that is alive.")
+        time.sleep(seconds / 20)
+    return lease
+
+
 def _carry_out(sweep: Sweep, source: Source, store: Store, lease: KeptLease, settings: Settings) -> None:
     resources = sweep.spec.resources
     checkpoints = Checkpoints(settings.checkpoints, sweep.id)
     with ray_cluster(settings.ray_address):
-        log.info("driver of sweep %s has a cluster", sweep.id)
+        log.info("attached to Ray", extra={"sweep_id": sweep.id, "address": settings.ray_address or "local"})
         _check_room(resources, settings)
         dispatcher = Dispatcher(
             store,
@@ -72,7 +80,7 @@ def _carry_out(sweep: Sweep, source: Source, store: Store, lease: KeptLease, set
                 _experiment(dispatcher, source, resources, checkpoints).fit()
             finally:
                 dispatcher.leave()
-    log.info("driver of sweep %s leaves: %s", sweep.id, dispatcher.ending)
+    log.info("driver leaves", extra={"sweep_id": sweep.id, "reason": dispatcher.ending})
     if dispatcher.ending in {Ending.FINAL, Ending.CANCELLED}:
         checkpoints.drop_scratch()
 
@@ -124,16 +132,16 @@ def _check_room(resources: Resources, settings: Settings) -> None:
             f"resources: a run asks for {wanted}, which this machine does not have. Ask for less, or set "
             "ETALON_RAY_ADDRESS to a cluster that has them."
         )
-    log.warning("the Ray cluster has no node with %s: runs wait until it grows", wanted)
+    log.warning("no room on the Ray cluster: runs wait until it grows", extra={"wanted": wanted})
 
 
 def _give_up(store: Store, sweep_id: str, error: EtalonError) -> None:
     """Tell the user why nothing of the sweep can be carried out."""
-    log.error("sweep %s cannot be carried out: %s", sweep_id, error.detail)
+    log.error("the sweep cannot be carried out", extra={"sweep_id": sweep_id, "detail": error.detail})
     try:
         store.sweeps.move(sweep_id, SweepState.FAILED, actor="driver", reason=error.detail)
     except Conflict as refused:
-        log.warning("%s", refused)
+        log.warning("the sweep is over already", extra={"sweep_id": sweep_id, "detail": refused.detail})
 
 
 @contextmanager

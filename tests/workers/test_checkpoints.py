@@ -1,0 +1,76 @@
+"""Files appear whole or not at all, and say again everything a job had told."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.states import RunState
+from orchestrator.store.records import LossPoint, RunResult
+from workers.checkpoints import Checkpoints
+from workers.jobs import Branch, ProxyJob, ProxyMember
+from workers.runner import Report, SavedTrunk
+
+JOB = ProxyJob(
+    trunk="w16-d1-h1-b128",
+    seed=3,
+    start_tokens=0,
+    members=(ProxyMember(learning_rate=1 / 3, trunk_id="t", branches=(Branch(run_id="r", tokens=4_096),)),),
+    flops=1e9,
+)
+TOLD = Report(
+    points=(LossPoint(curve="t", step=16, tokens=2_048, loss=0.1 + 0.2),),
+    results=(RunResult(run_id="r", state=RunState.COMPLETED, loss=2.5, flops=1.5, seconds=0.25),),
+    trunks=(SavedTrunk(trunk_id="t", tokens=2_048, checkpoint="s/trunks/t/2048.trunk"),),
+)
+
+
+@pytest.fixture
+def checkpoints(tmp_path) -> Checkpoints:
+    return Checkpoints(tmp_path, "s")
+
+
+def test_a_job_comes_back_with_all_it_told_and_its_state(checkpoints):
+    assert checkpoints.read_job(JOB) is None
+    checkpoints.write_job(JOB, TOLD, b"\x00state")
+    assert checkpoints.read_job(JOB) == (TOLD, b"\x00state")
+    assert checkpoints.unfinished_jobs() == [JOB]
+    checkpoints.drop_job(JOB)
+    checkpoints.drop_job(JOB)
+    assert checkpoints.unfinished_jobs() == []
+
+
+def test_a_trunk_is_kept_at_every_position(checkpoints, tmp_path):
+    assert checkpoints.trunk_positions("t") == ()
+    checkpoints.write_trunk("t", 4_096, b"long")
+    path = checkpoints.write_trunk("t", 2_048, b"short")
+    assert checkpoints.trunk_positions("t") == (2_048, 4_096)
+    assert (tmp_path / path).read_bytes() == checkpoints.read_trunk("t", 2_048) == b"short"
+
+
+def test_a_write_that_fails_leaves_what_was_there(checkpoints, monkeypatch):
+    checkpoints.write_job(JOB, TOLD, b"old")
+
+    def full(_number: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        checkpoints.write_job(JOB, TOLD, b"new")
+    assert checkpoints.read_job(JOB) == (TOLD, b"old")
+    assert checkpoints.unfinished_jobs() == [JOB]
+
+
+def test_a_job_of_another_version_is_dropped_not_stumbled_over(checkpoints):
+    checkpoints.write_job(JOB, TOLD, b"state")
+    (path,) = (checkpoints.folder / "jobs").glob("*.job")
+    path.write_bytes((2).to_bytes(8) + b"{}")
+    assert checkpoints.unfinished_jobs() == []
+    assert not path.exists()
+
+
+def test_the_end_of_a_sweep_removes_jobs_and_keeps_trunks(checkpoints):
+    checkpoints.write_job(JOB, TOLD, b"state")
+    checkpoints.write_trunk("t", 2_048, b"trunk")
+    checkpoints.drop_scratch()
+    assert checkpoints.unfinished_jobs() == []
+    assert checkpoints.trunk_positions("t") == (2_048,)

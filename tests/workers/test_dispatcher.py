@@ -1,0 +1,297 @@
+"""What the workers of a sweep are told to do, with a real store and a clock that the test turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from orchestrator.errors import Unavailable
+from orchestrator.lease import KeptLease
+from orchestrator.states import RunState, SweepState
+from orchestrator.store import LEADER, driver_lease
+from orchestrator.store.records import LossPoint, Run, RunResult
+from workers.dispatcher import LEADERLESS_SECONDS, WARM_SECONDS, Dispatcher, Ending, WorkersDie
+from workers.jobs import Job, ReplayJob, replay_jobs
+from workers.runner import ReplayBench, Report
+
+READY = Report(limits={"trunk": 4})
+
+
+@dataclass
+class OneRunJobs:
+    """A source of one job per run."""
+
+    bench: ReplayBench = field(default_factory=lambda: ReplayBench(table=b"", where={}, cells=()))
+    over: list[Job] = field(default_factory=list)
+
+    def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
+        return replay_jobs(pending, limit=1, workers=workers)
+
+    def ended(self, job: Job) -> None:
+        self.over.append(job)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Shift:
+    """A dispatcher and all around it."""
+
+    sweep_id: str
+    lease: KeptLease
+    source: OneRunJobs
+    clock: Clock
+    dispatcher: Dispatcher
+
+    def ready(self, *trials: str) -> None:
+        """Workers that wait and have said so."""
+        for trial in trials:
+            assert self.dispatcher.next_task(trial) is True
+            self.dispatcher.take_in(trial, READY)
+        self.tick()
+
+    def tick(self, seconds: float = 1.0) -> None:
+        self.clock.now += seconds
+        self.dispatcher.tick()
+
+    def job(self, trial: str) -> ReplayJob:
+        """The job of a worker that waited and was called back for it."""
+        assert self.dispatcher.is_wanted_back(trial)
+        self.dispatcher.end(trial)
+        task = self.dispatcher.next_task(f"{trial}'")
+        assert isinstance(task, ReplayJob)
+        return task
+
+
+@pytest.fixture
+def shift(stage) -> Shift:
+    sweep_id = stage.replay(max_parallel=2)
+    stage.lead()
+    lease = KeptLease.try_acquire(stage.store, driver_lease(sweep_id), "test", 600)
+    assert lease is not None
+    source, clock = OneRunJobs(), Clock()
+    dispatcher = Dispatcher(
+        stage.store, sweep_id, lease, source, capacity=lambda: 2, tick_seconds=0.5, clock=clock
+    )
+    return Shift(sweep_id, lease, source, clock, dispatcher)
+
+
+def counts(stage, shift) -> dict[RunState, int]:
+    return {state: n for state, n in stage.store.sweeps.progress(shift.sweep_id).items() if n}
+
+
+def completed(job: ReplayJob) -> Report:
+    results = tuple(
+        RunResult(run_id=run_id, state=RunState.COMPLETED, loss=3.0, flops=1.0) for run_id in job.run_ids
+    )
+    points = tuple(LossPoint(curve=run_id, step=1, tokens=8, loss=3.0) for run_id in job.run_ids)
+    return Report(results=results, points=points)
+
+
+def test_runs_are_claimed_only_for_workers_that_are_ready(stage, shift):
+    stage.ask(shift.sweep_id)
+    assert shift.dispatcher.next_task("a") is True
+    shift.tick()
+    assert counts(stage, shift) == {RunState.PENDING: 5}
+
+    shift.dispatcher.take_in("a", READY)
+    shift.tick()
+    assert counts(stage, shift) == {RunState.PENDING: 4, RunState.RUNNING: 1}
+    shift.tick()
+    assert counts(stage, shift) == {RunState.PENDING: 4, RunState.RUNNING: 1}, "one worker, one job"
+
+
+def test_a_waiting_worker_is_called_back_for_a_job_and_takes_the_next_without_waiting(stage, shift):
+    shift.ready("a")
+    assert not shift.dispatcher.is_wanted_back("a")
+    stage.ask(shift.sweep_id)
+    shift.tick()
+    first = shift.job("a")
+
+    shift.dispatcher.take_in("a'", completed(first))
+    shift.dispatcher.end("a'")
+    second = shift.dispatcher.next_task("b")
+
+    assert isinstance(second, ReplayJob)
+    assert counts(stage, shift) == {RunState.PENDING: 3, RunState.RUNNING: 1, RunState.COMPLETED: 1}
+    assert shift.source.over == [first]
+
+
+def test_only_as_many_workers_are_called_back_as_there_are_jobs(stage, shift):
+    shift.ready("a", "b")
+    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    shift.tick()
+    assert [shift.dispatcher.is_wanted_back(trial) for trial in ("a", "b")] == [True, False]
+    assert shift.dispatcher.is_wanted_back("a"), "still, should its process have died on the way out"
+
+
+def test_a_paused_sweep_claims_nothing_and_lets_its_workers_go(stage, shift):
+    shift.ready("a")
+    stage.store.sweeps.move(shift.sweep_id, SweepState.PAUSED)
+    shift.tick()
+    assert shift.dispatcher.is_wanted_back("a")
+    shift.dispatcher.end("a")
+    assert shift.dispatcher.next_task("b") is False
+    assert shift.dispatcher.ending is None
+
+    stage.store.sweeps.move(shift.sweep_id, SweepState.RUNNING)
+    stage.ask(shift.sweep_id)
+    shift.clock.now += 1
+    assert isinstance(shift.dispatcher.next_task("b"), ReplayJob)
+
+
+def test_a_driver_leaves_a_sweep_that_rests_for_long(stage, shift):
+    stage.store.sweeps.move(shift.sweep_id, SweepState.PAUSED)
+    shift.tick()
+    shift.tick(WARM_SECONDS + 1)
+    assert shift.dispatcher.ending is Ending.IDLE
+
+
+def test_workers_without_work_are_kept_warm_for_a_while_only(shift):
+    shift.ready("a")
+    shift.tick(WARM_SECONDS - 5)
+    assert not shift.dispatcher.is_wanted_back("a")
+    shift.tick(10)
+    assert shift.dispatcher.is_wanted_back("a")
+
+
+def test_live_runs_of_a_stopping_sweep_finish(stage, shift):
+    shift.ready("a")
+    stage.ask(shift.sweep_id)
+    shift.tick()
+    job = shift.job("a")
+    stage.store.sweeps.move(shift.sweep_id, SweepState.STOPPING)
+    shift.tick()
+    shift.dispatcher.take_in("a'", completed(job))
+    shift.dispatcher.end("a'")
+    assert shift.dispatcher.next_task("b") is False
+    assert counts(stage, shift) == {RunState.COMPLETED: 1, RunState.CANCELLED: 4}
+    assert shift.dispatcher.ending is None
+    stage.store.sweeps.move(shift.sweep_id, SweepState.STOPPED)
+    shift.tick()
+    assert shift.dispatcher.ending is Ending.FINAL
+
+
+def test_nothing_is_written_after_a_cancellation(stage, shift):
+    shift.ready("a")
+    stage.ask(shift.sweep_id)
+    shift.tick()
+    job = shift.job("a")
+    stage.store.sweeps.move(shift.sweep_id, SweepState.CANCELLED)
+    shift.tick()
+    assert shift.dispatcher.ending is Ending.CANCELLED
+    shift.dispatcher.take_in("a'", completed(job))
+    shift.dispatcher.leave()
+    assert counts(stage, shift) == {RunState.CANCELLED: 5}
+    assert not any(stage.points(shift.sweep_id).values())
+
+
+def test_an_interrupted_driver_gives_its_runs_back(stage, shift):
+    shift.ready("a", "b")
+    stage.ask(shift.sweep_id)
+    shift.tick()
+    job = shift.job("a")
+    shift.dispatcher.interrupt()
+    assert shift.dispatcher.next_task("b") is False
+    shift.dispatcher.take_in("a'", completed(job))
+    shift.dispatcher.leave()
+    assert counts(stage, shift) == {RunState.PENDING: 4, RunState.COMPLETED: 1}
+
+
+def test_a_driver_whose_lease_another_has_stops_without_a_word(stage, shift):
+    shift.ready("a")
+    stage.store.leases.release(stage.store.leases.current(driver_lease(shift.sweep_id)))
+    assert stage.store.leases.acquire(driver_lease(shift.sweep_id), "rival", 600)
+    stage.ask(shift.sweep_id)
+    shift.tick()
+    assert shift.dispatcher.ending is Ending.LOST
+    shift.dispatcher.leave()
+    assert counts(stage, shift) == {RunState.PENDING: 5}
+
+
+def test_without_an_orchestrator_and_work_the_driver_leaves(stage, shift):
+    stage.store.leases.release(stage.store.leases.current(LEADER))
+    shift.tick()
+    shift.tick(LEADERLESS_SECONDS - 2)
+    assert shift.dispatcher.ending is None
+    shift.tick(4)
+    assert shift.dispatcher.ending is Ending.LEADERLESS
+
+
+def test_without_an_orchestrator_live_runs_finish_first(stage, shift):
+    shift.ready("a")
+    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    shift.tick()
+    job = shift.job("a")
+    stage.store.leases.release(stage.store.leases.current(LEADER))
+    shift.tick(2 * LEADERLESS_SECONDS)
+    assert shift.dispatcher.ending is None
+    shift.dispatcher.take_in("a'", completed(job))
+    shift.dispatcher.end("a'")
+    shift.tick(LEADERLESS_SECONDS + 1)
+    assert shift.dispatcher.ending is Ending.LEADERLESS
+
+
+def test_a_fault_of_the_job_itself_fails_its_runs_with_the_reason(stage, shift):
+    shift.ready("a")
+    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    shift.tick()
+    shift.job("a")
+    shift.dispatcher.take_in("a'", Report(fault="BadCorpus: no such file"))
+    shift.dispatcher.end("a'")
+    (run,) = stage.runs(shift.sweep_id)
+    assert (run.state, run.reason) == (RunState.FAILED, "BadCorpus: no such file")
+
+
+def test_runs_of_a_job_given_up_fail_except_those_that_ended(stage, shift):
+    shift.ready("a")
+    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    shift.tick()
+    shift.job("a")
+    shift.dispatcher.lose("a'", "its worker was lost 4 times")
+    (run,) = stage.runs(shift.sweep_id)
+    assert (run.state, run.reason) == (RunState.FAILED, "its worker was lost 4 times")
+
+
+def test_workers_that_die_before_any_job_end_the_driver(shift):
+    shift.ready("a")
+    with pytest.raises(WorkersDie, match="no module named torch"):
+        shift.dispatcher.lose("a", "no module named torch")
+
+
+def test_points_of_live_runs_are_written_while_they_live(stage, shift):
+    shift.ready("a")
+    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    shift.tick()
+    job = shift.job("a")
+    shift.dispatcher.take_in("a'", Report(points=completed(job).points))
+    shift.tick()
+    assert len(stage.points(shift.sweep_id)[job.run_ids[0]]) == 1
+    assert counts(stage, shift) == {RunState.RUNNING: 1}
+
+
+def test_what_a_silent_database_did_not_take_is_written_later(stage, shift, monkeypatch):
+    shift.ready("a")
+    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    shift.tick()
+    job = shift.job("a")
+    with monkeypatch.context() as silence:
+
+        def unavailable(*_: object, **__: object) -> int:
+            raise Unavailable("The database did not answer.")
+
+        silence.setattr(type(stage.store.runs), "finish", unavailable)
+        shift.dispatcher.take_in("a'", completed(job))
+        shift.dispatcher.end("a'")
+    assert counts(stage, shift) == {RunState.RUNNING: 1}
+    assert shift.dispatcher.ending is None
+    shift.tick()
+    assert counts(stage, shift) == {RunState.COMPLETED: 1}

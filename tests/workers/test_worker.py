@@ -1,0 +1,129 @@
+"""The actor without Ray: which errors end a job, and which ask for another worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from orchestrator.cells import proxy_cells, trunk_name
+from orchestrator.settings import CorpusSource
+from orchestrator.spec import Grid, ProxyTrainer, Scale
+from workers import worker
+from workers.jobs import ReplayJob
+from workers.runner import ProxyBench, ReplayBench, Report
+from workers.worker import Worker
+
+JOB = ReplayJob(asked=())
+BENCH = ReplayBench(table=b"", where={}, cells=())
+WAIT = {"job": None, "pause": 0.0}
+WORK = {"job": JOB, "pause": 0.0}
+
+
+class StandIn:
+    """A runner that does what the test says."""
+
+    machine_faults: tuple[type[Exception], ...] = (OSError,)
+
+    def __init__(self, *steps: tuple[Report, bool] | Exception, begins: Exception | None = None) -> None:
+        self._steps, self._begins = list(steps), begins
+        self.saved = 0
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        return {"trunk": 4}
+
+    def begin(self, job: Any) -> None:
+        if self._begins is not None:
+            raise self._begins
+
+    def advance(self, seconds: float) -> tuple[Report, bool]:
+        step = self._steps.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def save(self) -> None:
+        self.saved += 1
+
+
+@pytest.fixture
+def actor(monkeypatch):
+    """Makes a worker around a runner, as Ray would in a process of its own."""
+
+    def make(runner: StandIn, config: dict[str, Any]) -> Worker:
+        monkeypatch.setattr(worker, "open_runner", lambda _bench: runner)
+        made = Worker.__new__(Worker)
+        made.setup(config, BENCH)
+        return made
+
+    return make
+
+
+def test_a_worker_without_a_job_says_that_it_waits_and_what_it_can_stack(actor):
+    waiting = actor(StandIn(), WAIT)
+    assert waiting.step() == {"report": Report(limits={"trunk": 4}), "done": False}
+
+
+def test_a_worker_goes_from_waiting_to_a_job_in_the_same_process(actor):
+    report = Report(fault=None)
+    working = actor(StandIn((report, False), (report, True)), WAIT)
+    assert working.reset_config(WORK)
+    assert [working.step()["done"], working.step()["done"]] == [False, True]
+    assert working.config == {}, "a job does not travel back with every result"
+
+
+def test_the_trainers_own_error_is_told_and_ends_the_job(actor):
+    failing = actor(StandIn(ValueError("loss of the wrong kind")), WORK)
+    assert failing.step() == {"report": Report(fault="ValueError: loss of the wrong kind"), "done": True}
+
+
+def test_a_job_that_cannot_begin_is_told_and_the_next_one_is_not_blamed(actor):
+    failing = actor(StandIn(begins=ValueError("no such shape")), WORK)
+    assert failing.step() == {"report": Report(fault="ValueError: no such shape"), "done": True}
+    failing.reset_config(WAIT)
+    assert failing.step()["report"].fault is None
+
+
+def test_the_machines_error_is_left_to_tune_to_retry(actor):
+    with pytest.raises(OSError, match="no space"):
+        actor(StandIn(OSError("no space")), WORK).step()
+    with pytest.raises(OSError, match="gone"):
+        actor(StandIn(begins=OSError("gone")), WORK)
+
+
+def test_what_is_under_way_is_saved_before_the_process_ends(actor):
+    live, idle = StandIn((Report(), True)), StandIn()
+    working = actor(live, WORK)
+    working.cleanup()
+    assert live.saved == 1
+    working.step()
+    working.cleanup()
+    assert live.saved == 1, "the job is done"
+    actor(idle, WAIT).cleanup()
+    assert idle.saved == 0
+
+
+def test_a_missing_corpus_is_told_with_every_job(tmp_path):
+    trainer = ProxyTrainer(kind="proxy", corpus="gone")
+    scale = Scale(width=16, depth=1)
+    grid = Grid(scales=(scale,), tokens=(65_536,), batch_tokens=(256,), learning_rates=(0.001,))
+    trunk = trunk_name(scale, 256)
+    bench = ProxyBench(
+        trainer=trainer,
+        corpus=CorpusSource(path=tmp_path / "gone.txt"),
+        scales={trunk: scale},
+        cells={trunk: proxy_cells(grid, trainer)[0]},
+        checkpoints=tmp_path,
+        sweep_id="s",
+        device="cpu",
+        threads=1,
+    )
+    broken = Worker.__new__(Worker)
+    broken.setup(WAIT, bench)
+    assert "no such file" in broken.step()["report"].fault
+    broken.reset_config(WORK)
+    told = broken.step()
+    assert told["done"]
+    assert "no such file" in told["report"].fault
