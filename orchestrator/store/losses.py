@@ -1,23 +1,16 @@
-"""Learning curves: appended in bulk while runs live, thinned by the database when drawn."""
+"""Learning curves: appended in bulk while runs live, thinned before they are drawn."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import (
-    CTE,
-    ColumnElement,
-    Connection,
-    RowMapping,
-    Select,
-    func,
-    literal,
-    or_,
-    select,
-    union_all,
-)
+import numpy as np
+from sqlalchemy import Connection, Row, func, literal, select
 
 from orchestrator.states import RunState
 from orchestrator.store import schema
@@ -25,6 +18,9 @@ from orchestrator.store.database import Database
 from orchestrator.store.records import LossPoint, Run
 
 _R, _L, _C = schema.runs.c, schema.losses.c, schema.cells.c
+
+_Row = Row[str, int, int, float | None]
+"""A stored point: curve, step, tokens, loss (None where it was not finite, which NumPy reads as NaN)."""
 
 STARTED: Final = (RunState.RUNNING, RunState.COMPLETED, RunState.DIVERGED)
 """States of runs that have a curve to show."""
@@ -68,9 +64,9 @@ class Losses:
         Returns:
             The points; a loss that was not finite is NaN.
         """
-        chosen = select(schema.runs).where(_R.id == run.id)
         with self._database.read() as connection:
-            return _curves(connection, chosen, max_points).get(run.id, [])
+            places = _places(connection, _R.id == run.id)
+            return _curves(connection, places, max_points).get(run.id, [])
 
     def of_sweep(
         self, sweep_id: str, *, max_points: int = 100, max_curves: int = 60
@@ -90,76 +86,69 @@ class Losses:
             select(_R.id, _R.cell, turn).where(_R.sweep_id == sweep_id, _R.state.in_(STARTED)).subquery()
         )
         fair = select(started.c.id).order_by(started.c.turn, started.c.cell).limit(max_curves)
-        chosen = select(schema.runs).where(_R.id.in_(fair))
         with self._database.read() as connection:
-            return _curves(connection, chosen, max_points)
+            return _curves(connection, _places(connection, _R.id.in_(fair)), max_points)
+
+
+class _Place(NamedTuple):
+    """Where a run's curve lies."""
+
+    run_id: str
+    trunk_id: str | None
+    fork_tokens: float
+
+
+def _places(connection: Connection, chosen: Any) -> Sequence[_Place]:
+    """Where the curves of the chosen runs lie: run, trunk and the tokens at their fork."""
+    fork = (literal(1.0) - _C.decay_fraction) * _C.tokens
+    query = (
+        select(_R.id, _R.trunk_id, fork)
+        .join(schema.cells, (_C.sweep_id == _R.sweep_id) & (_C.number == _R.cell))
+        .where(chosen)
+        .order_by(_R.id)
+    )
+    return [_Place(*row) for row in connection.execute(query)]
 
 
 def _curves(
-    connection: Connection, chosen: Select[Any], max_points: int | None
+    connection: Connection, places: Sequence[_Place], max_points: int | None
 ) -> dict[str, list[LossPoint]]:
-    points = _points(chosen.cte("chosen"))
-    query = select(*points.c) if max_points is None else _thinned(points, max(2, max_points))
-    named = query.subquery()
-    curves: dict[str, list[LossPoint]] = {}
-    for row in connection.execute(select(named).order_by(named.c.run_id, named.c.step)).mappings():
-        curves.setdefault(row["run_id"], []).append(_point(row))
-    return curves
+    """The curves at ``places``; a trunk that several runs share is read once."""
+    names = {place.run_id for place in places} | {place.trunk_id for place in places if place.trunk_id}
+    query = select(_L.curve, _L.step, _L.tokens, _L.loss).where(_L.curve.in_(names))
+    rows = connection.execute(query.order_by(_L.curve, _L.step))
+    stored = {curve: list(points) for curve, points in groupby(rows, key=itemgetter(0))}
+    joined = {place.run_id: _joined(place, stored) for place in places}
+    return {
+        run_id: [_point(row) for row in _thinned(rows, max_points)] for run_id, rows in joined.items() if rows
+    }
 
 
-def _points(chosen: CTE) -> CTE:
-    """Every point of every chosen run: the branch's own, and the trunk's before the branch begins.
-
-    A branch that has not begun yet begins at the fork.
-    """
-    branch = select(chosen.c.id.label("run_id"), schema.losses).join(schema.losses, _L.curve == chosen.c.id)
-    own = schema.losses.alias("own")
-    begun = select(func.min(own.c.step)).where(own.c.curve == chosen.c.id).scalar_subquery()
-    fork = (literal(1.0) - _C.decay_fraction) * _C.tokens
-    before_branch = or_(_L.step < begun, begun.is_(None) & (_L.tokens <= fork))
-    trunk = (
-        select(chosen.c.id.label("run_id"), schema.losses)
-        .join(schema.losses, _L.curve == chosen.c.trunk_id)
-        .join(schema.cells, (_C.sweep_id == chosen.c.sweep_id) & (_C.number == chosen.c.cell))
-        .where(before_branch)
-    )
-    return union_all(branch, trunk).cte("points")
+def _joined(place: _Place, stored: Mapping[str, list[_Row]]) -> list[_Row]:
+    """A run's own points after those of its trunk; a branch that has not begun yet begins at the fork."""
+    own, trunk = stored.get(place.run_id, []), stored.get(place.trunk_id or "", [])
+    if own:
+        return trunk[: bisect_left(trunk, own[0].step, key=attrgetter("step"))] + own
+    return trunk[: bisect_right(trunk, place.fork_tokens, key=attrgetter("tokens"))]
 
 
-def _thinned(points: CTE, max_points: int) -> Select[Any]:
+def _thinned(rows: list[_Row], max_points: int | None) -> list[_Row]:
     """Keep the first and last point, and the least and greatest of equal shares of the rest.
 
     Least and greatest of each share keep every spike visible (the idea of M4: Jugel et al., "M4: a
     visualization-oriented time series data aggregation", VLDB 2014).
     """
-    shares = max(1, (max_points - 2) // 2)
-    run, step = points.c.run_id, points.c.step
-    numbered = select(
-        *points.c,
-        func.row_number().over(partition_by=run, order_by=step).label("place"),
-        func.count().over(partition_by=run).label("length"),
-        func.ntile(shares).over(partition_by=run, order_by=step).label("share"),
-    ).subquery()
-    ranked = select(
-        numbered,
-        _rank(numbered.c, numbered.c.loss.asc()).label("from_least"),
-        _rank(numbered.c, numbered.c.loss.desc()).label("from_greatest"),
-    ).subquery()
-    c = ranked.c
-    ends = or_(c.place == 1, c.place == c.length)
-    extremes = or_(c.from_least == 1, c.from_greatest == 1) if max_points >= 4 else literal(False)
-    kept = or_(c.length <= max_points, ends, extremes)
-    return select(c.run_id, c.curve, c.step, c.tokens, c.loss).where(kept)
+    if max_points is None or len(rows) <= max_points:
+        return rows
+    losses = np.array([row[3] for row in rows], dtype=np.float64)
+    least, greatest = np.nan_to_num(losses, nan=math.inf), np.nan_to_num(losses, nan=-math.inf)
+    kept = {0, len(rows) - 1}
+    shares = (max_points - 2) // 2
+    for part in np.array_split(np.arange(1, len(rows) - 1), shares) if shares > 0 else []:
+        kept |= {int(part[least[part].argmin()]), int(part[greatest[part].argmax()])}
+    return [rows[place] for place in sorted(kept)]
 
 
-def _rank(c: Any, order: ColumnElement[Any]) -> ColumnElement[int]:
-    """Place within a share, the ends of the curve aside: those are kept anyway."""
-    end = or_(c.place == 1, c.place == c.length)
-    return func.row_number().over(
-        partition_by=(c.run_id, c.share, end), order_by=(order.nulls_last(), c.step)
-    )
-
-
-def _point(row: RowMapping) -> LossPoint:
-    loss = math.nan if row["loss"] is None else row["loss"]
-    return LossPoint(curve=row["curve"], step=row["step"], tokens=row["tokens"], loss=loss)
+def _point(row: _Row) -> LossPoint:
+    loss = math.nan if row.loss is None else row.loss
+    return LossPoint(curve=row.curve, step=row.step, tokens=row.tokens, loss=loss)
