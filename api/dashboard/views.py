@@ -20,7 +20,7 @@ from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Run, Sweep
 
 SWEEPS_PER_PAGE: Final = 25
-RUNS_PER_PAGE: Final = 50
+RUNS_PER_PAGE: Final = 25
 
 BAR_ORDER: Final = (
     RunState.COMPLETED,
@@ -104,6 +104,7 @@ class RunTable:
     first_page: bool
     total: int
     several_batches: bool
+    several_seeds: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +237,7 @@ def _run_table(store: Store, snapshot: Snapshot, query: Mapping[str, str]) -> Ru
         first_page=cursor is None,
         total=total,
         several_batches=snapshot.several_batches,
+        several_seeds=snapshot.sweep.spec.grid.seeds > 1,
     )
 
 

@@ -49,14 +49,13 @@ def exact(value: float) -> str:
     return short if parse_amount(short) == value else f"{value:.0f}"
 
 
-def flops(value: float | None) -> str:
-    """Write a cost in floating-point operations: ``6.4e15 FLOPs``."""
+def flops(value: float | None, unit: str = "FLOPs") -> str:
+    """Write a cost in floating-point operations: ``6.4e15 FLOPs``; without ``unit`` for a column that says it."""
     if value is None or not math.isfinite(value):
         return NONE
-    if value == 0:
-        return f"0{SPACE}FLOPs"
     mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}e{int(exponent)}{SPACE}FLOPs"
+    number = f"{mantissa}e{int(exponent)}" if value else "0"
+    return f"{number}{SPACE}{unit}" if unit else number
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:

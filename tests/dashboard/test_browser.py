@@ -211,7 +211,7 @@ def test_runs_are_narrowed_and_paged_in_place(open_tab: OpenTab, seeded: Seeded,
     page.goto(f"/sweeps/{seeded.ids['completed']}")
     page.evaluate("window.stayed = true")
     rows = page.locator("#runs-body tbody tr")
-    expect(rows).to_have_count(50)
+    expect(rows).to_have_count(25)
     first = rows.first.get_by_role("link").get_attribute("href")
     page.locator("#runs-body").get_by_role("link", name="Next").click()
     expect(page.locator("#runs-body").get_by_role("link", name="First")).to_be_visible()
