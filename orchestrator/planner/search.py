@@ -32,12 +32,14 @@ class Choice:
 
     Attributes:
         candidate: its number.
-        largest_share: the largest share of the target's sd that any affordable candidate is expected to take off.
+        share_per_flop: the share of the target's sd that it is expected to take off, per FLOP.
+        largest_share: the largest share that any affordable candidate is expected to take off.
         priced_out: FLOPs of the cheapest candidate that takes off more than ``worthwhile`` and that the budget
             does not allow; None where the budget hinders nothing.
     """
 
     candidate: int
+    share_per_flop: float
     largest_share: float
     priced_out: float | None
 
@@ -78,8 +80,10 @@ class Search:
         dear = cost[possible & ~allowed & (share >= worthwhile)]
         if not possible.any():
             return None
+        share_per_flop = np.where(allowed, share / cost, -1.0)
         return Choice(
-            candidate=int(np.argmax(np.where(allowed, drop / cost, -1.0))),
+            candidate=int(np.argmax(share_per_flop)),
+            share_per_flop=float(share_per_flop.max()),
             largest_share=float(share[allowed].max(initial=0.0)),
             priced_out=float(dear.min()) if dear.size else None,
         )

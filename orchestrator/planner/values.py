@@ -172,6 +172,24 @@ def trunk_reach(record: Record) -> Mapping[tuple[str, float, int], float]:
     return reach
 
 
+def asked_flops(record: Record) -> float:
+    """FLOPs of all runs asked for so far: what trunks share is counted once."""
+    apart = sum(cell.flops for cell in _cells_of(record) if cell.trunk is None)
+    branches = sum(
+        cell.marginal_flops(cell.fork_tokens) for cell in _cells_of(record) if cell.trunk is not None
+    )
+    params = {cell.trunk: cell.params for cell in record.cells}
+    trunks = sum(
+        TRAINING_FLOPS_PER_PARAM_TOKEN * params[trunk] * tokens
+        for (trunk, _, _), tokens in trunk_reach(record).items()
+    )
+    return apart + branches + trunks
+
+
+def _cells_of(record: Record) -> list[Cell]:
+    return [record.cells[run.cell] for run in record.runs if run.outcome is not Outcome.FAILED]
+
+
 def full_grid_flops(cells: tuple[Cell, ...], seeds: int) -> float:
     """What every rate in every cell would cost as independent runs: Σ 6·N·D over the grid."""
     return sum(cell.flops * len(cell.rates) for cell in cells) * seeds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -96,13 +97,25 @@ def test_a_narrow_interval_does_not_stop_a_sweep_whose_cells_lack_rates() -> Non
     assert len(tried(with_rates.record)) == len(world.cells)
 
 
-def test_a_sweep_stops_when_nothing_left_to_run_would_help_and_states_the_figure() -> None:
+def test_a_sweep_without_a_wish_stops_when_its_cost_would_double_for_little() -> None:
     sweep = swept(proxies(4, rates=13))
-    assert sweep.plan.stop is not None
-    assert sweep.plan.stop.startswith(
-        "No run left is expected to narrow the 95 % interval at the target, ×/÷ "
+    found = re.fullmatch(
+        r"Little is left to gain: twice the FLOPs spent so far are expected to narrow the 95 % interval at the "
+        r"target from ×/÷ ([0-9.]+) to no less than ×/÷ ([0-9.]+)\.",
+        str(sweep.plan.stop),
     )
+    assert found is not None, sweep.plan.stop
+    now, then = (np.log(float(group)) for group in found.groups())
+    assert now > then > 0.9 * now
     assert sweep.flops < 0.5 * full_grid_flops(sweep.world.cells, 1)
+
+
+def test_an_interval_that_cannot_be_reached_is_pursued_until_nothing_helps() -> None:
+    world = proxies(4, rates=13)
+    sweep = swept(world, interval_factor=1.01)
+    assert "No run left is expected to narrow the 95 % interval at the target, ×/÷ " in str(sweep.plan.stop)
+    assert sweep.flops > swept(world).flops
+    assert sweep.flops < 0.5 * full_grid_flops(world.cells, 1)
 
 
 def test_a_budget_is_never_passed_and_ends_the_sweep() -> None:
