@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from api.figures.numbers.bowls import FROM_TABLE, OFF_THE_SCALE, TALLEST, bowl_excess, bowl_panels, evenly
+from api.figures.numbers.bowls import FROM_TABLE, OFF_THE_SCALE, TALLEST, bowl_excess, bowl_panels
 from api.figures.numbers.snapshot import Earlier, Snapshot, place
+from api.figures.numbers.thinning import evenly
 from orchestrator.law import BowlStatus
 from orchestrator.states import RunState
 from tests.figures.building import RATES, fitted, full_bowls, make_cells, make_run, make_snapshot

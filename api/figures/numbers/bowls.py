@@ -12,6 +12,7 @@ import numpy as np
 from api.figures import amounts
 from api.figures.labels import cell_name, run_text
 from api.figures.numbers.snapshot import Earlier, Snapshot
+from api.figures.numbers.thinning import evenly
 from orchestrator.law import Bowl, BowlStatus
 from orchestrator.law.shape import rise
 from orchestrator.planner.values import Cell
@@ -116,13 +117,6 @@ def bowl_panels(snapshot: Snapshot, most: int = MOST_PANELS) -> tuple[tuple[Pane
 
 def _shows(runs: Sequence[Run], bowl: Bowl | None) -> bool:
     return bowl is not None or any(run.state is not RunState.PRUNED for run in runs)
-
-
-def evenly(cells: Sequence[Cell], most: int) -> list[Cell]:
-    """At most ``most`` of the cells at even steps, the first and the last among them."""
-    if len(cells) <= most:
-        return list(cells)
-    return [cells[round(index * (len(cells) - 1) / (most - 1))] for index in range(most)]
 
 
 def _run_marks(runs: Sequence[Run]) -> list[Mark]:

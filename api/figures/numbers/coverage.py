@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from api.figures import amounts
 from api.figures.labels import cell_name, escaped, wrapped
 from api.figures.numbers.snapshot import Snapshot
+from api.figures.numbers.thinning import evenly
 from orchestrator.planner.values import Cell
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
-
-T = TypeVar("T")
 
 MOST_ROWS: Final = 48
 MOST_COLUMNS: Final = 16
@@ -78,8 +77,8 @@ def coverage(snapshot: Snapshot) -> Coverage:
     """Lay the cells out as a map; no rows where the sweep has nothing to run."""
     several = snapshot.several_batches
     cells = [cell for cell in snapshot.cells if cell.rates]
-    rows = _some(sorted({(cell.params, cell.batch_tokens) for cell in cells}), MOST_ROWS)
-    columns = _some(sorted({cell.tokens for cell in cells}), MOST_COLUMNS)
+    rows = evenly(sorted({(cell.params, cell.batch_tokens) for cell in cells}), MOST_ROWS)
+    columns = evenly(sorted({cell.tokens for cell in cells}), MOST_COLUMNS)
     runs = snapshot.runs_by_cell()
     shown = tuple(
         _cell(
@@ -102,13 +101,6 @@ def coverage(snapshot: Snapshot) -> Coverage:
 
 def _row_name(params: float, batch_tokens: float, several: bool) -> str:
     return f"{amounts.count(params)} · B {amounts.count(batch_tokens)}" if several else amounts.count(params)
-
-
-def _some(values: Sequence[T], most: int) -> list[T]:
-    """At most ``most`` of the values at even steps, both ends included."""
-    if len(values) <= most:
-        return list(values)
-    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
 def _cell(cell: Cell, runs: Sequence[Run], row: int, column: int, with_batch: bool) -> CellCoverage:

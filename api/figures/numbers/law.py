@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from api.figures import amounts
 from api.figures.numbers.snapshot import Snapshot, place
+from api.figures.numbers.thinning import evenly
 from orchestrator.law import Bowl, BowlStatus, Law, Target
 from orchestrator.prediction import target_of
 
@@ -150,7 +151,9 @@ def _axis_view(law: Law, name: AxisName, batch: float, target: Target, answer: A
     values = [getattr(bowl, name) for bowl in law.bowls]
     aim = getattr(target, name)
     x = _steps([*values, aim] if answer is not None else values)
-    others = _some(sorted({getattr(b, other_name) for b in law.bowls if b.batch_tokens == batch}))
+    others = evenly(
+        sorted({getattr(b, other_name) for b in law.bowls if b.batch_tokens == batch}), MOST_LINES
+    )
     at = target if answer is not None else _largest(law.bowls)
     return AxisView(
         name=name,
@@ -173,13 +176,6 @@ def _steps(values: Sequence[float]) -> Array:
     pad = max((high / low) ** 0.04, 1.05)
     # Uneven ends: a step that met a cell's own N would show that cell's own shift as a kink.
     return np.geomspace(low / pad, high * pad * 1.0007, LINE_POINTS)
-
-
-def _some(values: Sequence[float]) -> list[float]:
-    """At most `MOST_LINES` of the values at even steps, both ends included."""
-    if len(values) <= MOST_LINES:
-        return list(values)
-    return [values[round(i * (len(values) - 1) / (MOST_LINES - 1))] for i in range(MOST_LINES)]
 
 
 def _coordinates(name: AxisName, x: Array, other: float, batch: float) -> tuple[Array, Array, Array]:
