@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from orchestrator.states import SWEEP_LIVE
+from orchestrator.store import Store
 
 WRITES = [
     ("sweeps", "move"),
@@ -16,6 +17,13 @@ WRITES = [
     ("laws", "add"),
     ("events", "append"),
 ]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store on each of the databases."""
+    with Store.open(request.getfixturevalue(f"{request.param}_url")) as opened:
+        yield opened
 
 
 class Killed(BaseException):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import Conflict
+from orchestrator.errors import BadInput, Conflict
 from orchestrator.planner.values import Cell
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
@@ -331,6 +331,17 @@ def test_a_fault_in_one_sweep_ends_that_sweep_and_no_other(
     final = house.store.sweeps.get(broken.id)
     assert final.state is SweepState.FAILED
     assert final.reason == "An error inside Etalon: OSError: no more processes"
+
+
+def test_what_the_user_asked_wrongly_fails_the_sweep_in_their_words(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(strategy: str) -> None:
+        raise BadInput(f"There is no strategy {strategy!r}.")
+
+    monkeypatch.setattr("orchestrator.refit.planner_of", unknown)
+    final = house.until_final(house.submit().id)
+    assert (final.state, final.reason) == (SweepState.FAILED, "There is no strategy 'law'.")
 
 
 def test_several_sweeps_go_on_side_by_side(house: Any) -> None:
