@@ -2,7 +2,7 @@
 
     size     one shift per N               (a new N draws a new one)
     pair     one shift per (N, D)
-    smooth   a Gaussian process over (n, d, b) with a squared-exponential kernel of unit length
+    smooth   a Gaussian process over (n, d, b) with a Matérn-5/2 kernel of length 1.5
 
 Each is written φ(x)·w with w ~ N(0, sd²·I); what the basis does not span at a point is `missing`, the share of the
 effect's variance that is independent there. A compact basis comes from pivoted Cholesky on the cells.
@@ -19,6 +19,7 @@ from orchestrator.law.observations import Array
 
 MOST_PAIRS = 64
 MOST_CENTRES = 40
+LENGTH = 1.5  # of the kernel, in ln N, ln D and ln B
 RESIDUAL = 1e-3  # share of the smooth effect's variance below which no further centre is taken
 
 
@@ -82,9 +83,10 @@ class Effects:
 
 
 def kernel(one: Array, other: Array) -> Array:
-    """The squared-exponential kernel of unit variance and length between places [m, 3] and [k, 3]."""
+    """The Matérn-5/2 kernel of unit variance between places [m, 3] and [k, 3]."""
     apart = one[:, None, :] - other
-    return np.asarray(np.exp(-(apart**2).sum(axis=2) / 2))
+    r = np.sqrt(5 * (apart**2).sum(axis=2)) / LENGTH
+    return np.asarray((1 + r + r**2 / 3) * np.exp(-r))
 
 
 def basis(points: Array) -> Effects:

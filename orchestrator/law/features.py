@@ -2,6 +2,7 @@
 
 n, d, b = ln N, ln D, ln B over a reference (the geometric mean of the cells), so a coefficient is an exponent at the
 reference. Every prior is Gaussian and stated here: what the runs leave open comes from it, and is named in a warning.
+The sds of the second-degree terms are in units of the scale `drift`, which the runs choose (scales.py).
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class Feature:
 
     @property
     def degree(self) -> int:
-        """The total degree: 1 is an exponent, 2 and 3 are how exponents drift."""
+        """The total degree: 1 is an exponent, 2 is how exponents drift."""
         return sum(self.powers)
 
 
@@ -31,7 +32,7 @@ LEVEL_SD = 3.0
 
 FEATURES = (
     Feature(name="1", powers=(0, 0, 0), mean=0.0, sd=LEVEL_SD),
-    # Exponents: science.md-style published values run from -0.71 to -0.22 in N, -0.35 to +0.31 in D.
+    # Published exponents run from -0.71 to -0.22 in N and, by batch policy, from -0.35 to +0.31 in D.
     Feature(name="ln N", powers=(1, 0, 0), mean=-0.5, sd=0.3),
     Feature(name="ln D", powers=(0, 1, 0), mean=0.0, sd=0.3),
     Feature(name="ln B", powers=(0, 0, 1), mean=0.25, sd=0.3),
@@ -41,9 +42,6 @@ FEATURES = (
     Feature(name="ln N·ln D", powers=(1, 1, 0), mean=0.0, sd=0.05),
     Feature(name="(ln D)²", powers=(0, 2, 0), mean=0.0, sd=0.05),
     Feature(name="(ln N)²", powers=(2, 0, 0), mean=0.0, sd=0.03),
-    Feature(name="(ln B)³", powers=(0, 0, 3), mean=0.0, sd=0.1),
-    Feature(name="ln D·(ln B)²", powers=(0, 1, 2), mean=0.0, sd=0.1),
-    Feature(name="(ln D)²·ln B", powers=(0, 2, 1), mean=0.0, sd=0.05),
 )
 
 

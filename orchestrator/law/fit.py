@@ -72,6 +72,7 @@ def fit_once(observations: Observations, options: FitOptions) -> Law:
         missing=missing,
         mean=prior_mean(start, columns.shape[1]),
         fixed_sd=np.array([*CURVATURE_SDS, *(feature.sd for feature in FEATURES)]),
+        drifting=np.array([False] * len(CURVATURE_SDS) + [feature.degree > 1 for feature in FEATURES]),
         counts=effects.counts,
     )
     fitted = fit_joint(model, start, Scales())

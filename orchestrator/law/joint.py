@@ -17,6 +17,7 @@ come from expectation-maximisation with the priors of scales.py. A diverged run 
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import ndtr
 
@@ -45,6 +46,7 @@ class Model:
         missing: Variance share of (size, pair, smooth) outside the basis, shape [cells, 3].
         mean: Prior mean of v, shape [q].
         fixed_sd: Prior sd of κ and θ, shape [k + features].
+        drifting: Which of them the scale `drift` multiplies, shape [k + features].
         counts: Number of columns of size, pair and smooth.
     """
 
@@ -54,12 +56,14 @@ class Model:
     missing: Array
     mean: Array
     fixed_sd: Array
+    drifting: NDArray[np.bool_]
     counts: tuple[int, int, int]
 
     def precision(self, scales: Scales) -> Array:
         """Prior precision of v (diagonal), shape [q]."""
         sds = np.repeat([scales.size, scales.pair, scales.smooth], self.counts)
-        return np.concatenate([self.fixed_sd, sds]) ** -2.0
+        fixed = np.where(self.drifting, scales.drift, 1.0) * self.fixed_sd
+        return np.concatenate([fixed, sds]) ** -2.0
 
     def outside(self, scales: Scales) -> Array:
         """Variance of ln η* in each cell that the basis does not span, shape [cells]."""
@@ -131,19 +135,18 @@ def fit_joint(
         tolerance: Largest change of any ln η* and of any ln scale in the last iteration.
     """
     here, iterations = start, 0
-    while iterations < most:
+    while True:
         iterations += 1
         evidence = gather(model.cells, here, scales)
         pooled, covariance = solve_pooled(model, evidence, scales)
-        moved, spread = solve_locals(model, evidence, scales, pooled, covariance, here)
-        fresh, moved = maximise(model, evidence, scales, pooled, covariance, moved, spread)
-        change = max(
-            float(np.abs(moved.optimum - here.optimum).max()),
-            0.2 * float(np.abs(np.log(as_array(fresh) / as_array(scales))).max()),
-        )
-        here, scales = moved, fresh
-        if change < tolerance:
+        pool = pooled_rows(model, pooled, covariance)
+        moved, spread = solve_locals(model, evidence, scales, pool, here)
+        change = float(np.abs(moved.optimum - here.optimum).max())
+        fresh, here = maximise(model, evidence, scales, (pooled, covariance), pool, moved, spread)
+        change = max(change, 0.2 * float(np.abs(np.log(as_array(fresh) / as_array(scales))).max()))
+        if change < tolerance or iterations == most:
             break
+        scales = fresh
     return Fitted(
         pooled=pooled,
         covariance=covariance,
@@ -260,12 +263,12 @@ def pooled_rows(model: Model, pooled: Array, covariance: Array) -> tuple[Array, 
 
 
 def solve_locals(
-    model: Model, evidence: Evidence, scales: Scales, pooled: Array, covariance: Array, here: Locals
+    model: Model, evidence: Evidence, scales: Scales, pool: tuple[Array, Array], here: Locals
 ) -> tuple[Locals, Array]:
     """The cells' own unknowns given everything, one bounded step from `here`, and the covariance of (ℓ, μ)."""
     own = own_precision(model, scales)
     inverse = invert(evidence.information + own[:, :, None] * np.eye(2))
-    mean, spread = pooled_rows(model, pooled, covariance)
+    mean, spread = pool
     goal = np.einsum("cij,cj->ci", inverse, evidence.vector + own * mean)
     at = np.column_stack([here.curvature, here.optimum])
     at = at + np.clip(goal - at, -LONGEST_STEP, LONGEST_STEP)
@@ -284,26 +287,28 @@ def maximise(
     model: Model,
     evidence: Evidence,
     scales: Scales,
-    pooled: Array,
-    covariance: Array,
+    posterior: tuple[Array, Array],
+    pool: tuple[Array, Array],
     moved: Locals,
     spread: Array,
 ) -> tuple[Scales, Locals]:
-    """The scales that make the expected log density largest, their priors included, and the cells' unrest."""
+    """The scales that the unknowns speak for, their priors included, and the cells' unrest."""
     own = own_precision(model, scales)
-    mean, pool = pooled_rows(model, pooled, covariance)
-    apart = np.column_stack([moved.curvature, moved.optimum]) - mean
+    apart = np.column_stack([moved.curvature, moved.optimum]) - pool[0]
     inverse = invert(evidence.information + own[:, :, None] * np.eye(2))
     left = inverse @ evidence.information
-    variance = inverse + left @ pool @ left.transpose(0, 2, 1)
+    variance = inverse + left @ pool[1] @ left.transpose(0, 2, 1)
     share = scales.cell**2 * own[:, 1]
     unknown = variance[:, 1, 1] * share**2 / scales.cell**2 + 1 - share
     fresh = scales.updated(
         "curvature", float((apart[:, 0] ** 2).sum()), float((1 - variance[:, 0, 0] * own[:, 0]).sum())
     )
     fresh = fresh.updated("cell", float(((apart[:, 1] * share) ** 2).sum()), float((1 - unknown).sum()))
-    sds = np.diag(covariance)
+    pooled, sds = posterior[0], np.diag(posterior[1])
     start = model.fixed_sd.size
+    at = np.flatnonzero(model.drifting)
+    known = float((1 - sds[at] / (scales.drift * model.fixed_sd[at]) ** 2).sum())
+    fresh = fresh.updated("drift", float(((pooled[at] / model.fixed_sd[at]) ** 2).sum()), known)
     for name, count in zip(("size", "pair", "smooth"), model.counts, strict=True):
         group = slice(start, start + count)
         known = float((1 - sds[group] / getattr(scales, name) ** 2).sum())

@@ -74,15 +74,16 @@ class Law:
         """The law's terms at the reference point."""
         at = slice(CURVATURE_TERMS, CURVATURE_TERMS + len(FEATURES))
         sds = np.sqrt(np.diag(self.pooled_covariance)[at])
+        prior_sds = [f.sd * (self.scales.drift if f.degree > 1 else 1.0) for f in FEATURES]
         return tuple(
             Coefficient(
                 name=feature.name,
                 value=float(value),
                 sd=float(sd),
-                prior_sd=feature.sd,
-                from_prior=bool(sd > 0.8 * feature.sd),
+                prior_sd=float(prior_sd),
+                from_prior=bool(sd > 0.8 * prior_sd),
             )
-            for feature, value, sd in zip(FEATURES, self.pooled[at], sds, strict=True)
+            for feature, value, sd, prior_sd in zip(FEATURES, self.pooled[at], sds, prior_sds, strict=True)
         )
 
     @property

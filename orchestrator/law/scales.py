@@ -18,15 +18,17 @@ class Scales:
         size: Of a shift shared by all cells of one N.
         pair: Of a shift shared by all cells of one (N, D).
         smooth: Of the smooth effect over (n, d, b).
+        drift: Of second-degree coefficients, in units of their own prior sds.
     """
 
     noise: float = 1e-3
     growth: float = 0.15
     curvature: float = 0.2
-    cell: float = 0.035
-    size: float = 0.04
-    pair: float = 0.025
+    cell: float = 0.03
+    size: float = 0.035
+    pair: float = 0.02
     smooth: float = 0.04
+    drift: float = 0.8
 
     def to_document(self) -> dict[str, float]:
         """As a JSON-able mapping."""
