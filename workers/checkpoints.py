@@ -11,6 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from workers.jobs import ProxyJob
 from workers.runner import Report
 
+EXPERIMENT = "tune"
+"""Ray Tune's own folder within a sweep's."""
+
 _HEADS = TypeAdapter(tuple[ProxyJob, Report])
 _LENGTH_BYTES = 8
 
@@ -60,7 +63,9 @@ class Checkpoints:
         found = []
         for path in sorted(self._jobs.glob("*.job")):
             try:
-                found.append(_HEADS.validate_json(_split(path.read_bytes())[0])[0])
+                with path.open("rb") as file:
+                    head = file.read(int.from_bytes(file.read(_LENGTH_BYTES)))
+                found.append(_HEADS.validate_json(head)[0])
             except ValidationError:
                 path.unlink()  # written by another version: the runs are formed into new jobs instead
         return found
@@ -69,10 +74,13 @@ class Checkpoints:
         """Forget a job whose end is recorded."""
         self._job(job).unlink(missing_ok=True)
 
-    def drop_scratch(self) -> None:
-        """Remove what only live work needs; trunks stay, for a sweep that is extended later."""
+    def drop_jobs(self) -> None:
+        """Forget what was under way; trunks stay, for a sweep that is extended later."""
         shutil.rmtree(self._jobs, ignore_errors=True)
-        shutil.rmtree(self.folder / "tune", ignore_errors=True)
+
+    def drop_experiment(self) -> None:
+        """Remove what Ray Tune has written: nobody reads it."""
+        shutil.rmtree(self.folder / EXPERIMENT, ignore_errors=True)
 
     def _trunk(self, trunk_id: str, tokens: int) -> Path:
         return self.folder / "trunks" / trunk_id / f"{tokens}.trunk"

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 WARM_SECONDS = 60.0
 """How long idle workers of a running sweep keep their resources: refits take less, other sweeps wait no longer."""
 
+START_SECONDS = 1.0
+"""How long a job may look for a worker before one that waits makes room: others wanted its place first."""
+
 LEADERLESS_SECONDS = 30.0
 """How long a driver without work waits for an orchestrator to come back."""
 
@@ -74,6 +77,7 @@ class Dispatcher:
         self._planned: list[Job] = []
         self._handed: deque[Job] = deque()
         self._live: dict[str, Job] = {}
+        self._unstarted: dict[str, float] = {}
         self._waiting: set[str] = set()
         self._ready: set[str] = set()
         self._sent_away: set[str] = set()
@@ -106,6 +110,7 @@ class Dispatcher:
         job = self._handed.popleft() if self._handed else self._next_job()
         if job is not None:
             self._live[trial_id] = job
+            self._unstarted[trial_id] = self._clock()
             return job
         if self._keeps_warm():
             self._waiting.add(trial_id)
@@ -118,10 +123,21 @@ class Dispatcher:
             return True  # its process died on the way out and was started again
         if trial_id not in self._waiting:
             return False
-        if len(self._handed) > len(self._sent_away) or not self._keeps_warm():
+        now = self._clock()
+        stranded = sum(now - since > START_SECONDS for since in self._unstarted.values())
+        if len(self._handed) + stranded > len(self._sent_away) or not self._keeps_warm():
             self._sent_away.add(trial_id)
             return True
         return False
+
+    def start(self, trial_id: str) -> None:
+        """A trial has a worker."""
+        self._unstarted.pop(trial_id, None)
+
+    def restart(self, trial_id: str) -> None:
+        """A trial has lost its worker and looks for another."""
+        if trial_id in self._live:
+            self._unstarted[trial_id] = self._clock()
 
     def take_in(self, trial_id: str, report: Report) -> None:
         """Take in what a worker tells."""
@@ -149,9 +165,9 @@ class Dispatcher:
         Raises:
             WorkersDie: it was a worker that only waited: none can be started at all.
         """
+        self._forget(trial_id)
         job = self._live.pop(trial_id, None)
         if job is None:
-            self._forget(trial_id)
             raise WorkersDie(
                 f"Workers of sweep {self._sweep_id} die before they have anything to do: {reason}"
             )
@@ -229,6 +245,7 @@ class Dispatcher:
         return taken
 
     def _forget(self, trial_id: str) -> None:
+        self._unstarted.pop(trial_id, None)
         for kept in (self._waiting, self._ready, self._sent_away):
             kept.discard(trial_id)
 

@@ -18,11 +18,11 @@ from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import Sweep
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import EXPERIMENT, Checkpoints
 from workers.cluster import capacity, ray_cluster
 from workers.dispatcher import Dispatcher, Ending
 from workers.sources import Source, source_of
-from workers.tuning import Courier, JobSearcher, Recall
+from workers.tuning import Courier, JobSearcher, JobsFirst, Recall
 from workers.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -66,29 +66,29 @@ def _carry_out(sweep: Sweep, source: Source, store: Store, lease: KeptLease, set
     checkpoints = Checkpoints(settings.checkpoints, sweep.id)
     with ray_cluster(settings.ray_address):
         log.info("attached to Ray", extra={"sweep_id": sweep.id, "address": settings.ray_address or "local"})
-        _check_room(resources, settings)
+        workers = _workers(resources, settings)
         dispatcher = Dispatcher(
             store,
             sweep.id,
             lease,
             source,
-            capacity=lambda: max(1, min(resources.max_parallel, _room(resources))),
+            capacity=lambda: max(1, min(workers, _room(resources))),
             tick_seconds=settings.tick_seconds,
         )
         with _signals_to(dispatcher):
             try:
-                _experiment(dispatcher, source, resources, checkpoints).fit()
+                _experiment(dispatcher, source, resources, workers, checkpoints).fit()
             finally:
                 dispatcher.leave()
+                checkpoints.drop_experiment()
     log.info("driver leaves", extra={"sweep_id": sweep.id, "reason": dispatcher.ending})
     if dispatcher.ending in {Ending.FINAL, Ending.CANCELLED}:
-        checkpoints.drop_scratch()
+        checkpoints.drop_jobs()
 
 
 def _experiment(
-    dispatcher: Dispatcher, source: Source, resources: Resources, checkpoints: Checkpoints
+    dispatcher: Dispatcher, source: Source, resources: Resources, workers: int, checkpoints: Checkpoints
 ) -> tune.Tuner:
-    workers = resources.max_parallel
     # Tune asks for one actor at a time unless told otherwise; the first batch should find all of them.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     trainable = tune.with_resources(
@@ -99,6 +99,7 @@ def _experiment(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=JobSearcher(dispatcher, workers),
+            scheduler=JobsFirst(),  # type: ignore[no-untyped-call]
             num_samples=-1,
             max_concurrent_trials=workers,
             reuse_actors=True,
@@ -106,7 +107,7 @@ def _experiment(
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name="tune",
+            name=EXPERIMENT,
             storage_path=str(checkpoints.folder.absolute()),
             stop=Recall(dispatcher),
             callbacks=[Courier(dispatcher)],
@@ -122,17 +123,24 @@ def _room(resources: Resources) -> int:
     return capacity(resources.cpus_per_run, resources.gpus_per_run)
 
 
-def _check_room(resources: Resources, settings: Settings) -> None:
-    """Refuse what a Ray on this machine alone can never run; a cluster may still grow."""
-    if _room(resources):
-        return
+def _workers(resources: Resources, settings: Settings) -> int:
+    """How many workers to ask Ray for: a cluster may grow, a Ray on this machine alone will not.
+
+    Raises:
+        BadInput: this machine can never run a single one.
+    """
+    room = _room(resources)
     wanted = f"{resources.cpus_per_run:g} CPUs and {resources.gpus_per_run:g} GPUs"
-    if settings.ray_address is None:
+    if settings.ray_address is not None:
+        if not room:
+            log.warning("no room on the Ray cluster: runs wait until it grows", extra={"wanted": wanted})
+        return resources.max_parallel
+    if not room:
         raise BadInput(
             f"resources: a run asks for {wanted}, which this machine does not have. Ask for less, or set "
             "ETALON_RAY_ADDRESS to a cluster that has them."
         )
-    log.warning("no room on the Ray cluster: runs wait until it grows", extra={"wanted": wanted})
+    return min(resources.max_parallel, room)
 
 
 def _give_up(store: Store, sweep_id: str, error: EtalonError) -> None:

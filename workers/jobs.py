@@ -141,7 +141,7 @@ def replay_jobs(runs: Sequence[Run], *, limit: int, workers: int) -> tuple[Repla
 def _by_member(runs: Sequence[Run], cells: Sequence[Cell]) -> dict[tuple[str, int, float], list[Run]]:
     members: dict[tuple[str, int, float], list[Run]] = {}
     for run in runs:
-        members.setdefault((cells[run.cell].trunk or "", run.seed, run.learning_rate), []).append(run)
+        members.setdefault((str(cells[run.cell].trunk), run.seed, run.learning_rate), []).append(run)
     return members
 
 
@@ -149,7 +149,7 @@ def _member(runs: Sequence[Run], cells: Sequence[Cell]) -> ProxyMember:
     branches = [Branch(run_id=run.id, tokens=int(cells[run.cell].tokens)) for run in runs]
     return ProxyMember(
         learning_rate=runs[0].learning_rate,
-        trunk_id=runs[0].trunk_id or "",
+        trunk_id=str(runs[0].trunk_id),
         branches=tuple(sorted(branches, key=lambda branch: (branch.tokens, branch.run_id))),
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from workers.dispatcher import Dispatcher
@@ -63,6 +64,15 @@ class JobSearcher(_Adapter, Searcher):
         return {}
 
 
+class JobsFirst(_Adapter, FIFOScheduler):
+    """Gives a worker that is free to a job before a trial that would only wait."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """A pending trial with a job, or else any pending one."""
+        pending = [trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING]
+        return min(pending, key=lambda trial: trial.config["job"] is None, default=None)
+
+
 class Recall(_Adapter, tune.Stopper):
     """Ends the wait of a worker that gets a job, and everything when the driver leaves."""
 
@@ -87,6 +97,14 @@ class Courier(_Adapter, tune.Callback):
     def on_step_begin(self, *_: Any, **_told: Any) -> None:
         """The control loop turned."""
         self._dispatcher.tick()
+
+    def on_trial_start(self, *_: Any, **told: Any) -> None:
+        """A trial has a worker."""
+        self._dispatcher.start(told["trial"].trial_id)
+
+    def on_trial_recover(self, *_: Any, **told: Any) -> None:
+        """A trial's worker died; Tune looks for another."""
+        self._dispatcher.restart(told["trial"].trial_id)
 
     def on_trial_result(self, *_: Any, **told: Any) -> None:
         """A worker reported; Tune need not remember what it said."""

@@ -71,6 +71,6 @@ def test_a_job_of_another_version_is_dropped_not_stumbled_over(checkpoints):
 def test_the_end_of_a_sweep_removes_jobs_and_keeps_trunks(checkpoints):
     checkpoints.write_job(JOB, TOLD, b"state")
     checkpoints.write_trunk("t", 2_048, b"trunk")
-    checkpoints.drop_scratch()
+    checkpoints.drop_jobs()
     assert checkpoints.unfinished_jobs() == []
     assert checkpoints.trunk_positions("t") == (2_048,)

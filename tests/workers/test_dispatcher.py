@@ -12,7 +12,7 @@ from orchestrator.lease import KeptLease
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease
 from orchestrator.store.records import LossPoint, Run, RunResult
-from workers.dispatcher import LEADERLESS_SECONDS, WARM_SECONDS, Dispatcher, Ending, WorkersDie
+from workers.dispatcher import LEADERLESS_SECONDS, START_SECONDS, WARM_SECONDS, Dispatcher, Ending, WorkersDie
 from workers.jobs import Job, ReplayJob, replay_jobs
 from workers.runner import ReplayBench, Report
 
@@ -131,6 +131,20 @@ def test_only_as_many_workers_are_called_back_as_there_are_jobs(stage, shift):
     shift.tick()
     assert [shift.dispatcher.is_wanted_back(trial) for trial in ("a", "b")] == [True, False]
     assert shift.dispatcher.is_wanted_back("a"), "still, should its process have died on the way out"
+
+
+def test_a_waiting_worker_makes_room_for_a_job_that_finds_none(stage, shift):
+    shift.ready("a", "b")
+    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    shift.tick()
+    shift.job("a")
+    assert not shift.dispatcher.is_wanted_back("b"), "the job is about to start"
+    shift.dispatcher.start("a'")
+    shift.tick(START_SECONDS + 1)
+    assert not shift.dispatcher.is_wanted_back("b"), "it has started"
+    shift.dispatcher.restart("a'")
+    shift.tick(START_SECONDS + 1)
+    assert shift.dispatcher.is_wanted_back("b")
 
 
 def test_a_paused_sweep_claims_nothing_and_lets_its_workers_go(stage, shift):

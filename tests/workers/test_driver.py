@@ -58,12 +58,14 @@ def finished_once(stage, sweep_id) -> bool:
     return sorted(stage.ends(sweep_id)) == sorted(run.id for run in stage.runs(sweep_id))
 
 
-def test_a_replay_finishes_on_halves_of_a_gpu(stage, ray_address):
-    sweep_id = stage.replay(gpus_per_run=0.5, cpus_per_run=0.5, max_parallel=2)
+def test_a_replay_finishes_on_halves_of_a_gpu_where_fewer_workers_fit_than_it_wants(stage, ray_address):
+    sweep_id = stage.replay(gpus_per_run=0.5, cpus_per_run=0.5, max_parallel=5)
     stage.ask(sweep_id)
-    stage.ask(sweep_id, [(0, 0.002, 1), (0, 0.002, 2)])
     driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
     stage.ended(sweep_id, driver)
+    for seed in (1, 2):
+        stage.ask(sweep_id, [(0, 0.002, seed)])
+        stage.ended(sweep_id, driver)
 
     assert stage.losses(sweep_id) == {
         (0, 0.001, 0): 3.5,
