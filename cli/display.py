@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.markup import escape
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 
 _SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
@@ -106,7 +106,9 @@ def bowls_table(bowls: Sequence[Mapping[str, Any]], *, most: int = 40) -> Table:
 
 def sweeps_table(sweeps: Iterable[Mapping[str, Any]]) -> Table:
     """A list of sweeps."""
-    table = Table("id", "name", "state", "runs", "batches", "saved", "predicted rate", box=None)
+    whole_id = Column("id", no_wrap=True, min_width=32)
+    table = Table(whole_id, "name", "state", "runs", "batches", "saved", "predicted rate", box=None)
+
     for sweep in sweeps:
         progress, cost, prediction = sweep["progress"], sweep["cost"], sweep["prediction"]
         table.add_row(
