@@ -17,8 +17,8 @@ NEGLIGIBLE = 0.002
 """Share of the target's sd: when no run is expected to shrink it by more, there is nothing left to gain."""
 ELASTICITY = 0.1
 """Least share of the target's sd that a run is to take off per share of the FLOPs asked for so far. Runs that told all
-equally much would take off a half; below a tenth, doubling what was spent narrows ×/÷ 1.5 to ×/÷ 1.46. Not where an
-interval was asked for: that is pursued as long as anything helps."""
+equally much would take off a half; below a tenth, doubling what was spent narrows ×/÷ 1.5 to ×/÷ 1.46. Only
+where neither an interval nor a budget says how far to go: those are pursued as long as anything helps."""
 NO_MINIMUM = (
     "No law can be fitted: every cell has been opened and none shows a minimum inside its lattice. "
     "Widen the learning rates."
@@ -70,11 +70,16 @@ class _Step:
         search, asked = Search(self.draft, self.information), asked_flops(self.record)
         while not self.draft.full and (chosen := search.best(NEGLIGIBLE)) is not None:
             elasticity = chosen.share_per_flop * asked
-            diminished = self.question.interval_factor is None and 0 < elasticity < ELASTICITY
-            if chosen.largest_share < NEGLIGIBLE or diminished:
+            if chosen.largest_share < NEGLIGIBLE or (self._unlimited and 0 < elasticity < ELASTICITY):
                 return self._why_enough(chosen, elasticity)
             search.take(chosen)
         return "Every rate that could narrow the interval at the target has been tried."
+
+    @property
+    def _unlimited(self) -> bool:
+        """Whether neither an interval nor a budget says how far to go."""
+        limits = (self.question.interval_factor, self.question.runs_left, self.question.flops_left)
+        return all(limit is None for limit in limits)
 
     def _why_enough(self, chosen: Choice, elasticity: float) -> str:
         now = self._factor()
