@@ -1,6 +1,6 @@
 """How good the law is: accuracy on recorded runs, calibration on them and on synthetic truth, speed.
 
-    ETALON_RECORDED_RUNS=<folder with steplaw_dense.csv> python benchmarks/law.py [--synthetic 1000]
+    ETALON_RECORDED_RUNS=<folder with steplaw_dense.csv> OPENBLAS_NUM_THREADS=1 python -m benchmarks.law [--synthetic 1000]
 
 Accuracy: the law is fitted without a part of the table and asked for every cell of that part with 131,072 tokens a
 step or more. Excess loss: the recorded rates of the cell interpolated (PCHIP in ln η) at the answer, over the best
@@ -52,7 +52,9 @@ def read(path: Path) -> Observations:
 
 def recorded_excess(runs: Observations, bowl: Bowl, log_rate: float) -> float:
     """Excess loss in per cent of a rate in a recorded cell, held at the ends of the rates tried."""
-    own = (runs.params == bowl.params) & (runs.tokens == bowl.tokens) & (runs.batch_tokens == bowl.batch_tokens)
+    own = (
+        (runs.params == bowl.params) & (runs.tokens == bowl.tokens) & (runs.batch_tokens == bowl.batch_tokens)
+    )
     own &= np.isfinite(runs.loss)
     x, where = np.unique(np.log(runs.learning_rate[own]), return_inverse=True)
     loss = np.full(x.size, np.inf)
@@ -72,7 +74,6 @@ class Judged:
     sd: Array
     measured_sd: Array
     interior: NDArray[np.bool_]
-    valley_excess: Array
 
     @property
     def coverage(self) -> float:
@@ -80,7 +81,9 @@ class Judged:
         return float((np.abs(self.error) < 1.96 * self.sd)[self.interior].mean())
 
 
-def judge(runs: Observations, whole: Law, left_out: NDArray[np.bool_], least_batch: float = LEAST_BATCH) -> Judged:
+def judge(
+    runs: Observations, whole: Law, left_out: NDArray[np.bool_], least_batch: float = LEAST_BATCH
+) -> Judged:
     """Fits without a part and asks for its cells."""
     law = fit(runs.where(~left_out), options=FAST)
     part = runs.where(left_out)
@@ -101,14 +104,15 @@ def judge(runs: Observations, whole: Law, left_out: NDArray[np.bool_], least_bat
         sd=sd,
         measured_sd=np.array([bowl.sd for bowl in bowls]),
         interior=np.array([bowl.status is BowlStatus.INTERIOR for bowl in bowls]),
-        valley_excess=np.array([0.0]),
     )
 
 
 def accuracy(runs: Observations) -> None:
     """Prints the accuracy table."""
     whole = fit(runs, options=FAST)
-    print("left out    law mean (worst) %   Step Law's formula %   floor %    95 % holds   sd of ln η*   rms z")
+    print(
+        "left out    law mean (worst) %   Step Law's formula %   floor %    95 % holds   sd of ln η*   rms z"
+    )
     every = []
     for name, part in PARTS.items():
         found = judge(runs, whole, part(runs))
@@ -144,7 +148,7 @@ class Truth:
 
 
 def draw_truth(rng: np.random.Generator) -> Truth:
-    """A law like those of real recipes (science.md's ranges in words: N falls, D by batch, B rises and saturates)."""
+    """A law like those of real recipes : it falls with N, with D by batch, and rises with B until it saturates."""
     return Truth(
         level=rng.normal(-6.0, 1.0),
         alpha=rng.normal(-0.45, 0.2),
@@ -173,19 +177,25 @@ def synthetic(rng: np.random.Generator) -> tuple[Observations, Array, Array]:
         for tokens in horizons:
             for batch in batches:
                 n, d, b = np.log([params / 2e8, tokens / 1e10, batch / 3e5])
-                optimum = truth.level + truth.alpha * n + truth.beta * d + truth.gamma * b + truth.drift * d * b
+                optimum = (
+                    truth.level + truth.alpha * n + truth.beta * d + truth.gamma * b + truth.drift * d * b
+                )
                 optimum += truth.bend * b * b + shift[params] + rng.normal(0, truth.cell)
                 if params == sizes[-1]:
                     held.append((params, tokens, batch))
                     optima.append(optimum)
                     continue
-                x = np.round((optimum + rng.normal(0, 0.3)) / 0.35) * 0.35 + 0.35 * (np.arange(rates) - rates // 2)
+                x = np.round((optimum + rng.normal(0, 0.3)) / 0.35) * 0.35 + 0.35 * (
+                    np.arange(rates) - rates // 2
+                )
                 a, u = truth.asymmetry, x - optimum
                 rise = np.exp(truth.curvature + rng.normal(0, 0.15)) * 2 / a**2 * (np.expm1(a * u) - a * u)
                 noise = rng.standard_t(5, rates) * truth.noise * np.sqrt(3 / 5)
                 loss = 3.0 * (params / 1e8) ** -0.06 * (tokens / 1e10) ** -0.07 * np.exp(rise + noise)
                 loss = np.where((u > 1.5) & (rng.random(rates) < 0.5), np.nan, loss)
-                rows += [(params, tokens, batch, np.exp(at), value) for at, value in zip(x, loss, strict=True)]
+                rows += [
+                    (params, tokens, batch, np.exp(at), value) for at, value in zip(x, loss, strict=True)
+                ]
     params, tokens, batch, rate, loss = np.array(rows).T
     runs = Observations(params=params, tokens=tokens, batch_tokens=batch, learning_rate=rate, loss=loss)
     return runs, np.array(held), np.array(optima)
@@ -214,7 +224,7 @@ def calibration(laws: int) -> None:
 
 
 def speed(runs: Observations) -> None:
-    """Prints the time of a refit, and of one ten times larger, with and without the held-out error."""
+    """Prints the processor time of a refit, and of one ten times larger, with and without the held-out error."""
     copies = [
         Observations(
             params=runs.params * factor,
@@ -226,15 +236,19 @@ def speed(runs: Observations) -> None:
         for factor in 1.07 ** np.arange(10)
     ]
     columns = ("params", "tokens", "batch_tokens", "learning_rate", "loss")
-    many = Observations(**{name: np.concatenate([getattr(copy, name) for copy in copies]) for name in columns})
+    many = Observations(
+        **{name: np.concatenate([getattr(copy, name) for copy in copies]) for name in columns}
+    )
     for table in (runs, many):
         for options in (FAST, FitOptions()):
             times = []
             for _ in range(5):
-                start = time.perf_counter()
+                start = time.process_time()
                 fit(table, options=options)
-                times.append(time.perf_counter() - start)
-            print(f"speed       {table.size} runs, held-out error {options.heldout}: {1e3 * min(times):.0f} ms")
+                times.append(time.process_time() - start)
+            print(
+                f"speed       {table.size} runs, held-out error {options.heldout}: {1e3 * min(times):.0f} ms"
+            )
 
 
 def main() -> None:

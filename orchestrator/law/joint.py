@@ -31,6 +31,7 @@ BOUND_MARGIN = 0.4  # a rate that diverges is typically this far above the botto
 BOUND_SD = 0.4  # … give or take this
 UNREST_WEIGHT = 4.0  # runs that the pool's noise counts for in a cell's own
 CRASH = 0.02  # share of diverged runs that crashed for another reason
+HASTE = 2.0  # over-relaxation of the scales
 LONGEST_STEP = np.array([1.0, 0.6])  # of (ℓ, μ) in one iteration
 TINY = 1e-9
 
@@ -134,7 +135,7 @@ def fit_joint(
         most: Largest number of iterations.
         tolerance: Largest change of any ln η* and of any ln scale in the last iteration.
     """
-    here, iterations = start, 0
+    here, iterations, step = start, 0, np.zeros(as_array(scales).size)
     while True:
         iterations += 1
         evidence = gather(model.cells, here, scales)
@@ -143,10 +144,10 @@ def fit_joint(
         moved, spread = solve_locals(model, evidence, scales, pool, here)
         change = float(np.abs(moved.optimum - here.optimum).max())
         fresh, here = maximise(model, evidence, scales, (pooled, covariance), pool, moved, spread)
-        change = max(change, 0.2 * float(np.abs(np.log(as_array(fresh) / as_array(scales))).max()))
-        if change < tolerance or iterations == most:
+        step, before = np.log(as_array(fresh) / as_array(scales)), step
+        if max(change, 0.2 * float(np.abs(step).max())) < tolerance or iterations == most:
             break
-        scales = fresh
+        scales = hastened(scales, step, before)
     return Fitted(
         pooled=pooled,
         covariance=covariance,
@@ -156,6 +157,12 @@ def fit_joint(
         evidence=evidence,
         iterations=iterations,
     )
+
+
+def hastened(scales: Scales, step: Array, before: Array) -> Scales:
+    """A step beyond expectation-maximisation, which creeps: over-relaxed (in ln) where two steps go the same way."""
+    further = as_array(scales) * np.exp(np.where(step * before > 0, HASTE, 1.0) * step)
+    return Scales(**dict(zip(scales.to_document(), further.tolist(), strict=True)))
 
 
 def as_array(scales: Scales) -> Array:

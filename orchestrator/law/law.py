@@ -7,12 +7,13 @@ import numpy as np
 from scipy.special import ndtri
 
 from orchestrator.law import document, support
-from orchestrator.law.bowl import Bowl
+from orchestrator.law.bowl import Bowl, BowlStatus
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, matrix
 from orchestrator.law.heldout import HeldOut
 from orchestrator.law.observations import Array, Target
 from orchestrator.law.prediction import Prediction
+from orchestrator.law.published import Anchor
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.scales import Scales
 from orchestrator.law.shape import expected_rise, half_widths, rise
@@ -168,6 +169,17 @@ class Law:
             else f"the loss there is only known within {100 * Z95 * float(loss_sd[0]):.2g} % (95 %)",
             extrapolation=support.ratios(target, self.smallest, self.largest)[0],
             warnings=(*self.warnings, *self._target_warnings(target, bool(above[0] == below[0]))),
+        )
+
+    def anchor(self) -> Anchor:
+        """The optimum of the costliest cell with an interior minimum: what published ratio-only laws start from."""
+        interior = [bowl for bowl in self.bowls if bowl.status is BowlStatus.INTERIOR]
+        bowl = max(interior, key=lambda b: (b.params * b.tokens, b.batch_tokens))
+        return Anchor(
+            params=bowl.params,
+            tokens=bowl.tokens,
+            batch_tokens=bowl.batch_tokens,
+            learning_rate=bowl.law_learning_rate,
         )
 
     def to_document(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from orchestrator.law.refusal import LawRefusal, Refused
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Observations:
     """One row per run, as columns.
 

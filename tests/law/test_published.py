@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from orchestrator.law import Target
+from orchestrator.law import Target, fit
 from orchestrator.law.published import (
     LAWS,
     Anchor,
@@ -68,6 +69,13 @@ def test_ratio_only_laws_need_an_anchor():
     assert anchored["Zhou"].learning_rate == pytest.approx(3e-3 * 10**-0.2219 * 10**-0.3509)
     assert anchored["Bjorck"].learning_rate == pytest.approx(3e-3 * 10**-0.55)
     assert all(rate.source and rate.note and math.isfinite(rate.learning_rate) for rate in anchored.values())
+
+
+def test_a_law_offers_its_costliest_optimum_as_the_anchor(sweep, truth, fast):
+    anchor = fit(sweep(), options=fast).anchor()
+    assert (anchor.params, anchor.tokens, anchor.batch_tokens) == (8e8, 2.5e10, 524288)
+    wanted = truth().optimum(*map(np.array, (8e8, 2.5e10, 524288)))
+    assert np.log(anchor.learning_rate) == pytest.approx(wanted, abs=0.1)
 
 
 def test_an_anchored_law_gives_the_anchor_back():
