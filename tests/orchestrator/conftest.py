@@ -132,13 +132,13 @@ def replay_table() -> bytes:
     return "\n".join(lines).encode()
 
 
-def submit_replay(store: Store) -> Sweep:
-    """A replay of the known law, planned by the law, three runs a batch."""
+def submit_replay(store: Store, strategy: str) -> Sweep:
+    """A replay of the known law, three runs a batch, at most 24."""
     table = store.tables.add(replay_table(), rows=42, cells=6)
     fields = {
         "name": "a replay",
         "trainer": {"kind": "replay", "table": table.id},
-        "search": {"strategy": "law", "budget": {"runs": 24}, "runs_per_batch": 3},
+        "search": {"strategy": strategy, "budget": {"runs": 24}, "runs_per_batch": 3},
         "target": FIELDS["target"],
     }
     return submit(parse_spec(fields), store, Settings())[0]
@@ -179,9 +179,9 @@ class House:
         assert held is not None
         self.store.leases.release(held)
 
-    def submit_replay(self) -> Sweep:
+    def submit_replay(self, strategy: str = "law") -> Sweep:
         """A replay of the known law."""
-        return submit_replay(self.store)
+        return submit_replay(self.store, strategy)
 
     def history(self, sweep_id: str) -> list[tuple[Any, ...]]:
         """Everything a sweep's answer rests on."""

@@ -101,10 +101,10 @@ def service(request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path) -> 
 def test_killed_in_mid_sweep_and_started_again_the_record_is_the_same(
     service: Service, house: Any, drivers: str
 ) -> None:
-    store, undisturbed = service.store, house.submit_replay()
+    store, undisturbed = service.store, house.submit_replay("grid")
     house.until_final(undisturbed.id)
     house.rest()
-    sweep = house.submit_replay()
+    sweep = house.submit_replay("grid")
 
     first = service.start()
     service.until(lambda: store.sweeps.get(sweep.id).batches >= 2)
@@ -125,7 +125,7 @@ def test_killed_in_mid_sweep_and_started_again_the_record_is_the_same(
 
 def test_asked_to_leave_it_ends_its_drivers_and_gives_the_lead_back(service: Service, house: Any) -> None:
     house.rest()
-    sweep = house.submit_replay()
+    sweep = house.submit_replay("grid")
     process = service.start()
     service.until(lambda: service.store.leases.current(driver_lease(sweep.id)) is not None)
     (driver,) = psutil.Process(process.pid).children()
@@ -145,7 +145,7 @@ def test_a_second_orchestrator_waits_and_takes_over_when_the_first_dies(service:
     service.until(lambda: service.store.leases.current(LEADER) is not None)
     leading = service.store.leases.current(LEADER)
     second = service.start()
-    sweep = house.submit_replay()
+    sweep = house.submit_replay("grid")
     service.until(lambda: service.store.sweeps.get(sweep.id).batches >= 1)
     assert service.store.leases.current(LEADER).fence == leading.fence
     service.kill(first)

@@ -73,7 +73,7 @@ def test_pruning_alone_is_no_batch(bench: Any, new_run: Callable[..., NewRun]) -
     assert bench.store.sweeps.get(sweep.id).batches == 0
 
 
-@pytest.mark.parametrize("state", set(SweepState) - {SweepState.RUNNING})
+@pytest.mark.parametrize("state", [state for state in SweepState if state is not SweepState.RUNNING])
 def test_only_a_running_sweep_takes_a_batch(bench: Any, state: SweepState) -> None:
     sweep = bench.sweep(state)
     with pytest.raises(Conflict, match=f"is {state}"):
