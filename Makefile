@@ -1,6 +1,9 @@
 # The two commands of the README install what they need: Python 3.11 with pip is enough.
 PYTHON ?= python3
 BIN := .venv/bin
+# The law's matrices are small, and processes share the cores: more threads of linear algebra only spin.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: demo test lint fast serve clean
 

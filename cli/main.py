@@ -1,38 +1,23 @@
-"""The ``etalon`` command: parse, call one function, exit code."""
+"""The ``etalon`` command: how its process is set up before anything else is imported."""
 
 from __future__ import annotations
 
+import os
 import sys
-
-import typer
-
-from cli import admin, sweeps
-from cli.demo import demo_command
-from cli.fit import fit_command
-from cli.outcome import Exit, err
-from cli.serve import serve_command
-from orchestrator.errors import BadInput
-from orchestrator.settings import check_environment
-
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    help="The learning rate for a model that nobody can afford to sweep.",
-)
-app.command("serve")(serve_command)
-app.command("demo")(demo_command)
-app.command("fit")(fit_command)
-app.command("plan")(sweeps.plan_command)
-app.command("predict")(sweeps.predict_command)
-app.add_typer(sweeps.app, name="sweep")
-app.command("table")(sweeps.table_command)
-app.add_typer(admin.tokens, name="token")
-app.add_typer(admin.database, name="db")
 
 
 def main() -> None:
     """Run the command line."""
+    # The law's matrices are small: threads of the linear algebra library cost ten times more than they give.
+    # It reads these when numpy is first imported, so the commands are imported after.
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+    from cli.commands import app
+    from cli.outcome import Exit, err
+    from orchestrator.errors import BadInput
+    from orchestrator.settings import check_environment
+
     try:
         check_environment()
     except BadInput as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.errors import FieldProblem, Unsupported
-from orchestrator.law import Law, Prediction, Refused, Target
+from orchestrator.law import Law, Refused, Target
 from orchestrator.law.published import published_rates
 from orchestrator.spec import SweepSpec
 
@@ -49,7 +49,7 @@ def prediction(
         "expected_loss": answer.expected_loss,
         "extrapolation": dict(answer.extrapolation),
         "warnings": list(answer.warnings),
-        "published": published_documents(answer),
+        "published": published_documents(law, target),
     }
 
 
@@ -58,11 +58,11 @@ def target_document(target: Target) -> dict[str, float]:
     return {"params": target.params, "tokens": target.tokens, "batch_tokens": target.batch_tokens}
 
 
-def published_documents(answer: Prediction) -> list[dict[str, Any]]:
-    """What the published laws say at the same target; ratio-only laws are anchored to the answer."""
+def published_documents(law: Law, target: Target) -> list[dict[str, Any]]:
+    """What the published laws say at the same target; ratio-only laws start from the law's own optimum."""
     return [
         {"law": rate.law, "learning_rate": rate.learning_rate, "source": rate.source, "note": rate.note}
-        for rate in published_rates(answer.target)
+        for rate in published_rates(target, anchor=law.anchor())
     ]
 
 

@@ -18,7 +18,13 @@ from orchestrator.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
-OTHER_VARIABLES = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED"}
+OTHER_VARIABLES = {
+    "RAY_AUTH_MODE",
+    "RAY_AUTH_TOKEN",
+    "RAY_USAGE_STATS_ENABLED",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+}
 
 
 @pytest.fixture(scope="module")

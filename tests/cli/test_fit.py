@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
+from cli.commands import app
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss"
 
