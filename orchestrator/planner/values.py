@@ -139,7 +139,11 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The planner's answer. An empty batch with open runs means "wait"; ``stop`` is the reason to end."""
+    """The planner's answer. An empty batch with open runs means "wait"; ``stop`` is the reason to end.
+
+    ``pruned`` is everything that the newest law rules out and that was not asked for, not what is new in it: a rate
+    that an earlier law dropped and this list lacks has come back.
+    """
 
     batch: tuple[Proposal, ...] = ()
     pruned: tuple[Pruned, ...] = ()
