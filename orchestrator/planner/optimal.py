@@ -15,9 +15,9 @@ from orchestrator.planner.values import Plan, Question, Record, asked_flops
 
 NEGLIGIBLE = 0.002
 """Share of the target's sd: when no run is expected to shrink it by more, there is nothing left to gain."""
-ELASTICITY = 0.05
+ELASTICITY = 0.1
 """Least share of the target's sd that a run is to take off per share of the FLOPs asked for so far. Runs that told all
-equally much would take off a half; below a twentieth, doubling what was spent narrows ×/÷ 1.5 to ×/÷ 1.48. Only
+equally much would take off a half; below a tenth, doubling what was spent narrows ×/÷ 1.5 to ×/÷ 1.46. Only
 where neither an interval nor a budget says how far to go: those are pursued as long as anything helps."""
 NO_MINIMUM = (
     "No law can be fitted: every cell has been opened and none shows a minimum inside its lattice. "
