@@ -26,7 +26,7 @@ SCALES: Final = (
     {"width": 16, "depth": 2},
     {"width": 24, "depth": 2},
     {"width": 32, "depth": 2},
-    {"width": 32, "depth": 4},
+    {"width": 48, "depth": 2},
 )
 HELD_OUT: Final = {"width": 64, "depth": 2}
 HELD_OUT_PARAMS: Final = 98_304
@@ -46,11 +46,17 @@ SWEEP: Final[dict[str, Any]] = {
         "batch_tokens": [BATCH_TOKENS],
         "learning_rates": {"min": 1e-3, "max": 6.4e-2, "per_octave": 1.5},
     },
-    "search": {"strategy": "law", "rates_per_cell": 4},
+    "search": {
+        "strategy": "law",
+        "rates_per_cell": 4,
+        "stop": {"interval_factor": 1.5},
+        "budget": {"flops": 2.1e12},
+    },
     "target": {"params": HELD_OUT_PARAMS, "tokens": HORIZONS[-1], "batch_tokens": BATCH_TOKENS},
     "resources": RESOURCES,
 }
-"""Four sizes, three horizons, ten rates. The target is a proxy twice the largest, so that it can be checked."""
+"""Four sizes, three horizons, ten rates: 5.5e12 FLOPs as a grid of independent runs, of which the budget allows
+38 %. The target is a proxy nearly twice the largest, so that the prediction can be checked."""
 
 
 def check_sweep(learning_rate: float) -> dict[str, Any]:

@@ -28,7 +28,9 @@ def rate(value: float) -> str:
 
 def percent(fraction: float | None) -> str:
     """A fraction as a percentage with two significant digits; a dash where it is not known."""
-    return "–" if fraction is None else f"{100 * fraction:.2g} %"
+    if fraction is None:
+        return "–"
+    return f"{100 * fraction:.0f} %" if abs(fraction) >= 0.0995 else f"{100 * fraction:.2g} %"
 
 
 def target_text(target: Mapping[str, float]) -> str:
