@@ -23,10 +23,15 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        line |= {name: value for name, value in vars(record).items() if _is_extra(name)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def _is_extra(name: str) -> bool:
+    """Whether a field was given by who logged; libraries that mark every record of the process use an underscore."""
+    return name not in _STANDARD and not name.startswith("_")
 
 
 def configure(level: str) -> None:
