@@ -16,7 +16,7 @@ from orchestrator.law.prediction import Prediction
 from orchestrator.law.published import Anchor
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.scales import Scales
-from orchestrator.law.shape import expected_rise, half_widths, rise
+from orchestrator.law.shape import ASYMMETRY, expected_rise, half_widths, rise
 from orchestrator.law.surface import Surface
 from orchestrator.law.terms import Coefficient, Reference
 
@@ -69,6 +69,11 @@ class Law:
     def noise(self) -> float:
         """Standard deviation of ln loss between equal runs at the bottom of a bowl."""
         return self.scales.noise
+
+    @property
+    def asymmetry(self) -> float:
+        """How much steeper the bowls are above their bottoms than below: a of shape.py."""
+        return ASYMMETRY
 
     @property
     def coefficients(self) -> tuple[Coefficient, ...]:

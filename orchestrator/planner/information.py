@@ -44,7 +44,7 @@ class Information:
     def __init__(self, law: Law, record: Record, question: Question) -> None:
         self.cells = record.cells
         self.belief = believe(law, record.cells)
-        self._scales = law.scales
+        self._scales, self._asymmetry = law.scales, law.asymmetry
         self._bottoms = self.belief.optimum[:, None] + self.belief.sd[:, None] * NODES
         model = model_of(law, record.cells, (question.target, *question.more_targets))
         self._rows, self._own = model.cells.features, model.cells.own
@@ -78,8 +78,8 @@ class Information:
         """
         u = x[:, None] - self._bottoms[cell]
         curvature = self.belief.curvature[cell][:, None]
-        height = curvature * rise(u)
-        tilt = -curvature * slope(u)
+        height = curvature * rise(u, self._asymmetry)
+        tilt = -curvature * slope(u, self._asymmetry)
         weight = ROBUST / (self._scales.noise**2 + (self._scales.growth * height) ** 2)
         weight = np.where(height > HIGHEST, 0.0, weight)
         products = (np.ones_like(u), tilt, height, tilt**2, tilt * height, height**2)
