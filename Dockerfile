@@ -14,7 +14,8 @@ COPY orchestrator orchestrator
 COPY trainer trainer
 COPY workers workers
 RUN pip install --no-deps . \
-    && useradd --system --create-home --home-dir /var/lib/etalon etalon
+    && useradd --system --create-home --home-dir /var/lib/etalon etalon \
+    && install --directory --owner etalon --group etalon /var/lib/etalon/checkpoints
 USER etalon
 EXPOSE 8765
 CMD ["etalon", "--help"]

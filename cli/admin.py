@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
 from typing import Annotated
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from cli.outcome import err, out, print_json, tells_errors
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from orchestrator.store.records import Token
 
 SCOPES = ("read", "submit", "admin")
 
@@ -29,7 +33,9 @@ def open_store(settings: Settings) -> Store:
 @tokens.command("create")
 @tells_errors
 def create_token(
-    name: Annotated[str, typer.Argument(help="Whose token it is, for the record.")],
+    name: Annotated[
+        str, typer.Argument(help="Whose token it is, for the record.", default_factory=getpass.getuser)
+    ],
     scope: Annotated[
         str, typer.Option(help="read (look), submit (and steer sweeps), admin (and manage).")
     ] = "submit",
@@ -48,6 +54,49 @@ def create_token(
     else:
         out.print(secret, soft_wrap=True, markup=False)
         err.print("Keep it: it is not shown again. Clients read it from ETALON_TOKEN.")
+
+
+@tokens.command("list")
+@tells_errors
+def list_tokens(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """List the tokens: whose, what they allow, whether they are revoked."""
+    store = open_store(Settings())
+    try:
+        known = store.tokens.list()
+    finally:
+        store.close()
+    if as_json:
+        print_json([_token_document(token) for token in known])
+        return
+    table = Table("id", "name", "scopes", "state", box=None)
+    for token in known:
+        state = "revoked" if token.revoked_at else "valid"
+        table.add_row(token.id, escape(token.name), ", ".join(sorted(token.scopes)), state)
+    out.print(table if known else "No tokens: the service serves this machine only.")
+
+
+@tokens.command("revoke")
+@tells_errors
+def revoke_token(token_id: Annotated[str, typer.Argument(metavar="ID", help="The token's id.")]) -> None:
+    """Revoke a token at once."""
+    store = open_store(Settings())
+    try:
+        store.tokens.revoke(token_id)
+    finally:
+        store.close()
+    out.print(f"{token_id} is revoked.", markup=False)
+
+
+def _token_document(token: Token) -> dict[str, object]:
+    return {
+        "id": token.id,
+        "name": token.name,
+        "scopes": sorted(token.scopes),
+        "created_at": token.created_at.isoformat(),
+        "revoked_at": token.revoked_at.isoformat() if token.revoked_at else None,
+    }
 
 
 @database.command("upgrade")

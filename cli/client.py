@@ -10,11 +10,21 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx2
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from orchestrator.errors import BadInput, EtalonError, FieldProblem, Unavailable, Unsupported
+from orchestrator.errors import (
+    BadInput,
+    Conflict,
+    EtalonError,
+    FieldProblem,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
 
 FINAL_STATES = frozenset({"stopped", "completed", "cancelled", "failed"})
 TIMEOUT_SECONDS = 60.0
+ATTEMPTS = 4
 
 
 class ServiceError(EtalonError):
@@ -52,7 +62,7 @@ class Client:
             return False
 
     def submit(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Submit a sweep; a repeat after a lost answer gives the same sweep."""
+        """Submit a sweep, once: if an answer is lost on the way, asking again gives the same sweep."""
         headers = {"Idempotency-Key": secrets.token_hex(16)}
         return self._ask("POST", "/v1/sweeps", json=fields, headers=headers)
 
@@ -112,8 +122,20 @@ class Client:
             time.sleep(every_seconds)
 
     def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        """Ask once, or again after a broken connection where asking twice does no harm."""
+        harmless = method == "GET" or "Idempotency-Key" in request.get("headers", {})
+        attempts = Retrying(
+            retry=retry_if_exception_type(httpx2.TransportError),
+            stop=stop_after_attempt(ATTEMPTS if harmless else 1),
+            wait=wait_random_exponential(multiplier=0.2, max=2.0),
+            reraise=True,
+        )
         try:
-            response = self._http.request(method, path, **request)
+            response = attempts(self._http.request, method, path, **request)
+        except httpx2.TimeoutException as error:
+            raise Unavailable(
+                f"The service at {self.url} did not answer within {TIMEOUT_SECONDS:.0f} s."
+            ) from error
         except httpx2.TransportError as error:
             raise Unavailable(
                 f"No Etalon service answers at {self.url} ({error}). "
@@ -126,6 +148,7 @@ class Client:
 
 
 def _refusal(response: httpx2.Response, *, asked_prediction: bool) -> EtalonError:
+    """The service's refusal as the error that it is here."""
     try:
         problem = response.json()
     except ValueError:
@@ -135,8 +158,16 @@ def _refusal(response: httpx2.Response, *, asked_prediction: bool) -> EtalonErro
         FieldProblem(path=str(item.get("path", "")), message=str(item.get("message", "")))
         for item in problem.get("errors", [])
     )
-    if response.status_code == httpx2.codes.CONFLICT and asked_prediction:
-        return Unsupported(detail, fields=fields)
-    if response.status_code in {400, 404, 413, 415, 422}:
-        return BadInput(detail, fields=fields)
-    return ServiceError(detail, fields=fields)
+    error = _kind(response.status_code, asked_prediction=asked_prediction)(detail, fields=fields)
+    error.problem = problem or None
+    return error
+
+
+def _kind(status: int, *, asked_prediction: bool) -> type[EtalonError]:
+    if status == httpx2.codes.CONFLICT:
+        return Unsupported if asked_prediction else Conflict
+    if status == httpx2.codes.NOT_FOUND:
+        return NotFound
+    if status in {400, 413, 415, 422}:
+        return BadInput
+    return ServiceError

@@ -82,7 +82,8 @@ def demo_command(
     ] = None,
 ) -> None:
     """Sweep small proxies on this machine, predict a larger one's rate, and check the prediction."""
-    with tempfile.TemporaryDirectory(prefix="etalon-demo-") as folder, ended_by_signals():
+    scratch = tempfile.TemporaryDirectory(prefix="etalon-demo-", ignore_cleanup_errors=True)
+    with scratch as folder, ended_by_signals():
         home = keep or Path(folder)
         settings = Settings(
             home=home, database_url=f"sqlite:///{home / 'etalon.db'}", checkpoints=home / "checkpoints"
@@ -109,16 +110,29 @@ def _run(client: Client, service: Service) -> None:
         raise ServiceFailed(f"The sweep ended {swept['state']} without a prediction: {swept.get('reason')}.")
     cost = swept["cost"]
     out.print(f"\nThe sweep ended because {swept['reason']}", markup=False)
-    out.print(
-        f"{cost['spent_flops']:.3g} FLOPs spent, {percent(cost['saved_fraction'])} less than "
-        f"the {cost['full_grid_flops']:.3g} of the full grid of independent runs."
-    )
+    _report_savings(cost, sum(_alone_flops(run) for run in client.runs(swept["id"])))
     out.print(prediction_panel(swept["prediction"]))
     predicted = float(swept["prediction"]["learning_rate"])
     err.print(f"\nNow the check: {count(HELD_OUT_PARAMS)} parameters, which the sweep never trained.")
     checked = watch(client, client.submit(check_sweep(predicted))["id"])
     _report_check(predicted, {run["learning_rate"]: run["loss"] for run in client.runs(checked["id"])})
     err.print(f"The whole demo took {time.monotonic() - began:.0f} s.")
+
+
+def _alone_flops(run: dict[str, Any]) -> float:
+    """What a run that was made would have cost without a shared trunk: 6·N·D."""
+    if run["state"] not in {"completed", "diverged"}:
+        return 0.0
+    return 6.0 * float(run["params"]) * float(run["tokens"])
+
+
+def _report_savings(cost: dict[str, float], made_alone: float) -> None:
+    full, spent = cost["full_grid_flops"], cost["spent_flops"]
+    out.print(
+        f"{spent:.3g} FLOPs spent, {percent(1 - spent / full)} less than the {full:.3g} of the full grid of "
+        f"independent runs: {percent((made_alone - spent) / full)} by trunks that horizons share, "
+        f"{percent(1 - made_alone / full)} by rates that were never run."
+    )
 
 
 def _report_check(predicted: float, losses: dict[float, float | None]) -> None:
@@ -136,7 +150,11 @@ def _report_check(predicted: float, losses: dict[float, float | None]) -> None:
 
 
 def _stay(service: Service) -> None:
+    """Keep the dashboard up; Ctrl-C is the normal end."""
     err.print(f"The dashboard stays at [bold]{service.url}[/] until Ctrl-C.")
-    while True:
-        service.tend()
-        time.sleep(0.5)
+    try:
+        while True:
+            service.tend()
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        err.print("Ended.")

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from orchestrator.errors import BadInput, EtalonError, NotFound, Unsupported
 
@@ -38,7 +39,9 @@ def exit_code(error: EtalonError) -> Exit:
 
 
 def problem_document(error: EtalonError) -> dict[str, Any]:
-    """The error as problem details (RFC 9457)."""
+    """The error as problem details (RFC 9457); as the service sent them, if it did."""
+    if error.problem is not None:
+        return dict(error.problem)
     return {
         "type": "about:blank",
         "title": error.title,
@@ -61,7 +64,7 @@ def tells_errors(command: Callable[P, None]) -> Callable[P, None]:
             if kwargs.get("as_json"):
                 print_json(problem_document(error))
             else:
-                err.print(f"[bold red]{error.title}.[/] {_escaped(error.detail)}", soft_wrap=True)
+                err.print(f"[bold red]{error.title}.[/] {escape(error.detail)}", soft_wrap=True)
             raise typer.Exit(exit_code(error)) from error
 
     return told
@@ -70,7 +73,3 @@ def tells_errors(command: Callable[P, None]) -> Callable[P, None]:
 def print_json(document: object) -> None:
     """Print a result for programs."""
     typer.echo(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")

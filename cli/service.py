@@ -19,15 +19,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+import psutil
+
 from cli.admin import open_store
 from orchestrator.errors import BadInput, EtalonError
 from orchestrator.settings import Settings
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 RAY_PORTS: Final = range(26379, 26479)
-STOP_SECONDS: Final = 15.0
+STOP_SECONDS: Final = 30.0
+"""Longer than the orchestrator gives its drivers to leave (``orchestrator.leader``)."""
 MOST_RESTARTS: Final = 5
+HEALTHY_SECONDS: Final = 60.0
+"""A process that has lived so long starts with a clean record."""
 PR_SET_PDEATHSIG: Final = 1
+PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 class ServiceFailed(EtalonError):
@@ -40,6 +46,24 @@ def _end_with_parent() -> None:
     """Let the kernel end the child with its supervisor, also when that is killed (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _adopt_orphans() -> None:
+    """Let what a killed child leaves behind become a child of this process, so that it can be ended (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _end_orphans() -> None:
+    """End what killed children left behind: drivers of an orchestrator, workers of a Ray node."""
+    orphans = psutil.Process().children(recursive=True)
+    for orphan in orphans:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            orphan.terminate()
+    _, alive = psutil.wait_procs(orphans, timeout=STOP_SECONDS)
+    for orphan in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            orphan.kill()
 
 
 def port_is_free(host: str, port: int) -> bool:
@@ -75,10 +99,12 @@ class Child:
     environment: Mapping[str, str]
     log: IO[bytes]
     process: subprocess.Popen[bytes] | None = None
-    restarts: int = 0
+    started: float = 0.0
+    deaths: int = 0
 
     def start(self) -> None:
         """Start it; it ends with this process, however that ends."""
+        self.started = time.monotonic()
         self.process = subprocess.Popen(
             self.command,
             env=dict(self.environment),
@@ -93,6 +119,16 @@ class Child:
     def alive(self) -> bool:
         """Whether it runs now."""
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def lived(self) -> float:
+        """Seconds since it was last started."""
+        return time.monotonic() - self.started
+
+    @property
+    def rests(self) -> bool:
+        """Whether a start again should wait: each early death doubles the pause."""
+        return self.lived < 0.25 * float(2**self.deaths)
 
     def stop(self) -> None:
         """Ask it to end, and make it end if it does not."""
@@ -134,6 +170,7 @@ class Service:
 
     def __enter__(self) -> Self:
         self._check_address()
+        _adopt_orphans()
         (self.settings.home / "logs").mkdir(parents=True, exist_ok=True)
         environment = self._environment()
         api = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory"]
@@ -160,6 +197,7 @@ class Service:
                 if child.name == name:
                     child.stop()
         self.children.clear()
+        _end_orphans()
         if self.ray_folder is not None:
             shutil.rmtree(self.ray_folder, ignore_errors=True)
 
@@ -171,13 +209,16 @@ class Service:
         """
         for child in self.children:
             if child.alive:
+                if child.lived > HEALTHY_SECONDS:
+                    child.deaths = 0
                 continue
-            if child.restarts >= MOST_RESTARTS:
+            if child.deaths >= MOST_RESTARTS:
                 raise ServiceFailed(
-                    f"{child.name} died {child.restarts + 1} times. Its log ends:\n{self._tail(child)}"
+                    f"{child.name} died {child.deaths + 1} times. Its log ends:\n{self._tail(child)}"
                 )
-            child.restarts += 1
-            child.start()
+            if not child.rests:
+                child.deaths += 1
+                child.start()
 
     def _check_address(self) -> None:
         store = open_store(self.settings)

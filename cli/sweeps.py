@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from cli.client import Client
 from cli.display import count, percent, prediction_panel, sweeps_table, target_text
@@ -135,14 +136,14 @@ def cancel(sweep_id: SweepId, as_json: AsJson = False) -> None:
 
 @tells_errors
 def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
-    """Say what a sweep would run and cost, without submitting it."""
+    """Say what a sweep would run and cost, without submitting it (a table named by its path is uploaded)."""
     with connect() as client:
         plan = client.plan(read_spec(file, client))
     if as_json:
         print_json(plan)
         return
     full, expected = plan["full_grid"], plan["expected"]
-    out.print(f"[bold]{plan['name']}[/] aims at {target_text(plan['target'])}")
+    out.print(f"[bold]{escape(plan['name'])}[/] aims at {target_text(plan['target'])}")
     out.print(f"full grid: {len(plan['cells'])} cells, {full['runs']} runs, {full['flops']:.3g} FLOPs")
     out.print(
         f"strategy {expected['strategy']} is expected to make {expected['runs']} runs in "
@@ -211,12 +212,15 @@ def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) ->
     out.print(sweeps_table([sweep]))
     if sweep.get("reason"):
         out.print(f"{sweep['state']}: {sweep['reason']}", markup=False)
-    out.print(
-        f"spent {cost['spent_flops']:.3g} of {cost['full_grid_flops']:.3g} FLOPs of the full grid, "
-        f"{count(cost['seconds'])} seconds"
-    )
+    if cost["full_grid_flops"]:
+        seconds = "" if cost["seconds"] is None else f", {count(cost['seconds'])} seconds of workers"
+        out.print(
+            f"spent {cost['spent_flops']:.3g} of {cost['full_grid_flops']:.3g} FLOPs of the full grid{seconds}"
+        )
     if sweep["prediction"]:
         out.print(prediction_panel(sweep["prediction"]))
+    elif sweep.get("prediction_refused"):
+        out.print(f"No prediction at the target: {sweep['prediction_refused']}", markup=False)
 
 
 def _exit_by_state(sweep: dict[str, Any], *, watching: bool) -> None:

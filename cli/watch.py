@@ -66,12 +66,15 @@ def _runs_text(sweep: dict[str, Any]) -> str:
 
 
 def _law_text(sweep: dict[str, Any]) -> str:
-    spent = f"{percent(1 - sweep['cost']['saved_fraction'])} of the grid's FLOPs spent"
+    cost = sweep["cost"]
+    full = cost["full_grid_flops"]
+    spent = f" · {percent(cost['spent_flops'] / full)} of the grid's FLOPs spent" if full else ""
     prediction = sweep["prediction"]
     if prediction is None:
-        return spent if sweep["law"] is None else f"law {sweep['law']['number']}: no answer yet · {spent}"
+        number = sweep["law"]["number"] if sweep["law"] else None
+        return ("no law yet" if number is None else f"law {number}: no answer yet") + spent
     interval = prediction["interval"]
     return (
         f"law {prediction['law_number']}: {rate(prediction['learning_rate'])} "
-        f"({rate(interval['low'])} … {rate(interval['high'])}) · {spent}"
+        f"({rate(interval['low'])} … {rate(interval['high'])}){spent}"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +27,10 @@ class EtalonError(Exception):
         title: the kind of error in a few words; the same for every error of one class.
         detail: one or two full sentences: what is wrong, where, the allowed range, what to do.
         fields: the fields at fault, if there are any.
+        problem: the problem details as a service sent them, where the error came from one.
     """
 
+    problem: Mapping[str, Any] | None = None
     title = "Etalon could not do this"
 
     def __init__(self, detail: str, *, fields: tuple[FieldProblem, ...] = ()) -> None:

@@ -87,3 +87,16 @@ def test_the_image_holds_every_package_of_the_project() -> None:
     copied = set(re.findall(r"^COPY (\w+) \1$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE))
 
     assert copied == packages
+
+
+def test_the_image_owns_what_the_volumes_are_mounted_over(compose: dict[str, Any]) -> None:
+    mounted = {
+        mount.split(":")[1]
+        for service in compose["services"].values()
+        if service["image"].startswith("etalon")
+        for mount in service.get("volumes", [])
+    }
+
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert mounted
+    assert all(f"--owner etalon --group etalon {folder}" in dockerfile for folder in mounted)
