@@ -99,6 +99,31 @@ class Laws:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _law(row)
 
+    def predictions(self, sweep_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """By sweep, what its newest law says at its target; sweeps without a law are left out."""
+        query = select(_W.sweep_id, _W.prediction).join_from(
+            schema.sweeps, schema.laws, (_W.sweep_id == _S.id) & (_W.number == _S.law_number)
+        )
+        with self._database.read() as connection:
+            found = connection.execute(query.where(_S.id.in_(sweep_ids)))
+            return {row.sweep_id: row.prediction for row in found}
+
+    def page(self, sweep_id: str, *, limit: int, after: int = 0) -> tuple[list[LawRecord], int | None, int]:
+        """One page, oldest first: the laws, the number to go on after or None, and how many there are.
+
+        Args:
+            sweep_id: the sweep.
+            limit: most laws of a page.
+            after: number of the last law of the page before; 0 for the first page.
+        """
+        query = select(schema.laws).where(_W.sweep_id == sweep_id, _W.number > after)
+        count = select(func.count()).where(_W.sweep_id == sweep_id)
+        with self._database.read() as connection:
+            total = connection.execute(count).scalar_one()
+            rows = connection.execute(query.order_by(_W.number).limit(limit + 1)).mappings().all()
+        laws = [_law(row) for row in rows[:limit]]
+        return laws, laws[-1].number if len(rows) > limit else None, total
+
     def of_sweep(self, sweep_id: str) -> list[LawRecord]:
         """Every law of a sweep, oldest first."""
         query = select(schema.laws).where(_W.sweep_id == sweep_id).order_by(_W.number)

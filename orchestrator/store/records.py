@@ -37,6 +37,23 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What a sweep's runs add up to.
+
+    Attributes:
+        by_state: how many runs are in each state; states without runs are 0.
+        spent_flops: FLOPs that they have really spent.
+        seconds: wall seconds of all of them together; None where none was measured.
+        rates: rates of the lattice in all its cells, each seed counted once.
+    """
+
+    by_state: Mapping[RunState, int]
+    spent_flops: float
+    seconds: float | None
+    rates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One training from the first token to the loss of a cell at one η and seed.
 

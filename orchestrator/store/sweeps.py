@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
@@ -16,9 +16,9 @@ from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
 from orchestrator.store.leases import LEADER, check_fence
 from orchestrator.store.paging import page
-from orchestrator.store.records import Sweep
+from orchestrator.store.records import Sweep, Tally
 
-_S, _R = schema.sweeps.c, schema.runs.c
+_S, _R, _C = schema.sweeps.c, schema.runs.c, schema.cells.c
 
 
 class Sweeps:
@@ -159,6 +159,19 @@ class Sweeps:
             counts = {RunState(state): count for state, count in connection.execute(query)}
         return {state: counts.get(state, 0) for state in RunState}
 
+    def tallies(self, sweep_ids: Sequence[str]) -> dict[str, Tally]:
+        """What the runs of each sweep add up to; two queries, however many sweeps."""
+        sums = select(_R.sweep_id, _R.state, func.count(), func.sum(_R.flops), func.sum(_R.seconds))
+        lattice = func.sum(func.json_array_length(_C.rates))
+        with self._database.read() as connection:
+            parts: dict[str, dict[RunState, tuple[int, float, float | None]]] = {id_: {} for id_ in sweep_ids}
+            asked = sums.where(_R.sweep_id.in_(sweep_ids)).group_by(_R.sweep_id, _R.state)
+            for id_, state, *added in connection.execute(asked):
+                parts[id_][RunState(state)] = (added[0], added[1], added[2])
+            found = select(_C.sweep_id, lattice).where(_C.sweep_id.in_(sweep_ids)).group_by(_C.sweep_id)
+            rates = {id_: int(count) for id_, count in connection.execute(found)}
+        return {id_: _tally(parts[id_], rates.get(id_, 0)) for id_ in sweep_ids}
+
     def spent_flops(self, sweep_id: str) -> float:
         """FLOPs that the sweep's runs have really spent."""
         return self._sum(sweep_id, func.sum(_R.flops))
@@ -183,6 +196,16 @@ class Sweeps:
         with self._database.read() as connection:
             total = connection.execute(select(column).where(_R.sweep_id == sweep_id)).scalar_one()
         return float(total or 0.0)
+
+
+def _tally(by_state: Mapping[RunState, tuple[int, float, float | None]], rates: int) -> Tally:
+    seconds = [part for _, _, part in by_state.values() if part is not None]
+    return Tally(
+        by_state={state: by_state[state][0] if state in by_state else 0 for state in RunState},
+        spent_flops=float(sum(flops for _, flops, _ in by_state.values())),
+        seconds=float(sum(seconds)) if seconds else None,
+        rates=rates,
+    )
 
 
 def _dropped_by(to: SweepState) -> frozenset[RunState]:
