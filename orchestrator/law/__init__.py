@@ -1,7 +1,6 @@
 """The law of the best learning rate: bowls, the joint fit, its uncertainty, and when it refuses."""
 
 from orchestrator.law.bowl import Bowl, BowlStatus
-from orchestrator.law.design import Design
 from orchestrator.law.fit import FitOptions, fit
 from orchestrator.law.heldout import HeldOut, HeldOutCell
 from orchestrator.law.law import Law
@@ -14,7 +13,6 @@ __all__ = [
     "Bowl",
     "BowlStatus",
     "Coefficient",
-    "Design",
     "FitOptions",
     "HeldOut",
     "HeldOutCell",
