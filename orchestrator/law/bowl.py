@@ -7,10 +7,18 @@ from typing import Any, Self
 import numpy as np
 
 from orchestrator.law.cells import Cells
-from orchestrator.law.joint import Locals, gather, invert
+from orchestrator.law.evidence import (
+    ASYMMETRY,
+    ASYMMETRY_SPREAD,
+    CURVATURE,
+    OPTIMUM,
+    Locals,
+    gather,
+    predicted,
+)
+from orchestrator.law.joint import Shrunk
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
-from orchestrator.law.shape import rise
 
 WINDOW = 1.0  # |ln η − ln η*| within which r2 is told
 FREE_SD = 3.0  # prior sd of a bowl's own ln η*: vague, so that the law does not speak for the cell
@@ -37,7 +45,7 @@ class Bowl:
         sd: Standard deviation of its logarithm, from the cell's own runs and the pooled curvature.
         low, high: 95 % interval of the rate.
         loss: Loss at the bottom in the table's unit; None where no run finished.
-        curvature: C of ln L = ln L_min + C·(ln η − ln η*)².
+        curvature, asymmetry: C and a of ln L = ln L_min + C·g(ln η − ln η*; a), g of shape.py.
         status: Interior minimum, or why not.
         runs: Runs in the cell, diverged ones included.
         diverged: Runs without a usable loss.
@@ -55,6 +63,7 @@ class Bowl:
     high: float
     loss: float | None
     curvature: float
+    asymmetry: float
     status: BowlStatus
     runs: int
     diverged: int
@@ -73,7 +82,7 @@ class Bowl:
 
 
 def measure(
-    cells: Cells, here: Locals, law_sd: Array, pooled_curvature: Array, scales: Scales
+    cells: Cells, here: Locals, law_sd: Array, pool: tuple[Array, Array], scales: Scales
 ) -> tuple[Bowl, ...]:
     """The bowl of every cell, in the order of the cells.
 
@@ -81,11 +90,11 @@ def measure(
         cells: All runs.
         here: The joint fit's bowls, from which each cell's own is found.
         law_sd: Standard deviation of ln η* in the joint fit, shape [cells].
-        pooled_curvature: What the pool says of ln C, shape [cells].
+        pool: What the pool says of (ln C, ln η*, a) and its standard deviations, shape [cells, 3] each.
         scales: Variances of the joint fit.
     """
-    own, spread = alone(cells, here, pooled_curvature, scales)
-    sd = np.sqrt(spread[:, 1, 1])
+    own, spread = alone(cells, here, *pool, scales)
+    sd = np.sqrt(spread[:, OPTIMUM, OPTIMUM])
     status = classify(cells, scales, own)
     r2 = explained(cells, own)
     place = cells.places
@@ -100,7 +109,8 @@ def measure(
             low=float(np.exp(own.optimum[c] - Z95 * sd[c])),
             high=float(np.exp(own.optimum[c] + Z95 * sd[c])),
             loss=float(loss[c]) if np.isfinite(loss[c]) else None,
-            curvature=float(np.exp(own.curvature[c])),
+            curvature=float(np.exp(own.shape[c, CURVATURE])),
+            asymmetry=float(own.shape[c, ASYMMETRY]),
             status=status[c],
             runs=int(cells.runs[c]),
             diverged=int(cells.diverged[c]),
@@ -113,25 +123,28 @@ def measure(
 
 
 def alone(
-    cells: Cells, start: Locals, pooled_curvature: Array, scales: Scales, steps: int = 8
+    cells: Cells, start: Locals, pool: Array, pool_sd: Array, scales: Scales, steps: int = 8
 ) -> tuple[Locals, Array]:
-    """Each cell's bowl from its own runs with the pooled curvature as prior, and the covariance of (ln C, ln η*)."""
-    own = np.array([scales.curvature**-2.0, FREE_SD**-2.0])
-    prior = np.column_stack([pooled_curvature, start.optimum])
+    """Each cell's bowl from its own runs with the pooled shape as prior, and the covariance of (ln C, ln η*, a)."""
+    prior = start.shape.copy()
+    prior[:, [CURVATURE, ASYMMETRY]] = pool[:, [CURVATURE, ASYMMETRY]]
+    own = 1 / np.square(
+        np.column_stack(
+            [
+                np.hypot(scales.curvature, pool_sd[:, CURVATURE]),
+                np.full(cells.size, FREE_SD),
+                np.hypot(ASYMMETRY_SPREAD, pool_sd[:, ASYMMETRY]),
+            ]
+        )
+    )
     here = start
     for _ in range(steps):
         evidence = gather(cells, here, scales)
-        spread = invert(evidence.information + np.diag(own))
-        at = np.column_stack([here.curvature, here.optimum])
-        goal = np.einsum("cij,cj->ci", spread, evidence.vector + own * prior)
-        at = at + np.clip(goal - at, -0.5, 0.5)
-        here = replace(
-            here,
-            bottom=evidence.level - (evidence.tilt * at).sum(axis=1),
-            curvature=at[:, 0],
-            optimum=at[:, 1],
-        )
-    return here, spread
+        alone = Shrunk.of(evidence, own)
+        goal = (alone.covariance @ (evidence.vector + own * prior)[:, :, None])[:, :, 0]
+        shape = here.shape + np.clip(goal - here.shape, -0.5, 0.5)
+        here = replace(here, bottom=evidence.bottom(shape), shape=shape)
+    return here, alone.covariance
 
 
 def classify(cells: Cells, scales: Scales, own: Locals) -> list[BowlStatus]:
@@ -177,7 +190,7 @@ def explained(cells: Cells, own: Locals) -> Array:
     """r² of ln loss within the window round each bottom, NaN with fewer than three runs there, shape [cells]."""
     u = cells.x - own.optimum[cells.cell]
     near = (np.abs(u) <= WINDOW).astype(np.float64)
-    fitted = own.bottom[cells.cell] + np.exp(own.curvature)[cells.cell] * rise(u)
+    fitted = own.bottom[cells.cell] + predicted(cells, own)[0]
     count = cells.total(near)
     mean = cells.total(near * cells.y) / np.maximum(count, 1)
     spread = cells.total(near * (cells.y - mean[cells.cell]) ** 2)

@@ -8,18 +8,22 @@ from orchestrator.law import support
 from orchestrator.law.bowl import Bowl, BowlStatus, measure
 from orchestrator.law.cells import Cells, group
 from orchestrator.law.effects import basis
+from orchestrator.law.evidence import OPTIMUM, Locals
 from orchestrator.law.features import FEATURES, matrix
 from orchestrator.law.heldout import HeldOut, HeldOutCell, excess_loss, largest_part
-from orchestrator.law.joint import Fitted, Locals, Model, fit_joint
+from orchestrator.law.joint import Fitted, Model, fit_joint, pooled_rows
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Observations
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.scales import Scales
+from orchestrator.law.shape import TYPICAL
 from orchestrator.law.surface import Surface, fit_surface
 from orchestrator.law.terms import Reference
 
 CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
 """Prior of ln C and of its exponents in N, D and B: relative loss rises by about e^-4 at a factor e from the bottom."""
+ASYMMETRY_MEAN, ASYMMETRY_SD = TYPICAL, 0.4
+"""Prior of the bowls' a: that of recorded dense runs, vaguely enough for symmetric bowls."""
 FEWEST_RUNS = 3
 
 
@@ -71,14 +75,16 @@ def fit_once(observations: Observations, options: FitOptions) -> Law:
         optimum=np.column_stack([matrix(points), columns]),
         missing=missing,
         mean=prior_mean(start, columns.shape[1]),
+        asymmetry_sd=ASYMMETRY_SD,
         fixed_sd=np.array([*CURVATURE_SDS, *(feature.sd for feature in FEATURES)]),
         drifting=np.array([False] * len(CURVATURE_SDS) + [feature.degree > 1 for feature in FEATURES]),
         counts=effects.counts,
     )
     fitted = fit_joint(model, start, Scales())
-    pooled_curvature = model.curvature @ fitted.pooled[: len(CURVATURE_SDS)]
-    law_sd = np.sqrt(fitted.local_covariance[:, 1, 1])
-    bowls = measure(cells, fitted.locals, law_sd, pooled_curvature, fitted.scales)
+    mean, spread = pooled_rows(model, fitted.pooled, fitted.covariance)
+    law_sd = np.sqrt(fitted.local_covariance[:, OPTIMUM, OPTIMUM])
+    pool = mean, np.sqrt(np.einsum("cii->ci", spread))
+    bowls = measure(cells, fitted.locals, law_sd, pool, fitted.scales)
     refuse_without_minimum(bowls, observations)
     reference = Reference(
         params=float(np.exp(centre[0])),
@@ -112,8 +118,7 @@ def begin(cells: Cells) -> Locals:
     optimum[cells.cell[best]] = cells.x[best]
     return Locals(
         bottom=np.zeros(cells.size),
-        curvature=np.full(cells.size, CURVATURE_MEAN),
-        optimum=optimum,
+        shape=np.column_stack(np.broadcast_arrays(CURVATURE_MEAN, optimum, ASYMMETRY_MEAN)),
         unrest=np.ones(cells.size),
     )
 
@@ -127,6 +132,7 @@ def prior_mean(start: Locals, effects: int) -> Array:
             [level],
             [feature.mean for feature in FEATURES[1:]],
             np.zeros(effects),
+            [ASYMMETRY_MEAN],
         ]
     )
 

@@ -1,39 +1,49 @@
 """The joint fit of all bowls and the law, by Gauss-Newton with every cell's own unknowns eliminated.
 
-    y_i = m_c + e^{ℓ_c} g(x_i − μ_c) + noise          ln loss of run i in cell c at x = ln η   (shape.py)
+    y_i = m_c + e^{ℓ_c} g(x_i − μ_c; a_c) + noise     ln loss of run i in cell c at x = ln η   (shape.py)
     ℓ_c = W_c κ + λ_c                                 ln curvature: pooled, with a cell's own part
     μ_c = Z_c θ + φ_c w + δ_c                         ln η*: the law, random effects, a cell's own part
+    a_c = a + ε_c                                     asymmetry: pooled, with a cell's own part
 
     symbol   shape      what
-    F        [c, q]     rows of the pooled part: (W | Z φ), split as `curvature` and `optimum`
-    v        [q]        the pooled unknowns (κ | θ w), prior N(mean, 1/precision)
-    A, h     [c, 2, 2]  what a cell's own runs say of (ℓ, μ), m eliminated: information and its vector
-    T        [c, 2]     precision of (λ_c, δ_c)
+    v        [q]        the pooled unknowns (κ | θ w | a), prior N(mean, 1/precision)
+    A, h     [c, 3, 3]  what a cell's own runs say of (ℓ, μ, a), m eliminated (evidence.py)
+    T        [c, 3]     precision of (λ_c, δ_c, ε_c)
 
-Noise is Student-t (reweighted), and grows with the rise above the bottom: the shape is right near it only. Variances
-come from expectation-maximisation with the priors of scales.py. A diverged run says, softly, that the bottom is lower.
+Variances come from expectation-maximisation with the priors of scales.py.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from scipy.special import ndtr
 
 from orchestrator.law.cells import Cells
+from orchestrator.law.evidence import (
+    ASYMMETRY,
+    ASYMMETRY_SPREAD,
+    CURVATURE,
+    OPTIMUM,
+    TAIL,
+    UNKNOWNS,
+    Evidence,
+    Locals,
+    gather,
+    predicted,
+)
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import PRIOR, PRIOR_WEIGHT, Scales
-from orchestrator.law.shape import rise, slope
 
-TAIL = 4.0  # degrees of freedom of the noise
-BOUND_MARGIN = 0.4  # a rate that diverges is typically this far above the bottom, in ln η …
-BOUND_SD = 0.4  # … give or take this
 UNREST_WEIGHT = 4.0  # runs that the pool's noise counts for in a cell's own
-CRASH = 0.02  # share of diverged runs that crashed for another reason
+SCALES = tuple(field.name for field in fields(Scales))
 HASTE = 2.0  # over-relaxation of the scales
-LONGEST_STEP = np.array([1.0, 0.6])  # of (ℓ, μ) in one iteration
-TINY = 1e-9
+LONGEST_STEP = np.array([1.0, 0.6, 0.4])  # of (ℓ, μ, a) in one iteration
+ASYMMETRY_RANGE = (
+    -1.5,
+    2.5,
+)  # no recorded bowl is more lopsided; beyond it the shape overflows far from its bottom
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +53,11 @@ class Model:
     Attributes:
         cells: The runs.
         curvature: W, shape [cells, k].
-        optimum: (Z φ), shape [cells, q − k].
+        optimum: (Z φ), shape [cells, q − k − 1].
         missing: Variance share of (size, pair, smooth) outside the basis, shape [cells, 3].
         mean: Prior mean of v, shape [q].
         fixed_sd: Prior sd of κ and θ, shape [k + features].
+        asymmetry_sd: Prior sd of the pooled a.
         drifting: Which of them the scale `drift` multiplies, shape [k + features].
         counts: Number of columns of size, pair and smooth.
     """
@@ -57,6 +68,7 @@ class Model:
     missing: Array
     mean: Array
     fixed_sd: Array
+    asymmetry_sd: float
     drifting: NDArray[np.bool_]
     counts: tuple[int, int, int]
 
@@ -64,7 +76,18 @@ class Model:
         """Prior precision of v (diagonal), shape [q]."""
         sds = np.repeat([scales.size, scales.pair, scales.smooth], self.counts)
         fixed = np.where(self.drifting, scales.drift, 1.0) * self.fixed_sd
-        return np.concatenate([fixed, sds]) ** -2.0
+        return np.concatenate([fixed, sds, [self.asymmetry_sd]]) ** -2.0
+
+    @property
+    def rows(self) -> tuple[Array, Array, Array]:
+        """The pooled rows of ℓ, μ and a, shape [cells, columns] each."""
+        return self.curvature, self.optimum, np.ones((self.cells.size, 1))
+
+    @property
+    def blocks(self) -> tuple[slice, slice, slice]:
+        """Where their unknowns stand in v."""
+        k, q = self.curvature.shape[1], self.mean.size
+        return slice(0, k), slice(k, q - 1), slice(q - 1, q)
 
     def outside(self, scales: Scales) -> Array:
         """Variance of ln η* in each cell that the basis does not span, shape [cells]."""
@@ -72,32 +95,19 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Locals:
-    """A cell's own unknowns, shape [cells] each: bottom m, ln curvature ℓ, ln η* μ, and its noise over the pool's, squared."""
+class Shrunk:
+    """A cell's own unknowns with the pool known: T, shape [cells, 3], and (A + T)⁻¹, shape [cells, 3, 3]."""
 
-    bottom: Array
-    curvature: Array
-    optimum: Array
-    unrest: Array
+    own: Array
+    covariance: Array
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What the runs of each cell say of (ℓ, μ) once m is eliminated, linearised at the present locals.
-
-    Attributes:
-        weight: Weight of m alone, shape [cells].
-        tilt: How m moves with (ℓ, μ), shape [cells, 2].
-        level: m where (ℓ, μ) are zero, shape [cells].
-        information: A, shape [cells, 2, 2].
-        vector: h, shape [cells, 2].
-    """
-
-    weight: Array
-    tilt: Array
-    level: Array
-    information: Array
-    vector: Array
+    @classmethod
+    def of(cls, evidence: Evidence, own: Array) -> Self:
+        """From what the runs say and the precision of a cell's own part."""
+        return cls(
+            own=own,
+            covariance=np.asarray(np.linalg.inv(evidence.information + own[:, :, None] * np.eye(UNKNOWNS))),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +119,7 @@ class Fitted:
         covariance: Of v, shape [q, q].
         scales: The variances found.
         locals: The cells' own unknowns.
-        local_covariance: Of (ℓ, μ) given all runs, shape [cells, 2, 2].
+        local_covariance: Of (ℓ, μ, a) given all runs, shape [cells, 3, 3].
         evidence: What each cell's runs alone say.
         iterations: How many were needed.
     """
@@ -139,11 +149,13 @@ def fit_joint(
     while True:
         iterations += 1
         evidence = gather(model.cells, here, scales)
-        pooled, covariance = solve_pooled(model, evidence, scales)
+        shrunk = Shrunk.of(evidence, own_precision(model, scales))
+        pooled, covariance = solve_pooled(model, evidence, scales, shrunk)
         pool = pooled_rows(model, pooled, covariance)
-        moved, spread = solve_locals(model, evidence, scales, pool, here)
+        moved, spread = solve_locals(evidence, shrunk, pool, here)
         change = float(np.abs(moved.optimum - here.optimum).max())
-        fresh, here = maximise(model, evidence, scales, (pooled, covariance), pool, moved, spread)
+        fresh = maximise(model, evidence, scales, shrunk, (pooled, covariance), pool, moved)
+        fresh, here = maximise_noise(model.cells, evidence, fresh, moved, spread)
         step, before = np.log(as_array(fresh) / as_array(scales)), step
         if max(change, 0.2 * float(np.abs(step).max())) < tolerance or iterations == most:
             break
@@ -162,166 +174,101 @@ def fit_joint(
 def hastened(scales: Scales, step: Array, before: Array) -> Scales:
     """A step beyond expectation-maximisation, which creeps: over-relaxed (in ln) where two steps go the same way."""
     further = as_array(scales) * np.exp(np.where(step * before > 0, HASTE, 1.0) * step)
-    return Scales(**dict(zip(scales.to_document(), further.tolist(), strict=True)))
+    return Scales(**dict(zip(SCALES, further.tolist(), strict=True)))
 
 
 def as_array(scales: Scales) -> Array:
     """The scales as a vector."""
-    return np.array(list(scales.to_document().values()))
-
-
-def gather(cells: Cells, here: Locals, scales: Scales) -> Evidence:
-    """Linearises every run at `here` and sums per cell."""
-    u = cells.x - here.optimum[cells.cell]
-    steep = np.exp(here.curvature)[cells.cell]
-    height = steep * rise(u)
-    tilt = -steep * slope(u)
-    residual = cells.y - here.bottom[cells.cell] - height
-    variance = here.unrest[cells.cell] * (scales.noise**2 + (scales.growth * height) ** 2)
-    weight = (TAIL + 1) / (TAIL + residual**2 / variance) / variance
-    total = cells.total
-    wh, wt, wr = weight * height, weight * tilt, weight * residual
-    a00 = total(weight) + TINY
-    cross = np.column_stack([total(wh), total(wt)])
-    own = np.empty((cells.size, 2, 2))
-    own[:, 0, 0] = total(wh * height)
-    own[:, 0, 1] = own[:, 1, 0] = total(wh * tilt)
-    own[:, 1, 1] = total(wt * tilt)
-    pull = np.column_stack([total(wr * height), total(wr * tilt)])
-    bound_pull, bound_weight = bounds(cells, here.optimum)
-    own[:, 1, 1] += bound_weight
-    pull[:, 1] += bound_pull
-    at = np.column_stack([here.curvature, here.optimum])
-    vector0 = a00 * here.bottom + (cross * at).sum(axis=1) + total(wr)
-    vector = cross * here.bottom[:, None] + np.einsum("cij,cj->ci", own, at) + pull
-    k = cross / a00[:, None]
-    return Evidence(
-        weight=a00,
-        tilt=k,
-        level=vector0 / a00,
-        information=own - k[:, :, None] * cross[:, None, :],
-        vector=vector - k * vector0[:, None],
-    )
-
-
-def bounds(cells: Cells, optimum: Array) -> tuple[Array, Array]:
-    """Gradient and information on μ of the runs that bound a bowl: ln(ε + (1 − ε)·Φ((x − μ − margin) / sd))."""
-    if not cells.bound_x.size:
-        return np.zeros(cells.size), np.zeros(cells.size)
-    z = (cells.bound_x - optimum[cells.bound_cell] - BOUND_MARGIN) / BOUND_SD
-    ratio = (1 - CRASH) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / (CRASH + (1 - CRASH) * ndtr(z))
-    pull = np.bincount(cells.bound_cell, weights=-ratio / BOUND_SD, minlength=cells.size)
-    weight = np.bincount(
-        cells.bound_cell, weights=np.maximum(ratio * (z + ratio), 0) / BOUND_SD**2, minlength=cells.size
-    )
-    return np.asarray(pull, dtype=np.float64), np.asarray(weight, dtype=np.float64)
+    return np.array([getattr(scales, name) for name in SCALES])
 
 
 def own_precision(model: Model, scales: Scales) -> Array:
-    """T: precision of (λ_c, δ_c), shape [cells, 2]."""
+    """T: precision of a cell's own part of (ℓ, μ, a), shape [cells, 3]."""
     optimum = scales.cell**2 + model.outside(scales)
-    return np.column_stack([np.full(len(optimum), scales.curvature**-2.0), 1 / optimum])
+    variance = np.broadcast_arrays(scales.curvature**2, optimum, ASYMMETRY_SPREAD**2)
+    return 1 / np.column_stack(variance)
 
 
-def invert(matrices: Array) -> Array:
-    """Inverses of 2×2 matrices, shape [cells, 2, 2]."""
-    a, b, c, d = matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 0], matrices[:, 1, 1]
-    inverse = np.empty_like(matrices)
-    determinant = a * d - b * c
-    inverse[:, 0, 0], inverse[:, 1, 1] = d / determinant, a / determinant
-    inverse[:, 0, 1], inverse[:, 1, 0] = -b / determinant, -c / determinant
-    return inverse
-
-
-def solve_pooled(model: Model, evidence: Evidence, scales: Scales) -> tuple[Array, Array]:
+def solve_pooled(model: Model, evidence: Evidence, scales: Scales, cells: Shrunk) -> tuple[Array, Array]:
     """The pooled unknowns and their covariance, every cell's own unknowns eliminated."""
-    own = own_precision(model, scales)
-    spread = invert(evidence.information + own[:, :, None] * np.eye(2))
-    shrink = own[:, :, None] * spread
+    shrink = cells.own[:, :, None] * cells.covariance
     information = shrink @ evidence.information
-    vector = np.einsum("cij,cj->ci", shrink, evidence.vector)
-    w, z = model.curvature, model.optimum
+    vector = (shrink @ evidence.vector[:, :, None])[:, :, 0]
     prior = model.precision(scales)
-    k = w.shape[1]
-    normal = np.empty((prior.size, prior.size))
-    normal[:k, :k] = w.T @ (information[:, 0, 0, None] * w)
-    normal[:k, k:] = w.T @ (information[:, 0, 1, None] * z)
-    normal[k:, :k] = normal[:k, k:].T
-    normal[k:, k:] = z.T @ (information[:, 1, 1, None] * z)
-    normal[np.diag_indices(prior.size)] += prior
-    right = np.concatenate([w.T @ vector[:, 0], z.T @ vector[:, 1]]) + prior * model.mean
+    normal, right = np.diag(prior), prior * model.mean
+    for one, rows, at in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
+        right[at] += rows.T @ vector[:, one]
+        for other, columns, to in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
+            if other >= one:
+                block = rows.T @ (information[:, one, other, None] * columns)
+                normal[at, to] += block
+                if other > one:
+                    normal[to, at] = block.T
     factor = cho_factor(normal, lower=True)
     covariance = cho_solve(factor, np.eye(prior.size))
-    return np.asarray(cho_solve(factor, right), dtype=np.float64), np.asarray(
-        (covariance + covariance.T) / 2, dtype=np.float64
-    )
+    return np.asarray(cho_solve(factor, right)), np.asarray((covariance + covariance.T) / 2)
 
 
 def pooled_rows(model: Model, pooled: Array, covariance: Array) -> tuple[Array, Array]:
-    """What the pool says of (ℓ, μ) in each cell: mean [cells, 2] and covariance [cells, 2, 2]."""
-    w, z = model.curvature, model.optimum
-    k = w.shape[1]
-    mean = np.column_stack([w @ pooled[:k], z @ pooled[k:]])
-    spread = np.empty((len(w), 2, 2))
-    spread[:, 0, 0] = ((w @ covariance[:k, :k]) * w).sum(axis=1)
-    spread[:, 0, 1] = spread[:, 1, 0] = ((w @ covariance[:k, k:]) * z).sum(axis=1)
-    spread[:, 1, 1] = ((z @ covariance[k:, k:]) * z).sum(axis=1)
+    """What the pool says of (ℓ, μ, a) in each cell: mean [cells, 3] and covariance [cells, 3, 3]."""
+    mean = np.column_stack([rows @ pooled[at] for rows, at in zip(model.rows, model.blocks, strict=True)])
+    spread = np.empty((len(mean), UNKNOWNS, UNKNOWNS))
+    for one, rows, at in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
+        for other, columns, to in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
+            if other >= one:
+                shared = ((rows @ covariance[at, to]) * columns).sum(axis=1)
+                spread[:, one, other] = spread[:, other, one] = shared
     return mean, spread
 
 
 def solve_locals(
-    model: Model, evidence: Evidence, scales: Scales, pool: tuple[Array, Array], here: Locals
+    evidence: Evidence, cells: Shrunk, pool: tuple[Array, Array], here: Locals
 ) -> tuple[Locals, Array]:
-    """The cells' own unknowns given everything, one bounded step from `here`, and the covariance of (ℓ, μ)."""
-    own = own_precision(model, scales)
-    inverse = invert(evidence.information + own[:, :, None] * np.eye(2))
+    """The cells' own unknowns given everything, one bounded step from `here`, and the covariance of (ℓ, μ, a)."""
     mean, spread = pool
-    goal = np.einsum("cij,cj->ci", inverse, evidence.vector + own * mean)
-    at = np.column_stack([here.curvature, here.optimum])
-    at = at + np.clip(goal - at, -LONGEST_STEP, LONGEST_STEP)
-    carried = inverse * own[:, None, :]
-    full = inverse + carried @ spread @ carried.transpose(0, 2, 1)
-    moved = Locals(
-        bottom=evidence.level - (evidence.tilt * at).sum(axis=1),
-        curvature=at[:, 0],
-        optimum=at[:, 1],
-        unrest=here.unrest,
-    )
-    return moved, full
+    goal = (cells.covariance @ (evidence.vector + cells.own * mean)[:, :, None])[:, :, 0]
+    shape = here.shape + np.clip(goal - here.shape, -LONGEST_STEP, LONGEST_STEP)
+    shape[:, ASYMMETRY] = np.clip(shape[:, ASYMMETRY], *ASYMMETRY_RANGE)
+    carried = cells.covariance * cells.own[:, None, :]
+    full = cells.covariance + carried @ spread @ carried.transpose(0, 2, 1)
+    return Locals(bottom=evidence.bottom(shape), shape=shape, unrest=here.unrest), full
 
 
 def maximise(
     model: Model,
     evidence: Evidence,
     scales: Scales,
+    cells: Shrunk,
     posterior: tuple[Array, Array],
     pool: tuple[Array, Array],
     moved: Locals,
-    spread: Array,
-) -> tuple[Scales, Locals]:
-    """The scales that the unknowns speak for, their priors included, and the cells' unrest."""
-    own = own_precision(model, scales)
-    apart = np.column_stack([moved.curvature, moved.optimum]) - pool[0]
-    inverse = invert(evidence.information + own[:, :, None] * np.eye(2))
-    left = inverse @ evidence.information
-    variance = inverse + left @ pool[1] @ left.transpose(0, 2, 1)
-    share = scales.cell**2 * own[:, 1]
-    unknown = variance[:, 1, 1] * share**2 / scales.cell**2 + 1 - share
-    fresh = scales.updated(
-        "curvature", float((apart[:, 0] ** 2).sum()), float((1 - variance[:, 0, 0] * own[:, 0]).sum())
-    )
-    fresh = fresh.updated("cell", float(((apart[:, 1] * share) ** 2).sum()), float((1 - unknown).sum()))
-    pooled, sds = posterior[0], np.diag(posterior[1])
-    start = model.fixed_sd.size
+) -> Scales:
+    """The scales that the unknowns speak for, their priors included; those of the noise stay."""
+    mean, spread = pool
+    apart = moved.shape - mean
+    left = cells.covariance @ evidence.information
+    variance = np.einsum("cii->ci", cells.covariance + left @ spread @ left.transpose(0, 2, 1))
+    share = scales.cell**2 * cells.own[:, OPTIMUM]  # of a cell's own shift that is not outside the basis
+    known = 1 - variance * cells.own
+    squares = float((apart[:, CURVATURE] ** 2).sum())
+    fresh = scales.updated("curvature", squares, float(known[:, CURVATURE].sum()))
+    squares = float(((apart[:, OPTIMUM] * share) ** 2).sum())
+    fresh = fresh.updated("cell", squares, float((share * known[:, OPTIMUM]).sum()))
+    return maximise_pooled(model, scales, fresh, posterior[0], np.diag(posterior[1]))
+
+
+def maximise_pooled(model: Model, scales: Scales, fresh: Scales, pooled: Array, variance: Array) -> Scales:
+    """The scales of the drifts and of the random effects."""
     at = np.flatnonzero(model.drifting)
-    known = float((1 - sds[at] / (scales.drift * model.fixed_sd[at]) ** 2).sum())
+    known = float((1 - variance[at] / (scales.drift * model.fixed_sd[at]) ** 2).sum())
     fresh = fresh.updated("drift", float(((pooled[at] / model.fixed_sd[at]) ** 2).sum()), known)
+    start = model.fixed_sd.size
     for name, count in zip(("size", "pair", "smooth"), model.counts, strict=True):
         group = slice(start, start + count)
-        known = float((1 - sds[group] / getattr(scales, name) ** 2).sum())
+        known = float((1 - variance[group] / getattr(scales, name) ** 2).sum())
         fresh = fresh.updated(name, float((pooled[group] ** 2).sum()), known)
         start += count
-    return maximise_noise(model.cells, evidence, fresh, moved, spread)
+    return fresh
 
 
 def misfit(
@@ -333,11 +280,9 @@ def misfit(
         (the rise of each run, the pool's variance there, its expected squared residual), shape [runs] each. A run that
         is far off for its variance is an outlier: it says no more of the noise than one that is just outside.
     """
-    u = cells.x - here.optimum[cells.cell]
-    steep = np.exp(here.curvature)[cells.cell]
-    height = steep * rise(u)
+    height, derivatives = predicted(cells, here)
     residual = cells.y - here.bottom[cells.cell] - height
-    jacobian = np.column_stack([height, -steep * slope(u)]) - evidence.tilt[cells.cell]
+    jacobian = np.column_stack(derivatives) - evidence.tilt[cells.cell]
     known = 1 / evidence.weight[cells.cell] + np.einsum(
         "ri,rij,rj->r", jacobian, spread[cells.cell], jacobian
     )

@@ -16,7 +16,7 @@ from orchestrator.law.prediction import Prediction
 from orchestrator.law.published import Anchor
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.scales import Scales
-from orchestrator.law.shape import ASYMMETRY, expected_rise, half_widths, rise
+from orchestrator.law.shape import expected_rise, half_widths, rise
 from orchestrator.law.surface import Surface
 from orchestrator.law.terms import Coefficient, Reference
 
@@ -24,6 +24,7 @@ VALLEY = float(np.log(1.001))  # ln of the excess loss that a valley allows
 WIDEST = 3.0  # a 95 % interval wider than x/÷ this is refused
 LOSS_SD = 0.03  # sd of ln loss above which no loss is told
 CURVATURE_TERMS = 4
+OPTIMUM = slice(CURVATURE_TERMS, -1)  # where (θ, w) stand in the pooled unknowns
 Z95 = float(ndtri(0.975))
 
 
@@ -33,7 +34,7 @@ class Law:
 
     Attributes:
         reference: Where n, d and b are zero.
-        pooled: Posterior mean of (κ | θ, w): ln curvature, features and random effects, shape [q].
+        pooled: Posterior mean of (κ | θ, w | a): ln curvature, features and random effects, asymmetry, shape [q].
         pooled_covariance: Its covariance, shape [q, q].
         effects: The basis of the random effects.
         scales: The sizes of noise and of random effects.
@@ -73,7 +74,7 @@ class Law:
     @property
     def asymmetry(self) -> float:
         """How much steeper the bowls are above their bottoms than below: a of shape.py."""
-        return ASYMMETRY
+        return float(self.pooled[-1])
 
     @property
     def coefficients(self) -> tuple[Coefficient, ...]:
@@ -126,13 +127,15 @@ class Law:
         mean, _ = self.optimum(params, tokens, batch_tokens)
         points = self.reference.points(params, tokens, batch_tokens)
         u = np.log(learning_rate) - mean
-        return np.asarray(np.exp(self.surface.at(points)[0] + self._curvature(points) * rise(u)))
+        return np.asarray(
+            np.exp(self.surface.at(points)[0] + self._curvature(points) * rise(u, self.asymmetry))
+        )
 
     def excess_loss(self, params: Array, tokens: Array, batch_tokens: Array, learning_rate: Array) -> Array:
         """What a rate is expected to cost over the best one (0.001 is 0.1 %), the optimum's uncertainty included."""
         mean, sd = self.optimum(params, tokens, batch_tokens)
         height = self.curvature(params, tokens, batch_tokens) * expected_rise(
-            np.log(learning_rate) - mean, sd**2
+            np.log(learning_rate) - mean, sd**2, self.asymmetry
         )
         return np.asarray(np.expm1(height))
 
@@ -155,11 +158,11 @@ class Law:
             self._refuse(target, float(np.exp(sd * Z95)))
         points = self.reference.points(*place)
         curvature = self._curvature(points)
-        below, above = half_widths(VALLEY / curvature, np.array([sd**2]))
+        below, above = half_widths(VALLEY / curvature, np.array([sd**2]), self.asymmetry)
         reach = float(ndtri((1 + level) / 2)) * sd
         loss, loss_sd = self.surface.at(points)
         loss_known = float(loss_sd[0]) <= LOSS_SD
-        lift = curvature * expected_rise(np.zeros(1), np.array([sd**2]))
+        lift = curvature * expected_rise(np.zeros(1), np.array([sd**2]), self.asymmetry)
         return Prediction(
             target=target,
             learning_rate=float(np.exp(mean)),
@@ -215,8 +218,8 @@ class Law:
     def _pooled_optimum(self, points: Array) -> tuple[Array, Array, Array]:
         """Mean and sd of the pooled ln η*, and the variance that a new cell adds, shape [m] each."""
         _, rows, outside = self.rows(points)
-        mean = rows @ self.pooled[CURVATURE_TERMS:]
-        block = self.pooled_covariance[CURVATURE_TERMS:, CURVATURE_TERMS:]
+        mean = rows @ self.pooled[OPTIMUM]
+        block = self.pooled_covariance[OPTIMUM, OPTIMUM]
         return mean, np.sqrt(((rows @ block) * rows).sum(axis=1)), outside
 
     def _curvature(self, points: Array) -> Array:

@@ -1,38 +1,66 @@
-"""The shape that all bowls share: convex, and steeper above its bottom than below.
+"""The shape that all bowls share: convex, and as much steeper above its bottom than below as the runs say.
 
     g(u) = (2 / a²)(e^{a u} − 1 − a u) = u² + a u³ / 3 + …,    u = ln η − ln η*
 
-A quadratic at the bottom (a → 0 everywhere). On recorded dense runs a rate twice too high costs more than one
-twice too low, and a ≈ 0.8 describes both sides; a quadratic moves the bottom of a lopsided bowl.
+A quadratic at the bottom (a → 0 everywhere). A bowl fitted with the wrong a has its bottom in the wrong place, so a is
+learned (joint.py). On recorded dense runs a rate twice too high costs more than one twice too low: a ≈ 0.7.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from orchestrator.law.observations import Array
 
-ASYMMETRY = 0.8
 FARTHEST = 12.0  # |u| beyond which the shape is not evaluated: no recorded rate is e^12 off, overflow is
+TYPICAL = 0.7  # a of recorded dense runs
+LEAST = 1e-3  # |a| below which the formulas lose digits, and the shape is a quadratic to them
 
 
-def rise(u: Array, asymmetry: float = ASYMMETRY) -> Array:
+class Profile(NamedTuple):
+    """g(u) and its derivatives by u and by a, of one shape."""
+
+    rise: Array
+    slope: Array
+    bend: Array
+
+
+def profile(u: Array, asymmetry: Array | float) -> Profile:
+    """The bowl of unit curvature at distances u = ln η − ln η* from its bottom; the arguments broadcast."""
+    a = apart_from_zero(asymmetry)
+    v = a * np.clip(u, -FARTHEST, FARTHEST)
+    grown = np.expm1(v)
+    return Profile(
+        rise=np.asarray((2 / a**2) * (grown - v)),
+        slope=np.asarray((2 / a) * grown),
+        bend=np.asarray((2 / a**3) * ((v - 2) * grown + 2 * v)),
+    )
+
+
+def rise(u: Array, asymmetry: Array | float = TYPICAL) -> Array:
     """The bowl g(u) of unit curvature at a distance u = ln η − ln η* from its bottom."""
-    v = asymmetry * np.clip(u, -FARTHEST, FARTHEST)
-    return np.asarray((2 / asymmetry**2) * (np.expm1(v) - v))
+    return profile(u, asymmetry).rise
 
 
-def slope(u: Array, asymmetry: float = ASYMMETRY) -> Array:
+def slope(u: Array, asymmetry: Array | float) -> Array:
     """The derivative g'(u)."""
-    return np.asarray((2 / asymmetry) * np.expm1(asymmetry * np.clip(u, -FARTHEST, FARTHEST)))
+    return profile(u, asymmetry).slope
 
 
-def expected_rise(u: Array, variance: Array, asymmetry: float = ASYMMETRY) -> Array:
+def expected_rise(u: Array, variance: Array, asymmetry: float) -> Array:
     """E g(u + ε) for ε ~ N(0, variance): what a rate costs on average when the bottom is uncertain."""
-    v = asymmetry * np.clip(u, -FARTHEST, FARTHEST)
-    lift = asymmetry**2 * np.minimum(variance, FARTHEST) / 2
-    return np.asarray((2 / asymmetry**2) * (np.exp(v + lift) - 1 - v))
+    a = apart_from_zero(asymmetry)
+    v = a * np.clip(u, -FARTHEST, FARTHEST)
+    lift = a**2 * np.minimum(variance, FARTHEST) / 2
+    return np.asarray((2 / a**2) * (np.expm1(v + lift) - v))
 
 
-def half_widths(height: Array, variance: Array, asymmetry: float = ASYMMETRY) -> tuple[Array, Array]:
+def apart_from_zero(asymmetry: Array | float) -> Array:
+    """The asymmetry, or the nearest one at which the formulas keep their digits."""
+    return np.asarray(np.where(np.abs(asymmetry) < LEAST, np.copysign(LEAST, asymmetry), asymmetry))
+
+
+def half_widths(height: Array, variance: Array, asymmetry: float) -> tuple[Array, Array]:
     """The distances u below and above the bottom within which E g(u + ε) ≤ height.
 
     Args:
@@ -43,22 +71,22 @@ def half_widths(height: Array, variance: Array, asymmetry: float = ASYMMETRY) ->
     Returns:
         (low <= 0, high >= 0); both 0 where no rate stays below the height.
     """
-    best = -asymmetry * variance / 2  # where the expected rise is least
-    floor = expected_rise(best, variance, asymmetry)
+    a = float(apart_from_zero(asymmetry))
+    best = -a * variance / 2  # where the expected rise is least
+    floor = expected_rise(best, variance, a)
     reach = np.sqrt(np.maximum(height - floor, 0.0))
-    low, high = best - 3 * reach, best + reach
+    far = 3 if a > 0 else 1
+    low, high = best - far * reach, best + (4 - far) * reach
     for _ in range(6):  # g is convex: Newton from outside converges monotonically
-        gradient = slope(low, asymmetry) + (2 / asymmetry) * np.exp(asymmetry * low) * np.expm1(
-            asymmetry**2 * variance / 2
-        )
-        low = low - np.where(
-            reach > 0, (expected_rise(low, variance, asymmetry) - height) / np.minimum(gradient, -1e-12), 0
-        )
-        gradient = slope(high, asymmetry) + (2 / asymmetry) * np.exp(asymmetry * high) * np.expm1(
-            asymmetry**2 * variance / 2
-        )
-        high = high - np.where(
-            reach > 0, (expected_rise(high, variance, asymmetry) - height) / np.maximum(gradient, 1e-12), 0
-        )
+        low = low - newton(low, height, variance, a) * (reach > 0)
+        high = high - newton(high, height, variance, a) * (reach > 0)
     open_ = height > floor
     return np.where(open_, np.minimum(low, 0.0), 0.0), np.where(open_, np.maximum(high, 0.0), 0.0)
+
+
+def newton(u: Array, height: Array, variance: Array, asymmetry: float) -> Array:
+    """A step towards E g(u + ε) = height."""
+    lift = asymmetry**2 * np.minimum(variance, FARTHEST) / 2
+    gradient = (2 / asymmetry) * np.expm1(asymmetry * np.clip(u, -FARTHEST, FARTHEST) + lift)
+    safe = np.copysign(np.maximum(np.abs(gradient), 1e-12), gradient)
+    return np.asarray((expected_rise(u, variance, asymmetry) - height) / safe)

@@ -16,7 +16,7 @@ COLUMNS = ("params", "tokens", "batch_tokens", "learning_rate", "loss")
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """ln η* = level + α n + β d + γ b + δ d·b over N = 1e8, D = 1e10, B = 2.6e5; bowls of one curvature."""
+    """ln η* = level + α n + β d + γ b + δ d·b over N = 1e8, D = 1e10, B = 2.6e5; bowls of one curvature and asymmetry."""
 
     level: float = -6.0
     alpha: float = -0.5
@@ -24,6 +24,7 @@ class Truth:
     gamma: float = 0.3
     delta: float = 0.1
     curvature: float = 0.015
+    asymmetry: float = 0.5
     noise: float = 5e-4
 
     def optimum(self, params, tokens, batch_tokens):
@@ -33,7 +34,10 @@ class Truth:
     def loss(self, params, tokens, batch_tokens, learning_rate):
         u = np.log(learning_rate) - self.optimum(params, tokens, batch_tokens)
         bottom = 3.0 * (params / 1e8) ** -0.07 * (tokens / 1e10) ** -0.07
-        return bottom * np.exp(self.curvature * (2 / 0.64) * (np.expm1(0.8 * u) - 0.8 * u))
+        a = self.asymmetry
+        return bottom * np.exp(
+            self.curvature * (2 / a**2) * (np.expm1(a * u) - a * u) if a else self.curvature * u**2
+        )
 
 
 SIZES = (1e8, 2e8, 4e8, 8e8)

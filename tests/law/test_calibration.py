@@ -17,6 +17,7 @@ def draw(rng, sweep, truth, scatter):
         delta=rng.normal(0.08, 0.05),
         curvature=float(np.exp(rng.normal(-4.3, 0.4))),
         noise=float(np.exp(rng.normal(np.log(8e-4), 0.4))),
+        asymmetry=rng.uniform(-0.3, 1.3),
     )
     sizes = 1e8 * 2.0 ** np.arange(rng.integers(3, 5))
     horizons = 4e9 * 3.0 ** np.arange(rng.integers(2, 4))

@@ -36,6 +36,19 @@ def test_exponents_and_batch_terms_are_recovered(sweep, truth, fast, alpha, beta
         assert abs(found.value - value) < min(0.12, 2.5 * found.sd + 0.01), name
 
 
+@pytest.mark.parametrize("asymmetry", [0.0, 0.4, 1.2])
+@pytest.mark.parametrize("offset", [0.35, -0.35])
+def test_lopsided_and_symmetric_bowls_are_told_apart(sweep, truth, fast, asymmetry, offset):
+    known = truth(asymmetry=asymmetry, noise=3e-4)
+    law = fit(sweep(known, rates=9, offset=offset), options=fast)
+    assert law.asymmetry == pytest.approx(asymmetry, abs=0.12)
+    own = np.log([bowl.learning_rate for bowl in law.bowls])
+    wanted = known.optimum(*np.array([(b.params, b.tokens, b.batch_tokens) for b in law.bowls]).T)
+    assert abs(np.mean(own - wanted)) < 0.015
+    inside = [b.low < np.exp(at) < b.high for b, at in zip(law.bowls, wanted, strict=True)]
+    assert np.mean(inside) > 0.85
+
+
 def test_the_answer_is_close_and_its_interval_holds_the_truth(sweep, truth):
     law = fit(sweep())
     answer = law.predict(TARGET)

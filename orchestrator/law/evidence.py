@@ -1,0 +1,125 @@
+"""What the runs of each cell say of its bowl, linearised: the step that the joint fit and the lone bowl share.
+
+    y_i = m_c + e^{ℓ_c} g(x_i − μ_c; a_c) + noise     ln loss of run i in cell c at x = ln η   (shape.py)
+
+| symbol | shape | what |
+|---|---|---|
+| A, h | [c, 3, 3], [c, 3] | what a cell's own runs say of (ℓ, μ, a), m eliminated: information and its vector |
+
+Noise is Student-t (reweighted), and grows with the rise above the bottom: the shape is right near it only. A diverged
+run says, softly, that the bottom is lower.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from orchestrator.law.cells import Cells
+from orchestrator.law.observations import Array
+from orchestrator.law.scales import Scales
+from orchestrator.law.shape import profile
+
+TAIL = 4.0  # degrees of freedom of the noise
+BOUND_MARGIN = 0.4  # a rate that diverges is typically this far above the bottom, in ln η …
+BOUND_SD = 0.4  # … give or take this
+CRASH = 0.02  # share of diverged runs that crashed for another reason
+ASYMMETRY_SPREAD = 0.2  # sd of a cell's a round the pool's, as recorded dense runs have it
+TINY = 1e-9
+CURVATURE, OPTIMUM, ASYMMETRY = range(3)  # where ℓ, μ and a stand among a cell's unknowns
+UNKNOWNS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locals:
+    """A cell's own unknowns.
+
+    Attributes:
+        bottom: m, shape [cells].
+        shape: (ℓ, μ, a): ln curvature, ln η* and asymmetry, shape [cells, 3].
+        unrest: Its noise over the pool's, squared, shape [cells].
+    """
+
+    bottom: Array
+    shape: Array
+    unrest: Array
+
+    @property
+    def optimum(self) -> Array:
+        """μ, shape [cells]."""
+        return np.asarray(self.shape[:, OPTIMUM])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the runs of each cell say of (ℓ, μ, a) once m is eliminated, linearised at the present locals.
+
+    Attributes:
+        weight: Weight of m alone, shape [cells].
+        tilt: How m moves with (ℓ, μ, a), shape [cells, 3].
+        level: m where (ℓ, μ, a) are zero, shape [cells].
+        information: A, shape [cells, 3, 3].
+        vector: h, shape [cells, 3].
+    """
+
+    weight: Array
+    tilt: Array
+    level: Array
+    information: Array
+    vector: Array
+
+    def bottom(self, shape: Array) -> Array:
+        """The bottom m that goes with (ℓ, μ, a), shape [cells, 3] -> [cells]."""
+        return np.asarray(self.level - (self.tilt * shape).sum(axis=1))
+
+
+def predicted(cells: Cells, here: Locals) -> tuple[Array, tuple[Array, Array, Array]]:
+    """The rise of each run above its bottom, and its derivatives by ℓ, μ and a, shape [runs] each."""
+    curvature, optimum, asymmetry = here.shape[cells.cell].T
+    steep = np.exp(curvature)
+    at = profile(cells.x - optimum, asymmetry)
+    height = steep * at.rise
+    return height, (height, -steep * at.slope, steep * at.bend)
+
+
+def gather(cells: Cells, here: Locals, scales: Scales) -> Evidence:
+    """Linearises every run at `here` and sums per cell."""
+    height, jacobian = predicted(cells, here)
+    residual = cells.y - here.bottom[cells.cell] - height
+    variance = here.unrest[cells.cell] * (scales.noise**2 + (scales.growth * height) ** 2)
+    weight = (TAIL + 1) / (TAIL + residual**2 / variance) / variance
+    total = cells.total
+    weighted = [weight * column for column in jacobian]
+    first = total(weight) + TINY
+    cross = np.column_stack([total(column) for column in weighted])
+    own = np.empty((cells.size, UNKNOWNS, UNKNOWNS))
+    for one in range(UNKNOWNS):
+        for other in range(one, UNKNOWNS):
+            own[:, one, other] = own[:, other, one] = total(weighted[one] * jacobian[other])
+    pull = np.column_stack([total(column * residual) for column in weighted])
+    bound_pull, bound_weight = bounds(cells, here.optimum)
+    own[:, OPTIMUM, OPTIMUM] += bound_weight
+    pull[:, OPTIMUM] += bound_pull
+    level = first * here.bottom + (cross * here.shape).sum(axis=1) + total(weight * residual)
+    vector = cross * here.bottom[:, None] + (own @ here.shape[:, :, None])[:, :, 0] + pull
+    tilt = cross / first[:, None]
+    return Evidence(
+        weight=first,
+        tilt=tilt,
+        level=level / first,
+        information=own - tilt[:, :, None] * cross[:, None, :],
+        vector=vector - tilt * level[:, None],
+    )
+
+
+def bounds(cells: Cells, optimum: Array) -> tuple[Array, Array]:
+    """Gradient and information on μ of the runs that bound a bowl: ln(ε + (1 − ε)·Φ((x − μ − margin) / sd))."""
+    if not cells.bound_x.size:
+        return np.zeros(cells.size), np.zeros(cells.size)
+    z = (cells.bound_x - optimum[cells.bound_cell] - BOUND_MARGIN) / BOUND_SD
+    ratio = (1 - CRASH) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / (CRASH + (1 - CRASH) * ndtr(z))
+    pull = np.bincount(cells.bound_cell, weights=-ratio / BOUND_SD, minlength=cells.size)
+    weight = np.bincount(
+        cells.bound_cell, weights=np.maximum(ratio * (z + ratio), 0) / BOUND_SD**2, minlength=cells.size
+    )
+    return np.asarray(pull, dtype=np.float64), np.asarray(weight, dtype=np.float64)
