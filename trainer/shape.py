@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from trainer.errors import BadShape
 
 HEAD_WIDTH = 16
-"""Width of an attention head where the shape does not say how many heads it wants."""
+"""Least width of an attention head where the shape does not say how many heads it wants."""
+
+
+def default_heads(width: int) -> int:
+    """The most heads that are at least 16 wide, or a single one, and that cut the width into even parts."""
+    most = max(1, width // HEAD_WIDTH)
+    return next((heads for heads in range(most, 0, -1) if width % (2 * heads) == 0), 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +21,7 @@ class Shape:
     Attributes:
         width: Width of the residual stream; the heads must divide it.
         depth: Number of blocks.
-        heads: Attention heads; None takes heads of width 16, and one head below that.
+        heads: Attention heads; None takes `default_heads`.
         vocab_size: Number of different tokens.
         context: Tokens in one sequence.
         qk_norm: Whether queries and keys are normalized.
@@ -45,10 +51,8 @@ class Shape:
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise BadShape(field, value, f"a whole number of at least {least}")
         if self.heads is None:
-            object.__setattr__(self, "heads", max(1, self.width // HEAD_WIDTH))
-            self._check_heads(
-                "width", self.width, f"a multiple of twice the {self.heads} heads it gets, or give `heads`"
-            )
+            object.__setattr__(self, "heads", default_heads(self.width))
+            self._check_heads("width", self.width, "an even number")
         else:
             self._check_heads(
                 "heads", self.heads, f"at least 1, dividing the width of {self.width} into even parts"
@@ -62,7 +66,7 @@ class Shape:
     @property
     def head_count(self) -> int:
         """Attention heads of one block."""
-        return self.heads or max(1, self.width // HEAD_WIDTH)
+        return self.heads or default_heads(self.width)
 
     @property
     def head_width(self) -> int:

@@ -27,6 +27,15 @@ def test_derived_params_are_those_the_trainer_counts(width: int, depth: int) -> 
     assert dense_params(Scale(width=width, depth=depth)) == Shape(width=width, depth=depth).params
 
 
+@pytest.mark.parametrize("width", range(8, 700, 2))
+def test_heads_nobody_asked_for_suit_the_width_and_are_the_trainers(width: int) -> None:
+    heads = Scale(width=width, depth=1).attention_heads
+
+    assert heads == Shape(width=width, depth=1).head_count
+    assert width % (2 * heads) == 0
+    assert heads == width // 16 or width % 16
+
+
 def test_cells_come_smallest_first_and_horizons_share_a_trunk() -> None:
     assert [(cell.params, cell.tokens) for cell in CELLS] == [
         (9216.0, 131_072.0),

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestrator.errors import BadInput
-from orchestrator.spec import Lattice, parse_spec, read_yaml
+from orchestrator.spec import Lattice, ReplayTrainer, parse_spec, read_yaml
+from trainer import BadSchedule
+from trainer import Schedule as TrainerSchedule
 
 SPEC = """
 name: stdlib-dense
@@ -61,24 +65,54 @@ def test_a_spec_survives_json() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "at", "says"),
     [
-        ("gird", {}, "gird", "Extra inputs"),
-        ("grid.learning_rates", {"min": -1e-4, "max": 0.1}, "grid.learning_rates", "greater than 0"),
+        ("gird", {}, "gird", "not permitted"),
+        ("grid.learning_rates", {"min": -1e-4, "max": 0.1}, "grid.learning_rates.min", "greater than 0"),
+        ("grid.learning_rates", {"min": 5e-324, "max": 1}, "grid.learning_rates.min", "at least 1e-12"),
         (
             "grid.learning_rates",
             {"min": 0.1, "max": 0.01},
             "grid.learning_rates",
             "min 0.1 must be below max 0.01",
         ),
-        ("grid.learning_rates", [1e-3, -1e-3], "grid.learning_rates", "greater than 0"),
-        ("grid.learning_rates", [], "the sweep", "grid.learning_rates is empty"),
-        ("grid.scales", [], "the sweep", "grid.scales is empty"),
-        ("grid.scales", [{"width": 30, "depth": 2, "heads": 4}], "grid.scales.0", "not divisible by 4 heads"),
-        ("grid.scales", [{"width": 30, "depth": 2, "heads": 2}], "grid.scales.0", "odd width 15"),
-        ("grid.tokens", [1_000], "the sweep", "less than one step"),
-        ("grid.tokens", [16_384], "the sweep", "decays before the warmup"),
-        ("grid.batch_tokens", [1000], "the sweep", "not a multiple of the context"),
-        ("trainer.schedule.decay_fraction", 1.5, "trainer.proxy.schedule.decay_fraction", "less than 1"),
-        ("trainer.kind", "magic", "trainer", "proxy"),
+        (
+            "grid.learning_rates",
+            {"min": 1e-9, "max": 1, "per_octave": 9},
+            "grid.learning_rates",
+            "at most 200",
+        ),
+        ("grid.learning_rates", [1e-3, -1e-3], "grid.learning_rates.1", "greater than 0 (got -0.001)"),
+        ("grid.learning_rates", "1e-3", "grid.learning_rates", "{min, max, per_octave} or a list"),
+        ("grid.learning_rates", [], "grid.learning_rates", "is empty"),
+        ("grid.scales", [], "grid.scales", "is empty"),
+        (
+            "grid.scales",
+            [{"width": 30, "depth": 2, "heads": 4}],
+            "grid.scales.0.heads",
+            "not divisible by 4 heads",
+        ),
+        ("grid.scales", [{"width": 30, "depth": 2, "heads": 2}], "grid.scales.0.heads", "odd width 15"),
+        ("grid.scales", [{"width": 33, "depth": 2}], "grid.scales.0.width", "take an even width"),
+        ("grid.scales", [{"width": 32, "depth": 1}] * 201, "grid.scales", "has 201 entries; at most 200"),
+        ("grid.tokens", [1_000], "grid.tokens.0", "less than one step"),
+        ("grid.tokens", [800_000, 16_384], "grid.tokens.1", "decays before the warmup"),
+        ("grid.tokens", 5, "grid.tokens", "must be a list (got 5)"),
+        ("grid.batch_tokens", [1000], "grid.batch_tokens.0", "not a multiple of the context"),
+        ("trainer.schedule.decay_fraction", 1.5, "trainer.schedule.decay_fraction", "less than 1"),
+        ("trainer.kind", "magic", "trainer.kind", "proxy, replay, command or python, not 'magic'"),
+        ("trainer", {"corpus": "stdlib"}, "trainer.kind", "is missing"),
+        ("trainer", "proxy", "trainer", "mapping of fields"),
+        (
+            "trainer",
+            {"kind": "replay", "table": "t", "where": {"a": None}},
+            "trainer.where.a",
+            "valid string",
+        ),
+        (
+            "trainer",
+            {"kind": "python", "name": "p", "parameters": {"list": []}},
+            "trainer.parameters.list",
+            "text",
+        ),
         ("search.strategy", "guess", "search.strategy", "'law'"),
         ("search.budget.runs", 0, "search.budget.runs", "greater than 0"),
         ("search.stop.interval_factor", 1, "search.stop.interval_factor", "greater than 1"),
@@ -92,14 +126,101 @@ def test_a_bad_field_is_refused_where_it_stands(path: str, value: Any, at: str, 
     with pytest.raises(BadInput) as refused:
         parse_spec(with_field(path, value))
 
-    assert any(problem.path.startswith(at) for problem in refused.value.fields), refused.value.fields
-    assert says in refused.value.detail
+    assert [problem.path for problem in refused.value.fields] == [at]
+    assert says in refused.value.fields[0].message
+    assert f"{at}: {refused.value.fields[0].message}" in refused.value.detail
 
 
-@pytest.mark.parametrize("text", ["name: [unclosed", "a: b: c", "\t- x"])
+def test_long_values_and_many_problems_are_told_in_part() -> None:
+    fields = with_field("grid.tokens", ["x" * 10_000, 10**4_000])
+    with pytest.raises(BadInput) as refused:
+        parse_spec(fields | {f"unknown {number}": 1 for number in range(1_000)})
+
+    assert len(refused.value.fields) == 21
+    assert refused.value.fields[-1].message == "has 982 more such problems"
+    assert len(refused.value.detail) < 4_000
+
+
+def test_heads_near_those_asked_for_are_offered() -> None:
+    with pytest.raises(BadInput, match=r"suit the width: 819, 840, 910, 936, 1092, 1170"):
+        parse_spec(with_field("grid.scales", [{"width": 65_520, "depth": 1, "heads": 1_000}]))
+
+
+@pytest.mark.parametrize(("seeds", "fits"), [(10, True), (100, False)])
+def test_the_runs_of_a_grid_are_bounded(seeds: int, fits: bool) -> None:
+    fields = with_field("grid.tokens", list(range(400_000, 800_000, 4_000)))
+    fields["grid"]["seeds"] = seeds
+    if fits:
+        assert parse_spec(fields).grid.seeds == seeds
+        return
+    with pytest.raises(BadInput, match="grid: makes 400000 runs .* at most 100000 are allowed"):
+        parse_spec(fields)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    batch=st.integers(1, 64).map(lambda steps: steps * 64),
+    tokens=st.integers(4096, 300_000),
+    warmup=st.integers(1, 60_000),
+    fraction=st.floats(0.01, 0.95),
+)
+def test_horizons_are_accepted_exactly_where_the_trainer_takes_them(
+    batch: int, tokens: int, warmup: int, fraction: float
+) -> None:
+    schedule = {"warmup_tokens": warmup, "decay_fraction": fraction}
+    fields = with_field("trainer.schedule", schedule)
+    fields["grid"] |= {"tokens": [tokens], "batch_tokens": [batch]}
+    timetable = TrainerSchedule(**schedule).in_steps(batch)  # type: ignore[arg-type]
+    horizon = tokens // batch * batch
+    try:
+        timetable.fork(horizon)
+    except BadSchedule:
+        with pytest.raises(BadInput, match="decays before the warmup") as refused:
+            parse_spec(fields)
+        enough = int(refused.value.detail.split(" tokens are enough")[0].rsplit(maxsplit=1)[-1])
+        assert timetable.fork(enough) * batch >= warmup
+    else:
+        assert parse_spec(fields).grid.tokens == (tokens,)
+
+
+def test_where_takes_numbers_and_booleans() -> None:
+    trainer = {"kind": "replay", "table": "t", "where": {"seed": 0, "width": 64.5, "done": True}}
+    spec = parse_spec({"name": "again", "trainer": trainer})
+
+    assert isinstance(spec.trainer, ReplayTrainer)
+    assert spec.trainer.where == {"seed": "0", "width": "64.5", "done": "True"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: [unclosed",
+        "a: b: c",
+        "\t- x",
+        "name: !!timestamp 2020-99-99",
+        "name: !!float abc",
+        "name: !!bool foo",
+        "name: " + "9" * 5_000,
+        "name: 0x" + "f" * 5_000,
+        "name: 1" + ":59" * 5_000,
+        "a: &a [x]\nb: [*a, *a]",
+        "a: &a {b: c}\nd: {<<: *a}",
+        "a: {<<: {b: c}}",
+        "1: a",
+    ],
+)
 def test_malformed_yaml_is_refused_with_its_line(text: str) -> None:
     with pytest.raises(BadInput, match=r"not valid YAML.*line \d+"):
         read_yaml(text)
+
+
+def test_a_sweep_may_be_named_after_a_day() -> None:
+    assert read_yaml("name: 2026-08-01") == {"name": "2026-08-01"}
+
+
+def test_yaml_nested_too_deep_is_refused() -> None:
+    with pytest.raises(BadInput, match="nested too deep"):
+        read_yaml("[" * 1_000)
 
 
 @pytest.mark.parametrize("text", ["", "just words", "- a\n- b"])

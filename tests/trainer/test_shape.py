@@ -30,7 +30,6 @@ def test_heads_default_to_a_width_of_16_and_belong_to_the_identity():
     ("fields", "field"),
     [
         ({"width": 33, "depth": 1}, "width"),
-        ({"width": 34, "depth": 1}, "width"),
         ({"width": 0, "depth": 1}, "width"),
         ({"width": 32, "depth": 0}, "depth"),
         ({"width": 32, "depth": 1.5}, "depth"),

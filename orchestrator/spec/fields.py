@@ -1,0 +1,70 @@
+"""The kinds of fields that a specification is made of."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+LEAST_RATE: Final = 1e-12
+"""Below this a learning rate changes no weight of a float32 model."""
+
+
+def as_number(value: object) -> object:
+    """Take ``1e-4`` and ``400_000`` as numbers also where YAML 1.1 reads them as text."""
+    if isinstance(value, str):
+        try:
+            return float(value.replace("_", ""))
+        except ValueError:
+            return value
+    return value
+
+
+def _count(value: object) -> object:
+    """Take ``2e10`` as the whole number it is."""
+    number = as_number(value)
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def _not_tiny(value: float) -> float:
+    if value < LEAST_RATE:
+        raise ValueError(f"must be at least {LEAST_RATE:g} (got {value:g})")
+    return value
+
+
+def _condition(value: object) -> object:
+    """Take ``seed: 0`` as the text that a table has there."""
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _parameter(value: object) -> object:
+    if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("must be text, a finite number, true or false")
+    return value
+
+
+Positive = Annotated[float, BeforeValidator(as_number), Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, BeforeValidator(_count), Field(gt=0, le=10**18)]
+Rate = Annotated[float, BeforeValidator(as_number), Field(gt=0, le=100), AfterValidator(_not_tiny)]
+Fraction = Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)]
+Condition = Annotated[str, BeforeValidator(_condition)]
+Parameter = Annotated[str | float | int | bool, BeforeValidator(_parameter)]
+
+
+class Strict(BaseModel):
+    """A part of a specification: unknown fields are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FieldError(ValueError):
+    """A finding about a field below the part that was being checked.
+
+    Attributes:
+        path: the field, seen from that part.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
