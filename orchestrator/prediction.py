@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from orchestrator.errors import FieldProblem, Unsupported
@@ -80,5 +81,16 @@ def target_of(spec: SweepSpec, cells: tuple[tuple[float, float, float], ...]) ->
     largest = max(cells, key=lambda cell: (cell[0] * cell[1], cell[2]))
     if spec.target is None:
         return Target(params=largest[0], tokens=largest[1], batch_tokens=largest[2])
-    batch_tokens = spec.target.batch_tokens or max(cell[2] for cell in cells)
+    batch_tokens = default_batch(spec, (cell[2] for cell in cells))
     return Target(params=spec.target.params, tokens=spec.target.tokens, batch_tokens=batch_tokens)
+
+
+def default_batch(spec: SweepSpec, known: Iterable[float]) -> float:
+    """B of a target that names none: that of the sweep's own target, or the largest known.
+
+    Args:
+        spec: the sweep.
+        known: B of its cells or bowls, in tokens per step; at least one.
+    """
+    own = None if spec.target is None else spec.target.batch_tokens
+    return max(known) if own is None else own

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from api.figures import amounts
+from orchestrator import amounts
 from orchestrator.law import Coefficient, Law
 
 AXES: Final = (("params", "N", "ln N"), ("tokens", "D", "ln D"), ("batch_tokens", "B", "ln B"))

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from api.figures.amounts import exact, parse_amount
 from api.figures.numbers.snapshot import law_of
+from orchestrator.amounts import exact, parse_amount
 from orchestrator.errors import Unsupported
 from orchestrator.law import Target
-from orchestrator.prediction import prediction
+from orchestrator.prediction import default_batch, prediction
 from orchestrator.store.records import LawRecord, Sweep
 
 FIELDS: Final = ("params", "tokens", "batch_tokens")
@@ -50,9 +50,10 @@ def ask(sweep: Sweep, law: LawRecord | None, query: Mapping[str, str]) -> Asked:
         return Asked(typed=typed, problems=problems)
     if law is None:
         return Asked(typed=typed, problems={}, refusal="This sweep has no law yet.")
-    values.setdefault("batch_tokens", _usual_batch(sweep, law))
+    fitted = law_of(law)
+    values.setdefault("batch_tokens", default_batch(sweep.spec, (bowl.batch_tokens for bowl in fitted.bowls)))
     try:
-        answer = prediction(law_of(law), Target(**values), sweep_id=sweep.id, law_number=law.number)
+        answer = prediction(fitted, Target(**values), sweep_id=sweep.id, law_number=law.number)
     except Unsupported as refused:
         return Asked(typed=typed, problems={}, refusal=refused.detail)
     return Asked(typed=typed, problems={}, answer=answer)
@@ -83,10 +84,3 @@ def _numbers(typed: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]
         else:
             problems[name] = f"{text} is out of range: 1 to 1e18."
     return values, problems
-
-
-def _usual_batch(sweep: Sweep, law: LawRecord) -> float:
-    """B where none was typed: the target's, or the largest that the law knows."""
-    if sweep.spec.target is not None and sweep.spec.target.batch_tokens is not None:
-        return float(sweep.spec.target.batch_tokens)
-    return max(bowl.batch_tokens for bowl in law_of(law).bowls)

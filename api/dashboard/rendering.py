@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.access import COOKIE
 from api.dashboard.assets import address
-from api.figures import amounts
 from api.figures.drawing.style import STATE_COLOURS
+from orchestrator import amounts
 
 SWEEP_VERBS: Final = {
     "queued": ("pause", "stop", "cancel"),
@@ -49,6 +49,7 @@ def _environment() -> Environment:
         "loss": amounts.loss,
         "factor": amounts.factor,
         "duration": amounts.duration,
+        "readable": amounts.readable,
         "stamp": stamp,
         "moment": moment,
     }

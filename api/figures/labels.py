@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.figures import amounts
+from orchestrator import amounts
 from orchestrator.planner.values import Cell
 from orchestrator.store.records import Run
 
@@ -37,4 +37,4 @@ def run_text(run: Run) -> str:
     if run.seed:
         parts.append(f"seed {run.seed}")
     text = " · ".join(parts)
-    return f"{text}<br>{wrapped(escaped(run.reason), 60)}" if run.reason else text
+    return f"{text}<br>{wrapped(escaped(amounts.readable(run.reason)), 60)}" if run.reason else text

@@ -14,7 +14,7 @@ from api.v1.laws import MOST_LAWS
 from api.v1.queries import Size, ThatSweep
 from orchestrator.errors import Unsupported
 from orchestrator.law import Law, Target
-from orchestrator.prediction import prediction
+from orchestrator.prediction import default_batch, prediction
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Sweep
 
@@ -40,7 +40,7 @@ def predict(
     """Predict the learning rate with its interval, or refuse (409) where the data cannot tell within ×/÷ 3."""
     record = _law(store, sweep, law)
     fitted = Law.from_document(dict(record.document))
-    batch = batch_tokens or _usual_batch(sweep, fitted)
+    batch = batch_tokens or default_batch(sweep.spec, (bowl.batch_tokens for bowl in fitted.bowls))
     target = Target(params=params, tokens=tokens, batch_tokens=batch)
     answer = prediction(fitted, target, sweep_id=sweep.id, law_number=record.number)
     return PredictionDocument.model_validate(answer)
@@ -54,10 +54,3 @@ def _law(store: Store, sweep: Sweep, number: int | None) -> LawRecord:
         reason = why_no_law(store, sweep.id) or f"It is {sweep.state} and no run has finished."
         raise Unsupported(f"Sweep {sweep.id} has no law yet. {reason}")
     return record
-
-
-def _usual_batch(sweep: Sweep, law: Law) -> float:
-    target = sweep.spec.target
-    if target is not None and target.batch_tokens is not None:
-        return target.batch_tokens
-    return max(bowl.batch_tokens for bowl in law.bowls)

@@ -1,9 +1,8 @@
-"""Every figure of every kind of sweep is valid Plotly JSON, says what it waits for, and is quick."""
+"""Every figure of every kind of sweep is valid Plotly JSON, says what it waits for, and stays small."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -196,17 +195,14 @@ def test_colours_of_sizes_and_horizons_are_different_scales_and_ordered():
     assert params_colours([7.0]) == {7.0: params_colours([7.0, 70.0])[7.0]}
 
 
-def test_ten_thousand_runs_are_drawn_in_a_second(tmp_path: Path):
+def test_ten_thousand_runs_make_figures_that_a_browser_can_hold(tmp_path: Path):
     with Store.open(f"sqlite:///{tmp_path / 'large.db'}") as store:
         store.migrate()
         sweep_id = large_sweep(Service(store))
-        spent = {}
-        for name in NAMES:
-            figure(store, sweep_id, name)
-            begun = time.process_time()
-            figure(store, sweep_id, name)
-            spent[name] = time.process_time() - begun
-        assert max(spent.values()) < 2.0, spent  # measured 0.3 to 0.7 s on an idle core
+        drawn = {name: figure(store, sweep_id, name) for name in NAMES}
+    assert max(len(one["data"]) for one in drawn.values()) <= 200
+    # Of one tile for every rate, coverage is the largest by far: some 120 bytes each before compression.
+    assert max(len(json.dumps(one)) for one in drawn.values()) < 1_500_000
 
 
 def large_sweep(service: Service) -> str:

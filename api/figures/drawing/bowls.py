@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
-from api.figures import amounts
 from api.figures.drawing.style import (
     ACCENT,
     LINE,
@@ -24,6 +23,7 @@ from api.figures.drawing.style import (
     rate_axis,
 )
 from api.figures.numbers.bowls import FROM_TABLE, OFF_THE_SCALE, Mark, Panel
+from orchestrator import amounts
 from orchestrator.law import Bowl, BowlStatus
 from orchestrator.states import RunState
 

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
-from api.figures import amounts
 from api.figures.drawing.style import (
     ACCENT,
     BAND,
@@ -25,6 +24,7 @@ from api.figures.drawing.style import (
     tokens_colours,
 )
 from api.figures.numbers.law import Answer, AxisView, Band, LawView, Line, Measured
+from orchestrator import amounts
 from orchestrator.law import BowlStatus
 
 SYMBOLS: Final = {

@@ -8,7 +8,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from api.figures import amounts
 from api.figures.drawing.style import (
     axis,
     canvas,
@@ -20,6 +19,7 @@ from api.figures.drawing.style import (
     params_colours,
 )
 from api.figures.numbers.losses import Curve, Curves
+from orchestrator import amounts
 
 
 def draw_losses(view: Curves | None, columns: int | None = None) -> go.Figure:

@@ -7,7 +7,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from api.figures import amounts
 from api.figures.drawing.style import (
     LINE,
     TARGET,
@@ -23,6 +22,7 @@ from api.figures.drawing.style import (
     rate_axis,
 )
 from api.figures.numbers.residuals import Residual, Residuals
+from orchestrator import amounts
 from orchestrator.law import HeldOut
 
 
@@ -54,7 +54,7 @@ def draw_residuals(view: Residuals | None, columns: int | None = None) -> go.Fig
 
 def _summary(error: HeldOut) -> str:
     return (
-        f"Fitted without {error.left_out}: mean excess loss {amounts.percent(error.mean)}, "
+        f"Fitted without {amounts.readable(error.left_out)}: mean excess loss {amounts.percent(error.mean)}, "
         f"worst {amounts.percent(error.worst)}"
     )
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from api.figures import amounts
 from api.figures.drawing.losses import loss_ticks
 from api.figures.drawing.style import ACCENT, LINE, TARGET, axis, canvas, count_axis, empty
+from orchestrator import amounts
 from orchestrator.planner.values import Cell
 from orchestrator.store.records import LossPoint, Run
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from api.figures import amounts
 from api.figures.drawing.style import (
     ACCENT,
     LINE,
@@ -21,6 +20,7 @@ from api.figures.drawing.style import (
     is_narrow,
 )
 from api.figures.numbers.savings import BatchCost, Refit, Savings
+from orchestrator import amounts
 
 
 def draw_savings(view: Savings, columns: int | None = None) -> go.Figure:

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
-from api.figures.amounts import count_ticks, log_ticks, rate_ticks
 from api.figures.labels import wrapped
+from orchestrator.amounts import count_ticks, log_ticks, rate_ticks
 from orchestrator.states import RunState
 
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"

@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from api.figures import amounts
 from api.figures.labels import cell_name, run_text
 from api.figures.numbers.snapshot import Earlier, Snapshot
 from api.figures.numbers.thinning import evenly
+from orchestrator import amounts
 from orchestrator.law import Bowl, BowlStatus
 from orchestrator.law.shape import rise
 from orchestrator.planner.values import Cell

@@ -14,9 +14,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from api.figures import amounts
 from api.figures.numbers.snapshot import Snapshot, place
 from api.figures.numbers.thinning import evenly
+from orchestrator import amounts
 from orchestrator.law import Bowl, BowlStatus, Law, Target
 from orchestrator.prediction import target_of
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from api.figures import amounts
 from api.figures.labels import cell_name
 from api.figures.numbers.snapshot import Snapshot
+from orchestrator import amounts
 from orchestrator.store.records import LossPoint, Run
 
 HEADROOM: Final = 1.1

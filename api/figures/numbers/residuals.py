@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api.figures import amounts
 from api.figures.numbers.bowls import bowl_excess
 from api.figures.numbers.snapshot import Place, Snapshot, place
+from orchestrator import amounts
 from orchestrator.law import Bowl, BowlStatus, HeldOut, HeldOutCell, Law
 from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
 

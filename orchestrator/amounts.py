@@ -18,6 +18,9 @@ ENOUGH_TICKS: Final = 4
 
 _SUFFIXES: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _WORDS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+_UNITS: Final = {"params": "parameters", "tokens": "tokens", "batch_tokens": "tokens a batch"}
+_NAMED: Final = re.compile(r"\b(params|tokens|batch_tokens) ?= ?([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)")
+_POWER: Final = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)e([+-][0-9]{2,3})\b")
 _AMOUNT: Final = re.compile(r"^([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)$", re.IGNORECASE)
 
 
@@ -100,6 +103,15 @@ def age(then: datetime, now: datetime) -> str:
     if seconds < 10:
         return "just now"
     return f"{duration(seconds).split(' ')[0]} ago"
+
+
+def readable(sentence: str) -> str:
+    """Write the numbers of a recorded sentence for people.
+
+    ``params = 4.915e+04`` becomes ``49.15 k parameters``, and any other ``5.35e+15`` becomes ``5.35e15``.
+    """
+    named = _NAMED.sub(lambda found: f"{count(float(found[2]), 4)}{SPACE}{_UNITS[found[1]]}", sentence)
+    return _POWER.sub(lambda found: f"{found[1]}e{int(found[2])}", named)
 
 
 def parse_amount(text: str) -> float:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.figures import amounts
+from orchestrator import amounts
 
 
 def plain(text: str) -> str:
@@ -137,3 +137,24 @@ def test_ticks_of_many_decades_are_whole_decades():
         text.replace(" ", amounts.SPACE)
         for text in ("1 k", "10 k", "100 k", "1 M", "10 M", "100 M", "1 B", "10 B")
     ]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "text"),
+    [
+        ("left out params = 4.915e+04", "left out 49.15 k parameters"),
+        ("All runs have batch_tokens=256: how", "All runs have 256 tokens a batch: how"),
+        ("Its batch is batch_tokens=2048.", "Its batch is 2.048 k tokens a batch."),
+        (
+            "at params=1e+09, tokens=2e+10, batch_tokens=5.243e+05.",
+            "at 1 B parameters, 20 B tokens, 524.3 k tokens a batch.",
+        ),
+        (
+            "costs 6.44e+12 FLOPs, ×/÷ 5.35e+15 now, rate 1.2e-05",
+            "costs 6.44e12 FLOPs, ×/÷ 5.35e15 now, rate 1.2e-5",
+        ),
+        ("the rate 0.0012 of x2e+05y, grid.tokens = many", "the rate 0.0012 of x2e+05y, grid.tokens = many"),
+    ],
+)
+def test_recorded_sentences_get_numbers_for_people(sentence: str, text: str):
+    assert plain(amounts.readable(sentence)) == text
