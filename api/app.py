@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 
 from api import health, login, metrics, problems, reference
 from api.dashboard import router as dashboard
+from api.health import RayPort
 from api.metrics import Metrics
 from api.openapi import described
 from api.shutdown import Shutdown
@@ -61,6 +63,8 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
 
     app = described(FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json"))
     app.state.settings, app.state.store, app.state.metrics = settings, store, Metrics(store)
+    app.state.ray = RayPort(settings.ray_address)
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)  # it leaves event streams alone
     app.add_middleware(Traffic, latency=app.state.metrics.latency)
     problems.install(app)
     app.routes.append(reference.ASSETS)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from api.context import Configured, Stored
+from api.context import Stored
 from api.problems import MEDIA_TYPE
 from orchestrator.errors import FieldProblem, Unavailable
 from orchestrator.store import LEADER, Store
@@ -17,6 +20,7 @@ from orchestrator.store import LEADER, Store
 router = APIRouter(tags=["operations"])
 
 CONNECT_SECONDS: Final = 1.0
+KEPT_SECONDS: Final = 3.0
 
 
 class Alive(BaseModel):
@@ -57,9 +61,9 @@ def alive() -> Alive:
         }
     },
 )
-def ready(store: Stored, settings: Configured) -> Ready:
+def ready(request: Request, store: Stored) -> Ready:
     """Look at the database, the orchestrator's lease and the Ray cluster."""
-    checks = check(store, settings.ray_address)
+    checks = check(store, request.app.state.ray)
     missing = [found for found in checks if not found.ok]
     if missing:
         raise Unavailable(
@@ -69,17 +73,17 @@ def ready(store: Stored, settings: Configured) -> Ready:
     return Ready(status="ready", checks={found.part: found.found for found in checks})
 
 
-def check(store: Store, ray_address: str | None) -> tuple[Check, ...]:
+def check(store: Store, ray: RayPort) -> tuple[Check, ...]:
     """Look at each part once.
 
     Args:
         store: the database.
-        ray_address: ``host:port`` of the Ray cluster; None where each orchestrator has a local one.
+        ray: where the Ray cluster listens.
     """
     leader = _leader(store)
     if leader.part == "database":
         return (leader,)
-    return Check(part="database", ok=True, found="answers"), leader, _ray(ray_address, leader)
+    return Check(part="database", ok=True, found="answers"), leader, ray.check(leader)
 
 
 def _leader(store: Store) -> Check:
@@ -94,9 +98,31 @@ def _leader(store: Store) -> Check:
     return Check(part="leader", ok=True, found="holds its lease")
 
 
-def _ray(address: str | None, leader: Check) -> Check:
-    if address is None:
-        return Check(part="ray", ok=leader.ok, found="is local: it lives with the orchestrator")
+class RayPort:
+    """Where the Ray cluster listens; anybody may ask, so it is tried at most once in ``KEPT_SECONDS``.
+
+    Args:
+        address: ``host:port``; None where each orchestrator has a local cluster.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, address: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._address = address
+        self._clock = clock
+        self._lock = Lock()
+        self._known: tuple[float, Check] | None = None
+
+    def check(self, leader: Check) -> Check:
+        """Whether it accepts connections; a local cluster lives with the leader."""
+        if self._address is None:
+            return Check(part="ray", ok=leader.ok, found="is local: it lives with the orchestrator")
+        with self._lock:
+            if self._known is None or self._clock() - self._known[0] >= KEPT_SECONDS:
+                self._known = self._clock(), _connected(self._address)
+            return self._known[1]
+
+
+def _connected(address: str) -> Check:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         return Check(part="ray", ok=False, found=f"has no host:port in ETALON_RAY_ADDRESS ({address!r})")

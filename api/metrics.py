@@ -72,8 +72,9 @@ class _States(Collector):
     def _runs(self) -> GaugeMetricFamily:
         family = GaugeMetricFamily("etalon_live_runs", "Runs of live sweeps by state.", labels=["state"])
         counts = dict.fromkeys(RunState, 0)
-        for sweep in self._store.sweeps.live():
-            for state, count in self._store.sweeps.progress(sweep.id).items():
+        live = [sweep.id for sweep in self._store.sweeps.live()]
+        for tally in self._store.sweeps.tallies(live).values():
+            for state, count in tally.by_state.items():
                 counts[state] += count
         for state, count in counts.items():
             family.add_metric([state], count)

@@ -21,6 +21,9 @@ logger = logging.getLogger("api.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""The methods that metrics tell apart; a client may invent others without end, and they are all "other"."""
+
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -83,7 +86,8 @@ class Traffic:
         seconds = time.perf_counter() - exchange.started
         route = route_of(scope)
         waited = seconds if exchange.waited is None else exchange.waited
-        self._latency.labels(scope["method"], route, exchange.status).observe(waited)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._latency.labels(method, route, exchange.status).observe(waited)
         client = scope.get("client")
         logger.info(
             "request",

@@ -17,7 +17,7 @@ from api.figures.numbers.snapshot import Snapshot, read_snapshot
 from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
-from orchestrator.store.records import LawRecord, Run, Sweep
+from orchestrator.store.records import LawRecord, Run, Sweep, Tally
 
 SWEEPS_PER_PAGE: Final = 25
 RUNS_PER_PAGE: Final = 25
@@ -96,10 +96,15 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTable:
-    """One page of a sweep's runs."""
+    """One page of a sweep's runs: those in one state, or all that were asked for.
+
+    Attributes:
+        pruned: how many rates were ruled out; they are shown only where their state is chosen.
+    """
 
     rows: tuple[RunRow, ...]
     state: str | None
+    pruned: int
     next_cursor: str | None
     first_page: bool
     total: int
@@ -120,7 +125,7 @@ class SweepView:
     formula: Formula | None
     law_warnings: tuple[str, ...]
     split: Split
-    seconds: float
+    seconds: float | None
     span_seconds: float
     actor: str | None
     asked: Asked
@@ -151,8 +156,10 @@ def sweep_list(store: Store, *, state: SweepState | None, cursor: str | None) ->
         BadInput: a cursor that cannot be.
     """
     sweeps, following, total = store.sweeps.page(state=state, limit=SWEEPS_PER_PAGE, cursor=cursor)
+    ids = [sweep.id for sweep in sweeps]
+    tallies, answers = store.sweeps.tallies(ids), store.laws.predictions(ids)
     return SweepList(
-        rows=tuple(_row(store, sweep) for sweep in sweeps),
+        rows=tuple(_row(sweep, tallies[sweep.id], answers.get(sweep.id)) for sweep in sweeps),
         state=state,
         next_cursor=following,
         total=total,
@@ -160,29 +167,28 @@ def sweep_list(store: Store, *, state: SweepState | None, cursor: str | None) ->
     )
 
 
-def _row(store: Store, sweep: Sweep) -> SweepRow:
-    law = store.laws.latest(sweep.id) if sweep.law_number is not None else None
+def _row(sweep: Sweep, tally: Tally, answer: Mapping[str, Any] | None) -> SweepRow:
     full = sweep.full_grid_flops
     return SweepRow(
         sweep=sweep,
-        progress=_progress(store.sweeps.progress(sweep.id), store.sweeps.cells(sweep.id), sweep),
-        answer=_answer(law),
-        spent=store.sweeps.spent_flops(sweep.id) / full if full else None,
+        progress=_progress(sweep, tally),
+        answer=_answer(answer),
+        spent=tally.spent_flops / full if full else None,
         live=sweep.state in SWEEP_LIVE,
     )
 
 
-def _answer(law: LawRecord | None) -> Answer:
-    prediction, refusal = prediction_of(law)
+def _answer(answer: Mapping[str, Any] | None) -> Answer:
+    prediction, refusal = prediction_of(answer)
     return Answer(prediction=None if prediction is None else prediction.model_dump(), refusal=refusal)
 
 
-def _progress(by_state: Mapping[RunState, int], cells: tuple[Cell, ...], sweep: Sweep) -> Progress:
-    shown = {str(state): by_state[state] for state in BAR_ORDER if by_state.get(state)}
+def _progress(sweep: Sweep, tally: Tally) -> Progress:
+    by_state = tally.by_state
     return Progress(
-        by_state=shown,
-        rates=sum(len(cell.rates) for cell in cells) * sweep.spec.grid.seeds,
-        done=sum(by_state.get(state, 0) for state in RUN_FINAL - {RunState.CANCELLED}),
+        by_state={str(state): by_state[state] for state in BAR_ORDER if by_state[state]},
+        rates=tally.rates * sweep.spec.grid.seeds,
+        done=sum(by_state[state] for state in RUN_FINAL - {RunState.CANCELLED}),
         asked=sum(count for state, count in by_state.items() if state is not RunState.PRUNED),
     )
 
@@ -197,45 +203,50 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
 
     Raises:
         NotFound: there is no such sweep.
-        BadInput: a cursor that cannot be, or no state of a run.
     """
     last_event = store.events.last_id()
     snapshot = read_snapshot(store, sweep_id)
     sweep, law = snapshot.sweep, snapshot.record
+    tally = store.sweeps.tallies([sweep_id])[sweep_id]
     moved = store.events.latest(sweep_id, "sweep")
     return SweepView(
         sweep=sweep,
         live=sweep.state in SWEEP_LIVE,
         last_event=last_event,
-        progress=_progress(store.sweeps.progress(sweep_id), store.sweeps.cells(sweep_id), sweep),
-        answer=_answer(law),
+        progress=_progress(sweep, tally),
+        answer=_answer(None if law is None else law.prediction),
         law=law,
         formula=None if snapshot.law is None else formula(snapshot.law),
         law_warnings=() if snapshot.law is None else snapshot.law.warnings,
         split=split(snapshot),
-        seconds=store.sweeps.seconds(sweep_id),
+        seconds=tally.seconds,
         span_seconds=store.sweeps.span_seconds(sweep_id),
         actor=None if moved is None else moved.data.get("actor"),
         asked=ask(sweep, law, query),
-        runs=_run_table(store, snapshot, query),
+        runs=_run_table(snapshot, query),
         spec=spec_yaml(sweep),
         now=store.now(),
     )
 
 
-def _run_table(store: Store, snapshot: Snapshot, query: Mapping[str, str]) -> RunTable:
+def _listed(run: Run, state: RunState | None) -> bool:
+    return run.state is not RunState.PRUNED if state is None else run.state is state
+
+
+def _run_table(snapshot: Snapshot, query: Mapping[str, str]) -> RunTable:
     chosen = query.get("state") or None
     state = RunState(chosen) if chosen in set(RunState) else None
-    cursor = query.get("cursor") or None
-    runs, following, total = store.runs.page(
-        snapshot.sweep.id, state=state, limit=RUNS_PER_PAGE, cursor=cursor
-    )
+    cursor = query.get("cursor") or ""
+    found = [run for run in snapshot.runs if _listed(run, state)]
+    waiting = [run for run in found if run.id > cursor]
+    shown = waiting[:RUNS_PER_PAGE]
     return RunTable(
-        rows=tuple(RunRow(run=run, cell=snapshot.cells[run.cell]) for run in runs),
+        rows=tuple(RunRow(run=run, cell=snapshot.cells[run.cell]) for run in shown),
         state=state,
-        next_cursor=following,
-        first_page=cursor is None,
-        total=total,
+        pruned=sum(run.state is RunState.PRUNED for run in snapshot.runs),
+        next_cursor=shown[-1].id if len(waiting) > len(shown) else None,
+        first_page=not cursor,
+        total=len(found),
         several_batches=snapshot.several_batches,
         several_seeds=snapshot.sweep.spec.grid.seeds > 1,
     )

@@ -69,7 +69,7 @@ class LawDocument(LawSummary):
     @classmethod
     def of(cls, law: LawRecord) -> Self:
         """The whole of a stored law."""
-        prediction, refused = prediction_of(law)
+        prediction, refused = prediction_of(law.prediction)
         return cls.model_validate(
             _law_fields(law)
             | {

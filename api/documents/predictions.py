@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import ConfigDict, Field
 
 from api.documents.document import Document
 from orchestrator.store import Store
-from orchestrator.store.records import LawRecord
 
 
 class TargetDocument(Document):
@@ -60,19 +62,19 @@ class PredictionDocument(Document):
 
 
 def prediction_of(
-    law: LawRecord | None, *, no_law: str | None = None
+    answer: Mapping[str, Any] | None, *, no_law: str | None = None
 ) -> tuple[PredictionDocument | None, str | None]:
     """The prediction at the sweep's target that a law was stored with, or why there is none.
 
     Args:
-        law: the law, or None where none could be fitted yet.
+        answer: ``prediction`` of the law, or None where none could be fitted yet.
         no_law: why there is none.
     """
-    if law is None:
+    if answer is None:
         return None, no_law or "No law has been fitted yet."
-    if law.prediction.get("learning_rate") is None:
-        return None, str(law.prediction["detail"])
-    return PredictionDocument.model_validate(law.prediction), None
+    if answer.get("learning_rate") is None:
+        return None, str(answer["detail"])
+    return PredictionDocument.model_validate(answer), None
 
 
 def why_no_law(store: Store, sweep_id: str) -> str | None:

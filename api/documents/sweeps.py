@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic import Field
 
@@ -13,7 +14,12 @@ from api.documents.predictions import PredictionDocument, prediction_of, why_no_
 from orchestrator.spec import SweepSpec, TargetSpec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
-from orchestrator.store.records import LawRecord, Sweep
+from orchestrator.store.records import Sweep, Tally
+
+NOTHING_SAVED: Final = frozenset({SweepState.QUEUED, SweepState.FAILED, SweepState.CANCELLED})
+"""The states of a sweep that did not do what it was asked for: what it left undone is no saving."""
+
+MEASURED: Final = (RunState.COMPLETED, RunState.DIVERGED)
 
 
 class Progress(Document):
@@ -30,19 +36,23 @@ class Cost(Document):
     spent_flops: float
     full_grid_flops: float = Field(description="Every rate in every cell as an independent run, 6·N·D each.")
     saved_fraction: float | None = Field(
-        description="1 − spent / full grid, so far; final when the sweep is. Null without a grid."
+        description="1 − spent / full grid, so far; final when the sweep is. Null without a grid, before the first "
+        "run has ended, and of a sweep that is queued, failed or cancelled."
     )
-    seconds: float = Field(description="Wall seconds of all runs together.")
+    seconds: float | None = Field(
+        description="Wall seconds of all runs together; null where none was measured."
+    )
 
     @classmethod
-    def of(cls, store: Store, sweep: Sweep) -> Self:
+    def of(cls, sweep: Sweep, tally: Tally) -> Self:
         """What ``sweep`` has spent up to now."""
-        spent, full = store.sweeps.spent_flops(sweep.id), sweep.full_grid_flops
+        spent, full = tally.spent_flops, sweep.full_grid_flops
+        told = full and sweep.state not in NOTHING_SAVED and any(tally.by_state[state] for state in MEASURED)
         return cls(
             spent_flops=spent,
             full_grid_flops=full,
-            saved_fraction=1.0 - spent / full if full else None,
-            seconds=store.sweeps.seconds(sweep.id),
+            saved_fraction=1.0 - spent / full if told else None,
+            seconds=tally.seconds,
         )
 
 
@@ -64,9 +74,14 @@ class SweepSummary(Document):
     updated_at: datetime
 
     @classmethod
-    def of(cls, store: Store, sweep: Sweep) -> Self:
-        """The summary of a stored sweep as it is now."""
-        return cls.model_validate(_sweep_fields(store, sweep, _newest_law(store, sweep)))
+    def of_page(cls, store: Store, sweeps: Sequence[Sweep]) -> list[Self]:
+        """The summaries of stored sweeps as they are now, in their order."""
+        ids = [sweep.id for sweep in sweeps]
+        tallies, predictions = store.sweeps.tallies(ids), store.laws.predictions(ids)
+        return [
+            cls.model_validate(_sweep_fields(store, sweep, tallies[sweep.id], predictions.get(sweep.id)))
+            for sweep in sweeps
+        ]
 
 
 class SweepDocument(SweepSummary):
@@ -78,19 +93,22 @@ class SweepDocument(SweepSummary):
     @classmethod
     def of(cls, store: Store, sweep: Sweep) -> Self:
         """The whole of a stored sweep as it is now."""
-        law = _newest_law(store, sweep)
-        fields = _sweep_fields(store, sweep, law)
-        return cls.model_validate(fields | {"spec": sweep.spec, "law": LawSummary.of(law) if law else None})
+        law = None if sweep.law_number is None else store.laws.latest(sweep.id)
+        tally = store.sweeps.tallies([sweep.id])[sweep.id]
+        fields = _sweep_fields(store, sweep, tally, None if law is None else law.prediction)
+        own = {
+            "spec": sweep.spec,
+            "law": None if law is None else LawSummary.of(law),
+            "law_number": None if law is None else law.number,
+        }
+        return cls.model_validate(fields | own)
 
 
-def _newest_law(store: Store, sweep: Sweep) -> LawRecord | None:
-    return None if sweep.law_number is None else store.laws.latest(sweep.id)
-
-
-def _sweep_fields(store: Store, sweep: Sweep, law: LawRecord | None) -> dict[str, Any]:
-    by_state = store.sweeps.progress(sweep.id)
-    no_law = why_no_law(store, sweep.id) if law is None else None
-    prediction, refused = prediction_of(law, no_law=no_law)
+def _sweep_fields(
+    store: Store, sweep: Sweep, tally: Tally, answer: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    no_law = why_no_law(store, sweep.id) if answer is None else None
+    prediction, refused = prediction_of(answer, no_law=no_law)
     return {
         "id": sweep.id,
         "name": sweep.name,
@@ -98,12 +116,12 @@ def _sweep_fields(store: Store, sweep: Sweep, law: LawRecord | None) -> dict[str
         "reason": sweep.reason,
         "target": sweep.spec.target,
         "progress": Progress(
-            runs_total_known=sum(by_state.values()),
-            runs_by_state={state: by_state.get(state, 0) for state in RunState},
+            runs_total_known=sum(tally.by_state.values()),
+            runs_by_state=dict(tally.by_state),
             batches=sweep.batches,
         ),
-        "cost": Cost.of(store, sweep),
-        "law_number": law.number if law else None,
+        "cost": Cost.of(sweep, tally),
+        "law_number": sweep.law_number,
         "prediction": prediction,
         "prediction_refused": refused,
         "submitted_by": sweep.submitted_by,

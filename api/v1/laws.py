@@ -28,11 +28,12 @@ def list_laws(
     ] = None,
 ) -> Page[LawDocument]:
     """List every refit, oldest first: coefficients, covariance, bowls, held-out error, what it ruled out and why."""
-    laws = store.laws.of_sweep(sweep.id)
-    waiting = [law for law in laws if cursor is None or law.number > cursor]
-    shown = waiting[:limit]
-    following = str(shown[-1].number) if len(waiting) > limit else None
-    return Page(items=[LawDocument.of(law) for law in shown], next_cursor=following, total=len(laws))
+    laws, following, total = store.laws.page(sweep.id, limit=limit, after=cursor or 0)
+    return Page(
+        items=[LawDocument.of(law) for law in laws],
+        next_cursor=None if following is None else str(following),
+        total=total,
+    )
 
 
 @router.get("/{number}", summary="Show a law", responses=responses(404, 422))

@@ -104,7 +104,7 @@ def list_sweeps(
 ) -> Page[SweepSummary]:
     """List sweeps with their progress, cost and prediction."""
     sweeps, following, total = store.sweeps.page(state=state, limit=limit, cursor=cursor)
-    return Page(items=[SweepSummary.of(store, sweep) for sweep in sweeps], next_cursor=following, total=total)
+    return Page(items=SweepSummary.of_page(store, sweeps), next_cursor=following, total=total)
 
 
 @router.get("/{sweep_id}", dependencies=[reads], summary="Show a sweep", responses=responses(404))

@@ -26,8 +26,9 @@ def finished(trained: Any) -> Any:
 
 
 def test_a_finished_sweep_is_replayed_whole_and_ends(client: TestClient, finished: Any) -> None:
-    answer = client.get(f"/v1/sweeps/{finished.sweep.id}/events")
+    answer = client.get(f"/v1/sweeps/{finished.sweep.id}/events", headers={"Accept-Encoding": "gzip"})
     assert answer.headers["content-type"].startswith("text/event-stream")
+    assert "content-encoding" not in answer.headers  # compressed, an event would wait for the next ones
     told = messages(answer.text)
     recorded = finished.store.events.after(0, sweep_id=finished.sweep.id)
     assert [(m["event"], int(m["id"])) for m in told[:-1]] == [(e.kind, e.id) for e in recorded]

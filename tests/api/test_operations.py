@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from api.health import KEPT_SECONDS, Check, RayPort
 from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import LEADER, Store
@@ -67,6 +68,17 @@ def test_ray_is_asked_at_its_address(store: Store, with_ray: Callable[[str | Non
     assert missing(with_ray("auto").get("/readyz")) == ["ray"]
 
 
+def test_ray_is_tried_once_however_many_ask() -> None:
+    now = 0.0
+    fine = Check(part="leader", ok=True, found="holds its lease")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ray = RayPort(f"127.0.0.1:{listening.getsockname()[1]}", clock=lambda: now)
+        assert ray.check(fine).ok
+    assert ray.check(fine).ok
+    now = KEPT_SECONDS
+    assert not ray.check(fine).ok
+
+
 def test_metrics_count_sweeps_runs_and_requests(client: TestClient, trained: Any) -> None:
     client.get(f"/v1/sweeps/{trained.sweep.id}")
     client.get("/nowhere/at/all")
@@ -76,6 +88,14 @@ def test_metrics_count_sweeps_runs_and_requests(client: TestClient, trained: Any
     route = 'method="GET",route="/v1/sweeps/{sweep_id}",status="200"'
     assert f"etalon_http_request_seconds_count{{{route}}} 1.0" in text
     assert 'route="unmatched",status="404"' in text
+
+
+def test_methods_that_a_client_invents_are_counted_together(client: TestClient) -> None:
+    for method in ("BREW", "WHEN"):
+        assert client.request(method, "/healthz").status_code == 405
+    text = client.get("/metrics").text
+    assert 'method="other",route="/healthz",status="405"} 2.0' in text
+    assert "BREW" not in text
 
 
 def test_counts_are_not_asked_for_at_every_scrape(

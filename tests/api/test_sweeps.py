@@ -93,6 +93,37 @@ def test_a_trained_sweep_shows_cost_law_and_prediction(client: TestClient, train
     assert sweep["prediction"]["sweep_id"] == sweep["id"]
 
 
+def test_nothing_is_told_to_be_saved_before_a_run_has_ended(
+    client: TestClient, submitted: Callable[..., Any]
+) -> None:
+    recorded = submitted()
+    recorded.move(SweepState.RUNNING)
+    recorded.ask([(0, 1e-3), (0, 2e-3)])
+    cost = client.get(f"/v1/sweeps/{recorded.sweep.id}").json()["cost"]
+    assert (cost["spent_flops"], cost["saved_fraction"], cost["seconds"]) == (0.0, None, None)
+
+
+@pytest.mark.parametrize("state", [SweepState.CANCELLED, SweepState.FAILED])
+def test_a_sweep_that_did_not_do_its_work_saved_nothing(
+    client: TestClient, trained: Any, state: SweepState
+) -> None:
+    trained.move(state)
+    cost = client.get(f"/v1/sweeps/{trained.sweep.id}").json()["cost"]
+    assert cost["saved_fraction"] is None
+    assert cost["spent_flops"] > 0
+
+
+def test_a_list_tells_of_each_sweep_what_its_own_page_tells(
+    client: TestClient, trained: Any, submitted: Callable[..., Any]
+) -> None:
+    submitted(name="untouched")
+    listed = client.get("/v1/sweeps").json()["items"]
+    assert len(listed) == 2
+    for summary in listed:
+        whole = client.get(f"/v1/sweeps/{summary['id']}").json()
+        assert {name: whole[name] for name in summary} == summary
+
+
 def test_pages_hold_every_sweep_once_newest_first(client: TestClient, submitted: Callable[..., Any]) -> None:
     made = [submitted(name=f"sweep {n}").sweep.id for n in range(5)]
     seen: list[str] = []

@@ -114,6 +114,20 @@ def test_a_change_in_the_store_arrives_without_a_reload(open_tab: OpenTab, own, 
     assert page.evaluate("window.stayed") is True
 
 
+def test_curves_that_grow_are_drawn_anew_and_nothing_else(open_tab: OpenTab, own, store: Store):
+    _, sweep_id = own
+    page = open_tab().page
+    page.goto(f"/sweeps/{sweep_id}")
+    draw_all(page)
+    expect(page.locator("#live")).to_have_text("live")
+    curves, coverage = page.locator("#losses [data-figure]"), page.locator("#coverage [data-figure]")
+    curves.scroll_into_view_if_needed()
+    before = coverage.get_attribute("data-drawn")
+    store.events.append(sweep_id, "progress", {"runs": 2})
+    expect(curves).to_have_attribute("data-drawn", "2")
+    assert coverage.get_attribute("data-drawn") == before
+
+
 def test_a_new_sweep_appears_in_the_list_without_a_reload(open_tab: OpenTab, store: Store):
     page = open_tab().page
     page.goto("/")

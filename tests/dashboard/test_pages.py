@@ -134,6 +134,29 @@ def test_runs_are_paged_and_narrowed_to_a_state(client: TestClient, seeded: Seed
     assert "No run is failed now" in read(client, f"/sweeps/{sweep_id}?state=failed")
 
 
+def test_rates_that_were_ruled_out_do_not_bury_the_runs(client: TestClient, seeded: Seeded, copy: Store):
+    sweep_id = seeded.ids["completed"]
+    ruled_out = [run.id for run in copy.runs.of_sweep(sweep_id) if run.state is RunState.PRUNED]
+    assert len(ruled_out) > 1
+    page, seen = read(client, f"/sweeps/{sweep_id}"), []
+    assert f"{len(ruled_out)} rates of the grid were ruled out and never run. Show them" in text_of(page)
+    while True:
+        seen += re.findall(r"/runs/(\w+)", page)
+        following = re.search(r'href="(\?state=&amp;cursor=[^"#]+)#runs"', page)
+        if following is None:
+            break
+        page = read(client, f"/sweeps/{sweep_id}{following[1].replace('&amp;', '&')}")
+    assert seen == [run.id for run in copy.runs.of_sweep(sweep_id) if run.state is not RunState.PRUNED]
+    shown = re.findall(r"/runs/(\w+)", read(client, f"/sweeps/{sweep_id}?state=pruned"))
+    assert shown == ruled_out[:25]
+
+
+def test_no_sentence_has_numbers_for_machines(client: TestClient, seeded: Seeded):
+    for sweep_id in seeded.ids.values():
+        text = text_of(read(client, f"/sweeps/{sweep_id}?params=300k&tokens=1M"))
+        assert re.findall(r"\b(?:params|tokens)\s?=\s?[0-9]\S*|[0-9]e[+-][0-9]{2}", text) == []
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [

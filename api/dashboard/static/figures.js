@@ -34,9 +34,10 @@ export function watchFigures() {
   dark.addEventListener("change", () => { for (const element of plots.keys()) draw(element); });
 }
 
-/** The figures are out of date: those in view are fetched now, the others when they come into view. */
-export function redrawFigures() {
-  return Promise.all([...plots].map(([element, plot]) => {
+/** The figures (or just the one called `only`) are out of date: what is in view is fetched now, the rest when it comes into view. */
+export function redrawFigures(only = "") {
+  const old = [...plots].filter(([element]) => element.dataset.figure.endsWith(only));
+  return Promise.all(old.map(([element, plot]) => {
     plot.stale = true;
     return plot.visible ? load(element) : null;
   }));
@@ -49,22 +50,30 @@ function columns(element) {
 
 async function load(element) {
   const plot = plots.get(element);
-  if (plot.busy) return;
+  if (plot.busy) return; // who loads now goes round again if the figure became stale meanwhile
   plot.busy = true;
-  plot.columns = columns(element);
-  const url = element.dataset.figure + (plot.columns ? `?columns=${plot.columns}` : "");
   try {
-    const response = await fetch(url, { cache: "no-store" });
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.detail);
-    plot.stale = false;
-    plot.figure = answer;
-    await draw(element);
+    do {
+      plot.stale = false;
+      plot.figure = await fetched(element);
+      await draw(element);
+    } while (plot.stale && plot.visible);
   } catch (error) {
+    plot.stale = true;
     if (!plot.figure) tell(element, `This figure could not be drawn: ${error.message}`);
   } finally {
     plot.busy = false;
   }
+}
+
+async function fetched(element) {
+  const plot = plots.get(element);
+  plot.columns = columns(element);
+  const url = element.dataset.figure + (plot.columns ? `?columns=${plot.columns}` : "");
+  const response = await fetch(url, { cache: "no-store" });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.detail);
+  return answer;
 }
 
 function tell(element, text) {

@@ -64,6 +64,9 @@ function changed(fields) {
 function follow(fields, only) {
   const url = changed(fields);
   history.replaceState(null, "", url);
+  for (const select of document.querySelectorAll("form[data-follow] select")) {
+    select.value = url.searchParams.get(select.name) ?? "";
+  }
   return refresh({ url, only: only || null });
 }
 

@@ -9,8 +9,10 @@ const trouble = document.getElementById("trouble");
 const api = `/v1/sweeps/${page.dataset.sweep}`;
 
 const update = throttled(() => refresh(), 1000);
-const redrawSoon = throttled(redrawFigures, 1500);
-const redrawLater = throttled(redrawFigures, 4000);
+const redrawSoon = throttled(() => redrawFigures(), 1500);
+const redrawLater = throttled(() => redrawFigures(), 4000);
+const redrawCurves = throttled(() => redrawFigures("/losses"), 4000);
+const REDRAW = { sweep: redrawSoon, batch: redrawSoon, law: redrawSoon, run: redrawLater, progress: redrawCurves };
 
 watchFigures();
 if (head.dataset.living === "yes") follow(page.dataset.lastEvent);
@@ -24,11 +26,11 @@ function follow(last) {
     show(false);
     if (source.readyState === EventSource.CLOSED) setTimeout(() => follow(last), 5000);
   };
-  for (const kind of ["sweep", "batch", "law", "run", "progress"]) {
+  for (const [kind, redraw] of Object.entries(REDRAW)) {
     source.addEventListener(kind, (event) => {
       last = event.lastEventId || last;
       update();
-      (kind === "run" || kind === "progress" ? redrawLater : redrawSoon)();
+      redraw();
     });
   }
   source.addEventListener("end", () => {
