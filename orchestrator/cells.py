@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.planner.values import Cell
@@ -24,19 +26,24 @@ def dense_params(scale: Scale) -> int:
 
 
 def proxy_cells(grid: Grid, trainer: ProxyTrainer) -> tuple[Cell, ...]:
-    """Cells of a proxy grid, smallest model first; horizons of one shape and batch share a trunk."""
+    """Cells of a proxy grid, smallest model first; horizons of one shape and batch share a trunk.
+
+    A horizon is a whole number of steps, so tokens are rounded down to a multiple of the batch; scales and horizons
+    that come to the same are one.
+    """
     rates = grid.rates()
+    shapes = {(scale.width, scale.depth, scale.attention_heads): scale for scale in grid.scales}
     places = [
         (scale, batch_tokens, tokens)
-        for scale in sorted(set(grid.scales), key=dense_params)
+        for scale in sorted(shapes.values(), key=dense_params)
         for batch_tokens in sorted(set(grid.batch_tokens))
-        for tokens in sorted(set(grid.tokens))
+        for tokens in sorted({tokens // batch_tokens * batch_tokens for tokens in grid.tokens})
     ]
     return tuple(
         Cell(
             number=number,
             params=float(dense_params(scale)),
-            tokens=float(tokens // batch_tokens * batch_tokens),
+            tokens=float(tokens),
             batch_tokens=float(batch_tokens),
             rates=rates,
             trunk=trunk_name(scale, batch_tokens),
@@ -69,12 +76,12 @@ def narrowed(cells: tuple[Cell, ...], grid: Grid) -> tuple[Cell, ...]:
 
     Rates are matched within 0.1 %, since tables round them.
     """
-    wanted = grid.rates()
+    wanted, tokens, batch_tokens = grid.rates(), sorted(grid.tokens), sorted(grid.batch_tokens)
     kept: list[Cell] = []
     for cell in cells:
-        if grid.tokens and not _near(cell.tokens, grid.tokens):
+        if tokens and not _near(cell.tokens, tokens):
             continue
-        if grid.batch_tokens and not _near(cell.batch_tokens, grid.batch_tokens):
+        if batch_tokens and not _near(cell.batch_tokens, batch_tokens):
             continue
         rates = tuple(rate for rate in cell.rates if not wanted or _near(rate, wanted))
         if rates:
@@ -82,5 +89,21 @@ def narrowed(cells: tuple[Cell, ...], grid: Grid) -> tuple[Cell, ...]:
     return tuple(kept)
 
 
-def _near(value: float, allowed: Iterable[float]) -> bool:
-    return any(math.isclose(value, other, rel_tol=1e-3) for other in allowed)
+def fewest_repeats(table: RunTable, cells: tuple[Cell, ...]) -> int:
+    """How often every rate of every cell is recorded at least: so many seeds can a replay answer.
+
+    Args:
+        table: what is recorded.
+        cells: cells of that table, at least one.
+    """
+    columns = (table.params, table.tokens, table.batch_tokens, table.learning_rate)
+    recorded = Counter(zip(*(column.tolist() for column in columns), strict=True))
+    return min(
+        recorded[cell.params, cell.tokens, cell.batch_tokens, rate] for cell in cells for rate in cell.rates
+    )
+
+
+def _near(value: float, allowed: Sequence[float]) -> bool:
+    """Whether one of ``allowed``, which ascend, is within 0.1 %."""
+    place = bisect_left(allowed, value)
+    return any(math.isclose(value, other, rel_tol=1e-3) for other in allowed[max(0, place - 1) : place + 1])

@@ -1,13 +1,19 @@
-"""What a sweep is expected to spend: its strategy rehearsed on a synthetic law before anything is trained."""
+"""What a sweep is expected to spend: its strategy rehearsed before anything is trained.
+
+The rehearsed runs answer with the law of the prior runs where there are any, else with a synthetic law.
+"""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from orchestrator.law import Law, Observations, Refused, Target, fit
+from orchestrator.law import FitOptions, Law, Observations, Refused, Target, fit
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import Cell, KnownRun, Outcome, Proposal, Question, Record, trunk_reach
 from orchestrator.spec import SweepSpec
@@ -19,8 +25,13 @@ CURVATURE, NOISE = 0.02, 0.001
 """Relative loss of a rate a factor e off the optimum, and relative noise of a loss: the middle of what small
 proxies and the public Step Law runs (arXiv 2503.04715) show."""
 
-MOST_BATCHES = 60
-"""A rehearsal that has not ended by then reports what it has spent so far and says so."""
+MOST_SECONDS = 2.0
+"""Processor time after which a rehearsal takes up no further batch: somebody waits for the answer."""
+
+FAST = FitOptions(heldout=False)
+"""A rehearsal does not need the law's held-out error."""
+
+Truth = Callable[[Cell, float], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,26 +66,49 @@ def question_of(spec: SweepSpec, target: Target, *, runs: int = 0, flops: float 
     )
 
 
-def forecast(spec: SweepSpec, cells: tuple[Cell, ...], target: Target) -> Forecast:
-    """Rehearse a sweep's strategy on a synthetic law whose optimum lies amid the lattice.
+def forecast(
+    spec: SweepSpec,
+    cells: tuple[Cell, ...],
+    target: Target,
+    *,
+    prior: Observations | None = None,
+    clock: Callable[[], float] = time.thread_time,
+) -> Forecast:
+    """Rehearse a sweep's strategy.
+
+    Args:
+        spec: the sweep.
+        cells: its cells; none where it only fits its prior runs.
+        target: where the rate is wanted.
+        prior: the runs that it need not pay for, if it has any.
+        clock: processor time in seconds.
 
     Returns:
-        The runs, batches and FLOPs that the strategy asked for until it stopped.
+        The runs, batches and FLOPs that the strategy asked for until it stopped; or until ``MOST_SECONDS``, and then
+        the reason says so.
     """
-    planner = planner_of(spec.search.strategy)
-    record, flops = Record(cells=cells), 0.0
-    random = np.random.default_rng(0)
-    for batches in range(MOST_BATCHES):
+    if not cells:
+        known = 0 if prior is None else prior.size
+        return Forecast(runs=0, batches=0, flops=0.0, reason=f"it fits the {known} prior runs")
+    planner, start = planner_of(spec.search.strategy), clock()
+    record, flops = Record(cells=cells, prior=prior), 0.0
+    truth, random = _truth(cells, prior), np.random.default_rng(0)
+    batches = 0
+    while True:
+        if clock() - start > MOST_SECONDS:
+            reason = f"the rehearsal was cut off after {MOST_SECONDS:g} seconds; the sweep may spend more"
+            return Forecast(runs=len(record.runs), batches=batches, flops=flops, reason=reason)
         question = question_of(spec, target, runs=len(record.runs), flops=flops)
-        plan = planner.plan(record, _law(record), question)
+        law = _law(record) if spec.search.strategy == "law" else None
+        plan = planner.plan(record, law, question)
         if plan.stop is not None or not plan.batch:
             reason = plan.stop or "nothing is left to run"
             return Forecast(runs=len(record.runs), batches=batches, flops=flops, reason=reason)
         flops += batch_flops(record, plan.batch)
-        rehearsed = tuple(_rehearsed(cells, proposal, random) for proposal in plan.batch)
-        record = replace(record, runs=record.runs + rehearsed)
-    reason = f"the rehearsal was cut off after {MOST_BATCHES} batches; the sweep may spend more"
-    return Forecast(runs=len(record.runs), batches=MOST_BATCHES, flops=flops, reason=reason)
+        rehearsed = tuple(
+            _rehearsed(cells[proposal.cell], proposal, truth, random) for proposal in plan.batch
+        )
+        record, batches = replace(record, runs=record.runs + rehearsed), batches + 1
 
 
 def batch_flops(record: Record, batch: tuple[Proposal, ...]) -> float:
@@ -93,38 +127,76 @@ def batch_flops(record: Record, batch: tuple[Proposal, ...]) -> float:
 
 
 def _law(record: Record) -> Law | None:
-    if not record.runs:
+    """The law of the rehearsed and the prior runs, as far as one can be fitted."""
+    rows = [
+        (
+            cell.params,
+            cell.tokens,
+            cell.batch_tokens,
+            run.learning_rate,
+            math.nan if run.loss is None else run.loss,
+        )
+        for run in record.runs
+        for cell in (record.cells[run.cell],)
+    ]
+    columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
+    if record.prior is not None:
+        known = record.prior
+        columns = np.hstack(
+            [columns, [known.params, known.tokens, known.batch_tokens, known.learning_rate, known.loss]]
+        )
+    params, tokens, batch_tokens, learning_rate, loss = columns
+    if not params.size:
         return None
-    rows = [(record.cells[run.cell], run) for run in record.runs]
-    observations = Observations(
-        params=np.array([cell.params for cell, _ in rows]),
-        tokens=np.array([cell.tokens for cell, _ in rows]),
-        batch_tokens=np.array([cell.batch_tokens for cell, _ in rows]),
-        learning_rate=np.array([run.learning_rate for _, run in rows]),
-        loss=np.array([math.nan if run.loss is None else run.loss for _, run in rows]),
-    )
     try:
-        return fit(observations)
+        return fit(
+            Observations(
+                params=params,
+                tokens=tokens,
+                batch_tokens=batch_tokens,
+                learning_rate=learning_rate,
+                loss=loss,
+            ),
+            options=FAST,
+        )
     except Refused:
         return None
 
 
-def _rehearsed(cells: tuple[Cell, ...], proposal: Proposal, random: np.random.Generator) -> KnownRun:
-    cell = cells[proposal.cell]
-    middle = sum(math.log(other.rates[0] * other.rates[-1]) / 2 for other in cells) / len(cells)
-    params = sum(math.log(other.params) for other in cells) / len(cells)
-    tokens = sum(math.log(other.tokens) for other in cells) / len(cells)
-    optimum = (
-        middle
-        + PARAMS_EXPONENT * (math.log(cell.params) - params)
-        + TOKENS_EXPONENT * (math.log(cell.tokens) - tokens)
-    )
-    distance = math.log(proposal.learning_rate) - optimum
-    loss = 2.0 + math.exp(-0.05 * math.log(cell.flops))
+def _truth(cells: tuple[Cell, ...], prior: Observations | None) -> Truth:
+    """The loss of a cell at a learning rate, as far as a rehearsal knows it."""
+    law = _law(Record(cells=cells, prior=prior))
+    return _synthetic(cells) if law is None else partial(_lawful, law)
+
+
+def _lawful(law: Law, cell: Cell, learning_rate: float) -> float:
+    place = (np.array([value]) for value in (cell.params, cell.tokens, cell.batch_tokens, learning_rate))
+    with np.errstate(over="ignore"):  # a rate far too high, which diverges
+        return float(law.expected_loss(*place)[0])
+
+
+def _synthetic(cells: tuple[Cell, ...]) -> Truth:
+    """A law whose optimum lies amid the lattice of the middle cell."""
+    middle = sum(math.log(cell.rates[0] * cell.rates[-1]) / 2 for cell in cells) / len(cells)
+    params = sum(math.log(cell.params) for cell in cells) / len(cells)
+    tokens = sum(math.log(cell.tokens) for cell in cells) / len(cells)
+
+    def loss(cell: Cell, learning_rate: float) -> float:
+        away = PARAMS_EXPONENT * (math.log(cell.params) - params)
+        away += TOKENS_EXPONENT * (math.log(cell.tokens) - tokens)
+        distance = math.log(learning_rate) - middle - away
+        return (2.0 + math.exp(-0.05 * math.log(cell.flops))) * (1.0 + CURVATURE * distance**2)
+
+    return loss
+
+
+def _rehearsed(cell: Cell, proposal: Proposal, truth: Truth, random: np.random.Generator) -> KnownRun:
+    loss = truth(cell, proposal.learning_rate) * (1.0 + NOISE * float(random.standard_normal()))
+    completed = math.isfinite(loss)
     return KnownRun(
         cell=proposal.cell,
         learning_rate=proposal.learning_rate,
         seed=proposal.seed,
-        outcome=Outcome.COMPLETED,
-        loss=loss * (1.0 + CURVATURE * distance**2 + NOISE * float(random.standard_normal())),
+        outcome=Outcome.COMPLETED if completed else Outcome.DIVERGED,
+        loss=loss if completed else None,
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.cells import narrowed, proxy_cells, table_cells
+from orchestrator.cells import fewest_repeats, narrowed, proxy_cells, table_cells
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.forecast import forecast
 from orchestrator.planner.values import Cell, full_grid_flops
 from orchestrator.prediction import target_document, target_of
 from orchestrator.runtable import RunTable, parse_csv
 from orchestrator.settings import Settings
-from orchestrator.spec import CommandTrainer, PriorRuns, ProxyTrainer, ReplayTrainer, SweepSpec
+from orchestrator.spec import CommandTrainer, Grid, PriorRuns, ProxyTrainer, ReplayTrainer, SweepSpec
+from orchestrator.spec.fields import FieldError
+from orchestrator.spec.grid import check_size
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 
@@ -31,9 +33,7 @@ def recorded_runs(store: Store, source: ReplayTrainer | PriorRuns, field: str) -
         table = store.tables.get(source.table)
     except NotFound as error:
         message = f"no table {source.table!r}; upload it first with POST /v1/tables"
-        raise BadInput(
-            f"{field}.table: {message}.", fields=(FieldProblem(path=f"{field}.table", message=message),)
-        ) from error
+        raise _refusal(f"{field}.table", message) from error
     return parse_csv(table.data).one_recipe(source.where)
 
 
@@ -41,26 +41,39 @@ def cells_of(spec: SweepSpec, store: Store) -> tuple[Cell, ...]:
     """The cells that a sweep may run; none for a sweep that only fits prior runs.
 
     Raises:
-        BadInput: an unknown table, a table of mixed recipes, a grid that matches nothing recorded, or a
-            trainer that is not registered.
+        BadInput: an unknown table, a table of mixed recipes, a grid that asks for what is not recorded, more
+            runs than a sweep may have, or a trainer that is not registered.
     """
     trainer = spec.trainer
     if isinstance(trainer, ProxyTrainer):
         return proxy_cells(spec.grid, trainer)
     if isinstance(trainer, ReplayTrainer):
-        table = recorded_runs(store, trainer, "trainer")
-        cells = narrowed(table_cells(table), spec.grid)
-        if not cells:
-            raise BadInput(
-                "No recorded run of the table lies on the grid; leave the grid out to use them all."
-            )
-        return cells
+        return _replayed(spec.grid, recorded_runs(store, trainer, "trainer"))
     if isinstance(trainer, CommandTrainer):
         message = f"no {trainer.kind} trainer {trainer.name!r} is registered with this service"
-        raise BadInput(
-            f"trainer.name: {message}.", fields=(FieldProblem(path="trainer.name", message=message),)
-        )
+        raise _refusal("trainer.name", message)
     return ()
+
+
+def _replayed(grid: Grid, table: RunTable) -> tuple[Cell, ...]:
+    """The cells of a replay, which can answer with nothing but what is recorded."""
+    if grid.scales:
+        message = (
+            "a replay has the sizes that its table records; leave scales out, or pick rows with trainer.where"
+        )
+        raise _refusal("grid.scales", message)
+    cells = narrowed(table_cells(table), grid)
+    if not cells:
+        raise _refusal("grid", "no recorded run of the table lies on it; leave the grid out to use them all")
+    try:
+        check_size(len(cells), sum(len(cell.rates) for cell in cells) * grid.seeds)
+    except FieldError as error:
+        raise _refusal(error.path, str(error)) from error
+    repeats = fewest_repeats(table, cells)
+    if grid.seeds > repeats:
+        message = f"{grid.seeds} is more than the table records of some learning rate on the grid; at most {repeats}"
+        raise _refusal("grid.seeds", message)
+    return cells
 
 
 def check_corpus(spec: SweepSpec, settings: Settings) -> None:
@@ -73,9 +86,7 @@ def check_corpus(spec: SweepSpec, settings: Settings) -> None:
     known = ["stdlib", *sorted(settings.corpora)]
     if isinstance(trainer, ProxyTrainer) and trainer.corpus not in known:
         message = f"no corpus {trainer.corpus!r}; registered here: {', '.join(known)}"
-        raise BadInput(
-            f"trainer.corpus: {message}.", fields=(FieldProblem(path="trainer.corpus", message=message),)
-        )
+        raise _refusal("trainer.corpus", message)
 
 
 def submit(
@@ -107,7 +118,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]
 
     Returns:
         Its target; its cells; runs, FLOPs and worker-seconds of the full grid of independent runs; and what
-        the strategy is expected to spend, from a rehearsal on a synthetic law (``orchestrator.forecast``).
+        the strategy is expected to spend, from a rehearsal (``orchestrator.forecast``).
         Seconds are None, with a reason, until this service has measured runs of the same kind of trainer.
 
     Raises:
@@ -116,12 +127,12 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]
     check_corpus(spec, settings)
     cells = cells_of(spec, store)
     places = tuple((cell.params, cell.tokens, cell.batch_tokens) for cell in cells)
-    if spec.prior_runs is not None:
-        prior = recorded_runs(store, spec.prior_runs, "prior_runs")
+    prior = None if spec.prior_runs is None else recorded_runs(store, spec.prior_runs, "prior_runs")
+    if prior is not None:
         places += tuple(zip(prior.params, prior.tokens, prior.batch_tokens, strict=True))
     target = target_of(spec, places)
     flops = full_grid_flops(cells, spec.grid.seeds)
-    expected = forecast(spec, cells, target)
+    expected = forecast(spec, cells, target, prior=None if prior is None else prior.observations())
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
     return {
         "valid": True,
@@ -144,6 +155,10 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]
         },
         "seconds_reason": None if speed else "no run of this kind of trainer has been measured here yet",
     }
+
+
+def _refusal(path: str, message: str) -> BadInput:
+    return BadInput(f"{path}: {message}.", fields=(FieldProblem(path=path, message=message),))
 
 
 def _cell_document(cell: Cell) -> dict[str, Any]:

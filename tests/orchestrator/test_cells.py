@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cells import dense_params, narrowed, proxy_cells, table_cells
+from orchestrator.cells import dense_params, fewest_repeats, narrowed, proxy_cells, table_cells
 from orchestrator.forecast import batch_flops
 from orchestrator.planner.values import Proposal, Record, full_grid_flops
 from orchestrator.runtable import parse_csv
@@ -77,6 +77,27 @@ def test_recorded_cells_hold_the_rates_recorded_there_cheapest_first() -> None:
         (1e6, 2e8, (1e-3,)),
         (2e6, 1e8, (1e-3,)),
     ]
+
+
+def test_horizons_and_scales_that_come_to_the_same_are_one_cell() -> None:
+    grid = Grid.model_validate(
+        {
+            "scales": [{"width": 64, "depth": 2}, {"width": 64, "depth": 2, "heads": 4}],
+            "tokens": [400_000, 400_100, 402_000],
+            "batch_tokens": [2048],
+            "learning_rates": [1e-3],
+        }
+    )
+
+    assert [cell.tokens for cell in proxy_cells(grid, ProxyTrainer(kind="proxy"))] == [399_360.0, 401_408.0]
+
+
+def test_repeats_are_counted_where_there_are_fewest() -> None:
+    table = parse_csv(TABLE)
+    cells = table_cells(table)
+
+    assert fewest_repeats(table, cells) == 1
+    assert fewest_repeats(table, narrowed(cells[:1], Grid(learning_rates=(1e-3,)))) == 2
 
 
 def test_a_grid_narrows_what_is_recorded() -> None:
