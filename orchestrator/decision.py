@@ -30,7 +30,7 @@ class Snapshot:
         fit_is_current: whether the last fit, or its refusal, saw every result there is.
         refusal: why the last fit was refused; None if it gave a law or none was tried.
         driver_alive: whether a driver holds the sweep's lease or has just been started.
-        driver_rests: whether the last driver died so recently that the next one waits.
+        driver_rests: whether the last driver ended so recently that the next one waits.
         driver_deaths: drivers that died early, in a row.
         driver_said: the last words of the driver that died.
         failure: reason of the newest failed run, if any.

@@ -16,7 +16,10 @@ YOUNG_SECONDS = 30.0
 """A driver that lives longer than this has worked: its death does not count against the sweep."""
 
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 0.5, 30.0
-"""Pause after a driver's first early death; it doubles with each one, up to the longest."""
+"""Pause after a driver; it doubles with each one in a row that did no work, up to the longest."""
+
+NOT_NOW = 75
+"""Exit code of a driver that could not reach what it needs (``os.EX_TEMPFAIL``): an outage is nobody's failure."""
 
 LAST_WORDS_BYTES = 4096
 
@@ -28,9 +31,10 @@ def workers_command(sweep_id: str) -> Sequence[str]:
 
 @dataclass(slots=True)
 class _Past:
-    """What is remembered of a sweep's earlier drivers."""
+    """What is remembered of a sweep's earlier drivers; ``rests`` counts those in a row that did no work."""
 
     deaths: int = 0
+    rests: int = 0
     rests_until: float = 0.0
     said: str | None = None
 
@@ -87,7 +91,7 @@ class Drivers:
         return False
 
     def rests(self, sweep_id: str) -> bool:
-        """Whether the next driver should wait a little, because the last one died early."""
+        """Whether the next driver should wait a little, because the last one has just ended."""
         return self._clock() < self._past.get(sweep_id, _Past()).rests_until
 
     def deaths(self, sweep_id: str) -> int:
@@ -124,21 +128,26 @@ class Drivers:
         return self._logs / f"driver-{sweep_id}.log"
 
     def _bury(self, sweep_id: str, child: _Child) -> None:
+        """Remember how a driver ended; one that had worked, or left in order, begins the count anew."""
         del self._children[sweep_id]
-        now = self._clock()
-        deaths = 1 + (self.deaths(sweep_id) if now - child.started < YOUNG_SECONDS else 0)
-        rest = min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2 ** (deaths - 1))
-        said = self._last_words(sweep_id)
-        self._past[sweep_id] = _Past(deaths=deaths, rests_until=now + rest, said=said)
-        log.warning(
-            "driver died",
-            extra={
-                "sweep_id": sweep_id,
-                "exit_code": child.process.returncode,
-                "deaths": deaths,
-                "said": said,
-            },
+        now, code = self._clock(), child.process.returncode
+        before = self._past.get(sweep_id, _Past())
+        if code == 0 or now - child.started >= YOUNG_SECONDS:
+            before = _Past()
+        died = code not in {0, NOT_NOW} and now - child.started < YOUNG_SECONDS
+        rest = min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2 ** min(before.rests, 10))
+        past = _Past(
+            deaths=before.deaths + died,
+            rests=before.rests + 1,
+            rests_until=now + rest,
+            said=self._last_words(sweep_id),
         )
+        self._past[sweep_id] = past
+        told = {"sweep_id": sweep_id, "exit_code": code, "deaths": past.deaths, "said": past.said}
+        if code == 0:
+            log.info("driver left", extra={"sweep_id": sweep_id})
+        else:
+            log.warning("driver died", extra=told)
 
     def _last_words(self, sweep_id: str) -> str | None:
         path = self.log_of(sweep_id)

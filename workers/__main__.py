@@ -7,14 +7,19 @@ import logging
 import sys
 
 from orchestrator import logs
-from orchestrator.errors import EtalonError
+from orchestrator.drivers import NOT_NOW
+from orchestrator.errors import EtalonError, Unavailable
 from orchestrator.settings import Settings
 from workers import environment
 from workers.dispatcher import WorkersDie
 
 
 def main() -> int:
-    """Drive the sweep named on the command line; 0 when there is no more to do, 1 when it cannot go on."""
+    """Drive the sweep named on the command line.
+
+    Returns:
+        0 when there is no more to do, 1 when it cannot go on, 75 when database or Ray cannot be reached now.
+    """
     parser = argparse.ArgumentParser(prog="python -m workers", description="Carry out the runs of one sweep.")
     parser.add_argument("sweep_id", help="id of the sweep")
     settings = Settings()
@@ -29,7 +34,7 @@ def main() -> int:
         drive(sweep_id, settings)
     except (EtalonError, WorkersDie) as error:
         sys.stderr.write(f"{error}\n")  # the orchestrator repeats a dead driver's last line to the user
-        return 1
+        return NOT_NOW if isinstance(error, Unavailable) else 1
     return 0
 
 

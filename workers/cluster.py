@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,9 @@ from workers import environment
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Of a local Ray: jobs and reports are small."""
+
+CONNECT_SECONDS = 5.0
+"""How long the operator's cluster may take to accept a connection: Ray itself would ask for many minutes."""
 
 
 @contextmanager
@@ -37,16 +41,30 @@ def ray_cluster(address: str | None) -> Iterator[None]:
             runtime_env=runtime,
         )
     else:
+        _check_reachable(address)
         try:
             ray.init(address=address, log_to_driver=False, runtime_env=runtime)
         except ConnectionError as error:
-            raise Unavailable(
-                f"The Ray cluster at {address} (ETALON_RAY_ADDRESS) cannot be reached: {error}"
-            ) from error
+            raise _unreachable(address, error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # Ray knows other forms, such as "auto"
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
+            pass
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> Unavailable:
+    return Unavailable(f"The Ray cluster at {address} (ETALON_RAY_ADDRESS) cannot be reached: {error}")
 
 
 def capacity(cpus: float, gpus: float) -> int:

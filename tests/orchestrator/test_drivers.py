@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.drivers import LONGEST_REST_SECONDS, YOUNG_SECONDS, Drivers, workers_command
+from orchestrator.drivers import LONGEST_REST_SECONDS, NOT_NOW, YOUNG_SECONDS, Drivers, workers_command
 
 WORKS = "import threading; threading.Event().wait(60)"
 DIES = "import sys; print('starting'); sys.exit('no space left on device')"
@@ -109,7 +109,31 @@ def test_a_driver_that_had_worked_is_forgiven(drivers_of: Callable[[str], Driver
     drivers.start("s")
     clock.seconds += YOUNG_SECONDS + 1
     wait_until(lambda: not drivers.alive("s"))
-    assert drivers.deaths("s") == 1
+    assert drivers.deaths("s") == 0
+    assert drivers.rests("s")
+
+
+def test_an_outage_is_rested_through_and_never_counted(
+    drivers_of: Callable[[str], Drivers], clock: Clock
+) -> None:
+    drivers, rests = drivers_of(f"import sys; print('no Ray'); sys.exit({NOT_NOW})"), []
+    for _ in range(8):
+        let_die(drivers)
+        began = clock.seconds
+        while drivers.rests("s"):
+            clock.seconds += 0.25
+        rests.append(clock.seconds - began)
+    assert rests == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_REST_SECONDS, LONGEST_REST_SECONDS]
+    assert (drivers.deaths("s"), drivers.said("s")) == (0, "no Ray")
+
+
+def test_a_driver_that_leaves_in_order_is_no_death(
+    drivers_of: Callable[[str], Drivers], caplog: pytest.LogCaptureFixture
+) -> None:
+    drivers = drivers_of("pass")
+    let_die(drivers, times=5)
+    assert drivers.deaths("s") == 0
+    assert not caplog.records
 
 
 def test_all_are_ended_when_asked(drivers_of: Callable[[str], Drivers]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import Iterable
 
@@ -10,6 +11,7 @@ import psutil
 import pytest
 import torch
 
+from orchestrator.drivers import NOT_NOW
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import driver_lease
 from trainer import Finished, Job, Member, Recipe, Schedule, Shape, Training, load_corpus
@@ -86,6 +88,15 @@ def test_a_replay_finishes_on_halves_of_a_gpu_where_fewer_workers_fit_than_it_wa
     assert driver.wait(timeout=30) == 0
     assert stage.store.leases.current(driver_lease(sweep_id)) is None
     stage.until(lambda: not on_cluster())
+
+
+def test_a_cluster_that_is_away_is_told_apart_from_a_failure(stage):
+    sweep_id = stage.replay()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "127.0.0.1:{}".format(server.getsockname()[1])
+    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=address)
+    assert driver.wait(timeout=60) == NOT_NOW
+    assert stage.store.leases.current(driver_lease(sweep_id)) is None
 
 
 def test_points_stream_and_a_killed_worker_changes_no_loss(stage, ray_address, undisturbed):
