@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,13 @@ NUMBERS: Final = ("params", "tokens", "batch_tokens", "learning_rate")
 REQUIRED: Final = (*NUMBERS, "loss")
 OPTIONAL: Final = ("seed", "state", "params_total", "params_active", "flops", "gpu_seconds")
 MOST_PROBLEMS: Final = 20
+MOST_COLUMNS: Final = 200
+MOST_ROWS: Final = 1_000_000
+MOST_SHOWN: Final = 50
+"""Values of a column that are listed."""
+
+LONGEST_SHOWN: Final = 100
+"""Characters of a value that are repeated."""
 
 Array = NDArray[np.float64]
 
@@ -51,16 +59,23 @@ class RunTable:
     def recipes(self) -> dict[str, tuple[str, ...]]:
         """The text columns that take several values, each with its values: several recipes in one table.
 
-        Columns of numbers or of true/false are measurements, and a text that differs in every row names the run.
+        Columns of numbers or of true/false are measurements, and a text that differs in every row names the run. A
+        row that leaves a text column blank has another recipe than one that fills it; its value is "".
         """
         found = {}
         for name, column in self.texts.items():
             if name in REQUIRED or name in OPTIONAL:
                 continue
-            values = tuple(sorted({value for value in column if value}))
-            if 1 < len(values) < len(self) and not all(_is_measurement(value) for value in values):
-                found[name] = values
+            rows = Counter(column)
+            blank = rows.pop("", 0)
+            names_the_run = len(rows) == len(column) - blank > 1
+            if len(rows) + bool(blank) > 1 and not names_the_run and not all(map(_is_measurement, rows)):
+                found[name] = tuple(sorted({*rows, ""} if blank else rows))
         return found
+
+    def listed_recipes(self) -> dict[str, list[str]]:
+        """As `recipes`, for people: of very many values the first, and how many more there are."""
+        return {name: _listed(values) for name, values in self.recipes().items()}
 
     def where(self, conditions: Mapping[str, str]) -> RunTable:
         """The rows in which every named column has the given value; numbers compare as numbers.
@@ -71,15 +86,17 @@ class RunTable:
         kept = np.ones(len(self), dtype=bool)
         for name, value in conditions.items():
             if name not in self.texts:
-                raise BadInput(f"The table has no column {name!r}; it has: {', '.join(self.texts)}.")
+                raise BadInput(
+                    f"The table has no column {_shown(name)}; it has: {', '.join(_listed(list(self.texts)))}."
+                )
             matches = np.array([_same(text, str(value)) for text in self.texts[name]])
             if not matches.any():
-                values = sorted(set(self.texts[name]))
-                shown = ", ".join(values[:20]) + (" …" if len(values) > 20 else "")
-                raise BadInput(f"No row has {name} = {value}. The column takes: {shown}.")
+                values = ", ".join(_listed(sorted(set(self.texts[name]))))
+                raise BadInput(f"No row has {name} = {_listed([value])[0]}. The column takes: {values}.")
             kept &= matches
         if not kept.any():
-            raise BadInput(f"No row meets all of: {', '.join(f'{k} = {v}' for k, v in conditions.items())}.")
+            wanted = _listed([f"{name} = {value}" for name, value in conditions.items()])
+            raise BadInput(f"No row meets all of: {', '.join(wanted)}.")
         return self._rows(np.flatnonzero(kept))
 
     def one_recipe(self, conditions: Mapping[str, str]) -> RunTable:
@@ -90,10 +107,11 @@ class RunTable:
         """
         table = self.where(conditions) if conditions else self
         for name, values in table.recipes().items():
+            listed = ", ".join(value or "(blank)" for value in _listed(values))
             raise BadInput(
-                f"The table mixes {len(values)} values of {name}: {', '.join(values)}. "
+                f"The table mixes {len(values)} values of {name}: {listed}. "
                 f"A law is of one recipe: pick one with where {name}=….",
-                fields=(FieldProblem(path=f"where.{name}", message=f"one of: {', '.join(values)}"),),
+                fields=(FieldProblem(path=f"where.{name}", message=f"one of: {listed}"),),
             )
         return table
 
@@ -122,45 +140,53 @@ def parse_csv(data: bytes) -> RunTable:
     """Read and check a run table.
 
     Raises:
-        BadInput: not UTF-8 text, a missing or repeated column, no rows, a row of the wrong length, or a
-            value that must be a positive number and is not; each with its row (the header is row 1) and column.
+        BadInput: not UTF-8 text, a missing or repeated column, no rows, more columns or rows than ``MOST_COLUMNS``
+            and ``MOST_ROWS``, a row of the wrong length, or a value that must be a positive number and is not; each with its row (the header is row 1) and column.
     """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"The table is not UTF-8 text: byte {error.start} cannot be read.") from error
     reader = csv.reader(io.StringIO(text, newline=""))
+    filled = (row for row in reader if any(cell.strip() for cell in row))
     try:
-        rows = [row for row in reader if any(cell.strip() for cell in row)]
+        header = [name.strip() for name in next(filled, [])]
+        _check_header(header)
+        rows = _checked_rows(filled, len(header))
     except csv.Error as error:
         raise BadInput(f"The table is not CSV: {error}, at line {reader.line_num}.") from error
-    header = [name.strip() for name in rows[0]] if rows else []
-    _check_header(header)
-    if len(rows) == 1:
+    if not rows:
         raise BadInput("The table has a header but no rows: a run table needs at least one run.")
-    _check_lengths(header, rows)
-    texts = {name: tuple(row[i].strip() for row in rows[1:]) for i, name in enumerate(header)}
+    texts = {name: tuple(row[i].strip() for row in rows) for i, name in enumerate(header)}
     numbers = _positive_columns(texts)
     return RunTable(**numbers, loss=_losses(texts), texts=texts)
 
 
 def _check_header(header: list[str]) -> None:
+    if len(header) > MOST_COLUMNS:
+        raise BadInput(f"The table has {len(header)} columns; at most {MOST_COLUMNS} are allowed.")
     missing = [name for name in REQUIRED if name not in header]
     if missing:
         raise BadInput(
             f"The table lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}. "
-            f"A run table needs {', '.join(REQUIRED)}; this one has: {', '.join(header) or 'nothing'}.",
+            f"A run table needs {', '.join(REQUIRED)}; this one has: {', '.join(_listed(header)) or 'nothing'}.",
             fields=tuple(FieldProblem(path=f"column {name}", message="is missing") for name in missing),
         )
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(header).items() if times > 1)
     if repeated:
-        raise BadInput(f"The table names a column twice: {', '.join(repeated)}.")
+        raise BadInput(f"The table names a column twice: {', '.join(_listed(repeated))}.")
 
 
-def _check_lengths(header: list[str], rows: list[list[str]]) -> None:
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise BadInput(f"Row {number} has {len(row)} values where the header has {len(header)} columns.")
+def _checked_rows(rows: Iterable[list[str]], columns: int) -> list[list[str]]:
+    """The rows below the header, refused while they are read."""
+    kept: list[list[str]] = []
+    for number, row in enumerate(rows, start=2):
+        if len(row) != columns:
+            raise BadInput(f"Row {number} has {len(row)} values where the header has {columns} columns.")
+        if len(kept) == MOST_ROWS:
+            raise BadInput(f"The table has more than {MOST_ROWS} rows; take fewer, or split it.")
+        kept.append(row)
+    return kept
 
 
 def _positive_columns(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Array]:
@@ -169,7 +195,7 @@ def _positive_columns(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Array]:
     for name in NUMBERS:
         values = np.array([_float(text) for text in texts[name]])
         for row in np.flatnonzero(~(np.isfinite(values) & (values > 0))):
-            message = f"must be a positive number, not {texts[name][row]!r}"
+            message = f"must be a positive number, not {_shown(texts[name][row])}"
             problems.append(FieldProblem(path=f"row {row + 2}, column {name}", message=message))
         columns[name] = values
     if problems:
@@ -190,9 +216,9 @@ def _losses(texts: Mapping[str, tuple[str, ...]]) -> Array:
     for row, (text, state) in enumerate(zip(texts["loss"], states, strict=True)):
         value = _float(text) if text else math.nan
         if text and math.isnan(value) and text.lower() not in {"nan", "-nan", "na", "null", "none"}:
-            raise BadInput(f"Row {row + 2}, column loss: {text!r} is neither a number nor empty.")
+            raise BadInput(f"Row {row + 2}, column loss: {_shown(text)} is neither a number nor empty.")
         if value <= 0 and math.isfinite(value):
-            raise BadInput(f"Row {row + 2}, column loss: must be a positive number, not {text!r}.")
+            raise BadInput(f"Row {row + 2}, column loss: must be a positive number, not {_shown(text)}.")
         completed = state.lower() in {"completed", ""}
         losses.append(value if completed and math.isfinite(value) else math.nan)
     return np.array(losses)
@@ -210,4 +236,17 @@ def _is_measurement(value: str) -> bool:
 
 
 def _same(text: str, value: str) -> bool:
-    return text == value or (math.isfinite(_float(text)) and _float(text) == _float(value))
+    if text == value or (text.lower() == value.lower() and value.lower() in {"true", "false"}):
+        return True
+    return math.isfinite(_float(text)) and _float(text) == _float(value)
+
+
+def _listed(values: Sequence[str]) -> list[str]:
+    shown = [
+        value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}…" for value in values[:MOST_SHOWN]
+    ]
+    return shown if len(values) <= MOST_SHOWN else [*shown, f"… and {len(values) - MOST_SHOWN} more"]
+
+
+def _shown(value: str) -> str:
+    return repr(value) if len(value) <= LONGEST_SHOWN else repr(value[:LONGEST_SHOWN]) + "…"

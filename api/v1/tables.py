@@ -44,5 +44,5 @@ def upload_table(store: Stored, body: TableBody) -> TableDocument:
         rows=table.rows,
         cells=table.cells,
         diverged=int(np.isnan(runs.loss).sum()),
-        recipes={name: list(values) for name, values in runs.recipes().items()},
+        recipes=runs.listed_recipes(),
     )

@@ -1,5 +1,6 @@
 """What is refused, each with a message that helps, and with nothing written."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -160,7 +161,18 @@ def test_a_body_of_another_kind_is_refused(client: TestClient) -> None:
 def test_a_bad_table_is_refused(client: TestClient, store: Store, text: str, told: str) -> None:
     refused(client.post("/v1/tables", content=text, headers=CSV), 422, told)
     with pytest.raises(NotFound):
-        store.tables.get("tbl-none")
+        store.tables.get(named(text.encode()))
+
+
+def test_a_good_table_is_kept_under_the_name_of_what_it_holds(client: TestClient) -> None:
+    text = "params,tokens,batch_tokens,learning_rate,loss\n1e6,1e8,2048,1e-3,3\n"
+
+    assert client.post("/v1/tables", content=text, headers=CSV).json()["id"] == named(text.encode())
+
+
+def named(data: bytes) -> str:
+    """The id that a table gets once it is stored."""
+    return "tbl-" + hashlib.sha256(data).hexdigest()[:16]
 
 
 def test_a_body_that_announces_too_much_is_refused_unread(client: TestClient) -> None:

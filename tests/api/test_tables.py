@@ -43,6 +43,19 @@ def test_a_replay_of_a_mixed_table_asks_for_one_recipe(client: TestClient, store
     assert store.sweeps.page()[2] == 1
 
 
+def test_where_takes_a_number_of_a_sweep_in_yaml(client: TestClient) -> None:
+    header, *rows = TEXT.splitlines()
+    seeded = "\n".join([header + ",seed", *(f"{row},{seed}" for seed, row in enumerate(rows))])
+    table = client.post("/v1/tables", content=seeded, headers=CSV).json()
+    sweep = (
+        f"name: again\ntrainer: {{kind: replay, table: {table['id']}, where: {{seed: 2, optimizer: muon}}}}"
+    )
+
+    answer = client.post("/v1/sweeps", content=sweep, headers={"content-type": "application/yaml"})
+
+    assert answer.status_code == 201, answer.json()
+
+
 def test_recorded_tables_are_imported_whole(client: TestClient, store: Store, recorded_runs: Path) -> None:
     data = (recorded_runs / "optimizer_sweep.csv").read_bytes()
     table = client.post("/v1/tables", content=data, headers=CSV).json()

@@ -51,6 +51,9 @@ def test_unfinished_runs_are_kept_as_data_without_a_loss() -> None:
         (table("1e6,1e8,1024"), "Row 2 has 3 values"),
         (table("1,1,1,1,1,1", header=HEADER + ",loss"), "names a column twice: loss"),
         (b"\xff\xfe\x00p", "not UTF-8"),
+        (table(header=HEADER + ",x" * 196), "has 201 columns; at most 200"),
+        (b"," * 100_000 + b"x", "has 100001 columns"),
+        (table("1e6,1e8,1024,1e-3," + "x" * 10_000), "xx'… is neither"),
     ],
 )
 def test_a_broken_table_is_refused_with_row_and_column(data: bytes, says: str) -> None:
@@ -75,6 +78,48 @@ def test_a_table_of_several_recipes_asks_for_one() -> None:
     assert len(runs.one_recipe({"optimizer": "muon"})) == 2
 
 
+def test_the_rows_of_a_table_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.runtable.MOST_ROWS", 2)
+    rows = ["1e6,1e8,1024,1e-3,3.5"] * 3
+
+    assert len(parse_csv(table(*rows[:2]))) == 2
+    with pytest.raises(BadInput, match="more than 2 rows"):
+        parse_csv(table(*rows))
+
+
+def test_very_many_recipes_are_listed_in_part() -> None:
+    rows = [f"1e6,1e8,1024,1e-3,3.5,recipe {number:04d}" for number in range(1000)]
+    runs = parse_csv(table(*rows, rows[0], header=HEADER + ",recipe"))
+
+    assert len(runs.recipes()["recipe"]) == 1000
+    assert runs.listed_recipes()["recipe"][49:] == ["recipe 0049", "… and 950 more"]
+    with pytest.raises(
+        BadInput, match=r"1000 values of recipe: .* recipe 0049, … and 950 more\. A law"
+    ) as refused:
+        runs.one_recipe({})
+    assert len(refused.value.detail) < 1_000
+    with pytest.raises(BadInput, match="and 950 more") as refused:
+        runs.where({"recipe": "x" * 10_000})
+    assert len(refused.value.detail) < 1_000
+
+
+def test_a_blank_is_a_recipe_of_its_own() -> None:
+    rows = ["1e6,1e8,1024,1e-3,3.5,adamw,", "1e6,1e8,1024,2e-3,3.5,,0.5", "1e6,1e8,1024,4e-3,3.5,adamw,0.6"]
+    runs = parse_csv(table(*rows, header=HEADER + ",optimizer,accuracy"))
+
+    assert runs.recipes() == {"optimizer": ("", "adamw")}
+    with pytest.raises(BadInput, match=r"2 values of optimizer: \(blank\), adamw"):
+        runs.one_recipe({})
+    assert len(runs.one_recipe({"optimizer": "adamw"})) == 2
+    assert len(runs.one_recipe({"optimizer": ""})) == 1
+
+
+def test_a_text_that_names_the_run_may_be_left_out() -> None:
+    rows = ["1e6,1e8,1024,1e-3,3.5,first", "1e6,1e8,1024,2e-3,3.5,", "1e6,1e8,1024,4e-3,3.5,third"]
+
+    assert parse_csv(table(*rows, header=HEADER + ",run")).recipes() == {}
+
+
 def test_where_compares_numbers_as_numbers_and_lists_what_there_is() -> None:
     runs = parse_csv(
         table("1e6,1e8,1024,1e-3,3.5,512", "2e6,1e8,1024,1e-3,3.5,768", header=HEADER + ",width")
@@ -82,6 +127,8 @@ def test_where_compares_numbers_as_numbers_and_lists_what_there_is() -> None:
 
     assert len(runs.where({"width": "512.0"})) == 1
     assert len(runs.where({"params": "1000000"})) == 1
+    done = parse_csv(table("1e6,1e8,1024,1e-3,3.5,true", header=HEADER + ",done"))
+    assert len(done.where({"done": "True"})) == 1
     with pytest.raises(BadInput, match="takes: 512, 768"):
         runs.where({"width": "640"})
     with pytest.raises(BadInput, match="no column 'depth'; it has: params"):
