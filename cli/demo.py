@@ -12,11 +12,12 @@ import typer
 from rich.table import Table
 
 from cli.client import Client
-from cli.display import count, percent, prediction_panel, rate
+from cli.display import prediction_panel
 from cli.outcome import err, out, tells_errors
 from cli.serve import READY_SECONDS
 from cli.service import Service, ServiceFailed, ended_by_signals, free_port, wait_until
 from cli.watch import watch
+from orchestrator.amounts import count, flops, percent, rate
 from orchestrator.settings import Settings
 
 DEMO_PORTS: Final = range(8765, 8865)
@@ -129,7 +130,7 @@ def _alone_flops(run: dict[str, Any]) -> float:
 def _report_savings(cost: dict[str, float], made_alone: float) -> None:
     full, spent = cost["full_grid_flops"], cost["spent_flops"]
     out.print(
-        f"{spent:.3g} FLOPs spent, {percent(1 - spent / full)} less than the {full:.3g} of the full grid of "
+        f"{flops(spent)} spent, {percent(1 - spent / full)} less than the {flops(full)} of the full grid of "
         f"independent runs: {percent((made_alone - spent) / full)} by trunks that horizons share, "
         f"{percent(1 - made_alone / full)} by rates that were never run."
     )

@@ -9,28 +9,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Column, Table
 
-_SUFFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
-
-
-def count(value: float) -> str:
-    """A count of parameters or tokens: ``1.07 B``."""
-    for size, suffix in _SUFFIXES:
-        if value >= size:
-            return f"{value / size:.3g} {suffix}"
-    return f"{value:.4g}"
-
-
-def rate(value: float) -> str:
-    """A learning rate: ``9.4e-4``."""
-    mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction as a percentage with two significant digits; a dash where it is not known."""
-    if fraction is None:
-        return "–"
-    return f"{100 * fraction:.0f} %" if abs(fraction) >= 0.0995 else f"{100 * fraction:.2g} %"
+from orchestrator.amounts import count, percent, rate, readable
 
 
 def target_text(target: Mapping[str, float]) -> str:
@@ -53,7 +32,7 @@ def prediction_panel(prediction: Mapping[str, Any]) -> Panel:
         lines.append(f"expected loss {prediction['expected_loss']:.4g}")
     far = ", ".join(f"{name} ×{ratio:.3g}" for name, ratio in prediction["extrapolation"].items())
     lines.append(f"target over the largest seen: {far}")
-    lines += [f"[yellow]! {escape(warning)}[/]" for warning in prediction["warnings"]]
+    lines += [f"[yellow]! {escape(readable(warning))}[/]" for warning in prediction["warnings"]]
     published = "; ".join(f"{p['law']} {rate(p['learning_rate'])}" for p in prediction["published"])
     if published:
         lines.append(f"[dim]published laws, other recipes: {escape(published)}[/]")

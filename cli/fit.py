@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from cli.display import bowls_table, law_table, percent, prediction_panel
+from cli.display import bowls_table, law_table, prediction_panel
 from cli.outcome import out, print_json, tells_errors
+from orchestrator.amounts import percent, readable
 from orchestrator.errors import BadInput, Unsupported
 from orchestrator.law import Law, Refused, Target, fit
 from orchestrator.prediction import prediction
@@ -102,7 +104,7 @@ def _show(law: Law, document: dict[str, Any], predictions: list[dict[str, Any]])
             f"{percent(heldout['worst'])} at worst"
         )
     for warning in law.warnings:
-        out.print(f"[yellow]! {warning}[/]")
+        out.print(f"[yellow]! {escape(readable(warning))}[/]")
     for predicted in predictions:
         out.print()
         out.print(prediction_panel(predicted))

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from orchestrator.amounts import readable
 from orchestrator.errors import BadInput, EtalonError, NotFound, Unsupported
 
 P = ParamSpec("P")
@@ -64,7 +65,7 @@ def tells_errors(command: Callable[P, None]) -> Callable[P, None]:
             if kwargs.get("as_json"):
                 print_json(problem_document(error))
             else:
-                err.print(f"[bold red]{error.title}.[/] {escape(error.detail)}", soft_wrap=True)
+                err.print(f"[bold red]{error.title}.[/] {escape(readable(error.detail))}", soft_wrap=True)
             raise typer.Exit(exit_code(error)) from error
 
     return told

@@ -9,9 +9,10 @@ import typer
 from rich.markup import escape
 
 from cli.client import Client
-from cli.display import count, percent, prediction_panel, sweeps_table, target_text
+from cli.display import prediction_panel, sweeps_table, target_text
 from cli.outcome import Exit, out, print_json, tells_errors
 from cli.watch import watch
+from orchestrator.amounts import duration, flops, percent, readable
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 from orchestrator.spec import read_yaml
@@ -144,17 +145,18 @@ def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
         return
     full, expected = plan["full_grid"], plan["expected"]
     out.print(f"[bold]{escape(plan['name'])}[/] aims at {target_text(plan['target'])}")
-    out.print(f"full grid: {len(plan['cells'])} cells, {full['runs']} runs, {full['flops']:.3g} FLOPs")
+    out.print(f"full grid: {len(plan['cells'])} cells, {full['runs']} runs, {flops(full['flops'])}")
     out.print(
         f"strategy {expected['strategy']} is expected to make {expected['runs']} runs in "
-        f"{expected['batches']} batches, {expected['flops']:.3g} FLOPs: "
+        f"{expected['batches']} batches, {flops(expected['flops'])}: "
         f"{percent(expected['saved_fraction'])} saved"
     )
     if full["worker_seconds"] is None:
         out.print(f"[dim]time: {plan['seconds_reason']}[/]")
     else:
         out.print(
-            f"worker time: {expected['worker_seconds']:.0f} s of {full['worker_seconds']:.0f} s for the full grid"
+            f"worker time: {duration(expected['worker_seconds'])}; "
+            f"{duration(full['worker_seconds'])} for the full grid"
         )
 
 
@@ -211,16 +213,16 @@ def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) ->
     cost = sweep["cost"]
     out.print(sweeps_table([sweep]))
     if sweep.get("reason"):
-        out.print(f"{sweep['state']}: {sweep['reason']}", markup=False)
+        out.print(f"{sweep['state']}: {readable(sweep['reason'])}", markup=False)
     if cost["full_grid_flops"]:
-        seconds = "" if cost["seconds"] is None else f", {count(cost['seconds'])} seconds of workers"
+        seconds = "" if cost["seconds"] is None else f", {duration(cost['seconds'])} of worker time"
         out.print(
-            f"spent {cost['spent_flops']:.3g} of {cost['full_grid_flops']:.3g} FLOPs of the full grid{seconds}"
+            f"spent {flops(cost['spent_flops'])} of the full grid's {flops(cost['full_grid_flops'])}{seconds}"
         )
     if sweep["prediction"]:
         out.print(prediction_panel(sweep["prediction"]))
     elif sweep.get("prediction_refused"):
-        out.print(f"No prediction at the target: {sweep['prediction_refused']}", markup=False)
+        out.print(f"No prediction at the target: {readable(sweep['prediction_refused'])}", markup=False)
 
 
 def _exit_by_state(sweep: dict[str, Any], *, watching: bool) -> None:

@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.client import Client
-from cli.display import percent, rate, runs_text
+from cli.display import runs_text
 from cli.outcome import err
+from orchestrator.amounts import percent, rate
 
 ENDED = ("completed", "diverged", "failed")
 OPEN = ("pending", "running")

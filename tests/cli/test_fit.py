@@ -44,7 +44,7 @@ def test_it_recovers_a_known_law_and_predicts_beyond_the_table(tmp_path: Path) -
     predicted = answer["predictions"][0]
     truth = 1e-2 * 16**-0.3 * 8**-0.3
     assert predicted["interval"]["low"] < truth < predicted["interval"]["high"]
-    assert predicted["learning_rate"] == pytest.approx(truth, rel=0.2)
+    assert predicted["learning_rate"] == pytest.approx(truth, rel=0.05)
     assert len(answer["bowls"]) == 12
     assert predicted["target"]["batch_tokens"] == 65536
     assert {"law", "bowls", "predictions", "warnings"} == set(answer)
