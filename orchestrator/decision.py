@@ -104,16 +104,20 @@ def decide(snapshot: Snapshot) -> Action:
             return StartDriver()
     if snapshot.state is SweepState.RUNNING:
         return _running(snapshot)
-    if snapshot.state is SweepState.STOPPING and not snapshot.count(RunState.RUNNING):
+    if snapshot.state is SweepState.STOPPING and not snapshot.count(*RUN_OPEN):
         return _settled(snapshot, Move(to=SweepState.STOPPED, reason="stopped on request"))
     return Wait()
 
 
 def _needs_driver(snapshot: Snapshot) -> bool:
-    """A running sweep has one from the start; the others only while runs are under way."""
+    """A running sweep has one from the start; the others only while runs are under way.
+
+    Pending runs of a stopping sweep are under way too: they were live when it was asked to stop.
+    """
     if snapshot.state is SweepState.RUNNING:
         return snapshot.has_cells
-    return snapshot.count(RunState.RUNNING) > 0
+    live = RUN_OPEN if snapshot.state is SweepState.STOPPING else {RunState.RUNNING}
+    return snapshot.count(*live) > 0
 
 
 def _running(snapshot: Snapshot) -> Action:

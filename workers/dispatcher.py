@@ -74,6 +74,7 @@ class Dispatcher:
         self._capacity, self._tick_seconds, self._clock = capacity, tick_seconds, clock
         self._recorder = Recorder(store, lease.fence, clock)
         self._state = store.sweeps.get(sweep_id).state
+        self._working = self._has_work()
         self._planned: list[Job] = []
         self._handed: deque[Job] = deque()
         self._live: dict[str, Job] = {}
@@ -190,6 +191,7 @@ class Dispatcher:
     def _look(self) -> None:
         now = self._clock()
         before, self._state = self._state, self._store.sweeps.get(self._sweep_id).state
+        self._working = self._has_work()
         busy = bool(self._live or self._handed)
         if busy or before is not self._state:
             self._busy_at = now
@@ -199,14 +201,19 @@ class Dispatcher:
             self.ending = Ending.CANCELLED
         elif self._state not in SWEEP_LIVE:
             self.ending = Ending.FINAL
-        elif self._state is not SweepState.RUNNING and now - self._busy_at > WARM_SECONDS:
+        elif not self._working and now - self._busy_at > WARM_SECONDS:
             self.ending = Ending.IDLE  # the orchestrator starts another when the sweep goes on
         elif now - self._led_at > LEADERLESS_SECONDS:
             self.ending = Ending.LEADERLESS
 
+    def _has_work(self) -> bool:
+        """Whether there may be runs to claim: a stopping sweep has them where an earlier driver was lost."""
+        if self._state is SweepState.STOPPING:
+            return bool(self._store.runs.pending(self._sweep_id))
+        return self._state is SweepState.RUNNING
+
     def _keeps_warm(self) -> bool:
-        running = self._state is SweepState.RUNNING
-        return running and self._clock() - self._busy_at < WARM_SECONDS
+        return self._working and self._clock() - self._busy_at < WARM_SECONDS
 
     @contextmanager
     def _database(self) -> Iterator[None]:
@@ -228,7 +235,7 @@ class Dispatcher:
 
     def _take(self, count: int) -> list[Job]:
         """Claim the runs of up to ``count`` jobs."""
-        if count <= 0 or self._limits is None or self._state is not SweepState.RUNNING:
+        if count <= 0 or self._limits is None or not self._working:
             return []
         pending = self._store.runs.pending(self._sweep_id)
         waiting = {run.id for run in pending}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, func, select, update
 
@@ -22,6 +22,9 @@ _S, _R = schema.sweeps.c, schema.runs.c
 
 SPEED_SWEEPS = 20
 """Newest sweeps of a kind of trainer whose measured runs tell how fast it is."""
+
+CLAIMABLE: Final = frozenset({SweepState.RUNNING, SweepState.STOPPING})
+"""States of sweeps whose pending runs a driver may take; stopping has cancelled those that never began."""
 
 
 class Runs:
@@ -69,7 +72,8 @@ class Runs:
         """Take pending runs for a driver: they are running from now on, with one attempt more.
 
         Args:
-            sweep_id: the sweep; nothing is claimed unless it is running.
+            sweep_id: a running sweep, or a stopping one: what is pending there was live when it was asked to
+                stop, and its machine was lost since. In any other state nothing is claimed.
             fence: of the lease ``driver:<sweep_id>``.
             run_ids: which ones; None takes all. One that is no longer pending is left out of the answer.
 
@@ -81,7 +85,7 @@ class Runs:
             wanted.append(_R.id.in_(run_ids))
         with self._database.write() as connection:
             check_fence(connection, driver_lease(sweep_id), fence)
-            if _sweep_state(connection, sweep_id) is not SweepState.RUNNING:
+            if _sweep_state(connection, sweep_id) not in CLAIMABLE:
                 return []
             changed = {
                 "state": RunState.RUNNING,

@@ -49,7 +49,7 @@ def test_every_result_is_in_the_last_law_and_its_cost(house: Any) -> None:
     counts = house.counts(sweep.id)
     last = house.store.laws.latest(sweep.id)
     assert last.runs == counts["completed"] + counts.get("diverged", 0)
-    assert last.spent_flops == house.store.sweeps.spent_flops(sweep.id)
+    assert last.spent_flops == pytest.approx(house.store.sweeps.spent_flops(sweep.id), rel=1e-12)
 
 
 def test_a_law_is_fitted_after_every_batch_once_there_is_one(house: Any) -> None:
@@ -229,6 +229,23 @@ def test_a_stopped_sweep_has_a_law_of_everything_that_ran(house: Any) -> None:
     house.loop.step()
     assert house.store.sweeps.get(sweep.id).state is SweepState.STOPPED
     assert house.store.laws.latest(sweep.id).runs == len(live)
+
+
+def test_live_runs_of_a_stopping_sweep_outlive_their_driver(house: Any) -> None:
+    sweep = house.submit(search={"strategy": "grid"})
+    house.loop.step()
+    live = house.driver.claim(sweep.id, most=2)
+    house.store.sweeps.move(sweep.id, SweepState.STOPPING)
+    house.driver.die(sweep.id)
+    house.loop.step()
+    assert house.driver.started == [sweep.id, sweep.id]
+    assert house.counts(sweep.id)["pending"] == 2
+    again = house.driver.claim(sweep.id)
+    assert [run.id for run in again] == [run.id for run in live]
+    house.driver.finish(again)
+    house.loop.step()
+    assert house.store.sweeps.get(sweep.id).state is SweepState.STOPPED
+    assert house.counts(sweep.id)["completed"] == 2
 
 
 def test_a_sweep_stopped_before_anything_ran_just_stops(house: Any) -> None:

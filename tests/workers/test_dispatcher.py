@@ -194,6 +194,23 @@ def test_live_runs_of_a_stopping_sweep_finish(stage, shift):
     assert shift.dispatcher.ending is Ending.FINAL
 
 
+def test_runs_that_a_lost_driver_left_in_a_stopping_sweep_are_taken_up(stage, shift):
+    stage.ask(shift.sweep_id)
+    chosen = [stage.runs(shift.sweep_id)[0].id]
+    stage.store.runs.claim(shift.sweep_id, fence=shift.lease.fence, run_ids=chosen)
+    stage.store.sweeps.move(shift.sweep_id, SweepState.STOPPING)
+    stage.store.runs.release(shift.sweep_id, fence=shift.lease.fence, reason="its driver was lost")
+    shift.tick()
+    shift.ready("a")
+    job = shift.job("a")
+    assert list(job.run_ids) == chosen
+    shift.dispatcher.take_in("a'", completed(job))
+    shift.dispatcher.end("a'")
+    shift.tick()
+    assert shift.dispatcher.next_task("b") is False
+    assert counts(stage, shift) == {RunState.COMPLETED: 1, RunState.CANCELLED: 4}
+
+
 def test_nothing_is_written_after_a_cancellation(stage, shift):
     shift.ready("a")
     stage.ask(shift.sweep_id)

@@ -93,7 +93,7 @@ def test_a_replay_finishes_on_halves_of_a_gpu_where_fewer_workers_fit_than_it_wa
 def test_a_cluster_that_is_away_is_told_apart_from_a_failure(stage):
     sweep_id = stage.replay()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        address = "127.0.0.1:{}".format(server.getsockname()[1])
+        address = f"127.0.0.1:{server.getsockname()[1]}"
     driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=address)
     assert driver.wait(timeout=60) == NOT_NOW
     assert stage.store.leases.current(driver_lease(sweep_id)) is None
