@@ -1,7 +1,6 @@
 """One cell's bowl as its own runs show it, the shape and the curvature borrowed from the pool."""
 
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from typing import Any, Self
 
 import numpy as np
@@ -19,20 +18,11 @@ from orchestrator.law.evidence import (
 from orchestrator.law.joint import Shrunk
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
+from orchestrator.law.status import BowlStatus, classify, told
 
 WINDOW = 1.0  # |ln η − ln η*| within which r2 is told
 FREE_SD = 3.0  # prior sd of a bowl's own ln η*: vague, so that the law does not speak for the cell
 Z95 = 1.959963984540054
-
-
-class BowlStatus(StrEnum):
-    """What a cell's runs say of its minimum."""
-
-    INTERIOR = "interior"
-    EDGE_LOW = "edge_low"
-    EDGE_HIGH = "edge_high"
-    FLAT = "flat"
-    TOO_FEW = "too_few"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +38,7 @@ class Bowl:
         curvature, asymmetry: C and a of ln L = ln L_min + C·g(ln η − ln η*; a), g of shape.py.
         status: Interior minimum, or why not.
         runs: Runs in the cell, diverged ones included.
-        diverged: Runs without a usable loss.
+        diverged: Runs without a loss, or with one too far above the best to fit.
         r2: Share of the variance of ln loss explained within e^±1 of the bottom; None with fewer than three runs there.
         law_learning_rate: The optimum given all runs of all cells.
         law_sd: Standard deviation of its logarithm.
@@ -83,8 +73,8 @@ class Bowl:
 
 def measure(
     cells: Cells, here: Locals, law_sd: Array, pool: tuple[Array, Array], scales: Scales
-) -> tuple[Bowl, ...]:
-    """The bowl of every cell, in the order of the cells.
+) -> tuple[tuple[Bowl, ...], Array]:
+    """The bowl of every cell, in the order of the cells, and how much better each is than a constant (status.py).
 
     Args:
         cells: All runs.
@@ -95,11 +85,12 @@ def measure(
     """
     own, spread = alone(cells, here, *pool, scales)
     sd = np.sqrt(spread[:, OPTIMUM, OPTIMUM])
-    status = classify(cells, scales, own)
+    gain = told(cells, own, scales)
+    status = classify(cells, own, sd, gain)
     r2 = explained(cells, own)
     place = cells.places
     loss = cells.best_loss * np.exp(own.bottom)
-    return tuple(
+    bowls = tuple(
         Bowl(
             params=float(place[c, 0]),
             tokens=float(place[c, 1]),
@@ -120,6 +111,7 @@ def measure(
         )
         for c in range(cells.size)
     )
+    return bowls, gain
 
 
 def alone(
@@ -145,45 +137,6 @@ def alone(
         shape = here.shape + np.clip(goal - here.shape, -0.5, 0.5)
         here = replace(here, bottom=evidence.bottom(shape), shape=shape)
     return here, alone.covariance
-
-
-def classify(cells: Cells, scales: Scales, own: Locals) -> list[BowlStatus]:
-    """The status of each cell: where its best run lies, and whether both sides rise."""
-    rates, low, high = extent(cells)
-    bound = np.full(cells.size, np.inf)  # lowest rate that diverged
-    np.minimum.at(bound, cells.bound_cell, cells.bound_x)
-    bounded = np.isfinite(bound)
-    ceiling = np.where(bounded, bound, high)
-    best = np.full(cells.size, np.nan)
-    at_best = cells.y <= 0  # y is relative to the cell's best loss
-    best[cells.cell[at_best][::-1]] = cells.x[at_best][::-1]
-    swing = np.zeros(cells.size)
-    np.maximum.at(swing, cells.cell, cells.y)
-    status = []
-    for c in range(cells.size):
-        if rates[c] + bounded[c] < 3 or rates[c] < 2:
-            status.append(BowlStatus.TOO_FEW)
-        elif swing[c] < scales.noise and not bounded[c]:
-            status.append(BowlStatus.FLAT)
-        elif best[c] <= low[c] or own.optimum[c] < low[c]:
-            status.append(BowlStatus.EDGE_LOW)
-        elif own.optimum[c] > ceiling[c] or (best[c] >= high[c] and not bounded[c]):
-            status.append(BowlStatus.EDGE_HIGH)
-        else:
-            status.append(BowlStatus.INTERIOR)
-    return status
-
-
-def extent(cells: Cells) -> tuple[Array, Array, Array]:
-    """Per cell: how many different rates have a usable loss, and the lowest and highest ln η among them."""
-    order = np.lexsort((cells.x, cells.cell))
-    cell, x = cells.cell[order], cells.x[order]
-    fresh = np.concatenate([[True], (np.diff(cell) != 0) | (np.diff(x) > 0)])[: cell.size]
-    rates = np.bincount(cell[fresh], minlength=cells.size).astype(np.float64)
-    low, high = np.full(cells.size, np.inf), np.full(cells.size, -np.inf)
-    np.minimum.at(low, cell, x)
-    np.maximum.at(high, cell, x)
-    return rates, low, high
 
 
 def explained(cells: Cells, own: Locals) -> Array:

@@ -10,23 +10,29 @@ from orchestrator.law.observations import Array, Observations
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-SAME = 1e-9  # relative difference below which two sizes, horizons or batches are one
-BLOWN = 0.35  # ln(loss / best loss of the cell) above which a finished run is as good as diverged
+SAME = 1e-9  # relative difference below which two sizes, horizons, batches or rates are one
+BLOWN = 0.35  # ln(loss / best loss of the cell) above which a finished run is too far from the bottom to fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cells:
     """All runs, sorted and grouped; the loss enters as its logarithm, so its unit cancels.
 
+    A point is one rate of one cell: repeated runs are their mean, because what the shape of the bowl misses there is
+    the same in each of them.
+
     Attributes:
         places: N, D, B of each cell, shape [cells, 3].
         coordinates: Their logarithms, shape [cells, 3].
-        cell: The cell of each run that has a usable loss, shape [runs].
-        x: ln η of those runs, shape [runs].
-        y: ln(loss / best loss of the cell) of those runs, shape [runs].
-        best_loss: The best loss of each cell in the table's unit, NaN where none finished, shape [cells].
-        bound_cell: The cell of each run that bounds its bowl from above, shape [bounds].
+        cell: The cell of each point that has a usable loss, shape [points].
+        x: ln η of those points, shape [points].
+        y: Mean ln loss of their runs over that of the cell's best point, shape [points].
+        repeats: How many runs that is the mean of, shape [points].
+        scatter: Sum of the squares of their distances from it, shape [points].
+        best_loss: The loss of each cell's best point in the table's unit, NaN where none finished, shape [cells].
+        bound_cell: The cell of each run that bounds its bowl, shape [bounds].
         bound_x: ln η of those runs, shape [bounds].
+        bound_side: 1 where the bottom is below that rate, −1 where it is above, shape [bounds].
         runs: All runs of each cell, shape [cells].
         diverged: Those without a usable loss, shape [cells].
     """
@@ -36,9 +42,12 @@ class Cells:
     cell: Index
     x: Array
     y: Array
+    repeats: Array
+    scatter: Array
     best_loss: Array
     bound_cell: Index
     bound_x: Array
+    bound_side: Array
     runs: Index
     diverged: Index
 
@@ -48,40 +57,79 @@ class Cells:
         return int(self.runs.size)
 
     def total(self, values: Array) -> Array:
-        """Sums over the runs of each cell: [runs] -> [cells]."""
+        """Sums over the points of each cell: [points] -> [cells]."""
         return np.bincount(self.cell, weights=values, minlength=self.size).astype(np.float64, copy=False)
+
+    def extremes(self, cell: Index, x: Array) -> tuple[Array, Array]:
+        """Lowest and highest ln η per cell, infinite where there is none: [m], [m] -> [cells] each."""
+        low, high = np.full(self.size, np.inf), np.full(self.size, -np.inf)
+        np.minimum.at(low, cell, x)
+        np.maximum.at(high, cell, x)
+        return low, high
 
 
 def group(observations: Observations) -> Cells:
-    """Groups sorted runs into cells and classifies each run: usable, bounding, or neither.
+    """Groups runs into cells and classifies each run: usable, bounding, or neither.
 
-    A run that diverged, or whose loss is far above the best of its cell, bounds the bowl from above if no usable
-    run of the cell has a higher rate; a crash in the middle of a bowl says nothing.
+    A run that diverged bounds the bowl from above if no usable run of the cell has a higher rate; a crash in the
+    middle of a bowl says nothing. A loss far above the best of its cell bounds the bowl on whichever side it lies.
     """
     runs = observations.sorted()
     raw = np.column_stack([runs.params, runs.tokens, runs.batch_tokens])
-    place = np.log(raw)
-    starts = np.concatenate([[True], (np.abs(np.diff(place, axis=0)) > SAME).any(axis=1)])
-    cell = np.cumsum(starts) - 1
-    count = int(cell[-1]) + 1
+    cell, first = numbered(np.log(raw))
     x, loss = np.log(runs.learning_rate), np.log(runs.loss)
-    best = np.full(count, np.inf)
-    np.minimum.at(best, cell, np.where(np.isnan(loss), np.inf, loss))
-    best[np.isinf(best)] = np.nan
-    y = loss - best[cell]
-    usable = y <= BLOWN  # NaN compares false: a run without a loss is not usable
-    highest = np.full(count, -np.inf)
-    np.maximum.at(highest, cell[usable], x[usable])
-    bounding = ~usable & (x > highest[cell])
+    order = np.lexsort((loss, x, cell))
+    cell, x, loss = cell[order], x[order], loss[order]
+    count = int(cell[-1]) + 1
+    best = np.full(count, np.nan)
+    np.fmin.at(best, cell, loss)
+    usable = loss - best[cell] <= BLOWN  # NaN compares false: a run without a loss is not usable
+    low, high = np.full(count, np.inf), np.full(count, -np.inf)
+    np.minimum.at(low, cell[usable], x[usable])
+    np.maximum.at(high, cell[usable], x[usable])
+    above = ~usable & (x > high[cell])
+    below = ~usable & ~np.isnan(loss) & (x < low[cell])
+    bounding = above | below
+    point_cell, point_x, mean, repeats, scatter = points(cell[usable], x[usable], loss[usable])
+    bottom = np.full(count, np.nan)
+    np.fmin.at(bottom, point_cell, mean)
     return Cells(
-        places=raw[starts],
-        coordinates=place[starts],
-        cell=cell[usable],
-        x=x[usable],
-        y=y[usable],
-        best_loss=np.exp(best),
+        places=raw[first],
+        coordinates=np.log(raw[first]),
+        cell=point_cell,
+        x=point_x,
+        y=mean - bottom[point_cell],
+        repeats=repeats,
+        scatter=scatter,
+        best_loss=np.exp(bottom),
         bound_cell=cell[bounding],
         bound_x=x[bounding],
+        bound_side=np.where(below[bounding], -1.0, 1.0),
         runs=np.bincount(cell, minlength=count),
         diverged=np.bincount(cell[~usable], minlength=count),
     )
+
+
+def numbered(places: Array) -> tuple[Index, Index]:
+    """The number of each row's cell, [rows], in the order of their places, and a row of each cell, [cells]."""
+    labels = np.column_stack([clustered(column) for column in places.T])
+    _, first, number = np.unique(labels, axis=0, return_index=True, return_inverse=True)
+    return number.ravel(), first
+
+
+def clustered(values: Array) -> Index:
+    """The rank of each value, those equal to rounding being one."""
+    order = np.argsort(values)
+    rank = np.empty(values.size, dtype=np.int64)
+    rank[order] = np.concatenate([[0], np.cumsum(np.diff(values[order]) > SAME)])
+    return rank
+
+
+def points(cell: Index, x: Array, loss: Array) -> tuple[Index, Array, Array, Array, Array]:
+    """The rates of each cell from sorted runs: cell, ln η, mean ln loss, runs, and their squared scatter."""
+    fresh = np.concatenate([[True], (np.diff(cell) != 0) | (np.diff(x) > SAME)])[: cell.size]
+    at = np.cumsum(fresh) - 1
+    repeats = np.bincount(at).astype(np.float64)
+    mean = np.bincount(at, weights=loss) / repeats
+    scatter = np.asarray(np.bincount(at, weights=np.square(loss - mean[at])), dtype=np.float64)
+    return cell[fresh], x[fresh], mean, repeats, scatter

@@ -7,7 +7,7 @@
 | A, h | [c, 3, 3], [c, 3] | what a cell's own runs say of (ℓ, μ, a), m eliminated: information and its vector |
 
 Noise is Student-t (reweighted), and grows with the rise above the bottom: the shape is right near it only. A diverged
-run says, softly, that the bottom is lower.
+run says, softly, that the bottom is lower, and a loss far above the best that it is on the other side.
 """
 
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def gather(cells: Cells, here: Locals, scales: Scales) -> Evidence:
     """Linearises every run at `here` and sums per cell."""
     height, jacobian = predicted(cells, here)
     residual = cells.y - here.bottom[cells.cell] - height
-    variance = here.unrest[cells.cell] * (scales.noise**2 + (scales.growth * height) ** 2)
+    variance = here.unrest[cells.cell] * scales.variance(height, cells.repeats)
     weight = (TAIL + 1) / (TAIL + residual**2 / variance) / variance
     total = cells.total
     weighted = [weight * column for column in jacobian]
@@ -113,12 +113,13 @@ def gather(cells: Cells, here: Locals, scales: Scales) -> Evidence:
 
 
 def bounds(cells: Cells, optimum: Array) -> tuple[Array, Array]:
-    """Gradient and information on μ of the runs that bound a bowl: ln(ε + (1 − ε)·Φ((x − μ − margin) / sd))."""
+    """Gradient and information on μ of the runs that bound a bowl: ln(ε + (1 − ε)·Φ((±(x − μ) − margin) / sd))."""
     if not cells.bound_x.size:
         return np.zeros(cells.size), np.zeros(cells.size)
-    z = (cells.bound_x - optimum[cells.bound_cell] - BOUND_MARGIN) / BOUND_SD
+    side = cells.bound_side
+    z = (side * (cells.bound_x - optimum[cells.bound_cell]) - BOUND_MARGIN) / BOUND_SD
     ratio = (1 - CRASH) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / (CRASH + (1 - CRASH) * ndtr(z))
-    pull = np.bincount(cells.bound_cell, weights=-ratio / BOUND_SD, minlength=cells.size)
+    pull = np.bincount(cells.bound_cell, weights=-side * ratio / BOUND_SD, minlength=cells.size)
     weight = np.bincount(
         cells.bound_cell, weights=np.maximum(ratio * (z + ratio), 0) / BOUND_SD**2, minlength=cells.size
     )

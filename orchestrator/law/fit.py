@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orchestrator.law import support
-from orchestrator.law.bowl import Bowl, BowlStatus, measure
+from orchestrator.law.bowl import Bowl, measure
 from orchestrator.law.cells import Cells, group
 from orchestrator.law.effects import basis
 from orchestrator.law.evidence import OPTIMUM, Locals
@@ -17,6 +17,7 @@ from orchestrator.law.observations import Array, Observations
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.scales import Scales
 from orchestrator.law.shape import TYPICAL
+from orchestrator.law.status import LEAST_TOLD, BowlStatus
 from orchestrator.law.surface import Surface, fit_surface
 from orchestrator.law.terms import Reference
 
@@ -25,6 +26,7 @@ CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
 ASYMMETRY_MEAN, ASYMMETRY_SD = TYPICAL, 0.4
 """Prior of the bowls' a: that of recorded dense runs, vaguely enough for symmetric bowls."""
 FEWEST_RUNS = 3
+CHANCE = 3.0  # squared noise that a bowl explains of a cell of noise: 1 to 2 on average
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +86,8 @@ def fit_once(observations: Observations, options: FitOptions) -> Law:
     mean, spread = pooled_rows(model, fitted.pooled, fitted.covariance)
     law_sd = np.sqrt(fitted.local_covariance[:, OPTIMUM, OPTIMUM])
     pool = mean, np.sqrt(np.einsum("cii->ci", spread))
-    bowls = measure(cells, fitted.locals, law_sd, pool, fitted.scales)
-    refuse_without_minimum(bowls, observations)
+    bowls, gain = measure(cells, fitted.locals, law_sd, pool, fitted.scales)
+    refuse_without_minimum(bowls, gain, observations)
     reference = Reference(
         params=float(np.exp(centre[0])),
         tokens=float(np.exp(centre[1])),
@@ -146,23 +148,30 @@ def bottoms(cells: Cells, points: Array, fitted: Fitted) -> Surface:
     return fit_surface(points[has], level, 1 / fitted.evidence.weight[has] + spread)
 
 
-def refuse_without_minimum(bowls: tuple[Bowl, ...], observations: Observations) -> None:
-    """Refuses when no cell shows a minimum with a rise on both sides."""
+def refuse_without_minimum(bowls: tuple[Bowl, ...], gain: Array, observations: Observations) -> None:
+    """Refuses when the losses do not depend on the rate, or no cell shows a minimum with a rise on both sides."""
     count = {status: sum(bowl.status is status for bowl in bowls) for status in BowlStatus}
+    few, low, high = (count[s] for s in (BowlStatus.TOO_FEW, BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH))
+    enough = len(bowls) - few
+    told = float(sum(g for g, bowl in zip(gain, bowls, strict=True) if bowl.status is not BowlStatus.TOO_FEW))
+    least = LEAST_TOLD + CHANCE * enough
+    if enough and told < least:
+        raise Refused(LawRefusal.FLAT, cells=enough, told=max(told, 0.0), least=least)
     if count[BowlStatus.INTERIOR]:
         return
-    low, high = count[BowlStatus.EDGE_LOW], count[BowlStatus.EDGE_HIGH]
     where = " downwards" if low > high else " upwards" if high > low else ""
     raise Refused(
         LawRefusal.NO_INTERIOR_MINIMUM,
         cells=len(bowls),
         low=low,
         high=high,
-        few=count[BowlStatus.TOO_FEW],
+        few=few,
         flat=count[BowlStatus.FLAT],
         lowest=float(observations.learning_rate.min()),
         highest=float(observations.learning_rate.max()),
-        where=where,
+        advice=f"Widen the learning rates{where} until at least one cell rises on both sides."
+        if enough
+        else "Run a third learning rate in at least one cell, so that it can rise on both sides.",
     )
 
 

@@ -286,16 +286,21 @@ def misfit(
     known = 1 / evidence.weight[cells.cell] + np.einsum(
         "ri,rij,rj->r", jacobian, spread[cells.cell], jacobian
     )
-    pool = scales.noise**2 + (scales.growth * height) ** 2
+    pool = scales.variance(height, cells.repeats)
     variance = here.unrest[cells.cell] * pool
     robust = (TAIL + 1) / (TAIL + residual**2 / variance)
     return height, pool, np.minimum(robust * (residual**2 + known), (TAIL + 1) * variance)
 
 
-def unrest(cells: Cells, pool: Array, square: Array) -> Array:
+def unrest(cells: Cells, scales: Scales, pool: Array, square: Array) -> Array:
     """Each cell's noise over the pool's, squared: 1 for a cell of few runs, its own for one of many, shape [cells]."""
-    runs = cells.total(np.ones_like(pool))
-    return np.asarray((UNREST_WEIGHT + cells.total(square / pool)) / (UNREST_WEIGHT + runs))
+    told = square / pool + within(cells, scales) / scales.noise**2
+    return np.asarray((UNREST_WEIGHT + cells.total(told)) / (UNREST_WEIGHT + cells.total(cells.repeats)))
+
+
+def within(cells: Cells, scales: Scales) -> Array:
+    """Squared scatter of the repeated runs of each point, one that is far off being cut down, shape [points]."""
+    return np.minimum(cells.scatter, (TAIL + 1) * (cells.repeats - 1) * scales.noise**2)
 
 
 def maximise_noise(
@@ -303,15 +308,19 @@ def maximise_noise(
 ) -> tuple[Scales, Locals]:
     """One scoring step for the noise at the bottom, its growth with the rise, and each cell's own share of it."""
     height, pool, square = misfit(cells, evidence, scales, here, spread)
-    target = square / here.unrest[cells.cell]
-    design = np.column_stack([np.ones_like(height), height**2])
+    own = here.unrest[cells.cell]
+    design = np.column_stack([1 / cells.repeats, height**2])
     now = np.array([scales.noise**2, scales.growth**2])
     firm = np.array([PRIOR_WEIGHT["noise"], PRIOR_WEIGHT["growth"]]) / now**2
     prior = np.array([PRIOR.noise**2, PRIOR.growth**2])
     weighted = design / pool[:, None] ** 2
-    found = np.linalg.solve(weighted.T @ design + np.diag(firm), weighted.T @ target + firm * prior)
-    noise, growth = np.sqrt(np.clip(found, now / 4, now * 4))
+    normal = weighted.T @ design + np.diag(firm)
+    right = weighted.T @ (square / own) + firm * prior
+    alone = scales.variance(height, np.ones_like(height)) ** -2.0  # of the scatter of repeated runs
+    normal[0, 0] += alone @ (cells.repeats - 1)
+    right[0] += alone @ (within(cells, scales) / own)
+    noise, growth = np.sqrt(np.clip(np.linalg.solve(normal, right), now / 4, now * 4))
     return (
         replace(scales, noise=float(noise), growth=float(growth)),
-        replace(here, unrest=unrest(cells, pool, square)),
+        replace(here, unrest=unrest(cells, scales, pool, square)),
     )

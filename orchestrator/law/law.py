@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from orchestrator.law import document, support
-from orchestrator.law.bowl import Bowl, BowlStatus
+from orchestrator.law.bowl import Bowl
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, matrix
 from orchestrator.law.heldout import HeldOut
@@ -17,6 +17,7 @@ from orchestrator.law.published import Anchor
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.scales import Scales
 from orchestrator.law.shape import expected_rise, half_widths, rise
+from orchestrator.law.status import BowlStatus
 from orchestrator.law.surface import Surface
 from orchestrator.law.terms import Coefficient, Reference
 

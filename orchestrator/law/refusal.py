@@ -8,11 +8,16 @@ from orchestrator.errors import Unsupported
 class LawRefusal(Enum):
     """Reasons for a refusal; the value is the template of the sentence told to the user."""
 
-    NO_RUNS = "There are {finite} completed runs among {runs}; a bowl needs at least three in one cell."
+    NO_RUNS = "{finite} of {runs} runs completed with a loss; a bowl needs at least three in one cell."
+    FLAT = (
+        "The loss does not depend on the learning rate by more than noise: in {cells} cells with three rates or more, "
+        "bowls explain {told:.3g} times the square of the noise, and chance alone may explain {least:.3g}. "
+        "Try learning rates further apart, or more of them."
+    )
     NO_INTERIOR_MINIMUM = (
         "No cell has an interior minimum: of {cells} cells, {low} have their best run at the lowest rate tried "
         "({lowest:.3g}), {high} at the highest ({highest:.3g}), {few} have fewer than three rates and {flat} are "
-        "flat. Widen the learning rates{where} until at least one cell rises on both sides."
+        "flat. {advice}"
     )
     INTERVAL_TOO_WIDE = (
         "The learning rate at params={params:.4g}, tokens={tokens:.4g}, batch_tokens={batch_tokens:.4g} is only known "

@@ -5,6 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from orchestrator.law.observations import Array
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scales:
@@ -29,6 +31,10 @@ class Scales:
     pair: float = 0.02
     smooth: float = 0.04
     drift: float = 0.8
+
+    def variance(self, height: Array, repeats: Array) -> Array:
+        """Of the mean ln loss of `repeats` runs at a rise of `height`: their noise averages out, the shape's misfit not."""
+        return np.asarray(self.noise**2 / repeats + (self.growth * height) ** 2)
 
     def to_document(self) -> dict[str, float]:
         """As a JSON-able mapping."""

@@ -5,9 +5,10 @@ from itertools import permutations
 
 import numpy as np
 
-from orchestrator.law.bowl import Bowl, BowlStatus
+from orchestrator.law.bowl import Bowl
 from orchestrator.law.cells import SAME
 from orchestrator.law.observations import Array, Target
+from orchestrator.law.status import BowlStatus
 
 AXES = ("params", "tokens", "batch_tokens")
 SYMBOLS = ("N", "D", "B")

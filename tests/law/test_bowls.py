@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orchestrator.law import BowlStatus, fit
+from orchestrator.law import BowlStatus, Observations, fit
 
 
 def bowl_of(law, params, tokens, batch_tokens):
@@ -83,6 +83,58 @@ def test_a_blown_up_loss_counts_as_diverged(sweep, changed, fast):
     loss[highest] = np.nan
     diverged = bowl_of(fit(changed(runs, loss=loss), options=fast), *CELL)
     assert spoilt == diverged
+
+
+def test_losses_far_above_the_best_bound_the_bowl_on_both_sides(fast):
+    rates = np.array([1e-4, 1e-3, 1e-2, 1e-1])
+    loss = np.array([3.0, 2.0, 2.1, 2.9])
+    place = {"params": np.full(4, 1e4), "tokens": np.full(4, 4e5), "batch_tokens": np.full(4, 2048.0)}
+    (bowl,) = fit(Observations(**place, learning_rate=rates, loss=loss), options=fast).bowls
+    assert bowl.status is BowlStatus.INTERIOR
+    assert 3e-4 < bowl.learning_rate < 2e-2
+
+
+def test_a_rate_is_judged_by_the_mean_of_its_runs(sweep, joined, changed, fast):
+    runs = sweep()
+    rows = np.flatnonzero(in_cell(runs))[np.argsort(runs.learning_rate[in_cell(runs)])]
+    lucky = runs.where(np.isin(np.arange(runs.size), rows[[0, 0]]))
+    again = [changed(lucky, loss=lucky.loss * factor) for factor in (0.97, 1.028)]
+    bowl = bowl_of(fit(joined(runs, *again), options=fast), *CELL)
+    assert bowl.status is BowlStatus.INTERIOR
+    assert bowl.runs == 9
+
+
+def test_many_repeats_of_a_misshapen_bowl_do_not_make_it_sure(sweep, truth, joined, changed, fast):
+    known = truth(noise=0.0)
+    clean = sweep(known, sizes=(1e8, 2e8, 4e8), horizons=(4e9, 1e10), batches=(262144.0,))
+    u = np.log(clean.learning_rate) - known.optimum(clean.params, clean.tokens, clean.batch_tokens)
+    loss = clean.loss * np.exp(0.004 * np.sin(3 * u))  # a wiggle that the shape does not have
+    rng = np.random.default_rng(0)
+    sds = {}
+    for repeats in (1, 25):
+        noise = [np.exp(1e-3 * rng.standard_normal(clean.size)) for _ in range(repeats)]
+        law = fit(joined(*(changed(clean, loss=loss * factor) for factor in noise)), options=fast)
+        sds[repeats] = np.mean([bowl.law_sd for bowl in law.bowls])
+    assert sds[25] > 0.4 * sds[1]
+
+
+def test_the_noise_is_that_of_repeated_runs(sweep, truth, joined, fast):
+    known = truth(noise=2e-3)
+    first = sweep(known, sizes=(1e8, 2e8), seed=1)
+    rng = np.random.default_rng(0)
+    others = [
+        Observations(
+            params=first.params,
+            tokens=first.tokens,
+            batch_tokens=first.batch_tokens,
+            learning_rate=first.learning_rate,
+            loss=known.loss(first.params, first.tokens, first.batch_tokens, first.learning_rate)
+            * np.exp(2e-3 * rng.standard_normal(first.size)),
+        )
+        for _ in range(3)
+    ]
+    # A robust scale: of Gaussian noise it is 0.8 of the standard deviation.
+    assert fit(joined(first, *others), options=fast).noise == pytest.approx(0.8 * 2e-3, rel=0.2)
 
 
 def test_a_cell_where_all_diverged_is_kept_without_a_loss(sweep, changed, fast):

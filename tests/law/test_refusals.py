@@ -1,5 +1,7 @@
 """What the runs cannot support is refused with a reason, or answered with a named warning."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ def test_no_finished_runs(sweep, changed):
     runs = sweep()
     found = refusal(lambda: fit(changed(runs, loss=np.full(runs.size, np.nan))))
     assert found.reason is LawRefusal.NO_RUNS
-    assert f"0 completed runs among {runs.size}" in found.detail
+    assert f"0 of {runs.size} runs completed" in found.detail
 
 
 @pytest.mark.parametrize(("offset", "word"), [(2.0, "downwards"), (-2.0, "upwards")])
@@ -25,6 +27,36 @@ def test_all_minima_on_an_edge(sweep, offset, word):
     assert found.reason is LawRefusal.NO_INTERIOR_MINIMUM
     assert word in found.detail
     assert "24 cells" in found.detail
+
+
+def test_two_rates_a_cell_ask_for_a_third(sweep):
+    found = refusal(lambda: fit(sweep(rates=2)))
+    assert found.reason is LawRefusal.NO_INTERIOR_MINIMUM
+    assert "a third learning rate" in found.detail
+    assert "Widen" not in found.detail
+
+
+@pytest.mark.parametrize("noise", [5e-4, 3e-3])
+@pytest.mark.parametrize(
+    ("sizes", "horizons"), [((1e8, 2e8, 4e8, 8e8), (4e9, 1e10, 2.5e10)), ((1e8,), (1e10,))]
+)
+def test_losses_that_do_not_depend_on_the_rate_give_no_law(sweep, truth, noise, sizes, horizons):
+    reasons = []
+    for seed in range(8):
+        runs = sweep(
+            truth(curvature=0.0, noise=noise),
+            sizes=sizes,
+            horizons=horizons,
+            batches=(262144.0,),
+            rates=8,
+            seed=seed,
+        )
+        with contextlib.suppress(Refused):
+            fit(runs)
+            continue
+        reasons.append(refusal(lambda runs=runs: fit(runs)).reason)
+    assert len(reasons) >= 7
+    assert set(reasons) <= {LawRefusal.FLAT, LawRefusal.NO_INTERIOR_MINIMUM}
 
 
 def test_one_size_is_answered_nearby_with_a_warning_and_refused_far_away(sweep, fast):

@@ -1,0 +1,76 @@
+"""What a cell's runs say of its minimum, and whether losses depend on the rate at all."""
+
+from enum import StrEnum
+
+import numpy as np
+
+from orchestrator.law.cells import Cells
+from orchestrator.law.evidence import Locals, predicted
+from orchestrator.law.observations import Array
+from orchestrator.law.scales import Scales
+
+LEAST_TOLD = 9.0  # squared noise that a bowl must explain: pure noise passes once in a hundred cells
+WIDEST_SD = 0.5  # sd of ln η* over the half-width of the rates tried, above which no minimum is told
+FEWEST_RATES = 3
+
+
+class BowlStatus(StrEnum):
+    """What a cell's runs say of its minimum; flat: no more than noise would."""
+
+    INTERIOR = "interior"
+    EDGE_LOW = "edge_low"
+    EDGE_HIGH = "edge_high"
+    FLAT = "flat"
+    TOO_FEW = "too_few"
+
+
+def told(cells: Cells, own: Locals, scales: Scales) -> Array:
+    """How much better a bowl describes each cell than a constant, in squared units of the noise, shape [cells].
+
+    A side that diverged, or rose too far to fit, is no noise: it counts for as much as is asked of a bowl.
+    """
+    height, _ = predicted(cells, own)
+    weight = 1 / (own.unrest[cells.cell] * scales.variance(height, cells.repeats))
+    sum_of_weights = np.maximum(cells.total(weight), np.finfo(np.float64).tiny)
+    mean = cells.total(weight * cells.y) / sum_of_weights
+    residual = cells.y - own.bottom[cells.cell] - height
+    fitted = cells.total(weight * ((cells.y - mean[cells.cell]) ** 2 - residual**2))
+    floor, ceiling = bounded(cells)
+    return fitted + LEAST_TOLD * (np.isfinite(floor).astype(np.float64) + np.isfinite(ceiling))
+
+
+def bounded(cells: Cells) -> tuple[Array, Array]:
+    """The nearest ln η that bounds each bowl from below and from above, infinite where none does, shape [cells] each."""
+    above, below = cells.bound_side > 0, cells.bound_side < 0
+    _, floor = cells.extremes(cells.bound_cell[below], cells.bound_x[below])
+    ceiling, _ = cells.extremes(cells.bound_cell[above], cells.bound_x[above])
+    return floor, ceiling
+
+
+def classify(cells: Cells, own: Locals, sd: Array, told: Array) -> list[BowlStatus]:
+    """The status of each cell: whether its losses depend on the rate, where its best rate lies, what rises.
+
+    Args:
+        cells: All runs.
+        own: Each cell's bowl from its own runs.
+        sd: Standard deviation of its ln η*, shape [cells].
+        told: How much better it is than a constant, shape [cells].
+    """
+    rates = np.bincount(cells.cell, minlength=cells.size)
+    low, high = cells.extremes(cells.cell, cells.x)
+    floor, ceiling = bounded(cells)
+    capped, propped = np.isfinite(ceiling), np.isfinite(floor)
+    least, most = np.where(propped, floor, low), np.where(capped, ceiling, high)
+    best = np.full(cells.size, np.nan)
+    at_best = cells.y <= 0  # y is relative to the cell's best point
+    best[cells.cell[at_best][::-1]] = cells.x[at_best][::-1]
+    few = (rates + capped + propped < FEWEST_RATES) | (rates < np.where(capped & propped, 1, 2))
+    vague = sd > WIDEST_SD * (most - least) / 2
+    at_low = (own.optimum < least) | ((best <= low) & ~propped)
+    at_high = (own.optimum > most) | ((best >= high) & ~capped)
+    found = np.select(
+        [few, told < LEAST_TOLD, at_low, at_high, vague],
+        [BowlStatus.TOO_FEW, BowlStatus.FLAT, BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH, BowlStatus.FLAT],
+        BowlStatus.INTERIOR,
+    )
+    return [BowlStatus(status) for status in found.tolist()]
