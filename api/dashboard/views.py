@@ -96,7 +96,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTable:
-    """One page of a sweep's runs: those in one state, or all that were asked for.
+    """One page of a sweep's runs, batch by batch: those in one state, or all that were asked for.
 
     Attributes:
         pruned: how many rates were ruled out; they are shown only where their state is chosen.
@@ -236,16 +236,16 @@ def _listed(run: Run, state: RunState | None) -> bool:
 def _run_table(snapshot: Snapshot, query: Mapping[str, str]) -> RunTable:
     chosen = query.get("state") or None
     state = RunState(chosen) if chosen in set(RunState) else None
-    cursor = query.get("cursor") or ""
-    found = [run for run in snapshot.runs if _listed(run, state)]
-    waiting = [run for run in found if run.id > cursor]
-    shown = waiting[:RUNS_PER_PAGE]
+    cursor = query.get("cursor") or None
+    found = sorted((run for run in snapshot.runs if _listed(run, state)), key=lambda run: run.batch or 0)
+    start = next((place for place, run in enumerate(found, 1) if run.id == cursor), 0)
+    shown = found[start : start + RUNS_PER_PAGE]
     return RunTable(
         rows=tuple(RunRow(run=run, cell=snapshot.cells[run.cell]) for run in shown),
         state=state,
         pruned=sum(run.state is RunState.PRUNED for run in snapshot.runs),
-        next_cursor=shown[-1].id if len(waiting) > len(shown) else None,
-        first_page=not cursor,
+        next_cursor=shown[-1].id if len(found) > start + len(shown) else None,
+        first_page=start == 0,
         total=len(found),
         several_batches=snapshot.several_batches,
         several_seeds=snapshot.sweep.spec.grid.seeds > 1,

@@ -146,7 +146,10 @@ def test_rates_that_were_ruled_out_do_not_bury_the_runs(client: TestClient, seed
         if following is None:
             break
         page = read(client, f"/sweeps/{sweep_id}{following[1].replace('&amp;', '&')}")
-    assert seen == [run.id for run in copy.runs.of_sweep(sweep_id) if run.state is not RunState.PRUNED]
+    runs = {run.id: run for run in copy.runs.of_sweep(sweep_id) if run.state is not RunState.PRUNED}
+    assert sorted(seen) == sorted(runs)
+    batches = [runs[run_id].batch or 0 for run_id in seen]
+    assert batches == sorted(batches)
     shown = re.findall(r"/runs/(\w+)", read(client, f"/sweeps/{sweep_id}?state=pruned"))
     assert shown == ruled_out[:25]
 
