@@ -13,23 +13,24 @@ law believes, and what is expected is their weighted mean.
 from __future__ import annotations
 
 import numpy as np
+from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from orchestrator.law import Law
+from orchestrator.law.cells import BLOWN
+from orchestrator.law.evidence import TAIL
 from orchestrator.law.shape import rise, slope
-from orchestrator.planner.model import Array, Model, believe, model_of, places
+from orchestrator.planner.model import Array, believe, model_of, places
 from orchestrator.planner.values import Outcome, Question, Record
 
 Index = NDArray[np.int64]
 
-NODES = np.array([-1.6, -0.75, 0.0, 0.75, 1.6])
-WEIGHTS = np.exp(-(NODES**2) / 2) / np.exp(-(NODES**2) / 2).sum()
-"""Places of the bottom in standard deviations, and their weights."""
-ROBUST = 5 / 7
-"""Information of a run with Student-t(4) noise over that with Gaussian noise of the same scale: (ν + 1)/(ν + 3)."""
-HIGHEST = 0.35
-"""Rise of ln loss above the bottom beyond which the law takes a run for diverged: it then tells nothing here."""
+NODES, WEIGHTS = hermegauss(5)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+"""Places of the bottom in standard deviations, and their weights: Gauss-Hermite, exact to the ninth power."""
+ROBUST = (TAIL + 1) / (TAIL + 3)
+"""Information of a run with Student-t noise over that with Gaussian noise of the same scale."""
 
 
 class Information:
@@ -46,14 +47,13 @@ class Information:
         self.belief = believe(law, record.cells)
         self._scales, self._asymmetry = law.scales, law.asymmetry
         self._bottoms = self.belief.optimum[:, None] + self.belief.sd[:, None] * NODES
-        model = model_of(law, record.cells, (question.target, *question.more_targets))
+        self._model = model = model_of(law, record.cells, (question.target, *question.more_targets))
         self._rows, self._own = model.cells.features, model.cells.own
         self.known = self._sums_of(finished(record))
-        covariance = self._covariance(model)
+        covariance = self._covariance(self._known_delta())
         self._spread = self._rows @ covariance
         self._pull = self._spread @ model.targets.features.T
-        at_targets = model.targets.features
-        self._target_variance = ((at_targets @ covariance) * at_targets).sum(axis=1) + model.targets.own
+        self._target_variance = self._at_targets(covariance)
         for run in record.runs:
             if run.outcome is Outcome.OPEN:
                 self.add(run.cell, run.learning_rate)
@@ -61,6 +61,20 @@ class Information:
     def variance(self) -> float:
         """Mean variance of ln η* over the targets, with the runs so far, the open ones and those added."""
         return float(np.mean(self._target_variance))
+
+    def attainable(self) -> Array:
+        """Least variance of ln η* at each target that the cells can lead to, shape [targets].
+
+        As if every rate of every cell had been run and the bottom lay among them: a bound, not a forecast.
+        """
+        cell = np.repeat(np.arange(len(self.cells)), [len(cell.rates) for cell in self.cells])
+        x = np.log(np.concatenate([cell.rates for cell in self.cells]))
+        low, high = (np.log([cell.rates[end] for cell in self.cells]) for end in (0, -1))
+        bottoms = np.clip(self.belief.optimum, low, high)[:, None]
+        sums = np.zeros((len(self.cells), 1, 6))
+        np.add.at(sums, cell, self._terms(cell, x, bottoms))
+        every = self.reaching(np.arange(len(self.cells)), sums)[:, 0]
+        return self._at_targets(self._covariance(np.maximum(every, self._known_delta())))
 
     def cell_variance(self) -> Array:
         """Variance of what the law says of ln η* in each cell, without the cell's own shift, shape [cells]."""
@@ -76,12 +90,17 @@ class Information:
         Returns:
             Weighted 1, s, h, s², s·h, h², shape [m, nodes, 6]: s the slope in μ, h the rise.
         """
-        u = x[:, None] - self._bottoms[cell]
+        return self._terms(cell, x, self._bottoms)
+
+    def _terms(self, cell: Index, x: Array, bottoms: Array) -> Array:
+        """`terms` for bottoms at given places, shape [cells, nodes]."""
+        u = x[:, None] - bottoms[cell]
         curvature = self.belief.curvature[cell][:, None]
         height = curvature * rise(u, self._asymmetry)
         tilt = -curvature * slope(u, self._asymmetry)
         weight = ROBUST / (self._scales.noise**2 + (self._scales.growth * height) ** 2)
-        weight = np.where(height > HIGHEST, 0.0, weight)
+        # The law takes a run this far up for diverged: it then tells nothing of the bottom's place.
+        weight = np.where(height > BLOWN, 0.0, weight)
         products = (np.ones_like(u), tilt, height, tilt**2, tilt * height, height**2)
         return np.stack([weight * product for product in products], axis=-1)
 
@@ -118,9 +137,18 @@ class Information:
             np.add.at(sums, cell, self.terms(cell, np.log([rate for _, rate in runs])))
         return sums
 
-    def _covariance(self, model: Model) -> Array:
-        """S: the covariance of w given the runs that are in, here and elsewhere."""
-        here = self.reaching(np.arange(len(self.cells)), self.known) @ WEIGHTS
+    def _known_delta(self) -> Array:
+        """Expected Δ of the runs that are in, shape [cells]."""
+        return np.asarray(self.reaching(np.arange(len(self.cells)), self.known) @ WEIGHTS)
+
+    def _at_targets(self, covariance: Array) -> Array:
+        """Variance of ln η* at each target, given S."""
+        rows = self._model.targets.features
+        return np.asarray(((rows @ covariance) * rows).sum(axis=1) + self._model.targets.own)
+
+    def _covariance(self, here: Array) -> Array:
+        """S: the covariance of w given Δ of the cells, and the runs that are in elsewhere."""
+        model = self._model
         abroad = model.abroad_information / (1 + model.abroad_information * model.abroad.own)
         rows = np.concatenate([self._rows, model.abroad.features])
         precision = rows.T @ (np.concatenate([here, abroad])[:, None] * rows)

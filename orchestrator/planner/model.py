@@ -19,14 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.law import Law, Target
+from orchestrator.law.cells import SAME
 from orchestrator.law.effects import basis
 from orchestrator.law.features import FEATURES, matrix
 from orchestrator.planner.values import Cell
 
 Array = NDArray[np.float64]
-
-SAME = 1e-9
-"""Relative difference below which two sizes, horizons or batches are one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +93,12 @@ def model_of(law: Law, cells: tuple[Cell, ...], targets: tuple[Target, ...]) -> 
     rows = Rows(
         features=np.column_stack([matrix(points), columns]), own=missing @ squares + law.scales.cell**2
     )
+    drift = [law.scales.drift if feature.degree > 1 else 1.0 for feature in FEATURES]
     prior = np.concatenate(
-        [[feature.sd for feature in FEATURES], np.sqrt(np.repeat(squares, effects.counts))]
+        [
+            np.multiply(drift, [feature.sd for feature in FEATURES]),
+            np.sqrt(np.repeat(squares, effects.counts)),
+        ]
     )
     rows, prior = _share_own(rows, prior, here, aims)
     last = len(points) - len(aims)

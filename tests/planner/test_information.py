@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from orchestrator.law import Law, Observations, Target
 from orchestrator.planner import planner_of
-from orchestrator.planner.information import WEIGHTS, Information, fisher
+from orchestrator.planner.information import NODES, WEIGHTS, Information, fisher
+from orchestrator.planner.model import model_of
 from orchestrator.planner.values import KnownRun, Outcome, Question, Record
 from tests.planner.worlds import Sweep, World, answered, law_of, proxies
 
@@ -47,6 +48,38 @@ def sd_of(law: Law, target: Target) -> float:
 def test_the_planner_is_as_sure_of_the_target_as_the_law(sweep: Sweep, law: Law) -> None:
     """Two computations of one posterior: the law's from its residuals, the planner's from what runs should tell."""
     assert np.sqrt(known(sweep, law).variance()) == pytest.approx(sd_of(law, sweep.world.target), rel=0.25)
+
+
+def test_the_prior_of_the_planner_is_the_law_s(sweep: Sweep, law: Law) -> None:
+    """Far from all runs a posterior is nearly its prior: how exponents drift, in the units that the runs chose."""
+    for drift in (0.2, 3.0):
+        scales = replace(law.scales, drift=drift)
+        model = model_of(replace(law, scales=scales), sweep.world.cells, (sweep.world.target,))
+        stated = [term.prior_sd for term in replace(law, scales=scales).coefficients]
+        assert model.prior_sd[: len(stated)] == pytest.approx(stated)
+
+
+@pytest.mark.parametrize("times", [1.0, 10.0, 1000.0])
+def test_the_planner_s_sd_far_away_is_the_law_s(sweep: Sweep, law: Law, times: float) -> None:
+    target = replace(sweep.world.target, params=times * sweep.world.target.params)
+    information = Information(law, sweep.record, replace(sweep.question, target=target))
+    assert np.sqrt(information.variance()) == pytest.approx(sd_of(law, target), rel=0.15)
+
+
+def test_the_places_of_the_bottom_have_the_variance_that_the_law_states() -> None:
+    assert WEIGHTS.sum() == pytest.approx(1.0)
+    assert float(WEIGHTS @ NODES**2) == pytest.approx(1.0)
+    assert float(WEIGHTS @ NODES**4) == pytest.approx(3.0)
+
+
+def test_what_the_cells_can_lead_to_is_reached_by_running_them_whole(sweep: Sweep, law: Law) -> None:
+    information = known(sweep, law)
+    bound = float(information.attainable()[0])
+    assert bound <= information.variance()
+    for cell in sweep.world.cells:
+        for rate in cell.rates:
+            information.add(cell.number, rate)
+    assert information.variance() == pytest.approx(bound, rel=0.2)
 
 
 def test_open_runs_count_as_if_they_were_in(sweep: Sweep, law: Law) -> None:
