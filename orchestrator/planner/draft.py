@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from orchestrator.planner.diverged import Diverged
 from orchestrator.planner.values import (
     Cell,
     Outcome,
@@ -35,6 +36,7 @@ class Draft:
         self.open_runs = sum(run.outcome is Outcome.OPEN for run in record.runs)
         self.batch: list[Proposal] = []
         self.too_dear: float | None = None
+        self._diverged = Diverged(record)
         self._reach = dict(trunk_reach(record))
         self._runs_left = question.runs_left
         self._flops_left = question.flops_left
@@ -57,10 +59,15 @@ class Draft:
             return cell.flops
         return cell.marginal_flops(self._reach.get((cell.trunk, learning_rate, seed), 0.0))
 
-    def free_seed(self, cell: int, learning_rate: float) -> int | None:
-        """The lowest seed not yet asked for at this rate, or None."""
+    def sensible(self, cell: Cell, learning_rate: float, seed: int = 0) -> bool:
+        """Whether a run has not been asked for and is not expected to diverge."""
+        asked = (cell.number, learning_rate, seed) in self.asked
+        return not asked and not self._diverged.foretell(cell, learning_rate, seed)
+
+    def free_seed(self, cell: Cell, learning_rate: float) -> int | None:
+        """The lowest seed that it is sensible to ask for at this rate, or None."""
         for seed in range(self.question.seeds):
-            if (cell, learning_rate, seed) not in self.asked:
+            if self.sensible(cell, learning_rate, seed):
                 return seed
         return None
 

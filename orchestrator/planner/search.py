@@ -13,10 +13,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.law.law import Z95
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
 from orchestrator.planner.model import Array
-from orchestrator.planner.ruling_out import Z95
 from orchestrator.planner.values import Cell
 
 REACH = 1.6
@@ -24,6 +24,8 @@ REACH = 1.6
 SHORTLIST = 8
 """Rates of a cell, spread evenly over its reach, from which pairs are formed."""
 LONE = -1
+UNKNOWN = 100.0
+"""An interval of ×/÷ this or wider is told as no knowledge at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,8 @@ class Choice:
 
     Attributes:
         candidate: its number.
-        share_per_flop: the share of the target's sd that it is expected to take off, per FLOP.
+        share_per_flop: the share of the target's sd that it is expected to take off, per FLOP; below 0 where the
+            budget allows nothing.
         largest_share: the largest share that any affordable candidate is expected to take off.
         priced_out: FLOPs of the cheapest candidate that takes off more than ``worthwhile`` and that the budget
             does not allow; None where the budget hinders nothing.
@@ -50,10 +53,11 @@ class Search:
     Args:
         draft: the batch that `take` fills.
         information: what is known; `take` updates it.
+        where: what its interval is narrowed at, in words.
     """
 
-    def __init__(self, draft: Draft, information: Information) -> None:
-        self._draft, self._information = draft, information
+    def __init__(self, draft: Draft, information: Information, where: str = "at the target") -> None:
+        self._draft, self._information, self._where = draft, information, where
         self._runs, x = self._within_reach()
         self._run_cell = np.array([cell.number for cell, _ in self._runs], dtype=np.int64)
         self._cost = np.array([self._price(run) for run in range(len(self._runs))])
@@ -96,13 +100,17 @@ class Search:
             self._cell[choice.candidate : choice.candidate + 1],
             self._gained[choice.candidate : choice.candidate + 1],
         )
-        reason = _reason(before, before - float(drop[0]))
+        reason = self._reason(before, before - float(drop[0]))
         for run in runs:
             cell, rate = self._runs[run]
-            seed = self._draft.free_seed(cell.number, rate)
+            seed = self._draft.free_seed(cell, rate)
             if seed is not None and self._draft.add(cell, rate, seed, reason):
                 self._information.add(cell.number, rate)
         self._refresh(self._runs[runs[0]][0])
+
+    def _reason(self, before: float, after: float) -> str:
+        now, then = (told(np.sqrt(max(variance, 0.0))) for variance in (before, after))
+        return f"Expected to narrow the 95 % interval {self._where} from {now} to {then}, the most per FLOP."
 
     def _refresh(self, taken: Cell) -> None:
         """Bring gains of the cell and prices of its trunk up to date."""
@@ -129,7 +137,7 @@ class Search:
 
     def _price(self, run: int) -> float:
         cell, rate = self._runs[run]
-        seed = self._draft.free_seed(cell.number, rate)
+        seed = self._draft.free_seed(cell, rate)
         return np.inf if seed is None else self._draft.cost(cell, rate, seed)
 
     def _gain(self, candidates: NDArray[np.int64]) -> Array:
@@ -161,6 +169,7 @@ def _candidates(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([np.empty((0, 2), dtype=np.int64), *blocks])
 
 
-def _reason(before: float, after: float) -> str:
-    now, then = (np.exp(Z95 * np.sqrt(max(variance, 0.0))) for variance in (before, after))
-    return f"Expected to narrow the 95 % interval at the target from ×/÷ {now:.4g} to {then:.4g}, the most per FLOP."
+def told(sd: float) -> str:
+    """A 95 % interval of ln η* in words."""
+    factor = np.exp(Z95 * sd)
+    return f"×/÷ {factor:.3g}" if factor < UNKNOWN else f"×/÷ {UNKNOWN:.0f} or more"

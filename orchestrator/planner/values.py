@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -165,11 +165,19 @@ class Planner(Protocol):
 
 
 def trunk_reach(record: Record) -> Mapping[tuple[str, float, int], float]:
-    """Tokens that each (trunk, η, seed) has reached or will reach with the runs already asked for."""
+    """Tokens that each (trunk, η, seed) has reached or will reach with the runs already asked for.
+
+    A run that diverged leaves no trunk to go on from.
+    """
+    return _reached(record, {Outcome.OPEN, Outcome.COMPLETED})
+
+
+def _reached(record: Record, outcomes: Collection[Outcome]) -> dict[tuple[str, float, int], float]:
+    """Tokens that each (trunk, η, seed) has reached with runs of these outcomes."""
     reach: dict[tuple[str, float, int], float] = {}
     for run in record.runs:
         cell = record.cells[run.cell]
-        if cell.trunk is None or run.outcome is Outcome.FAILED:
+        if cell.trunk is None or run.outcome not in outcomes:
             continue
         key = (cell.trunk, run.learning_rate, run.seed)
         reach[key] = max(reach.get(key, 0.0), cell.fork_tokens)
@@ -177,7 +185,7 @@ def trunk_reach(record: Record) -> Mapping[tuple[str, float, int], float]:
 
 
 def asked_flops(record: Record) -> float:
-    """FLOPs of all runs asked for so far: what trunks share is counted once."""
+    """FLOPs of all runs asked for so far: what trunks share is counted once, runs that diverged count whole."""
     apart = sum(cell.flops for cell in _cells_of(record) if cell.trunk is None)
     branches = sum(
         cell.marginal_flops(cell.fork_tokens) for cell in _cells_of(record) if cell.trunk is not None
@@ -185,9 +193,16 @@ def asked_flops(record: Record) -> float:
     params = {cell.trunk: cell.params for cell in record.cells}
     trunks = sum(
         TRAINING_FLOPS_PER_PARAM_TOKEN * params[trunk] * tokens
-        for (trunk, _, _), tokens in trunk_reach(record).items()
+        for (trunk, _, _), tokens in _reached(record, set(Outcome) - {Outcome.FAILED}).items()
     )
     return apart + branches + trunks
+
+
+def prior_flops(record: Record) -> float:
+    """FLOPs of the runs from elsewhere: 6·N·D of each."""
+    if record.prior is None:
+        return 0.0
+    return TRAINING_FLOPS_PER_PARAM_TOKEN * float(record.prior.params @ record.prior.tokens)
 
 
 def _cells_of(record: Record) -> list[Cell]:
