@@ -17,6 +17,8 @@ from orchestrator.planner.values import Cell, Outcome, Record
 
 SPACED = 4
 """Rates that open a cell."""
+FEWEST_RATES = 3
+"""Rates without which a cell cannot show a minimum inside: one on each side of the best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +77,18 @@ def tried(record: Record) -> dict[int, Tried]:
 
 
 def open_cells(draft: Draft) -> None:
-    """Fill the draft with the initial design's next runs, cheapest cells first; nothing while they are under way."""
+    """Fill the draft with the initial design's next runs, cheapest cells first; nothing while they are under way.
+
+    Cells whose lattice is too short to show a minimum are left out, unless prior runs may fill them up.
+    """
     seen = tried(draft.record)
     least = draft.question.max_parallel
-    for group in groups(draft.record.cells):
+    able = tuple(
+        cell
+        for cell in draft.record.cells
+        if len(cell.rates) >= FEWEST_RATES or draft.record.prior is not None
+    )
+    for group in groups(able):
         waiting = any(seen[cell.number].open for cell in group if cell.number in seen)
         wanted = [] if waiting else _wanted(group, seen, draft)
         for rate in sorted({cell.rates[place] for cell, place, _ in wanted}):
@@ -100,15 +110,12 @@ def _wanted(group: tuple[Cell, ...], seen: dict[int, Tried], draft: Draft) -> li
     wanted = []
     for cell in group:
         shown = seen.get(cell.number, Tried(places=(), best=None, open=False))
-        missing = [
-            place
-            for place in spaced(len(cell.rates))
-            if (cell.number, cell.rates[place], 0) not in draft.asked
-        ]
+        missing = [place for place in spaced(len(cell.rates)) if draft.sensible(cell, cell.rates[place])]
         if missing and len(shown.places) < SPACED:
             wanted += [(cell, place, "One of four rates spaced over the lattice.") for place in missing]
             continue
-        wanted += [(cell, place, reason) for place, reason in _next(cell, shown)]
+        following = [(cell, place, reason) for place, reason in _next(cell, shown)]
+        wanted += [item for item in following if draft.sensible(cell, cell.rates[item[1]])]
     return wanted
 
 

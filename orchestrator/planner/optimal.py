@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from orchestrator.law import Law
+from orchestrator.law import Law, Target
+from orchestrator.law.law import WIDEST, Z95
 from orchestrator.planner.coverage import cover
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
-from orchestrator.planner.opening import open_cells
-from orchestrator.planner.ruling_out import Z95, ruled_out
-from orchestrator.planner.search import Choice, Search
-from orchestrator.planner.values import Plan, Question, Record, asked_flops
+from orchestrator.planner.opening import FEWEST_RATES, open_cells
+from orchestrator.planner.reach import cannot_tell, largest_cell, reachable
+from orchestrator.planner.ruling_out import ruled_out
+from orchestrator.planner.search import Choice, Search, told
+from orchestrator.planner.values import Plan, Question, Record, asked_flops, prior_flops
 
-NEGLIGIBLE = 0.002
-"""Share of the target's sd: when no run is expected to shrink it by more, there is nothing left to gain."""
+NEGLIGIBLE, FEW_RUNS = 0.05, 25
+"""When no run is expected to take this share, over the runs known, off the target's sd, nothing is left to gain. Runs
+that told all equally would take off a half of it over the runs known; fewer than so many runs count as so many."""
 ELASTICITY = 0.1
-"""Least share of the target's sd that a run is to take off per share of the FLOPs asked for so far. Runs that told all
-equally much would take off a half; below a tenth, doubling what was spent narrows ×/÷ 1.5 to ×/÷ 1.46. Only
+"""Least share of the target's sd that a run is to take off per share of the FLOPs asked for so far, or in all. Runs that
+told all equally would take off a half; below a tenth, doubling what was spent narrows ×/÷ 1.5 to ×/÷ 1.46. Only
 where neither an interval nor a budget says how far to go: those are pursued as long as anything helps."""
 NO_MINIMUM = (
     "No law can be fitted: every cell has been opened and none shows a minimum inside its lattice. "
     "Widen the learning rates."
+)
+TOO_FEW_RATES = (
+    f"No law can be fitted: no cell has {FEWEST_RATES} learning rates, and a minimum shows only with one tried on each "
+    "side of it. Add learning rates."
 )
 LEAST_BATCH, MOST_BATCH = 6, 32
 GROWTH = 8
@@ -41,83 +50,139 @@ class LawPlanner:
         if law is None:
             draft = Draft(record, question, question.runs_per_batch)
             open_cells(draft)
-            return draft.plan(NO_MINIMUM)
+            return draft.plan(_why_no_law(record))
         return _Step(record, law, question).plan()
 
 
+def _why_no_law(record: Record) -> str:
+    short = sum(len(cell.rates) < FEWEST_RATES for cell in record.cells)
+    if record.prior is not None or not short:
+        return NO_MINIMUM
+    if short == len(record.cells):
+        return TOO_FEW_RATES
+    return (
+        f"{NO_MINIMUM} {short} of {len(record.cells)} cells have fewer than {FEWEST_RATES} and were left out."
+    )
+
+
 class _Step:
-    """One planning step with a law."""
+    """One planning step with a law.
+
+    Targets that the cells cannot lead to are left aside; where none is left, the largest cell takes their place: what
+    the proxies can tell is the optimum of their own kind.
+    """
 
     def __init__(self, record: Record, law: Law, question: Question) -> None:
         self.record, self.law, self.question = record, law, question
+        self.targets = (question.target, *question.more_targets)
         self.information = Information(law, record, question)
+        self.untold = ""
+        if self._refused():
+            self._aim_within_reach()
         self.draft = Draft(record, question, question.runs_per_batch)
 
     def plan(self) -> Plan:
         lacking = self.question.rates_per_cell > 0 and cover(self.draft, self.information)
         if self.draft.batch or (lacking and self.draft.open_runs):
+            if self.draft.batch and not self._narrow_enough(np.sqrt(self.information.variance())):
+                self._narrow(LEAST_BATCH)
             return self._answer("")
-        if self._narrow_enough():
+        if self._narrow_enough(self._law_sd()):
             return self._answer(
-                f"The 95 % interval at the target is within ×/÷ {np.exp(Z95 * self._law_sd()):.3g}, "
+                f"The 95 % interval {self._where} is within {told(self._law_sd())}, "
                 f"and ×/÷ {self.question.interval_factor:.3g} was asked for."
             )
-        self.draft = Draft(self.record, self.question, self._most())
-        return self._answer(self._narrow())
+        return self._answer(self._narrow(self._most()))
 
-    def _narrow(self) -> str:
-        """Fill the batch with the runs that narrow the target's interval most per FLOP; why not, if none."""
-        search, asked = Search(self.draft, self.information), asked_flops(self.record)
-        while not self.draft.full and (chosen := search.best(NEGLIGIBLE)) is not None:
-            elasticity = chosen.share_per_flop * asked
-            if chosen.largest_share < NEGLIGIBLE or (self._unlimited and 0 < elasticity < ELASTICITY):
-                return self._why_enough(chosen, elasticity)
+    def _aim_within_reach(self) -> None:
+        """Leave aside the targets that no runs of these cells can tell."""
+        within = reachable(self.information, self.targets)
+        if within == self.targets:
+            return
+        self.untold = cannot_tell(self.information, self.targets)
+        self.targets = within or (largest_cell(self.record.cells),)
+        question = replace(self.question, target=self.targets[0], more_targets=self.targets[1:])
+        self.information = Information(self.law, self.record, question)
+
+    def _narrow(self, most: int) -> str:
+        """Fill the batch with the runs that narrow the interval most per FLOP; why not, if none."""
+        search = Search(self.draft, self.information, self._where)
+        while not self.draft.full and self.draft.open_runs + len(self.draft.batch) < most:
+            chosen = search.best(self._negligible)
+            if chosen is None:
+                return f"Every rate that could narrow the interval {self._where} has been tried."
+            enough = self._why_enough(chosen)
+            if enough:
+                return enough
             search.take(chosen)
-        return "Every rate that could narrow the interval at the target has been tried."
+        return ""
 
-    @property
-    def _unlimited(self) -> bool:
-        """Whether neither an interval nor a budget says how far to go."""
-        limits = (self.question.interval_factor, self.question.runs_left, self.question.flops_left)
-        return all(limit is None for limit in limits)
-
-    def _why_enough(self, chosen: Choice, elasticity: float) -> str:
-        now = self._factor()
-        if chosen.priced_out is not None:
+    def _why_enough(self, chosen: Choice) -> str:
+        """Why not to take the best choice, or nothing."""
+        sd = float(np.sqrt(self.information.variance()))
+        if chosen.largest_share < self._negligible:
+            if chosen.priced_out is not None:
+                return (
+                    f"The budget of FLOPs is used up: the cheapest runs that would narrow the interval {self._where} "
+                    f"cost {chosen.priced_out:.3g} FLOPs and {self.draft.flops_left:.3g} are left."
+                )
             return (
-                f"The budget of FLOPs is used up: the cheapest runs that would narrow the interval at the target cost "
-                f"{chosen.priced_out:.3g} FLOPs and {self.draft.flops_left:.3g} are left."
+                f"No run left is expected to narrow the 95 % interval {self._where}, {told(sd)} now, "
+                f"by more than {100 * max(chosen.largest_share, 0.0):.2g} % of its logarithm."
             )
-        if chosen.largest_share < NEGLIGIBLE:
-            return (
-                f"No run left is expected to narrow the 95 % interval at the target, ×/÷ {now:.3g} now, "
-                f"by more than {100 * chosen.largest_share:.2g} % of its logarithm."
-            )
+        asked = asked_flops(self.record) + prior_flops(self.record)
+        elasticity = max(chosen.share_per_flop * asked, chosen.largest_share)
+        if not self._stops_by_cost or elasticity >= ELASTICITY:
+            return ""
         return (
-            f"Little is left to gain: twice the FLOPs spent so far are expected to narrow the 95 % interval at the "
-            f"target from ×/÷ {now:.3g} to no less than ×/÷ {now**2**-elasticity:.3g}."
+            f"Little is left to gain: twice the FLOPs spent so far are expected to narrow the 95 % interval "
+            f"{self._where} from {told(sd)} to no less than {told(sd * 2**-elasticity)}."
         )
 
-    def _factor(self) -> float:
-        """Half-width of the expected 95 % interval at the target, as a factor."""
-        return float(np.exp(Z95 * np.sqrt(self.information.variance())))
+    @property
+    def _where(self) -> str:
+        return (
+            "in the largest cell"
+            if self.untold and self.targets[0] not in self._asked_for
+            else "at the target"
+        )
+
+    @property
+    def _asked_for(self) -> tuple[Target, ...]:
+        return (self.question.target, *self.question.more_targets)
+
+    @property
+    def _negligible(self) -> float:
+        return NEGLIGIBLE / max(self.law.runs, FEW_RUNS)
+
+    @property
+    def _stops_by_cost(self) -> bool:
+        """Whether nothing else says how far to go: no interval, no budget, no refusal that runs may yet lift."""
+        limits = (self.question.interval_factor, self.question.runs_left, self.question.flops_left)
+        unlimited = all(limit is None for limit in limits)
+        return not self._refused() and (unlimited or bool(self.untold))
+
+    def _refused(self) -> bool:
+        """Whether a prediction at a target would be refused."""
+        return bool(Z95 * self._law_sd() > np.log(WIDEST))
 
     def _most(self) -> int:
         if self.question.runs_per_batch is not None:
             return self.question.runs_per_batch
         return max(LEAST_BATCH, self.question.max_parallel, min(MOST_BATCH, len(self.record.runs) // GROWTH))
 
-    def _narrow_enough(self) -> bool:
+    def _narrow_enough(self, sd: float) -> bool:
         wanted = self.question.interval_factor
-        return wanted is not None and np.exp(Z95 * self._law_sd()) <= wanted
+        return wanted is not None and np.exp(Z95 * sd) <= wanted
 
     def _law_sd(self) -> float:
         """The largest sd of ln η* that the law states at the targets: what a prediction there will show."""
-        targets = (self.question.target, *self.question.more_targets)
-        params, tokens, batch_tokens = np.array([(t.params, t.tokens, t.batch_tokens) for t in targets]).T
+        params, tokens, batch_tokens = np.array(
+            [(t.params, t.tokens, t.batch_tokens) for t in self.targets]
+        ).T
         return float(self.law.optimum(params, tokens, batch_tokens)[1].max())
 
     def _answer(self, otherwise: str) -> Plan:
         kept = {(cell, rate) for cell, rate, _ in self.draft.asked}
         pruned = ruled_out(self.law, self.record.cells, self.information.belief, kept)
-        return self.draft.plan(otherwise, pruned)
+        return self.draft.plan(f"{self.untold} {otherwise}".strip(), pruned)

@@ -8,11 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator.law import Target
+from orchestrator.law import Observations, Target
 from orchestrator.planner import planner_of
 from orchestrator.planner.opening import tried
-from orchestrator.planner.values import KnownRun, Outcome, Question, Record, full_grid_flops
-from tests.planner.worlds import Sweep, World, answered, law_of, proxies
+from orchestrator.planner.values import (
+    Cell,
+    KnownRun,
+    Outcome,
+    Question,
+    Record,
+    full_grid_flops,
+    prior_flops,
+)
+from tests.planner.worlds import Sweep, World, answered, demo, ladder, law_of, proxies
 
 WORLDS = 15
 
@@ -75,6 +83,114 @@ def test_the_target_is_found_within_what_the_law_states(sweeps: list[Sweep]) -> 
 
 def test_a_few_batches_are_enough(sweeps: list[Sweep]) -> None:
     assert np.mean([len(sweep.batches) for sweep in sweeps]) < 8
+
+
+@pytest.fixture(scope="module")
+def demos() -> list[Sweep]:
+    return [swept(demo(seed), rates_per_cell=4, interval_factor=1.5) for seed in range(WORLDS)]
+
+
+def test_the_demo_saves_three_fifths_without_a_budget(demos: list[Sweep]) -> None:
+    saved = [1 - sweep.flops / full_grid_flops(sweep.world.cells, 1) for sweep in demos]
+    assert np.mean(saved) > 0.66
+    assert min(saved) > 0.62
+
+
+def test_the_demo_answers_within_what_was_asked(demos: list[Sweep]) -> None:
+    errors, sds = np.array([error(s, s.world.target, s.world.target_optimum) for s in demos]).T
+    assert (np.exp(1.96 * sds) <= 1.5).all()
+    assert (np.abs(errors) < 1.96 * sds).mean() >= 0.85
+    assert np.mean([bracketed(sweep) for sweep in demos]) >= 9
+
+
+def test_the_demo_leaves_no_worker_idle_for_rates_that_are_not_needed(demos: list[Sweep]) -> None:
+    assert np.mean([len(sweep.batches) for sweep in demos]) < 4
+    assert max(len(sweep.batches) for sweep in demos) <= 5
+    assert np.mean([len(batch) < 4 for sweep in demos for batch in sweep.batches]) < 0.1
+
+
+def test_a_minimum_surely_inside_is_not_widened() -> None:
+    """Round a well-known optimum the best of four rates is the highest: noise between two nearly equal ones."""
+    sweep = swept(demo(0), rates_per_cell=4, interval_factor=1.5)
+    seen, law = tried(sweep.record), sweep.law()
+    assert law is not None
+    for cell in sweep.world.cells:
+        shown = seen[cell.number]
+        mean, sd = error(sweep, _as_target(cell), 0.0)
+        low, high = (np.log(cell.rates[shown.places[end]]) for end in (0, -1))
+        inside = low <= mean - 1.96 * sd and mean + 1.96 * sd <= high
+        assert inside or not shown.edge or {shown.places[0], shown.places[-1]} & {0, len(cell.rates) - 1}
+
+
+def _as_target(cell: Cell) -> Target:
+    return Target(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens)
+
+
+NEAR = Target(params=1e9, tokens=2e10, batch_tokens=65_536.0)
+OTHER_BATCH = replace(NEAR, batch_tokens=500 * 65_536.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_ladder_is_climbed_until_the_target_can_be_told(seed: int) -> None:
+    """A few cheap runs of the smallest size narrow the target little; that is no reason to stop there."""
+    sweep = swept(ladder(seed, NEAR))
+    found, sd = error(sweep, NEAR, sweep.world.target_optimum)
+    assert np.exp(1.96 * sd) < 3
+    assert abs(found) < 2.5 * sd
+    assert sweep.flops < 0.5 * full_grid_flops(sweep.world.cells, 1)
+    assert "cannot be told" not in str(sweep.plan.stop)
+
+
+def test_a_target_that_no_run_can_tell_is_named_and_the_largest_cell_aimed_at() -> None:
+    sweep = swept(ladder(0, OTHER_BATCH))
+    assert str(sweep.plan.stop).startswith(
+        "This target cannot be told from these proxies: with every rate of every cell run, its 95 % interval would "
+        "still be ×/÷ 100 or more, and beyond ×/÷ 3 a prediction is refused. It lies outside them 500 times in "
+        "batch_tokens, 10 times in params, 10 times in tokens: add proxies nearer to it."
+    )
+    assert "in the largest cell" in str(sweep.plan.stop)
+    assert error(sweep, OTHER_BATCH, 0.0)[1] > np.log(3) / 1.96
+    largest = sweep.world.cells[-1]
+    found, sd = error(sweep, _as_target(largest), sweep.world.optimum[-1])
+    assert np.exp(1.96 * sd) < 1.5
+    assert abs(found) < 3 * sd
+
+
+def test_a_target_that_cannot_be_told_does_not_spoil_another() -> None:
+    sweep = swept(ladder(1, NEAR), more_targets=(OTHER_BATCH,))
+    stop = str(sweep.plan.stop)
+    assert stop.startswith(
+        "The target of 1\u00a0B parameters, 20\u00a0B tokens and 32.8\u00a0M tokens a step cannot"
+    )
+    assert "interval at the target" in stop
+    assert np.exp(1.96 * error(sweep, NEAR, 0.0)[1]) < 3
+
+
+def test_a_far_target_still_gets_every_cell_its_rates() -> None:
+    sweep = swept(replace(ladder(2, OTHER_BATCH), cells=ladder(2, NEAR).cells), rates_per_cell=4)
+    assert all(len(shown.places) >= 4 for shown in tried(sweep.record).values())
+    assert len(tried(sweep.record)) == len(sweep.world.cells)
+
+
+def test_runs_from_elsewhere_count_as_spent() -> None:
+    """A sweep that begins with a full table of prior runs stops sooner than their share would suggest."""
+    world = proxies(4, rates=13)
+    first = swept(world)
+    law = first.law()
+    assert law is not None
+    runs = [(world.cells[run.cell], run) for run in first.record.runs if run.loss is not None]
+    prior = Observations(
+        params=np.array([cell.params for cell, _ in runs]),
+        tokens=np.array([cell.tokens for cell, _ in runs]),
+        batch_tokens=np.array([cell.batch_tokens for cell, _ in runs]),
+        learning_rate=np.array([run.learning_rate for _, run in runs]),
+        loss=np.array([run.loss for _, run in runs]),
+    )
+    elsewhere = Record(cells=world.cells, prior=prior)
+    assert prior_flops(elsewhere) > first.flops
+    plan = planner_of("law").plan(elsewhere, law, first.question)
+    assert plan.stop is not None
+    assert "Little is left to gain" in plan.stop
 
 
 def test_a_sweep_stops_when_the_interval_is_narrow_enough_and_says_so() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.planner import planner_of
-from orchestrator.planner.opening import spaced
+from orchestrator.planner.opening import spaced, tried
 from orchestrator.planner.values import Cell, KnownRun, Outcome, Plan, Question, Record
 from tests.planner.worlds import World, proxies
 
@@ -113,6 +113,33 @@ def test_a_machine_that_fails_does_not_hold_up_the_opening(world: World) -> None
     )
     plan = planner_of("law").plan(Record(cells=alone, runs=failed), None, Question(target=world.target))
     assert {run.cell for run in plan.batch} == {1}
+
+
+def test_two_rates_a_cell_are_refused_before_anything_is_run(world: World) -> None:
+    short = tuple(replace(cell, rates=cell.rates[:2]) for cell in world.cells)
+    plan = planner_of("law").plan(Record(cells=short), None, Question(target=world.target))
+    assert not plan.batch
+    assert plan.stop is not None
+    assert "no cell has 3 learning rates" in plan.stop
+    assert "Add learning rates." in plan.stop
+
+
+def test_cells_that_could_show_a_minimum_open_first(world: World) -> None:
+    mixed = tuple(replace(cell, rates=cell.rates[: 2 if cell.number < 3 else 13]) for cell in world.cells)
+    plan = planner_of("law").plan(Record(cells=mixed), None, Question(target=world.target))
+    assert {run.cell for run in plan.batch} == {3, 4, 5}
+
+
+def test_the_best_rate_is_that_of_the_best_mean_of_its_repeats(world: World) -> None:
+    """One lucky repeat at the lowest rate does not make it the best."""
+    rates = world.cells[0].rates
+    shown = {(1, 0): 1.9, (1, 1): 2.5, (4, 0): 2.0, (4, 1): 2.0, (8, 0): 2.1}
+    runs = tuple(
+        KnownRun(cell=0, learning_rate=rates[place], seed=seed, outcome=Outcome.COMPLETED, loss=loss)
+        for (place, seed), loss in shown.items()
+    )
+    found = tried(Record(cells=world.cells, runs=runs))[0]
+    assert (found.best, found.edge) == (4, 0)
 
 
 def test_a_grid_without_any_law_ends_with_a_reason(world: World) -> None:

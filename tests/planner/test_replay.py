@@ -72,6 +72,20 @@ def test_a_twentieth_of_a_recorded_grid_is_enough() -> None:
     assert plan.pruned
 
 
+@pytest.mark.skipif(FOLDER is None, reason="ETALON_RECORDED_RUNS names no folder of recorded runs")
+def test_a_replay_without_limits_ends_early_with_a_reason_and_a_good_answer() -> None:
+    table = parse_csv((Path(FOLDER or "") / "steplaw_dense.csv").read_bytes())
+    cells = tuple(table_cells(table))
+    target = Target(params=1_073_741_824.0, tokens=2e10, batch_tokens=262_144.0)
+    record, plan = replayed(table, cells, Question(target=target, max_parallel=2))
+    assert asked_flops(record) < 0.4 * full_grid_flops(cells, 1)
+    assert str(plan.stop).startswith("Little is left to gain")
+    law = law_of(record)
+    assert law is not None
+    # the law of all 1,713 runs says 8.1e-4, 6.1e-4 … 1.07e-3
+    assert 6e-4 < law.predict(target).learning_rate < 1.1e-3
+
+
 def table_like(sizes: int, horizons: int, batches: int, rates: int) -> World:
     """A grid like a recorded table's: N, D and B vary apart, and the rates are centred on each cell's optimum."""
     cells, optima = [], []

@@ -28,6 +28,7 @@ class World:
     noise: float
     seed: int
     diverges: float = np.inf
+    asymmetry: float = 0.8
 
     def loss(self, cell: Cell, rate: float, seed: int) -> float | None:
         """The loss of a run; None where it diverges. The same run always shows the same."""
@@ -36,7 +37,8 @@ class World:
             return None
         key = [self.seed, cell.number, cell.rates.index(rate), seed]
         noise = self.noise * np.random.default_rng(key).standard_t(5) * np.sqrt(3 / 5)
-        rise = self.curvature * 2 / 0.64 * (np.expm1(0.8 * u) - 0.8 * u)
+        a = self.asymmetry
+        rise = self.curvature * 2 / a**2 * (np.expm1(a * u) - a * u)
         level = 1.2 + 2.0 * (cell.params / 1e4) ** -0.06 * (cell.tokens / 1e5) ** -0.08
         return float(level * np.exp(min(rise, 1.0) + noise))
 
@@ -79,6 +81,40 @@ def proxies(
         target_optimum=optimum(target.params, target.tokens),
         curvature=float(0.025 * np.exp(random.normal(0, 0.3))),
         noise=1.5e-3,
+        seed=seed,
+        asymmetry=float(np.clip(random.normal(0.7, 0.3), 0.1, 1.3)),
+    )
+
+
+def demo(seed: int) -> World:
+    """The grid of ``etalon demo``: four widths, three horizons, ten rates, a target not twice the largest."""
+    world = proxies(seed, rates=10, sizes=(6_144.0, 13_824.0, 24_576.0, 55_296.0))
+    target = Target(params=98_304.0, tokens=524_288.0, batch_tokens=256.0)
+    there = -0.43 * np.log(target.params / world.target.params) - 0.42 * np.log(
+        target.tokens / world.target.tokens
+    )
+    return replace(world, target=target, target_optimum=world.target_optimum + float(there))
+
+
+def ladder(seed: int, target: Target) -> World:
+    """Four sizes ten times apart, each with twenty tokens a parameter: N and D never vary apart."""
+    random = np.random.default_rng(seed)
+    lattice = tuple(float(f"{rate:.6g}") for rate in np.geomspace(1e-4, 1e-1, 20))
+    sizes = (1e5, 1e6, 1e7, 1e8)
+    cells = tuple(
+        Cell(number=number, params=params, tokens=20 * params, batch_tokens=65_536.0, rates=lattice)
+        for number, params in enumerate(sizes)
+    )
+    return World(
+        cells=cells,
+        target=target,
+        optimum=tuple(
+            float(np.log(1e-2) - 0.25 * np.log(params / sizes[0]) + random.normal(0, 0.05))
+            for params in sizes
+        ),
+        target_optimum=float(np.log(1e-2) - 0.25 * np.log(target.params / sizes[0])),
+        curvature=0.02,
+        noise=1e-3,
         seed=seed,
     )
 
