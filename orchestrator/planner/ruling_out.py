@@ -7,13 +7,10 @@ from collections.abc import Collection
 import numpy as np
 
 from orchestrator.law import Law
+from orchestrator.law.law import VALLEY, Z95
 from orchestrator.law.shape import half_widths
 from orchestrator.planner.model import Belief
 from orchestrator.planner.values import Cell, Pruned
-
-VALLEY = float(np.log(1.001))
-"""ln of the excess loss within which a rate is as good as the best."""
-Z95 = 1.959963984540054
 
 
 def ruled_out(
@@ -39,7 +36,11 @@ def ruled_out(
         dropped = [rate for rate in outside if (cell.number, rate) not in kept]
         why = _reason(law, belief.optimum[at], low[at], high[at]) if dropped else ""
         found += [
-            Pruned(cell=cell.number, learning_rate=rate, reason=f"{why} {rate:.3g} lies outside its valley.")
+            Pruned(
+                cell=cell.number,
+                learning_rate=rate,
+                reason=f"{why} {rate:.3g} lies outside its valley: not wanted as an optimum.",
+            )
             for rate in dropped
         ]
     return tuple(found)
