@@ -99,11 +99,13 @@ def lost(x: Array, loss: Array, at: float) -> float:
 def world(table: RunTable, replicate: int, batch_tokens: float | None) -> World:
     """The table without a random tenth of its cells and rates (none in replicate 0), one batch slice or all."""
     random = np.random.default_rng(replicate)
-    best: dict[tuple[float, float, float, float], float] = {}
+    repeats: dict[tuple[float, float, float, float], list[float]] = {}
     for *key, loss in zip(
         table.params, table.tokens, table.batch_tokens, table.learning_rate, table.loss, strict=True
     ):
-        best[tuple(map(float, key))] = min(float(loss), best.get(tuple(map(float, key)), np.inf))
+        n, d, b, rate = map(float, key)
+        repeats.setdefault((n, d, b, rate), []).append(float(loss))
+    mean = {place: float(np.mean(found)) for place, found in repeats.items()}
     largest = float(table.params.max())
     share = MISSING if replicate else 0.0
     kept, targets, bowls = [], [], []
@@ -116,10 +118,10 @@ def world(table: RunTable, replicate: int, batch_tokens: float | None) -> World:
                 kept.append(replace(cell, rates=rates, number=len(kept)))
         elif cell.batch_tokens >= LEAST_BATCH:
             targets.append(Target(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens))
-            recorded = [best[cell.params, cell.tokens, cell.batch_tokens, rate] for rate in cell.rates]
+            recorded = [mean[cell.params, cell.tokens, cell.batch_tokens, rate] for rate in cell.rates]
             bowls.append((np.log(cell.rates), np.array(recorded)))
     losses = {
-        (cell.number, rate): best[cell.params, cell.tokens, cell.batch_tokens, rate]
+        (cell.number, rate): mean[cell.params, cell.tokens, cell.batch_tokens, rate]
         for cell in kept
         for rate in cell.rates
     }
