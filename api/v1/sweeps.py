@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 
-from api.access import Caller, Submitter, reads, submits
+from api.access import Submitter, reads, submits
 from api.bodies import JSON_TYPES, MAX_SWEEP_BYTES, YAML_TYPES, amount, body_of, media_type, sweep_fields
 from api.context import Configured, Stored
 from api.documents.document import Page
@@ -14,11 +14,8 @@ from api.documents.previews import PreviewDocument
 from api.documents.sweeps import SweepDocument, SweepSummary
 from api.problems import NotYet, responses
 from api.v1.queries import Cursor, Limit, ThatSweep
-from orchestrator.errors import Conflict
 from orchestrator.spec import parse_spec
 from orchestrator.states import SweepState
-from orchestrator.store import Store
-from orchestrator.store.records import Sweep
 from orchestrator.submission import preview, submit
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
@@ -118,33 +115,25 @@ def show_sweep(store: Stored, sweep: ThatSweep) -> SweepDocument:
 )
 def pause_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
     """Start no further run; what is running goes on."""
-    return _moved(store, sweep, SweepState.PAUSED, caller)
+    return SweepDocument.of(store, store.sweeps.move(sweep.id, SweepState.PAUSED, actor=caller.name))
 
 
 @router.post("/{sweep_id}/resume", summary="Resume a paused sweep", responses=responses(404, 409))
 def resume_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
     """Go on where the sweep was paused."""
-    if sweep.state is not SweepState.PAUSED:
-        raise Conflict(f"Sweep {sweep.id} is {sweep.state}; only a paused sweep can be resumed.")
-    begun = sweep.batches > 0
-    return _moved(store, sweep, SweepState.RUNNING if begun else SweepState.QUEUED, caller)
+    return SweepDocument.of(store, store.sweeps.resume(sweep.id, actor=caller.name))
 
 
 @router.post("/{sweep_id}/stop", summary="Stop: live runs finish", responses=responses(404, 409))
 def stop_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
     """Ask for nothing more; the sweep is stopped when its live runs have finished."""
-    waiting = sweep.state is SweepState.QUEUED
-    return _moved(store, sweep, SweepState.STOPPED if waiting else SweepState.STOPPING, caller)
+    return SweepDocument.of(store, store.sweeps.stop(sweep.id, actor=caller.name))
 
 
 @router.post("/{sweep_id}/cancel", summary="Cancel: live runs are killed", responses=responses(404, 409))
 def cancel_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
     """End the sweep now; what has finished is kept."""
-    return _moved(store, sweep, SweepState.CANCELLED, caller)
-
-
-def _moved(store: Store, sweep: Sweep, to: SweepState, caller: Caller) -> SweepDocument:
-    return SweepDocument.of(store, store.sweeps.move(sweep.id, to, actor=caller.name))
+    return SweepDocument.of(store, store.sweeps.move(sweep.id, SweepState.CANCELLED, actor=caller.name))
 
 
 @router.patch(

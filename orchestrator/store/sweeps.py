@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
@@ -18,7 +19,7 @@ from orchestrator.store.leases import LEADER, check_fence
 from orchestrator.store.paging import page
 from orchestrator.store.records import Sweep, Tally
 
-_S, _R, _C = schema.sweeps.c, schema.runs.c, schema.cells.c
+_S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
 
 
 class Sweeps:
@@ -115,6 +116,7 @@ class Sweeps:
         actor: str | None = None,
         reason: str | None = None,
         fence: int | None = None,
+        lease: str = LEADER,
     ) -> Sweep:
         """Bring a sweep to another state; what it then no longer needs to run is cancelled with it.
 
@@ -125,32 +127,71 @@ class Sweeps:
             to: the state to reach.
             actor: who asks, for the record.
             reason: why, for people.
-            fence: of the leader's lease, where the leader asks; None for a user.
+            fence: of ``lease``, where the leader or a driver asks; None for a user.
+            lease: whose fence it is.
 
         Raises:
             NotFound: there is no such sweep.
-            Conflict: its state does not allow the move, to where it already is included; or the leader's
-                lease belongs to another.
+            Conflict: its state does not allow the move, to where it already is included; or the lease
+                belongs to another.
         """
         with self._database.write() as connection:
             if fence is not None:
-                check_fence(connection, LEADER, fence)
-            state = _locked_state(connection, sweep_id)
-            check_sweep_move(sweep_id, state, to)
-            now = clock(connection)
-            guarded = update(schema.sweeps).where(_S.id == sweep_id, _S.state == state)
-            if connection.execute(guarded.values(state=to, reason=reason, updated_at=now)).rowcount != 1:
-                raise Conflict(f"Sweep {sweep_id} was moved by another at the same moment; look again.")
-            dropped = _dropped_by(to)
-            if dropped:
-                connection.execute(
-                    update(schema.runs)
-                    .where(_R.sweep_id == sweep_id, _R.state.in_(dropped))
-                    .values(state=RunState.CANCELLED, reason=f"the sweep is {to}", ended_at=now, fence=None)
-                )
-            event = {"state": to, "reason": reason, "actor": actor}
-            self._database.tell(connection, sweep_id, "sweep", [event], now)
-            return _get(connection, sweep_id)
+                check_fence(connection, lease, fence)
+            state, _ = _locked(connection, sweep_id)
+            return self._moved(connection, sweep_id, state, to, actor=actor, reason=reason)
+
+    def stop(self, sweep_id: str, *, actor: str | None = None) -> Sweep:
+        """End a sweep on a user's word: at once if it has not begun, else when its live runs have finished.
+
+        Raises:
+            NotFound: there is no such sweep.
+            Conflict: it stops already, or is over.
+        """
+        with self._database.write() as connection:
+            state, _ = _locked(connection, sweep_id)
+            to = SweepState.STOPPED if state is SweepState.QUEUED else SweepState.STOPPING
+            return self._moved(connection, sweep_id, state, to, actor=actor)
+
+    def resume(self, sweep_id: str, *, actor: str | None = None) -> Sweep:
+        """Let a paused sweep go on where it was.
+
+        Raises:
+            NotFound: there is no such sweep.
+            Conflict: it is not paused.
+        """
+        with self._database.write() as connection:
+            state, batches = _locked(connection, sweep_id)
+            if state is not SweepState.PAUSED:
+                raise Conflict(f"Sweep {sweep_id} is {state}; only a paused sweep can be resumed.")
+            to = SweepState.RUNNING if batches else SweepState.QUEUED
+            return self._moved(connection, sweep_id, state, to, actor=actor)
+
+    def _moved(
+        self,
+        connection: Connection,
+        sweep_id: str,
+        state: SweepState,
+        to: SweepState,
+        *,
+        actor: str | None,
+        reason: str | None = None,
+    ) -> Sweep:
+        """Move a sweep whose row is locked and tell of it."""
+        check_sweep_move(sweep_id, state, to)
+        now = clock(connection)
+        moved = update(schema.sweeps).where(_S.id == sweep_id)
+        connection.execute(moved.values(state=to, reason=reason, updated_at=now))
+        dropped = _dropped_by(to)
+        if dropped:
+            connection.execute(
+                update(schema.runs)
+                .where(_R.sweep_id == sweep_id, _R.state.in_(dropped))
+                .values(state=RunState.CANCELLED, reason=f"the sweep is {to}", ended_at=now, fence=None)
+            )
+        event = {"state": to, "reason": reason, "actor": actor}
+        self._database.tell(connection, sweep_id, "sweep", [event], now)
+        return _get(connection, sweep_id)
 
     def progress(self, sweep_id: str) -> dict[RunState, int]:
         """How many runs are in each state; states without runs are 0."""
@@ -173,7 +214,7 @@ class Sweeps:
         return {id_: _tally(parts[id_], rates.get(id_, 0)) for id_ in sweep_ids}
 
     def spent_flops(self, sweep_id: str) -> float:
-        """FLOPs that the sweep's runs have really spent."""
+        """FLOPs that the sweep's runs have spent; what a run had spent when it was killed is not known."""
         return self._sum(sweep_id, func.sum(_R.flops))
 
     def seconds(self, sweep_id: str) -> float:
@@ -181,7 +222,10 @@ class Sweeps:
         return self._sum(sweep_id, func.sum(_R.seconds))
 
     def span_seconds(self, sweep_id: str) -> float:
-        """Wall seconds from its first run's start to its last one's end, or to now while one runs."""
+        """Wall seconds from its first run's start to its last one's end, or to now while one runs.
+
+        The time in which the sweep was paused does not count.
+        """
         query = select(
             func.min(_R.started_at),
             func.max(_R.ended_at),
@@ -189,8 +233,11 @@ class Sweeps:
         ).where(_R.sweep_id == sweep_id, _R.started_at.is_not(None))
         with self._database.read() as connection:
             first, last, running = connection.execute(query).one()
+            if first is None:
+                return 0.0
             end = clock(connection) if running or last is None else last
-        return 0.0 if first is None else max(0.0, (end - first).total_seconds())
+            paused = _paused_seconds(connection, sweep_id, first, end)
+        return max(0.0, float((end - first).total_seconds()) - paused)
 
     def _sum(self, sweep_id: str, column: Any) -> float:
         with self._database.read() as connection:
@@ -208,18 +255,29 @@ def _tally(by_state: Mapping[RunState, tuple[int, float, float | None]], rates: 
     )
 
 
+def _paused_seconds(connection: Connection, sweep_id: str, first: datetime, end: datetime) -> float:
+    """How much of the time from ``first`` to ``end`` the sweep was paused, by what was told of its states."""
+    query = select(_E.at, _E.data).where(_E.sweep_id == sweep_id, _E.kind == "sweep").order_by(_E.id)
+    moves = [(max(first, min(end, at)), data["state"]) for at, data in connection.execute(query)]
+    after = [at for at, _ in moves[1:]] + [end]
+    spans = zip(moves, after, strict=True)
+    pauses = [upto - at for (at, state), upto in spans if state == SweepState.PAUSED]
+    return float(sum(pause.total_seconds() for pause in pauses))
+
+
 def _dropped_by(to: SweepState) -> frozenset[RunState]:
     if to not in SWEEP_LIVE:
         return RUN_OPEN
     return frozenset({RunState.PENDING}) if to is SweepState.STOPPING else frozenset()
 
 
-def _locked_state(connection: Connection, sweep_id: str) -> SweepState:
-    query = select(_S.state).where(_S.id == sweep_id).with_for_update()
-    state = connection.execute(query).scalar_one_or_none()
-    if state is None:
+def _locked(connection: Connection, sweep_id: str) -> tuple[SweepState, int]:
+    """State and batches of a sweep, which nobody changes before this transaction ends."""
+    query = select(_S.state, _S.batches).where(_S.id == sweep_id).with_for_update()
+    row = connection.execute(query).one_or_none()
+    if row is None:
         raise _unknown(sweep_id)
-    return SweepState(state)
+    return SweepState(row.state), row.batches
 
 
 def _repeated(connection: Connection, key: str, shown: str, spec: SweepSpec) -> Sweep:

@@ -137,6 +137,47 @@ def test_pausing_leaves_every_run_as_it_is(bench: Any) -> None:
     assert counts(bench.store, sweep_id) == {"completed": 1, "pending": 1, "running": 1}
 
 
+@pytest.mark.parametrize("state", SweepState)
+def test_a_stop_goes_by_the_state_that_it_finds(bench: Any, state: SweepState) -> None:
+    sweep = bench.sweep(state)
+    if state is SweepState.QUEUED:
+        assert bench.store.sweeps.stop(sweep.id, actor="ada").state is SweepState.STOPPED
+    elif state in {SweepState.RUNNING, SweepState.PAUSED}:
+        assert bench.store.sweeps.stop(sweep.id, actor="ada").state is SweepState.STOPPING
+    else:
+        with pytest.raises(Conflict, match="cannot become stopping"):
+            bench.store.sweeps.stop(sweep.id)
+
+
+@pytest.mark.parametrize("state", SweepState)
+def test_only_a_paused_sweep_is_resumed(bench: Any, state: SweepState) -> None:
+    sweep = bench.sweep(state)
+    if state is SweepState.PAUSED:
+        assert bench.store.sweeps.resume(sweep.id, actor="ada").state is SweepState.QUEUED
+        assert bench.store.events.after(0)[-1].data["actor"] == "ada"
+    else:
+        with pytest.raises(Conflict, match=f"is {state}; only a paused"):
+            bench.store.sweeps.resume(sweep.id)
+
+
+def test_a_sweep_that_had_begun_is_resumed_as_running(bench: Any) -> None:
+    sweep_id = with_open_runs(bench)
+    bench.store.sweeps.move(sweep_id, SweepState.PAUSED)
+    assert bench.store.sweeps.resume(sweep_id).state is SweepState.RUNNING
+
+
+def test_a_pause_does_not_count_as_time_spent(bench: Any) -> None:
+    sweep_id = with_open_runs(bench)
+    bench.store.sweeps.move(sweep_id, SweepState.PAUSED)
+    spent, paused_at = bench.store.sweeps.span_seconds(sweep_id), bench.store.now()
+    while (bench.store.now() - paused_at).total_seconds() < 0.05:
+        assert bench.store.sweeps.span_seconds(sweep_id) == pytest.approx(spent, abs=1e-9)
+    bench.store.sweeps.resume(sweep_id)
+    counted, now = bench.store.sweeps.span_seconds(sweep_id), bench.store.now()
+    began = min(run.started_at for run in bench.store.runs.of_sweep(sweep_id) if run.started_at)
+    assert spent <= counted <= (now - began).total_seconds() - 0.05
+
+
 def test_progress_names_every_state(bench: Any) -> None:
     assert bench.store.sweeps.progress(bench.sweep().id) == dict.fromkeys(RunState, 0)
 
