@@ -15,7 +15,7 @@ from orchestrator.law.evidence import (
     gather,
     predicted,
 )
-from orchestrator.law.joint import Shrunk
+from orchestrator.law.joint import Shrunk, cautious
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 from orchestrator.law.status import BowlStatus, classify, told
@@ -83,7 +83,7 @@ def measure(
         pool: What the pool says of (ln C, ln η*, a) and its standard deviations, shape [cells, 3] each.
         scales: Variances of the joint fit.
     """
-    own, spread = alone(cells, here, *pool, scales)
+    own, spread = alone(cells, here, *pool, cautious(scales, cells))
     sd = np.sqrt(spread[:, OPTIMUM, OPTIMUM])
     gain = told(cells, own, scales)
     status = classify(cells, own, sd, gain)

@@ -19,6 +19,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
+from scipy.special import ndtri, stdtrit
 
 from orchestrator.law.cells import Cells
 from orchestrator.law.evidence import (
@@ -160,6 +161,7 @@ def fit_joint(
         if max(change, 0.2 * float(np.abs(step).max())) < tolerance or iterations == most:
             break
         scales = hastened(scales, step, before)
+    evidence, covariance, spread = spreads(model, here, cautious(scales, model.cells))
     return Fitted(
         pooled=pooled,
         covariance=covariance,
@@ -169,6 +171,26 @@ def fit_joint(
         evidence=evidence,
         iterations=iterations,
     )
+
+
+def spreads(model: Model, here: Locals, scales: Scales) -> tuple[Evidence, Array, Array]:
+    """The evidence at `here`, and how sure the pooled and the cells' own unknowns are if `scales` hold."""
+    evidence = gather(model.cells, here, scales)
+    shrunk = Shrunk.of(evidence, own_precision(model, scales))
+    pooled, covariance = solve_pooled(model, evidence, scales, shrunk)
+    _, spread = solve_locals(evidence, shrunk, pooled_rows(model, pooled, covariance), here)
+    return evidence, covariance, spread
+
+
+def cautious(scales: Scales, cells: Cells) -> Scales:
+    """The scales with a noise that is as much larger as Student's quantiles are for the runs that tell it.
+
+    Of the runs of a cell two are spent on where its bottom is, and one of all on the curvature; the prior of the noise
+    counts for one more.
+    """
+    spare = np.maximum(cells.total(cells.repeats) - 2, 0.0).sum() - 1 + PRIOR_WEIGHT["noise"]
+    spare = max(spare, 1.0)
+    return replace(scales, noise=scales.noise * float(stdtrit(spare, 0.975) / ndtri(0.975)))
 
 
 def hastened(scales: Scales, step: Array, before: Array) -> Scales:

@@ -1,6 +1,9 @@
 """Intervals hold the truth as often as they say, over many random laws."""
 
+import contextlib
+
 import numpy as np
+import pytest
 
 from orchestrator.law import Observations, Refused, Target, fit
 
@@ -73,6 +76,20 @@ def test_bowls_hold_their_own_optimum(sweep, truth, fast):
             b.low < np.exp(known.optimum(b.params, b.tokens, b.batch_tokens)) < b.high for b in law.bowls
         ]
     assert 0.90 <= np.mean(inside) <= 0.99
+
+
+@pytest.mark.parametrize("rates", [3, 5])
+def test_a_single_noisy_cell_does_not_promise_too_much(sweep, truth, fast, rates):
+    inside = []
+    for seed in range(60):
+        known = truth(noise=4e-3, curvature=0.04)
+        runs = sweep(known, sizes=(1e8,), horizons=(1e10,), batches=(262144.0,), rates=rates, seed=seed)
+        with contextlib.suppress(Refused):
+            (bowl,) = fit(runs, options=fast).bowls
+            wanted = known.optimum(bowl.params, bowl.tokens, bowl.batch_tokens)
+            inside.append(abs(np.log(bowl.law_learning_rate) - wanted) < 1.96 * bowl.law_sd)
+    assert len(inside) > 20
+    assert np.mean(inside) > 0.85
 
 
 def test_the_confidence_band_is_narrower_than_the_prediction_band(sweep, fast):
