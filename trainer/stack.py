@@ -107,12 +107,17 @@ class Stack:
         return [fsum(member) / len(member) for member in losses.T.tolist()]
 
 
+CACHED_LOGITS, GPU_LOGITS = 2_048 * 256, 1 << 28
+"""Most numbers of all members' logits: on a CPU as many as 2,048 rows of bytes have; on a GPU 1 GiB of float32."""
+
+
 def stack_limit(shape: Shape, batch_tokens: int, device: str = "cpu") -> int:
     """How many members to train in one stack for the most tokens a second.
 
     On a CPU all members' activations should stay in the second-level cache: at most 2,048 rows, and 65,536
     numbers of the residual stream, was within about 5 % of the best for widths of 16 to 128 and batches of 128
-    and 256 tokens (`benchmarks/trainer.py`). On a GPU the rows should fill the chip.
+    and 256 tokens (`benchmarks/trainer.py`, on bytes). On a GPU the rows should fill the chip. The logits have a row's
+    worth of the vocabulary, so a large one leaves room for fewer members.
 
     Args:
         shape: The members' shape.
@@ -120,5 +125,6 @@ def stack_limit(shape: Shape, batch_tokens: int, device: str = "cpu") -> int:
         device: `cpu`, or a PyTorch device such as `cuda:0`.
     """
     if torch.device(device).type != "cpu":
-        return max(1, min(128, 65_536 // batch_tokens))
-    return max(1, min(16, 2_048 // batch_tokens, 65_536 // (batch_tokens * shape.width)))
+        return max(1, min(128, 65_536 // batch_tokens, GPU_LOGITS // (batch_tokens * shape.vocab_size)))
+    cached = min(65_536 // (batch_tokens * shape.width), CACHED_LOGITS // (batch_tokens * shape.vocab_size))
+    return max(1, min(16, 2_048 // batch_tokens, cached))

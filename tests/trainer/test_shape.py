@@ -55,3 +55,12 @@ def test_a_stack_holds_fewer_members_the_wider_they_are_and_at_least_one():
     limits = [stack_limit(Shape(width=width, depth=3), 256) for width in (16, 32, 64, 128, 1_024)]
     assert limits == [8, 8, 4, 2, 1]
     assert stack_limit(Shape(width=64, depth=3), 256, "cuda") > 4
+
+
+@pytest.mark.parametrize(("device", "most"), [("cpu", 2_048 * 256), ("cuda", 2**28)])
+def test_a_stack_holds_fewer_members_the_larger_the_vocabulary(device: str, most: int):
+    sizes = (256, 1_024, 4_096, 50_304)
+    limits = [stack_limit(Shape(width=16, depth=2, vocab_size=size), 256, device) for size in sizes]
+    assert limits == sorted(limits, reverse=True)
+    assert limits[-1] < limits[0]
+    assert all(limit == 1 or limit * 256 * size <= most for limit, size in zip(limits, sizes, strict=True))
