@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainer.checkpoint import pack, unpack
 from trainer.corpus import Corpus
-from trainer.divergence import GRACE_STEPS, reason_for_divergence
+from trainer.divergence import GRACE_STEPS, judged_loss, reason_for_divergence, travel
 from trainer.errors import BadCheckpoint
 from trainer.events import Diverged, Event, Finished, Points
 from trainer.job import Job, Member
@@ -238,7 +238,7 @@ class Training:
         self._charge(branch.members)
         branch.horizon, branch.interval = horizon, []
         self._branch = branch
-        self._drop_diverged(branch, branch.trunk_losses)
+        self._drop_diverged(branch, _judged(branch, branch.trunk_losses))
         leaving = [member for member in self._trunk.members if self._waiting[member] == [horizon]]
         for member in leaving:
             self._finished_trunks[member] = self._trunk.select([self._trunk.members.index(member)])
@@ -249,7 +249,7 @@ class Training:
         losses = branch.stack.evaluate(self._model, self._heldout())
         self._charge(branch.members)
         measured = dict(zip(branch.members, zip(losses, branch.trunk_losses, strict=True), strict=True))
-        self._drop_diverged(branch, losses, annealed=True)
+        self._drop_diverged(branch, _judged(branch, losses), ended=horizon)
         self._release_points()
         for member in self._branch.members if self._branch else ():
             loss, trunk_loss = measured[member]
@@ -268,14 +268,21 @@ class Training:
             )
         self._branch = None
 
-    def _drop_diverged(self, line: Line, losses: Sequence[float], *, annealed: bool = False) -> None:
-        """Takes members that diverged out of the job, so that they cost nothing more."""
+    def _drop_diverged(self, line: Line, losses: Sequence[float], *, ended: int | None = None) -> None:
+        """Takes members that diverged out of the job, so that they cost nothing more.
+
+        Args:
+            line: Where they train.
+            losses: What each is judged by.
+            ended: The horizon whose decay is over; None before that.
+        """
         step, warmup = line.stack.step, self._timetable.warmup_steps
-        judged = annealed or step >= warmup + GRACE_STEPS
+        judged = ended is not None or step >= warmup + GRACE_STEPS
         lost = []
         for member, loss, best in zip(line.members, losses, line.best, strict=True):
-            travel = self.job.members[member].learning_rate * (step - warmup / 2) if annealed else None
-            reason = reason_for_divergence(loss, best, travel, self.corpus.unigram_entropy)
+            rate = self.job.members[member].learning_rate
+            travelled = None if ended is None else travel(self._timetable, ended, rate)
+            reason = reason_for_divergence(loss, best, travelled, self.corpus.unigram_entropy)
             if reason is not None and (judged or not isfinite(loss)):
                 self._diverge(member, step, reason)
                 lost.append(member)
@@ -328,3 +335,8 @@ class Training:
 
     def _heldout(self) -> Iterator[tuple[Tensor, Tensor]]:
         return ((windows[:, :-1], windows[:, 1:]) for windows in self._windows)
+
+
+def _judged(line: Line, heldout: Sequence[float]) -> list[float]:
+    """What each member of a line is judged by, given its loss on held-out text."""
+    return [judged_loss(*losses) for losses in zip(line.smoothed, heldout, strict=True)]

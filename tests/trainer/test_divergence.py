@@ -1,10 +1,21 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from trainer import Diverged, Finished, Job, Member, Points, Training
-from trainer.divergence import reason_for_divergence
+from trainer import (
+    Diverged,
+    Finished,
+    Job,
+    Member,
+    Points,
+    Schedule,
+    Shape,
+    Training,
+    load_corpus,
+)
+from trainer.divergence import TRAVEL, judged_loss, reason_for_divergence, travel
 from trainer.model import Model
 
 LOST = 1e30
@@ -94,6 +105,60 @@ def test_a_rate_that_is_merely_slow_is_not(corpus, make_job, log_every):
 )
 def test_the_rule(loss, best, travel, lost):
     assert (reason_for_divergence(loss, best, travel, unigram_entropy=3.15) is not None) is lost
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 16])
+@pytest.mark.parametrize("shape", ["linear", "sqrt"])
+def test_travel_is_the_sum_of_the_rates(warmup, shape):
+    timetable = Schedule(warmup_tokens=128 * warmup, decay_fraction=0.3, shape=shape).in_steps(128)
+    for steps in (40, 97):
+        rates = [3e-3 * timetable.multiplier(step, 128 * steps) for step in range(steps)]
+        assert travel(timetable, 128 * steps, 3e-3) == pytest.approx(sum(rates))
+
+
+@pytest.mark.parametrize(
+    ("smoothed", "heldout", "judged"),
+    [(2.0, 4.0, 2.0), (3.5, 3.0, 3.0), (math.inf, 5.0, 5.0), (2.0, math.inf, math.inf)],
+)
+def test_the_lower_loss_is_judged_unless_one_is_lost(smoothed, heldout, judged):
+    assert judged_loss(smoothed, heldout) == judged
+
+
+def test_a_heldout_loss_that_is_not_a_number_is_not_hidden():
+    assert math.isnan(judged_loss(2.0, math.nan))
+
+
+@pytest.fixture
+def changing(tmp_path):
+    """A text whose end, which is held out, is written in other letters than the rest."""
+    begin = np.arange(60_000) % 4
+    end = np.random.default_rng(0).integers(4, 64, size=4_001)
+    path = tmp_path / "changing.bin"
+    np.concatenate([begin, end]).astype("<u2").tofile(path)
+    return load_corpus(path, token_type="uint16", vocab_size=64)
+
+
+def test_a_text_whose_end_differs_is_not_called_divergence(changing, make_job):
+    """Its held-out loss is far above anything seen in training, and the rate has travelled far."""
+    job = make_job([2e-2], (120, 300), shape=Shape(width=16, depth=2, vocab_size=64))
+    assert travel(job.recipe.timetable, 300 * 128, 2e-2) > TRAVEL
+    finished = [event for event in Training(job, changing).advance() if isinstance(event, Finished)]
+    assert len(finished) == 2
+    assert all(event.loss > changing.unigram_entropy + 1 for event in finished)
+
+
+def test_overfitting_is_not_called_divergence(tmp_path, make_job):
+    """A text of chance, short enough to learn by heart: the training loss falls and the held-out loss rises."""
+    path = tmp_path / "chance.bin"
+    np.random.default_rng(1).integers(0, 64, size=700).astype("<u2").tofile(path)
+    chance = load_corpus(path, token_type="uint16", vocab_size=64)
+    shape = Shape(width=32, depth=2, vocab_size=64, context=32)
+    events = Training(make_job([1e-2], (300, 600), shape=shape), chance).advance()
+    finished = [event for event in events if isinstance(event, Finished)]
+    assert len(finished) == 2
+    curve = [loss for event in events if isinstance(event, Points) for loss in event.losses]
+    assert curve[-1] < chance.unigram_entropy - 0.5
+    assert finished[-1].loss > chance.unigram_entropy + 0.5
 
 
 def test_it_is_noticed_on_a_branch_too(corpus, make_job):
