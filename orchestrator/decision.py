@@ -12,6 +12,8 @@ from orchestrator.states import RUN_OPEN, RunState, SweepState
 MOST_DRIVER_DEATHS: Final = 4
 """Drivers that die one after another, each soon after its start, before the sweep is given up."""
 
+GRACE_SECONDS: Final = 10.0
+"""How long live runs may go on after the budget of seconds is spent: one that is about to end is not wasted."""
 
 NO_BUDGET: Final = Budget()
 
@@ -26,7 +28,7 @@ class Snapshot:
         runs: how many runs are in each state; states left out have none.
         budget: what may be spent.
         spent_flops: really spent so far.
-        span_seconds: since the first run started.
+        span_seconds: since the first run started, pauses left out.
         fit_is_current: whether the last fit, or its refusal, saw every result there is.
         refusal: why the last fit was refused; None if it gave a law or none was tried.
         driver_alive: whether a driver holds the sweep's lease or has just been started.
@@ -74,10 +76,11 @@ class StartDriver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropPending:
-    """Cancel the runs that have not started: the budget is spent."""
+class Drop:
+    """Cancel the runs that have not started, or with ``live`` all that are open: the budget is spent."""
 
     reason: str
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ class Plan:
     """Fit the law if there are new results, then ask the planner for the next batch of runs."""
 
 
-Action = Wait | Move | StartDriver | DropPending | Refit | Plan
+Action = Wait | Move | StartDriver | Drop | Refit | Plan
 
 
 def decide(snapshot: Snapshot) -> Action:
@@ -123,7 +126,9 @@ def _needs_driver(snapshot: Snapshot) -> bool:
 def _running(snapshot: Snapshot) -> Action:
     spent = _spent(snapshot)
     if spent is not None and snapshot.count(RunState.PENDING):
-        return DropPending(reason=spent)
+        return Drop(reason=spent)
+    if _overdue(snapshot) and snapshot.count(RunState.RUNNING):
+        return Drop(reason=str(spent), live=True)
     if snapshot.count(*RUN_OPEN):
         return Wait()
     if not snapshot.has_cells:
@@ -154,6 +159,12 @@ def _spent(snapshot: Snapshot) -> str | None:
     if budget.flops is not None and snapshot.spent_flops >= budget.flops:
         return f"the budget of {budget.flops:.3g} FLOPs is spent"
     return None
+
+
+def _overdue(snapshot: Snapshot) -> bool:
+    """Whether even live runs have had their time."""
+    seconds = snapshot.budget.seconds
+    return seconds is not None and snapshot.span_seconds >= seconds + GRACE_SECONDS
 
 
 def _driver_failure(snapshot: Snapshot) -> str:

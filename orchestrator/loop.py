@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.decision import (
     Action,
-    DropPending,
+    Drop,
     Move,
     Plan,
     Refit,
@@ -33,6 +36,21 @@ MOST_STEPS = 8
 
 MOST_FAULTS = 3
 """Unexpected errors in a row before a sweep is given up, so that the others go on."""
+
+FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 1.0, 30.0
+"""Pause with a sweep after its first unexpected error; it doubles with each one in a row, up to the longest."""
+
+MACHINE_FAULTS = (OSError, MemoryError)
+"""Errors of this machine, not of a sweep: they pass, or the operator sees to them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fault:
+    """Errors of a sweep in a row that nobody foresaw, those of the machine left out, and the rest after them."""
+
+    own: int = 0
+    rests: int = 0
+    rests_until: float = 0.0
 
 
 class DriverProcesses(Protocol):
@@ -60,17 +78,25 @@ class DriverProcesses(Protocol):
 class Loop:
     """Brings sweeps from submission to their answer; everything it knows is in the store."""
 
-    def __init__(self, store: Store, drivers: DriverProcesses, *, fence: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        drivers: DriverProcesses,
+        *,
+        fence: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Lead.
 
         Args:
             store: where everything is recorded.
             drivers: how driver processes are started.
             fence: of the leader's lease, which guards every write.
+            clock: seconds that only grow.
         """
-        self._store, self._drivers, self._fence = store, drivers, fence
+        self._store, self._drivers, self._fence, self._clock = store, drivers, fence, clock
         self._prior: dict[str, Observations | None] = {}
-        self._faults: dict[str, int] = {}
+        self._faults: dict[str, _Fault] = {}
 
     def step(self) -> None:
         """Bring every live sweep as far as it can go now.
@@ -83,8 +109,10 @@ class Loop:
         live = {sweep.id for sweep in sweeps}
         self._drivers.reap(live)
         self._prior = {sweep_id: prior for sweep_id, prior in self._prior.items() if sweep_id in live}
+        self._faults = {sweep_id: fault for sweep_id, fault in self._faults.items() if sweep_id in live}
         for sweep in sweeps:
-            self._advance(sweep)
+            if self._clock() >= self._faults.get(sweep.id, _Fault()).rests_until:
+                self._advance(sweep)
 
     def _advance(self, sweep: Sweep) -> None:
         try:
@@ -148,8 +176,8 @@ class Loop:
                 self._move(sweep, to, reason)
             case StartDriver():
                 self._drivers.start(sweep.id)
-            case DropPending(reason=reason):
-                self._store.runs.drop_pending(sweep.id, fence=self._fence, reason=reason)
+            case Drop(reason=reason, live=live):
+                self._store.runs.drop(sweep.id, fence=self._fence, reason=reason, live=live)
             case Refit():
                 knowledge = self._knowledge(sweep)
                 self._record(fitted(knowledge), knowledge, Batch())
@@ -190,7 +218,7 @@ class Loop:
                 "detail": fresh.detail,
                 "runs": runs,
             }
-            self._store.events.append(sweep.id, "law", refusal)
+            self._store.events.append(sweep.id, "law", refusal, fence=self._fence)
             return
         law = self._store.laws.add(
             sweep.id,
@@ -229,12 +257,19 @@ class Loop:
             raise Conflict("Another orchestrator leads now; this one steps back.")
 
     def _fault(self, sweep: Sweep, error: Exception) -> None:
-        """Count an error that nobody foresaw; one of the user's own making, or the third in a row, ends the sweep."""
+        """Rest after an error that nobody foresaw; one of the user's own making, or the third in a row, ends the sweep."""
         log.error("sweep has a fault", extra={"sweep_id": sweep.id}, exc_info=error)
-        self._faults[sweep.id] = self._faults.get(sweep.id, 0) + 1
+        before = self._faults.get(sweep.id, _Fault())
+        rest = min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2 ** min(before.rests, 10))
+        fault = _Fault(
+            own=before.own + (not isinstance(error, MACHINE_FAULTS)),
+            rests=before.rests + 1,
+            rests_until=self._clock() + rest,
+        )
+        self._faults[sweep.id] = fault
         if isinstance(error, EtalonError):
             reason = error.detail
-        elif self._faults[sweep.id] >= MOST_FAULTS:
+        elif fault.own >= MOST_FAULTS:
             reason = f"An error inside Etalon: {type(error).__name__}: {error}"
         else:
             return

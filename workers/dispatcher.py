@@ -72,7 +72,7 @@ class Dispatcher:
         """
         self._store, self._sweep_id, self._lease, self._source = store, sweep_id, lease, source
         self._capacity, self._tick_seconds, self._clock = capacity, tick_seconds, clock
-        self._recorder = Recorder(store, lease.fence, clock)
+        self._recorder = Recorder(store, sweep_id, lease.fence, clock)
         self._state = store.sweeps.get(sweep_id).state
         self._working = self._has_work()
         self._planned: list[Job] = []

@@ -48,7 +48,7 @@ def drive(sweep_id: str, settings: Settings) -> None:
             try:
                 _carry_out(sweep, source_of(sweep, store, settings), store, lease, settings)
             except (BadInput, NotFound) as error:
-                _give_up(store, sweep_id, error)
+                _give_up(store, sweep_id, lease.fence, error)
 
 
 def _acquired(store: Store, sweep_id: str, seconds: float) -> KeptLease:
@@ -143,13 +143,23 @@ def _workers(resources: Resources, settings: Settings) -> int:
     return min(resources.max_parallel, room)
 
 
-def _give_up(store: Store, sweep_id: str, error: EtalonError) -> None:
+def _give_up(store: Store, sweep_id: str, fence: int, error: EtalonError) -> None:
     """Tell the user why nothing of the sweep can be carried out."""
     log.error("the sweep cannot be carried out", extra={"sweep_id": sweep_id, "detail": error.detail})
     try:
-        store.sweeps.move(sweep_id, SweepState.FAILED, actor="driver", reason=error.detail)
+        store.sweeps.move(
+            sweep_id,
+            SweepState.FAILED,
+            actor="driver",
+            reason=error.detail,
+            fence=fence,
+            lease=driver_lease(sweep_id),
+        )
     except Conflict as refused:
-        log.warning("the sweep is over already", extra={"sweep_id": sweep_id, "detail": refused.detail})
+        log.warning(
+            "the sweep is over already, or another drives it",
+            extra={"sweep_id": sweep_id, "detail": refused.detail},
+        )
 
 
 @contextmanager

@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable, Iterable
 
 from orchestrator.states import RunState
-from orchestrator.store import Store
+from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import LossPoint, RunResult
 from workers.runner import Report, SavedTrunk
 
 FLUSH_SECONDS = 1.0
 """How long points of live runs may wait."""
+
+
+PROGRESS_SECONDS = 3.0
+"""Least time between two events that tell of new points: a page draws all curves anew for each."""
 
 
 class Recorder:
@@ -20,19 +24,24 @@ class Recorder:
     What could not be written stays and is tried again. Everything may be written twice without harm.
     """
 
-    def __init__(self, store: Store, fence: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, store: Store, sweep_id: str, fence: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Write on behalf of a driver.
 
         Args:
             store: where to.
-            fence: of the driver's lease: once another driver holds it, results and trunks are refused.
+            sweep_id: the driver's sweep.
+            fence: of the driver's lease: once another driver holds it, everything is refused.
             clock: seconds that only grow.
         """
-        self._store, self._fence, self._clock = store, fence, clock
+        self._store, self._sweep_id, self._fence, self._clock = store, sweep_id, fence, clock
+        self._lease = driver_lease(sweep_id)
         self._points: list[LossPoint] = []
         self._trunks: list[SavedTrunk] = []
         self._results: list[RunResult] = []
-        self._flushed_at = self._clock()
+        self._flushed_at = self._told_at = self._clock()
+        self._untold = 0
 
     def add(self, report: Report) -> None:
         """Take a report."""
@@ -57,7 +66,8 @@ class Recorder:
             Unavailable: the database does not answer; nothing is forgotten.
         """
         if self._points:
-            self._store.losses.append(self._points)
+            self._store.losses.append(self._points, fence=self._fence, lease=self._lease)
+            self._untold += len(self._points)
             self._points = []
         while self._trunks:
             trunk = self._trunks[0]
@@ -69,4 +79,12 @@ class Recorder:
             once = {result.run_id: result for result in reversed(self._results)}
             self._store.runs.finish(list(once.values()), fence=self._fence)
             self._results = []
+        self._tell()
         self._flushed_at = self._clock()
+
+    def _tell(self) -> None:
+        """Say now and then that curves have grown."""
+        if self._untold and self._clock() - self._told_at >= PROGRESS_SECONDS:
+            event = {"points": self._untold}
+            self._store.events.append(self._sweep_id, "progress", event, fence=self._fence, lease=self._lease)
+            self._untold, self._told_at = 0, self._clock()

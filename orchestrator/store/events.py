@@ -9,6 +9,7 @@ from sqlalchemy import RowMapping, func, select
 
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
+from orchestrator.store.leases import LEADER, check_fence
 from orchestrator.store.records import Event
 
 _E = schema.events.c
@@ -20,9 +21,23 @@ class Events:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def append(self, sweep_id: str, kind: str, data: Mapping[str, Any]) -> None:
-        """Write an event that belongs to no change of state."""
+    def append(
+        self,
+        sweep_id: str,
+        kind: str,
+        data: Mapping[str, Any],
+        *,
+        fence: int | None = None,
+        lease: str = LEADER,
+    ) -> None:
+        """Write an event that belongs to no change of state.
+
+        Raises:
+            Conflict: ``lease`` is held with another fence than the one given.
+        """
         with self._database.write() as connection:
+            if fence is not None:
+                check_fence(connection, lease, fence)
             self._database.tell(connection, sweep_id, kind, [data], clock(connection))
 
     def after(self, event_id: int, *, sweep_id: str | None = None, limit: int = 1000) -> list[Event]:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, func, literal, select
 from orchestrator.states import RunState
 from orchestrator.store import schema
 from orchestrator.store.database import Database
+from orchestrator.store.leases import check_fence
 from orchestrator.store.records import LossPoint, Run
 
 _R, _L, _C = schema.runs.c, schema.losses.c, schema.cells.c
@@ -32,11 +33,21 @@ class Losses:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def append(self, points: Sequence[LossPoint]) -> int:
+    def append(
+        self, points: Sequence[LossPoint], *, fence: int | None = None, lease: str | None = None
+    ) -> int:
         """Write points; one whose curve and step are there already stays as it is.
+
+        Args:
+            points: of any curves.
+            fence: of ``lease``, where a driver writes.
+            lease: whose fence it is.
 
         Returns:
             How many were new.
+
+        Raises:
+            Conflict: the lease belongs to another driver.
         """
         if not points:
             return 0
@@ -51,6 +62,8 @@ class Losses:
         ]
         fresh = self._database.insert(schema.losses).on_conflict_do_nothing()
         with self._database.write() as connection:
+            if fence is not None and lease is not None:
+                check_fence(connection, lease, fence)
             counted = connection.execution_options(preserve_rowcount=True)
             return counted.execute(fresh, rows).rowcount
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, func, select, update
 
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.states import RUN_TRANSITIONS, RunState, SweepState
+from orchestrator.states import RUN_OPEN, RUN_TRANSITIONS, RunState, SweepState
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
@@ -96,6 +96,10 @@ class Runs:
             }
             claimed = update(schema.runs).where(*wanted).values(changed).returning(schema.runs)
             rows = connection.execute(claimed).mappings().all()
+            if rows:
+                self._database.tell(
+                    connection, sweep_id, "progress", [{"claimed": len(rows)}], clock(connection)
+                )
         return sorted((_run(row) for row in rows), key=lambda run: run.id)
 
     def pending(self, sweep_id: str) -> list[Run]:
@@ -199,8 +203,8 @@ class Runs:
             self._database.tell(connection, sweep_id, "run", events, clock(connection))
         return len(rows)
 
-    def drop_pending(self, sweep_id: str, *, fence: int, reason: str) -> int:
-        """Cancel what has not started, because the budget is spent.
+    def drop(self, sweep_id: str, *, fence: int, reason: str, live: bool = False) -> int:
+        """Cancel what has not started, because the budget is spent; with ``live`` also what runs.
 
         Returns:
             How many runs were cancelled.
@@ -208,11 +212,17 @@ class Runs:
         Raises:
             Conflict: the leader's lease belongs to another.
         """
-        wanted = (_R.sweep_id == sweep_id, _R.state == RunState.PENDING)
+        states = RUN_OPEN if live else {RunState.PENDING}
+        wanted = (_R.sweep_id == sweep_id, _R.state.in_(states))
         with self._database.write() as connection:
             check_fence(connection, LEADER, fence)
-            changed = {"state": RunState.CANCELLED, "reason": reason, "ended_at": clock(connection)}
-            return connection.execute(update(schema.runs).where(*wanted).values(changed)).rowcount
+            now = clock(connection)
+            changed = {"state": RunState.CANCELLED, "reason": reason, "ended_at": now, "fence": None}
+            dropped = connection.execute(update(schema.runs).where(*wanted).values(changed)).rowcount
+            if dropped:
+                event = {"cancelled": dropped, "reason": reason}
+                self._database.tell(connection, sweep_id, "progress", [event], now)
+        return dropped
 
     def flops_per_second(self, trainer: str) -> float | None:
         """Measured speed of one worker: FLOPs over seconds of recent runs of this kind of trainer.

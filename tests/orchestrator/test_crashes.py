@@ -13,7 +13,7 @@ from orchestrator.store import Store
 WRITES = [
     ("sweeps", "move"),
     ("runs", "add_batch"),
-    ("runs", "drop_pending"),
+    ("runs", "drop"),
     ("laws", "add"),
     ("events", "append"),
 ]

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.decision import (
+    GRACE_SECONDS,
     MOST_DRIVER_DEATHS,
     Action,
-    DropPending,
+    Drop,
     Move,
     Plan,
     Refit,
@@ -71,11 +72,21 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
     (
         "spent seconds drop what has not started",
         {"runs": BOTH, "budget": SECONDS, "span_seconds": 60.0},
-        DropPending(reason="the budget of 60 seconds is spent"),
+        Drop(reason="the budget of 60 seconds is spent"),
     ),
     (
-        "what is live may end beyond the budget",
-        {"runs": OPEN_RUN, "budget": SECONDS, "span_seconds": 99.0},
+        "what is live may end a little beyond the budget",
+        {"runs": OPEN_RUN, "budget": SECONDS, "span_seconds": 60.0 + GRACE_SECONDS - 0.1},
+        Wait(),
+    ),
+    (
+        "what is live long after the seconds are spent is cancelled",
+        {"runs": OPEN_RUN, "budget": SECONDS, "span_seconds": 60.0 + GRACE_SECONDS},
+        Drop(reason="the budget of 60 seconds is spent", live=True),
+    ),
+    (
+        "live runs may end beyond a budget of FLOPs",
+        {"runs": OPEN_RUN, "budget": FLOPS, "spent_flops": 2e12, "span_seconds": 999.0},
         Wait(),
     ),
     (
@@ -91,7 +102,7 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
     (
         "spent FLOPs drop what has not started",
         {"runs": BOTH, "budget": FLOPS, "spent_flops": 2e12},
-        DropPending(reason="the budget of 1e+12 FLOPs is spent"),
+        Drop(reason="the budget of 1e+12 FLOPs is spent"),
     ),
     ("an unspent budget changes nothing", {"runs": DONE, "budget": FLOPS, "spent_flops": 9e11}, Plan()),
     ("a fit alone needs no driver", {"has_cells": False, "driver_alive": False}, Refit()),

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from orchestrator.decision import GRACE_SECONDS
 from orchestrator.errors import BadInput, Conflict
+from orchestrator.law import LawRefusal, Refused
+from orchestrator.loop import Loop
 from orchestrator.planner.values import Cell
 from orchestrator.states import RunState, SweepState
-from orchestrator.store import Store
+from orchestrator.store import LEADER, Store
 from orchestrator.store.records import Run, RunResult
 
 TABLE_HEADER = "params,tokens,batch_tokens,learning_rate,loss\n"
@@ -180,6 +183,38 @@ def test_spent_seconds_end_the_sweep_after_the_live_runs(house: Any) -> None:
     assert house.counts(sweep.id)["completed"] == 1
 
 
+def test_runs_that_go_on_long_after_the_seconds_are_spent_are_cancelled(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = house.submit(search={"strategy": "grid", "budget": {"seconds": 60}})
+    house.loop.step()
+    live = house.driver.claim(sweep.id, most=2)
+    house.driver.finish(live[:1])
+    monkeypatch.setattr(house.store.sweeps, "span_seconds", lambda _: 60 + GRACE_SECONDS)
+    house.loop.step()
+    final = house.store.sweeps.get(sweep.id)
+    assert (final.state, final.reason) == (SweepState.COMPLETED, "the budget of 60 seconds is spent")
+    assert house.store.runs.get(live[1].id).state is RunState.CANCELLED
+    counts = house.counts(sweep.id)
+    assert set(counts) == {"completed", "cancelled"}
+    assert counts["completed"] == 1
+
+
+def test_a_refusal_is_written_by_the_leader_alone(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def robbed(*_: Any) -> Any:
+        house.rest()
+        house.store.leases.acquire(LEADER, "rival", 60)
+        return refused
+
+    refused = Refused(LawRefusal.NO_RUNS, finite=0, runs=20)
+    table = upload(house.store, bowls())
+    house.submit(trainer=None, grid={}, prior_runs={"table": table})
+    monkeypatch.setattr("orchestrator.loop.fitted", robbed)
+    with pytest.raises(Conflict, match="Another orchestrator leads"):
+        house.loop.step()
+    assert not [event for event in house.store.events.after(0) if event.kind == "law"]
+
+
 def failing(run: Run, cell: Cell) -> RunResult:
     return RunResult(run_id=run.id, state=RunState.FAILED, reason="out of memory")
 
@@ -332,6 +367,21 @@ def test_a_replaced_leader_changes_nothing_more(house: Any) -> None:
     assert house.store.sweeps.get(sweep.id).state is SweepState.QUEUED
 
 
+class Clock:
+    """A clock that the test sets."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def lead_by(house: Any, clock: Clock) -> None:
+    """Let the loop go by ``clock``."""
+    fence = house.store.leases.current(LEADER).fence
+    house.loop = Loop(house.store, house.driver, fence=fence, clock=clock)
+
+
 def test_a_fault_in_one_sweep_ends_that_sweep_and_no_other(
     house: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,14 +390,41 @@ def test_a_fault_in_one_sweep_ends_that_sweep_and_no_other(
 
     def start(sweep_id: str) -> None:
         if sweep_id == broken.id:
-            raise OSError("no more processes")
+            tried.append(clock.seconds)
+            raise error
         real(sweep_id)
 
+    clock, tried, error = Clock(), [], ZeroDivisionError("by zero")
+    lead_by(house, clock)
     monkeypatch.setattr(house.driver, "start", start)
     assert house.until_final(sound.id).state is SweepState.COMPLETED
+    assert tried == [0.0], "a sweep with a fault rests"
+    for clock.seconds in (0.5, 1.0, 2.0, 3.0):
+        house.loop.step()
+    assert tried == [0.0, 1.0, 3.0]
     final = house.store.sweeps.get(broken.id)
     assert final.state is SweepState.FAILED
-    assert final.reason == "An error inside Etalon: OSError: no more processes"
+    assert final.reason == "An error inside Etalon: ZeroDivisionError: by zero"
+
+
+@pytest.mark.parametrize("error", [OSError("no more processes"), MemoryError()])
+def test_a_fault_of_the_machine_fails_no_sweep(
+    house: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def start(_sweep_id: str) -> None:
+        tried.append(clock.seconds)
+        raise error
+
+    sweep, clock, tried = house.submit(), Clock(), []
+    lead_by(house, clock)
+    with monkeypatch.context() as trouble:
+        trouble.setattr(house.driver, "start", start)
+        for second in range(100):
+            clock.seconds = second
+            house.loop.step()
+    assert tried == [0, 1, 3, 7, 15, 31, 61, 91]
+    clock.seconds = 121
+    assert house.until_final(sweep.id).state is SweepState.COMPLETED
 
 
 def test_what_the_user_asked_wrongly_fails_the_sweep_in_their_words(

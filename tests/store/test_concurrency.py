@@ -59,7 +59,8 @@ def test_processes_claim_finish_and_tell_each_run_once(bench: Any, database_url:
     while any(writer.poll() is None for writer in writers) or bench.store.events.last_id() > last:
         for event in bench.store.events.after(last, limit=3):
             last = event.id
-            followed.append(event.data["run_id"])
+            if event.kind == "run":
+                followed.append(event.data["run_id"])
     outputs = [writer.communicate(timeout=60) for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0], outputs
     claimed = [line for output, _ in outputs for line in output.split()]

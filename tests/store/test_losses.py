@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import Conflict
 from orchestrator.states import RunState
-from orchestrator.store import Store
+from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import LossPoint, Run, RunResult
 
 FORK = 52_428.8
@@ -33,6 +34,14 @@ def test_points_written_twice_are_there_once(store: Store, runs: list[Run]) -> N
     assert store.losses.append(sent) == 0
     assert store.losses.append([*sent, *points(runs[0].id, range(6, 8))]) == 2
     assert [point.step for point in store.losses.curve(runs[0])] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_points_of_a_driver_that_was_replaced_are_refused(bench: Any, runs: list[Run]) -> None:
+    lease = driver_lease(runs[0].sweep_id)
+    fence = bench.drive(runs[0].sweep_id, "another")
+    with pytest.raises(Conflict, match=f"fence {fence} holds it"):
+        bench.store.losses.append(points(runs[0].id, range(1, 6)), fence=fence - 1, lease=lease)
+    assert bench.store.losses.append(points(runs[0].id, range(1, 6)), fence=fence, lease=lease) == 5
 
 
 def test_nothing_to_write_writes_nothing(store: Store) -> None:

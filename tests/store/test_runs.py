@@ -88,7 +88,7 @@ def test_a_leader_that_was_replaced_cannot_ask(bench: Any, new_run: Callable[...
     with pytest.raises(Conflict, match=f"fence {stale}"):
         bench.store.runs.add_batch(sweep.id, [new_run(0, 1e-3)], fence=stale)
     with pytest.raises(Conflict, match=f"fence {stale}"):
-        bench.store.runs.drop_pending(sweep.id, fence=stale, reason="budget")
+        bench.store.runs.drop(sweep.id, fence=stale, reason="budget")
     assert bench.store.runs.of_sweep(sweep.id) == []
 
 
@@ -109,6 +109,8 @@ def test_a_claim_starts_the_runs_and_counts_the_attempt(bench: Any) -> None:
     assert {(run.state, run.attempt) for run in claimed} == {(RunState.RUNNING, 1)}
     assert all(run.started_at is not None for run in claimed)
     assert bench.store.runs.pending(sweep.id) == []
+    told = bench.store.events.after(0)[-1]
+    assert (told.kind, told.data) == ("progress", {"claimed": 2})
 
 
 def test_a_claim_can_pick_and_leaves_out_what_is_taken(bench: Any) -> None:
@@ -250,8 +252,13 @@ def test_pending_runs_can_be_dropped_when_the_budget_is_spent(bench: Any) -> Non
     fence = bench.drive(sweep.id)
     first, _ = bench.store.runs.pending(sweep.id)
     bench.store.runs.claim(sweep.id, fence=fence, run_ids=[first.id])
-    assert bench.store.runs.drop_pending(sweep.id, fence=bench.fence, reason="the budget is spent") == 1
+    assert bench.store.runs.drop(sweep.id, fence=bench.fence, reason="the budget is spent") == 1
     assert states(bench.store, sweep.id) == {(0, 1e-3): "running", (0, 2e-3): "cancelled"}
+    told = bench.store.events.after(0)[-1]
+    assert (told.kind, told.data) == ("progress", {"cancelled": 1, "reason": "the budget is spent"})
+    assert bench.store.runs.drop(sweep.id, fence=bench.fence, reason="long ago", live=True) == 1
+    assert states(bench.store, sweep.id) == {(0, 1e-3): "cancelled", (0, 2e-3): "cancelled"}
+    assert bench.store.runs.finish([done(first.id)], fence=fence) == 0
 
 
 def test_pages_hold_every_run_once_in_the_order_of_creation(bench: Any) -> None:

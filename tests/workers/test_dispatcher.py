@@ -14,6 +14,7 @@ from orchestrator.store import LEADER, driver_lease
 from orchestrator.store.records import LossPoint, Run, RunResult
 from workers.dispatcher import LEADERLESS_SECONDS, START_SECONDS, WARM_SECONDS, Dispatcher, Ending, WorkersDie
 from workers.jobs import Job, ReplayJob, replay_jobs
+from workers.recorder import PROGRESS_SECONDS
 from workers.runner import ReplayBench, Report
 
 READY = Report(limits={"trunk": 4})
@@ -307,6 +308,14 @@ def test_points_of_live_runs_are_written_while_they_live(stage, shift):
     shift.tick()
     assert len(stage.points(shift.sweep_id)[job.run_ids[0]]) == 1
     assert counts(stage, shift) == {RunState.RUNNING: 1}
+    for step in range(2, 12):
+        point = LossPoint(curve=job.run_ids[0], step=step, tokens=8 * step, loss=3.0)
+        shift.dispatcher.take_in("a'", Report(points=(point,)))
+        shift.tick()
+    events = [event.data for event in stage.store.events.after(0) if event.kind == "progress"]
+    told = [data["points"] for data in events if "points" in data]
+    assert 2 <= len(told) <= 12 / PROGRESS_SECONDS
+    assert 11 - PROGRESS_SECONDS <= sum(told) <= 11
 
 
 def test_what_a_silent_database_did_not_take_is_written_later(stage, shift, monkeypatch):
