@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.law import support
 from orchestrator.law.bowl import Bowl, measure
@@ -10,7 +11,7 @@ from orchestrator.law.cells import Cells, group
 from orchestrator.law.effects import basis
 from orchestrator.law.evidence import OPTIMUM, Locals
 from orchestrator.law.features import FEATURES, matrix
-from orchestrator.law.heldout import HeldOut, HeldOutCell, excess_loss, largest_part
+from orchestrator.law.heldout import HeldOut, HeldOutCell, excess_loss, largest_parts
 from orchestrator.law.joint import Fitted, Model, fit_joint, pooled_rows
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Observations
@@ -26,6 +27,7 @@ CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
 ASYMMETRY_MEAN, ASYMMETRY_SD = TYPICAL, 0.4
 """Prior of the bowls' a: that of recorded dense runs, vaguely enough for symmetric bowls."""
 FEWEST_RUNS = 3
+UNSURE = 0.4  # sd of an exponent over its prior's, above which the runs do not tell it
 CHANCE = 3.0  # squared noise that a bowl explains of a cell of noise: 1 to 2 on average
 
 
@@ -53,14 +55,21 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT) -> Law:
     Raises:
         Refused: Too few finished runs, or no cell with an interior minimum.
     """
-    finished = int(np.isfinite(observations.loss).sum())
+    counting = observations.counting()
+    finished = int(np.isfinite(counting.loss).sum())
     if finished < FEWEST_RUNS:
         raise Refused(LawRefusal.NO_RUNS, finite=finished, runs=observations.size)
-    law = fit_once(observations, options)
+    law = fit_once(counting, options)
+    failed = 0 if observations.failed is None else int(observations.failed.sum())
+    law = replace(
+        law,
+        runs=observations.size,
+        warnings=(*law.warnings, *support.copy_warnings(observations.size - failed - counting.size)),
+    )
     if not options.heldout:
-        return law
-    heldout = held_out(observations, law)
-    return replace(law, heldout=heldout)
+        return replace(law, heldout_reason="it was not asked for")
+    heldout, reason = held_out(counting, law)
+    return replace(law, heldout=heldout, heldout_reason=reason)
 
 
 def fit_once(observations: Observations, options: FitOptions) -> Law:
@@ -88,6 +97,7 @@ def fit_once(observations: Observations, options: FitOptions) -> Law:
     pool = mean, np.sqrt(np.einsum("cii->ci", spread))
     bowls, gain = measure(cells, fitted.locals, law_sd, pool, fitted.scales)
     refuse_without_minimum(bowls, gain, observations)
+    shown = with_bowl(cells, bowls)
     reference = Reference(
         params=float(np.exp(centre[0])),
         tokens=float(np.exp(centre[1])),
@@ -100,15 +110,15 @@ def fit_once(observations: Observations, options: FitOptions) -> Law:
         effects=effects,
         scales=fitted.scales,
         surface=bottoms(cells, points, fitted),
-        smallest=cells.places.min(axis=0),
-        largest=cells.places.max(axis=0),
+        smallest=cells.places[shown].min(axis=0),
+        largest=cells.places[shown].max(axis=0),
         bowls=bowls,
         heldout=None,
         warnings=(),
         fingerprint=observations.digest(repr(options)),
         runs=observations.size,
     )
-    return replace(law, warnings=warnings(law, cells))
+    return replace(law, warnings=warnings(law, cells.coordinates[shown]))
 
 
 def begin(cells: Cells) -> Locals:
@@ -175,12 +185,19 @@ def refuse_without_minimum(bowls: tuple[Bowl, ...], gain: Array, observations: O
     )
 
 
-def warnings(law: Law, cells: Cells) -> tuple[str, ...]:
-    """Everything that the user should know of the law, whatever the target."""
+def with_bowl(cells: Cells, bowls: tuple[Bowl, ...]) -> NDArray[np.bool_]:
+    """Which cells say where their optimum is: those with a minimum, or two rates to tell a slope from."""
+    interior = np.array([bowl.status is BowlStatus.INTERIOR for bowl in bowls])
+    return np.asarray(interior | (cells.total(np.ones_like(cells.x)) >= 2))
+
+
+def warnings(law: Law, coordinates: Array) -> tuple[str, ...]:
+    """Everything that the user should know of the law, whatever the target; `coordinates` are of cells with a bowl."""
     terms = law.coefficients
+    unsure = {term.name for term in terms if term.sd > UNSURE * term.prior_sd}
     return (
-        *support.single_warnings(cells.coordinates),
-        *support.tie_warnings(cells.coordinates),
+        *support.single_warnings(coordinates),
+        *support.tie_warnings(coordinates, np.array([name in unsure for name in support.TERMS])),
         *support.bowl_warnings(law.bowls),
         *support.bend_warnings(
             [term.name for term in terms],
@@ -190,25 +207,27 @@ def warnings(law: Law, cells: Cells) -> tuple[str, ...]:
     )
 
 
-def held_out(observations: Observations, law: Law) -> HeldOut | None:
-    """Fits without the largest cells and judges that law on them; None where the rest cannot support one."""
-    part = largest_part(observations)
-    if part is None:
-        return None
-    left_out, words = part
-    try:
-        rest = fit(observations.where(~left_out), options=FitOptions(heldout=False))
-    except Refused:
-        return None
-    wanted = observations.where(left_out)
+def held_out(observations: Observations, law: Law) -> tuple[HeldOut | None, str | None]:
+    """Fits without the largest cells and judges that law on them, or says why there is no such law."""
+    reason = "the cells with a minimum have one size and one horizon"
+    for left_out, words in largest_parts(observations, law.bowls):
+        try:
+            rest = fit(observations.where(~left_out), options=FitOptions(heldout=False))
+        except Refused as refused:
+            reason = f"without {words} the other runs give no law: {refused.detail}"
+            continue
+        return judge(rest, law, observations.where(left_out), words), None
+    return None, reason
+
+
+def judge(rest: Law, law: Law, wanted: Observations, words: str) -> HeldOut:
+    """What `rest` says of the cells left out that have a minimum."""
     places = {(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in rest.bowls}
     rows = [
         judged(rest, law, bowl, wanted)
         for bowl in law.bowls
         if bowl.status is BowlStatus.INTERIOR and (bowl.params, bowl.tokens, bowl.batch_tokens) not in places
     ]
-    if not rows:
-        return None
     lost = np.array([row.excess_loss for row in rows])
     inside = [row.low <= row.measured <= row.high for row in rows]
     return HeldOut(

@@ -1,5 +1,6 @@
 """What the law would have cost at the largest cells, had it been fitted without them."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -7,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
+from orchestrator.law.bowl import Bowl
 from orchestrator.law.observations import Array, Observations
+from orchestrator.law.status import BowlStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +55,20 @@ class HeldOut:
         return cls(**{**document, "cells": tuple(HeldOutCell(**cell) for cell in document["cells"])})
 
 
-def largest_part(observations: Observations) -> tuple[NDArray[np.bool_], str] | None:
-    """The runs to leave out: the largest size, or with one size the longest horizon, or None with one of each."""
+def largest_parts(
+    observations: Observations, bowls: Sequence[Bowl]
+) -> Iterator[tuple[NDArray[np.bool_], str]]:
+    """The runs to leave out: the largest size that has a minimum and all beyond it, else the longest such horizon.
+
+    A row far away from all others, mislabelled perhaps, has no minimum and so is never what a law is judged on.
+    """
+    interior = [bowl for bowl in bowls if bowl.status is BowlStatus.INTERIOR]
     for name in ("params", "tokens"):
         column = getattr(observations, name)
-        top = column.max()
-        if column.min() < top * (1 - 1e-6):
-            return column >= top * (1 - 1e-6), f"{name} = {top:.4g}"
-    return None
+        top = max((getattr(bowl, name) for bowl in interior), default=0.0)
+        left_out = column >= top * (1 - 1e-6)
+        if not left_out.all():
+            yield left_out, f"{name} = {top:.4g}"
 
 
 def excess_loss(x: Array, loss: Array, at: float) -> float | None:

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import ndtri
 
+from orchestrator.amounts import count
 from orchestrator.law import document, support
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.effects import Effects
@@ -22,7 +23,8 @@ from orchestrator.law.surface import Surface
 from orchestrator.law.terms import Coefficient, Reference
 
 VALLEY = float(np.log(1.001))  # ln of the excess loss that a valley allows
-WIDEST = 3.0  # a 95 % interval wider than x/÷ this is refused
+UNKNOWN = 100.0  # beyond it an interval's width says no more
+WIDEST = 3.0  # a 95 % interval wider than ×/÷ this is refused
 LOSS_SD = 0.03  # sd of ln loss above which no loss is told
 CURVATURE_TERMS = 4
 OPTIMUM = slice(CURVATURE_TERMS, -1)  # where (θ, w) stand in the pooled unknowns
@@ -42,7 +44,8 @@ class Law:
         surface: ln L_min over (n, d, b).
         smallest, largest: Extremes of (N, D, B) among the runs, shape [3].
         bowls: One per cell.
-        heldout: Held-out error, or None where the runs have one size and one horizon, or it was not asked for.
+        heldout: Held-out error, or None.
+        heldout_reason: Why there is none.
         warnings: What the user should know, in full sentences.
         fingerprint: sha256 over the sorted runs and the options.
         runs: How many runs were given.
@@ -61,6 +64,7 @@ class Law:
     warnings: tuple[str, ...]
     fingerprint: str
     runs: int
+    heldout_reason: str | None = None
     known: dict[tuple[float, float, float], int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -148,7 +152,7 @@ class Law:
             level: Of the interval, between 0.5 and 0.999.
 
         Raises:
-            Refused: The 95 % interval passes x/÷ 3.
+            Refused: The 95 % interval passes ×/÷ 3.
             ValueError: `level` is outside its range.
         """
         if not 0.5 <= level <= 0.999:
@@ -229,7 +233,7 @@ class Law:
 
     def _prior_axes(self) -> list[str]:
         """Axes whose exponent is a prior's."""
-        by_name = dict(zip(("ln N", "ln D", "ln B"), support.AXES, strict=True))
+        by_name = dict(zip(support.TERMS, support.AXES, strict=True))
         return [by_name[term.name] for term in self.coefficients if term.name in by_name and term.from_prior]
 
     def _target_warnings(self, target: Target, no_valley: bool) -> list[str]:
@@ -237,10 +241,9 @@ class Law:
         _, outside = support.ratios(target, self.smallest, self.largest)
         for axis, name in enumerate(support.AXES):
             if name in self._prior_axes() and outside[axis] > 1.01:
-                term = ("ln N", "ln D", "ln B")[axis]
-                value = next(item for item in self.coefficients if item.name == term)
+                value = next(item for item in self.coefficients if item.name == support.TERMS[axis])
                 found.append(
-                    f"The target's {name} is {outside[axis]:.3g} times outside the runs, and the exponent of {name} "
+                    f"The target's {name} are {outside[axis]:.3g} times outside the runs, and the exponent of {name} "
                     f"({value.value:+.2f} ± {value.sd:.2f}) comes from a prior, not from these runs."
                 )
         if no_valley:
@@ -248,13 +251,15 @@ class Law:
         return found
 
     def _refuse(self, target: Target, factor: float) -> None:
-        cause, advice = support.causes(target, self.smallest, self.largest, self._prior_axes())
+        places = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in self.bowls])
+        used = places[((places >= self.smallest) & (places <= self.largest)).all(axis=1)]
+        cause, advice = support.causes(target, used, self._prior_axes())
         raise Refused(
             LawRefusal.INTERVAL_TOO_WIDE,
-            params=target.params,
-            tokens=target.tokens,
-            batch_tokens=target.batch_tokens,
-            factor=factor,
+            params=count(target.params),
+            tokens=count(target.tokens),
+            batch_tokens=count(target.batch_tokens),
+            known=f"only known within ×/÷ {factor:.3g}" if factor <= UNKNOWN else "not known at all",
             cause=cause,
             advice=advice,
         )

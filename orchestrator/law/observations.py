@@ -1,7 +1,7 @@
 """The runs that a law is fitted to, and the target it is asked for."""
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -24,6 +24,8 @@ class Observations:
         loss: Final loss in any unit, > 0, shape [runs]. NaN or infinite: the run diverged or crashed. Such a run
             may bound a bowl from above; it is never a minimum.
         seed: Seed of each run, shape [runs]; runs of one cell and rate are repeated runs whatever their seeds.
+        failed: True for a run that ended for a reason of its own (a crashed machine, a cancelled run), shape [runs]:
+            it says nothing of its rate, and a fit leaves it out.
 
     Raises:
         ValueError: Columns of unequal length, or a value that is not a positive number.
@@ -35,16 +37,20 @@ class Observations:
     learning_rate: Array
     loss: Array
     seed: Array | None = None
+    failed: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             column = getattr(self, field.name)
             if column is not None:
-                object.__setattr__(self, field.name, np.ascontiguousarray(column, dtype=np.float64).ravel())
+                kind = np.bool_ if field.name == "failed" else np.float64
+                object.__setattr__(self, field.name, np.ascontiguousarray(column, dtype=kind).ravel())
         for name in ("params", "tokens", "batch_tokens", "learning_rate", "loss"):
             self._check(name, getattr(self, name))
-        if self.seed is not None and self.seed.size != self.params.size:
-            raise ValueError(f"seed has {self.seed.size} rows where params has {self.params.size}.")
+        for name in ("seed", "failed"):
+            column = getattr(self, name)
+            if column is not None and column.size != self.params.size:
+                raise ValueError(f"{name} has {column.size} rows where params has {self.params.size}.")
 
     def _check(self, name: str, column: Array) -> None:
         if column.size != self.params.size:
@@ -66,25 +72,22 @@ class Observations:
         loss = np.where(np.isfinite(self.loss), self.loss, np.nan)
         seed = np.zeros(self.size) if self.seed is None else self.seed
         order = np.lexsort((seed, loss, self.learning_rate, self.batch_tokens, self.tokens, self.params))
-        return type(self)(
-            params=self.params[order],
-            tokens=self.tokens[order],
-            batch_tokens=self.batch_tokens[order],
-            learning_rate=self.learning_rate[order],
-            loss=loss[order],
-            seed=None if self.seed is None else self.seed[order],
-        )
+        return replace(self, loss=loss).where(order)
 
-    def where(self, mask: NDArray[np.bool_]) -> Self:
-        """The runs at which `mask` (shape [runs]) is true."""
-        return type(self)(
-            params=self.params[mask],
-            tokens=self.tokens[mask],
-            batch_tokens=self.batch_tokens[mask],
-            learning_rate=self.learning_rate[mask],
-            loss=self.loss[mask],
-            seed=None if self.seed is None else self.seed[mask],
+    def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
+        """The runs at which `rows` (shape [runs]) is true, or with these numbers."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
+
+    def counting(self) -> Self:
+        """The runs that say something of their rate, each once: not those that failed, nor exact copies of a row."""
+        runs = (self if self.failed is None else self.where(~self.failed)).sorted()
+        seed = np.zeros(runs.size) if runs.seed is None else runs.seed
+        rows = np.column_stack(
+            [runs.params, runs.tokens, runs.batch_tokens, runs.learning_rate, runs.loss, seed]
         )
+        copied = np.concatenate([[False], (rows[1:] == rows[:-1]).all(axis=1)])[: runs.size]
+        return runs.where(~copied)
 
     def digest(self, salt: str) -> str:
         """A sha256 of the sorted runs and `salt`: equal for the same runs whatever their order."""

@@ -20,8 +20,8 @@ class LawRefusal(Enum):
         "flat. {advice}"
     )
     INTERVAL_TOO_WIDE = (
-        "The learning rate at params={params:.4g}, tokens={tokens:.4g}, batch_tokens={batch_tokens:.4g} is only known "
-        "within x/÷ {factor:.3g} (95 %), and an answer needs x/÷ 3: {cause}. Train proxies nearer to the target{advice}."
+        "The learning rate of {params} parameters on {tokens} tokens, {batch_tokens} tokens a batch, is {known} (95 %), "
+        "and an answer needs ×/÷ 3: {cause}. Train proxies nearer to the target{advice}."
     )
     TOO_FEW_HORIZONS = "There are losses at {count} different horizons; L0 + A·D^−γ needs at least three."
     BAD_TARGET = "{name} of the target is {value!r}; it must be a positive finite number."

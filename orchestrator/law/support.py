@@ -4,22 +4,32 @@ from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from orchestrator.amounts import count
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.cells import SAME
 from orchestrator.law.observations import Array, Target
 from orchestrator.law.status import BowlStatus
 
 AXES = ("params", "tokens", "batch_tokens")
+TERMS = ("ln N", "ln D", "ln B")
 SYMBOLS = ("N", "D", "B")
 TIED = 0.95  # R² of one logarithm on another from which they are called tied
 FAR = 30.0  # extrapolation beyond this is named
 FEW_BOWLS = 3
+MOST_LISTED = 4
+ASIDE = 2.0  # factor from what the runs used at such a place, from which it is named
 BENT = 2.0  # a drift of an exponent in N or D of so many standard deviations is named
 
 
-def tie_warnings(coordinates: Array) -> list[str]:
-    """Names the axes that never vary apart in the cells (ln N, ln D, ln B), shape [cells, 3]."""
+def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
+    """Names the axes that never vary apart in the cells and whose exponents the runs therefore do not tell.
+
+    Args:
+        coordinates: (ln N, ln D, ln B) of the cells, shape [cells, 3].
+        unsure: Whether the exponent of each axis is still mostly its prior's, shape [3].
+    """
     spread = np.ptp(coordinates, axis=0)
     varying = [axis for axis in range(3) if spread[axis] > 10 * SAME]
     found = [
@@ -27,11 +37,11 @@ def tie_warnings(coordinates: Array) -> list[str]:
         f"R² {r2:.3f}): the runs cannot tell their exponents apart, priors do. "
         f"Runs where {AXES[one]} and {AXES[other]} vary apart would settle it."
         for other, one in permutations(varying, 2)
-        if other < one
+        if other < one and (unsure[one] or unsure[other])
         for power, r2 in [regress(coordinates[:, [other]], coordinates[:, one])]
         if r2 > TIED
     ]
-    if not found and len(varying) == 3:
+    if not found and len(varying) == 3 and unsure.any():
         _, r2 = regress(coordinates[:, :2], coordinates[:, 2])
         if r2 > TIED:
             found.append(
@@ -53,29 +63,51 @@ def regress(rows: Array, values: Array) -> tuple[float, float]:
 def single_warnings(coordinates: Array) -> list[str]:
     """Names the axes that take one value only."""
     return [
-        f"All runs have {name}={np.exp(coordinates[0, axis]):.4g}: how the rate moves with {name} is a prior's, not these runs'."
+        f"All runs have {name} = {count(float(np.exp(coordinates[0, axis])))}: how the rate moves with {name} is a prior's, not these runs'."
         for axis, name in enumerate(AXES)
         if np.ptp(coordinates[:, axis]) <= 10 * SAME
     ]
 
 
+def copy_warnings(copies: int) -> list[str]:
+    """Names rows that repeat another."""
+    return [f"{copies} rows are exact copies of another row and count once."] if copies else []
+
+
 def bowl_warnings(bowls: Sequence[Bowl]) -> list[str]:
     """Names what the bowls lack."""
-    interior = sum(bowl.status is BowlStatus.INTERIOR for bowl in bowls)
-    low = sum(bowl.status is BowlStatus.EDGE_LOW for bowl in bowls)
-    high = sum(bowl.status is BowlStatus.EDGE_HIGH for bowl in bowls)
+    number = {status: sum(bowl.status is status for bowl in bowls) for status in BowlStatus}
+    interior, low, high = (
+        number[status] for status in (BowlStatus.INTERIOR, BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH)
+    )
     found = []
-    if interior < FEW_BOWLS:
+    if interior < max(FEW_BOWLS, len(bowls) / 2):
+        priors = "; most of this law is its priors" if interior < FEW_BOWLS else ""
         found.append(
-            f"Only {interior} of {len(bowls)} cells show a minimum with a rise on both sides; "
-            "most of this law is its priors."
+            f"Only {interior} of {len(bowls)} cells show a minimum with a rise on both sides{priors}: "
+            f"{number[BowlStatus.TOO_FEW]} have fewer than three rates, {low + high} have their best run at the edge, "
+            f"{number[BowlStatus.FLAT]} are flat."
         )
     if low + high > 0.2 * len(bowls):
         found.append(
             f"{low} of {len(bowls)} cells have their best run at the lowest rate tried and {high} at the highest: "
             "bounds, not minima. Widen the learning rates there."
         )
-    return found
+    return found + [line for name in ("params", "tokens") for line in without_minimum(bowls, name)]
+
+
+def without_minimum(bowls: Sequence[Bowl], name: str) -> list[str]:
+    """Names the sizes, or the horizons, at which no cell shows a minimum."""
+    tried = {getattr(bowl, name) for bowl in bowls}
+    shown = {getattr(bowl, name) for bowl in bowls if bowl.status is BowlStatus.INTERIOR}
+    lacking = sorted(tried - shown)
+    if (
+        not lacking or len(lacking) > len(tried) / 2
+    ):  # when most lack one, the number of cells says so already
+        return []
+    listed = ", ".join(count(value) for value in lacking[:MOST_LISTED])
+    more = f" and {len(lacking) - MOST_LISTED} more" if len(lacking) > MOST_LISTED else ""
+    return [f"No cell with {name} = {listed}{more} shows a minimum: the law there rests on the other cells."]
 
 
 def bend_warnings(names: Sequence[str], values: Array, sds: Array) -> list[str]:
@@ -104,15 +136,22 @@ def far_warnings(target: Target, smallest: Array, largest: Array) -> list[str]:
     """Names the axes along which the target lies more than 30 times outside the runs."""
     _, outside = ratios(target, smallest, largest)
     return [
-        f"{name}={getattr(target, name):.4g} is {outside[axis]:.3g} times outside the runs "
-        f"({smallest[axis]:.4g} to {largest[axis]:.4g}); beyond 30 times no law of this kind has been checked."
+        f"{name} = {count(getattr(target, name))} is {outside[axis]:.3g} times outside the runs "
+        f"({count(float(smallest[axis]))} to {count(float(largest[axis]))}); beyond 30 times no law of this kind has been checked."
         for axis, name in enumerate(AXES)
         if outside[axis] > FAR
     ]
 
 
-def causes(target: Target, smallest: Array, largest: Array, prior_axes: Sequence[str]) -> tuple[str, str]:
-    """Why an interval is too wide, and what would narrow it."""
+def causes(target: Target, used: Array, prior_axes: Sequence[str]) -> tuple[str, str]:
+    """Why an interval is too wide, and what would narrow it.
+
+    Args:
+        target: What was asked for.
+        used: (N, D, B) of the cells that the law rests on, shape [cells, 3].
+        prior_axes: Axes whose exponent is a prior's.
+    """
+    smallest, largest = used.min(axis=0), used.max(axis=0)
     _, outside = ratios(target, smallest, largest)
     found = []
     for axis, name in enumerate(AXES):
@@ -120,13 +159,40 @@ def causes(target: Target, smallest: Array, largest: Array, prior_axes: Sequence
             continue
         if largest[axis] / smallest[axis] < 1 + 10 * SAME:
             found.append(
-                f"its {name} is {outside[axis]:.3g} times from the only {name} tried ({largest[axis]:.4g})"
+                f"its {name} are {outside[axis]:.3g} times from the only {name} tried ({count(float(largest[axis]))})"
             )
         else:
             by_prior = ", and the exponent is a prior's" if name in prior_axes else ""
-            found.append(f"its {name} is {outside[axis]:.3g} times outside what was tried{by_prior}")
-    if not found:
-        return "the runs are too few or too noisy to place the optimum", ", or more rates round the optimum"
-    return " and ".join(found), ", or at other values of " + " and ".join(
-        name for axis, name in enumerate(AXES) if outside[axis] >= 1.05
-    )
+            found.append(f"its {name} are {outside[axis]:.3g} times outside what was tried{by_prior}")
+    if found:
+        names = " and ".join(name for axis, name in enumerate(AXES) if outside[axis] >= 1.05)
+        return " and ".join(found), f", or at other values of {names}"
+    axis, factor = aside(target, used)
+    if max(factor, 1 / factor) > ASIDE:
+        others = " and ".join(name for name in AXES if name != AXES[axis])
+        side = f"{factor:.3g} times above" if factor > 1 else f"{1 / factor:.3g} times below"
+        return (
+            f"its {AXES[axis]} are {side} what these runs used at such {others}",
+            f", or at other values of {AXES[axis]}",
+        )
+    return "the runs are too few or too noisy to place the optimum", ", or more rates round the optimum"
+
+
+def aside(target: Target, used: Array) -> tuple[int, float]:
+    """The axis along which a target is farthest from what the cells have at its other values, and how many times.
+
+    Each logarithm is predicted from the other two; how far cells themselves depart from that is no surprise.
+    """
+    place, cells = np.log([getattr(target, name) for name in AXES]), np.log(used)
+    centre = cells.mean(axis=0)
+    farthest, found = 0.0, (0, 1.0)
+    for axis in (2, 1, 0):  # of a tied pair the batch, or else the horizon, is what a user changes
+        others = [other for other in range(3) if other != axis]
+        slopes = np.linalg.lstsq(
+            cells[:, others] - centre[others], cells[:, axis] - centre[axis], rcond=None
+        )[0]
+        usual = np.abs(cells[:, axis] - centre[axis] - (cells[:, others] - centre[others]) @ slopes).max()
+        apart = float(place[axis] - centre[axis] - (place[others] - centre[others]) @ slopes)
+        if abs(apart) - usual > farthest + 10 * SAME:
+            farthest, found = abs(apart) - usual, (axis, float(np.exp(apart)))
+    return found

@@ -87,7 +87,7 @@ def test_a_target_beyond_the_data_is_refused_with_the_reason(client: TestClient,
     assert answer.status_code == 409
     problem = answer.json()
     assert problem["type"] == "urn:etalon:problem:unsupported"
-    assert "x/÷ 3" in problem["detail"]
+    assert "×/÷ 3" in problem["detail"]
     assert "learning_rate" not in problem
 
 

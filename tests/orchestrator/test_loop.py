@@ -344,7 +344,7 @@ def test_a_target_beyond_what_the_runs_tell_is_kept_as_a_refusal(house: Any) -> 
     assert house.until_final(sweep.id).state is SweepState.COMPLETED
     answer = house.store.laws.latest(sweep.id).prediction
     assert answer["refused"]
-    assert "x/÷ 3" in answer["detail"]
+    assert "×/÷ 3" in answer["detail"]
     assert answer["target"] == far
 
 

@@ -1,0 +1,105 @@
+"""What is said of a law's support is true: ties, copies, failed runs, rows far away, and what is held out."""
+
+import numpy as np
+import pytest
+
+from orchestrator.law import LawRefusal, Observations, Refused, Target, fit
+
+
+def test_horizons_that_nearly_follow_the_size_are_no_tie_where_the_runs_tell_them_apart(joined, sweep, fast):
+    sizes = np.geomspace(1e7, 1e10, 7)
+    tables = [
+        sweep(sizes=(size,), horizons=(20 * size, 60 * size), batches=(262144.0,), rates=9) for size in sizes
+    ]
+    law = fit(joined(*tables), options=fast)
+    assert all(term.sd < 0.4 * term.prior_sd for term in law.coefficients if term.name in ("ln N", "ln D"))
+    assert not any("tied" in line for line in law.warnings)
+
+
+def test_a_target_off_the_tie_is_refused_for_being_off_it(joined, sweep):
+    sizes = np.geomspace(1e7, 1e9, 5)
+    tables = [sweep(sizes=(n,), horizons=(4e9, 2e10), batches=(2e5 * n / 1e8,)) for n in sizes]
+    law = fit(joined(*tables))
+    with pytest.raises(Refused) as caught:
+        law.predict(Target(params=1e9, tokens=1e10, batch_tokens=2e4))
+    assert caught.value.reason is LawRefusal.INTERVAL_TOO_WIDE
+    assert "its batch_tokens are 100 times below what these runs used at such params" in caught.value.detail
+
+
+def test_copied_rows_count_once_and_are_named(sweep, joined, fast):
+    runs = sweep()
+    law, doubled = fit(runs, options=fast), fit(joined(runs, runs), options=fast)
+    assert "168 rows are exact copies of another row and count once." in doubled.warnings
+    assert doubled.bowls == law.bowls
+    assert doubled.runs == 2 * law.runs
+
+
+def test_runs_with_another_seed_are_no_copies(sweep, fast):
+    runs = sweep()
+    columns = {
+        name: np.tile(getattr(runs, name), 2)
+        for name in ("params", "tokens", "batch_tokens", "learning_rate", "loss")
+    }
+    twice = Observations(**columns, seed=np.repeat([0.0, 1.0], runs.size))
+    assert {bowl.runs for bowl in fit(twice, options=fast).bowls} == {14}
+
+
+def test_a_failed_run_bounds_nothing(sweep, fast):
+    runs = sweep()
+    top = runs.learning_rate == runs.learning_rate[runs.params == 8e8].max()
+    columns = {name: getattr(runs, name) for name in ("params", "tokens", "batch_tokens", "learning_rate")}
+    loss = np.where(top, np.nan, runs.loss)
+    crashed = fit(Observations(**columns, loss=loss, failed=top), options=fast)
+    absent = fit(runs.where(~top), options=fast)
+    assert crashed.bowls == absent.bowls
+    assert crashed.runs == runs.size
+    with pytest.raises(ValueError, match="failed has 1 rows"):
+        Observations(**columns, loss=loss, failed=np.array([True]))
+
+
+def test_a_row_far_away_widens_no_range_and_is_not_what_is_held_out(sweep, joined):
+    stray = Observations(
+        params=np.array([1e11]),
+        tokens=np.array([1e10]),
+        batch_tokens=np.array([131072.0]),
+        learning_rate=np.array([1e-3]),
+        loss=np.array([2.9]),
+    )
+    law = fit(joined(sweep(), stray))
+    assert law.largest[0] == pytest.approx(8e8)
+    assert {cell.params for cell in law.heldout.cells} == {8e8}
+    assert any("No cell with params = 100" in line for line in law.warnings)
+    answer = law.predict(Target(params=1.6e9, tokens=1e10, batch_tokens=262144))
+    assert answer.extrapolation["params"] == pytest.approx(2.0)
+
+
+def test_why_nothing_was_held_out_is_told(sweep, fast):
+    assert fit(sweep(), options=fast).heldout_reason == "it was not asked for"
+    alone = fit(sweep(sizes=(1e8,), horizons=(1e10,)))
+    assert alone.heldout is None
+    assert "one size and one horizon" in alone.heldout_reason
+    whole = fit(sweep())
+    assert whole.heldout is not None
+    assert whole.heldout_reason is None
+
+
+def test_few_minima_among_many_cells_are_named(sweep, joined, fast):
+    many = sweep(rates=2, horizons=(4e9, 1e10, 2.5e10, 6e10))
+    law = fit(
+        joined(many, sweep(sizes=(1e8,), horizons=(1.5e10,), batches=(131072.0, 262144.0, 524288.0))),
+        options=fast,
+    )
+    assert any(line.startswith("Only 3 of 35 cells show a minimum") for line in law.warnings)
+
+
+def test_sizes_equal_to_rounding_are_one(sweep, changed, fast):
+    runs = sweep()
+    noise = 1 + 1e-12 * np.random.default_rng(0).standard_normal(runs.size)
+    assert len(fit(changed(runs, params=runs.params * noise), options=fast).bowls) == 24
+
+
+def test_an_interval_that_says_nothing_is_not_given_as_a_number(sweep):
+    law = fit(sweep(sizes=(1e8,)))
+    with pytest.raises(Refused) as caught:
+        law.predict(Target(params=1e20, tokens=1e10, batch_tokens=262144))
+    assert "not known at all" in caught.value.detail
