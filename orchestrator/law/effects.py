@@ -1,7 +1,7 @@
 """Random effects on ln η*: what a power law misses, smooth or not, in a basis that needs no runs to be evaluated.
 
-    size     one shift per N               (a new N draws a new one)
-    pair     one shift per (N, D)
+    size     one shift per N of several cells            (a new N draws a new one)
+    pair     one shift per (N, D) of several cells
     smooth   a Gaussian process over (n, d, b) with a Matérn-5/2 kernel of length 1.5
 
 Each is written φ(x)·w with w ~ N(0, sd²·I); what the basis does not span at a point is `missing`, the share of the
@@ -14,9 +14,10 @@ from typing import Any, Self
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from orchestrator.law.cells import SAME
+from orchestrator.law.cells import SAME, numbered
 from orchestrator.law.observations import Array
 
+MOST_SIZES = 64
 MOST_PAIRS = 64
 MOST_CENTRES = 40
 LENGTH = 1.5  # of the kernel, in ln N, ln D and ln B
@@ -91,16 +92,19 @@ def kernel(one: Array, other: Array) -> Array:
 
 def basis(points: Array) -> Effects:
     """The basis for cells at points (n, d, b), shape [cells, 3]."""
-    sizes = distinct(points[:, :1])[:, 0]
-    pairs = distinct(points[:, :2])[:MOST_PAIRS]
-    return Effects.at(sizes, pairs, points[pivots(points)])
+    sizes = shared(points[:, :1], MOST_SIZES)[:, 0]
+    return Effects.at(sizes, shared(points[:, :2], MOST_PAIRS), points[pivots(points)])
 
 
-def distinct(places: Array) -> Array:
-    """The different rows of `places`, sorted; rows equal to rounding are one."""
-    ordered = places[np.lexsort(places.T[::-1])]
-    new = np.concatenate([[True], (np.abs(np.diff(ordered, axis=0)) > 10 * SAME).any(axis=1)])
-    return np.asarray(ordered[new])
+def shared(places: Array, most: int) -> Array:
+    """The different rows of `places` that several cells have, those of most cells first chosen, then sorted.
+
+    What one cell alone has is that cell's own: it needs no column, and counts as missing from the basis.
+    """
+    number, first = numbered(places)
+    cells = np.bincount(number)
+    chosen = np.lexsort((-np.arange(first.size), -cells))[:most]  # of as many cells the largest
+    return np.asarray(places[first[np.sort(chosen[cells[chosen] > 1])]])
 
 
 def pivots(points: Array) -> list[int]:
