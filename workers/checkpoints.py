@@ -22,7 +22,6 @@ class Checkpoints:
     """A sweep's folder under the checkpoint folder. Every file appears whole or not at all."""
 
     def __init__(self, root: Path, sweep_id: str) -> None:
-        self._root = root
         self.folder = root / sweep_id
         self._jobs = self.folder / "jobs"
 
@@ -30,11 +29,9 @@ class Checkpoints:
         """Where a trunk has been saved, in tokens, ascending."""
         return tuple(sorted(int(path.stem) for path in (self.folder / "trunks" / trunk_id).glob("*.trunk")))
 
-    def write_trunk(self, trunk_id: str, tokens: int, state: bytes) -> str:
-        """Save a trunk; its path relative to the checkpoint folder."""
-        path = self._trunk(trunk_id, tokens)
-        _write(path, state)
-        return path.relative_to(self._root).as_posix()
+    def write_trunk(self, trunk_id: str, tokens: int, state: bytes) -> None:
+        """Save a trunk."""
+        _write(self._trunk(trunk_id, tokens), state)
 
     def read_trunk(self, trunk_id: str, tokens: int) -> bytes:
         """A saved trunk.
@@ -77,6 +74,10 @@ class Checkpoints:
     def drop_jobs(self) -> None:
         """Forget what was under way; trunks stay, for a sweep that is extended later."""
         shutil.rmtree(self._jobs, ignore_errors=True)
+
+    def drop_all(self) -> None:
+        """Forget a sweep that nobody goes on with."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def drop_experiment(self) -> None:
         """Remove what Ray Tune has written: nobody reads it."""

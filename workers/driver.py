@@ -83,6 +83,14 @@ def _carry_out(sweep: Sweep, source: Source, store: Store, lease: KeptLease, set
                 checkpoints.drop_experiment()
     log.info("driver leaves", extra={"sweep_id": sweep.id, "reason": dispatcher.ending})
     if dispatcher.ending in {Ending.FINAL, Ending.CANCELLED}:
+        _tidy(store.sweeps.get(sweep.id).state, checkpoints)
+
+
+def _tidy(state: SweepState, checkpoints: Checkpoints) -> None:
+    """Remove what nobody will read of a sweep that is over."""
+    if state in {SweepState.CANCELLED, SweepState.FAILED}:
+        checkpoints.drop_all()
+    else:
         checkpoints.drop_jobs()
 
 

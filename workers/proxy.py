@@ -29,7 +29,7 @@ from trainer import Job as TrainerJob
 from trainer import Member as TrainerMember
 from workers.checkpoints import Checkpoints
 from workers.jobs import ProxyJob
-from workers.runner import ProxyBench, Report, SavedTrunk
+from workers.runner import ProxyBench, Report
 
 SAVE_SECONDS = 1.0
 """Least time between two checkpoints of a job."""
@@ -112,7 +112,7 @@ class _Stack:
             self._untold = self._told
             self.training = Training.resume(asked, corpus, state, device=device)
         self._saved_at, self._pause = time.monotonic(), SAVE_SECONDS
-        self._saved_trunks = {trunk.trunk_id for trunk in self._told.trunks}
+        self._saved_trunks: set[str] = set()
 
     def advance(self, seconds: float) -> Report:
         """Train on; what is new, and after a resumption also what was told before."""
@@ -120,8 +120,8 @@ class _Stack:
         new = Report(
             points=tuple(_points(self._job, events)),
             results=tuple(_results(self._job, events)),
-            trunks=tuple(self._save_trunks()),
         )
+        self._save_trunks()
         report, self._untold = _joined(self._untold, new), Report()
         self._told = _joined(self._told, new)
         if not self.training.done and time.monotonic() - self._saved_at >= self._pause:
@@ -143,21 +143,19 @@ class _Stack:
             return None
         return [self._checkpoints.read_trunk(member.trunk_id, start) for member in self._job.members]
 
-    def _save_trunks(self) -> Iterable[SavedTrunk]:
+    def _save_trunks(self) -> None:
         for place, member in enumerate(self._job.members):
             state, tokens = self.training.trunk(place), self.training.trunk_tokens(place)
             if state is None or tokens is None or member.trunk_id in self._saved_trunks:
                 continue
             self._saved_trunks.add(member.trunk_id)
-            path = self._checkpoints.write_trunk(member.trunk_id, tokens, state)
-            yield SavedTrunk(trunk_id=member.trunk_id, tokens=tokens, checkpoint=path)
+            self._checkpoints.write_trunk(member.trunk_id, tokens, state)
 
 
 def _joined(first: Report, second: Report) -> Report:
     return Report(
         points=first.points + second.points,
         results=first.results + second.results,
-        trunks=first.trunks + second.trunks,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from orchestrator.states import RunState
 from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import LossPoint, RunResult
-from workers.runner import Report, SavedTrunk
+from workers.runner import Report
 
 FLUSH_SECONDS = 1.0
 """How long points of live runs may wait."""
@@ -38,7 +38,6 @@ class Recorder:
         self._store, self._sweep_id, self._fence, self._clock = store, sweep_id, fence, clock
         self._lease = driver_lease(sweep_id)
         self._points: list[LossPoint] = []
-        self._trunks: list[SavedTrunk] = []
         self._results: list[RunResult] = []
         self._flushed_at = self._told_at = self._clock()
         self._untold = 0
@@ -46,7 +45,6 @@ class Recorder:
     def add(self, report: Report) -> None:
         """Take a report."""
         self._points += report.points
-        self._trunks += report.trunks
         self._results += report.results
 
     def fail(self, run_ids: Iterable[str], reason: str) -> None:
@@ -55,7 +53,7 @@ class Recorder:
 
     def flush_when_due(self) -> None:
         """Write if a run ended or points have waited long enough."""
-        if self._results or self._trunks or self._clock() - self._flushed_at >= FLUSH_SECONDS:
+        if self._results or self._clock() - self._flushed_at >= FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -69,12 +67,6 @@ class Recorder:
             self._store.losses.append(self._points, fence=self._fence, lease=self._lease)
             self._untold += len(self._points)
             self._points = []
-        while self._trunks:
-            trunk = self._trunks[0]
-            self._store.trunks.save(
-                trunk.trunk_id, tokens=trunk.tokens, checkpoint=trunk.checkpoint, fence=self._fence
-            )
-            del self._trunks[0]
         if self._results:
             once = {result.run_id: result for result in reversed(self._results)}
             self._store.runs.finish(list(once.values()), fence=self._fence)

@@ -55,29 +55,18 @@ Bench = ProxyBench | ReplayBench
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SavedTrunk:
-    """A trunk that was saved at ``tokens`` tokens, under the checkpoint folder."""
-
-    trunk_id: str
-    tokens: int
-    checkpoint: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What a worker has to tell; telling it twice does no harm.
 
     Attributes:
         points: new points of learning curves.
         results: runs that ended.
-        trunks: trunks that were saved.
         limits: the most members of one stack by the trunk's name; only told while waiting for a job.
         fault: why the job, or every job, cannot be carried out by anybody; None if it can.
     """
 
     points: tuple[LossPoint, ...] = ()
     results: tuple[RunResult, ...] = ()
-    trunks: tuple[SavedTrunk, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     fault: str | None = None
 
@@ -120,4 +109,4 @@ def open_runner(bench: Bench) -> Runner:
     return runner
 
 
-__all__ = ["Bench", "Job", "ProxyBench", "ReplayBench", "Report", "Runner", "SavedTrunk", "open_runner"]
+__all__ = ["Bench", "Job", "ProxyBench", "ReplayBench", "Report", "Runner", "open_runner"]

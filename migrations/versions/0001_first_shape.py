@@ -103,6 +103,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_events_sweep_id_id"), "events", ["sweep_id", "id"], unique=False)
+    op.create_index(op.f("ix_events_sweep_id_kind_id"), "events", ["sweep_id", "kind", "id"], unique=False)
     op.create_table(
         "laws",
         sa.Column("sweep_id", sa.String(length=32), nullable=False),
@@ -124,8 +125,6 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("learning_rate", sa.Double(), nullable=False),
         sa.Column("seed", sa.Integer(), nullable=False),
-        sa.Column("tokens", sa.Double(), nullable=False),
-        sa.Column("checkpoint", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_trunks_sweep_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_trunks")),
         sa.UniqueConstraint(

@@ -57,6 +57,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = _parsed(url)
         self.engine = _engine(self._url)
+        snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._readers = self.engine.execution_options(**snapshot)
 
     @property
     def address(self) -> str:
@@ -70,12 +72,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads; on SQLite it never waits for a writer nor keeps one waiting.
+        """A transaction that only reads, all as of one moment; it never waits for a writer nor keeps one waiting.
 
         Raises:
             Unavailable: the database cannot be reached.
         """
-        with self._told_plainly(), self.engine.begin() as connection:
+        with self._told_plainly(), self._readers.begin() as connection:
             yield connection
 
     @contextmanager

@@ -64,7 +64,8 @@ class Run:
         attempt: how often it has been started, from 0.
         loss: the annealed held-out loss; None unless completed.
         trunk_loss: the held-out loss of the undecayed trunk at the fork; None if not measured.
-        flops: really spent for this run beyond what its trunk already had; 0.0 until it ends.
+        flops: spent for this run beyond what its trunk already had; 0.0 until it ends, and for good where it
+            failed or was cancelled: what it had spent by then is not measured.
         seconds: wall seconds it took of its worker; None until it ends.
         reason: why it was asked for, pruned, diverged or failed, for people.
     """
@@ -86,24 +87,6 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trunk:
-    """The constant-rate part that the horizons of one (shape, batch, η, seed) share.
-
-    Attributes:
-        tokens: how far it has been trained and saved.
-        checkpoint: where its weights lie (a path under the checkpoint folder); None before the first.
-    """
-
-    id: str
-    sweep_id: str
-    name: str
-    learning_rate: float
-    seed: int
-    tokens: float
-    checkpoint: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

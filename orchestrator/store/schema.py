@@ -111,8 +111,6 @@ trunks: Final = Table(
     Column("name", String(200), nullable=False),
     Column("learning_rate", Double, nullable=False),
     Column("seed", Integer, nullable=False),
-    Column("tokens", Double, nullable=False),
-    Column("checkpoint", Text, nullable=True),
     UniqueConstraint("sweep_id", "name", "learning_rate", "seed"),
 )
 
@@ -176,6 +174,7 @@ events: Final = Table(
     Column("data", JSON, nullable=False),
     Column("at", UtcTime, nullable=False),
     Index(None, "sweep_id", "id"),
+    Index(None, "sweep_id", "kind", "id"),
     sqlite_autoincrement=True,
 )
 

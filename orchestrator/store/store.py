@@ -21,7 +21,6 @@ from orchestrator.store.runs import Runs
 from orchestrator.store.sweeps import Sweeps
 from orchestrator.store.tables import Tables
 from orchestrator.store.tokens import Tokens
-from orchestrator.store.trunks import Trunks
 
 _one_migration = threading.Lock()
 """Alembic keeps the migration under way in a global of the process."""
@@ -31,14 +30,13 @@ class Store:
     """All that Etalon remembers. Every method of its parts is one short transaction; threads may share it.
 
     Attributes:
-        sweeps, runs, trunks, losses, laws, events, leases, tables, tokens: the parts, by noun.
+        sweeps, runs, losses, laws, events, leases, tables, tokens: the parts, by noun.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.sweeps = Sweeps(database)
         self.runs = Runs(database)
-        self.trunks = Trunks(database)
         self.losses = Losses(database)
         self.laws = Laws(database)
         self.events = Events(database)

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from orchestrator.errors import Conflict
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RunState, SweepState
-from orchestrator.store import LEADER, Store
+from orchestrator.store import LEADER, Store, schema
+from orchestrator.store.database import Database
 from orchestrator.store.records import RunResult
 
 WRITER = Path(__file__).with_name("writer_process.py")
@@ -120,6 +122,17 @@ def test_one_key_submitted_by_many_at_once_is_one_sweep(store: Store, spec: Swee
         made = list(threads.map(lambda _: store.sweeps.create(spec, cells=(), idempotency_key="k"), range(6)))
     assert len({sweep.id for sweep, _ in made}) == 1
     assert sum(new for _, new in made) == 1
+
+
+def test_a_reader_sees_one_moment_whatever_is_written_meanwhile(bench: Any, database_url: str) -> None:
+    database = Database(database_url)
+    with database.read() as connection:
+        before = connection.execute(select(func.count()).select_from(schema.sweeps)).scalar_one()
+        bench.sweep()
+        assert connection.execute(select(func.count()).select_from(schema.sweeps)).scalar_one() == before
+    with database.read() as connection:
+        assert connection.execute(select(func.count()).select_from(schema.sweeps)).scalar_one() == before + 1
+    database.engine.dispose()
 
 
 def test_a_cancel_and_a_finish_at_once_leave_one_truth(bench: Any) -> None:

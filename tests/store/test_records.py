@@ -20,43 +20,6 @@ LAW: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def trunk_id(bench: Any) -> str:
-    sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3))
-    return str(bench.store.trunks.of_sweep(sweep.id)[0].id)
-
-
-def test_a_trunk_begins_untrained(store: Store, trunk_id: str) -> None:
-    trunk = store.trunks.get(trunk_id)
-    assert (trunk.tokens, trunk.checkpoint, trunk.learning_rate) == (0.0, None, 1e-3)
-
-
-def test_a_trunk_only_grows(bench: Any, trunk_id: str) -> None:
-    fence = bench.drive(bench.store.trunks.get(trunk_id).sweep_id)
-    save = bench.store.trunks.save
-    assert save(trunk_id, tokens=2e4, checkpoint="b", fence=fence)
-    assert not save(trunk_id, tokens=1e4, checkpoint="a", fence=fence)
-    assert not save(trunk_id, tokens=2e4, checkpoint="c", fence=fence)
-    trunk = bench.store.trunks.get(trunk_id)
-    assert (trunk.tokens, trunk.checkpoint) == (2e4, "b")
-
-
-def test_a_driver_that_was_replaced_cannot_save_a_trunk(bench: Any, trunk_id: str) -> None:
-    sweep_id = bench.store.trunks.get(trunk_id).sweep_id
-    stale = bench.drive(sweep_id, "first")
-    bench.drive(sweep_id, "second")
-    with pytest.raises(Conflict, match=f"fence {stale}"):
-        bench.store.trunks.save(trunk_id, tokens=1e4, checkpoint="a", fence=stale)
-
-
-def test_an_unknown_trunk_is_not_found(store: Store) -> None:
-    with pytest.raises(NotFound):
-        store.trunks.get("nothing")
-    with pytest.raises(NotFound):
-        store.trunks.save("nothing", tokens=1.0, checkpoint="a", fence=1)
-
-
 def test_laws_are_numbered_and_the_newest_is_current(bench: Any) -> None:
     sweep = bench.sweep()
     assert bench.store.laws.latest(sweep.id) is None

@@ -194,4 +194,4 @@ def test_pause_stops_claims_and_cancel_kills_at_once(stage, ray_address):
     assert driver.wait(timeout=30) == 0
     assert stage.store.runs.get(second.id).state is RunState.CANCELLED
     assert second.id not in stage.ends(sweep_id)
-    assert not Checkpoints(stage.settings.checkpoints, sweep_id).unfinished_jobs()
+    assert not Checkpoints(stage.settings.checkpoints, sweep_id).folder.exists()
