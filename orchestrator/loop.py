@@ -45,6 +45,16 @@ MACHINE_FAULTS = (OSError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Glance:
+    """All that can change what is decided, but for the time: every change in the store is told as an event."""
+
+    last_event: int
+    driver_alive: bool
+    driver_rests: bool
+    driver_deaths: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Fault:
     """Errors of a sweep in a row that nobody foresaw, those of the machine left out, and the rest after them."""
 
@@ -97,6 +107,7 @@ class Loop:
         self._store, self._drivers, self._fence, self._clock = store, drivers, fence, clock
         self._prior: dict[str, Observations | None] = {}
         self._faults: dict[str, _Fault] = {}
+        self._settled: dict[str, _Glance] = {}
 
     def step(self) -> None:
         """Bring every live sweep as far as it can go now.
@@ -110,15 +121,34 @@ class Loop:
         self._drivers.reap(live)
         self._prior = {sweep_id: prior for sweep_id, prior in self._prior.items() if sweep_id in live}
         self._faults = {sweep_id: fault for sweep_id, fault in self._faults.items() if sweep_id in live}
+        self._settled = {sweep_id: glance for sweep_id, glance in self._settled.items() if sweep_id in live}
+        last_events = self._store.events.last_ids(live)
         for sweep in sweeps:
-            if self._clock() >= self._faults.get(sweep.id, _Fault()).rests_until:
-                self._advance(sweep)
+            glance = self._glance(sweep.id, last_events.get(sweep.id, 0))
+            rests = self._clock() < self._faults.get(sweep.id, _Fault()).rests_until
+            if not rests and (sweep.spec.search.budget.seconds or glance != self._settled.get(sweep.id)):
+                self._advance(sweep, glance)
 
-    def _advance(self, sweep: Sweep) -> None:
+    def _glance(self, sweep_id: str, last_event: int) -> _Glance:
+        return _Glance(
+            last_event=last_event,
+            driver_alive=self._has_driver(sweep_id),
+            driver_rests=self._drivers.rests(sweep_id),
+            driver_deaths=self._drivers.deaths(sweep_id),
+        )
+
+    def _has_driver(self, sweep_id: str) -> bool:
+        alive = self._drivers.alive(sweep_id)
+        return alive or self._store.leases.current(driver_lease(sweep_id)) is not None
+
+    def _advance(self, sweep: Sweep, glance: _Glance) -> None:
+        """Go on with a sweep; once there is nothing to do, remember what was so before the look at it."""
+        self._settled.pop(sweep.id, None)
         try:
             for _ in range(MOST_STEPS):
                 action = decide(self._snapshot(sweep))
                 if isinstance(action, Wait):
+                    self._settled[sweep.id] = glance
                     break
                 self._do(action, sweep)
                 sweep = self._store.sweeps.get(sweep.id)
@@ -136,7 +166,6 @@ class Loop:
         runs = self._store.sweeps.progress(sweep.id)
         budget = sweep.spec.search.budget
         current, refusal = self._fit_state(sweep, runs)
-        alive = self._drivers.alive(sweep.id)
         return Snapshot(
             state=sweep.state,
             has_cells=sweep.spec.trainer is not None,
@@ -146,7 +175,7 @@ class Loop:
             span_seconds=self._span(sweep, budget),
             fit_is_current=current,
             refusal=refusal,
-            driver_alive=alive or self._store.leases.current(driver_lease(sweep.id)) is not None,
+            driver_alive=self._has_driver(sweep.id),
             driver_rests=self._drivers.rests(sweep.id),
             driver_deaths=self._drivers.deaths(sweep.id),
             driver_said=self._drivers.said(sweep.id),

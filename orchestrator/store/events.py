@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import RowMapping, func, select
@@ -54,6 +54,12 @@ class Events:
         with self._database.read() as connection:
             row = connection.execute(query.order_by(_E.id.desc()).limit(1)).mappings().one_or_none()
         return None if row is None else _event(row)
+
+    def last_ids(self, sweep_ids: Collection[str]) -> dict[str, int]:
+        """The number of each sweep's newest event: what has not grown, has not changed."""
+        query = select(_E.sweep_id, func.max(_E.id)).where(_E.sweep_id.in_(sweep_ids)).group_by(_E.sweep_id)
+        with self._database.read() as connection:
+            return {sweep_id: int(last) for sweep_id, last in connection.execute(query)}
 
     def last_id(self) -> int:
         """The greatest number given so far; 0 before the first event."""

@@ -96,6 +96,27 @@ def test_the_driver_starts_with_the_sweep_and_only_once(house: Any) -> None:
     assert house.counts(sweep.id)["pending"] > 0
 
 
+def test_a_sweep_in_which_nothing_happened_is_not_looked_at_again(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = house.submit()
+    house.loop.step()
+    house.loop.step()
+    looks, real = [], house.store.sweeps.progress
+    monkeypatch.setattr(house.store.sweeps, "progress", lambda id_: looks.append(id_) or real(id_))
+    house.loop.step()
+    assert looks == []
+    live = house.driver.claim(sweep.id, most=1)
+    house.loop.step()
+    assert looks == [sweep.id]
+    house.driver.finish(live)
+    house.loop.step()
+    assert looks == [sweep.id] * 2
+    house.driver.die(sweep.id)
+    house.loop.step()
+    assert len(house.driver.started) == 2
+
+
 def test_nothing_is_asked_for_while_runs_are_open(house: Any) -> None:
     sweep = house.submit()
     house.loop.step()
