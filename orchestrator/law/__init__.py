@@ -3,6 +3,7 @@
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.fit import FitOptions, fit
 from orchestrator.law.heldout import HeldOut, HeldOutCell
+from orchestrator.law.horizon import HorizonLaw
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Observations, Target
 from orchestrator.law.prediction import Prediction
@@ -17,6 +18,7 @@ __all__ = [
     "FitOptions",
     "HeldOut",
     "HeldOutCell",
+    "HorizonLaw",
     "Law",
     "LawRefusal",
     "Observations",

@@ -1,15 +1,18 @@
-"""How loss falls with the horizon at one rate: L(D) = L0 + A·D^−γ under warmup-stable-decay (arXiv 2601.05049, eq. 4).
+"""How loss falls with the horizon: L(D) = L0 + A·D^−γ under warmup-stable-decay (arXiv 2601.05049, eq. 4).
 
-One trunk with decay branches gives several horizons of one (N, B, η); this says what the others would give.
+Fitted to the bottoms of the bowls of one (N, B) at several horizons: what a longer training at its best rate would give.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import least_squares
 
-from orchestrator.law.observations import Array, Observations
+from orchestrator.law.bowl import Bowl
+from orchestrator.law.observations import Array
 from orchestrator.law.refusal import LawRefusal, Refused
+from orchestrator.law.status import BowlStatus
 
 GAMMA_MEDIAN, GAMMA_SPREAD = 0.3, 0.5
 """Prior of γ: lognormal; Chinchilla's exponent of D is 0.28 (arXiv 2203.15556), recorded sweeps give 0.2 to 0.5."""
@@ -96,17 +99,19 @@ def fit_horizon(tokens: Array, loss: Array) -> HorizonLaw:
     )
 
 
-def fit_horizons(observations: Observations) -> dict[tuple[float, float, float], HorizonLaw]:
-    """The curve of every (params, batch_tokens, learning_rate) that has at least three horizons."""
-    runs = observations.sorted()
-    places = np.column_stack([runs.params, runs.batch_tokens, runs.learning_rate])
-    found = {}
-    for place in np.unique(places, axis=0):
-        own = (places == place).all(axis=1) & np.isfinite(runs.loss)
-        if np.unique(runs.tokens[own]).size >= FEWEST:
-            key = (float(place[0]), float(place[1]), float(place[2]))
-            found[key] = fit_horizon(runs.tokens[own], runs.loss[own])
-    return found
+def fit_horizons(bowls: Sequence[Bowl]) -> dict[tuple[float, float], HorizonLaw]:
+    """The curve of every (params, batch_tokens) of which at least three horizons show a minimum."""
+    by_place: dict[tuple[float, float], list[Bowl]] = {}
+    for bowl in bowls:
+        if bowl.status is BowlStatus.INTERIOR and bowl.loss is not None:
+            by_place.setdefault((bowl.params, bowl.batch_tokens), []).append(bowl)
+    return {
+        place: fit_horizon(
+            np.array([bowl.tokens for bowl in own]), np.array([bowl.loss for bowl in own], dtype=np.float64)
+        )
+        for place, own in by_place.items()
+        if len({bowl.tokens for bowl in own}) >= FEWEST
+    }
 
 
 def curve(at: Array, far: Array) -> Array:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from orchestrator.law import LawRefusal, Observations, Refused
-from orchestrator.law.horizon import fit_horizon, fit_horizons
+from orchestrator.law import LawRefusal, Refused, fit
+from orchestrator.law.horizon import fit_horizon
 
 TOKENS = np.geomspace(1e9, 3e10, 6)
 
@@ -57,16 +57,26 @@ def test_two_horizons_are_refused():
     assert caught.value.reason is LawRefusal.TOO_FEW_HORIZONS
 
 
-def test_every_size_and_rate_has_its_own_curve():
-    rows = [(n, d, r) for n in (1e8, 2e8) for d in TOKENS for r in (1e-3, 2e-3)] + [(4e8, 1e9, 1e-3)]
-    params, tokens, rate = np.array(rows).T
-    runs = Observations(
-        params=params,
-        tokens=tokens,
-        batch_tokens=np.full(params.size, 1e5),
-        learning_rate=rate,
-        loss=curve(tokens) + rate,
-    )
-    laws = fit_horizons(runs)
-    assert set(laws) == {(n, 1e5, r) for n in (1e8, 2e8) for r in (1e-3, 2e-3)}
-    assert laws[1e8, 1e5, 2e-3].irreducible > laws[1e8, 1e5, 1e-3].irreducible
+def test_every_size_and_batch_with_three_horizons_has_its_own_curve(sweep, truth, fast):
+    law = fit(sweep(truth(noise=1e-4), sizes=(1e8, 2e8, 4e8)), options=fast)
+    curves = law.horizons()
+    assert set(curves) == {(n, b) for n in (1e8, 2e8, 4e8) for b in (131072.0, 524288.0)}
+    at = np.array([5e10])
+    for (params, batch), horizon in curves.items():
+        best = truth().loss(params, at, batch, np.exp(truth().optimum(params, at, batch)))
+        assert horizon.loss(at)[0] == pytest.approx(best, rel=0.01)
+    assert fit(sweep(horizons=(4e9, 1e10)), options=fast).horizons() == {}
+
+
+def test_recorded_horizons_tell_the_next(recorded, fast):
+    runs = recorded("steplaw_dense.csv")
+    whole = fit(runs, options=fast)
+    kept = fit(runs.where(runs.tokens < 4.9e10), options=fast)
+    lost = [
+        abs(float(kept_curve.loss(np.array([bowl.tokens]))[0][0]) / bowl.loss - 1)
+        for place, kept_curve in kept.horizons().items()
+        for bowl in whole.bowls
+        if (bowl.params, bowl.batch_tokens) == place and bowl.tokens > 4.9e10 and bowl.status == "interior"
+    ]
+    assert len(lost) > 10
+    assert np.median(lost) < 0.01
