@@ -51,13 +51,12 @@ SWEEP: Final[dict[str, Any]] = {
         "strategy": "law",
         "rates_per_cell": 4,
         "stop": {"interval_factor": 1.5},
-        "budget": {"flops": 2.1e12},
     },
     "target": {"params": HELD_OUT_PARAMS, "tokens": HORIZONS[-1], "batch_tokens": BATCH_TOKENS},
     "resources": RESOURCES,
 }
-"""Four sizes, three horizons, ten rates: 5.5e12 FLOPs as a grid of independent runs, of which the budget allows
-38 %. The target is a proxy nearly twice the largest, so that the prediction can be checked."""
+"""Four sizes, three horizons, ten rates: 5.5e12 FLOPs as a grid of independent runs. The target is a proxy nearly
+twice the largest, so that the prediction can be checked."""
 
 
 def check_sweep(learning_rate: float) -> dict[str, Any]:
