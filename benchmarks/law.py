@@ -57,8 +57,7 @@ def recorded_excess(runs: Observations, bowl: Bowl, log_rate: float) -> float:
     )
     own &= np.isfinite(runs.loss)
     x, where = np.unique(np.log(runs.learning_rate[own]), return_inverse=True)
-    loss = np.full(x.size, np.inf)
-    np.minimum.at(loss, where, runs.loss[own])
+    loss = np.bincount(where, weights=runs.loss[own]) / np.bincount(where)
     at = PchipInterpolator(x, loss)(np.clip(log_rate, x[0], x[-1]))
     return 100 * float(at / loss.min() - 1)
 
@@ -158,47 +157,55 @@ def draw_truth(rng: np.random.Generator) -> Truth:
         bend=rng.normal(-0.06, 0.04),
         cell=np.exp(rng.normal(np.log(0.05), 0.4)),
         size=np.exp(rng.normal(np.log(0.05), 0.4)),
-        noise=np.exp(rng.normal(np.log(8e-4), 0.4)),
+        noise=np.exp(rng.uniform(np.log(2e-4), np.log(4e-3))),
         curvature=rng.normal(-4.3, 0.4),
-        asymmetry=rng.uniform(0.3, 1.2),
+        asymmetry=rng.uniform(-0.5, 1.5),
     )
 
 
 def synthetic(rng: np.random.Generator) -> tuple[Observations, Array, Array]:
-    """Runs of a synthetic law, and held-out cells one size up: their places [m, 3] and true ln η* [m]."""
+    """Runs of a synthetic law, all on one lattice of rates, and held-out cells one size up.
+
+    Returns:
+        (the runs, the places of the cells held out [m, 3], their true ln η* [m]).
+    """
     truth = draw_truth(rng)
     sizes = 1e8 * 2.0 ** np.arange(rng.integers(3, 6))
     horizons = 2e9 * 3.0 ** np.arange(rng.integers(2, 5))
     batches = 131072 * 2.0 ** np.arange(rng.choice([1, 2, 4]))
-    rates = int(rng.integers(4, 9))
-    shift = dict(zip(sizes, rng.normal(0, truth.size, sizes.size), strict=True))
-    rows, held, optima = [], [], []
-    for params in sizes:
-        for tokens in horizons:
-            for batch in batches:
-                n, d, b = np.log([params / 2e8, tokens / 1e10, batch / 3e5])
-                optimum = (
-                    truth.level + truth.alpha * n + truth.beta * d + truth.gamma * b + truth.drift * d * b
-                )
-                optimum += truth.bend * b * b + shift[params] + rng.normal(0, truth.cell)
-                if params == sizes[-1]:
-                    held.append((params, tokens, batch))
-                    optima.append(optimum)
-                    continue
-                x = np.round((optimum + rng.normal(0, 0.3)) / 0.35) * 0.35 + 0.35 * (
-                    np.arange(rates) - rates // 2
-                )
-                a, u = truth.asymmetry, x - optimum
-                rise = np.exp(truth.curvature + rng.normal(0, 0.15)) * 2 / a**2 * (np.expm1(a * u) - a * u)
-                noise = rng.standard_t(5, rates) * truth.noise * np.sqrt(3 / 5)
-                loss = 3.0 * (params / 1e8) ** -0.06 * (tokens / 1e10) ** -0.07 * np.exp(rise + noise)
-                loss = np.where((u > 1.5) & (rng.random(rates) < 0.5), np.nan, loss)
-                rows += [
-                    (params, tokens, batch, np.exp(at), value) for at, value in zip(x, loss, strict=True)
-                ]
+    places = np.array([(n, d, b) for n in sizes for d in horizons for b in batches])
+    n, d, b = np.log(places / [2e8, 1e10, 3e5]).T
+    optimum = truth.level + truth.alpha * n + truth.beta * d + truth.gamma * b + truth.drift * d * b
+    optimum = optimum + truth.bend * b * b + rng.normal(0, truth.cell, len(places))
+    optimum += rng.normal(0, truth.size, sizes.size)[np.searchsorted(sizes, places[:, 0])]
+    held = places[:, 0] == sizes[-1]
+    lattice = np.median(optimum[~held]) + rng.normal(0, 0.3) + lattice_steps(rng)
+    rows = []
+    for place, bottom in zip(places[~held], optimum[~held], strict=True):
+        rows += [
+            (*place, np.exp(x), loss)
+            for x, loss in zip(lattice, losses(truth, rng, place, lattice - bottom), strict=True)
+        ]
     params, tokens, batch, rate, loss = np.array(rows).T
     runs = Observations(params=params, tokens=tokens, batch_tokens=batch, learning_rate=rate, loss=loss)
-    return runs, np.array(held), np.array(optima)
+    return runs, places[held], optimum[held]
+
+
+def lattice_steps(rng: np.random.Generator) -> Array:
+    """Ln η of a lattice round its middle: five to ten rates, a factor 1.4 to 2 apart."""
+    rates = int(rng.integers(5, 11))
+    return rng.uniform(0.35, 0.7) * (np.arange(rates) - (rates - 1) / 2)
+
+
+def losses(truth: Truth, rng: np.random.Generator, place: Array, u: Array) -> Array:
+    """Losses of one cell at distances u from its bottom, NaN where a run diverged."""
+    a = truth.asymmetry
+    rise = np.exp(truth.curvature + rng.normal(0, 0.15)) * 2 / a**2 * (np.expm1(a * u) - a * u)
+    noise = rng.standard_t(5, u.size) * truth.noise * np.sqrt(3 / 5)
+    loss = (
+        3.0 * (place[0] / 1e8) ** -0.06 * (place[1] / 1e10) ** -0.07 * np.exp(np.minimum(rise, 2.0) + noise)
+    )
+    return np.asarray(np.where((u > 1.5) & (rng.random(u.size) < 0.5), np.nan, loss), dtype=np.float64)
 
 
 def calibration(laws: int) -> None:
