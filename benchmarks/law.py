@@ -192,9 +192,9 @@ def synthetic(rng: np.random.Generator) -> tuple[Observations, Array, Array]:
 
 
 def lattice_steps(rng: np.random.Generator) -> Array:
-    """Ln η of a lattice round its middle: five to ten rates, a factor 1.4 to 2 apart."""
+    """Distances in ln η of a lattice from its middle: five to ten rates, a factor 1.4 to 2 apart."""
     rates = int(rng.integers(5, 11))
-    return rng.uniform(0.35, 0.7) * (np.arange(rates) - (rates - 1) / 2)
+    return np.asarray(rng.uniform(0.35, 0.7) * (np.arange(rates) - (rates - 1) / 2), dtype=np.float64)
 
 
 def losses(truth: Truth, rng: np.random.Generator, place: Array, u: Array) -> Array:

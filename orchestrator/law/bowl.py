@@ -83,10 +83,10 @@ def measure(
         pool: What the pool says of (ln C, ln η*, a) and its standard deviations, shape [cells, 3] each.
         scales: Variances of the joint fit.
     """
-    own, spread = alone(cells, here, *pool, cautious(scales, cells))
-    sd = np.sqrt(spread[:, OPTIMUM, OPTIMUM])
+    own, likely, sure = alone(cells, here, *pool, scales)
+    sd = np.sqrt(sure[:, OPTIMUM, OPTIMUM])
     gain = told(cells, own, scales)
-    status = classify(cells, own, sd, gain)
+    status = classify(cells, own, np.sqrt(likely[:, OPTIMUM, OPTIMUM]), gain)
     r2 = explained(cells, own)
     place = cells.places
     loss = cells.best_loss * np.exp(own.bottom)
@@ -116,8 +116,12 @@ def measure(
 
 def alone(
     cells: Cells, start: Locals, pool: Array, pool_sd: Array, scales: Scales, steps: int = 8
-) -> tuple[Locals, Array]:
-    """Each cell's bowl from its own runs with the pooled shape as prior, and the covariance of (ln C, ln η*, a)."""
+) -> tuple[Locals, Array, Array]:
+    """Each cell's bowl from its own runs with the pooled shape as prior.
+
+    Returns:
+        (the bowls, the covariance of (ln C, ln η*, a), the same if the noise is as large as it may well be).
+    """
     prior = start.shape.copy()
     prior[:, [CURVATURE, ASYMMETRY]] = pool[:, [CURVATURE, ASYMMETRY]]
     own = 1 / np.square(
@@ -132,11 +136,12 @@ def alone(
     here = start
     for _ in range(steps):
         evidence = gather(cells, here, scales)
-        alone = Shrunk.of(evidence, own)
-        goal = (alone.covariance @ (evidence.vector + own * prior)[:, :, None])[:, :, 0]
+        free = Shrunk.of(evidence, own)
+        goal = (free.covariance @ (evidence.vector + own * prior)[:, :, None])[:, :, 0]
         shape = here.shape + np.clip(goal - here.shape, -0.5, 0.5)
         here = replace(here, bottom=evidence.bottom(shape), shape=shape)
-    return here, alone.covariance
+    careful = Shrunk.of(gather(cells, here, cautious(scales, cells)), own)
+    return here, free.covariance, careful.covariance
 
 
 def explained(cells: Cells, own: Locals) -> Array:

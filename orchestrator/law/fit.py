@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.law import support
-from orchestrator.law.bowl import Bowl, measure
+from orchestrator.law.bowl import Z95, Bowl, measure
 from orchestrator.law.cells import Cells, group
 from orchestrator.law.effects import basis
 from orchestrator.law.evidence import OPTIMUM, Locals
@@ -257,8 +257,8 @@ def judged(rest: Law, law: Law, bowl: Bowl, runs: Observations) -> HeldOutCell:
         tokens=bowl.tokens,
         batch_tokens=bowl.batch_tokens,
         learning_rate=float(np.exp(mean)),
-        low=float(np.exp(mean - 1.96 * sd)),
-        high=float(np.exp(mean + 1.96 * sd)),
+        low=float(np.exp(mean - Z95 * sd)),
+        high=float(np.exp(mean + Z95 * sd)),
         measured=bowl.learning_rate,
         excess_loss=lost,
     )

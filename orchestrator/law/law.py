@@ -8,7 +8,7 @@ from scipy.special import ndtri
 
 from orchestrator.amounts import count
 from orchestrator.law import document, support
-from orchestrator.law.bowl import Bowl
+from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, matrix
 from orchestrator.law.heldout import HeldOut
@@ -29,7 +29,6 @@ WIDEST = 3.0  # a 95 % interval wider than ×/÷ this is refused
 LOSS_SD = 0.03  # sd of ln loss above which no loss is told
 CURVATURE_TERMS = 4
 OPTIMUM = slice(CURVATURE_TERMS, -1)  # where (θ, w) stand in the pooled unknowns
-Z95 = float(ndtri(0.975))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
