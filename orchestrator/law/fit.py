@@ -61,15 +61,15 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT) -> Law:
         raise Refused(LawRefusal.NO_RUNS, finite=finished, runs=observations.size)
     law = fit_once(counting, options)
     failed = 0 if observations.failed is None else int(observations.failed.sum())
-    law = replace(
+    copies = observations.size - failed - counting.size
+    heldout, reason = held_out(counting, law) if options.heldout else (None, "it was not asked for")
+    return replace(
         law,
         runs=observations.size,
-        warnings=(*law.warnings, *support.copy_warnings(observations.size - failed - counting.size)),
+        warnings=(*law.warnings, *support.copy_warnings(copies)),
+        heldout=heldout,
+        heldout_reason=reason,
     )
-    if not options.heldout:
-        return replace(law, heldout_reason="it was not asked for")
-    heldout, reason = held_out(counting, law)
-    return replace(law, heldout=heldout, heldout_reason=reason)
 
 
 def fit_once(observations: Observations, options: FitOptions) -> Law:
