@@ -103,6 +103,8 @@ def _show(law: Law, document: dict[str, Any], predictions: list[dict[str, Any]])
             f"\nheld out, the largest cells: excess loss {percent(heldout['mean'])} on average, "
             f"{percent(heldout['worst'])} at worst"
         )
+    elif law.heldout_reason:
+        out.print(f"\nno held-out error: {readable(law.heldout_reason)}", markup=False)
     for warning in law.warnings:
         out.print(f"[yellow]! {escape(readable(warning))}[/]")
     for predicted in predictions:

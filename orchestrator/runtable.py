@@ -19,6 +19,8 @@ from orchestrator.law import Observations
 NUMBERS: Final = ("params", "tokens", "batch_tokens", "learning_rate")
 REQUIRED: Final = (*NUMBERS, "loss")
 OPTIONAL: Final = ("seed", "state", "params_total", "params_active", "flops", "gpu_seconds")
+MACHINES_DOING: Final = frozenset({"failed", "cancelled"})
+"""States of runs that ended for no reason of their learning rate; they say nothing about it."""
 MOST_PROBLEMS: Final = 20
 MOST_COLUMNS: Final = 200
 MOST_ROWS: Final = 1_000_000
@@ -116,13 +118,15 @@ class RunTable:
         return table
 
     def observations(self) -> Observations:
-        """The columns that a law is fitted to."""
+        """The columns that a law is fitted to; the machine's failures are told apart from divergence."""
+        states = self.texts.get("state", ("",) * len(self))
         return Observations(
             params=self.params,
             tokens=self.tokens,
             batch_tokens=self.batch_tokens,
             learning_rate=self.learning_rate,
             loss=self.loss,
+            failed=np.array([state.lower() in MACHINES_DOING for state in states]),
         )
 
     def _rows(self, rows: NDArray[np.intp]) -> RunTable:

@@ -33,7 +33,7 @@ class Progress(Document):
 class Cost(Document):
     """What a sweep has cost, beside what its full grid would."""
 
-    spent_flops: float
+    spent_flops: float = Field(description="Of runs that ended; what a killed run had spent is not measured.")
     full_grid_flops: float = Field(description="Every rate in every cell as an independent run, 6·N·D each.")
     saved_fraction: float | None = Field(
         description="1 − spent / full grid, so far; final when the sweep is. Null without a grid, before the first "

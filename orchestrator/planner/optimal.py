@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.law import Law, Target
-from orchestrator.law.law import WIDEST, Z95
+from orchestrator.law.bowl import Z95
+from orchestrator.law.law import WIDEST
 from orchestrator.planner.coverage import cover
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information

@@ -6,7 +6,8 @@ import numpy as np
 
 from orchestrator.amounts import count
 from orchestrator.law import Target
-from orchestrator.law.law import WIDEST, Z95
+from orchestrator.law.bowl import Z95
+from orchestrator.law.law import WIDEST
 from orchestrator.planner.information import Information
 from orchestrator.planner.model import Array, places
 from orchestrator.planner.search import told

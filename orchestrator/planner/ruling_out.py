@@ -7,7 +7,8 @@ from collections.abc import Collection
 import numpy as np
 
 from orchestrator.law import Law
-from orchestrator.law.law import VALLEY, Z95
+from orchestrator.law.bowl import Z95
+from orchestrator.law.law import VALLEY
 from orchestrator.law.shape import half_widths
 from orchestrator.planner.model import Belief
 from orchestrator.planner.values import Cell, Pruned

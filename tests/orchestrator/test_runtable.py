@@ -143,6 +143,15 @@ def test_observations_keep_the_order_and_the_unfinished() -> None:
     assert math.isnan(seen.loss[1])
 
 
+def test_what_the_machine_did_is_told_apart_from_divergence() -> None:
+    rows = ("1e6,1e8,1024,1e-3,3.5,completed", "1e6,1e8,1024,2e-3,,failed", "1e6,1e8,1024,4e-3,,diverged")
+
+    seen = parse_csv(table(*rows, header=HEADER + ",state")).observations()
+
+    assert seen.failed is not None
+    assert seen.failed.tolist() == [False, True, False]
+
+
 def test_the_recorded_optimizers_are_named_and_one_is_asked_for(recorded_runs) -> None:
     runs = parse_csv((recorded_runs / "optimizer_sweep.csv").read_bytes())
 

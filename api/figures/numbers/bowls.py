@@ -179,6 +179,6 @@ def _bowl_loss(bowl: Bowl, learning_rate: float) -> float | None:
 
 
 def bowl_excess(bowl: Bowl, learning_rate: float) -> float:
-    """Excess loss of a rate in a fitted bowl: e^{C·g(ln η − ln η*)} − 1 (``orchestrator.law.shape``)."""
+    """Excess loss of a rate in a fitted bowl: e^{C·g(ln η − ln η*; a)} − 1 (``orchestrator.law.shape``)."""
     distance = np.array([math.log(learning_rate / bowl.learning_rate)])
-    return math.expm1(min(bowl.curvature * float(rise(distance)[0]), 50.0))
+    return math.expm1(min(bowl.curvature * float(rise(distance, bowl.asymmetry)[0]), 50.0))

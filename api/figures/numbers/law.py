@@ -18,6 +18,7 @@ from api.figures.numbers.snapshot import Snapshot, place
 from api.figures.numbers.thinning import evenly
 from orchestrator import amounts
 from orchestrator.law import Bowl, BowlStatus, Law, Target
+from orchestrator.law.bowl import Z95
 from orchestrator.prediction import target_of
 
 AxisName = Literal["params", "tokens"]
@@ -25,7 +26,7 @@ Array = NDArray[np.float64]
 
 LINE_POINTS: Final = 60
 MOST_LINES: Final = 5
-Z95: Final = 1.959963984540054
+
 STATUSES: Final = (BowlStatus.INTERIOR, BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH)
 """Bowls that say something of their optimum: where it is, or on which side of the rates tried."""
 
