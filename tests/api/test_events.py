@@ -32,7 +32,7 @@ def test_a_finished_sweep_is_replayed_whole_and_ends(client: TestClient, finishe
     told = messages(answer.text)
     recorded = finished.store.events.after(0, sweep_id=finished.sweep.id)
     assert [(m["event"], int(m["id"])) for m in told[:-1]] == [(e.kind, e.id) for e in recorded]
-    assert {"sweep", "batch", "run", "law"} == {m["event"] for m in told[:-1]}
+    assert {"sweep", "batch", "progress", "run", "law"} == {m["event"] for m in told[:-1]}
     assert all(m["data"]["sweep_id"] == finished.sweep.id for m in told)
     assert (told[-1]["event"], told[-1]["data"]["state"]) == ("end", "completed")
 

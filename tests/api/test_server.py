@@ -67,7 +67,7 @@ def test_events_arrive_live_and_are_replayed_after_a_break(
     recorded.move(SweepState.COMPLETED)
     with watch(url, **{"Last-Event-ID": live["id"]}) as response:
         missed = Stream(response).rest()
-    assert [m["event"] for m in missed] == ["batch", "run", "run", "sweep", "end"]
+    assert [m["event"] for m in missed] == ["batch", "progress", "run", "run", "sweep", "end"]
 
 
 def test_a_live_stream_ends_soon_after_its_sweep(
