@@ -17,7 +17,7 @@ from cli.outcome import err, out, tells_errors
 from cli.serve import READY_SECONDS
 from cli.service import Service, ServiceFailed, ended_by_signals, free_port, wait_until
 from cli.watch import watch
-from orchestrator.amounts import count, flops, percent, rate
+from orchestrator.amounts import count, flops, percent, rate, readable
 from orchestrator.settings import Settings
 
 DEMO_PORTS: Final = range(8765, 8865)
@@ -109,7 +109,7 @@ def _run(client: Client, service: Service) -> None:
     if swept["state"] != "completed" or swept["prediction"] is None:
         raise ServiceFailed(f"The sweep ended {swept['state']} without a prediction: {swept.get('reason')}.")
     cost = swept["cost"]
-    out.print(f"\nThe sweep ended because {swept['reason']}", markup=False)
+    out.print(f"\nThe sweep ended: {readable(swept['reason'])}", markup=False)
     _report_savings(cost, sum(_alone_flops(run) for run in client.runs(swept["id"])))
     out.print(prediction_panel(swept["prediction"]))
     predicted = float(swept["prediction"]["learning_rate"])
