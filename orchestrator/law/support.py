@@ -107,7 +107,7 @@ def without_minimum(bowls: Sequence[Bowl], name: str) -> list[str]:
         return []
     listed = ", ".join(count(value) for value in lacking[:MOST_LISTED])
     more = f" and {len(lacking) - MOST_LISTED} more" if len(lacking) > MOST_LISTED else ""
-    return [f"No cell with {name} = {listed}{more} shows a minimum: the law there rests on the other cells."]
+    return [f"No cell with {name} of {listed}{more} shows a minimum: the law there rests on the other cells."]
 
 
 def bend_warnings(names: Sequence[str], values: Array, sds: Array) -> list[str]:
