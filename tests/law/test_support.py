@@ -68,7 +68,7 @@ def test_a_row_far_away_widens_no_range_and_is_not_what_is_held_out(sweep, joine
     law = fit(joined(sweep(), stray))
     assert law.largest[0] == pytest.approx(8e8)
     assert {cell.params for cell in law.heldout.cells} == {8e8}
-    assert any("No cell with params = 100" in line for line in law.warnings)
+    assert any("No cell with params of 100" in line for line in law.warnings)
     answer = law.predict(Target(params=1.6e9, tokens=1e10, batch_tokens=262144))
     assert answer.extrapolation["params"] == pytest.approx(2.0)
 
