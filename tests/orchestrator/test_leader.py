@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,9 @@ def test_serving_makes_an_empty_database_ready_and_leads(tmp_path: Path, setting
 def wait_for_leader(store: Store) -> None:
     pause = threading.Event()
     for _ in range(1000):
-        try:
+        with suppress(Unavailable):  # its tables are being made
             if store.leases.current(LEADER) is not None:
                 return
-        except Unavailable:
-            pass  # its tables are being made
         pause.wait(0.01)
     raise AssertionError("nobody leads")
 
