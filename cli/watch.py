@@ -27,7 +27,7 @@ def _bar(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
     sweep: dict[str, Any] = {}
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=12),
         TextColumn("{task.fields[law]}"),
         TimeElapsedColumn(),
     )
@@ -39,10 +39,10 @@ def _bar(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
             total = ended + sum(by_state.get(state, 0) for state in OPEN)
             progress.update(
                 task,
-                description=_runs_text(sweep),
+                description=f"batch {sweep['progress']['batches']} · {runs_text(sweep['progress'])} runs",
                 completed=ended,
                 total=total or None,
-                law=_law_text(sweep),
+                law=_law_text(sweep, of="of the grid"),
             )
     return sweep
 
@@ -66,10 +66,10 @@ def _runs_text(sweep: dict[str, Any]) -> str:
     )
 
 
-def _law_text(sweep: dict[str, Any]) -> str:
+def _law_text(sweep: dict[str, Any], *, of: str = "of the grid's FLOPs spent") -> str:
     cost = sweep["cost"]
     full = cost["full_grid_flops"]
-    spent = f" · {percent(cost['spent_flops'] / full)} of the grid's FLOPs spent" if full else ""
+    spent = f" · {percent(cost['spent_flops'] / full)} {of}" if full else ""
     prediction = sweep["prediction"]
     if prediction is None:
         number = sweep["law"]["number"] if sweep["law"] else None
