@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from typing import Any, Final
@@ -9,23 +10,27 @@ from typing import Any, Final
 import plotly.graph_objects as go
 
 from api.figures.drawing.bowls import draw_bowls
+from api.figures.drawing.comparison import draw_comparison
 from api.figures.drawing.coverage import draw_coverage
 from api.figures.drawing.law import draw_law
 from api.figures.drawing.losses import draw_losses
 from api.figures.drawing.residuals import draw_residuals
 from api.figures.drawing.run import draw_run
 from api.figures.drawing.savings import draw_savings
+from api.figures.drawing.style import FONT
 from api.figures.numbers.bowls import bowl_panels
+from api.figures.numbers.comparison import comparison_lines
 from api.figures.numbers.coverage import coverage
 from api.figures.numbers.law import law_view
 from api.figures.numbers.losses import learning_curves
 from api.figures.numbers.residuals import residuals
 from api.figures.numbers.savings import savings
 from api.figures.numbers.snapshot import read_snapshot
+from orchestrator.comparison import Comparison
 from orchestrator.errors import NotFound
 from orchestrator.store import Store
 
-__all__ = ["NAMES", "figure", "run_figure"]
+__all__ = ["NAMES", "comparison_figure", "figure", "page", "run_figure"]
 
 Drawing = Callable[[Store, str, int | None], go.Figure]
 
@@ -63,6 +68,17 @@ def run_figure(store: Store, run_id: str) -> dict[str, Any]:
     return _plain(draw_run(run, cell, store.losses.curve(run, max_points=1000)))
 
 
+def comparison_figure(comparison: Comparison, note: str, *, columns: int | None = None) -> dict[str, Any]:
+    """Draw a comparison of strategies; a Plotly figure as `figure`, with a sentence under it."""
+    return _plain(draw_comparison(comparison_lines(comparison), note, columns))
+
+
+def page(title: str, drawn: dict[str, Any]) -> str:
+    """A figure as an HTML page of its own, which needs no network."""
+    picture = go.Figure(drawn).to_html(full_html=False, include_plotlyjs=True, config=CONFIG)
+    return PAGE.format(title=html.escape(title), font=html.escape(FONT), picture=picture)
+
+
 def _plain(drawn: go.Figure) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(drawn.to_json())
     return plain
@@ -95,6 +111,17 @@ def _savings(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
 
 SAMPLE: Final = {"max_points": 120, "max_curves": 60}
 """Of the learning curves: enough to see their shape, few enough to draw at once."""
+
+CONFIG: Final = {"displaylogo": False, "responsive": True}
+PAGE: Final = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title></head>
+<body style="font-family: {font}; max-width: 1000px; margin: 1rem auto; padding: 0 1rem">
+<h1 style="font-size: 1.1rem">{title}</h1>
+{picture}
+</body>
+</html>
+"""
 
 _DRAWINGS: Final[dict[str, Drawing]] = {
     "bowls": _bowls,

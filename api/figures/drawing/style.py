@@ -12,7 +12,7 @@ from typing import Any, Final
 import plotly.graph_objects as go
 
 from api.figures.labels import wrapped
-from orchestrator.amounts import count_ticks, log_ticks, rate_ticks
+from orchestrator.amounts import count_ticks, log_ticks, percent, rate_ticks
 from orchestrator.states import RunState
 
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
@@ -35,6 +35,21 @@ STATE_COLOURS: Final[dict[RunState, str]] = {
     RunState.CANCELLED: "#6d7683",
 }
 """One colour per state of a run, the same in every figure and on every page (after Okabe and Ito)."""
+
+_STRATEGY_COLOURS: Final = {
+    "law": ACCENT,
+    "four": "#d55e00",
+    "grid": "#1fa396",
+    "random": "#6d7683",
+    "tpe": "#a23b9e",
+    "gp": "#e0a100",
+}
+
+
+def strategy_colour(strategy: str) -> str:
+    """The colour of a strategy wherever strategies are compared."""
+    return _STRATEGY_COLOURS[strategy]
+
 
 # After viridis for N and plasma for D, of middle lightness: neither end vanishes on a dark or a light page.
 _PARAMS_SCALE: Final = ("#5865c4", "#3a86c8", "#1fa396", "#4dbb6b", "#a3c52e")
@@ -69,6 +84,11 @@ def _mix(scale: tuple[str, ...], share: float) -> str:
 
 def _channels(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def transparent(colour: str, opacity: float) -> str:
+    """A colour of hexadecimal digits that lets through what lies under it."""
+    return f"rgba({','.join(map(str, _channels(colour)))},{opacity})"
 
 
 def canvas(height: int, **layout: Any) -> go.Figure:
@@ -166,6 +186,15 @@ def power_axis(low: float, high: float, title: str | None = None, **more: Any) -
     return _log_axis(
         low, high, values, [f"{value:.0e}".replace("e+", "e") for value in values], title, **more
     )
+
+
+def percent_axis(
+    low: float, high: float, title: str | None = None, *, ticks: Sequence[float] | None = None, **more: Any
+) -> dict[str, Any]:
+    """A logarithmic axis of fractions in per cent, with ticks where they are given, else at round numbers."""
+    low, high = _padded(low, high)
+    values = log_ticks(low, high, 6) if ticks is None else list(ticks)
+    return _log_axis(low, high, values, [percent(value) for value in values], title, **more)
 
 
 def axis_domains(index: int, *, stacked: bool) -> tuple[list[float], list[float]]:
