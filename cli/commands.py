@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli import admin, sweeps
+from cli.compare import compare_command
 from cli.demo import demo_command
 from cli.fit import fit_command
 from cli.serve import serve_command
@@ -18,6 +19,7 @@ app = typer.Typer(
 app.command("serve")(serve_command)
 app.command("demo")(demo_command)
 app.command("fit")(fit_command)
+app.command("compare")(compare_command)
 app.command("plan")(sweeps.plan_command)
 app.command("predict")(sweeps.predict_command)
 app.add_typer(sweeps.app, name="sweep")

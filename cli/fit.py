@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,11 +9,12 @@ from rich.markup import escape
 
 from cli.display import bowls_table, law_table, prediction_panel
 from cli.outcome import out, print_json, tells_errors
+from cli.tables import TableFile, Where, assignments, read_recipe
 from orchestrator.amounts import percent, readable
 from orchestrator.errors import BadInput, Unsupported
 from orchestrator.law import Law, Refused, Target, fit
 from orchestrator.prediction import prediction
-from orchestrator.runtable import RunTable, parse_csv
+from orchestrator.runtable import RunTable
 
 TARGET_FIELDS = ("params", "tokens", "batch_tokens")
 
@@ -26,7 +26,7 @@ def parse_target(text: str, table: RunTable) -> Target:
         BadInput: another spelling, an unknown or missing field, or a value that is not a positive number.
     """
     values: dict[str, float] = {"batch_tokens": float(table.batch_tokens.max())}
-    for name, value in _assignments(text.split(","), "--target").items():
+    for name, value in assignments(text.split(","), "--target").items():
         if name not in TARGET_FIELDS:
             raise BadInput(f"--target has no field {name!r}; it takes {', '.join(TARGET_FIELDS)}.")
         try:
@@ -41,38 +41,18 @@ def parse_target(text: str, table: RunTable) -> Target:
     return Target(params=values["params"], tokens=values["tokens"], batch_tokens=values["batch_tokens"])
 
 
-def parse_where(conditions: list[str]) -> dict[str, str]:
-    """Read repeated ``column=value``."""
-    return _assignments(conditions, "--where")
-
-
-def read_table(path: Path) -> RunTable:
-    """Read a run table from a file.
-
-    Raises:
-        BadInput: no such file, or not a run table.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-    return parse_csv(data)
-
-
 @tells_errors
 def fit_command(
-    table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="A run table.")],
+    table: TableFile,
     target: Annotated[
         list[str] | None,
         typer.Option(help="params=…,tokens=…,batch_tokens=…; may repeat."),
     ] = None,
-    where: Annotated[
-        list[str] | None, typer.Option(help="column=value: only these rows; may repeat.")
-    ] = None,
+    where: Where = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Fit bowls and the law to finished runs, and predict the learning rate at each target."""
-    runs = read_table(table).one_recipe(parse_where(where or []))
+    runs = read_recipe(table, where or [])
     targets = [parse_target(text, runs) for text in target or []]
     try:
         law = fit(runs.observations())
@@ -110,13 +90,3 @@ def _show(law: Law, document: dict[str, Any], predictions: list[dict[str, Any]])
     for predicted in predictions:
         out.print()
         out.print(prediction_panel(predicted))
-
-
-def _assignments(items: list[str], option: str) -> dict[str, str]:
-    found = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name.strip() or not value.strip():
-            raise BadInput(f"{option} {item!r}: write it as name=value.")
-        found[name.strip()] = value.strip()
-    return found
