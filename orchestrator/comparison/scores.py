@@ -15,6 +15,7 @@ from orchestrator.planner.opening import SPACED
 
 SHARES: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 MOST_SHARES: Final = 5
+"""Shares of the full grid's FLOPs that are judged unless others are asked for, and how many of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
