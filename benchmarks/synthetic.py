@@ -203,7 +203,8 @@ def world(rng: Random, truth: Truth, cells: Array, targets: Array, rates: Rates 
     optimum = truth.optimum(places) + rng.normal(0, truth.cell, len(places))
     optimum += rng.normal(0, truth.size, size.max() + 1)[size]
     tried = rates(rng, optimum[: len(cells)])
-    rows, trunks = [], {}
+    rows: list[tuple[float, ...]] = []
+    trunks: dict[tuple[float, float], float] = {}
     for place, bottom, x in zip(cells, optimum, tried, strict=False):
         common = (
             [trunks.setdefault((place[0], round(at, 9)), rng.standard_normal()) for at in x]
@@ -280,7 +281,8 @@ def one_size(rng: Random) -> World:
     """One size at three to five horizons; asked for up to eight times the longest."""
     truth = draw_truth(rng)
     size = np.array([1e8 * 2.0 ** rng.uniform(0, 4)])
-    horizons, batches = 2e9 * 2.0 ** np.arange(rng.integers(3, 6)), drawn_batches(rng)
+    horizons = np.asarray(2e9 * 2.0 ** np.arange(rng.integers(3, 6)), dtype=np.float64)
+    batches = drawn_batches(rng)
     cells = crossed(size, horizons, batches)
     return world(rng, truth, cells, crossed(size, horizons[-1:] * rng.uniform(2, 8), batches))
 
