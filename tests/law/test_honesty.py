@@ -77,6 +77,28 @@ def test_a_batch_off_the_line_that_the_runs_follow_is_refused_for_that(sweep, jo
     assert "its batch_tokens are 16 times below what these runs used at such params" in detail
 
 
+@pytest.mark.parametrize(
+    ("sizes", "power"),
+    [
+        ((1e8, 3e8, 9e8, 2.7e9), 0.5),
+        ((119746574.857157, 594065806.3690424, 2261602293.5440593), 1.0),
+        ((32204006.296034627, 329528471.1843765, 942663345.604704, 2007902549.090349), 0.5),
+    ],
+)
+def test_a_target_across_an_exact_line_is_refused_with_a_finite_reason(sweep, joined, fast, sizes, power):
+    """N and B are one column twice up to rounding: no regression of the third on both may break the sentence."""
+    batches = {n: 3e5 * (n / 1e8) ** power for n in sizes}
+    tables = [
+        sweep(sizes=(n,), horizons=(4e9, 1e10, 2.5e10), batches=(batch,), rates=5, seed=seed)
+        for seed, (n, batch) in enumerate(batches.items())
+    ]
+    law = fit(joined(*tables), options=fast)
+    for n, batch in ((sizes[-1], batches[sizes[0]]), (sizes[0], batches[sizes[-1]])):
+        _, said = told(law, Target(params=n, tokens=1e10, batch_tokens=batch))
+        assert not any("inf" in line for line in said)
+        assert any("params" in line and "batch_tokens" in line for line in said)
+
+
 @pytest.mark.parametrize("power", [0.5, 1.0])
 @pytest.mark.parametrize("scatter", [0.05, 0.2])
 def test_a_batch_that_nearly_follows_the_model_is_named_when_asked_across(
