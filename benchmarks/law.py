@@ -1,6 +1,7 @@
 """How good the law is: accuracy on recorded runs, calibration on them and on synthetic truth, speed.
 
     ETALON_RECORDED_RUNS=<folder with steplaw_dense.csv> OPENBLAS_NUM_THREADS=1 python -m benchmarks.law [--synthetic 1000]
+        [--design NAME]
 
 Accuracy: the law is fitted without a part of the table and asked for every cell of that part with 131,072 tokens a
 step or more. Excess loss: the recorded rates of the cell interpolated (PCHIP in ln η) at the answer, over the best
@@ -20,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, Refused, fit
+from benchmarks.calibration import calibration
+from benchmarks.synthetic import DESIGNS
+from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, fit
 from orchestrator.law.published import step_law
 
 Array = NDArray[np.float64]
@@ -129,107 +132,6 @@ def accuracy(runs: Observations) -> None:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Truth:
-    """A synthetic law: exponents, drifts, how much each cell and size departs, and the noise."""
-
-    level: float
-    alpha: float
-    beta: float
-    gamma: float
-    drift: float
-    bend: float
-    cell: float
-    size: float
-    noise: float
-    curvature: float
-    asymmetry: float
-
-
-def draw_truth(rng: np.random.Generator) -> Truth:
-    """A law like those of real recipes : it falls with N, with D by batch, and rises with B until it saturates."""
-    return Truth(
-        level=rng.normal(-6.0, 1.0),
-        alpha=rng.normal(-0.45, 0.2),
-        beta=rng.normal(-0.1, 0.2),
-        gamma=rng.normal(0.3, 0.15),
-        drift=rng.normal(0.08, 0.05),
-        bend=rng.normal(-0.06, 0.04),
-        cell=np.exp(rng.normal(np.log(0.05), 0.4)),
-        size=np.exp(rng.normal(np.log(0.05), 0.4)),
-        noise=np.exp(rng.uniform(np.log(2e-4), np.log(4e-3))),
-        curvature=rng.normal(-4.3, 0.4),
-        asymmetry=rng.uniform(-0.5, 1.5),
-    )
-
-
-def synthetic(rng: np.random.Generator) -> tuple[Observations, Array, Array]:
-    """Runs of a synthetic law, all on one lattice of rates, and held-out cells one size up.
-
-    Returns:
-        (the runs, the places of the cells held out [m, 3], their true ln η* [m]).
-    """
-    truth = draw_truth(rng)
-    sizes = 1e8 * 2.0 ** np.arange(rng.integers(3, 6))
-    horizons = 2e9 * 3.0 ** np.arange(rng.integers(2, 5))
-    batches = 131072 * 2.0 ** np.arange(rng.choice([1, 2, 4]))
-    places = np.array([(n, d, b) for n in sizes for d in horizons for b in batches])
-    n, d, b = np.log(places / [2e8, 1e10, 3e5]).T
-    optimum = truth.level + truth.alpha * n + truth.beta * d + truth.gamma * b + truth.drift * d * b
-    optimum = optimum + truth.bend * b * b + rng.normal(0, truth.cell, len(places))
-    optimum += rng.normal(0, truth.size, sizes.size)[np.searchsorted(sizes, places[:, 0])]
-    held = places[:, 0] == sizes[-1]
-    lattice = np.median(optimum[~held]) + rng.normal(0, 0.3) + lattice_steps(rng)
-    rows = []
-    for place, bottom in zip(places[~held], optimum[~held], strict=True):
-        rows += [
-            (*place, np.exp(x), loss)
-            for x, loss in zip(lattice, losses(truth, rng, place, lattice - bottom), strict=True)
-        ]
-    params, tokens, batch, rate, loss = np.array(rows).T
-    runs = Observations(params=params, tokens=tokens, batch_tokens=batch, learning_rate=rate, loss=loss)
-    return runs, places[held], optimum[held]
-
-
-def lattice_steps(rng: np.random.Generator) -> Array:
-    """Distances in ln η of a lattice from its middle: five to ten rates, a factor 1.4 to 2 apart."""
-    rates = int(rng.integers(5, 11))
-    return np.asarray(rng.uniform(0.35, 0.7) * (np.arange(rates) - (rates - 1) / 2), dtype=np.float64)
-
-
-def losses(truth: Truth, rng: np.random.Generator, place: Array, u: Array) -> Array:
-    """Losses of one cell at distances u from its bottom, NaN where a run diverged."""
-    a = truth.asymmetry
-    rise = np.exp(truth.curvature + rng.normal(0, 0.15)) * 2 / a**2 * (np.expm1(a * u) - a * u)
-    noise = rng.standard_t(5, u.size) * truth.noise * np.sqrt(3 / 5)
-    loss = (
-        3.0 * (place[0] / 1e8) ** -0.06 * (place[1] / 1e10) ** -0.07 * np.exp(np.minimum(rise, 2.0) + noise)
-    )
-    return np.asarray(np.where((u > 1.5) & (rng.random(u.size) < 0.5), np.nan, loss), dtype=np.float64)
-
-
-def calibration(laws: int) -> None:
-    """Prints coverage over synthetic laws, at the cells of a size that was never run."""
-    inside, sds, z, refused = [], [], [], 0
-    per_law = []
-    for seed in range(laws):
-        runs, places, truth = synthetic(np.random.default_rng(seed))
-        try:
-            law = fit(runs, options=FAST)
-        except Refused:
-            refused += 1
-            continue
-        mean, sd = law.optimum(*places.T)
-        inside += (np.abs(mean - truth) < 1.96 * sd).tolist()
-        per_law.append((np.abs(mean - truth) < 1.96 * sd).mean())
-        z += ((mean - truth) / sd).tolist()
-        sds += sd.tolist()
-    print(
-        f"synthetic   {laws} laws ({refused} refused), {len(inside)} unseen cells: 95 % holds {np.mean(inside):.3f} "
-        f"(per law {np.mean(per_law):.3f}), mean sd {np.mean(sds):.3f}, rms z {np.sqrt(np.mean(np.square(z))):.2f}"
-    )
-
-
 def speed(runs: Observations) -> None:
     """Prints the processor time of a refit, and of one ten times larger, with and without the held-out error."""
     copies = [
@@ -261,8 +163,11 @@ def speed(runs: Observations) -> None:
 def main() -> None:
     """Prints everything."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--synthetic", type=int, default=300, help="how many synthetic laws")
-    laws = arguments.parse_args().synthetic
+    arguments.add_argument(
+        "--synthetic", type=int, default=100, help="how many synthetic laws of each design"
+    )
+    arguments.add_argument("--design", choices=DESIGNS, action="append", help="only this one; may repeat")
+    chosen = arguments.parse_args()
     folder = os.environ.get("ETALON_RECORDED_RUNS")
     if folder is None:
         print("ETALON_RECORDED_RUNS is not set: no recorded runs, synthetic laws only")
@@ -270,7 +175,7 @@ def main() -> None:
         runs = read(Path(folder) / "steplaw_dense.csv")
         accuracy(runs)
         speed(runs)
-    calibration(laws)
+    calibration(chosen.synthetic, chosen.design or DESIGNS)
 
 
 if __name__ == "__main__":

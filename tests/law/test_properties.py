@@ -1,6 +1,7 @@
 """Whatever the law, the fit keeps its promises."""
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -51,20 +52,21 @@ def test_any_sweep_gives_a_sound_law_or_a_reason(
     assert Law.from_document(law.to_document()).predict(answer.target) == answer
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([1e4, 3e4, 1e8]),
-            st.sampled_from([1e5, 1e10]),
-            st.sampled_from([2048.0, 524288.0]),
-            st.sampled_from([1e-4, 1e-3, 3e-3, 1e-2, 0.1]),
-            st.one_of(st.floats(0.5, 20), st.just(float("nan")), st.just(float("inf"))),
-        ),
-        min_size=1,
-        max_size=25,
-    )
+nonsense = st.lists(
+    st.tuples(
+        st.sampled_from([1e4, 3e4, 1e8]),
+        st.sampled_from([1e5, 1e10]),
+        st.sampled_from([2048.0, 524288.0]),
+        st.sampled_from([1e-4, 1e-3, 3e-3, 1e-2, 0.1]),
+        st.one_of(st.floats(0.5, 20), st.just(float("nan")), st.just(float("inf"))),
+    ),
+    min_size=1,
+    max_size=25,
 )
+
+
+@settings(max_examples=40, deadline=None)
+@given(nonsense)
 def test_nonsense_is_answered_or_refused_never_broken(rows):
     params, tokens, batch, rate, loss = np.array(rows).T
     runs = Observations(params=params, tokens=tokens, batch_tokens=batch, learning_rate=rate, loss=loss)
@@ -74,3 +76,78 @@ def test_nonsense_is_answered_or_refused_never_broken(rows):
     mean, sd = law.optimum(params, tokens, batch)
     assert np.isfinite(mean).all()
     assert (sd > 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(nonsense, st.randoms(use_true_random=False))
+def test_whatever_the_order_of_the_rows_the_law_or_the_refusal_is_the_same(rows, random):
+    def outcome(rows):
+        params, tokens, batch, rate, loss = np.array(rows).T
+        runs = Observations(params=params, tokens=tokens, batch_tokens=batch, learning_rate=rate, loss=loss)
+        try:
+            return fit(runs).to_document()
+        except Refused as refused:
+            return refused.detail
+
+    shuffled = random.sample(rows, len(rows))
+    assert repr(outcome(rows)) == repr(outcome(shuffled))  # NaN differs from itself, its text does not
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    unit=st.floats(-12, 12).map(lambda power: 10.0**power),
+    noise=st.floats(1e-5, 5e-3),
+    diverged=st.floats(0, 0.2),
+    seed=st.integers(0, 10_000),
+)
+def test_whatever_the_unit_of_loss_the_law_is_the_same(
+    sweep, truth, fast, changed, unit, noise, diverged, seed
+):
+    runs = sweep(truth(noise=noise), sizes=(1e8, 3e8), horizons=(4e9, 2e10), seed=seed)
+    crashed = np.random.default_rng(seed).random(runs.size) < diverged
+    loss = np.where(crashed, np.nan, runs.loss)
+    plain, scaled = (fit(changed(runs, loss=loss * by), options=fast) for by in (1.0, unit))
+    assert [bowl.status for bowl in scaled.bowls] == [bowl.status for bowl in plain.bowls]
+    assert scaled.warnings == plain.warnings
+    for one, other in zip(scaled.coefficients, plain.coefficients, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-6, abs=1e-6)
+        assert one.sd == pytest.approx(other.sd, rel=1e-6)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    row=st.integers(0, 83),
+    factor=st.floats(0.02, 1.0).flatmap(lambda off: st.sampled_from([np.exp(off), np.exp(-off)])),
+)
+def test_whatever_loss_is_wrong_the_exponents_stay(sweep, fast, changed, row, factor):
+    runs = sweep(batches=(262144.0,))
+    loss = runs.loss.copy()
+    loss[row] *= factor
+    plain, spoilt = fit(runs, options=fast), fit(changed(runs, loss=loss), options=fast)
+    for one, other in zip(plain.coefficients[1:4], spoilt.coefficients[1:4], strict=True):
+        assert abs(one.value - other.value) < 0.03
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    scatter=st.floats(0.02, 0.3),
+    rate=st.floats(1e-5, 1e-1),
+    repeats=st.integers(2, 12),
+    seed=st.integers(0, 10_000),
+)
+def test_a_cell_of_one_scattered_repeated_rate_weighs_little(
+    sweep, joined, fast, scatter, rate, repeats, seed
+):
+    runs, rng = sweep(), np.random.default_rng(seed)
+    far = Observations(
+        params=np.full(repeats, 1.6e9),
+        tokens=np.full(repeats, 5e10),
+        batch_tokens=np.full(repeats, 524288.0),
+        learning_rate=np.full(repeats, rate),
+        loss=2.5 * np.exp(scatter * rng.standard_normal(repeats)),
+    )
+    plain, spoilt = fit(runs, options=fast), fit(joined(runs, far), options=fast)
+    target = Target(params=1.6e9, tokens=2.5e10, batch_tokens=524288)
+    moved = np.log(spoilt.predict(target).learning_rate / plain.predict(target).learning_rate)
+    assert abs(moved) < 0.02
+    assert spoilt.noise < 2 * plain.noise
