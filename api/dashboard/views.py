@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import yaml
 
-from api.dashboard.answers import Formula, formula
 from api.dashboard.asking import Asked, ask
 from api.documents.predictions import prediction_of
 from api.figures.numbers.savings import Split, split
 from api.figures.numbers.snapshot import Snapshot, read_snapshot
+from orchestrator.formula import Formula, formula
 from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store

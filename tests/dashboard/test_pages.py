@@ -10,13 +10,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.dashboard.answers import beside, formula, reaches, ruler
+from api.dashboard.answers import beside, reaches, ruler
 from api.dashboard.assets import PLOTLY, address
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from tests.dashboard.conftest import HOSTILE, Seeded
-from tests.figures.building import fitted, full_bowls, make_cells
 
 
 def text_of(page: str) -> str:
@@ -304,14 +303,3 @@ def test_an_extrapolation_is_told_per_axis():
         "B within what was tried",
     ]
     assert [reach.beyond for reach in told] == [True, False, False]
-
-
-def test_the_formula_is_the_law_at_its_reference_point():
-    cells = make_cells(sizes=(1e4, 2e4, 4e4, 8e4))
-    law = fitted(cells, full_bowls(cells))
-    written = formula(law)
-    by_name = {term.name: term.value for term in law.coefficients}
-    assert [base.split(" ")[0] for base, _ in written.powers] == ["N", "D", "B"]
-    assert float(written.powers[0][1].replace("−", "-")) == pytest.approx(by_name["ln N"], rel=0.01)
-    assert written.logarithm.startswith("− ")
-    assert len(written.terms) == len(law.coefficients)
