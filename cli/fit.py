@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from cli.display import bowls_table, formula_text, law_table, prediction_panel, refusal_panel
-from cli.options import amount, assignments
+from cli.options import amount
 from cli.outcome import Exit, out, print_json, problem_document, tells_errors
+from cli.tables import TableFile, Where, assignments, read_recipe
 from orchestrator.amounts import percent, readable
 from orchestrator.errors import BadInput, FieldProblem, Unsupported
 from orchestrator.formula import formula
 from orchestrator.law import Law, Refused, Target, fit
 from orchestrator.prediction import prediction, target_document
-from orchestrator.runtable import RunTable, parse_csv
+from orchestrator.runtable import RunTable
 
 TARGET_FIELDS = ("params", "tokens", "batch_tokens")
 
@@ -38,45 +38,21 @@ def parse_target(text: str, table: RunTable) -> Target:
     return Target(params=values["params"], tokens=values["tokens"], batch_tokens=values["batch_tokens"])
 
 
-def parse_where(conditions: list[str]) -> dict[str, str]:
-    """Read repeated ``column=value``.
-
-    Raises:
-        BadInput: another spelling, or two values for one column.
-    """
-    return dict(assignments(conditions, "--where"))
-
-
-def read_table(path: Path) -> RunTable:
-    """Read a run table from a file.
-
-    Raises:
-        BadInput: no such file, or not a run table.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-    return parse_csv(data)
-
-
 @tells_errors
 def fit_command(
-    table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="A run table.")],
+    table: TableFile,
     target: Annotated[
         list[str] | None,
         typer.Option(help="params=1B,tokens=20B,batch_tokens=262k (or 1e9, 262_144); may repeat."),
     ] = None,
-    where: Annotated[
-        list[str] | None, typer.Option(help="column=value: only these rows; may repeat.")
-    ] = None,
+    where: Where = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Fit bowls and the law to finished runs, and predict the learning rate at each target.
 
     A target that the runs cannot support is refused on its own: the others are answered, and the exit code is 3.
     """
-    runs = read_table(table).one_recipe(parse_where(where or []))
+    runs = read_recipe(table, where or [])
     targets = [parse_target(text, runs) for text in target or []]
     try:
         law = fit(runs.observations())

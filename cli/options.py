@@ -1,8 +1,7 @@
-"""Values of options as people write them."""
+"""Amounts in options, as people write them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Final
 
 from orchestrator.amounts import parse_amount
@@ -29,19 +28,3 @@ def amount(option: str, text: str) -> float:
     if not 1 <= value <= LARGEST:
         raise BadInput(f"{option}: {text} is out of range; it must be from 1 to 1e18.")
     return value
-
-
-def assignments(items: Iterable[str], option: str) -> Mapping[str, str]:
-    """Read ``name=value`` items.
-
-    Raises:
-        BadInput: another spelling, or one name with two values.
-    """
-    found: dict[str, str] = {}
-    for item in items:
-        name, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or not name or not value:
-            raise BadInput(f"{option} {item!r}: write it as name=value.")
-        if found.setdefault(name, value) != value:
-            raise BadInput(f"{option} gives {name} two values, {found[name]!r} and {value!r}; give it one.")
-    return found
