@@ -169,6 +169,7 @@ def test_a_zoom_stays_when_a_figure_is_redrawn(open_tab: OpenTab, own, store: St
     service, sweep_id = own
     page = open_tab().page
     page.goto(f"/sweeps/{sweep_id}")
+    draw_all(page)  # what is drawn later would move the figure under the mouse
     savings = page.locator("#savings [data-figure]")
     savings.scroll_into_view_if_needed()
     expect(savings).to_have_attribute("data-drawn", "1")
