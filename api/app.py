@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from api import health, login, metrics, problems, reference
+from api.dashboard import nowhere
 from api.dashboard import router as dashboard
 from api.health import RayPort
 from api.metrics import Metrics
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)  # it leaves event streams alone
     app.add_middleware(Traffic, latency=app.state.metrics.latency)
     problems.install(app)
+    nowhere.install(app)
     app.routes.append(reference.ASSETS)
     for resource in RESOURCES:
         app.include_router(resource.router)

@@ -172,7 +172,7 @@ def install(app: FastAPI) -> None:
     """Answer every refusal of the application with problem details; crashes are ``api.traffic``'s to tell."""
     app.add_exception_handler(EtalonError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_error)
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
@@ -206,12 +206,14 @@ def _field_problem(item: Mapping[str, Any]) -> FieldProblem:
     return FieldProblem(path=".".join(rest) or where, message=f"{message}{got}")
 
 
-def _http_error(request: Request, error: Exception) -> JSONResponse:
+def http_error(request: Request, error: Exception) -> JSONResponse:
+    """The answer to an address or a method that is not there."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    return problem_response(request, error.status_code, _sentence(request, error), headers=error.headers)
+    return problem_response(request, error.status_code, http_sentence(request, error), headers=error.headers)
 
 
-def _sentence(request: Request, error: HTTPException) -> str:
+def http_sentence(request: Request, error: HTTPException) -> str:
+    """What an address or a method that is not there is told with."""
     if error.status_code == HTTPStatus.NOT_FOUND:
         return f"There is nothing at {request.url.path}. The API is described at /docs."
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:

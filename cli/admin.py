@@ -21,10 +21,20 @@ tokens = typer.Typer(no_args_is_help=True, help="Tokens that let people in.")
 database = typer.Typer(no_args_is_help=True, help="The database.")
 
 
+LOCKED_FROM_NOW = (
+    "It is the first token here: from now on every request to this service needs one, also from this machine. "
+    "The command line reads it from ETALON_TOKEN (export ETALON_TOKEN=…), programs send the header "
+    "`Authorization: Bearer …`, and the dashboard asks for it. Revoking it does not open the service again."
+)
+
+
 def open_store(settings: Settings) -> Store:
-    """Open the database of the settings, brought to the newest schema."""
-    if settings.database_url.startswith("sqlite"):
-        settings.home.mkdir(parents=True, exist_ok=True)
+    """Open the database of the settings, brought to the newest schema.
+
+    Raises:
+        BadInput: the folder of an SQLite file cannot be written.
+        Unavailable: it cannot be reached.
+    """
     store = Store.open(settings.database_url)
     store.migrate()
     return store
@@ -46,6 +56,7 @@ def create_token(
         raise BadInput(f"--scope {scope}: must be one of {', '.join(SCOPES)}.")
     store = open_store(Settings())
     try:
+        first = not store.tokens.any()
         token, secret = store.tokens.create(name, frozenset(SCOPES[: SCOPES.index(scope) + 1]))
     finally:
         store.close()
@@ -54,6 +65,8 @@ def create_token(
     else:
         out.print(secret, soft_wrap=True, markup=False)
         err.print("Keep it: it is not shown again. Clients read it from ETALON_TOKEN.")
+    if first:
+        err.print(LOCKED_FROM_NOW, soft_wrap=True, markup=False)
 
 
 @tokens.command("list")

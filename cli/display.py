@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Column, Table
 
-from orchestrator.amounts import count, percent, rate, readable
+from orchestrator.amounts import count, duration, flops, percent, rate, readable, times
+from orchestrator.formula import Formula
 
 
 def target_text(target: Mapping[str, float]) -> str:
@@ -21,29 +24,79 @@ def target_text(target: Mapping[str, float]) -> str:
 
 
 def prediction_panel(prediction: Mapping[str, Any]) -> Panel:
-    """The prediction card: rate, interval, valley, warnings and the published laws beside it."""
-    interval, valley = prediction["interval"], prediction["valley"]
+    """The prediction card: rate, interval, valley, what a wrong rate costs, warnings, the published laws beside it."""
+    interval = prediction["interval"]
     lines = [
         f"[bold green]learning rate {rate(prediction['learning_rate'])}[/]"
         f"   {interval['level']:.0%} interval {rate(interval['low'])} … {rate(interval['high'])}",
-        _valley_text(valley),
+        _valley_text(prediction["valley"]),
+        *_wrong_rate_text(prediction.get("wrong_rate", [])),
     ]
     if prediction.get("expected_loss") is not None:
         lines.append(f"expected loss {prediction['expected_loss']:.4g}")
     far = ", ".join(f"{name} ×{ratio:.3g}" for name, ratio in prediction["extrapolation"].items())
     lines.append(f"target over the largest seen: {far}")
     lines += [f"[yellow]! {escape(readable(warning))}[/]" for warning in prediction["warnings"]]
-    published = "; ".join(f"{p['law']} {rate(p['learning_rate'])}" for p in prediction["published"])
-    if published:
-        lines.append(f"[dim]published laws, other recipes: {escape(published)}[/]")
-    return Panel("\n".join(lines), title=f"at {target_text(prediction['target'])}", title_align="left")
+    parts: list[RenderableType] = ["\n".join(lines)]
+    if prediction["published"]:
+        parts += ["", published_table(prediction["published"])]
+    return Panel(Group(*parts), title=f"at {target_text(prediction['target'])}", title_align="left")
 
 
-def _valley_text(valley: Mapping[str, float]) -> str:
+def refusal_panel(target: Mapping[str, float], detail: str) -> Panel:
+    """The card of a target that the runs cannot support."""
+    text = f"[bold red]no number, and why:[/] {escape(readable(detail))}"
+    return Panel(text, title=f"at {target_text(target)}", title_align="left")
+
+
+def _valley_text(valley: Mapping[str, Any]) -> str:
     allowed = f"rates that lose at most {percent(valley['excess_loss'])}"
     if valley["high"] > valley["low"]:
         return f"{allowed}: {rate(valley['low'])} … {rate(valley['high'])}"
-    return f"{allowed}: too uncertain to name a range"
+    reason = valley.get("reason") or "The optimum is too uncertain to name a range."
+    return f"[yellow]{allowed}: none. {escape(reason)}[/]"
+
+
+def _wrong_rate_text(wrong: Sequence[Mapping[str, float]]) -> list[str]:
+    """One line: what the predicted rate, and rates beside it, are expected to cost; none where nothing is told."""
+    if not wrong:
+        return []
+    costs = {item["factor"]: percent(item["excess_loss"]) for item in wrong}
+    beside = ", ".join(f"{times(factor)} costs {costs[factor]}" for factor in (0.5, 2.0))
+    return [f"expected excess loss at this rate {costs[1.0]}; {beside}"]
+
+
+_ANCHOR: Final = re.compile(r" \([^()]* at params=[^()]*\)$")
+"""From where a ratio-only law starts: the same for all of them, and left to the JSON and the dashboard."""
+
+
+def published_table(published: Sequence[Mapping[str, Any]]) -> Table:
+    """What published laws say at a target: law, rate, when it applies, source."""
+    table = Table(
+        "published law",
+        Column("rate", no_wrap=True),
+        "applies when",
+        Column("source", no_wrap=True),
+        box=None,
+        padding=(0, 1, 0, 0),
+        style="dim",
+        header_style="dim",
+    )
+    for law in published:
+        note = readable(_ANCHOR.sub("", law.get("note") or ""))
+        table.add_row(escape(law["law"]), rate(law["learning_rate"]), escape(note), escape(law["source"]))
+    return table
+
+
+def formula_text(formula: Formula) -> str:
+    """The law in two lines that a person can use, and the point they count from."""
+    sign = "≈" if formula.bent else "="
+    return (
+        f"η* {sign} {formula.power_law}\n"
+        f"ln η* ≈ {formula.logarithm}\n"
+        f"{formula.reference}: the geometric mean of the cells. "
+        f"In these cells the law itself is within {percent(formula.off - 1)} of the second line."
+    )
 
 
 MAIN_TERMS = frozenset({"1", "ln N", "ln D", "ln B"})
@@ -55,7 +108,14 @@ def law_table(coefficients: Sequence[Mapping[str, Any]]) -> Table:
     rest = len(coefficients) - len(shown)
     caption = f"and {rest} smaller terms that come from priors alone" if rest else None
     table = Table(
-        "term", "coefficient", "± sd", "", title="ln η* =", title_justify="left", box=None, caption=caption
+        "term",
+        "coefficient",
+        "± sd",
+        "",
+        title="terms of ln η*",
+        title_justify="left",
+        box=None,
+        caption=caption,
     )
     table.caption_justify = "left"
     for item in shown:
@@ -82,6 +142,47 @@ def bowls_table(bowls: Sequence[Mapping[str, Any]], *, most: int = 40) -> Table:
             str(bowl["runs"]),
             str(bowl["status"]),
         )
+    return table
+
+
+def plan_view(plan: Mapping[str, Any]) -> list[RenderableType]:
+    """What a sweep would run and cost: its cells, the full grid, and what the strategy is expected to spend."""
+    full, expected = plan["full_grid"], plan["expected"]
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    cells = len(plan["cells"])
+    facts.add_row("full grid", f"{cells} cells, {full['runs']} independent runs, {flops(full['flops'])}")
+    seconds = full["worker_seconds"]
+    told = (
+        f"not told: {escape(plan['seconds_reason'] or 'unknown')}" if seconds is None else duration(seconds)
+    )
+    facts.add_row("", f"worker time {told}")
+    saved = "" if expected["saved_fraction"] is None else f": {percent(expected['saved_fraction'])} saved"
+    facts.add_row(
+        f"strategy {escape(expected['strategy'])}",
+        f"expected {expected['runs']} runs in {expected['batches']} batches, {flops(expected['flops'])}{saved}",
+    )
+    if expected["worker_seconds"] is not None:
+        facts.add_row("", f"worker time {duration(expected['worker_seconds'])}")
+    facts.add_row("it would stop", escape(readable(expected["ends_because"])))
+    heading = f"[bold]{escape(plan['name'])}[/] aims at {target_text(plan['target'])}"
+    return [heading, *([cells_table(plan["cells"])] if cells else []), facts]
+
+
+def cells_table(cells: Sequence[Mapping[str, Any]], *, most: int = 40) -> Table:
+    """The cells of a plan, with what a run of each costs."""
+    table = Table("N", "D", "B", "learning rates", "FLOPs a run", box=None)
+    for cell in cells[:most]:
+        rates = cell["learning_rates"]
+        table.add_row(
+            count(cell["params"]),
+            count(cell["tokens"]),
+            count(cell["batch_tokens"]),
+            f"{len(rates)} from {rate(min(rates))} to {rate(max(rates))}",
+            flops(cell["flops_per_run"], ""),
+        )
+    if len(cells) > most:
+        table.caption = f"and {len(cells) - most} more cells"
+        table.caption_justify = "left"
     return table
 
 

@@ -7,13 +7,15 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from cli.display import bowls_table, law_table, prediction_panel
-from cli.outcome import out, print_json, tells_errors
+from cli.display import bowls_table, formula_text, law_table, prediction_panel, refusal_panel
+from cli.options import amount
+from cli.outcome import Exit, out, print_json, problem_document, tells_errors
 from cli.tables import TableFile, Where, assignments, read_recipe
 from orchestrator.amounts import percent, readable
-from orchestrator.errors import BadInput, Unsupported
+from orchestrator.errors import BadInput, FieldProblem, Unsupported
+from orchestrator.formula import formula
 from orchestrator.law import Law, Refused, Target, fit
-from orchestrator.prediction import prediction
+from orchestrator.prediction import prediction, target_document
 from orchestrator.runtable import RunTable
 
 TARGET_FIELDS = ("params", "tokens", "batch_tokens")
@@ -23,18 +25,13 @@ def parse_target(text: str, table: RunTable) -> Target:
     """Read ``params=…,tokens=…,batch_tokens=…``; the batch defaults to the largest of the table.
 
     Raises:
-        BadInput: another spelling, an unknown or missing field, or a value that is not a positive number.
+        BadInput: another spelling, an unknown or missing field, or a value that is not an amount.
     """
     values: dict[str, float] = {"batch_tokens": float(table.batch_tokens.max())}
     for name, value in assignments(text.split(","), "--target").items():
         if name not in TARGET_FIELDS:
             raise BadInput(f"--target has no field {name!r}; it takes {', '.join(TARGET_FIELDS)}.")
-        try:
-            values[name] = float(value.replace("_", ""))
-        except ValueError as error:
-            raise BadInput(f"--target {name}={value}: not a number.") from error
-        if not 0 < values[name] < 1e30:
-            raise BadInput(f"--target {name}={value}: must be a positive number.")
+        values[name] = amount(f"--target, {name}", value)
     missing = [name for name in TARGET_FIELDS if name not in values]
     if missing:
         raise BadInput(f"--target {text} lacks {', '.join(missing)}; give params=…,tokens=…,batch_tokens=….")
@@ -46,37 +43,76 @@ def fit_command(
     table: TableFile,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="params=…,tokens=…,batch_tokens=…; may repeat."),
+        typer.Option(help="params=1B,tokens=20B,batch_tokens=262k (or 1e9, 262_144); may repeat."),
     ] = None,
     where: Where = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Fit bowls and the law to finished runs, and predict the learning rate at each target."""
+    """Fit bowls and the law to finished runs, and predict the learning rate at each target.
+
+    A target that the runs cannot support is refused on its own: the others are answered, and the exit code is 3.
+    """
     runs = read_recipe(table, where or [])
     targets = [parse_target(text, runs) for text in target or []]
     try:
         law = fit(runs.observations())
     except Refused as refusal:
         raise Unsupported(refusal.detail) from refusal
-    document = law.to_document()
-    predictions = [prediction(law, wanted) for wanted in targets]
+    answers = [_answer(law, wanted) for wanted in targets]
+    refusals = [answer for answer in answers if isinstance(answer, Unsupported)]
+    if targets and len(refusals) == len(targets):
+        raise _all_refused(refusals)
     if as_json:
-        print_json(
-            {
-                "law": {key: value for key, value in document.items() if key != "bowls"},
-                "bowls": document["bowls"],
-                "predictions": predictions,
-                "warnings": list(law.warnings),
-            }
-        )
-        return
-    _show(law, document, predictions)
+        print_json(_document(law, targets, answers))
+    else:
+        _show(law, targets, answers)
+    if refusals:
+        raise typer.Exit(Exit.REFUSED)
 
 
-def _show(law: Law, document: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
+def _answer(law: Law, target: Target) -> dict[str, Any] | Unsupported:
+    """The prediction at one target, or its refusal."""
+    try:
+        return prediction(law, target)
+    except Unsupported as refusal:
+        return refusal
+
+
+def _all_refused(refusals: list[Unsupported]) -> Unsupported:
+    """One refusal that tells all of them."""
+    if len(refusals) == 1:
+        return refusals[0]
+    return Unsupported(
+        " ".join(refusal.detail for refusal in refusals),
+        fields=tuple(
+            FieldProblem(path=f"target.{place}", message=refusal.detail)
+            for place, refusal in enumerate(refusals)
+        ),
+    )
+
+
+def _document(law: Law, targets: list[Target], answers: list[dict[str, Any] | Unsupported]) -> dict[str, Any]:
+    """The contract's document; in the place of a refused target stands its problem, with the target."""
+    document = law.to_document()
+    return {
+        "law": {key: value for key, value in document.items() if key != "bowls"},
+        "bowls": document["bowls"],
+        "predictions": [
+            problem_document(answer) | {"target": target_document(target)}
+            if isinstance(answer, Unsupported)
+            else answer
+            for target, answer in zip(targets, answers, strict=True)
+        ],
+        "warnings": list(law.warnings),
+    }
+
+
+def _show(law: Law, targets: list[Target], answers: list[dict[str, Any] | Unsupported]) -> None:
+    document = law.to_document()
     out.print(bowls_table(document["bowls"]))
     out.print()
     out.print(law_table(document["coefficients"]))
+    out.print(formula_text(formula(law)), highlight=False, markup=False)
     heldout = document["heldout"]
     if heldout is not None:
         out.print(
@@ -87,6 +123,9 @@ def _show(law: Law, document: dict[str, Any], predictions: list[dict[str, Any]])
         out.print(f"\nno held-out error: {readable(law.heldout_reason)}", markup=False)
     for warning in law.warnings:
         out.print(f"[yellow]! {escape(readable(warning))}[/]")
-    for predicted in predictions:
+    for target, answer in zip(targets, answers, strict=True):
         out.print()
-        out.print(prediction_panel(predicted))
+        if isinstance(answer, Unsupported):
+            out.print(refusal_panel(target_document(target), answer.detail))
+        else:
+            out.print(prediction_panel(answer))

@@ -23,7 +23,7 @@ import psutil
 
 from cli.admin import open_store
 from orchestrator.errors import BadInput, EtalonError
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, make_folder
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 RAY_PORTS: Final = range(26379, 26479)
@@ -153,7 +153,8 @@ class Service:
         host, port: where the API listens.
 
     Raises:
-        BadInput: on entering: an address beyond loopback without a token, or a port in use.
+        BadInput: on entering: an address beyond loopback without a token, a port in use, or a home that cannot be
+            written.
     """
 
     settings: Settings
@@ -171,7 +172,7 @@ class Service:
     def __enter__(self) -> Self:
         self._check_address()
         _adopt_orphans()
-        (self.settings.home / "logs").mkdir(parents=True, exist_ok=True)
+        make_folder(self.settings.home / "logs")
         environment = self._environment()
         api = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory"]
         api += ["--host", self.host, "--port", str(self.port), "--timeout-graceful-shutdown", "2"]

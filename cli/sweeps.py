@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from cli.client import Client
-from cli.display import prediction_panel, sweeps_table, target_text
+from cli.display import plan_view, prediction_panel, sweeps_table
+from cli.options import amount
 from cli.outcome import Exit, out, print_json, tells_errors
 from cli.watch import watch
-from orchestrator.amounts import duration, flops, percent, readable
+from orchestrator.amounts import duration, flops, readable
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 from orchestrator.spec import read_yaml
@@ -143,36 +143,33 @@ def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(plan)
         return
-    full, expected = plan["full_grid"], plan["expected"]
-    out.print(f"[bold]{escape(plan['name'])}[/] aims at {target_text(plan['target'])}")
-    out.print(f"full grid: {len(plan['cells'])} cells, {full['runs']} runs, {flops(full['flops'])}")
-    out.print(
-        f"strategy {expected['strategy']} is expected to make {expected['runs']} runs in "
-        f"{expected['batches']} batches, {flops(expected['flops'])}: "
-        f"{percent(expected['saved_fraction'])} saved"
-    )
-    if full["worker_seconds"] is None:
-        out.print(f"[dim]time: {plan['seconds_reason']}[/]")
-    else:
-        out.print(
-            f"worker time: {duration(expected['worker_seconds'])}; "
-            f"{duration(full['worker_seconds'])} for the full grid"
-        )
+    for part in plan_view(plan):
+        out.print(part)
 
 
 @tells_errors
 def predict_command(
     sweep_id: SweepId,
-    params: Annotated[float, typer.Option(help="Parameters N of the target, without embeddings.")],
-    tokens: Annotated[float, typer.Option(help="Training tokens D of the target.")],
+    params: Annotated[
+        str,
+        typer.Option(metavar="AMOUNT", help="Parameters N of the target, without embeddings: 1B, 1.5e9."),
+    ],
+    tokens: Annotated[
+        str, typer.Option(metavar="AMOUNT", help="Training tokens D of the target: 20B, 1.5T.")
+    ],
     batch_tokens: Annotated[
-        float | None, typer.Option(help="Tokens per step B; by default the sweep's own.")
+        str | None,
+        typer.Option(
+            metavar="AMOUNT", help="Tokens per step B: 262k, 1_048_576; by default the sweep's own."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict the learning rate at a target from a sweep's newest law."""
+    target = {"params": amount("--params", params), "tokens": amount("--tokens", tokens)}
+    batch = None if batch_tokens is None else amount("--batch-tokens", batch_tokens)
     with connect() as client:
-        answer = client.predict(sweep_id, params=params, tokens=tokens, batch_tokens=batch_tokens)
+        answer = client.predict(sweep_id, **target, batch_tokens=batch)
     if as_json:
         print_json(answer)
     else:

@@ -32,12 +32,13 @@ def assignments(items: list[str], option: str) -> dict[str, str]:
     """Read ``name=value`` items of an option.
 
     Raises:
-        BadInput: an item is written otherwise.
+        BadInput: an item is written otherwise, or gives a name a second value.
     """
-    found = {}
+    found: dict[str, str] = {}
     for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name.strip() or not value.strip():
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or not name or not value:
             raise BadInput(f"{option} {item!r}: write it as name=value.")
-        found[name.strip()] = value.strip()
+        if found.setdefault(name, value) != value:
+            raise BadInput(f"{option} gives {name} two values, {found[name]!r} and {value!r}; give it one.")
     return found

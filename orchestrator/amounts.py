@@ -18,10 +18,16 @@ ENOUGH_TICKS: Final = 4
 
 _SUFFIXES: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _WORDS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+_FRACTIONS: Final = {0.5: "½", 0.25: "¼"}
 _UNITS: Final = {"params": "parameters", "tokens": "tokens", "batch_tokens": "tokens a batch"}
-_NAMED: Final = re.compile(r"\b(params|tokens|batch_tokens) ?= ?([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)")
+_NAMED: Final = re.compile(
+    r"\b(params|tokens|batch_tokens) ?= ?([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?:[ \u00a0]([kMBT])\b)?"
+)
 _POWER: Final = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)e([+-][0-9]{2,3})\b")
-_AMOUNT: Final = re.compile(r"^([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)$", re.IGNORECASE)
+_AMOUNT: Final = re.compile(
+    r"^(?=\.?[0-9])((?:[0-9]{1,3}(?:[,\s][0-9]{3})+|[0-9]*)(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)$",
+    re.IGNORECASE,
+)
 
 
 def rate(value: float | None, digits: int = 2) -> str:
@@ -81,6 +87,11 @@ def factor(value: float | None) -> str:
     return f"×/÷{SPACE}{_plain(value, 3)}"
 
 
+def times(value: float) -> str:
+    """Write a multiple of a rate: ``×2``, ``×½``, ``×1.4``; halves and quarters as fractions."""
+    return f"×{_FRACTIONS.get(value) or _plain(value, 2)}"
+
+
 def duration(seconds: float | None) -> str:
     """Write a duration in its two largest units: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
     if seconds is None or not math.isfinite(seconds):
@@ -110,19 +121,26 @@ def readable(sentence: str) -> str:
 
     ``params = 4.915e+04`` becomes ``49.15 k parameters``, and any other ``5.35e+15`` becomes ``5.35e15``.
     """
-    named = _NAMED.sub(lambda found: f"{count(float(found[2]), 4)}{SPACE}{_UNITS[found[1]]}", sentence)
+    named = _NAMED.sub(_with_unit, sentence)
     return _POWER.sub(lambda found: f"{found[1]}e{int(found[2])}", named)
 
 
+def _with_unit(found: re.Match[str]) -> str:
+    """``params = 4.915e+04`` or ``params = 49.15 k`` as ``49.15 k parameters``."""
+    size = next((size for size, suffix in _SUFFIXES if suffix == found[3]), 1.0)
+    return f"{count(float(found[2]) * size, 4)}{SPACE}{_UNITS[found[1]]}"
+
+
 def parse_amount(text: str) -> float:
-    """Read a number as people write it: ``1.07 B``, ``20e9``, ``524_288``, ``400k``.
+    """Read a number as people write it: ``1.07 B``, ``20e9``, ``524_288``, ``1,000``, ``400k``.
+
+    Suffixes are decimal: k, M, B or G, T, large or small. A comma groups thousands; it is no decimal point.
 
     Raises:
         ValueError: not a positive finite number; the message says how to write one.
     """
-    tidy = re.sub(r"[\s_,\u202f]", "", text)
-    found = _AMOUNT.match(tidy)
-    value = float(found[1]) * _WORDS[found[2].lower()] if found else math.nan
+    found = _AMOUNT.match(re.sub(r"(?<=[0-9])_(?=[0-9])", "", text.strip()))
+    value = float(re.sub(r"[,\s]", "", found[1])) * _WORDS[found[2].lower()] if found else math.nan
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{text.strip()!r} is not a positive number; write it like 1e9, 1.07 B or 524288.")
     return value

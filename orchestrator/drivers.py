@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -99,7 +100,7 @@ class Drivers:
         return self._past.get(sweep_id, _Past()).deaths
 
     def said(self, sweep_id: str) -> str | None:
-        """The last line that the driver which died had logged."""
+        """What the last line said that the driver which died had logged; of a log record only its message."""
         return self._past.get(sweep_id, _Past()).said
 
     def reap(self, live: set[str]) -> None:
@@ -154,4 +155,18 @@ class Drivers:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - LAST_WORDS_BYTES))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-        return next((line for line in reversed(lines) if line), None)
+        last = next((line for line in reversed(lines) if line), None)
+        return None if last is None else _message(last)
+
+
+def _message(line: str) -> str:
+    """What a line says to people: of a log record in JSON (``orchestrator.logs``) its message, else the line."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line
+    message = record.get("message") if isinstance(record, dict) else None
+    if not isinstance(message, str):
+        return line
+    exception = str(record.get("exception", "")).strip().splitlines()
+    return f"{message}: {exception[-1]}" if exception else message

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+
+from orchestrator.amounts import percent
 from orchestrator.errors import FieldProblem, Unsupported
 from orchestrator.law import Law, Refused, Target
 from orchestrator.law.published import published_rates
 from orchestrator.spec import SweepSpec
 
-VALLEY_EXCESS_LOSS = 0.001
+VALLEY_EXCESS_LOSS: Final = 0.001
 """Learning rates that lose at most this much form the valley (0.1 %)."""
+
+WRONG_FACTORS: Final = (1 / 4, 1 / 2, 1 / math.sqrt(2), 1.0, math.sqrt(2), 2.0, 4.0)
+"""How far off the predicted rate the cost of a wrong rate is told; 1 is the predicted rate itself."""
 
 
 def prediction(
@@ -36,6 +43,7 @@ def prediction(
     except Refused as refusal:
         reason = refusal.reason.name.lower().replace("_", " ")
         raise Unsupported(refusal.detail, fields=(FieldProblem(path="target", message=reason),)) from refusal
+    wrong = wrong_rate(law, target, answer.learning_rate)
     return {
         "sweep_id": sweep_id,
         "law_number": law_number,
@@ -46,12 +54,46 @@ def prediction(
             "low": answer.valley_low,
             "high": answer.valley_high,
             "excess_loss": VALLEY_EXCESS_LOSS,
+            "reason": None if answer.valley_low < answer.valley_high else _no_valley(wrong),
         },
+        "wrong_rate": wrong,
         "expected_loss": answer.expected_loss,
         "extrapolation": dict(answer.extrapolation),
         "warnings": list(answer.warnings),
         "published": published_documents(law, target),
     }
+
+
+def wrong_rate(law: Law, target: Target, learning_rate: float) -> list[dict[str, float]]:
+    """What rates beside the predicted one are expected to cost at a target, the optimum's uncertainty included.
+
+    Args:
+        law: the law that predicted.
+        target: where.
+        learning_rate: the predicted rate.
+
+    Returns:
+        ``factor`` on the predicted rate, ``learning_rate``, and ``excess_loss`` over the best loss there (0.01 is
+        1 %), from the lowest rate to the highest; factor 1 is the predicted rate itself.
+    """
+    rates = learning_rate * np.array(WRONG_FACTORS)
+    params, tokens, batch_tokens = (
+        np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)
+    )
+    costs = law.excess_loss(params, tokens, batch_tokens, rates)
+    return [
+        {"factor": factor, "learning_rate": float(rate), "excess_loss": float(cost)}
+        for factor, rate, cost in zip(WRONG_FACTORS, rates, costs, strict=True)
+    ]
+
+
+def _no_valley(wrong: list[dict[str, float]]) -> str:
+    """Why low and high of a valley are one rate."""
+    (here,) = (item["excess_loss"] for item in wrong if item["factor"] == 1)
+    return (
+        f"No rate is expected to lose as little as {percent(VALLEY_EXCESS_LOSS)}: the optimum is too uncertain, and "
+        f"the predicted rate itself is expected to lose {percent(here)}."
+    )
 
 
 def target_document(target: Target) -> dict[str, float]:

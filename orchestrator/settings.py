@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from codecs import getincrementaldecoder
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import platformdirs
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -11,12 +13,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from orchestrator.errors import BadInput
 
+_HEAD_BYTES: Final = 2**16
+
 
 class CorpusSource(BaseModel):
     """A corpus that the operator registered.
 
     Attributes:
-        path: a file of UTF-8 text, or of token ids (``.bin``).
+        path: a file of UTF-8 text, or of token ids (``.bin``), that the API and every worker see there.
         dtype: how token ids are stored; needed for ``.bin`` only.
         vocab_size: one more than the largest token id; needed for ``.bin`` only.
     """
@@ -26,6 +30,23 @@ class CorpusSource(BaseModel):
     path: Path
     dtype: Literal["uint16", "uint32"] | None = None
     vocab_size: Annotated[int, Field(ge=2)] | None = None
+
+    def unreadable(self) -> str | None:
+        """Why the corpus cannot be read, as far as its first bytes tell; None where it can."""
+        if self.path.suffix == ".bin" and (self.dtype is None or self.vocab_size is None):
+            return f"{self.path} holds token ids and is registered without their dtype and vocab_size"
+        try:
+            with self.path.open("rb") as file:
+                head = file.read(_HEAD_BYTES)
+            if not head:
+                return f"{self.path} is empty"
+            if self.path.suffix != ".bin":
+                getincrementaldecoder("utf-8")().decode(head)
+        except OSError as error:
+            return f"{self.path}: {error.strerror}"
+        except UnicodeDecodeError as error:
+            return f"{self.path} is not UTF-8 text (byte {error.start})"
+        return None
 
 
 def _as_source(value: Any) -> Any:
@@ -59,6 +80,24 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     url: str = "http://127.0.0.1:8765"
     token: str | None = None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of this machine's own state, if need be.
+
+    Raises:
+        BadInput: it cannot be made, or not be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(folder, os.W_OK | os.X_OK) else "it is read-only for this user"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason is not None:
+        raise BadInput(
+            f"The folder {folder}, where Etalon is to keep its state, cannot be written: {reason}. "
+            "Set ETALON_HOME (or ETALON_DATABASE_URL) to a place that you may write."
+        )
 
 
 def check_environment() -> None:

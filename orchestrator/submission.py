@@ -77,16 +77,24 @@ def _replayed(grid: Grid, table: RunTable) -> tuple[Cell, ...]:
 
 
 def check_corpus(spec: SweepSpec, settings: Settings) -> None:
-    """Refuse a corpus that nobody registered: a request names data, it never brings paths.
+    """Refuse a corpus that nobody registered, or whose file is not there: a request names data, it never brings paths.
 
     Raises:
-        BadInput: the name is neither ``stdlib`` nor registered.
+        BadInput: the name is neither ``stdlib`` nor registered, or its file cannot be read as what it is registered as.
     """
     trainer = spec.trainer
-    known = ["stdlib", *sorted(settings.corpora)]
-    if isinstance(trainer, ProxyTrainer) and trainer.corpus not in known:
-        message = f"no corpus {trainer.corpus!r}; registered here: {', '.join(known)}"
-        raise _refusal("trainer.corpus", message)
+    if not isinstance(trainer, ProxyTrainer) or trainer.corpus == "stdlib":
+        return
+    source = settings.corpora.get(trainer.corpus)
+    if source is None:
+        known = ", ".join(["stdlib", *sorted(settings.corpora)])
+        raise _refusal("trainer.corpus", f"no corpus {trainer.corpus!r}; registered here: {known}")
+    reason = source.unreadable()
+    if reason is not None:
+        raise _refusal(
+            "trainer.corpus",
+            f"the corpus {trainer.corpus!r} cannot be read: {reason}; its operator registers it in ETALON_CORPORA",
+        )
 
 
 def submit(

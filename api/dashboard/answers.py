@@ -1,4 +1,4 @@
-"""A prediction and a law as a page shows them: a ruler of rates, what other laws say, the formula in numbers."""
+"""A prediction as a page shows it: a ruler of rates, how far it reaches, what other laws say beside it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestrator import amounts
-from orchestrator.law import Coefficient, Law
+from orchestrator.formula import AXES
 
-AXES: Final = (("params", "N", "ln N"), ("tokens", "D", "ln D"), ("batch_tokens", "B", "ln B"))
 FAR: Final = 1.05
 """A target this far beyond the runs is called an extrapolation."""
 
@@ -71,7 +70,7 @@ class Reach:
 def reaches(extrapolation: Mapping[str, float]) -> tuple[Reach, ...]:
     """Tell the extrapolation per axis: ``2.5× the largest N tried``."""
     found = []
-    for name, symbol, _ in AXES:
+    for name, symbol in AXES:
         ratio = extrapolation[name]
         beyond = ratio > FAR
         text = f"{_ratio(ratio)} the largest {symbol} tried" if beyond else f"{symbol} within what was tried"
@@ -89,51 +88,3 @@ def beside(learning_rate: float, other: float) -> str:
 
 def _ratio(value: float) -> str:
     return f"{amounts.count(value, 2)}×"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Formula:
-    """A law in numbers.
-
-    Attributes:
-        head: η* at the reference point.
-        powers: the main terms as a power law, ``(N / 49 k)`` to the power of ``−0.43`` and so on.
-        bent: whether further terms that the runs know bend the power law away from the reference point.
-        logarithm: ``ln η* = …``, the terms that are a prior's alone left out beyond the main ones.
-        terms: every coefficient.
-        from_prior: how many of them come from a prior.
-    """
-
-    head: str
-    powers: tuple[tuple[str, str], ...]
-    bent: bool
-    logarithm: str
-    terms: tuple[Coefficient, ...]
-    from_prior: int
-
-
-def formula(law: Law) -> Formula:
-    """Write a law as ``ln η* = …`` and as a power law, at its reference point."""
-    by_name = {term.name: term for term in law.coefficients}
-    reference = {symbol: amounts.count(getattr(law.reference, name)) for name, symbol, _ in AXES}
-    constant = by_name["1"].value
-    main = [(symbol, by_name[name]) for _, symbol, name in AXES]
-    pieces = [f"{_signed(constant)[1:] if constant >= 0 else _signed(constant)}"]
-    pieces += [f"{_signed(term.value)}·ln(N/N₀)".replace("N", symbol) for symbol, term in main]
-    straight = {"1", *(name for _, _, name in AXES)}
-    bent = [term for term in law.coefficients if term.name not in straight and not term.from_prior]
-    pieces += [f"{_signed(term.value)}·{term.name}" for term in bent]
-    return Formula(
-        head=amounts.rate(math.exp(constant), 3),
-        powers=tuple(
-            (f"{symbol} / {reference[symbol]}", _signed(term.value).replace(" ", "")) for symbol, term in main
-        ),
-        bent=bool(bent),
-        logarithm=" ".join(pieces),
-        terms=law.coefficients,
-        from_prior=sum(term.from_prior for term in law.coefficients),
-    )
-
-
-def _signed(value: float) -> str:
-    return f"{'−' if value < 0 else '+'} {abs(value):.3g}"

@@ -48,6 +48,7 @@ def _environment() -> Environment:
         "percent": amounts.percent,
         "loss": amounts.loss,
         "factor": amounts.factor,
+        "times": amounts.times,
         "duration": amounts.duration,
         "readable": amounts.readable,
         "stamp": stamp,

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import yaml
 
-from api.dashboard.answers import Formula, formula
 from api.dashboard.asking import Asked, ask
 from api.documents.predictions import prediction_of
 from api.figures.numbers.savings import Split, split
+from api.figures.numbers.selection import Group, groups, showing
 from api.figures.numbers.snapshot import Snapshot, read_snapshot
+from orchestrator.formula import Formula, formula
 from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
@@ -113,6 +114,21 @@ class RunTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BowlChoice:
+    """Which cells the figure of bowls shows, where it has no room for all.
+
+    Attributes:
+        cells: how many have something to show.
+        groups: the pages that can be chosen; none where all cells fit.
+        query: of the figure's address; empty for cells at even steps.
+    """
+
+    cells: int
+    groups: tuple[Group, ...]
+    query: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepView:
     """A sweep's page."""
 
@@ -129,6 +145,7 @@ class SweepView:
     span_seconds: float
     actor: str | None
     asked: Asked
+    bowls: BowlChoice
     runs: RunTable
     spec: str
     now: datetime
@@ -199,7 +216,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
     Args:
         store: where it is recorded.
         sweep_id: the sweep.
-        query: the page's query: the form's question, and which runs to list.
+        query: the page's query: the form's question, which bowls to draw, and which runs to list.
 
     Raises:
         NotFound: there is no such sweep.
@@ -223,9 +240,20 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         span_seconds=store.sweeps.span_seconds(sweep_id),
         actor=None if moved is None else moved.data.get("actor"),
         asked=ask(sweep, law, query),
+        bowls=_bowl_choice(snapshot, query),
         runs=_run_table(snapshot, query),
         spec=spec_yaml(sweep),
         now=store.now(),
+    )
+
+
+def _bowl_choice(snapshot: Snapshot, query: Mapping[str, str]) -> BowlChoice:
+    found = groups(snapshot)
+    wanted = query.get("bowls", "")
+    return BowlChoice(
+        cells=len(showing(snapshot)),
+        groups=found,
+        query=wanted if any(wanted == group.query for group in found) else "",
     )
 
 

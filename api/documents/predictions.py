@@ -28,11 +28,27 @@ class Interval(Document):
 
 
 class Valley(Document):
-    """The rates that lose at most ``excess_loss`` of the best loss."""
+    """The rates that are expected to lose at most ``excess_loss`` of the best loss.
+
+    Where the optimum is too uncertain for any rate to be sure of that, ``low`` and ``high`` are both the predicted
+    rate and ``reason`` says so: then there is no valley.
+    """
 
     low: float
-    high: float
+    high: float = Field(description="Equal to `low` where there is no valley: `reason` then says why.")
     excess_loss: float = Field(examples=[0.001])
+    reason: str | None = Field(default=None, description="Why there is no valley; null where there is one.")
+
+
+class WrongRate(Document):
+    """What a rate beside the predicted one is expected to cost."""
+
+    factor: float = Field(description="On the predicted rate; 1 is the predicted rate itself.", examples=[2])
+    learning_rate: float
+    excess_loss: float = Field(
+        description="Expected loss over the best one at the target, minus one; the optimum's uncertainty included.",
+        examples=[0.023],
+    )
 
 
 class PublishedRate(Document):
@@ -55,6 +71,11 @@ class PredictionDocument(Document):
     learning_rate: float = Field(examples=[0.00094])
     interval: Interval
     valley: Valley
+    wrong_rate: list[WrongRate] = Field(
+        default=[],
+        description="What a wrong rate costs, from a quarter to four times the predicted one; empty in answers of "
+        "laws that an earlier version stored.",
+    )
     expected_loss: float | None
     extrapolation: dict[str, float] = Field(description="Target over the largest seen, on each axis.")
     warnings: list[str]

@@ -25,6 +25,7 @@ from api.figures.numbers.law import law_view
 from api.figures.numbers.losses import learning_curves
 from api.figures.numbers.residuals import residuals
 from api.figures.numbers.savings import savings
+from api.figures.numbers.selection import EVENLY, Selection
 from api.figures.numbers.snapshot import read_snapshot
 from orchestrator.comparison import Comparison
 from orchestrator.errors import NotFound
@@ -35,7 +36,14 @@ __all__ = ["NAMES", "comparison_figure", "figure", "page", "run_figure"]
 Drawing = Callable[[Store, str, int | None], go.Figure]
 
 
-def figure(store: Store, sweep_id: str, name: str, *, columns: int | None = None) -> dict[str, Any]:
+def figure(
+    store: Store,
+    sweep_id: str,
+    name: str,
+    *,
+    columns: int | None = None,
+    selection: Selection = EVENLY,
+) -> dict[str, Any]:
     """Draw one figure of a sweep as it stands now.
 
     Args:
@@ -43,6 +51,7 @@ def figure(store: Store, sweep_id: str, name: str, *, columns: int | None = None
         sweep_id: the sweep.
         name: one of `NAMES`.
         columns: how many panels fit side by side (1 on a telephone); None leaves it to the figure.
+        selection: which cells the bowls show; other figures show them all.
 
     Returns:
         A Plotly figure, ``{"data": […], "layout": {…}}``, of plain JSON values. A figure that has nothing to
@@ -51,6 +60,8 @@ def figure(store: Store, sweep_id: str, name: str, *, columns: int | None = None
     Raises:
         NotFound: there is no such sweep, or no figure of this name.
     """
+    if name == "bowls":
+        return _plain(_bowls(store, sweep_id, columns, selection))
     drawing = _DRAWINGS.get(name)
     if drawing is None:
         raise NotFound(f"There is no figure {name!r}; there are: {', '.join(NAMES)}.")
@@ -84,8 +95,9 @@ def _plain(drawn: go.Figure) -> dict[str, Any]:
     return plain
 
 
-def _bowls(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
-    return draw_bowls(*bowl_panels(read_snapshot(store, sweep_id)), columns)
+def _bowls(store: Store, sweep_id: str, columns: int | None, selection: Selection = EVENLY) -> go.Figure:
+    panels, total = bowl_panels(read_snapshot(store, sweep_id), selection)
+    return draw_bowls(panels, total, columns, narrowed=selection != EVENLY)
 
 
 def _law(store: Store, sweep_id: str, columns: int | None) -> go.Figure:

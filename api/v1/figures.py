@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
@@ -10,10 +10,13 @@ from fastapi.responses import JSONResponse
 from api.access import reads
 from api.context import Stored
 from api.figures import figure
+from api.figures.numbers.selection import MOST_PANELS, Selection
 from api.problems import responses
-from api.v1.queries import ThatSweep
+from api.v1.queries import Size, ThatSweep
 
 router = APIRouter(prefix="/v1/sweeps/{sweep_id}/figures", tags=["figures"], dependencies=[reads])
+
+MOST_PAGES: Final = 10_000
 
 Columns = Annotated[
     int | None,
@@ -21,11 +24,30 @@ Columns = Annotated[
         ge=1, le=12, description="Panels side by side: 1 on a telephone; by default what the figure likes."
     ),
 ]
+OnlyParams = Annotated[Size | None, Query(description="Bowls only: cells of this N alone.")]
+OnlyBatch = Annotated[Size | None, Query(description="Bowls only: cells of this B alone.")]
+Page = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=MOST_PAGES,
+        description=f"Bowls only: this page of {MOST_PANELS} cells; by default at most so many at even steps.",
+    ),
+]
 
 
 @router.get(
     "/{name}", summary="A figure as Plotly JSON", responses=responses(404, 422), response_model=dict[str, Any]
 )
-def show_figure(store: Stored, sweep: ThatSweep, name: str, columns: Columns = None) -> JSONResponse:
+def show_figure(
+    store: Stored,
+    sweep: ThatSweep,
+    name: str,
+    columns: Columns = None,
+    params: OnlyParams = None,
+    batch_tokens: OnlyBatch = None,
+    page: Page = None,
+) -> JSONResponse:
     """A figure of the sweep as it is now: bowls, law, coverage, losses, residuals or savings."""
-    return JSONResponse(figure(store, sweep.id, name, columns=columns))
+    selection = Selection(params=params, batch_tokens=batch_tokens, page=page)
+    return JSONResponse(figure(store, sweep.id, name, columns=columns, selection=selection))

@@ -19,6 +19,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement
 
 from orchestrator.errors import BadInput, Unavailable
+from orchestrator.settings import make_folder
 from orchestrator.store import schema
 from orchestrator.store.schema import UtcTime
 
@@ -164,7 +165,7 @@ def _engine(url: URL) -> Engine:
         return create_engine(
             url, json_serializer=serializer, pool_size=5, max_overflow=15, pool_pre_ping=True
         )
-    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(str(url.database)).parent)
     engine = create_engine(url, json_serializer=serializer, pool_size=5, max_overflow=15)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -52,7 +52,7 @@ class Store:
             url: ``sqlite:///FILE`` or ``postgresql://user@host/name``.
 
         Raises:
-            BadInput: another kind of database, or no URL at all.
+            BadInput: another kind of database, no URL at all, or a folder of an SQLite file that cannot be written.
         """
         return cls(Database(url))
 

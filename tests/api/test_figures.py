@@ -23,3 +23,20 @@ def test_a_width_out_of_range_is_refused(client: TestClient, trained: Any) -> No
     url = f"/v1/sweeps/{trained.sweep.id}/figures/bowls"
     assert client.get(url, params={"columns": "1"}).status_code == 200
     assert client.get(url, params={"columns": "0"}).status_code == 422
+
+
+def titles(figure: dict[str, Any]) -> list[str]:
+    return [note["text"] for note in figure["layout"]["annotations"]]
+
+
+def test_bowls_can_be_narrowed_to_one_size_and_paged(client: TestClient, trained: Any) -> None:
+    url = f"/v1/sweeps/{trained.sweep.id}/figures/bowls"
+    sizes = sorted({cell.params for cell in trained.store.sweeps.cells(trained.sweep.id)})
+    every = titles(client.get(url).json())
+    one = titles(client.get(url, params={"params": f"{sizes[0]:g}", "page": "1"}).json())
+    assert len(every) == 6
+    assert one == every[:2]
+    beyond = client.get(url, params={"params": f"{sizes[0]:g}", "page": "2"})
+    assert beyond.status_code == 200
+    assert "among those chosen" in " ".join(titles(beyond.json()))
+    assert client.get(url, params={"page": "0"}).status_code == 422

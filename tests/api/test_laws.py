@@ -73,6 +73,40 @@ def test_a_prediction_at_any_target(client: TestClient, trained: Any) -> None:
     assert (prediction["sweep_id"], prediction["law_number"]) == (trained.sweep.id, 1)
 
 
+def test_a_prediction_tells_what_a_wrong_rate_costs(client: TestClient, trained: Any) -> None:
+    prediction = client.get(f"/v1/sweeps/{trained.sweep.id}").json()["prediction"]
+    costs = {item["factor"]: item["excess_loss"] for item in prediction["wrong_rate"]}
+    assert len(costs) == 7
+    assert 0 <= costs[1] < min(costs[0.5], costs[2]) < min(costs[0.25], costs[4])
+    assert prediction["valley"]["reason"] is None
+
+
+def test_where_there_is_no_valley_the_answer_says_so_in_words(client: TestClient, trained: Any) -> None:
+    url = f"/v1/sweeps/{trained.sweep.id}/prediction"
+    valley = client.get(url, params={"params": "1e7", "tokens": "8e5"}).json()["valley"]
+    assert valley["low"] == valley["high"]
+    assert valley["reason"].startswith("No rate is expected to lose as little as 0.1")
+
+
+def test_an_answer_that_an_earlier_version_stored_is_still_told(client: TestClient, trained: Any) -> None:
+    record = trained.store.laws.get(trained.sweep.id, 1)
+    earlier = {key: value for key, value in record.prediction.items() if key != "wrong_rate"}
+    earlier["valley"] = {key: value for key, value in earlier["valley"].items() if key != "reason"}
+    trained.store.laws.add(
+        trained.sweep.id,
+        document=record.document,
+        prediction=earlier,
+        ruled_out=[],
+        runs=35,
+        spent_flops=1.0,
+        batch=1,
+        fence=trained.leader(),
+    )
+    prediction = client.get(f"/v1/sweeps/{trained.sweep.id}").json()["prediction"]
+    assert prediction["wrong_rate"] == []
+    assert prediction["learning_rate"] == record.prediction["learning_rate"]
+
+
 def test_the_batch_defaults_to_the_target_of_the_sweep(client: TestClient, trained: Any) -> None:
     url = f"/v1/sweeps/{trained.sweep.id}/prediction"
     answer = client.get(url, params={"params": "1e6", "tokens": "8e5"}).json()

@@ -40,6 +40,39 @@ def test_addresses_that_are_not_there(client: TestClient, method: str, path: str
         assert method in problem["detail"]
 
 
+BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nosuch", 404), ("POST", "/submit", 405)])
+def test_a_browser_gets_a_page_where_nothing_is(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
+    answer = client.request(method, path, headers=BROWSER)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html")
+    assert path in answer.text
+    assert 'href="/"' in answer.text
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_an_address_in_a_page_is_escaped(client: TestClient) -> None:
+    answer = client.get("/<img src=x>", headers=BROWSER)
+    assert answer.status_code == 404
+    assert "<img src=x>" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [("/nosuch", {}), ("/nosuch", {"accept": "application/json"}), ("/v1/nosuch", BROWSER), ("/v1", BROWSER)],
+)
+def test_programs_and_the_api_get_problem_details(
+    client: TestClient, path: str, headers: dict[str, str]
+) -> None:
+    answer = client.get(path, headers=headers)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
 def test_a_crash_tells_the_request_and_nothing_else(app: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
     @app.get("/crash")
     def crash() -> None:

@@ -131,3 +131,12 @@ def test_the_page_is_drawn_in_a_browser(served: tuple[Any, Store], chromium: str
         page.get_by_text("stdlib-dense").first.wait_for(timeout=30_000)
         browser.close()
     assert complaints == []
+
+
+def test_the_cost_of_a_wrong_rate_and_a_missing_valley_are_described(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    prediction = schemas["PredictionDocument"]["properties"]
+    assert prediction["wrong_rate"]["items"]["$ref"].endswith("/WrongRate")
+    assert set(schemas["WrongRate"]["required"]) == {"factor", "learning_rate", "excess_loss"}
+    assert "no valley" in schemas["Valley"]["description"]
+    assert "no valley" in schemas["Valley"]["properties"]["reason"]["description"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ HEADER = "params,tokens,batch_tokens,learning_rate,loss"
 def etalon(*arguments: str | Path) -> tuple[int, str]:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     return result.exit_code, result.output
+
+
+def plain(text: str) -> str:
+    """What a person reads, in one line: without the frames of cards."""
+    return " ".join(text.replace("\u00a0", " ").replace("│", " ").split())
 
 
 def synthetic(folder: Path, *, sizes: tuple[float, ...], horizons: tuple[float, ...]) -> Path:
@@ -61,6 +67,114 @@ def test_several_targets_are_answered_in_order(tmp_path: Path) -> None:
     assert [p["target"]["params"] for p in json.loads(text)["predictions"]] == [8e6, 2e6]
 
 
+def test_amounts_are_written_as_people_write_them(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+
+    answer = answer_of("fit", table, "--target", "params=8M,tokens=0.2B,batch_tokens=65_536")
+
+    (predicted,) = answer["predictions"]
+    assert predicted["target"] == {"params": 8e6, "tokens": 2e8, "batch_tokens": 65536}
+
+
+def test_the_same_condition_twice_is_one_condition(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6), horizons=(1e8, 2e8))
+    with_recipe = [
+        line + ("," + "recipe" if line.startswith("params") else ",muon")
+        for line in table.read_text().split()
+    ]
+    table.write_text("\n".join(with_recipe))
+
+    code, _ = etalon("fit", table, "--where", "recipe=muon", "--where", "recipe=muon")
+
+    assert code == 0
+
+
+MIXED = (
+    "--target",
+    "params=8e6,tokens=2e8",
+    "--target",
+    "params=1e13,tokens=2e8",
+    "--target",
+    "params=2M,tokens=200M",
+)
+
+
+def test_a_refused_target_stands_in_its_place_and_hides_no_other(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+
+    code, text = etalon("fit", table, *MIXED, "--json")
+
+    assert code == 3
+    first, refused, last = json.loads(text)["predictions"]
+    assert (first["target"]["params"], last["target"]["params"]) == (8e6, 2e6)
+    assert first["learning_rate"] > 0
+    assert last["learning_rate"] > 0
+    assert refused["target"]["params"] == 1e13
+    assert "×/÷ 3" in refused["detail"]
+    assert "learning_rate" not in refused
+
+
+def test_in_a_terminal_a_refused_target_has_a_card_among_the_others(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+
+    code, text = etalon("fit", table, *MIXED)
+
+    assert code == 3
+    places = [plain(text).index(words) for words in ("at 8 M", "at 10 T", "no number, and why", "at 2 M")]
+    assert places == sorted(places)
+
+
+def test_where_all_targets_are_refused_one_problem_tells_them_all(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+    far = ("--target", "params=1e13,tokens=2e8", "--target", "params=2e13,tokens=2e8")
+
+    code, text = etalon("fit", table, *far, "--json")
+
+    assert code == 3
+    problem = json.loads(text)
+    assert [field["path"] for field in problem["errors"]] == ["target.0", "target.1"]
+    assert "10 T parameters" in problem["detail"].replace("\u00a0", " ")
+    assert "20 T parameters" in problem["detail"].replace("\u00a0", " ")
+
+
+def test_the_law_is_printed_so_that_it_can_be_used(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
+
+    code, text = etalon("fit", table, "--target", "params=16e6,tokens=8e8")
+
+    assert code == 0
+    shown = plain(text)
+    assert re.search(
+        r"η\* [=≈] \S+ · \(N / 2\.828 M\)\^−0\.\d+ · \(D / 200 M\)\^−0\.\d+ · \(B / 65\.54 k\)", shown
+    )
+    assert "ln η* ≈ −" in shown
+    assert "N₀ = 2.828 M parameters, D₀ = 200 M tokens, B₀ = 65.54 k tokens a batch" in shown
+
+
+def test_the_card_tells_what_a_wrong_rate_costs_and_when_published_laws_apply(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
+
+    code, text = etalon("fit", table, "--target", "params=16e6,tokens=8e8")
+
+    assert code == 0
+    shown = plain(text)
+    assert re.search(r"expected excess loss at this rate \S+ %; ×½ costs \S+ %, ×2 costs \S+ %", shown)
+    assert "published law rate applies when source" in shown
+    assert "compute-optimal runs" in shown
+
+
+def test_a_target_without_a_valley_says_so_in_words(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
+    target = ("--target", "params=4e6,tokens=4e8")
+
+    valley = answer_of("fit", table, *target)["predictions"][0]["valley"]
+    _, text = etalon("fit", table, *target)
+
+    assert valley["low"] == valley["high"]
+    assert "No rate is expected to lose as little as 0.1" in valley["reason"]
+    assert "none. No rate is expected" in plain(text)
+
+
 def test_a_target_far_beyond_the_only_size_is_refused_with_the_reason(tmp_path: Path) -> None:
     table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
 
@@ -76,8 +190,11 @@ def test_a_target_far_beyond_the_only_size_is_refused_with_the_reason(tmp_path: 
     ("arguments", "says"),
     [
         (["--target", "params=1e8"], "lacks tokens"),
-        (["--target", "params=1e8,tokens=x"], "not a number"),
+        (["--target", "params=1e8,tokens=x"], "--target, tokens: 'x' is not a positive number"),
         (["--target", "params=-1,tokens=1"], "positive number"),
+        (["--target", "params=0.5,tokens=1"], "from 1 to 1e18"),
+        (["--target", "params=1B,tokens=20B,params=2B"], "gives params two values, '1B' and '2B'"),
+        (["--where", "batch_tokens=65536", "--where", "batch_tokens=1024"], "gives batch_tokens two values"),
         (["--target", "size=1,tokens=1"], "no field 'size'"),
         (["--target", "params"], "write it as name=value"),
         (["--where", "optimizer=adamw"], "no column 'optimizer'"),

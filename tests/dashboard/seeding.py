@@ -200,6 +200,22 @@ class Service:
         return law
 
 
+def with_many_cells(service: Service) -> str:
+    """A sweep of 32 cells, each with an open run; its id."""
+    grid = {
+        "scales": [{"width": 16 * w, "depth": d} for w in (1, 2, 3, 4) for d in (2, 4)],
+        "tokens": [65_536 * 2**i for i in range(4)],
+        "batch_tokens": [256],
+        "learning_rates": {"min": 1e-3, "max": 0.1, "per_octave": 1.5},
+    }
+    sweep_id = service.submit(name="many cells", grid=grid).id
+    service.start(sweep_id)
+    cells = service.store.sweeps.cells(sweep_id)
+    asked = [new_run(cells, cell.number, cell.rates[0], 0, "asked") for cell in cells]
+    service.store.runs.add_batch(sweep_id, asked, fence=service.fence)
+    return sweep_id
+
+
 def bowl_loss(cell: Cell, learning_rate: float) -> float:
     """η* = 0.013·(N/1e4)^-0.4·(D/2e5)^-0.4 under a bowl that is steeper above than below."""
     optimum = 0.013 * (cell.params / 1e4) ** -0.4 * (cell.tokens / 2e5) ** -0.4

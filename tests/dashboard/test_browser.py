@@ -12,7 +12,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import RunResult
 from tests.dashboard.conftest import OpenTab, Seeded
-from tests.dashboard.seeding import Service
+from tests.dashboard.seeding import Service, with_many_cells
 
 pytestmark = pytest.mark.browser
 
@@ -69,6 +69,34 @@ def test_a_sweep_draws_every_figure_and_fits_the_screen(open_tab: OpenTab, seede
     assert overflow(page) == 0
     assert unlabelled(page) == []
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_bowls_of_every_cell_can_be_chosen(open_tab: OpenTab, store: Store, width):
+    page = open_tab(width=width).page
+    page.goto(f"/sweeps/{with_many_cells(Service(store))}")
+    bowls, choice = page.locator("#bowls [data-figure]"), page.get_by_label("Cells")
+    bowls.scroll_into_view_if_needed()
+    expect(bowls).to_have_attribute("data-drawn", "1")
+    assert panels(page) == 24
+    choice.select_option(index=3)
+    expect(bowls).to_have_attribute("data-drawn", "2")
+    assert panels(page) == 4
+    chosen = choice.input_value()
+    assert overflow(page) == 0
+    page.reload()
+    bowls.scroll_into_view_if_needed()
+    expect(bowls).to_have_attribute("data-drawn", "1")
+    assert panels(page) == 4
+    expect(choice).to_have_value(chosen)
+    choice.select_option(index=0)
+    expect(bowls).to_have_attribute("data-drawn", "2")
+    assert panels(page) == 24
+
+
+def panels(page: Page) -> int:
+    """How many bowls are drawn."""
+    return page.locator("#bowls .cartesianlayer .subplot").count()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -141,6 +169,7 @@ def test_a_zoom_stays_when_a_figure_is_redrawn(open_tab: OpenTab, own, store: St
     service, sweep_id = own
     page = open_tab().page
     page.goto(f"/sweeps/{sweep_id}")
+    draw_all(page)  # what is drawn later would move the figure under the mouse
     savings = page.locator("#savings [data-figure]")
     savings.scroll_into_view_if_needed()
     expect(savings).to_have_attribute("data-drawn", "1")

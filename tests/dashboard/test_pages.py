@@ -10,13 +10,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.dashboard.answers import beside, formula, reaches, ruler
+from api.dashboard.answers import beside, reaches, ruler
 from api.dashboard.assets import PLOTLY, address
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from tests.dashboard.conftest import HOSTILE, Seeded
-from tests.figures.building import fitted, full_bowls, make_cells
+from tests.dashboard.seeding import Service, with_many_cells
 
 
 def text_of(page: str) -> str:
@@ -65,10 +65,13 @@ def test_a_completed_sweep_shows_rate_interval_warnings_law_and_cost(client: Tes
         "95 %:",
         "within ×/÷",
         "the largest N tried",
+        "Excess loss to expect at this rate and at wrong ones",
+        "×½",
         "What published laws say",
         "Step Law",
         "η* ",
-        "ln η* =",
+        "ln η* ≈",
+        "the geometric mean of the cells",
         "come from a prior",
         "of the full grid saved",
         "rates never run",
@@ -117,6 +120,28 @@ def test_no_page_has_an_inline_script_or_handler(client: TestClient, seeded: See
         assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", page))
         assert not re.search(r"<[^>]+\son\w+=", page)
         assert "http://" not in re.sub(r'href="https?://[^"]*"', "", page)
+
+
+def test_a_target_without_a_valley_says_so_in_words(client: TestClient, seeded: Seeded):
+    page = text_of(read(client, f"/sweeps/{seeded.ids['completed']}?params=6M&tokens=2M"))
+    assert "Valley none No rate is expected to lose as little as 0.1" in page
+    assert "The optimum is too uncertain to name a range of rates" in page
+
+
+def test_bowls_can_be_chosen_where_there_are_too_many_to_draw(
+    client: TestClient, seeded: Seeded, copy: Store
+):
+    many = f"/sweeps/{with_many_cells(Service(copy))}"
+    page = read(client, many)
+    assert "some of all 32" in page
+    options = re.findall(r'<option value="(params=[^"]+)"', page)
+    assert len(options) == 8
+    chosen = html.unescape(options[2])
+    narrowed = client.get(many, params={"bowls": chosen}).text
+    assert f'/figures/bowls?{options[2]}"' in narrowed
+    assert f'<option value="{options[2]}" selected>' in narrowed
+    assert '/figures/bowls"' in client.get(many, params={"bowls": "params=7&page=9"}).text
+    assert "bowls-cells" not in read(client, f"/sweeps/{seeded.ids['completed']}")
 
 
 def test_runs_are_paged_and_narrowed_to_a_state(client: TestClient, seeded: Seeded, copy: Store):
@@ -304,14 +329,3 @@ def test_an_extrapolation_is_told_per_axis():
         "B within what was tried",
     ]
     assert [reach.beyond for reach in told] == [True, False, False]
-
-
-def test_the_formula_is_the_law_at_its_reference_point():
-    cells = make_cells(sizes=(1e4, 2e4, 4e4, 8e4))
-    law = fitted(cells, full_bowls(cells))
-    written = formula(law)
-    by_name = {term.name: term.value for term in law.coefficients}
-    assert [base.split(" ")[0] for base, _ in written.powers] == ["N", "D", "B"]
-    assert float(written.powers[0][1].replace("−", "-")) == pytest.approx(by_name["ln N"], rel=0.01)
-    assert written.logarithm.startswith("− ")
-    assert len(written.terms) == len(law.coefficients)

@@ -103,13 +103,20 @@ def test_an_age_has_one_unit(seconds, text):
         (".5M", 5e5),
         ("1,000", 1000),
         (" 7 T ", 7e12),
+        ("262k", 262_000),
+        ("1.5T", 1.5e12),
+        ("20G", 2e10),
+        ("1_000_000", 1e6),
+        ("1 234,567.5 k", 1_234_567_500),
     ],
 )
 def test_amounts_are_read_as_people_write_them(text, value):
     assert amounts.parse_amount(text) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("text", ["", "foo", "-1", "0", "1e999", "nan", "1 x", "2 B B"])
+@pytest.mark.parametrize(
+    "text", ["", "foo", "-1", "0", "1e999", "nan", "1 x", "2 B B", "1,5", "1.234,567", "k", "1_", "1e"]
+)
 def test_what_is_no_positive_number_is_refused_with_an_example(text):
     with pytest.raises(ValueError, match=r"write it like 1e9"):
         amounts.parse_amount(text)
@@ -149,6 +156,8 @@ def test_ticks_of_many_decades_are_whole_decades():
             "at params=1e+09, tokens=2e+10, batch_tokens=5.243e+05.",
             "at 1 B parameters, 20 B tokens, 524.3 k tokens a batch.",
         ),
+        ("All runs have params = 134 M: how", "All runs have 134 M parameters: how"),
+        ("tokens = 20\u00a0B is 40 times outside", "20 B tokens is 40 times outside"),
         (
             "costs 6.44e+12 FLOPs, ×/÷ 5.35e+15 now, rate 1.2e-05",
             "costs 6.44e12 FLOPs, ×/÷ 5.35e15 now, rate 1.2e-5",

@@ -88,6 +88,30 @@ def test_the_last_words_of_a_dead_driver_are_kept(drivers_of: Callable[[str], Dr
     assert "starting" in drivers.log_of("s").read_text()
 
 
+RECORD = (
+    '{"time": "2026-01-01T00:00:00.000+00:00", "level": "ERROR", "message": "no GPU left", "sweep_id": "s"}'
+)
+TOLD = '{"message": "driver failed", "exception": "Traceback …\\n  in work\\nValueError: 3 of 4"}'
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (RECORD, "no GPU left"),
+        (TOLD, "driver failed: ValueError: 3 of 4"),
+        ('{"message": 7}', '{"message": 7}'),
+        ("[1]", "[1]"),
+        ("{cut off", "{cut off"),
+    ],
+)
+def test_of_a_log_record_only_the_message_is_repeated(
+    drivers_of: Callable[[str], Drivers], line: str, words: str
+) -> None:
+    drivers = drivers_of(f"import sys; print({line!r}); sys.exit(1)")
+    let_die(drivers)
+    assert drivers.said("s") == words
+
+
 def test_early_deaths_count_up_and_each_rest_is_longer(
     drivers_of: Callable[[str], Drivers], clock: Clock
 ) -> None:

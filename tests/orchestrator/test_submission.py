@@ -11,7 +11,7 @@ from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.store import Store
-from orchestrator.submission import cells_of, preview
+from orchestrator.submission import cells_of, preview, submit
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss\n"
 TWICE = "1e6,1e8,1024,1e-3,3.5\n1e6,1e8,1024,1e-3,3.6\n1e6,1e8,1024,2e-3,3.4\n1e6,1e8,1024,2e-3,3.5\n"
@@ -65,3 +65,61 @@ def test_the_preview_of_a_fit_says_what_it_fits(store: Store, tmp_path: Path) ->
     assert plan["expected"]["runs"] == 0
     assert plan["expected"]["saved_fraction"] is None
     assert plan["expected"]["ends_because"] == "it fits the 4 prior runs"
+
+
+PROXY = {
+    "name": "own text",
+    "trainer": {"kind": "proxy", "corpus": "own"},
+    "grid": {
+        "scales": [{"width": 32, "depth": 2}],
+        "tokens": [400_000],
+        "batch_tokens": [2048],
+        "learning_rates": {"min": 1e-3, "max": 8e-3, "per_octave": 1},
+    },
+}
+
+
+def registered(folder: Path, file: str, content: bytes | None, **more: Any) -> Settings:
+    path = folder / file
+    if content is not None:
+        path.write_bytes(content)
+    return Settings(home=folder, corpora={"own": {"path": path, **more}})
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("gone.txt", None, "No such file"),
+        (".", None, "Is a directory"),
+        ("empty.txt", b"", "is empty"),
+        ("packed.txt", b"\x1f\x8b\x08\xff", "is not UTF-8 text .byte 1"),
+        ("ids.bin", b"\x01\x00" * 64, "without their dtype and vocab_size"),
+    ],
+)
+def test_a_corpus_that_cannot_be_read_is_refused_before_anything_is_written(
+    store: Store, tmp_path: Path, file: str, content: bytes | None, told: str
+) -> None:
+    settings, spec = registered(tmp_path, file, content), parse_spec(PROXY)
+
+    for ask in (preview, submit):
+        with pytest.raises(BadInput, match=told) as refused:
+            ask(spec, store, settings)
+        assert [problem.path for problem in refused.value.fields] == ["trainer.corpus"]
+    assert store.sweeps.page(state=None, limit=1, cursor=None)[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "more"),
+    [
+        ("own.txt", b"a" * (2**16 - 1) + "é".encode() * 8, {}),
+        ("ids.bin", b"\xff\xff" * 64, {"dtype": "uint16", "vocab_size": 65_536}),
+    ],
+    ids=["text cut within a letter", "token ids"],
+)
+def test_a_corpus_that_can_be_read_is_taken(
+    store: Store, tmp_path: Path, file: str, content: bytes, more: dict[str, Any]
+) -> None:
+    sweep, new = submit(parse_spec(PROXY), store, registered(tmp_path, file, content, **more))
+
+    assert new
+    assert sweep.name == "own text"

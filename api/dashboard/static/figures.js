@@ -34,6 +34,14 @@ export function watchFigures() {
   dark.addEventListener("change", () => { for (const element of plots.keys()) draw(element); });
 }
 
+/** Let a figure show what a query narrows it to, from now on. */
+export function narrowFigure(element, query) {
+  const [address] = element.dataset.figure.split("?");
+  element.dataset.figure = query ? `${address}?${query}` : address;
+  plots.get(element).stale = true;
+  load(element);
+}
+
 /** The figures (or just the one called `only`) are out of date: what is in view is fetched now, the rest when it comes into view. */
 export function redrawFigures(only = "") {
   const old = [...plots].filter(([element]) => element.dataset.figure.endsWith(only));
@@ -69,7 +77,8 @@ async function load(element) {
 async function fetched(element) {
   const plot = plots.get(element);
   plot.columns = columns(element);
-  const url = element.dataset.figure + (plot.columns ? `?columns=${plot.columns}` : "");
+  const url = new URL(element.dataset.figure, location.href);
+  if (plot.columns) url.searchParams.set("columns", plot.columns);
   const response = await fetch(url, { cache: "no-store" });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.detail);
@@ -87,16 +96,16 @@ async function draw(element) {
   const { figure } = plots.get(element);
   if (!figure) return;
   element.querySelector(":scope > .wait")?.remove();
-  await Plotly.react(element, figure.data, themed(figure.layout), CONFIG);
+  await Plotly.react(element, figure.data, themed(figure.layout, element.dataset.figure), CONFIG);
   element.dataset.drawn = String(Number(element.dataset.drawn || 0) + 1);
 }
 
-/** The layout in the page's own colours; fingers scroll the page instead of zooming. */
-function themed(layout) {
+/** The layout in the page's own colours; a zoom stays as long as the figure shows the `same`, and fingers scroll. */
+function themed(layout, same) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const own = {
-    ...layout, uirevision: "kept",
+    ...layout, uirevision: same,
     dragmode: coarse.matches ? false : layout.dragmode,
     font: { ...layout.font, color: colour("--muted") },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--muted"), activecolor: colour("--accent") },

@@ -1,6 +1,6 @@
 // A sweep's page: follows its events, and carries out pause, resume, stop and cancel through the REST API.
 import { refresh, throttled } from "./live.js";
-import { redrawFigures, watchFigures } from "./figures.js";
+import { narrowFigure, redrawFigures, watchFigures } from "./figures.js";
 
 const page = document.getElementById("sweep");
 const head = document.getElementById("head");
@@ -65,6 +65,11 @@ page.addEventListener("click", async (event) => {
     trouble.hidden = false;
   }
   refresh();
+});
+
+page.addEventListener("change", (event) => {
+  const select = event.target.closest("select[data-narrows]");
+  if (select) narrowFigure(document.querySelector(`#${select.dataset.narrows} [data-figure]`), select.value);
 });
 
 /** Ask the API; what went wrong in words, or null. */

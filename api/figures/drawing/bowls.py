@@ -33,6 +33,9 @@ ROW: Final = 196
 PLOT: Final = 140
 """… and of the panel itself; the rest is its title and the ticks."""
 
+NARROW_TITLE: Final = 20
+"""Characters of a title that fit over a panel on a telephone; the last part of a longer one has its own line."""
+
 HEAD: Final = 64
 FOOT: Final = 48
 
@@ -67,16 +70,23 @@ _TRACE_STYLES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def draw_bowls(panels: Sequence[Panel], total: int, columns: int | None = None) -> go.Figure:
+def draw_bowls(
+    panels: Sequence[Panel], total: int, columns: int | None = None, *, narrowed: bool = False
+) -> go.Figure:
     """Draw the panels in rows.
 
     Args:
         panels: in the order in which they are read.
         total: how many cells there are to show; a note says so where it is more than the panels.
         columns: panels in a row; None takes the number of horizons, so that a row is a size.
+        narrowed: whether a page of the cells was asked for, not some at even steps through all.
     """
     if not panels:
-        return empty("Bowls appear here as soon as the first runs are asked for.")
+        return empty(
+            "No cell with runs is among those chosen."
+            if narrowed
+            else "Bowls appear here as soon as the first runs are asked for."
+        )
     across = max(1, min(columns or _columns(panels), len(panels)))
     rows = math.ceil(len(panels) / across)
     head = 2 * HEAD if is_narrow(columns) else HEAD
@@ -87,15 +97,14 @@ def draw_bowls(panels: Sequence[Panel], total: int, columns: int | None = None) 
     layout: dict[str, Any] = {"annotations": []}
     for index, panel in enumerate(panels):
         layout |= _axes(index, panel, across, len(panels), rates or [1e-4, 1e-1])
-        layout["annotations"].append(_title(index, panel, 9.5 if is_narrow(columns) else 11))
+        layout["annotations"].append(_title(index, panel, narrow=is_narrow(columns)))
         traces += _panel_traces(panel, index, colours[panel.cell.params])
     margin = {"l": 44, "r": 8, "t": head, "b": FOOT}
     figure = canvas(head + rows * ROW + FOOT - (ROW - PLOT), margin=margin, **layout)
     for_width(figure, columns)
     if total > len(panels):
-        footnote(
-            figure, f"{len(panels)} of {total} cells with runs, at even steps through N, B and D", columns
-        )
+        shown = f"{len(panels)} of {total} cells with runs, at even steps through N, B and D"
+        footnote(figure, f"{len(panels)} of the {total} cells chosen" if narrowed else shown, columns)
     figure.add_traces([{"type": "scatter", **trace} for trace in [*traces, *_legend(traces)]])
     return figure
 
@@ -146,10 +155,11 @@ def _axes(index: int, panel: Panel, across: int, panels: int, rates: Sequence[fl
     }
 
 
-def _title(index: int, panel: Panel, size: float) -> dict[str, Any]:
+def _title(index: int, panel: Panel, *, narrow: bool) -> dict[str, Any]:
     number = _number(index)
+    long = narrow and len(panel.title) > NARROW_TITLE
     return {
-        "text": panel.title,
+        "text": "<br>".join(panel.title.rsplit(" · ", 1)) if long else panel.title,
         "x": 0,
         "y": 1,
         "xref": f"x{number} domain",
@@ -158,7 +168,8 @@ def _title(index: int, panel: Panel, size: float) -> dict[str, Any]:
         "yanchor": "bottom",
         "yshift": 3,
         "showarrow": False,
-        "font": {"size": size},
+        "align": "left",
+        "font": {"size": 9.5 if narrow else 11},
     }
 
 

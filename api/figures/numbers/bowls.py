@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from api.figures.labels import cell_name, run_text
+from api.figures.numbers.selection import EVENLY, MOST_PANELS, Selection, showing
 from api.figures.numbers.snapshot import Earlier, Snapshot
-from api.figures.numbers.thinning import evenly
 from orchestrator import amounts
 from orchestrator.law import Bowl, BowlStatus
 from orchestrator.law.shape import rise
@@ -19,7 +19,6 @@ from orchestrator.planner.values import Cell
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 
-MOST_PANELS: Final = 24
 CURVE_POINTS: Final = 61
 TALLEST: Final = 0.12
 """A panel shows losses up to this share above its best; what is higher stands on the top edge."""
@@ -93,16 +92,17 @@ class Panel:
         return min(_bowl_loss(self.bowl, learning_rate) or otherwise, self.high)
 
 
-def bowl_panels(snapshot: Snapshot, most: int = MOST_PANELS) -> tuple[tuple[Panel, ...], int]:
-    """The panels to draw, in the order of the cells, and how many cells have something to show in all.
+def bowl_panels(
+    snapshot: Snapshot, selection: Selection = EVENLY, most: int = MOST_PANELS
+) -> tuple[tuple[Panel, ...], int]:
+    """The panels to draw, in the order of the cells, and how many cells the selection picks in all.
 
     A cell with nothing but rates that were ruled out is not shown.
 
-    Where there are more than ``most``, they are taken at even steps through the cells, both ends included.
+    Where more than ``most`` are picked and no page is, they are taken at even steps, both ends included.
     """
     runs = snapshot.runs_by_cell()
-    cells = [cell for cell in snapshot.cells if _shows(runs.get(cell.number, ()), snapshot.bowl(cell))]
-    shown = evenly(cells, most)
+    cells = [cell for cell in showing(snapshot) if selection.picks(cell)]
     panels = (
         _panel(
             cell,
@@ -110,13 +110,9 @@ def bowl_panels(snapshot: Snapshot, most: int = MOST_PANELS) -> tuple[tuple[Pane
             snapshot.bowl(cell),
             cell_name(cell, with_batch=snapshot.several_batches),
         )
-        for cell in shown
+        for cell in selection.shown(cells, most)
     )
     return tuple(panels), len(cells)
-
-
-def _shows(runs: Sequence[Run], bowl: Bowl | None) -> bool:
-    return bowl is not None or any(run.state is not RunState.PRUNED for run in runs)
 
 
 def _run_marks(runs: Sequence[Run]) -> list[Mark]:

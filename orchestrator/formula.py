@@ -1,0 +1,102 @@
+"""A law in numbers that a person can use: η* as a power law of N, D and B, and where it counts from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from orchestrator import amounts
+from orchestrator.law import Coefficient, Law
+from orchestrator.law.features import matrix
+
+AXES: Final = (("params", "N"), ("tokens", "D"), ("batch_tokens", "B"))
+"""The fields of a target and their symbols in a formula."""
+
+_MAIN: Final = ("1", *(f"ln {symbol}" for _, symbol in AXES))
+_REFERENCE_DIGITS: Final = 4
+_LEAST: Final = 5e-4
+"""Coefficients of bends that are smaller are not written: they move η* by less than what is written is rounded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Formula:
+    """A law in numbers.
+
+    Attributes:
+        head: η* at the reference point.
+        powers: the main terms as a power law, ``(N / 49 k)`` to the power of ``−0.43`` and so on.
+        bent: whether further terms that the runs know bend the power law away from the reference point.
+        logarithm: the right side of ``ln η* = …``, the terms that are a prior's alone left out beyond the main ones.
+        reference: N₀, D₀ and B₀ in words.
+        off: the largest factor, at least 1, by which ``logarithm`` differs from the law in the cells that it rests on:
+            what the terms left out and the shifts that cells of one size share add up to.
+        terms: every coefficient.
+        from_prior: how many of them come from a prior.
+    """
+
+    head: str
+    powers: tuple[tuple[str, str], ...]
+    bent: bool
+    logarithm: str
+    reference: str
+    off: float
+    terms: tuple[Coefficient, ...]
+    from_prior: int
+
+    @property
+    def power_law(self) -> str:
+        """The right side of ``η* = …`` in one line of plain text."""
+        return " · ".join([self.head, *(f"({base})^{exponent}" for base, exponent in self.powers)])
+
+
+def formula(law: Law) -> Formula:
+    """Write a law as ``ln η* = …`` and as a power law, at its reference point."""
+    by_name = {term.name: term for term in law.coefficients}
+    counted = {
+        symbol: amounts.count(getattr(law.reference, name), _REFERENCE_DIGITS) for name, symbol in AXES
+    }
+    bent = [
+        term
+        for term in law.coefficients
+        if term.name not in _MAIN and not term.from_prior and abs(term.value) >= _LEAST
+    ]
+    shown = [*(by_name[name] for name in _MAIN), *bent]
+    constant = shown[0].value
+    pieces = [f"{constant:.3g}".replace("-", "−")]
+    pieces += [f"{_signed(term.value)}·{_from_reference(term.name)}" for term in shown[1:]]
+    return Formula(
+        head=amounts.rate(math.exp(constant), 3),
+        powers=tuple(
+            (f"{symbol} / {counted[symbol]}", _signed(by_name[f"ln {symbol}"].value).replace(" ", ""))
+            for _, symbol in AXES
+        ),
+        bent=bool(bent),
+        logarithm=" ".join(pieces),
+        reference=f"N₀ = {counted['N']} parameters, D₀ = {counted['D']} tokens, B₀ = {counted['B']} tokens a batch",
+        off=_off(law, {term.name for term in shown}),
+        terms=law.coefficients,
+        from_prior=sum(term.from_prior for term in law.coefficients),
+    )
+
+
+def _from_reference(term: str) -> str:
+    """A term with its symbols counted from the reference: ``ln D·ln B`` as ``ln(D/D₀)·ln(B/B₀)``."""
+    for _, symbol in AXES:
+        term = term.replace(f"ln {symbol}", f"ln({symbol}/{symbol}₀)")
+    return term
+
+
+def _off(law: Law, shown: set[str]) -> float:
+    """How far the shown terms alone are from the law in its cells, as a factor."""
+    cells = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls]).T
+    points = law.reference.points(*cells)
+    kept = np.array([term.value if term.name in shown else 0.0 for term in law.coefficients])
+    told = matrix(points) @ kept
+    return float(np.exp(np.abs(told - law.band(*cells)[0]).max()))
+
+
+def _signed(value: float) -> str:
+    return f"{'−' if value < 0 else '+'} {abs(value):.3g}"

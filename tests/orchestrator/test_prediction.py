@@ -1,0 +1,70 @@
+"""The prediction document: what a wrong rate costs, and a valley that is none."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from orchestrator.law import Law, Observations, Target, fit
+from orchestrator.prediction import prediction
+
+CURVATURE = 0.02
+
+
+@pytest.fixture(scope="module")
+def law() -> Law:
+    """One size at three horizons, so that far sizes are known from a prior alone."""
+    rows = []
+    for tokens in (1e8, 2e8, 4e8):
+        optimum = math.log(1e-2) - 0.3 * math.log(tokens / 1e8)
+        for octave in range(-3, 4):
+            rate = 8e-3 * 2**octave
+            rows.append((tokens, rate, 3.0 * (1 + CURVATURE * (math.log(rate) - optimum) ** 2)))
+    tokens, learning_rate, loss = np.array(rows).T
+    same = np.ones_like(tokens)
+    return fit(
+        Observations(
+            params=1e6 * same,
+            tokens=tokens,
+            batch_tokens=65_536 * same,
+            learning_rate=learning_rate,
+            loss=loss,
+        )
+    )
+
+
+NEAR = Target(params=1e6, tokens=4e8, batch_tokens=65_536)
+FAR = Target(params=4e6, tokens=4e8, batch_tokens=65_536)
+
+
+def test_a_wrong_rate_costs_what_the_bowl_says(law: Law) -> None:
+    answer = prediction(law, NEAR)
+
+    costs = {item["factor"]: item for item in answer["wrong_rate"]}
+    assert list(costs) == [0.25, 0.5, 1 / math.sqrt(2), 1, math.sqrt(2), 2, 4]
+    for factor, item in costs.items():
+        assert item["learning_rate"] == pytest.approx(factor * answer["learning_rate"])
+        assert item["excess_loss"] == pytest.approx(CURVATURE * math.log(factor) ** 2, rel=0.25, abs=2e-4)
+    assert costs[1]["excess_loss"] < answer["valley"]["excess_loss"]
+
+
+def test_the_uncertainty_of_the_optimum_is_part_of_the_cost(law: Law) -> None:
+    near, far = (
+        {item["factor"]: item["excess_loss"] for item in prediction(law, target)["wrong_rate"]}
+        for target in (NEAR, FAR)
+    )
+
+    assert far[1] > 10 * near[1]
+    assert far[2] > near[2]
+
+
+def test_a_valley_says_nothing_more_and_its_absence_why(law: Law) -> None:
+    near, far = prediction(law, NEAR), prediction(law, FAR)
+
+    assert near["valley"]["low"] < near["valley"]["high"]
+    assert near["valley"]["reason"] is None
+    assert far["valley"]["low"] == far["valley"]["high"] == far["learning_rate"]
+    assert far["valley"]["reason"].startswith("No rate is expected to lose as little as 0.1")
+    assert any("too uncertain to name a range" in warning for warning in far["warnings"])
