@@ -94,7 +94,7 @@ def _off(law: Law, shown: set[str]) -> float:
     cells = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls]).T
     points = law.reference.points(*cells)
     kept = np.array([term.value if term.name in shown else 0.0 for term in law.coefficients])
-    told = matrix(points) @ kept
+    told = matrix(points, law.reference) @ kept
     return float(np.exp(np.abs(told - law.band(*cells)[0]).max()))
 
 

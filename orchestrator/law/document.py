@@ -18,7 +18,7 @@ from orchestrator.law.terms import Reference
 if TYPE_CHECKING:
     from orchestrator.law.law import Law
 
-VERSION = 2
+VERSION = 3
 
 
 def describe(law: "Law") -> dict[str, Any]:

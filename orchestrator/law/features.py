@@ -1,23 +1,37 @@
-"""The features of ln η* and their priors: a power law in N, D and B, and how its exponents drift.
+"""The features of ln η* and their priors: a power law in N, D and B that bends at the critical batch.
 
 n, d, b = ln N, ln D, ln B over a reference (the geometric mean of the cells), so a coefficient is an exponent at the
 reference. Every prior is Gaussian and stated here: what the runs leave open comes from it, and is named in a warning.
 The sds of the second-degree terms are in units of the scale `drift`, which the runs choose (scales.py).
+
+    w = ln(B / B_c(D)) over its value at the reference      B_c(D) = 0.58·D^0.571 tokens (Step Law, arXiv 2503.04715, eq. 1)
+    s = −ln(1 + B_c / B) without its value and slope there
+
+Below the critical batch a larger batch wants a higher rate, above it hardly: η ∝ (1 + B_c / B)^−ρ, with ρ = 1 for
+gradient descent (McCandlish et al., arXiv 1812.06162, section 2.2) and less under Adam. A longer horizon moves B_c, so
+the exponent of D at a fixed batch rises with the batch; what one horizon shows of B then tells of another. ρ is the
+coefficient of s, and the runs choose it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from orchestrator.law.observations import Array
+from orchestrator.law.terms import Reference
+
+CRITICAL_BATCH, CRITICAL_EXPONENT = 0.58, 0.571
+"""B_c(D) = 0.58·D^0.571 tokens: the best batch of Step Law's runs; measured critical batches grow as D^0.47 and more
+(arXiv 2410.21676)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """One term of ln η*: n^i · d^j · b^k with a prior N(mean, sd²) on its coefficient."""
+    """One term: a product of powers of the columns, in their order, with a prior N(mean, sd²) on its coefficient."""
 
     name: str
-    powers: tuple[int, int, int]
+    powers: tuple[int, ...]
     mean: float
     sd: float
 
@@ -31,21 +45,36 @@ LEVEL_SD = 3.0
 """Prior sd of ln η* itself round the middle of the rates tried: vague on purpose."""
 
 FEATURES = (
-    Feature(name="1", powers=(0, 0, 0), mean=0.0, sd=LEVEL_SD),
+    Feature(name="1", powers=(0, 0, 0, 0, 0), mean=0.0, sd=LEVEL_SD),
     # Published exponents run from -0.71 to -0.22 in N and, by batch policy, from -0.35 to +0.31 in D.
-    Feature(name="ln N", powers=(1, 0, 0), mean=-0.5, sd=0.3),
-    Feature(name="ln D", powers=(0, 1, 0), mean=0.0, sd=0.3),
-    Feature(name="ln B", powers=(0, 0, 1), mean=0.25, sd=0.3),
-    Feature(name="ln D·ln B", powers=(0, 1, 1), mean=0.0, sd=0.2),
-    Feature(name="(ln B)²", powers=(0, 0, 2), mean=0.0, sd=0.2),
-    Feature(name="ln N·ln B", powers=(1, 0, 1), mean=0.0, sd=0.1),
-    Feature(name="ln N·ln D", powers=(1, 1, 0), mean=0.0, sd=0.05),
-    Feature(name="(ln D)²", powers=(0, 2, 0), mean=0.0, sd=0.05),
-    Feature(name="(ln N)²", powers=(2, 0, 0), mean=0.0, sd=0.03),
+    Feature(name="ln N", powers=(1, 0, 0, 0, 0), mean=-0.5, sd=0.3),
+    Feature(name="ln D", powers=(0, 1, 0, 0, 0), mean=0.0, sd=0.3),
+    Feature(name="ln B", powers=(0, 0, 1, 0, 0), mean=0.25, sd=0.3),
+    # Gradient descent has 1; 0 is a straight power law.
+    Feature(name="s(B/B_c)", powers=(0, 0, 0, 0, 1), mean=0.0, sd=1.0),
+    Feature(name="w(B/B_c)²", powers=(0, 0, 0, 2, 0), mean=0.0, sd=0.05),
+    Feature(name="ln D·ln B", powers=(0, 1, 1, 0, 0), mean=0.0, sd=0.03),
+    Feature(name="ln N·ln B", powers=(1, 0, 1, 0, 0), mean=0.0, sd=0.05),
+    Feature(name="ln N·ln D", powers=(1, 1, 0, 0, 0), mean=0.0, sd=0.05),
+    Feature(name="(ln D)²", powers=(0, 2, 0, 0, 0), mean=0.0, sd=0.02),
+    Feature(name="(ln N)²", powers=(2, 0, 0, 0, 0), mean=0.0, sd=0.03),
 )
 
 
-def matrix(points: Array, features: tuple[Feature, ...] = FEATURES) -> Array:
-    """The features at points (n, d, b), shape [m, 3] -> [m, features]."""
-    columns = [np.prod(points ** np.array(feature.powers), axis=1) for feature in features]
-    return np.column_stack(columns)
+def matrix(points: Array, reference: Reference) -> Array:
+    """The features at points (n, d, b) over `reference`, shape [m, 3] -> [m, features]."""
+    at_reference = float(log_batch_over_critical(reference.tokens, reference.batch_tokens))
+    above = points[:, 2] - CRITICAL_EXPONENT * points[:, 1]
+    slope = 1 / (1 + np.exp(at_reference))
+    bent = np.logaddexp(0.0, -at_reference) - np.logaddexp(0.0, -at_reference - above) - slope * above
+    return monomials(np.column_stack([points, above, bent]), FEATURES)
+
+
+def log_batch_over_critical(tokens: float, batch_tokens: float) -> float:
+    """ln(B / B_c(D)): above zero a larger batch hardly wants a higher rate."""
+    return float(np.log(batch_tokens / CRITICAL_BATCH) - CRITICAL_EXPONENT * np.log(tokens))
+
+
+def monomials(columns: Array, features: Sequence[Feature]) -> Array:
+    """Products of powers of the columns, shape [m, columns] -> [m, features]."""
+    return np.column_stack([np.prod(columns ** np.array(feature.powers), axis=1) for feature in features])

@@ -75,15 +75,15 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT) -> Law:
 def fit_once(observations: Observations, options: FitOptions) -> Law:
     """The law without its held-out error."""
     cells = group(observations)
-    centre = cells.coordinates.mean(axis=0)
-    points = cells.coordinates - centre
+    reference = Reference.amid(cells.coordinates)
+    points = reference.points(*cells.places.T)
     effects = basis(points)
     columns, missing = effects.matrix(points)
     start = begin(cells)
     model = Model(
         cells=cells,
         curvature=np.column_stack([np.ones(cells.size), points]),
-        optimum=np.column_stack([matrix(points), columns]),
+        optimum=np.column_stack([matrix(points, reference), columns]),
         missing=missing,
         mean=prior_mean(start, columns.shape[1]),
         asymmetry_sd=ASYMMETRY_SD,
@@ -98,11 +98,6 @@ def fit_once(observations: Observations, options: FitOptions) -> Law:
     bowls, gain = measure(cells, fitted.locals, law_sd, pool, fitted.scales)
     refuse_without_minimum(bowls, gain, observations)
     shown = with_bowl(cells, bowls)
-    reference = Reference(
-        params=float(np.exp(centre[0])),
-        tokens=float(np.exp(centre[1])),
-        batch_tokens=float(np.exp(centre[2])),
-    )
     law = Law(
         reference=reference,
         pooled=fitted.pooled,

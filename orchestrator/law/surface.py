@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from orchestrator.law.features import Feature, matrix
+from orchestrator.law.features import Feature, monomials
 from orchestrator.law.observations import Array
 
 TERMS = (
@@ -66,7 +66,7 @@ class Surface:
 def features(points: Array) -> Array:
     """The terms at points (n, d, b), shape [m, 3] -> [m, terms]."""
     saved = -np.expm1(-SATURATION * np.clip(points[:, :2], -20.0, None)) / SATURATION
-    return matrix(np.column_stack([saved, points[:, 2]]), TERMS)
+    return monomials(np.column_stack([saved, points[:, 2]]), TERMS)
 
 
 def fit_surface(points: Array, log_loss: Array, variance: Array) -> Surface:

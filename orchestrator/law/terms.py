@@ -1,6 +1,7 @@
 """How a law is written down: its coefficients, and the point they hold at."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -32,6 +33,12 @@ class Reference:
     params: float
     tokens: float
     batch_tokens: float
+
+    @classmethod
+    def amid(cls, coordinates: Array) -> Self:
+        """The geometric mean of cells, given their (ln N, ln D, ln B), shape [cells, 3]."""
+        params, tokens, batch_tokens = np.exp(coordinates.mean(axis=0)).tolist()
+        return cls(params=params, tokens=tokens, batch_tokens=batch_tokens)
 
     def points(self, params: Array, tokens: Array, batch_tokens: Array) -> Array:
         """(n, d, b) of cells, shape [m, 3]."""
