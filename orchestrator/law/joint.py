@@ -37,6 +37,7 @@ from orchestrator.law.evidence import (
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import PRIOR, PRIOR_WEIGHT, Scales
 
+SHARED = 0.2  # of the misfit of the bowls' shape: all bowls have this much of it in common
 UNREST_WEIGHT = 4.0  # runs that the pool's noise counts for in a cell's own
 SCALES = tuple(field.name for field in fields(Scales))
 HASTE = 2.0  # over-relaxation of the scales
@@ -188,23 +189,31 @@ def fit_joint(
 
 
 def spreads(model: Model, here: Locals, scales: Scales) -> tuple[Evidence, Array, Array]:
-    """The evidence at `here`, and how sure the pooled and the cells' own unknowns are if `scales` hold."""
+    """The evidence at `here`, and how sure the pooled and the cells' own unknowns are if `scales` hold.
+
+    What the shape of the bowls misses puts all their bottoms off to one side: that much more runs do not average out.
+    """
     evidence = gather(model.cells, here, scales)
     shrunk = Shrunk.of(evidence, own_precision(model, scales))
     pooled, covariance = solve_pooled(model, evidence, scales, shrunk)
     _, spread = solve_locals(evidence, shrunk, pooled_rows(model, pooled, covariance), here)
+    level = model.blocks[OPTIMUM].start
+    missed = SHARED * scales.growth * np.median(np.abs(model.cells.x - here.optimum[model.cells.cell]))
+    covariance[level, level] += missed**2
+    spread[:, OPTIMUM, OPTIMUM] += missed**2
     return evidence, covariance, spread
 
 
 def cautious(scales: Scales, cells: Cells) -> Scales:
-    """The scales with a noise that is as much larger as Student's quantiles are for the runs that tell it.
+    """The scales with a larger noise: as Student's quantiles are for the runs that tell it, and as its tails ask for.
 
-    Of the runs of a cell two are spent on where its bottom is, and one of all on the curvature; the prior of the noise
+    Reweighting counts a run of Student-t noise as (ν + 3) / (ν + 1) times the information that it has. Of the runs of a cell two are spent on where its bottom is, and one of all on the curvature; the prior of the noise
     counts for one more.
     """
     spare = np.maximum(cells.total(cells.repeats) - 2, 0.0).sum() - 1 + PRIOR_WEIGHT["noise"]
     spare = max(spare, 1.0)
-    return replace(scales, noise=scales.noise * float(stdtrit(spare, 0.975) / ndtri(0.975)))
+    tails = np.sqrt((TAIL + 3) / (TAIL + 1))
+    return replace(scales, noise=scales.noise * float(tails * stdtrit(spare, 0.975) / ndtri(0.975)))
 
 
 def hastened(scales: Scales, step: Array, before: Array) -> Scales:

@@ -31,8 +31,8 @@ class Scales:
     growth: float = 0.15
     curvature: float = 0.2
     cell: float = 0.03
-    size: float = 0.035
-    pair: float = 0.02
+    size: float = 0.03
+    pair: float = 0.012
     smooth: float = 0.04
     drift: float = 0.8
 
