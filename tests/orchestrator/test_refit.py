@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from orchestrator import refit
-from orchestrator.planner.values import Plan, Proposal, Pruned
+from orchestrator.planner.values import Cell, Plan, Proposal, Pruned
 from orchestrator.record import knowledge_of
 from orchestrator.states import RunState
-from orchestrator.store.records import NewRun
+from orchestrator.store.records import NewRun, Run, RunResult
 
 
 @pytest.fixture
@@ -35,6 +35,10 @@ def proposal(cell: int, rate: float, flops: float = 1e9) -> Proposal:
 
 def knowledge(house: Any, **changes: Any) -> Any:
     return knowledge_of(house.store, house.submit(**changes), None)
+
+
+def failing(run: Run, cell: Cell) -> RunResult:
+    return RunResult(run_id=run.id, state=RunState.FAILED, reason="out of memory")
 
 
 def rates(runs: tuple[NewRun, ...]) -> list[tuple[int, float]]:
@@ -79,6 +83,10 @@ def test_what_was_made_before_is_not_asked_for_again(house: Any, plan_of: Callab
     plan_of(Plan(batch=THREE[:2], pruned=(Pruned(cell=3, learning_rate=1e-3, reason="too low"),)))
     sweep = house.submit()
     house.loop.step()
+    claimed = house.driver.claim(sweep.id)
+    known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
+    assert refit.next_batch(known, None).stop is None, "open runs are waited for"
+    house.driver.finish(claimed, failing)
     known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
     again = refit.next_batch(known, None)
     assert (again.runs, again.pruned) == ((), ())
