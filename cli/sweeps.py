@@ -144,6 +144,8 @@ def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
         print_json(plan)
         return
     full, expected = plan["full_grid"], plan["expected"]
+    for warning in plan["warnings"]:
+        out.print(f"[yellow]! {escape(readable(warning))}[/]", soft_wrap=True)
     out.print(f"[bold]{escape(plan['name'])}[/] aims at {target_text(plan['target'])}")
     out.print(f"full grid: {len(plan['cells'])} cells, {full['runs']} runs, {flops(full['flops'])}")
     out.print(
@@ -214,6 +216,8 @@ def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) ->
     out.print(sweeps_table([sweep]))
     if sweep.get("reason"):
         out.print(f"{sweep['state']}: {readable(sweep['reason'])}", markup=False)
+    if sweep.get("waits_because"):
+        out.print(f"waiting: {readable(sweep['waits_because'])}", markup=False)
     if cost["full_grid_flops"]:
         seconds = "" if cost["seconds"] is None else f", {duration(cost['seconds'])} of worker time"
         out.print(
