@@ -49,7 +49,6 @@ SWEEP: Final[dict[str, Any]] = {
     },
     "search": {
         "strategy": "law",
-        "refit": "batch",  # the same runs on every machine, however long each takes there
         "rates_per_cell": 4,
         "stop": {"interval_factor": 1.5},
     },

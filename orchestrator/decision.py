@@ -31,7 +31,8 @@ class Snapshot:
         span_seconds: since the first run started, pauses left out.
         most_open: most runs open at once where they are asked for as results arrive, once there is a law to choose
             them by; None where the next are asked for when none is open.
-        is_planned: whether the planner has been asked since the last run ended.
+        is_planned: whether the planner has been asked since the last run ended, or has chosen to wait until none is
+            open: asked at every result, it would take each for a reason to go on.
         fit_is_current: whether the last fit, or its refusal, saw every result there is.
         refusal: why the last fit was refused; None if it gave a law or none was tried.
         driver_alive: whether a driver holds the sweep's lease or has just been started.

@@ -117,7 +117,6 @@ class Loop:
         self._prior: dict[str, Observations | None] = {}
         self._faults: dict[str, _Fault] = {}
         self._settled: dict[str, _Glance] = {}
-        self._in_vain: dict[str, int] = {}
 
     def step(self) -> None:
         """Bring every live sweep as far as it can go now.
@@ -132,7 +131,6 @@ class Loop:
         self._prior = {sweep_id: prior for sweep_id, prior in self._prior.items() if sweep_id in live}
         self._faults = {sweep_id: fault for sweep_id, fault in self._faults.items() if sweep_id in live}
         self._settled = {sweep_id: glance for sweep_id, glance in self._settled.items() if sweep_id in live}
-        self._in_vain = {sweep_id: ended for sweep_id, ended in self._in_vain.items() if sweep_id in live}
         last_events = self._store.events.last_ids(live)
         for sweep in sweeps:
             glance = self._glance(sweep.id, last_events.get(sweep.id, 0))
@@ -208,13 +206,11 @@ class Loop:
         return sum(runs[state] for state in RESULTS) + (0 if prior is None else prior.size)
 
     def _is_planned(self, sweep_id: str, runs: dict[RunState, int]) -> bool:
-        """Whether the planner knew of every run that has ended when it was last asked.
-
-        What it asked for is in the store; that it asked for nothing is remembered here, and a restart asks it again.
-        """
-        ended = sum(runs[state] for state in RUN_FINAL)
-        last = self._store.events.latest(sweep_id, "batch")
-        return ended == self._in_vain.get(sweep_id) or (last is not None and last.data.get("ended") == ended)
+        """Whether the planner knew of every run that has ended when it was last asked, or waits for those open."""
+        asked, waits = (self._store.events.latest(sweep_id, kind) for kind in ("batch", "wait"))
+        if asked is None or (waits is not None and waits.id > asked.id):
+            return waits is not None
+        return asked.data.get("ended") == sum(runs[state] for state in RUN_FINAL)
 
     def _span(self, sweep: Sweep, budget: Budget) -> float:
         return self._store.sweeps.span_seconds(sweep.id) if budget.seconds else 0.0
@@ -247,8 +243,9 @@ class Loop:
         """Refit, plan, and ask for the batch; killed in between, a restart plans the same from the same record."""
         knowledge = self._knowledge(sweep)
         batch = self._chosen(knowledge)
-        if not batch.runs:
-            self._in_vain[sweep.id] = knowledge.ended
+        if not batch.runs and batch.stop is None:
+            event = {"ended": knowledge.ended}
+            self._store.events.append(sweep.id, "wait", event, fence=self._fence)
         if batch.runs or batch.pruned:
             number = self._store.runs.add_batch(
                 sweep.id, batch.runs, fence=self._fence, pruned=batch.pruned, ended=knowledge.ended

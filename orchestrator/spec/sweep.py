@@ -80,11 +80,11 @@ class SweepSpec(Strict):
     def refits_on_arrival(self) -> bool:
         """Whether runs are asked for as results arrive (``docs/decisions/0006-refits-as-results-arrive.md``).
 
-        Unless the specification says: where the law chooses the runs. To the other strategies it tells nothing.
+        Unless the specification says: where the law chooses the runs, and they do not train in stacks.
         """
         if self.search.refit is not None:
             return self.search.refit == "arrival"
-        return self.search.strategy == "law"
+        return self.search.strategy == "law" and not isinstance(self.trainer, ProxyTrainer)
 
     @property
     def most_open(self) -> int:

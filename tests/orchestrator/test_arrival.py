@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator import refit
 from orchestrator.law import fit
+from orchestrator.planner.values import Plan
 from orchestrator.refit import RECENT, is_recent
 from orchestrator.states import SWEEP_LIVE, RunState, SweepState
 from orchestrator.store.records import Run, RunResult, Sweep
@@ -245,3 +247,47 @@ def test_a_law_that_lacks_a_few_of_many_results_is_not_fitted_anew(
     assert final.batches > len(fits)
     last = house.store.laws.latest(sweep.id).runs
     assert last == sum(house.counts(sweep.id).get(state, 0) for state in ("completed", "diverged"))
+
+
+def test_a_planner_that_chose_to_wait_is_not_asked_again_until_all_are_in(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, running = topped_up(house)
+    running += house.driver.claim(sweep.id)
+    real = refit.planner_of
+
+    class Waits:
+        """A planner that wants to see the open runs first."""
+
+        def plan(self, *_: Any) -> Plan:
+            asked.append(len(asked))
+            return Plan()
+
+    asked: list[int] = []
+    monkeypatch.setattr(refit, "planner_of", lambda _: Waits())
+    for run in running[:-1]:
+        house.driver.finish([run])
+        house.lead()
+        house.loop.step()
+    assert len(asked) == 1
+    monkeypatch.setattr(refit, "planner_of", real)
+    batches = house.store.sweeps.get(sweep.id).batches
+    house.driver.finish(running[-1:])
+    house.loop.step()
+    assert house.store.sweeps.get(sweep.id).batches == batches + 1
+
+
+def test_proxies_are_topped_up_by_whole_batches_so_that_their_stacks_stay(house: Any) -> None:
+    search = {"strategy": "law", "refit": "arrival", "budget": {"runs": 36}}
+    sweep = house.submit(search=search, resources={"max_parallel": PARALLEL})
+    final = trickled(house, sweep.id)
+    assert final.state is SweepState.COMPLETED
+    runs = house.store.runs.of_sweep(sweep.id)
+    batches = [
+        event.data for event in house.store.events.after(0, sweep_id=sweep.id) if event.kind == "batch"
+    ]
+    before = [sum(item["runs"] for item in batches[:at]) for at in range(len(batches))]
+    topped_up = [item["runs"] for item, asked in zip(batches, before, strict=True) if item["ended"] < asked]
+    assert topped_up
+    assert max(topped_up) > PARALLEL
+    assert len([run for run in runs if run.state is not RunState.PRUNED]) <= 36

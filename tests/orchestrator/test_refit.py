@@ -94,6 +94,44 @@ def test_what_was_made_before_is_not_asked_for_again(house: Any, plan_of: Callab
     assert again.rulings == [{"cell": 3, "learning_rate": 1e-3, "reason": "too low"}]
 
 
+def test_a_longer_horizon_waits_for_its_trunk_that_is_under_way(
+    house: Any, plan_of: Callable[[Plan], None]
+) -> None:
+    sweep = house.submit()
+    short, long, other, *_ = house.store.sweeps.cells(sweep.id)
+    assert short.trunk == long.trunk != other.trunk
+    plan_of(Plan(batch=(proposal(short.number, 1e-3),)))
+    house.loop.step()
+    plan_of(
+        Plan(batch=(proposal(long.number, 1e-3), proposal(long.number, 2e-3), proposal(other.number, 1e-3)))
+    )
+
+    def asked() -> list[tuple[int, float]]:
+        known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
+        return rates(refit.next_batch(known, None).runs)
+
+    assert asked() == [(long.number, 2e-3), (other.number, 1e-3)]
+    house.driver.finish(house.driver.claim(sweep.id))
+    assert (long.number, 1e-3) in asked()
+
+
+def test_what_open_runs_are_expected_to_cost_is_spoken_for(
+    house: Any, plan_of: Callable[[Plan], None]
+) -> None:
+    sweep = house.submit(search={"budget": {"flops": 1e12}})
+    cells = house.store.sweeps.cells(sweep.id)
+    plan_of(Plan(batch=(proposal(0, 1e-3), proposal(1, 1e-3), proposal(2, 1e-3))))
+    house.loop.step()
+    known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
+    assert cells[0].trunk == cells[1].trunk
+    shared = cells[0].flops + cells[1].marginal_flops(cells[0].fork_tokens) + cells[2].flops
+    assert known.promised_flops == pytest.approx(shared)
+    house.driver.finish(house.driver.claim(sweep.id))
+    known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
+    assert known.promised_flops == 0.0
+    assert known.spent_flops == pytest.approx(shared)
+
+
 def test_a_pruned_rate_may_be_asked_for_later(house: Any, plan_of: Callable[[Plan], None]) -> None:
     plan_of(Plan(batch=THREE[:1], pruned=(Pruned(cell=1, learning_rate=1e-3, reason="too low"),)))
     sweep = house.submit()

@@ -36,6 +36,10 @@ resources: {cpus_per_run: 1, gpus_per_run: 0, max_parallel: 2}
 """
 
 
+COMMAND = {"kind": "command", "name": "c"}
+REPLAY = {"kind": "replay", "table": "t"}
+
+
 def with_field(path: str, value: Any) -> dict[str, Any]:
     return with_fields({path: value})
 
@@ -64,16 +68,19 @@ def test_the_contracts_example_is_read_as_it_stands() -> None:
 @pytest.mark.parametrize(
     ("changes", "arrival", "most"),
     [
-        ({}, True, 2),
-        ({"search.refit": "batch"}, False, 2),
-        ({"search.strategy": "grid"}, False, 2),
-        ({"search.strategy": "grid", "search.refit": "arrival"}, True, 2),
-        ({"search.runs_per_batch": 1}, True, 1),
-        ({"search.runs_per_batch": 9}, True, 2),
-        ({"resources.max_parallel": 8}, True, 8),
+        ({}, False, 2),
+        ({"search.refit": "arrival"}, True, 2),
+        ({"trainer": COMMAND}, True, 2),
+        ({"trainer": REPLAY}, True, 2),
+        ({"trainer": REPLAY, "search.refit": "batch"}, False, 2),
+        ({"trainer": REPLAY, "search.strategy": "grid"}, False, 2),
+        ({"trainer": REPLAY, "search.strategy": "grid", "search.refit": "arrival"}, True, 2),
+        ({"trainer": REPLAY, "search.runs_per_batch": 1}, True, 1),
+        ({"trainer": REPLAY, "search.runs_per_batch": 9}, True, 2),
+        ({"trainer": REPLAY, "resources.max_parallel": 8}, True, 8),
     ],
 )
-def test_the_house_refits_on_arrival_where_the_law_chooses(
+def test_the_house_refits_on_arrival_where_the_law_chooses_and_no_stack_breaks(
     changes: dict[str, Any], arrival: bool, most: int
 ) -> None:
     spec = parse_spec(with_fields(changes))
