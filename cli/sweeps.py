@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from cli.client import Client
 from cli.display import plan_view, prediction_panel, sweeps_table
@@ -143,6 +144,8 @@ def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(plan)
         return
+    for warning in plan["warnings"]:
+        out.print(f"[yellow]! {escape(readable(warning))}[/]", soft_wrap=True)
     for part in plan_view(plan):
         out.print(part)
 
@@ -211,6 +214,8 @@ def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) ->
     out.print(sweeps_table([sweep]))
     if sweep.get("reason"):
         out.print(f"{sweep['state']}: {readable(sweep['reason'])}", markup=False)
+    if sweep.get("waits_because"):
+        out.print(f"waiting: {readable(sweep['waits_because'])}", markup=False)
     if cost["full_grid_flops"]:
         seconds = "" if cost["seconds"] is None else f", {duration(cost['seconds'])} of worker time"
         out.print(

@@ -32,8 +32,12 @@ def _bar(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=err) as progress:
+        told = None
         task = progress.add_task("", total=None, law="")
         for sweep in states:
+            if sweep["waits_because"] not in {None, told}:
+                err.print(f"waiting: {sweep['waits_because']}", markup=False, soft_wrap=True)
+            told = sweep["waits_because"]
             by_state = sweep["progress"]["runs_by_state"]
             ended = sum(by_state.get(state, 0) for state in ENDED)
             total = ended + sum(by_state.get(state, 0) for state in OPEN)
@@ -52,9 +56,11 @@ def _lines(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
     seen: tuple[object, ...] = ()
     for sweep in states:
         law = sweep["law"] and sweep["law"]["number"]
-        now = (sweep["state"], sweep["progress"]["batches"], law)
+        now = (sweep["state"], sweep["progress"]["batches"], law, sweep["waits_because"])
         if now != seen:
             err.print(f"{_runs_text(sweep)} · {_law_text(sweep)}", soft_wrap=True)
+            if sweep["waits_because"]:
+                err.print(f"waiting: {sweep['waits_because']}", markup=False, soft_wrap=True)
             seen = now
     return sweep
 

@@ -29,6 +29,10 @@ class Snapshot:
         budget: what may be spent.
         spent_flops: really spent so far.
         span_seconds: since the first run started, pauses left out.
+        most_open: most runs open at once where they are asked for as results arrive, once there is a law to choose
+            them by; None where the next are asked for when none is open.
+        is_planned: whether the planner has been asked since the last run ended, or has chosen to wait until none is
+            open: asked at every result, it would take each for a reason to go on.
         fit_is_current: whether the last fit, or its refusal, saw every result there is.
         refusal: why the last fit was refused; None if it gave a law or none was tried.
         driver_alive: whether a driver holds the sweep's lease or has just been started.
@@ -44,6 +48,8 @@ class Snapshot:
     budget: Budget = NO_BUDGET
     spent_flops: float = 0.0
     span_seconds: float = 0.0
+    most_open: int | None = None
+    is_planned: bool = False
     fit_is_current: bool = False
     refusal: str | None = None
     driver_alive: bool = True
@@ -90,7 +96,10 @@ class Refit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Fit the law if there are new results, then ask the planner for the next batch of runs."""
+    """Fit the law if there are new results, then ask the planner for the next batch of runs.
+
+    With runs open the batch is a top-up, which counts them as if they were in.
+    """
 
 
 Action = Wait | Move | StartDriver | Drop | Refit | Plan
@@ -130,7 +139,7 @@ def _running(snapshot: Snapshot) -> Action:
     if _overdue(snapshot) and snapshot.count(RunState.RUNNING):
         return Drop(reason=str(spent), live=True)
     if snapshot.count(*RUN_OPEN):
-        return Wait()
+        return Plan() if spent is None and _has_room(snapshot) else Wait()
     if not snapshot.has_cells:
         return _settled(snapshot, _fit_alone(snapshot))
     if snapshot.failure is not None and not snapshot.count(RunState.COMPLETED, RunState.DIVERGED):
@@ -138,6 +147,17 @@ def _running(snapshot: Snapshot) -> Action:
     if spent is not None:
         return _settled(snapshot, Move(to=SweepState.COMPLETED, reason=spent))
     return Plan()
+
+
+def _has_room(snapshot: Snapshot) -> bool:
+    """Whether results are in that the open runs were not chosen by, and workers have nothing to do.
+
+    Without a result of its own a sweep is not topped up: runs that all fail must come to an end.
+    """
+    if snapshot.most_open is None or snapshot.is_planned or snapshot.count(RunState.PENDING):
+        return False
+    told = snapshot.count(RunState.COMPLETED, RunState.DIVERGED)
+    return bool(told) and snapshot.count(RunState.RUNNING) < snapshot.most_open
 
 
 def _settled(snapshot: Snapshot, end: Move) -> Action:

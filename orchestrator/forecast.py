@@ -1,10 +1,12 @@
 """What a sweep is expected to spend: its strategy rehearsed before anything is trained.
 
-The rehearsed runs answer with the law of the prior runs where there are any, else with a synthetic law.
+The rehearsed runs answer with the law of the prior runs where there are any, else with a synthetic law. Where runs are
+asked for as results arrive, as many are open as the workers hold, and a run takes as long as it costs.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ import numpy as np
 from orchestrator.law import FitOptions, Law, Observations, Refused, Target, fit
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import Cell, KnownRun, Outcome, Proposal, Question, Record, trunk_reach
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import ProxyTrainer, ReplayTrainer, SweepSpec
 
 PARAMS_EXPONENT, TOKENS_EXPONENT = -0.3, -0.3
 """Middle of the published exponents of η* in N and in D at a fixed batch (arXiv 2601.05049, 2409.19913)."""
@@ -27,6 +29,9 @@ proxies and the public Step Law runs (arXiv 2503.04715) show."""
 
 MOST_SECONDS = 2.0
 """Processor time after which a rehearsal takes up no further batch: somebody waits for the answer."""
+
+UNHURRIED_SECONDS = 1.0
+"""Processor time after which results that would arrive one by one are rehearsed a whole batch at a time."""
 
 FAST = FitOptions(heldout=False)
 """A rehearsal does not need the law's held-out error."""
@@ -44,7 +49,9 @@ class Forecast:
     reason: str
 
 
-def question_of(spec: SweepSpec, target: Target, *, runs: int = 0, flops: float = 0.0) -> Question:
+def question_of(
+    spec: SweepSpec, target: Target, *, runs: int = 0, flops: float = 0.0, has_law: bool = False
+) -> Question:
     """What the planner is asked, after ``runs`` and ``flops`` have been spent or promised.
 
     Args:
@@ -52,15 +59,18 @@ def question_of(spec: SweepSpec, target: Target, *, runs: int = 0, flops: float 
         target: where the rate is wanted.
         runs: runs asked for so far.
         flops: FLOPs spent, and promised to open runs.
+        has_law: whether there is a law to choose runs by: before, nothing is learnt by asking for few at a time.
     """
     budget = spec.search.budget
+    # Proxies of one shape train in one stack: a worker that is free gets a whole batch, not a run.
+    few = spec.refits_on_arrival and has_law and not isinstance(spec.trainer, ProxyTrainer)
     return Question(
         target=target,
         seeds=spec.grid.seeds,
         runs_left=None if budget.runs is None else max(0, budget.runs - runs),
         flops_left=None if budget.flops is None else max(0.0, budget.flops - flops),
         interval_factor=spec.search.stop.interval_factor,
-        runs_per_batch=spec.search.runs_per_batch,
+        runs_per_batch=spec.most_open if few else spec.search.runs_per_batch,
         rates_per_cell=spec.search.rates_per_cell,
         max_parallel=spec.resources.max_parallel,
     )
@@ -91,24 +101,66 @@ def forecast(
         known = 0 if prior is None else prior.size
         return Forecast(runs=0, batches=0, flops=0.0, reason=f"it fits the {known} prior runs")
     planner, start = planner_of(spec.search.strategy), clock()
-    record, flops = Record(cells=cells, prior=prior), 0.0
-    truth, random = _truth(cells, prior), np.random.default_rng(0)
-    batches = 0
-    while True:
-        if clock() - start > MOST_SECONDS:
-            reason = f"the rehearsal was cut off after {MOST_SECONDS:g} seconds; the sweep may spend more"
-            return Forecast(runs=len(record.runs), batches=batches, flops=flops, reason=reason)
-        question = question_of(spec, target, runs=len(record.runs), flops=flops)
-        law = _law(record) if spec.search.strategy == "law" else None
-        plan = planner.plan(record, law, question)
-        if plan.stop is not None or not plan.batch:
+    stage = _Stage(Record(cells=cells, prior=prior))
+    batches, flops, spent = 0, 0.0, 0.0
+    while (spent := clock() - start) <= MOST_SECONDS:
+        record, hurried = stage.record, spent > UNHURRIED_SECONDS
+        law = _law(stage.ended) if spec.search.strategy == "law" else None
+        few = law is not None and not hurried
+        plan = planner.plan(
+            record, law, question_of(spec, target, runs=len(record.runs), flops=flops, has_law=few)
+        )
+        if plan.stop is not None or not (plan.batch or stage.open):
             reason = plan.stop or "nothing is left to run"
             return Forecast(runs=len(record.runs), batches=batches, flops=flops, reason=reason)
-        flops += batch_flops(record, plan.batch)
-        rehearsed = tuple(
-            _rehearsed(cells[proposal.cell], proposal, truth, random) for proposal in plan.batch
+        batches, flops = batches + bool(plan.batch), flops + batch_flops(record, plan.batch)
+        stage.ask(plan.batch)
+        stage.advance(one=few and _ends_apart(spec))
+    reason = f"the rehearsal was cut off after {MOST_SECONDS:g} seconds; the sweep may spend more"
+    return Forecast(runs=len(stage.record.runs), batches=batches, flops=flops, reason=reason)
+
+
+def _ends_apart(spec: SweepSpec) -> bool:
+    """Whether a result is planned with while other runs go on; those of a replay all come at once."""
+    return spec.refits_on_arrival and not isinstance(spec.trainer, ReplayTrainer)
+
+
+class _Stage:
+    """A rehearsal under way: what has ended, and what is open in the order of its end.
+
+    Args:
+        ended: what is known before it begins.
+    """
+
+    def __init__(self, ended: Record) -> None:
+        self.ended = ended
+        self.open: list[tuple[float, int, Proposal]] = []
+        self._truth, self._random = _truth(ended.cells, ended.prior), np.random.default_rng(0)
+        self._now, self._asked = 0.0, 0
+
+    @property
+    def record(self) -> Record:
+        """What a planner knows now."""
+        waiting = tuple(
+            KnownRun(cell=item.cell, learning_rate=item.learning_rate, seed=item.seed, outcome=Outcome.OPEN)
+            for _, _, item in self.open
         )
-        record, batches = replace(record, runs=record.runs + rehearsed), batches + 1
+        return replace(self.ended, runs=self.ended.runs + waiting)
+
+    def ask(self, batch: tuple[Proposal, ...]) -> None:
+        """Start runs, each on a worker of its own; it takes as long as its FLOPs."""
+        for item in batch:
+            heapq.heappush(self.open, (self._now + item.flops, self._asked, item))
+            self._asked += 1
+
+    def advance(self, *, one: bool) -> None:
+        """Let the next run end, or all of them."""
+        while self.open:
+            self._now, _, item = heapq.heappop(self.open)
+            result = _rehearsed(self.ended.cells[item.cell], item, self._truth, self._random)
+            self.ended = replace(self.ended, runs=(*self.ended.runs, result))
+            if one:
+                return
 
 
 def batch_flops(record: Record, batch: tuple[Proposal, ...]) -> float:

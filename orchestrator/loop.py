@@ -22,9 +22,9 @@ from orchestrator.decision import (
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.law import Law, Observations, Refused
 from orchestrator.record import RESULTS, Knowledge, knowledge_of
-from orchestrator.refit import Batch, answer, fitted, next_batch
+from orchestrator.refit import Batch, answer, fitted, is_recent, next_batch
 from orchestrator.spec import Budget
-from orchestrator.states import RunState, SweepState
+from orchestrator.states import RUN_FINAL, RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import Sweep
 from orchestrator.submission import recorded_runs
@@ -52,6 +52,15 @@ class _Glance:
     driver_alive: bool
     driver_rests: bool
     driver_deaths: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fit:
+    """What is told of a sweep's last fit: the number of its law, or why it gave none, and the runs that it saw."""
+
+    runs: int = 0
+    number: int | None = None
+    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +174,8 @@ class Loop:
     def _snapshot(self, sweep: Sweep) -> Snapshot:
         runs = self._store.sweeps.progress(sweep.id)
         budget = sweep.spec.search.budget
-        current, refusal = self._fit_state(sweep, runs)
+        fit = self._last_fit(sweep.id)
+        tops_up = sweep.spec.refits_on_arrival and fit.number is not None
         return Snapshot(
             state=sweep.state,
             has_cells=sweep.spec.trainer is not None,
@@ -173,8 +183,10 @@ class Loop:
             budget=budget,
             spent_flops=self._store.sweeps.spent_flops(sweep.id) if budget.flops else 0.0,
             span_seconds=self._span(sweep, budget),
-            fit_is_current=current,
-            refusal=refusal,
+            most_open=sweep.spec.most_open if tops_up else None,
+            is_planned=tops_up and self._is_planned(sweep.id, runs),
+            fit_is_current=fit.runs == self._known(sweep, runs),
+            refusal=fit.refusal,
             driver_alive=self._has_driver(sweep.id),
             driver_rests=self._drivers.rests(sweep.id),
             driver_deaths=self._drivers.deaths(sweep.id),
@@ -182,15 +194,23 @@ class Loop:
             failure=self._failure(sweep.id) if runs[RunState.FAILED] else None,
         )
 
-    def _fit_state(self, sweep: Sweep, runs: dict[RunState, int]) -> tuple[bool, str | None]:
-        """Whether the last fit saw every result, and why it was refused if it was."""
-        results = sum(runs[state] for state in RESULTS)
-        prior = self._prior_of(sweep)
-        known = results + (0 if prior is None else prior.size)
-        last = self._store.events.latest(sweep.id, "law")
+    def _last_fit(self, sweep_id: str) -> _Fit:
+        last = self._store.events.latest(sweep_id, "law")
         if last is None:
-            return known == 0, None
-        return last.data["runs"] == known, last.data.get("detail")
+            return _Fit()
+        return _Fit(runs=last.data["runs"], number=last.data["number"], refusal=last.data.get("detail"))
+
+    def _known(self, sweep: Sweep, runs: dict[RunState, int]) -> int:
+        """Runs that a fit would see now."""
+        prior = self._prior_of(sweep)
+        return sum(runs[state] for state in RESULTS) + (0 if prior is None else prior.size)
+
+    def _is_planned(self, sweep_id: str, runs: dict[RunState, int]) -> bool:
+        """Whether the planner knew of every run that has ended when it was last asked, or waits for those open."""
+        asked, waits = (self._store.events.latest(sweep_id, kind) for kind in ("batch", "wait"))
+        if asked is None or (waits is not None and waits.id > asked.id):
+            return waits is not None
+        return asked.data.get("ended") == sum(runs[state] for state in RUN_FINAL)
 
     def _span(self, sweep: Sweep, budget: Budget) -> float:
         return self._store.sweeps.span_seconds(sweep.id) if budget.seconds else 0.0
@@ -222,20 +242,30 @@ class Loop:
     def _plan(self, sweep: Sweep) -> None:
         """Refit, plan, and ask for the batch; killed in between, a restart plans the same from the same record."""
         knowledge = self._knowledge(sweep)
-        current, _ = self._fit_state(sweep, self._store.sweeps.progress(sweep.id))
-        if current:
-            law = self._recorded_law(sweep)
-            batch = next_batch(knowledge, law)
-        else:
-            fresh = fitted(knowledge)
-            batch = next_batch(knowledge, fresh if isinstance(fresh, Law) else None)
-            self._record(fresh, knowledge, batch)
+        batch = self._chosen(knowledge)
+        if not batch.runs and batch.stop is None:
+            event = {"ended": knowledge.ended}
+            self._store.events.append(sweep.id, "wait", event, fence=self._fence)
         if batch.runs or batch.pruned:
-            number = self._store.runs.add_batch(sweep.id, batch.runs, fence=self._fence, pruned=batch.pruned)
+            number = self._store.runs.add_batch(
+                sweep.id, batch.runs, fence=self._fence, pruned=batch.pruned, ended=knowledge.ended
+            )
             counts = {"batch": number, "runs": len(batch.runs), "pruned": len(batch.pruned)}
             log.info("batch asked for", extra={"sweep_id": sweep.id, **counts})
         if batch.stop is not None:
             self._move(sweep, SweepState.COMPLETED, batch.stop)
+
+    def _chosen(self, knowledge: Knowledge) -> Batch:
+        """The next batch, by the last law while it is recent; by a fresh one else, and before the sweep may end."""
+        fit, known = self._last_fit(knowledge.sweep.id), knowledge.observations.size
+        if fit.runs == known or (fit.number is not None and is_recent(fit.runs, known)):
+            batch = next_batch(knowledge, self._recorded_law(knowledge.sweep.id, fit))
+            if fit.runs == known or batch.stop is None:
+                return batch
+        fresh = fitted(knowledge)
+        batch = next_batch(knowledge, fresh if isinstance(fresh, Law) else None)
+        self._record(fresh, knowledge, batch)
+        return batch
 
     def _record(self, fresh: Law | Refused, knowledge: Knowledge, batch: Batch) -> None:
         """Keep a law, or why there is none yet: people see the reason among the events."""
@@ -261,12 +291,11 @@ class Loop:
         )
         log.info("law fitted", extra={"sweep_id": sweep.id, "law_number": law.number, "runs": runs})
 
-    def _recorded_law(self, sweep: Sweep) -> Law | None:
-        """The law of the last fit; None if that fit was refused."""
-        last = self._store.events.latest(sweep.id, "law")
-        if last is None or last.data["number"] is None:
+    def _recorded_law(self, sweep_id: str, fit: _Fit) -> Law | None:
+        """The law of a fit; None if it was refused."""
+        if fit.number is None:
             return None
-        return Law.from_document(dict(self._store.laws.get(sweep.id, last.data["number"]).document))
+        return Law.from_document(dict(self._store.laws.get(sweep_id, fit.number).document))
 
     def _knowledge(self, sweep: Sweep) -> Knowledge:
         return knowledge_of(self._store, sweep, self._prior_of(sweep))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from orchestrator.law import Observations, Target
-from orchestrator.planner.values import Cell, KnownRun, Outcome, Record
+from orchestrator.planner.values import Cell, KnownRun, Outcome, Record, asked_flops
 from orchestrator.prediction import target_of
-from orchestrator.states import RunState
+from orchestrator.states import RUN_FINAL, RUN_OPEN, RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 
@@ -85,6 +85,23 @@ class Knowledge:
     def asked(self) -> int:
         """Runs asked for so far, whatever became of them."""
         return sum(run.state is not RunState.PRUNED for run in self.runs)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any run is still owed a result."""
+        return any(run.state in RUN_OPEN for run in self.runs)
+
+    @property
+    def ended(self) -> int:
+        """Runs that have said their last word, whatever became of them."""
+        return sum(run.state in RUN_FINAL for run in self.runs)
+
+    @property
+    def promised_flops(self) -> float:
+        """FLOPs that the open runs are expected to add; what they share with runs that ended is not theirs."""
+        record = self.record
+        ended = tuple(run for run in record.runs if run.outcome is not Outcome.OPEN)
+        return max(0.0, asked_flops(record) - asked_flops(replace(record, runs=ended)))
 
     @property
     def spent_flops(self) -> float:

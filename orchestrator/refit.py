@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.errors import Unsupported
 from orchestrator.forecast import question_of
@@ -12,8 +12,11 @@ from orchestrator.planner import planner_of
 from orchestrator.planner.values import Plan, Proposal, Pruned, Question
 from orchestrator.prediction import prediction, target_document
 from orchestrator.record import Knowledge
-from orchestrator.states import RunState
+from orchestrator.states import RUN_OPEN, RunState
 from orchestrator.store.records import NewRun
+
+RECENT: Final = 64
+"""A law may lack one in so many of the results known and still choose the next runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,15 @@ def fitted(knowledge: Knowledge) -> Law | Refused:
         return refusal
 
 
+def is_recent(runs: int, known: int) -> bool:
+    """Whether a law of ``runs`` runs is still good to choose by where ``known`` are known.
+
+    Single results change a law of many runs by little; so ten thousand runs that end one by one leave some four hundred
+    laws behind, not ten thousand.
+    """
+    return known - runs <= known // RECENT
+
+
 def answer(law: Law, knowledge: Knowledge) -> dict[str, Any]:
     """The prediction at the sweep's target as the API gives it, or the refusal with its reason."""
     target = knowledge.target
@@ -68,31 +80,47 @@ def next_batch(knowledge: Knowledge, law: Law | None) -> Batch:
     """Ask the sweep's planner, and hold it to the budget and to what can still be run.
 
     Args:
-        knowledge: of a sweep with no open runs.
+        knowledge: of the sweep; runs that are open count as if they were in, and are paid for.
         law: the newest law, or None.
 
     Returns:
-        The batch; ``stop`` is set when there is nothing more to run.
+        The batch; ``stop`` is set when nothing is open and there is nothing more to run.
     """
-    spec = knowledge.sweep.spec
-    question = question_of(spec, knowledge.target, runs=knowledge.asked, flops=knowledge.spent_flops)
+    spec, flops = knowledge.sweep.spec, knowledge.spent_flops + knowledge.promised_flops
+    question = question_of(spec, knowledge.target, runs=knowledge.asked, flops=flops, has_law=law is not None)
     plan = planner_of(spec.search.strategy).plan(knowledge.record, law, question)
     batch = Batch(pruned=_pruned_runs(plan, question, knowledge), ruled_out=plan.pruned)
     if plan.stop is not None:
         return replace(batch, stop=plan.stop)
     possible = _possible(plan, knowledge)
     affordable = _affordable(possible, question)
+    if not affordable and knowledge.is_open:
+        return batch
     if not affordable:
         return replace(batch, stop=_nothing_left(plan, possible))
     return replace(batch, runs=tuple(_new_run(item, knowledge) for item in affordable))
 
 
 def _possible(plan: Plan, knowledge: Knowledge) -> tuple[Proposal, ...]:
-    """Proposals that can become pending: the store repeats no run that was already made."""
+    """Proposals that can become pending: the store repeats no run that was already made.
+
+    One that would go on from a trunk under way waits for it: beside it, it would have to train that trunk again.
+    """
+    cells = knowledge.cells
     made = {
         (run.cell, run.learning_rate, run.seed) for run in knowledge.runs if run.state is not RunState.PRUNED
     }
-    return tuple(item for item in plan.batch if (item.cell, item.learning_rate, item.seed) not in made)
+    under_way = {
+        (trunk, run.learning_rate, run.seed)
+        for run in knowledge.runs
+        if run.state in RUN_OPEN and (trunk := cells[run.cell].trunk) is not None
+    }
+    return tuple(
+        item
+        for item in plan.batch
+        if (item.cell, item.learning_rate, item.seed) not in made
+        and (cells[item.cell].trunk, item.learning_rate, item.seed) not in under_way
+    )
 
 
 def _affordable(proposals: tuple[Proposal, ...], question: Question) -> tuple[Proposal, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.cells import fewest_repeats, narrowed, proxy_cells, table_cells
+from orchestrator.cluster import warnings_of
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.forecast import forecast
 from orchestrator.planner.values import Cell, full_grid_flops
@@ -127,6 +128,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]
     Returns:
         Its target; its cells; runs, FLOPs and worker-seconds of the full grid of independent runs; and what
         the strategy is expected to spend, from a rehearsal (``orchestrator.forecast``).
+        Warnings tell what keeps its runs from starting on the cluster that is known now.
         Seconds are None, with a reason, until this service has measured runs of the same kind of trainer.
 
     Raises:
@@ -161,6 +163,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]
             "worker_seconds": expected.flops / speed if speed else None,
             "ends_because": expected.reason,
         },
+        "warnings": warnings_of(store, spec),
         "seconds_reason": None if speed else "no run of this kind of trainer has been measured here yet",
     }
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import ray
 
+from orchestrator.cluster import Cluster
 from orchestrator.errors import Unavailable
 from workers import environment
 
@@ -67,15 +68,7 @@ def _unreachable(address: str, error: Exception) -> Unavailable:
     return Unavailable(f"The Ray cluster at {address} (ETALON_RAY_ADDRESS) cannot be reached: {error}")
 
 
-def capacity(cpus: float, gpus: float) -> int:
-    """How many workers of this size the cluster has room for now; 0 if not one."""
+def cluster_size() -> Cluster:
+    """How large the attached cluster is now."""
     has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    fits = [int(has.get("CPU", 0.0) / cpus)]
-    if gpus:
-        fits.append(_gpu_shares(has.get("GPU", 0.0), gpus))
-    return min(fits)
-
-
-def _gpu_shares(devices: float, gpus: float) -> int:
-    """A worker's fraction of a GPU lies on one device."""
-    return int(devices) * int(1 / gpus) if gpus < 1 else int(devices / gpus)
+    return Cluster(cpus=has.get("CPU", 0.0), gpus=has.get("GPU", 0.0))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
+from orchestrator.cluster import WORKERS, Cluster, event_of, room_in
 from orchestrator.errors import Conflict, Unavailable
 from orchestrator.lease import KeptLease
+from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
-from orchestrator.store import LEADER, Store
+from orchestrator.store import LEADER, Store, driver_lease
 from workers.jobs import Job
 from workers.recorder import Recorder
 from workers.runner import Report
@@ -25,6 +28,9 @@ WARM_SECONDS = 60.0
 
 START_SECONDS = 1.0
 """How long a job may look for a worker before one that waits makes room: others wanted its place first."""
+
+MEASURE_SECONDS = 5.0
+"""Pause between two looks at the size of the cluster."""
 
 LEADERLESS_SECONDS = 30.0
 """How long a driver without work waits for an orchestrator to come back."""
@@ -55,7 +61,8 @@ class Dispatcher:
         lease: KeptLease,
         source: Source,
         *,
-        capacity: Callable[[], int],
+        needs: Resources,
+        cluster: Callable[[], Cluster],
         tick_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,12 +73,14 @@ class Dispatcher:
             sweep_id: the sweep.
             lease: the driver's.
             source: forms jobs.
-            capacity: how many workers the cluster has room for, at least 1.
+            needs: what a worker takes, and how many there are at most.
+            cluster: how large the cluster is now.
             tick_seconds: pause between two looks at the database.
             clock: seconds that only grow.
         """
         self._store, self._sweep_id, self._lease, self._source = store, sweep_id, lease, source
-        self._capacity, self._tick_seconds, self._clock = capacity, tick_seconds, clock
+        self._needs, self._cluster = needs, cluster
+        self._tick_seconds, self._clock = tick_seconds, clock
         self._recorder = Recorder(store, sweep_id, lease.fence, clock)
         self._state = store.sweeps.get(sweep_id).state
         self._working = self._has_work()
@@ -84,6 +93,8 @@ class Dispatcher:
         self._sent_away: set[str] = set()
         self._limits: dict[str, int] | None = None
         self._looked_at = self._busy_at = self._led_at = self._clock()
+        self._measured: Cluster | None = None
+        self._measured_at = -math.inf
         self.ending: Ending | None = None
 
     def interrupt(self) -> None:
@@ -99,6 +110,7 @@ class Dispatcher:
         with self._database():
             self._look()
             if self.ending is None:
+                self._tell_of_cluster()
                 self._recorder.flush_when_due()
                 self._handed.extend(self._take(len(self._ready) - len(self._handed)))
         self._looked_at = self._clock()
@@ -206,6 +218,23 @@ class Dispatcher:
         elif now - self._led_at > LEADERLESS_SECONDS:
             self.ending = Ending.LEADERLESS
 
+    def _tell_of_cluster(self) -> None:
+        """Say how large the cluster is when that is new: people see why runs wait."""
+        if self._clock() - self._measured_at < MEASURE_SECONDS:
+            return
+        cluster = self._cluster()
+        if cluster != self._measured:
+            told = event_of(cluster, self._needs)
+            lease = driver_lease(self._sweep_id)
+            self._store.events.append(self._sweep_id, WORKERS, told, fence=self._lease.fence, lease=lease)
+        self._measured, self._measured_at = cluster, self._clock()
+
+    @property
+    def _workers(self) -> int:
+        """How many workers there can be now, at least 1."""
+        room = self._needs.max_parallel if self._measured is None else room_in(self._measured, self._needs)
+        return max(1, min(self._needs.max_parallel, room))
+
     def _has_work(self) -> bool:
         """Whether there may be runs to claim: a stopping sweep has them where an earlier driver was lost."""
         if self._state is SweepState.STOPPING:
@@ -240,7 +269,7 @@ class Dispatcher:
         pending = self._store.runs.pending(self._sweep_id)
         waiting = {run.id for run in pending}
         if not waiting <= {run_id for job in self._planned for run_id in job.run_ids}:
-            self._planned = list(self._source.jobs(pending, self._limits, self._capacity()))
+            self._planned = list(self._source.jobs(pending, self._limits, self._workers))
         taken: list[Job] = []
         while self._planned and len(taken) < count:
             job = self._planned.pop(0)

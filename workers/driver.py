@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from ray import tune
 
+from orchestrator.cluster import needs_of, room_in, size
 from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound
 from orchestrator.lease import KeptLease, holder_name
 from orchestrator.settings import Settings
@@ -19,7 +20,7 @@ from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import Sweep
 from workers.checkpoints import EXPERIMENT, Checkpoints
-from workers.cluster import capacity, ray_cluster
+from workers.cluster import cluster_size, ray_cluster
 from workers.dispatcher import Dispatcher, Ending
 from workers.sources import Source, source_of
 from workers.tuning import Courier, JobSearcher, JobsFirst, Recall
@@ -62,7 +63,7 @@ def _acquired(store: Store, sweep_id: str, seconds: float) -> KeptLease:
 
 
 def _carry_out(sweep: Sweep, source: Source, store: Store, lease: KeptLease, settings: Settings) -> None:
-    resources = sweep.spec.resources
+    resources = needs_of(sweep.spec)
     checkpoints = Checkpoints(settings.checkpoints, sweep.id)
     with ray_cluster(settings.ray_address):
         log.info("attached to Ray", extra={"sweep_id": sweep.id, "address": settings.ray_address or "local"})
@@ -72,7 +73,8 @@ def _carry_out(sweep: Sweep, source: Source, store: Store, lease: KeptLease, set
             sweep.id,
             lease,
             source,
-            capacity=lambda: max(1, min(workers, _room(resources))),
+            needs=resources.model_copy(update={"max_parallel": workers}),
+            cluster=cluster_size,
             tick_seconds=settings.tick_seconds,
         )
         with _signals_to(dispatcher):
@@ -127,20 +129,15 @@ def _experiment(
     )
 
 
-def _room(resources: Resources) -> int:
-    return capacity(resources.cpus_per_run, resources.gpus_per_run)
-
-
 def _workers(resources: Resources, settings: Settings) -> int:
     """How many workers to ask Ray for: a cluster may grow, a Ray on this machine alone will not.
 
     Raises:
         BadInput: this machine can never run a single one.
     """
-    room = _room(resources)
-    wanted = f"{resources.cpus_per_run:g} CPUs and {resources.gpus_per_run:g} GPUs"
+    room, wanted = room_in(cluster_size(), resources), size(resources)
     if settings.ray_address is not None:
-        if not room:
+        if not room:  # the dispatcher tells the user
             log.warning("no room on the Ray cluster: runs wait until it grows", extra={"wanted": wanted})
         return resources.max_parallel
     if not room:

@@ -14,6 +14,7 @@ from api.documents.predictions import prediction_of
 from api.figures.numbers.savings import Split, split
 from api.figures.numbers.selection import Group, groups, showing
 from api.figures.numbers.snapshot import Snapshot, read_snapshot
+from orchestrator.cluster import waits_because
 from orchestrator.formula import Formula, formula
 from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState
@@ -133,6 +134,7 @@ class SweepView:
     """A sweep's page."""
 
     sweep: Sweep
+    waits_because: str | None
     live: bool
     last_event: int
     progress: Progress
@@ -228,6 +230,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
     moved = store.events.latest(sweep_id, "sweep")
     return SweepView(
         sweep=sweep,
+        waits_because=waits_because(store, sweep),
         live=sweep.state in SWEEP_LIVE,
         last_event=last_event,
         progress=_progress(sweep, tally),

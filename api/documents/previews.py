@@ -50,4 +50,5 @@ class PreviewDocument(Document):
     cells: list[CellDocument]
     full_grid: FullGrid
     expected: Expected
+    warnings: list[str] = Field(description="What keeps its runs from starting on the cluster, as known now.")
     seconds_reason: str | None = Field(description="Why no seconds are told, where none are.")

@@ -11,6 +11,7 @@ from pydantic import Field
 from api.documents.document import EXAMPLE_ID, Document
 from api.documents.laws import LawSummary
 from api.documents.predictions import PredictionDocument, prediction_of, why_no_law
+from orchestrator.cluster import waits_because
 from orchestrator.spec import SweepSpec, TargetSpec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
@@ -87,6 +88,9 @@ class SweepSummary(Document):
 class SweepDocument(SweepSummary):
     """A sweep."""
 
+    waits_because: str | None = Field(
+        description="Why none of its runs can start now: the Ray cluster is too small for one. Null otherwise."
+    )
     spec: SweepSpec = Field(description="As submitted, defaults filled in.")
     law: LawSummary | None = Field(description="The newest law; its bowls are at /laws/{number}.")
 
@@ -97,6 +101,7 @@ class SweepDocument(SweepSummary):
         tally = store.sweeps.tallies([sweep.id])[sweep.id]
         fields = _sweep_fields(store, sweep, tally, None if law is None else law.prediction)
         own = {
+            "waits_because": waits_because(store, sweep),
             "spec": sweep.spec,
             "law": None if law is None else LawSummary.of(law),
             "law_number": None if law is None else law.number,

@@ -47,7 +47,12 @@ async def follow(
         int, Query(ge=0, le=LAST_EVENT, description="The same for a first request; 0 replays everything.")
     ] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events `sweep`, `batch`, `run`, `law` and `progress`; `end` when the sweep is final."""
+    """Server-sent events; `end` when the sweep is final.
+
+    `sweep`: it changed its state. `batch`: runs were asked for. `wait`: the planner wants to see the open runs first.
+    `run`: one ended, or was given back. `law`: a fit. `progress`: runs began, or their curves grew. `workers`: how
+    large the Ray cluster is.
+    """
     start = after if last_event_id is None else last_event_id
     yield ServerSentEvent(comment=f"sweep {sweep.id}", retry=RETRY_MILLISECONDS)
     async for event in stream(store, sweep, start, shutdown_of(request)):

@@ -225,7 +225,11 @@ class Law:
         columns, missing = self.effects.matrix(points)
         outside = missing @ np.square([self.scales.size, self.scales.pair, self.scales.smooth])
         curvature = np.column_stack([np.ones(len(points)), points])
-        return curvature, np.column_stack([matrix(points, self.reference), columns]), outside + self.scales.cell**2
+        return (
+            curvature,
+            np.column_stack([matrix(points, self.reference), columns]),
+            outside + self.scales.cell**2,
+        )
 
     def _pooled_optimum(self, points: Array) -> tuple[Array, Array, Array]:
         """Mean and sd of the pooled ln η*, and the variance that a new cell adds, shape [m] each."""

@@ -91,7 +91,8 @@ def model_of(law: Law, cells: tuple[Cell, ...], targets: tuple[Target, ...]) -> 
     columns, missing = effects.matrix(points)
     squares = np.square([law.scales.size, law.scales.pair, law.scales.smooth])
     rows = Rows(
-        features=np.column_stack([matrix(points, law.reference), columns]), own=missing @ squares + law.scales.cell**2
+        features=np.column_stack([matrix(points, law.reference), columns]),
+        own=missing @ squares + law.scales.cell**2,
     )
     drift = [law.scales.drift if feature.degree > 1 else 1.0 for feature in FEATURES]
     prior = np.concatenate(

@@ -109,6 +109,8 @@ class _Step:
         """Fill the batch with the runs that narrow the interval most per FLOP; why not, if none."""
         search = Search(self.draft, self.information, self._where)
         while not self.draft.full and self.draft.open_runs + len(self.draft.batch) < most:
+            if self.draft.open_runs and self._narrow_enough(np.sqrt(self.information.variance())):
+                return ""  # open runs are expected to be enough, and tell soon whether they are
             chosen = search.best(self._negligible)
             if chosen is None:
                 return f"Every rate that could narrow the interval {self._where} has been tried."

@@ -28,13 +28,16 @@ class Stop(Strict):
 class Search(Strict):
     """How the next runs are chosen.
 
-    ``runs_per_batch`` bounds what is asked for between two refits; ``rates_per_cell`` makes the law strategy
-    try at least so many rates in every cell before it may stop.
+    ``refit`` says when: ``batch`` asks for the next runs when all those asked for have ended; ``arrival`` as soon as
+    results are in and workers have room, never more than they hold. By default the house chooses
+    (``SweepSpec.refits_on_arrival``). ``runs_per_batch`` bounds what is asked for between two refits;
+    ``rates_per_cell`` makes the law strategy try at least so many rates in every cell before it may stop.
     """
 
     strategy: Literal["law", "grid", "random", "tpe", "gp"] = "law"
     budget: Budget = Budget()
     stop: Stop = Stop()
+    refit: Literal["batch", "arrival"] | None = None
     runs_per_batch: Annotated[int, Field(ge=1, le=10_000)] | None = None
     rates_per_cell: Annotated[int, Field(ge=0, le=MAX_LATTICE)] = 0
 
@@ -72,6 +75,21 @@ class SweepSpec(Strict):
     target: TargetSpec | None = None
     resources: Resources = Resources()
     prior_runs: PriorRuns | None = None
+
+    @property
+    def refits_on_arrival(self) -> bool:
+        """Whether runs are asked for as results arrive (``docs/decisions/0006-refits-as-results-arrive.md``).
+
+        Unless the specification says: where the law chooses the runs, and they do not train in stacks.
+        """
+        if self.search.refit is not None:
+            return self.search.refit == "arrival"
+        return self.search.strategy == "law" and not isinstance(self.trainer, ProxyTrainer)
+
+    @property
+    def most_open(self) -> int:
+        """Most runs open at once where they are asked for as results arrive: what the workers can hold."""
+        return min(self.resources.max_parallel, self.search.runs_per_batch or self.resources.max_parallel)
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> SweepSpec:

@@ -50,7 +50,11 @@ class Events:
 
     def latest(self, sweep_id: str, kind: str) -> Event | None:
         """The newest event of a kind in a sweep; None if there is none."""
-        query = select(schema.events).where(_E.sweep_id == sweep_id, _E.kind == kind)
+        return self.newest([sweep_id], kind)
+
+    def newest(self, sweep_ids: Collection[str], kind: str) -> Event | None:
+        """The newest event of a kind in any of these sweeps; None if there is none."""
+        query = select(schema.events).where(_E.sweep_id.in_(sweep_ids), _E.kind == kind)
         with self._database.read() as connection:
             row = connection.execute(query.order_by(_E.id.desc()).limit(1)).mappings().one_or_none()
         return None if row is None else _event(row)

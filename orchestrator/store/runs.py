@@ -34,7 +34,13 @@ class Runs:
         self._database = database
 
     def add_batch(
-        self, sweep_id: str, runs: Sequence[NewRun], *, fence: int, pruned: Sequence[NewRun] = ()
+        self,
+        sweep_id: str,
+        runs: Sequence[NewRun],
+        *,
+        fence: int,
+        pruned: Sequence[NewRun] = (),
+        ended: int = 0,
     ) -> int:
         """Ask for runs, and keep what a law ruled out.
 
@@ -46,6 +52,7 @@ class Runs:
             runs: the batch; with none, only ``pruned`` is kept and no batch is counted.
             fence: of the leader's lease.
             pruned: rates that the newest law drops, each with its reason.
+            ended: runs that had ended when the batch was chosen; told with it.
 
         Returns:
             Number of the batch, from 1.
@@ -64,7 +71,7 @@ class Runs:
             values = {"batches": number, "updated_at": now}
             connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
             if runs:
-                event = {"batch": number, "runs": len(runs), "pruned": len(pruned)}
+                event = {"batch": number, "runs": len(runs), "pruned": len(pruned), "ended": ended}
                 self._database.tell(connection, sweep_id, "batch", [event], now)
         return number
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from starlette.testclient import TestClient
 
+from orchestrator.cluster import WORKERS, Cluster, event_of
 from orchestrator.states import SweepState
 from orchestrator.store import Store
 
@@ -243,3 +244,22 @@ def test_a_sweep_of_prior_runs_alone_is_accepted(client: TestClient) -> None:
     assert answer.status_code == 201
     assert answer.json()["cost"]["saved_fraction"] is None
     assert json.loads(answer.text)["spec"]["trainer"] is None
+
+
+def test_a_sweep_whose_cluster_is_too_small_says_so_and_a_plan_is_warned(
+    client: TestClient, submitted: Any, fields: dict[str, Any]
+) -> None:
+    recorded = submitted(resources={"gpus_per_run": 1})
+    address = f"/v1/sweeps/{recorded.sweep.id}"
+    assert client.get(address).json()["waits_because"] is None
+    told = event_of(Cluster(cpus=2, gpus=0), recorded.sweep.spec.resources)
+    recorded.store.events.append(recorded.sweep.id, WORKERS, told)
+    assert client.get(address).json()["waits_because"].startswith("A run asks for 1 CPU and 1 GPU")
+    assert "Runs wait until it grows." in client.get(f"/sweeps/{recorded.sweep.id}").text
+
+    plan = client.post(
+        "/v1/sweeps?validate_only=true", json=fields | {"resources": {"gpus_per_run": 1}}
+    ).json()
+    assert plan["valid"]
+    assert "0 GPUs" in plan["warnings"][0]
+    assert client.post("/v1/sweeps?validate_only=true", json=fields).json()["warnings"] == []

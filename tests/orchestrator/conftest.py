@@ -132,14 +132,15 @@ def replay_table() -> bytes:
     return "\n".join(lines).encode()
 
 
-def submit_replay(store: Store, strategy: str) -> Sweep:
-    """A replay of the known law, three runs a batch, at most 24."""
+def submit_replay(store: Store, strategy: str, **changes: Any) -> Sweep:
+    """A replay of the known law, three runs a batch, at most 24, unless ``changes`` say otherwise."""
     table = store.tables.add(replay_table(), rows=42, cells=6)
     fields = {
         "name": "a replay",
         "trainer": {"kind": "replay", "table": table.id},
         "search": {"strategy": strategy, "budget": {"runs": 24}, "runs_per_batch": 3},
         "target": FIELDS["target"],
+        **changes,
     }
     return submit(parse_spec(fields), store, Settings())[0]
 
@@ -179,9 +180,9 @@ class House:
         assert held is not None
         self.store.leases.release(held)
 
-    def submit_replay(self, strategy: str = "law") -> Sweep:
+    def submit_replay(self, strategy: str = "law", **changes: Any) -> Sweep:
         """A replay of the known law."""
-        return submit_replay(self.store, strategy)
+        return submit_replay(self.store, strategy, **changes)
 
     def history(self, sweep_id: str) -> list[tuple[Any, ...]]:
         """Everything a sweep's answer rests on."""

@@ -27,6 +27,7 @@ from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, RunState, SweepSt
 OPEN_RUN = {RunState.RUNNING: 1}
 WAITING_RUN = {RunState.PENDING: 2}
 BOTH = {RunState.PENDING: 2, RunState.RUNNING: 1, RunState.COMPLETED: 3}
+SOME_LIVE = {RunState.RUNNING: 2, RunState.COMPLETED: 3}
 DONE = {RunState.COMPLETED: 5, RunState.DIVERGED: 1, RunState.FAILED: 1, RunState.PRUNED: 4}
 SECONDS, FLOPS = Budget(seconds=60), Budget(flops=1e12)
 
@@ -58,6 +59,36 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
         "a driver that lives is not judged by those before it",
         {"runs": BOTH, "driver_deaths": MOST_DRIVER_DEATHS},
         Wait(),
+    ),
+    (
+        "open runs are topped up where results are in and workers free",
+        {"runs": SOME_LIVE, "most_open": 3},
+        Plan(),
+    ),
+    ("not beyond what the workers hold", {"runs": SOME_LIVE, "most_open": 2}, Wait()),
+    ("not while runs wait for a worker", {"runs": BOTH, "most_open": 9}, Wait()),
+    ("not twice for the same results", {"runs": SOME_LIVE, "most_open": 3, "is_planned": True}, Wait()),
+    (
+        "what is planned does not keep from planning when nothing is open",
+        {"runs": DONE, "most_open": 3, "is_planned": True},
+        Plan(),
+    ),
+    (
+        "not without a result: runs that all fail come to an end",
+        {"runs": {RunState.RUNNING: 1, RunState.FAILED: 5}, "most_open": 3, "failure": "out of memory"},
+        Wait(),
+    ),
+    (
+        "not when the budget is spent",
+        {"runs": SOME_LIVE, "most_open": 3, "budget": FLOPS, "spent_flops": 2e12},
+        Wait(),
+    ),
+    ("not while paused", {"state": "paused", "runs": SOME_LIVE, "most_open": 3}, Wait()),
+    ("not while stopping", {"state": "stopping", "runs": SOME_LIVE, "most_open": 3}, Wait()),
+    (
+        "not before a lost driver is replaced",
+        {"runs": SOME_LIVE, "most_open": 3, "driver_alive": False},
+        StartDriver(),
     ),
     (
         "runs that all failed end it",
@@ -158,6 +189,8 @@ def test_table(changes: dict[str, Any], action: Action) -> None:
         budget=st.sampled_from([Budget(), SECONDS, FLOPS]),
         spent_flops=st.floats(0, 2e12),
         span_seconds=st.floats(0, 120),
+        most_open=st.none() | st.integers(1, 4),
+        is_planned=st.booleans(),
         fit_is_current=st.booleans(),
         refusal=st.none() | st.just("refused"),
         driver_alive=st.booleans(),
@@ -175,4 +208,6 @@ def test_every_decision_is_possible_and_ends_no_sweep_with_live_runs(snapshot: S
     if isinstance(action, Plan):
         assert snapshot.state is SweepState.RUNNING
         assert snapshot.has_cells
-        assert snapshot.count(RunState.RUNNING, RunState.PENDING) == 0
+        assert snapshot.count(RunState.PENDING) == 0
+        live = snapshot.count(RunState.RUNNING)
+        assert live == 0 or live < (snapshot.most_open or 0)

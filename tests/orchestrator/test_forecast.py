@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 from orchestrator.cells import proxy_cells
 from orchestrator.forecast import Forecast, forecast
 from orchestrator.law import Observations, Target
+from orchestrator.planner.values import Cell
 from orchestrator.spec import ProxyTrainer, parse_spec
 
 TARGET = Target(params=200_000, tokens=400_000, batch_tokens=2048)
@@ -78,4 +81,41 @@ def test_a_long_rehearsal_is_cut_off_and_says_so() -> None:
 
     assert expected.batches == 2
     assert expected.runs == 16
+    assert expected.reason == "the rehearsal was cut off after 2 seconds; the sweep may spend more"
+
+
+def rehearsal(
+    trainer: dict[str, Any], clock: Callable[[], float] = time.thread_time, **search: Any
+) -> Forecast:
+    """A rehearsal in twelve cells that share nothing, until the interval is within ×/÷ 1.1."""
+    cells = tuple(
+        Cell(number=at, params=n, tokens=d, batch_tokens=2048.0, rates=tuple(1e-3 * 2.0 ** np.arange(7)))
+        for at, (n, d) in enumerate((n, d) for n in (5e4, 1e5, 2e5, 4e5) for d in (1e5, 2e5, 4e5))
+    )
+    fields = {
+        "name": "a",
+        "trainer": trainer,
+        "search": {"stop": {"interval_factor": 1.1}, **search},
+        "resources": {"max_parallel": 3},
+    }
+    return forecast(parse_spec(fields), cells, TARGET, clock=clock)
+
+
+def test_a_rehearsal_asks_as_the_sweep_will() -> None:
+    replay, command = {"kind": "replay", "table": "t"}, {"kind": "command", "name": "c"}
+
+    in_batches = rehearsal(replay, refit="batch")
+    together, apart = rehearsal(replay), rehearsal(command)
+
+    assert all("×/÷ 1.1 was asked for" in found.reason for found in (in_batches, together, apart))
+    assert together.batches > in_batches.batches
+    assert together.runs <= in_batches.runs
+    assert apart.batches > together.batches, "a run is asked for whenever one has ended"
+
+
+def test_a_rehearsal_of_runs_that_end_one_by_one_is_cut_off_in_time_too() -> None:
+    seconds = count(0.0, 0.9)
+
+    expected = rehearsal({"kind": "command", "name": "c"}, clock=lambda: next(seconds), refit="arrival")
+
     assert expected.reason == "the rehearsal was cut off after 2 seconds; the sweep may spend more"

@@ -35,7 +35,8 @@ class Service:
             "ETALON_TICK_SECONDS": "0.02",
         }
         if stand_in:
-            self.environment["PYTHONPATH"] = str(STAND_IN)
+            path = [str(STAND_IN), *filter(None, [os.environ.get("PYTHONPATH")])]
+            self.environment["PYTHONPATH"] = os.pathsep.join(path)
         self.started: list[psutil.Process] = []
 
     def start(self) -> subprocess.Popen[bytes]:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from orchestrator import refit
-from orchestrator.planner.values import Plan, Proposal, Pruned
+from orchestrator.planner.values import Cell, Plan, Proposal, Pruned
 from orchestrator.record import knowledge_of
 from orchestrator.states import RunState
-from orchestrator.store.records import NewRun
+from orchestrator.store.records import NewRun, Run, RunResult
 
 
 @pytest.fixture
@@ -35,6 +35,10 @@ def proposal(cell: int, rate: float, flops: float = 1e9) -> Proposal:
 
 def knowledge(house: Any, **changes: Any) -> Any:
     return knowledge_of(house.store, house.submit(**changes), None)
+
+
+def failing(run: Run, cell: Cell) -> RunResult:
+    return RunResult(run_id=run.id, state=RunState.FAILED, reason="out of memory")
 
 
 def rates(runs: tuple[NewRun, ...]) -> list[tuple[int, float]]:
@@ -79,11 +83,53 @@ def test_what_was_made_before_is_not_asked_for_again(house: Any, plan_of: Callab
     plan_of(Plan(batch=THREE[:2], pruned=(Pruned(cell=3, learning_rate=1e-3, reason="too low"),)))
     sweep = house.submit()
     house.loop.step()
+    claimed = house.driver.claim(sweep.id)
+    known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
+    assert refit.next_batch(known, None).stop is None, "open runs are waited for"
+    house.driver.finish(claimed, failing)
     known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
     again = refit.next_batch(known, None)
     assert (again.runs, again.pruned) == ((), ())
     assert again.stop == "nothing is left to run: what the planner asks for has failed before"
     assert again.rulings == [{"cell": 3, "learning_rate": 1e-3, "reason": "too low"}]
+
+
+def test_a_longer_horizon_waits_for_its_trunk_that_is_under_way(
+    house: Any, plan_of: Callable[[Plan], None]
+) -> None:
+    sweep = house.submit()
+    short, long, other, *_ = house.store.sweeps.cells(sweep.id)
+    assert short.trunk == long.trunk != other.trunk
+    plan_of(Plan(batch=(proposal(short.number, 1e-3),)))
+    house.loop.step()
+    plan_of(
+        Plan(batch=(proposal(long.number, 1e-3), proposal(long.number, 2e-3), proposal(other.number, 1e-3)))
+    )
+
+    def asked() -> list[tuple[int, float]]:
+        known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
+        return rates(refit.next_batch(known, None).runs)
+
+    assert asked() == [(long.number, 2e-3), (other.number, 1e-3)]
+    house.driver.finish(house.driver.claim(sweep.id))
+    assert (long.number, 1e-3) in asked()
+
+
+def test_what_open_runs_are_expected_to_cost_is_spoken_for(
+    house: Any, plan_of: Callable[[Plan], None]
+) -> None:
+    sweep = house.submit(search={"budget": {"flops": 1e12}})
+    cells = house.store.sweeps.cells(sweep.id)
+    plan_of(Plan(batch=(proposal(0, 1e-3), proposal(1, 1e-3), proposal(2, 1e-3))))
+    house.loop.step()
+    known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
+    assert cells[0].trunk == cells[1].trunk
+    shared = cells[0].flops + cells[1].marginal_flops(cells[0].fork_tokens) + cells[2].flops
+    assert known.promised_flops == pytest.approx(shared)
+    house.driver.finish(house.driver.claim(sweep.id))
+    known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
+    assert known.promised_flops == 0.0
+    assert known.spent_flops == pytest.approx(shared)
 
 
 def test_a_pruned_rate_may_be_asked_for_later(house: Any, plan_of: Callable[[Plan], None]) -> None:

@@ -36,13 +36,22 @@ resources: {cpus_per_run: 1, gpus_per_run: 0, max_parallel: 2}
 """
 
 
+COMMAND = {"kind": "command", "name": "c"}
+REPLAY = {"kind": "replay", "table": "t"}
+
+
 def with_field(path: str, value: Any) -> dict[str, Any]:
+    return with_fields({path: value})
+
+
+def with_fields(changes: dict[str, Any]) -> dict[str, Any]:
     fields = read_yaml(SPEC)
-    part: Any = fields
-    *parents, last = path.split(".")
-    for name in parents:
-        part = part[int(name)] if name.isdigit() else part[name]
-    part[last] = value
+    for path, value in changes.items():
+        part: Any = fields
+        *parents, last = path.split(".")
+        for name in parents:
+            part = part[int(name)] if name.isdigit() else part[name]
+        part[last] = value
     return fields
 
 
@@ -54,6 +63,28 @@ def test_the_contracts_example_is_read_as_it_stands() -> None:
     assert spec.search.budget.flops == 1e17
     assert spec.target is not None
     assert spec.target.tokens == 2e10
+
+
+@pytest.mark.parametrize(
+    ("changes", "arrival", "most"),
+    [
+        ({}, False, 2),
+        ({"search.refit": "arrival"}, True, 2),
+        ({"trainer": COMMAND}, True, 2),
+        ({"trainer": REPLAY}, True, 2),
+        ({"trainer": REPLAY, "search.refit": "batch"}, False, 2),
+        ({"trainer": REPLAY, "search.strategy": "grid"}, False, 2),
+        ({"trainer": REPLAY, "search.strategy": "grid", "search.refit": "arrival"}, True, 2),
+        ({"trainer": REPLAY, "search.runs_per_batch": 1}, True, 1),
+        ({"trainer": REPLAY, "search.runs_per_batch": 9}, True, 2),
+        ({"trainer": REPLAY, "resources.max_parallel": 8}, True, 8),
+    ],
+)
+def test_the_house_refits_on_arrival_where_the_law_chooses_and_no_stack_breaks(
+    changes: dict[str, Any], arrival: bool, most: int
+) -> None:
+    spec = parse_spec(with_fields(changes))
+    assert (spec.refits_on_arrival, spec.most_open) == (arrival, most)
 
 
 def test_a_spec_survives_json() -> None:

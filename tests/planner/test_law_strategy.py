@@ -269,6 +269,28 @@ def test_the_next_batch_does_not_ask_twice_for_one_thing() -> None:
     ]
 
 
+def test_open_runs_that_are_expected_to_be_enough_are_waited_for() -> None:
+    world = proxies(8, rates=13)
+    start = Sweep(world=world, planner=planner_of("law"), question=Question(target=world.target))
+    for _ in range(3):
+        start.step()
+    law = start.law()
+    assert law is not None
+    _, sd = law.optimum(*(np.array([value]) for value in (world.target.params, world.target.tokens, 256.0)))
+    question = Question(
+        target=world.target, runs_per_batch=7, interval_factor=float(np.exp(0.98 * 1.96 * sd[0]))
+    )
+    whole = start.planner.plan(start.record, law, question).batch
+    assert len(whole) == 7
+    waiting = tuple(
+        KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=Outcome.OPEN)
+        for run in whole[:6]
+    )
+    record = replace(start.record, runs=start.record.runs + waiting)
+    plan = start.planner.plan(record, law, question)
+    assert (plan.batch, plan.stop) == ((), None)
+
+
 def test_a_shared_trunk_makes_more_horizons_of_one_rate_worth_their_cost() -> None:
     """At equal FLOPs a sweep that shares trunks makes more runs than one that does not."""
     world = proxies(9, rates=13)

@@ -36,9 +36,9 @@ def test_a_batch_makes_pending_runs_and_counts_itself(bench: Any) -> None:
 
 def test_a_batch_is_told(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3), pruned=[new_run(0, 4e-3)])
+    bench.ask(sweep.id, (0, 1e-3), pruned=[new_run(0, 4e-3)], ended=7)
     event = bench.store.events.after(0, sweep_id=sweep.id)[-1]
-    assert (event.kind, event.data) == ("batch", {"batch": 1, "runs": 1, "pruned": 1})
+    assert (event.kind, event.data) == ("batch", {"batch": 1, "runs": 1, "pruned": 1, "ended": 7})
 
 
 def test_asking_for_a_run_again_does_not_repeat_it(bench: Any) -> None:

@@ -65,6 +65,7 @@ class Stage:
         rates: Iterable[float] = RATES,
         width: int = 16,
         corpus: str = "stdlib",
+        **resources: Any,
     ) -> str:
         spec = SweepSpec.model_validate(
             {
@@ -76,7 +77,7 @@ class Stage:
                     "batch_tokens": [128],
                     "learning_rates": list(rates),
                 },
-                "resources": {"max_parallel": 1},
+                "resources": {"max_parallel": 1, **resources},
             }
         )
         assert isinstance(spec.trainer, ProxyTrainer)

@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from orchestrator.cluster import WORKERS, Cluster, waits_because
 from orchestrator.errors import Unavailable
 from orchestrator.lease import KeptLease
+from orchestrator.spec import Resources
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease
 from orchestrator.store.records import LossPoint, Run, RunResult
-from workers.dispatcher import LEADERLESS_SECONDS, START_SECONDS, WARM_SECONDS, Dispatcher, Ending, WorkersDie
+from workers.dispatcher import (
+    LEADERLESS_SECONDS,
+    MEASURE_SECONDS,
+    START_SECONDS,
+    WARM_SECONDS,
+    Dispatcher,
+    Ending,
+    WorkersDie,
+)
 from workers.jobs import Job, ReplayJob, replay_jobs
 from workers.recorder import PROGRESS_SECONDS
 from workers.runner import ReplayBench, Report
@@ -43,6 +53,16 @@ class Clock:
 
 
 @dataclass
+class Size:
+    """The size of a cluster, which the test sets."""
+
+    cpus: float = 2.0
+
+    def __call__(self) -> Cluster:
+        return Cluster(cpus=self.cpus, gpus=0.0)
+
+
+@dataclass
 class Shift:
     """A dispatcher and all around it."""
 
@@ -50,6 +70,7 @@ class Shift:
     lease: KeptLease
     source: OneRunJobs
     clock: Clock
+    cluster: Size
     dispatcher: Dispatcher
 
     def ready(self, *trials: str) -> None:
@@ -78,11 +99,18 @@ def shift(stage) -> Shift:
     stage.lead()
     lease = KeptLease.try_acquire(stage.store, driver_lease(sweep_id), "test", 600)
     assert lease is not None
-    source, clock = OneRunJobs(), Clock()
+    source, clock, cluster = OneRunJobs(), Clock(), Size()
     dispatcher = Dispatcher(
-        stage.store, sweep_id, lease, source, capacity=lambda: 2, tick_seconds=0.5, clock=clock
+        stage.store,
+        sweep_id,
+        lease,
+        source,
+        needs=Resources(max_parallel=2),
+        cluster=cluster,
+        tick_seconds=0.5,
+        clock=clock,
     )
-    return Shift(sweep_id, lease, source, clock, dispatcher)
+    return Shift(sweep_id, lease, source, clock, cluster, dispatcher)
 
 
 def counts(stage, shift) -> dict[RunState, int]:
@@ -335,3 +363,35 @@ def test_what_a_silent_database_did_not_take_is_written_later(stage, shift, monk
     assert shift.dispatcher.ending is None
     shift.tick()
     assert counts(stage, shift) == {RunState.COMPLETED: 1}
+
+
+def why(stage, shift) -> str | None:
+    return waits_because(stage.store, stage.store.sweeps.get(shift.sweep_id))
+
+
+def test_a_cluster_without_room_is_told_of_and_so_is_its_growth(stage, shift):
+    shift.cluster.cpus = 0.5
+    shift.tick()
+    assert why(stage, shift) == (
+        "A run asks for 1 CPU and 0 GPUs, and the Ray cluster has 0.5 CPUs and 0 GPUs in all. "
+        "Runs wait until it grows."
+    )
+    shift.cluster.cpus = 4
+    shift.tick(MEASURE_SECONDS)
+    assert why(stage, shift) is None
+
+
+def test_the_size_of_the_cluster_is_told_once_until_it_changes(stage, shift):
+    for _ in range(5):
+        shift.tick(MEASURE_SECONDS)
+    events = stage.store.events.after(0, sweep_id=shift.sweep_id)
+    (told,) = [event.data for event in events if event.kind == WORKERS]
+    assert told == {"cpus": 2.0, "gpus": 0.0, "room": 2, "reason": None}
+
+
+def test_a_sweep_that_is_over_waits_for_nothing(stage, shift):
+    shift.cluster.cpus = 0
+    shift.tick()
+    assert why(stage, shift)
+    stage.store.sweeps.move(shift.sweep_id, SweepState.CANCELLED)
+    assert why(stage, shift) is None

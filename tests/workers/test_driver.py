@@ -11,6 +11,7 @@ import psutil
 import pytest
 import torch
 
+from orchestrator.cluster import waits_because
 from orchestrator.drivers import NOT_NOW
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import driver_lease
@@ -60,8 +61,8 @@ def finished_once(stage, sweep_id) -> bool:
     return sorted(stage.ends(sweep_id)) == sorted(run.id for run in stage.runs(sweep_id))
 
 
-def test_a_replay_finishes_on_halves_of_a_gpu_where_fewer_workers_fit_than_it_wants(stage, ray_address):
-    sweep_id = stage.replay(gpus_per_run=0.5, cpus_per_run=0.5, max_parallel=5)
+def test_a_replay_takes_nobodys_place_and_finishes_where_what_it_asks_for_is_not_there(stage, ray_address):
+    sweep_id = stage.replay(gpus_per_run=8, cpus_per_run=64, max_parallel=5)
     stage.ask(sweep_id)
     driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
     stage.ended(sweep_id, driver)
@@ -82,12 +83,29 @@ def test_a_replay_finishes_on_halves_of_a_gpu_where_fewer_workers_fit_than_it_wa
     assert states[0, 0.004, 0] is RunState.DIVERGED
     assert states[0, 0.002, 2] is RunState.FAILED
     assert finished_once(stage, sweep_id)
-    stage.until(lambda: len(on_cluster()) == 2, driver)
+    assert len(on_cluster()) == 1
 
     stage.store.sweeps.move(sweep_id, SweepState.COMPLETED)
     assert driver.wait(timeout=30) == 0
     assert stage.store.leases.current(driver_lease(sweep_id)) is None
     stage.until(lambda: not on_cluster())
+
+
+def test_a_sweep_whose_runs_the_cluster_can_never_hold_says_so(stage, ray_address):
+    sweep_id = stage.proxy(gpus_per_run=2)
+    stage.ask(sweep_id)
+    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+
+    def why() -> str | None:
+        return waits_because(stage.store, stage.store.sweeps.get(sweep_id))
+
+    stage.until(why, driver)
+    assert why() == (
+        "A run asks for 1 CPU and 2 GPUs, and the Ray cluster has 2 CPUs and 1 GPU in all. Runs wait until it grows."
+    )
+    assert stage.states(sweep_id) == {RunState.PENDING}
+    stage.store.sweeps.move(sweep_id, SweepState.CANCELLED)
+    assert driver.wait(timeout=30) == 0
 
 
 def test_a_cluster_that_is_away_is_told_apart_from_a_failure(stage):

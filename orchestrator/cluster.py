@@ -1,0 +1,84 @@
+"""What is known of the Ray cluster without Ray: what drivers tell of it, as events of their sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from orchestrator.spec import ReplayTrainer, Resources, SweepSpec
+from orchestrator.states import SWEEP_LIVE
+from orchestrator.store import Store
+from orchestrator.store.records import Sweep
+
+WORKERS: Final = "workers"
+"""Kind of the events that tell of the cluster."""
+
+OF_A_REPLAY: Final = Resources(cpus_per_run=0.01, gpus_per_run=0, max_parallel=1)
+"""A replay looks its answers up: one worker is enough, and it takes nobody's place (Ray knows no worker of nothing)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """How large a Ray cluster is, busy or not."""
+
+    cpus: float
+    gpus: float
+
+
+def needs_of(spec: SweepSpec) -> Resources:
+    """What a worker of a sweep really takes, and how many there are at most."""
+    return OF_A_REPLAY if isinstance(spec.trainer, ReplayTrainer) else spec.resources
+
+
+def room_in(cluster: Cluster, resources: Resources) -> int:
+    """How many workers of this size a cluster has room for; 0 if not one. A fraction of a GPU lies on one device."""
+    rooms = [int(cluster.cpus / resources.cpus_per_run)]
+    share = resources.gpus_per_run
+    if share:
+        rooms.append(int(cluster.gpus) * int(1 / share) if share < 1 else int(cluster.gpus / share))
+    return min(rooms)
+
+
+def event_of(cluster: Cluster, resources: Resources) -> Mapping[str, Any]:
+    """What a driver tells of its cluster."""
+    room = room_in(cluster, resources)
+    reason = None if room else shortage(cluster, resources)
+    return {"cpus": cluster.cpus, "gpus": cluster.gpus, "room": room, "reason": reason}
+
+
+def shortage(cluster: Cluster, resources: Resources) -> str:
+    """Why no run can start, in a sentence."""
+    return f"A run asks for {size(resources)}, and the Ray cluster has {_size(cluster.cpus, cluster.gpus)} in all."
+
+
+def size(resources: Resources) -> str:
+    """What one run asks for, in words."""
+    return _size(resources.cpus_per_run, resources.gpus_per_run)
+
+
+def waits_because(store: Store, sweep: Sweep) -> str | None:
+    """Why no run of a live sweep can start now; None if its cluster has room, or nothing is known."""
+    if sweep.state not in SWEEP_LIVE:
+        return None
+    told = store.events.latest(sweep.id, WORKERS)
+    if told is None or told.data["reason"] is None:
+        return None
+    return f"{told.data['reason']} Runs wait until it grows."
+
+
+def warnings_of(store: Store, spec: SweepSpec) -> list[str]:
+    """What stands against a sweep on the cluster that the drivers of live sweeps told of; nothing if none did."""
+    if spec.trainer is None:
+        return []
+    told = store.events.newest([sweep.id for sweep in store.sweeps.live()], WORKERS)
+    if told is None:
+        return []
+    cluster, needs = Cluster(cpus=told.data["cpus"], gpus=told.data["gpus"]), needs_of(spec)
+    if room_in(cluster, needs):
+        return []
+    return [f"resources: {shortage(cluster, needs)} As things are, no run of this sweep would start."]
+
+
+def _size(cpus: float, gpus: float) -> str:
+    return f"{cpus:g} CPU{'' if cpus == 1 else 's'} and {gpus:g} GPU{'' if gpus == 1 else 's'}"
