@@ -94,6 +94,7 @@ def formula_text(formula: Formula) -> str:
     return (
         f"η* {sign} {formula.power_law}\n"
         f"ln η* ≈ {formula.logarithm}\n"
+        f"{'with ' + formula.where + chr(10) if formula.where else ''}"
         f"{formula.reference}: the geometric mean of the cells. "
         f"In these cells the law itself is within {percent(formula.off - 1)} of the second line."
     )

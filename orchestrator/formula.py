@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator import amounts
 from orchestrator.law import Coefficient, Law
-from orchestrator.law.features import matrix
+from orchestrator.law.features import CRITICAL_EXPONENT, critical_over_batch, matrix
 
 AXES: Final = (("params", "N"), ("tokens", "D"), ("batch_tokens", "B"))
 """The fields of a target and their symbols in a formula."""
@@ -30,6 +30,7 @@ class Formula:
         powers: the main terms as a power law, ``(N / 49 k)`` to the power of ``−0.43`` and so on.
         bent: whether further terms that the runs know bend the power law away from the reference point.
         logarithm: the right side of ``ln η* = …``, the terms that are a prior's alone left out beyond the main ones.
+        where: what the terms w and s stand for, where they are written.
         reference: N₀, D₀ and B₀ in words.
         off: the largest factor, at least 1, by which ``logarithm`` differs from the law in the cells that it rests on:
             what the terms left out and the shifts that cells of one size share add up to.
@@ -41,6 +42,7 @@ class Formula:
     powers: tuple[tuple[str, str], ...]
     bent: bool
     logarithm: str
+    where: str
     reference: str
     off: float
     terms: tuple[Coefficient, ...]
@@ -75,10 +77,20 @@ def formula(law: Law) -> Formula:
         ),
         bent=bool(bent),
         logarithm=" ".join(pieces),
+        where=_where(law) if {"s", "w²"} & {term.name for term in bent} else "",
         reference=f"N₀ = {counted['N']} parameters, D₀ = {counted['D']} tokens, B₀ = {counted['B']} tokens a batch",
         off=_off(law, {term.name for term in shown}),
         terms=law.coefficients,
         from_prior=sum(term.from_prior for term in law.coefficients),
+    )
+
+
+def _where(law: Law) -> str:
+    """The batch over the critical one, and the bend there (orchestrator/law/features.py)."""
+    critical = critical_over_batch(law.reference)
+    return (
+        f"w = ln(B/B₀) − {CRITICAL_EXPONENT}·ln(D/D₀), "
+        f"s = {math.log1p(critical):.4g} − ln(1 + {critical:.4g}·exp(−w)) − {critical / (1 + critical):.4g}·w"
     )
 
 

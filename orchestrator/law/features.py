@@ -51,8 +51,8 @@ FEATURES = (
     Feature(name="ln D", powers=(0, 1, 0, 0, 0), mean=0.0, sd=0.3),
     Feature(name="ln B", powers=(0, 0, 1, 0, 0), mean=0.25, sd=0.3),
     # Gradient descent has 1; 0 is a straight power law.
-    Feature(name="s(B/B_c)", powers=(0, 0, 0, 0, 1), mean=0.0, sd=1.0),
-    Feature(name="w(B/B_c)²", powers=(0, 0, 0, 2, 0), mean=0.0, sd=0.05),
+    Feature(name="s", powers=(0, 0, 0, 0, 1), mean=0.0, sd=1.0),
+    Feature(name="w²", powers=(0, 0, 0, 2, 0), mean=0.0, sd=0.05),
     Feature(name="ln D·ln B", powers=(0, 1, 1, 0, 0), mean=0.0, sd=0.03),
     Feature(name="ln N·ln B", powers=(1, 0, 1, 0, 0), mean=0.0, sd=0.05),
     Feature(name="ln N·ln D", powers=(1, 1, 0, 0, 0), mean=0.0, sd=0.03),
@@ -63,16 +63,15 @@ FEATURES = (
 
 def matrix(points: Array, reference: Reference) -> Array:
     """The features at points (n, d, b) over `reference`, shape [m, 3] -> [m, features]."""
-    at_reference = float(log_batch_over_critical(reference.tokens, reference.batch_tokens))
+    critical = critical_over_batch(reference)
     above = points[:, 2] - CRITICAL_EXPONENT * points[:, 1]
-    slope = 1 / (1 + np.exp(at_reference))
-    bent = np.logaddexp(0.0, -at_reference) - np.logaddexp(0.0, -at_reference - above) - slope * above
-    return monomials(np.column_stack([points, above, bent]), FEATURES)
+    bend = np.log1p(critical) - np.logaddexp(0.0, np.log(critical) - above)
+    return monomials(np.column_stack([points, above, bend - above * critical / (1 + critical)]), FEATURES)
 
 
-def log_batch_over_critical(tokens: float, batch_tokens: float) -> float:
-    """ln(B / B_c(D)): above zero a larger batch hardly wants a higher rate."""
-    return float(np.log(batch_tokens / CRITICAL_BATCH) - CRITICAL_EXPONENT * np.log(tokens))
+def critical_over_batch(reference: Reference) -> float:
+    """B_c / B at the reference: far below one a larger batch hardly wants a higher rate."""
+    return float(CRITICAL_BATCH * reference.tokens**CRITICAL_EXPONENT / reference.batch_tokens)
 
 
 def monomials(columns: Array, features: Sequence[Feature]) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -48,11 +49,22 @@ def curved() -> Law:
     return law_of(-0.12)
 
 
-def evaluated(law: Law, written: Formula) -> np.ndarray:
-    """The right side of ``ln η* = …`` in the law's cells, read back from the text."""
-    text = written.logarithm.replace("−", "-").replace("·", "*").replace("²", "**2")
+def read(text: str) -> str:
+    """A written formula as Python."""
+    text = text.replace("−", "-").replace("·", "*").replace("²", "**2")
     for symbol in "NDB":
         text = text.replace(f"ln({symbol}/{symbol}₀)", f"(np.log({symbol}) - np.log({symbol}0))")
+    return re.sub(r"\b(ln|exp)\(", lambda found: {"ln": "np.log(", "exp": "np.exp("}[found[1]], text)
+
+
+def evaluated(law: Law, written: Formula) -> np.ndarray:
+    """The right side of ``ln η* = …`` in the law's cells, read back from the text."""
+    terms = {}
+    for line in filter(None, written.where.split(", ")):
+        name, _, right = line.partition(" = ")
+        terms[name] = f"({read(right)})"
+    text = re.sub(r"\b[sw]\b", lambda found: terms[found[0]], read(written.logarithm))
+    text = re.sub(r"\bw\b", lambda found: terms[found[0]], text)
     reference = law.reference
     names = {
         "N0": reference.params,
