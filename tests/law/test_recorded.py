@@ -16,11 +16,23 @@ def test_dense_runs_give_the_rate_at_a_billion_parameters(recorded):
     assert answer.low < answer.learning_rate < answer.high
     assert answer.high / answer.low < 3
     terms = {term.name: term for term in law.coefficients}
-    for name in ("ln B", "ln D·ln B", "(ln B)²"):
+    for name in ("ln N", "ln B", "s"):  # they bend at the critical batch
         assert abs(terms[name].value) > 2 * terms[name].sd
         assert not terms[name].from_prior
     assert law.heldout.mean < 5e-4
     assert len(json.dumps(law.to_document())) < 200_000
+
+
+def test_dense_runs_show_that_the_exponent_of_tokens_rises_with_the_batch(recorded):
+    """At a fixed batch the optimum falls with the horizon below the critical batch and rises above it."""
+    law = fit(recorded("steplaw_dense.csv"))
+
+    def exponent(batch_tokens):
+        ends = law.band(np.array([4e8]), np.array([1e10, 4e10]), np.array([batch_tokens]))[0]
+        return (ends[1] - ends[0]) / np.log(4)
+
+    assert exponent(65_536) < -0.15
+    assert exponent(2_097_152) > 0.1
 
 
 def test_dense_runs_are_fitted_in_under_two_seconds(recorded):

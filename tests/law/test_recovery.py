@@ -12,6 +12,17 @@ def coefficient(law, name):
     return next(term for term in law.coefficients if term.name == name)
 
 
+def exponent(law, axis, *, params=2.8e8, tokens=1e10, batch_tokens=262144.0):
+    """The law's own exponent of one axis at a place: the slope of ln η* over a factor e^0.4."""
+    place = {"params": params, "tokens": tokens, "batch_tokens": batch_tokens}
+    ends = [
+        {name: np.array([value * np.exp(side * (name == axis))]) for name, value in place.items()}
+        for side in (-0.2, 0.2)
+    ]
+    low, high = (law.band(**end)[0][0] for end in ends)
+    return (high - low) / 0.4
+
+
 def at(target):
     return np.array([target.params]), np.array([target.tokens]), np.array([target.batch_tokens])
 
@@ -22,18 +33,13 @@ def at(target):
 def test_exponents_and_batch_terms_are_recovered(sweep, truth, fast, alpha, beta, gamma, delta):
     known = truth(alpha=alpha, beta=beta, gamma=gamma, delta=delta)
     law = fit(sweep(known), options=fast)
-    # The law's exponents hold at its own reference point, where d·b moves those of D and B.
-    d = np.log(law.reference.tokens / 1e10)
-    b = np.log(law.reference.batch_tokens / 262144)
-    wanted = {
-        "ln N": alpha,
-        "ln D": beta + delta * b,
-        "ln B": gamma + delta * d,
-        "ln D·ln B": delta,
-    }
-    for name, value in wanted.items():
-        found = coefficient(law, name)
-        assert abs(found.value - value) < min(0.12, 2.5 * found.sd + 0.01), name
+    assert coefficient(law, "ln N").value == pytest.approx(alpha, abs=0.05)
+    for batch in (131072, 262144, 524288):
+        b = np.log(batch / 262144)
+        assert exponent(law, "tokens", batch_tokens=batch) == pytest.approx(beta + delta * b, abs=0.04)
+    for tokens in (5e9, 1e10, 2e10):
+        d = np.log(tokens / 1e10)
+        assert exponent(law, "batch_tokens", tokens=tokens) == pytest.approx(gamma + delta * d, abs=0.04)
 
 
 @pytest.mark.parametrize("asymmetry", [0.0, 0.4, 1.2])
@@ -86,17 +92,19 @@ def test_the_unit_of_loss_changes_no_rate(sweep, changed, fast, unit):
     assert scaled.expected_loss == pytest.approx(plain.expected_loss * unit, rel=1e-6)
 
 
-def test_units_of_params_and_tokens_change_no_rate(sweep, changed, fast):
+@pytest.mark.parametrize(("tokens", "within"), [(1.0, 1e-6), (1e3, 5e-3)])
+def test_units_of_params_and_tokens_change_no_rate(sweep, changed, fast, tokens, within):
+    """Params may count anything; of tokens only where the law bends depends on what they count."""
     runs = sweep()
-    scaled = fit(
-        changed(
-            runs, params=runs.params / 1e3, tokens=runs.tokens / 1e3, batch_tokens=runs.batch_tokens / 1e3
-        ),
-        options=fast,
+    scaled = changed(
+        runs,
+        params=runs.params / 1e3,
+        tokens=runs.tokens / tokens,
+        batch_tokens=runs.batch_tokens / tokens,
     )
-    target = Target(params=1.6e6, tokens=2.5e7, batch_tokens=524.288)
-    assert scaled.predict(target).learning_rate == pytest.approx(
-        fit(runs, options=fast).predict(TARGET).learning_rate, rel=1e-6
+    target = Target(params=1.6e6, tokens=2.5e10 / tokens, batch_tokens=524288 / tokens)
+    assert fit(scaled, options=fast).predict(target).learning_rate == pytest.approx(
+        fit(runs, options=fast).predict(TARGET).learning_rate, rel=within
     )
 
 
