@@ -6,14 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.law import support
-from orchestrator.law.bowl import Z95, Bowl, measure
+from orchestrator.law.bowl import Bowl, measure
 from orchestrator.law.cells import Cells, group
 from orchestrator.law.effects import basis
 from orchestrator.law.evidence import OPTIMUM, Locals
 from orchestrator.law.features import FEATURES, matrix
-from orchestrator.law.heldout import HeldOut, HeldOutCell, excess_loss, largest_parts
+from orchestrator.law.heldout import Alternative, HeldOut, largest_parts
 from orchestrator.law.joint import Fitted, Model, fit_joint, pooled_rows
+from orchestrator.law.judging import judge
 from orchestrator.law.law import Law
+from orchestrator.law.nested import SMALLER, best, matters
 from orchestrator.law.observations import Array, Observations
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.scales import Scales
@@ -27,6 +29,7 @@ CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
 ASYMMETRY_MEAN, ASYMMETRY_SD = TYPICAL, 0.4
 """Prior of the bowls' a: that of recorded dense runs, vaguely enough for symmetric bowls."""
 FEWEST_RUNS = 3
+LEFT_OUT_SD = 1e-6  # prior sd of a term that is left out
 UNSURE = 0.4  # sd of an exponent over its prior's, above which the runs do not tell it
 CHANCE = 3.0  # squared noise that a bowl explains of a cell of noise: 1 to 2 on average
 
@@ -36,21 +39,26 @@ class FitOptions:
     """What may be chosen about a fit.
 
     Attributes:
-        heldout: Whether to fit once more without the largest cells and report what that law would have cost.
+        heldout: Whether to fit once more without the largest cells, report what that law would have cost, and take a
+            smaller law if it would have cost less (nested.py).
+        without: Names of terms to leave out.
     """
 
     heldout: bool = True
+    without: tuple[str, ...] = ()
 
 
 DEFAULT = FitOptions()
 
 
-def fit(observations: Observations, *, options: FitOptions = DEFAULT) -> Law:
+def fit(observations: Observations, *, options: FitOptions = DEFAULT, start: Law | None = None) -> Law:
     """Fits a law to runs of one recipe. The same runs give the same law, bit for bit, in whatever order.
 
     Args:
         observations: All runs, diverged ones included.
         options: What to compute besides the law.
+        start: A law of nearly the same runs: the fit begins there instead of cold, takes a third of the time, and ends
+            as near to the optimum as a cold one (2e-3 in ln η), though not at the same bits.
 
     Raises:
         Refused: Too few finished runs, or no cell with an interior minimum.
@@ -59,10 +67,10 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT) -> Law:
     finished = int(np.isfinite(counting.loss).sum())
     if finished < FEWEST_RUNS:
         raise Refused(LawRefusal.NO_RUNS, finite=finished, runs=observations.size)
-    law = fit_once(counting, options)
+    law = fit_once(counting, options, start)
+    heldout, reason, law = tried_where_absent(counting, law, options)
     failed = 0 if observations.failed is None else int(observations.failed.sum())
     copies = observations.size - failed - counting.size
-    heldout, reason = held_out(counting, law) if options.heldout else (None, "it was not asked for")
     return replace(
         law,
         runs=observations.size,
@@ -72,26 +80,27 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT) -> Law:
     )
 
 
-def fit_once(observations: Observations, options: FitOptions) -> Law:
-    """The law without its held-out error."""
+def fit_once(observations: Observations, options: FitOptions, near: Law | None = None) -> Law:
+    """The law without its held-out error, begun at a law that is near, if there is one."""
     cells = group(observations)
     reference = Reference.amid(cells.coordinates)
     points = reference.points(*cells.places.T)
     effects = basis(points)
     columns, missing = effects.matrix(points)
-    start = begin(cells)
+    start = begin(cells) if near is None else begin_near(cells, near)
+    left_out = np.array([feature.name in options.without for feature in FEATURES])
     model = Model(
         cells=cells,
         curvature=np.column_stack([np.ones(cells.size), points]),
         optimum=np.column_stack([matrix(points, reference), columns]),
         missing=missing,
-        mean=prior_mean(start, columns.shape[1]),
+        mean=prior_mean(start, columns.shape[1], left_out),
         asymmetry_sd=ASYMMETRY_SD,
-        fixed_sd=np.array([*CURVATURE_SDS, *(feature.sd for feature in FEATURES)]),
+        fixed_sd=np.array([*CURVATURE_SDS, *np.where(left_out, LEFT_OUT_SD, [f.sd for f in FEATURES])]),
         drifting=np.array([False] * len(CURVATURE_SDS) + [feature.degree > 1 for feature in FEATURES]),
         counts=effects.counts,
     )
-    fitted = fit_joint(model, start, Scales())
+    fitted = fit_joint(model, start, Scales() if near is None else near.scales)
     mean, spread = pooled_rows(model, fitted.pooled, fitted.covariance)
     law_sd = np.sqrt(fitted.local_covariance[:, OPTIMUM, OPTIMUM])
     pool = mean, np.sqrt(np.einsum("cii->ci", spread))
@@ -130,14 +139,26 @@ def begin(cells: Cells) -> Locals:
     )
 
 
-def prior_mean(start: Locals, effects: int) -> Array:
+def begin_near(cells: Cells, law: Law) -> Locals:
+    """Where the bowls start: where a law of nearly the same runs has them."""
+    params, tokens, batch_tokens = cells.places.T
+    optimum = law.optimum(params, tokens, batch_tokens)[0]
+    curvature = np.log(law.curvature(params, tokens, batch_tokens))
+    return Locals(
+        bottom=np.zeros(cells.size),
+        shape=np.column_stack(np.broadcast_arrays(curvature, optimum, law.asymmetry)),
+        unrest=np.ones(cells.size),
+    )
+
+
+def prior_mean(start: Locals, effects: int, left_out: NDArray[np.bool_]) -> Array:
     """Prior mean of the pooled unknowns; the level of ln η* is centred on the rates that did best, vaguely."""
     level = float(np.median(start.optimum))
     return np.concatenate(
         [
             [CURVATURE_MEAN, 0.0, 0.0, 0.0],
             [level],
-            [feature.mean for feature in FEATURES[1:]],
+            np.where(left_out, 0.0, [feature.mean for feature in FEATURES])[1:],
             np.zeros(effects),
             [ASYMMETRY_MEAN],
         ]
@@ -202,58 +223,34 @@ def warnings(law: Law, coordinates: Array) -> tuple[str, ...]:
     )
 
 
-def held_out(observations: Observations, law: Law) -> tuple[HeldOut | None, str | None]:
-    """Fits without the largest cells and judges that law on them, or says why there is no such law."""
+def tried_where_absent(
+    observations: Observations, law: Law, options: FitOptions
+) -> tuple[HeldOut | None, str | None, Law]:
+    """Judges the law, and smaller ones, at the largest cells when fitted without them.
+
+    Returns:
+        (the held-out error, or why there is none; the law, or the smaller one that lost less by more than chance).
+    """
+    if not options.heldout:
+        return None, "it was not asked for", law
     reason = "the cells with a minimum have one size and one horizon"
     for left_out, words in largest_parts(observations, law.bowls):
+        rest, wanted = observations.where(~left_out), observations.where(left_out)
         try:
-            rest = fit(observations.where(~left_out), options=FitOptions(heldout=False))
+            full = judge(fit_once(rest, options, law), law, wanted)
         except Refused as refused:
             reason = f"without {words} the other runs give no law: {refused.detail}"
             continue
-        return judge(rest, law, observations.where(left_out), words), None
-    return None, reason
-
-
-def judge(rest: Law, law: Law, wanted: Observations, words: str) -> HeldOut:
-    """What `rest` says of the cells left out that have a minimum."""
-    places = {(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in rest.bowls}
-    rows = [
-        judged(rest, law, bowl, wanted)
-        for bowl in law.bowls
-        if bowl.status is BowlStatus.INTERIOR and (bowl.params, bowl.tokens, bowl.batch_tokens) not in places
-    ]
-    lost = np.array([row.excess_loss for row in rows])
-    inside = [row.low <= row.measured <= row.high for row in rows]
-    return HeldOut(
-        left_out=words,
-        mean=float(lost.mean()),
-        worst=float(lost.max()),
-        coverage=float(np.mean(inside)),
-        cells=tuple(rows),
-    )
-
-
-def judged(rest: Law, law: Law, bowl: Bowl, runs: Observations) -> HeldOutCell:
-    """One cell: what `rest`, which had not seen it, says, and what that would have cost."""
-    place = np.array([[bowl.params], [bowl.tokens], [bowl.batch_tokens]])
-    mean, sd = (float(value[0]) for value in rest.optimum(place[0], place[1], place[2]))
-    own = (
-        np.isclose(runs.params, bowl.params, rtol=1e-8)
-        & np.isclose(runs.tokens, bowl.tokens, rtol=1e-8)
-        & np.isclose(runs.batch_tokens, bowl.batch_tokens, rtol=1e-8)
-        & np.isfinite(runs.loss)
-    )
-    lost = excess_loss(np.log(runs.learning_rate[own]), runs.loss[own], mean)
-    if lost is None:  # outside the rates tried: what the whole law's bowl says
-        lost = float(law.excess_loss(place[0], place[1], place[2], np.exp(np.array([mean])))[0])
-    return HeldOutCell(
-        params=bowl.params,
-        tokens=bowl.tokens,
-        batch_tokens=bowl.batch_tokens,
-        learning_rate=float(np.exp(mean)),
-        low=float(np.exp(mean - Z95 * sd)),
-        high=float(np.exp(mean + Z95 * sd)),
-        measured=bowl.learning_rate,
-        excess_loss=lost,
-    )
+        judged = {
+            smaller: judge(fit_once(rest, replace(options, without=smaller.without), law), law, wanted)
+            for smaller in SMALLER
+            if matters(smaller, law)
+        }
+        found = {smaller: Alternative.against(smaller.name, cells, full) for smaller, cells in judged.items()}
+        chosen = best(found)
+        if chosen is None:
+            return HeldOut.of(words, full, tuple(found.values())), None, law
+        law = fit_once(observations, replace(options, without=chosen.without), law)
+        law = replace(law, warnings=(*law.warnings, found[chosen].sentence))
+        return HeldOut.of(words, judged[chosen], tuple(found.values())), None, law
+    return None, reason, law

@@ -12,6 +12,9 @@ from orchestrator.law.bowl import Bowl
 from orchestrator.law.observations import Array, Observations
 from orchestrator.law.status import BowlStatus
 
+FEWEST_CELLS, SURE = 6, 3.0
+"""A smaller law is taken from so many cells on, and from so many standard errors of the paired difference."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutCell:
@@ -28,6 +31,48 @@ class HeldOutCell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """A smaller law at the cells held out.
+
+    Attributes:
+        name: How it differs from the full law.
+        mean: Its mean excess loss there (0.001 is 0.1 %).
+        gain: By how much less than the full law it loses, on average.
+        gain_sd: Standard error of that; None with fewer than two cells.
+        cells: How many cells.
+    """
+
+    name: str
+    mean: float
+    gain: float
+    gain_sd: float | None
+    cells: int
+
+    @property
+    def better(self) -> bool:
+        """Whether it loses less than the full law by more than chance."""
+        return self.cells >= FEWEST_CELLS and self.gain_sd is not None and self.gain > SURE * self.gain_sd
+
+    @property
+    def sentence(self) -> str:
+        """Why it was taken."""
+        return (
+            f"This is a law {self.name}: at the {self.cells} cells held out it lost {100 * self.mean:.2g} %, "
+            f"{100 * self.gain:.2g} % less than the full law."
+        )
+
+    @classmethod
+    def against(cls, name: str, cells: Sequence[HeldOutCell], full: Sequence[HeldOutCell]) -> Self:
+        """Compares a law with the full one, cell by cell."""
+        own = np.array([cell.excess_loss for cell in cells])
+        gain = np.array([cell.excess_loss for cell in full]) - own
+        spread = float(gain.std(ddof=1) / np.sqrt(gain.size)) if gain.size > 1 else None
+        return cls(
+            name=name, mean=float(own.mean()), gain=float(gain.mean()), gain_sd=spread, cells=gain.size
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
     """Held-out error of a law.
 
@@ -37,6 +82,7 @@ class HeldOut:
         worst: The largest.
         coverage: Share of cells whose own rate lies in the interval.
         cells: The cells.
+        alternatives: What smaller laws would have lost there.
     """
 
     left_out: str
@@ -44,6 +90,20 @@ class HeldOut:
     worst: float
     coverage: float
     cells: tuple[HeldOutCell, ...]
+    alternatives: tuple[Alternative, ...] = ()
+
+    @classmethod
+    def of(cls, left_out: str, cells: Sequence[HeldOutCell], alternatives: Sequence[Alternative]) -> Self:
+        """Sums up the cells, at least one, that were left out."""
+        lost = np.array([cell.excess_loss for cell in cells])
+        return cls(
+            left_out=left_out,
+            mean=float(lost.mean()),
+            worst=float(lost.max()),
+            coverage=float(np.mean([cell.low <= cell.measured <= cell.high for cell in cells])),
+            cells=tuple(cells),
+            alternatives=tuple(alternatives),
+        )
 
     def to_document(self) -> dict[str, Any]:
         """As a JSON-able mapping."""
@@ -52,7 +112,11 @@ class HeldOut:
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
         """The inverse of `to_document`."""
-        return cls(**{**document, "cells": tuple(HeldOutCell(**cell) for cell in document["cells"])})
+        parts = {
+            "cells": tuple(HeldOutCell(**cell) for cell in document["cells"]),
+            "alternatives": tuple(Alternative(**law) for law in document["alternatives"]),
+        }
+        return cls(**{**document, **parts})
 
 
 def largest_parts(
