@@ -28,7 +28,7 @@ class Interval(Document):
 
 
 class Valley(Document):
-    """The rates that are expected to lose at most ``excess_loss`` of the best loss.
+    """The rates that lose at most ``excess_loss`` of the best loss with a probability of ``probability`` each.
 
     Where the optimum is too uncertain for any rate to be sure of that, ``low`` and ``high`` are both the predicted
     rate and ``reason`` says so: then there is no valley.
@@ -37,6 +37,9 @@ class Valley(Document):
     low: float
     high: float = Field(description="Equal to `low` where there is no valley: `reason` then says why.")
     excess_loss: float = Field(examples=[0.001])
+    probability: float = Field(
+        default=0.8, description="Of each rate in the valley; 0.8 in laws stored without it."
+    )
     reason: str | None = Field(default=None, description="Why there is no valley; null where there is one.")
 
 

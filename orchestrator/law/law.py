@@ -18,12 +18,13 @@ from orchestrator.law.prediction import Prediction
 from orchestrator.law.published import Anchor
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.scales import Scales
-from orchestrator.law.shape import expected_rise, half_widths, rise
+from orchestrator.law.shape import expected_rise, half_widths, likely_within, rise
 from orchestrator.law.status import BowlStatus
 from orchestrator.law.surface import Surface
 from orchestrator.law.terms import Coefficient, Reference
 
 VALLEY = float(np.log(1.001))  # ln of the excess loss that a valley allows
+SURE = 0.8  # probability with which a rate in the valley loses no more
 UNKNOWN = 100.0  # beyond it an interval's width says no more
 WIDEST = 3.0  # a 95 % interval wider than ×/÷ this is refused
 LOSS_SD = 0.03  # sd of ln loss above which no loss is told
@@ -163,7 +164,8 @@ class Law:
             self._refuse(target, float(np.exp(sd * Z95)))
         points = self.reference.points(*place)
         curvature = self._curvature(points)
-        below, above = half_widths(VALLEY / curvature, np.array([sd**2]), self.asymmetry)
+        widths = half_widths(VALLEY / curvature, self.asymmetry)
+        below, above = likely_within(*widths, np.array([sd]), SURE)
         reach = float(ndtri((1 + level) / 2)) * sd
         loss, loss_sd = self.surface.at(points)
         loss_known = float(loss_sd[0]) <= LOSS_SD

@@ -15,7 +15,7 @@ class Prediction:
         learning_rate: η*, the median of what the law believes.
         low, high: Interval of η* at `level`.
         level: Probability of the interval.
-        valley_low, valley_high: Rates expected to lose at most 0.1 %, the optimum's uncertainty included.
+        valley_low, valley_high: Rates that lose at most 0.1 % with a probability of 80 % each; equal where there are none.
         expected_loss: Loss at `learning_rate` in the table's unit, or None.
         expected_loss_reason: Why there is none.
         extrapolation: Target over the largest value tried, per axis.

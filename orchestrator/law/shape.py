@@ -9,11 +9,13 @@ learned (joint.py). On recorded dense runs a rate twice too high costs more than
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtr
 
 from orchestrator.law.observations import Array
 
 FARTHEST = 12.0  # |u| beyond which the shape is not evaluated: no recorded rate is e^12 off, overflow is
 TYPICAL = 0.7  # a of recorded dense runs
+BISECTIONS = 40
 LEAST = 1e-3  # |a| below which the formulas lose digits, and the shape is a quadratic to them
 
 
@@ -60,33 +62,52 @@ def apart_from_zero(asymmetry: Array | float) -> Array:
     return np.asarray(np.where(np.abs(asymmetry) < LEAST, np.copysign(LEAST, asymmetry), asymmetry))
 
 
-def half_widths(height: Array, variance: Array, asymmetry: float) -> tuple[Array, Array]:
-    """The distances u below and above the bottom within which E g(u + ε) ≤ height.
+def half_widths(height: Array, asymmetry: float) -> tuple[Array, Array]:
+    """The distances u below and above the bottom within which g(u) ≤ height.
 
     Args:
         height: Allowed rise in units of the curvature, >= 0, any shape.
-        variance: Variance of ln η*, same shape.
         asymmetry: The shape's a.
 
     Returns:
-        (low <= 0, high >= 0); both 0 where no rate stays below the height.
+        (low <= 0, high >= 0).
     """
     a = float(apart_from_zero(asymmetry))
-    best = -a * variance / 2  # where the expected rise is least
-    floor = expected_rise(best, variance, a)
-    reach = np.sqrt(np.maximum(height - floor, 0.0))
+    reach = np.sqrt(height)
     far = 3 if a > 0 else 1
-    low, high = best - far * reach, best + (4 - far) * reach
+    low, high = -far * reach, (4 - far) * reach
     for _ in range(6):  # g is convex: Newton from outside converges monotonically
-        low = low - newton(low, height, variance, a) * (reach > 0)
-        high = high - newton(high, height, variance, a) * (reach > 0)
-    open_ = height > floor
-    return np.where(open_, np.minimum(low, 0.0), 0.0), np.where(open_, np.maximum(high, 0.0), 0.0)
+        low = low - newton(low, height, a)
+        high = high - newton(high, height, a)
+    return np.minimum(low, 0.0), np.maximum(high, 0.0)
 
 
-def newton(u: Array, height: Array, variance: Array, asymmetry: float) -> Array:
-    """A step towards E g(u + ε) = height."""
-    lift = asymmetry**2 * np.minimum(variance, FARTHEST) / 2
-    gradient = (2 / asymmetry) * np.expm1(asymmetry * np.clip(u, -FARTHEST, FARTHEST) + lift)
-    safe = np.copysign(np.maximum(np.abs(gradient), 1e-12), gradient)
-    return np.asarray((expected_rise(u, variance, asymmetry) - height) / safe)
+def newton(u: Array, height: Array, asymmetry: float) -> Array:
+    """A step towards g(u) = height."""
+    at = profile(u, asymmetry)
+    safe = np.copysign(np.maximum(np.abs(at.slope), 1e-12), at.slope)
+    return np.asarray((at.rise - height) / safe)
+
+
+def likely_within(low: Array, high: Array, sd: Array, chance: float) -> tuple[Array, Array]:
+    """The distances u from the expected bottom at which u + ε lies between `low` and `high` with a probability.
+
+    Args:
+        low: How far below zero it may lie, <= 0, shape [m].
+        high: How far above, >= 0, shape [m].
+        sd: Of ε ~ N(0, sd²), where the bottom really is, shape [m].
+        chance: The probability asked for.
+
+    Returns:
+        The lowest and the highest such u, shape [m] each; both 0 where there is none.
+    """
+    inside = middle = (low + high) / 2  # where the probability is largest
+    outside = high
+    safe = np.maximum(sd, np.finfo(np.float64).tiny)
+    for _ in range(BISECTIONS):
+        half = (inside + outside) / 2
+        enough = ndtr((high - half) / safe) - ndtr((low - half) / safe) >= chance
+        inside, outside = np.where(enough, half, inside), np.where(enough, outside, half)
+    some = ndtr((high - middle) / safe) - ndtr((low - middle) / safe) >= chance
+    above, below = np.where(some, inside, 0.0), np.where(some, 2 * middle - inside, 0.0)
+    return np.minimum(below, 0.0), np.maximum(above, 0.0)

@@ -28,7 +28,7 @@ def ruled_out(
     Returns:
         All such rates that are not kept: the whole list, not what is new since an earlier law.
     """
-    below, above = half_widths(VALLEY / belief.curvature, np.zeros(len(cells)), law.asymmetry)
+    below, above = half_widths(VALLEY / belief.curvature, law.asymmetry)
     low, high = belief.optimum - Z95 * belief.sd, belief.optimum + Z95 * belief.sd
     least, most = np.exp(low + below), np.exp(high + above)
     found = []

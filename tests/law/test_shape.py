@@ -1,11 +1,13 @@
 """The shared shape of bowls."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.law.shape import expected_rise, half_widths, profile, rise, slope
+from orchestrator.law.shape import expected_rise, half_widths, likely_within, profile, rise, slope
 
 asymmetries = st.floats(-1.5, 2.5)
 
@@ -43,11 +45,25 @@ def test_the_expected_rise_is_the_average_over_the_bottom(u, sd, a):
     assert expected_rise(np.array([u]), np.array([sd**2]), a)[0] == pytest.approx(average, rel=1e-6, abs=1e-8)
 
 
-@given(st.floats(1e-3, 3.0), st.floats(0, 0.5), asymmetries)
-def test_half_widths_are_where_the_expected_rise_reaches_the_height(height, sd, a):
-    low, high = (value[0] for value in half_widths(np.array([height]), np.array([sd**2]), a))
-    assert low <= 0 <= high
+@given(st.floats(1e-3, 3.0), asymmetries)
+def test_half_widths_are_where_the_rise_reaches_the_height(height, a):
+    low, high = (value[0] for value in half_widths(np.array([height]), a))
+    assert low < 0 < high
     for u in (low, high):
+        assert rise(np.array([u]), a)[0] == pytest.approx(height, rel=1e-4)
+
+
+@given(st.floats(-2, -0.05), st.floats(0.05, 2), st.floats(1e-3, 1.0), st.floats(0.5, 0.95))
+def test_at_the_ends_of_the_likely_rates_the_bottom_is_near_enough_with_the_probability_asked_for(
+    low, high, sd, chance
+):
+    def probability(u):
+        return NormalDist(sigma=sd).cdf(high - u) - NormalDist(sigma=sd).cdf(low - u)
+
+    below, above = (value[0] for value in likely_within(*map(np.array, ([low], [high], [sd])), chance))
+    best = probability((low + high) / 2)
+    if best < chance:
+        assert below == above == 0
+    for u in (below, above):
         if u != 0:
-            assert expected_rise(np.array([u]), np.array([sd**2]), a)[0] == pytest.approx(height, rel=1e-4)
-    assert low < high or expected_rise(np.zeros(1), np.array([sd**2]), a)[0] > height * 0.5
+            assert probability(u) == pytest.approx(chance, abs=1e-3)

@@ -174,7 +174,7 @@ def test_a_far_target_still_gets_every_cell_its_rates() -> None:
 
 def test_runs_from_elsewhere_count_as_spent() -> None:
     """A sweep that begins with a full table of prior runs stops sooner than their share would suggest."""
-    world = proxies(4, rates=13)
+    world = proxies(5, rates=13)
     first = swept(world)
     law = first.law()
     assert law is not None
