@@ -5,7 +5,7 @@ from enum import StrEnum
 import numpy as np
 
 from orchestrator.law.cells import Cells
-from orchestrator.law.evidence import Locals, predicted
+from orchestrator.law.evidence import TAIL, Locals, predicted
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 
@@ -27,13 +27,15 @@ class BowlStatus(StrEnum):
 def told(cells: Cells, own: Locals, scales: Scales) -> Array:
     """How much better a bowl describes each cell than a constant, in squared units of the noise, shape [cells].
 
-    A side that diverged, or rose too far to fit, is no noise: it counts for as much as is asked of a bowl.
+    A side that diverged, or rose too far to fit, is no noise: it counts for as much as is asked of a bowl. A loss that
+    is far off the bowl is far off any curve: it weighs as little in both.
     """
     height, _ = predicted(cells, own)
-    weight = 1 / (own.unrest[cells.cell] * scales.variance(height, cells.repeats))
+    variance = own.unrest[cells.cell] * scales.variance(height, cells.repeats)
+    residual = cells.y - own.bottom[cells.cell] - height
+    weight = np.minimum((TAIL + 1) / (TAIL + residual**2 / variance), 1.0) / variance
     sum_of_weights = np.maximum(cells.total(weight), np.finfo(np.float64).tiny)
     mean = cells.total(weight * cells.y) / sum_of_weights
-    residual = cells.y - own.bottom[cells.cell] - height
     fitted = cells.total(weight * ((cells.y - mean[cells.cell]) ** 2 - residual**2))
     floor, ceiling = bounded(cells)
     return fitted + LEAST_TOLD * (np.isfinite(floor).astype(np.float64) + np.isfinite(ceiling))
