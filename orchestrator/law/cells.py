@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.law.doubts import doubted
 from orchestrator.law.observations import Array, Observations
 
 Index = NDArray[np.int64]
@@ -33,8 +34,11 @@ class Cells:
         bound_cell: The cell of each run that bounds its bowl, shape [bounds].
         bound_x: ln η of those runs, shape [bounds].
         bound_side: 1 where the bottom is below that rate, −1 where it is above, shape [bounds].
+        floor, ceiling: The nearest ln η that bounds each bowl from below and from above, infinite where none does,
+            shape [cells] each.
         runs: All runs of each cell, shape [cells].
         diverged: Those without a usable loss, shape [cells].
+        doubted: Those whose loss is too low to believe, which are neither, shape [cells].
     """
 
     places: Array
@@ -48,8 +52,11 @@ class Cells:
     bound_cell: Index
     bound_x: Array
     bound_side: Array
+    floor: Array
+    ceiling: Array
     runs: Index
     diverged: Index
+    doubted: Index
 
     @property
     def size(self) -> int:
@@ -72,7 +79,8 @@ def group(observations: Observations) -> Cells:
     """Groups runs into cells and classifies each run: usable, bounding, or neither.
 
     A run that diverged bounds the bowl from above if no usable run of the cell has a higher rate; a crash in the
-    middle of a bowl says nothing. A loss far above the best of its cell bounds the bowl on whichever side it lies.
+    middle of a bowl says nothing. A loss far above the best of its cell bounds the bowl on whichever side it lies. A
+    loss too low to believe says nothing either, and is not that best.
     """
     runs = observations.sorted()
     raw = np.column_stack([runs.params, runs.tokens, runs.batch_tokens])
@@ -81,15 +89,20 @@ def group(observations: Observations) -> Cells:
     order = np.lexsort((loss, x, cell))
     cell, x, loss = cell[order], x[order], loss[order]
     count = int(cell[-1]) + 1
+    wrong = doubted(np.log(raw[first]), cell, loss, BLOWN)
+    loss = np.where(wrong, np.nan, loss)
     best = np.full(count, np.nan)
     np.fmin.at(best, cell, loss)
     usable = loss - best[cell] <= BLOWN  # NaN compares false: a run without a loss is not usable
     low, high = np.full(count, np.inf), np.full(count, -np.inf)
     np.minimum.at(low, cell[usable], x[usable])
     np.maximum.at(high, cell[usable], x[usable])
-    above = ~usable & (x > high[cell])
+    above = ~usable & ~wrong & (x > high[cell])
     below = ~usable & ~np.isnan(loss) & (x < low[cell])
     bounding = above | below
+    floor, ceiling = np.full(count, -np.inf), np.full(count, np.inf)
+    np.maximum.at(floor, cell[below], x[below])
+    np.minimum.at(ceiling, cell[above], x[above])
     point_cell, point_x, mean, repeats, scatter = points(cell[usable], x[usable], loss[usable])
     bottom = np.full(count, np.nan)
     np.fmin.at(bottom, point_cell, mean)
@@ -105,8 +118,11 @@ def group(observations: Observations) -> Cells:
         bound_cell=cell[bounding],
         bound_x=x[bounding],
         bound_side=np.where(below[bounding], -1.0, 1.0),
+        floor=floor,
+        ceiling=ceiling,
         runs=np.bincount(cell, minlength=count),
-        diverged=np.bincount(cell[~usable], minlength=count),
+        diverged=np.bincount(cell[~usable & ~wrong], minlength=count),
+        doubted=np.bincount(cell[wrong], minlength=count),
     )
 
 

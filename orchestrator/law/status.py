@@ -37,16 +37,7 @@ def told(cells: Cells, own: Locals, scales: Scales) -> Array:
     sum_of_weights = np.maximum(cells.total(weight), np.finfo(np.float64).tiny)
     mean = cells.total(weight * cells.y) / sum_of_weights
     fitted = cells.total(weight * ((cells.y - mean[cells.cell]) ** 2 - residual**2))
-    floor, ceiling = bounded(cells)
-    return fitted + LEAST_TOLD * (np.isfinite(floor).astype(np.float64) + np.isfinite(ceiling))
-
-
-def bounded(cells: Cells) -> tuple[Array, Array]:
-    """The nearest ln η that bounds each bowl from below and from above, infinite where none does, shape [cells] each."""
-    above, below = cells.bound_side > 0, cells.bound_side < 0
-    _, floor = cells.extremes(cells.bound_cell[below], cells.bound_x[below])
-    ceiling, _ = cells.extremes(cells.bound_cell[above], cells.bound_x[above])
-    return floor, ceiling
+    return fitted + LEAST_TOLD * (np.isfinite(cells.floor).astype(np.float64) + np.isfinite(cells.ceiling))
 
 
 def classify(cells: Cells, own: Locals, sd: Array, told: Array) -> list[BowlStatus]:
@@ -60,14 +51,13 @@ def classify(cells: Cells, own: Locals, sd: Array, told: Array) -> list[BowlStat
     """
     rates = np.bincount(cells.cell, minlength=cells.size)
     low, high = cells.extremes(cells.cell, cells.x)
-    floor, ceiling = bounded(cells)
-    capped, propped = np.isfinite(ceiling), np.isfinite(floor)
-    least, most = np.where(propped, floor, low), np.where(capped, ceiling, high)
+    capped, propped = np.isfinite(cells.ceiling), np.isfinite(cells.floor)
+    least, most = np.where(propped, cells.floor, low), np.where(capped, cells.ceiling, high)
     best = np.full(cells.size, np.nan)
     at_best = cells.y <= 0  # y is relative to the cell's best point
     best[cells.cell[at_best][::-1]] = cells.x[at_best][::-1]
     few = (rates + capped + propped < FEWEST_RATES) | (rates < np.where(capped & propped, 1, 2))
-    vague = sd > WIDEST_SD * (most - least) / 2
+    vague = (sd > WIDEST_SD * (most - least) / 2) & ~(capped & propped)
     at_low = (own.optimum < least) | ((best <= low) & ~propped)
     at_high = (own.optimum > most) | ((best >= high) & ~capped)
     found = np.select(

@@ -93,7 +93,8 @@ def bowl_warnings(bowls: Sequence[Bowl]) -> list[str]:
             f"{low} of {len(bowls)} cells have their best run at the lowest rate tried and {high} at the highest: "
             "bounds, not minima. Widen the learning rates there."
         )
-    return found + [line for name in ("params", "tokens") for line in without_minimum(bowls, name)]
+    found += [line for name in ("params", "tokens") for line in without_minimum(bowls, name)]
+    return found + doubt_warnings(bowls)
 
 
 def without_minimum(bowls: Sequence[Bowl], name: str) -> list[str]:
@@ -108,6 +109,23 @@ def without_minimum(bowls: Sequence[Bowl], name: str) -> list[str]:
     listed = ", ".join(count(value) for value in lacking[:MOST_LISTED])
     more = f" and {len(lacking) - MOST_LISTED} more" if len(lacking) > MOST_LISTED else ""
     return [f"No cell with {name} of {listed}{more} shows a minimum: the law there rests on the other cells."]
+
+
+def doubt_warnings(bowls: Sequence[Bowl]) -> list[str]:
+    """Names the cells of runs whose loss is too low to believe."""
+    spoilt = [bowl for bowl in bowls if bowl.doubted]
+    if not spoilt:
+        return []
+    places = [
+        f"params = {count(bowl.params)}, tokens = {count(bowl.tokens)}, batch_tokens = {count(bowl.batch_tokens)}"
+        for bowl in spoilt[:MOST_LISTED]
+    ]
+    more = f" and {len(spoilt) - MOST_LISTED} more cells" if len(spoilt) > MOST_LISTED else ""
+    runs = sum(bowl.doubted for bowl in spoilt)
+    return [
+        f"{runs} run{'s are' if runs > 1 else ' is'} left out for a loss far below all others of the same cell and below "
+        f"what the other cells reach, in {'; '.join(places)}{more}. Check the loss and its unit."
+    ]
 
 
 def bend_warnings(names: Sequence[str], values: Array, sds: Array) -> list[str]:
