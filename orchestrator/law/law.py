@@ -238,6 +238,11 @@ class Law:
         rows = np.column_stack([np.ones(len(points)), points])
         return np.asarray(np.exp(rows @ self.pooled[:CURVATURE_TERMS]))
 
+    def _used(self) -> Array:
+        """(N, D, B) of the cells in the range that the law rests on, shape [m, 3]."""
+        places = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in self.bowls])
+        return np.asarray(places[((places >= self.smallest) & (places <= self.largest)).all(axis=1)])
+
     def _prior_axes(self) -> list[str]:
         """Axes whose exponent is a prior's."""
         by_name = dict(zip(support.TERMS, support.AXES, strict=True))
@@ -245,6 +250,7 @@ class Law:
 
     def _target_warnings(self, target: Target, no_valley: bool) -> list[str]:
         found = support.far_warnings(target, self.smallest, self.largest)
+        found += support.aside_warnings(target, self._used())
         _, outside = support.ratios(target, self.smallest, self.largest)
         for axis, name in enumerate(support.AXES):
             if name in self._prior_axes() and outside[axis] > 1.01:
@@ -258,9 +264,7 @@ class Law:
         return found
 
     def _refuse(self, target: Target, factor: float) -> None:
-        places = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in self.bowls])
-        used = places[((places >= self.smallest) & (places <= self.largest)).all(axis=1)]
-        cause, advice = support.causes(target, used, self._prior_axes())
+        cause, advice = support.causes(target, self._used(), self._prior_axes())
         raise Refused(
             LawRefusal.INTERVAL_TOO_WIDE,
             params=count(target.params),

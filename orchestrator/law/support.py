@@ -1,6 +1,7 @@
 """What the runs can tell apart and what they cannot: the sentences that go with a law and with a prediction."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
@@ -19,7 +20,10 @@ TIED = 0.95  # R² of one logarithm on another from which they are called tied
 FAR = 30.0  # extrapolation beyond this is named
 FEW_BOWLS = 3
 MOST_LISTED = 4
+NEAR = 1.05  # factor outside the runs up to which a target is among them
 ASIDE = 2.0  # factor from what the runs used at such a place, from which it is named
+FOLLOWS = 0.5  # R² of one logarithm on the others from which it is said to follow them
+RANK = 1e-6  # relative size below which a direction in which the cells vary is rounding
 BENT = 2.0  # a drift of an exponent in N or D of so many standard deviations is named
 
 
@@ -38,11 +42,11 @@ def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
         f"Runs where {AXES[one]} and {AXES[other]} vary apart would settle it."
         for other, one in permutations(varying, 2)
         if other < one and (unsure[one] or unsure[other])
-        for power, r2 in [regress(coordinates[:, [other]], coordinates[:, one])]
+        for (power,), r2, _ in [regress(coordinates[:, [other]], coordinates[:, one])]
         if r2 > TIED
     ]
     if not found and len(varying) == 3 and unsure.any():
-        _, r2 = regress(coordinates[:, :2], coordinates[:, 2])
+        _, r2, _ = regress(coordinates[:, :2], coordinates[:, 2])
         if r2 > TIED:
             found.append(
                 f"batch_tokens is tied to params and tokens together in these runs (R² {r2:.3f}): the runs cannot tell "
@@ -51,13 +55,16 @@ def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
     return found
 
 
-def regress(rows: Array, values: Array) -> tuple[float, float]:
-    """Slope on the first column and R² of a least-squares line."""
+def regress(rows: Array, values: Array) -> tuple[Array, float, Array]:
+    """The least-squares line of values that vary, shape [m], on rows [m, k]: slopes [k], R², residuals [m].
+
+    Of rows that vary together the smallest slopes are taken.
+    """
     centred = rows - rows.mean(axis=0)
     left = values - values.mean()
-    slopes = np.linalg.lstsq(centred, left, rcond=None)[0]
+    slopes = np.linalg.lstsq(centred, left, rcond=RANK)[0]
     residual = left - centred @ slopes
-    return float(slopes[0]), float(1 - (residual @ residual) / (left @ left))
+    return slopes, float(1 - (residual @ residual) / (left @ left)), residual
 
 
 def single_warnings(coordinates: Array) -> list[str]:
@@ -173,7 +180,7 @@ def causes(target: Target, used: Array, prior_axes: Sequence[str]) -> tuple[str,
     _, outside = ratios(target, smallest, largest)
     found = []
     for axis, name in enumerate(AXES):
-        if outside[axis] < 1.05:
+        if outside[axis] < NEAR:
             continue
         if largest[axis] / smallest[axis] < 1 + 10 * SAME:
             found.append(
@@ -182,35 +189,67 @@ def causes(target: Target, used: Array, prior_axes: Sequence[str]) -> tuple[str,
         else:
             by_prior = ", and the exponent is a prior's" if name in prior_axes else ""
             found.append(f"its {name} are {outside[axis]:.3g} times outside what was tried{by_prior}")
+    off = aside(target, used)
+    if off and off.times > ASIDE * outside.max():
+        return off.sentence, f", or at other values of {AXES[off.axis]}"
     if found:
-        names = " and ".join(name for axis, name in enumerate(AXES) if outside[axis] >= 1.05)
+        names = " and ".join(name for axis, name in enumerate(AXES) if outside[axis] >= NEAR)
         return " and ".join(found), f", or at other values of {names}"
-    axis, factor = aside(target, used)
-    if max(factor, 1 / factor) > ASIDE:
-        others = " and ".join(name for name in AXES if name != AXES[axis])
-        side = f"{factor:.3g} times above" if factor > 1 else f"{1 / factor:.3g} times below"
-        return (
-            f"its {AXES[axis]} are {side} what these runs used at such {others}",
-            f", or at other values of {AXES[axis]}",
-        )
     return "the runs are too few or too noisy to place the optimum", ", or more rates round the optimum"
 
 
-def aside(target: Target, used: Array) -> tuple[int, float]:
-    """The axis along which a target is farthest from what the cells have at its other values, and how many times.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """How a target lies off the line that the cells follow: along which axis, and by which factor (< 1: below)."""
 
-    Each logarithm is predicted from the other two; how far cells themselves depart from that is no surprise.
+    axis: int
+    factor: float
+
+    @property
+    def times(self) -> float:
+        """The factor upwards or downwards, >= 1."""
+        return max(self.factor, 1 / self.factor)
+
+    @property
+    def sentence(self) -> str:
+        """What is unusual of the target."""
+        others = " and ".join(name for name in AXES if name != AXES[self.axis])
+        side = "above" if self.factor > 1 else "below"
+        return (
+            f"its {AXES[self.axis]} are {self.times:.3g} times {side} what these runs used at such {others}"
+        )
+
+
+def aside(target: Target, used: Array) -> Aside | None:
+    """Where a target is farthest from the line that the cells follow, None where it is on it or they follow none.
+
+    Each logarithm that follows the other two is predicted from them; how far cells themselves depart from that is no
+    surprise. Distances are shares of the cells' range. An axis along which the target is among the cells is named rather
+    than one along which it is beyond them.
     """
-    place, cells = np.log([getattr(target, name) for name in AXES]), np.log(used)
-    centre = cells.mean(axis=0)
-    farthest, found = 0.0, (0, 1.0)
+    cells = np.log(used)
+    away = np.log([getattr(target, name) for name in AXES]) - cells.mean(axis=0)
+    _, outside = ratios(target, used.min(axis=0), used.max(axis=0))
+    inside = [axis for axis in range(3) if outside[axis] < NEAR]
+    farthest, found = 0.0, None
     for axis in (2, 1, 0):  # of a tied pair the batch, or else the horizon, is what a user changes
+        if np.ptp(cells[:, axis]) <= 10 * SAME or (inside and axis not in inside):
+            continue
         others = [other for other in range(3) if other != axis]
-        slopes = np.linalg.lstsq(
-            cells[:, others] - centre[others], cells[:, axis] - centre[axis], rcond=None
-        )[0]
-        usual = np.abs(cells[:, axis] - centre[axis] - (cells[:, others] - centre[others]) @ slopes).max()
-        apart = float(place[axis] - centre[axis] - (place[others] - centre[others]) @ slopes)
-        if abs(apart) - usual > farthest + 10 * SAME:
-            farthest, found = abs(apart) - usual, (axis, float(np.exp(apart)))
+        slopes, r2, residual = regress(cells[:, others], cells[:, axis])
+        apart = float(away[axis] - away[others] @ slopes)
+        beyond = (abs(apart) - float(np.abs(residual).max())) / float(np.ptp(cells[:, axis]))
+        if r2 > FOLLOWS and beyond > farthest + 10 * SAME:
+            farthest, found = beyond, Aside(axis=axis, factor=float(np.exp(np.clip(apart, -500, 500))))
     return found
+
+
+def aside_warnings(target: Target, used: Array) -> list[str]:
+    """Names how the target lies off the line that the cells follow."""
+    off = aside(target, used)
+    if off is None or off.times <= ASIDE:
+        return []
+    return [
+        f"The target lies off the line that the runs follow: {off.sentence}. The farther from it, the more "
+        "the answer rests on priors."
+    ]

@@ -103,3 +103,29 @@ def test_an_interval_that_says_nothing_is_not_given_as_a_number(sweep):
     with pytest.raises(Refused) as caught:
         law.predict(Target(params=1e20, tokens=1e10, batch_tokens=262144))
     assert "not known at all" in caught.value.detail
+
+
+def test_a_target_off_the_line_that_the_runs_follow_is_answered_with_a_warning(joined, sweep, fast):
+    tables = [
+        sweep(sizes=(n,), batches=(262144 * (n / 1e8) ** 0.5,), seed=int(n / 1e8))
+        for n in (1e8, 2e8, 4e8, 8e8)
+    ]
+    law = fit(joined(*tables), options=fast)
+    on, off = (
+        law.predict(Target(params=8e8, tokens=1e10, batch_tokens=batch))
+        for batch in (262144 * 8**0.5, 262144)
+    )
+    assert "its batch_tokens are 2.83 times below what these runs used at such params and tokens" in " ".join(
+        off.warnings
+    )
+    assert not any("off the line" in line for line in on.warnings)
+    assert off.high / off.low > on.high / on.low
+
+
+def test_where_the_axes_vary_apart_no_target_is_off_a_line(sweep, fast):
+    law = fit(sweep(), options=fast)
+    for target in (
+        Target(params=3.2e9, tokens=4e9, batch_tokens=131072),
+        Target(params=1e8, tokens=1e11, batch_tokens=131072),
+    ):
+        assert not any("off the line" in line for line in law.predict(target).warnings)
