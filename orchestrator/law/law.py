@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+from scipy.spatial import KDTree
 from scipy.special import ndtri
 
 from orchestrator.amounts import count
 from orchestrator.law import document, support
 from orchestrator.law.bowl import Z95, Bowl
+from orchestrator.law.cells import CLOSE
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, matrix
 from orchestrator.law.heldout import HeldOut
@@ -65,11 +67,11 @@ class Law:
     fingerprint: str
     runs: int
     heldout_reason: str | None = None
-    known: dict[tuple[float, float, float], int] = field(init=False)
+    known: KDTree = field(init=False)
 
     def __post_init__(self) -> None:
-        cells = {key(bowl.params, bowl.tokens, bowl.batch_tokens): at for at, bowl in enumerate(self.bowls)}
-        object.__setattr__(self, "known", cells)
+        cells = [(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in self.bowls]
+        object.__setattr__(self, "known", KDTree(np.log(cells)))
 
     @property
     def noise(self) -> float:
@@ -117,10 +119,10 @@ class Law:
         """Mean and sd of ln η*: the prediction band, and in a cell that has runs also what they say, shape [m] each."""
         mean, sd = self.prediction_band(params, tokens, batch_tokens)
         places = np.column_stack(np.broadcast_arrays(*map(np.atleast_1d, (params, tokens, batch_tokens))))
-        for row, place in enumerate(places.tolist()):
-            cell = self.known.get(key(*place))
-            if cell is not None:
-                mean[row], sd[row] = np.log(self.bowls[cell].law_learning_rate), self.bowls[cell].law_sd
+        apart, nearest = self.known.query(np.log(places), p=np.inf, distance_upper_bound=CLOSE)
+        for row in np.flatnonzero(np.isfinite(apart)):
+            bowl = self.bowls[nearest[row]]
+            mean[row], sd[row] = np.log(bowl.law_learning_rate), bowl.law_sd
         return mean, sd
 
     def curvature(self, params: Array, tokens: Array, batch_tokens: Array) -> Array:
@@ -274,8 +276,3 @@ class Law:
             cause=cause,
             advice=advice,
         )
-
-
-def key(params: float, tokens: float, batch_tokens: float) -> tuple[float, float, float]:
-    """A cell's identity: nine digits of its place."""
-    return float(f"{params:.9g}"), float(f"{tokens:.9g}"), float(f"{batch_tokens:.9g}")

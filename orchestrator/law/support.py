@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from orchestrator.amounts import count
 from orchestrator.law.bowl import Bowl
-from orchestrator.law.cells import SAME
+from orchestrator.law.cells import CLOSE
 from orchestrator.law.observations import Array, Target
 from orchestrator.law.status import BowlStatus
 
@@ -35,7 +35,7 @@ def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
         unsure: Whether the exponent of each axis is still mostly its prior's, shape [3].
     """
     spread = np.ptp(coordinates, axis=0)
-    varying = [axis for axis in range(3) if spread[axis] > 10 * SAME]
+    varying = [axis for axis in range(3) if spread[axis] > CLOSE]
     found = [
         f"{AXES[one]} is tied to {AXES[other]} in these runs ({SYMBOLS[one]} ∝ {SYMBOLS[other]}^{power:.2g}, "
         f"R² {r2:.3f}): the runs cannot tell their exponents apart, priors do. "
@@ -72,7 +72,7 @@ def single_warnings(coordinates: Array) -> list[str]:
     return [
         f"All runs have {name} = {count(float(np.exp(coordinates[0, axis])))}: how the rate moves with {name} is a prior's, not these runs'."
         for axis, name in enumerate(AXES)
-        if np.ptp(coordinates[:, axis]) <= 10 * SAME
+        if np.ptp(coordinates[:, axis]) <= CLOSE
     ]
 
 
@@ -182,7 +182,7 @@ def causes(target: Target, used: Array, prior_axes: Sequence[str]) -> tuple[str,
     for axis, name in enumerate(AXES):
         if outside[axis] < NEAR:
             continue
-        if largest[axis] / smallest[axis] < 1 + 10 * SAME:
+        if largest[axis] / smallest[axis] < 1 + CLOSE:
             found.append(
                 f"its {name} are {outside[axis]:.3g} times from the only {name} tried ({count(float(largest[axis]))})"
             )
@@ -233,13 +233,13 @@ def aside(target: Target, used: Array) -> Aside | None:
     inside = [axis for axis in range(3) if outside[axis] < NEAR]
     farthest, found = 0.0, None
     for axis in (2, 1, 0):  # of a tied pair the batch, or else the horizon, is what a user changes
-        if np.ptp(cells[:, axis]) <= 10 * SAME or (inside and axis not in inside):
+        if np.ptp(cells[:, axis]) <= CLOSE or (inside and axis not in inside):
             continue
         others = [other for other in range(3) if other != axis]
         slopes, r2, residual = regress(cells[:, others], cells[:, axis])
         apart = float(away[axis] - away[others] @ slopes)
         beyond = (abs(apart) - float(np.abs(residual).max())) / float(np.ptp(cells[:, axis]))
-        if r2 > FOLLOWS and beyond > farthest + 10 * SAME:
+        if r2 > FOLLOWS and beyond > farthest + CLOSE:
             farthest, found = beyond, Aside(axis=axis, factor=float(np.exp(np.clip(apart, -500, 500))))
     return found
 
