@@ -261,6 +261,11 @@ class Law:
                     f"The target's {name} are {outside[axis]:.3g} times outside the runs, and the exponent of {name} "
                     f"({value.value:+.2f} ± {value.sd:.2f}) comes from a prior, not from these runs."
                 )
+        if target.batch_tokens > (1 + CLOSE) * target.tokens:
+            found.append(
+                f"The target trains {count(target.tokens)} tokens in batches of {count(target.batch_tokens)}: less than "
+                "one step."
+            )
         if no_valley:
             found.append("The optimum is too uncertain to name a range of rates that lose at most 0.1 %.")
         return found

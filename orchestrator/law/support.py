@@ -101,7 +101,7 @@ def bowl_warnings(bowls: Sequence[Bowl]) -> list[str]:
             "bounds, not minima. Widen the learning rates there."
         )
     found += [line for name in ("params", "tokens") for line in without_minimum(bowls, name)]
-    return found + doubt_warnings(bowls)
+    return found + doubt_warnings(bowls) + step_warnings(bowls)
 
 
 def without_minimum(bowls: Sequence[Bowl], name: str) -> list[str]:
@@ -132,6 +132,17 @@ def doubt_warnings(bowls: Sequence[Bowl]) -> list[str]:
     return [
         f"{runs} run{'s are' if runs > 1 else ' is'} left out for a loss far below all others of the same cell and below "
         f"what the other cells reach, in {'; '.join(places)}{more}. Check the loss and its unit."
+    ]
+
+
+def step_warnings(bowls: Sequence[Bowl]) -> list[str]:
+    """Names that cells have fewer tokens than one step takes."""
+    short = [bowl for bowl in bowls if bowl.batch_tokens > (1 + CLOSE) * bowl.tokens]
+    if not short:
+        return []
+    return [
+        f"{len(short)} of {len(bowls)} cells have more batch_tokens than tokens, less than one step, the first "
+        f"{count(short[0].batch_tokens)} and {count(short[0].tokens)}. Check whether the two are swapped."
     ]
 
 

@@ -168,3 +168,16 @@ def test_where_the_axes_vary_apart_no_target_is_off_a_line(sweep, fast):
         Target(params=1e8, tokens=1e11, batch_tokens=131072),
     ):
         assert not any("off the line" in line for line in law.predict(target).warnings)
+
+
+def test_less_than_one_step_is_named_of_cells_and_of_a_target(sweep, changed, fast):
+    runs = sweep(horizons=(2e5, 1e6, 4e6), batches=(65536.0, 131072.0))
+    law = fit(runs, options=fast)
+    assert not any("one step" in line for line in law.warnings)
+    answer = law.predict(Target(params=8e8, tokens=1.2e5, batch_tokens=131072))
+    assert (
+        "The target trains 120\u00a0k tokens in batches of 131\u00a0k: less than one step." in answer.warnings
+    )
+    swapped = fit(changed(runs, tokens=runs.batch_tokens, batch_tokens=runs.tokens), options=fast)
+    named = "24 of 24 cells have more batch_tokens than tokens, less than one step"
+    assert any(line.startswith(named) for line in swapped.warnings)
