@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from orchestrator.amounts import count
 from orchestrator.law.bowl import Bowl
-from orchestrator.law.cells import CLOSE
+from orchestrator.law.cells import BLOWN, CLOSE
 from orchestrator.law.observations import Array, Target
-from orchestrator.law.status import BowlStatus
+from orchestrator.law.status import FEWEST_RATES, BowlStatus
 
 AXES = ("params", "tokens", "batch_tokens")
 TERMS = ("ln N", "ln D", "ln B")
@@ -19,6 +19,9 @@ SYMBOLS = ("N", "D", "B")
 TIED = 0.95  # R² of one logarithm on another from which they are called tied
 FAR = 30.0  # extrapolation beyond this is named
 FEW_BOWLS = 3
+WASTED = f"{np.expm1(BLOWN):.0%}".replace(
+    "%", " %"
+)  # above the best loss of a cell, a run is no part of its bowl
 MOST_LISTED = 4
 NEAR = 1.05  # factor outside the runs up to which a target is among them
 ASIDE = 2.0  # factor from what the runs used at such a place, from which it is named
@@ -87,13 +90,14 @@ def bowl_warnings(bowls: Sequence[Bowl]) -> list[str]:
     interior, low, high = (
         number[status] for status in (BowlStatus.INTERIOR, BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH)
     )
+    few, wasted = too_few(bowls)
     found = []
     if interior < max(FEW_BOWLS, len(bowls) / 2):
         priors = "; most of this law is its priors" if interior < FEW_BOWLS else ""
         found.append(
             f"Only {interior} of {len(bowls)} cells show a minimum with a rise on both sides{priors}: "
-            f"{number[BowlStatus.TOO_FEW]} have fewer than three rates, {low + high} have their best run at the edge, "
-            f"{number[BowlStatus.FLAT]} are flat."
+            f"{few} have fewer than three rates, {wasted} have more but fewer than three that neither diverged nor lie "
+            f"{WASTED} above the best, {low + high} have their best run at the edge, {number[BowlStatus.FLAT]} are flat."
         )
     if low + high > 0.2 * len(bowls):
         found.append(
@@ -102,6 +106,13 @@ def bowl_warnings(bowls: Sequence[Bowl]) -> list[str]:
         )
     found += [line for name in ("params", "tokens") for line in without_minimum(bowls, name)]
     return found + doubt_warnings(bowls) + step_warnings(bowls)
+
+
+def too_few(bowls: Sequence[Bowl]) -> tuple[int, int]:
+    """How many cells lack three rates because fewer were tried, and how many because the others came to nothing."""
+    lacking = [bowl for bowl in bowls if bowl.status is BowlStatus.TOO_FEW]
+    wasted = sum(bowl.runs >= FEWEST_RATES > bowl.runs - bowl.diverged for bowl in lacking)
+    return len(lacking) - wasted, wasted
 
 
 def without_minimum(bowls: Sequence[Bowl], name: str) -> list[str]:

@@ -92,6 +92,22 @@ def test_few_minima_among_many_cells_are_named(sweep, joined, fast):
     assert any(line.startswith("Only 3 of 35 cells show a minimum") for line in law.warnings)
 
 
+def test_rates_that_came_to_nothing_are_not_called_untried(sweep, changed, fast):
+    runs = sweep()
+    high = runs.params > 1.5e8
+    rank = np.arange(runs.size) % 7
+    loss = np.where(high & (rank > 0), 2.2 * runs.loss, runs.loss)
+    (named,) = [
+        line
+        for line in fit(changed(runs, loss=loss), options=fast).warnings
+        if line.startswith("Only 6 of 24")
+    ]
+    assert (
+        "0 have fewer than three rates, 18 have more but fewer than three that neither diverged nor lie 42 % above"
+        in named
+    )
+
+
 @pytest.mark.parametrize("jitter", [1e-12, 1e-6, 2e-4])
 @pytest.mark.parametrize("axis", ["params", "tokens", "batch_tokens"])
 def test_what_was_counted_in_each_run_is_one_cell(sweep, changed, fast, axis, jitter):
