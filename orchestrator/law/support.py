@@ -93,11 +93,16 @@ def bowl_warnings(bowls: Sequence[Bowl]) -> list[str]:
     few, wasted = too_few(bowls)
     found = []
     if interior < max(FEW_BOWLS, len(bowls) / 2):
+        spent = (
+            f"{wasted} have more but fewer than three that neither diverged nor lie {WASTED} above the best, "
+            if wasted
+            else ""
+        )
         priors = "; most of this law is its priors" if interior < FEW_BOWLS else ""
         found.append(
             f"Only {interior} of {len(bowls)} cells show a minimum with a rise on both sides{priors}: "
-            f"{few} have fewer than three rates, {wasted} have more but fewer than three that neither diverged nor lie "
-            f"{WASTED} above the best, {low + high} have their best run at the edge, {number[BowlStatus.FLAT]} are flat."
+            f"{few} have fewer than three rates, {spent}{low + high} have their best run at the edge, "
+            f"{number[BowlStatus.FLAT]} are flat."
         )
     if low + high > 0.2 * len(bowls):
         found.append(
