@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.law import Observations
+from orchestrator.law.cells import numbered
+from orchestrator.states import RunState
 
 NUMBERS: Final = ("params", "tokens", "batch_tokens", "learning_rate")
 REQUIRED: Final = (*NUMBERS, "loss")
 OPTIONAL: Final = ("seed", "state", "params_total", "params_active", "flops", "gpu_seconds")
+STATES: Final = tuple(state.value for state in RunState)
 MACHINES_DOING: Final = frozenset({"failed", "cancelled"})
 """States of runs that ended for no reason of their learning rate; they say nothing about it."""
 MOST_PROBLEMS: Final = 20
@@ -55,8 +58,9 @@ class RunTable:
 
     @property
     def cells(self) -> int:
-        """How many different (N, D, B) the table holds."""
-        return len(set(zip(self.params, self.tokens, self.batch_tokens, strict=True)))
+        """How many different (N, D, B) the table holds, as a law counts them."""
+        _, first = numbered(np.log(np.column_stack([self.params, self.tokens, self.batch_tokens])))
+        return len(first)
 
     def recipes(self) -> dict[str, tuple[str, ...]]:
         """The text columns that take several values, each with its values: several recipes in one table.
@@ -163,6 +167,7 @@ def parse_csv(data: bytes) -> RunTable:
         raise BadInput("The table has a header but no rows: a run table needs at least one run.")
     texts = {name: tuple(row[i].strip() for row in rows) for i, name in enumerate(header)}
     numbers = _positive_columns(texts)
+    _check_states(texts.get("state", ()))
     return RunTable(**numbers, loss=_losses(texts), texts=texts)
 
 
@@ -207,6 +212,17 @@ def _positive_columns(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Array]:
         more = f" ({len(problems) - 3} more)" if len(problems) > 3 else ""
         raise BadInput(f"The table has bad values. {shown}{more}.", fields=tuple(problems[:MOST_PROBLEMS]))
     return columns
+
+
+def _check_states(states: Sequence[str]) -> None:
+    """Refuse a column of which no value is a state of a run: every row would count as one that did not complete."""
+    if states and not any(state.lower() in {*STATES, ""} for state in states):
+        found = ", ".join(_listed(sorted(set(states))))
+        raise BadInput(
+            f"The column state takes: {found}. None of these is a state of a run, so no row would count as completed; "
+            f"the states are: {', '.join(STATES)}. Write completed, or nothing, where a run finished.",
+            fields=(FieldProblem(path="column state", message=f"one of: {', '.join(STATES)}"),),
+        )
 
 
 def _losses(texts: Mapping[str, tuple[str, ...]]) -> Array:

@@ -39,6 +39,7 @@ class Bowl:
         status: Interior minimum, or why not.
         runs: Runs in the cell, diverged ones included.
         diverged: Runs without a loss, or with one too far above the best to fit.
+        doubted: Runs with a loss too low to believe, which are left out.
         r2: Share of the variance of ln loss explained within e^±1 of the bottom; None with fewer than three runs there.
         law_learning_rate: The optimum given all runs of all cells.
         law_sd: Standard deviation of its logarithm.
@@ -60,6 +61,7 @@ class Bowl:
     r2: float | None
     law_learning_rate: float
     law_sd: float
+    doubted: int = 0
 
     def to_document(self) -> dict[str, Any]:
         """As a JSON-able mapping."""
@@ -105,6 +107,7 @@ def measure(
             status=status[c],
             runs=int(cells.runs[c]),
             diverged=int(cells.diverged[c]),
+            doubted=int(cells.doubted[c]),
             r2=float(r2[c]) if np.isfinite(r2[c]) else None,
             law_learning_rate=float(np.exp(here.optimum[c])),
             law_sd=float(law_sd[c]),

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.law.doubts import doubted
 from orchestrator.law.observations import Array, Observations
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-SAME = 1e-9  # relative difference below which two sizes, horizons, batches or rates are one
+SAME = 1e-9  # relative difference that is rounding
+CLOSE = 1e-3  # relative difference up to which two sizes, horizons, batches or rates are one: tokens counted per run
 BLOWN = 0.35  # ln(loss / best loss of the cell) above which a finished run is too far from the bottom to fit
 
 
@@ -22,7 +24,7 @@ class Cells:
     the same in each of them.
 
     Attributes:
-        places: N, D, B of each cell, shape [cells, 3].
+        places: N, D, B of each cell, the medians of its runs, shape [cells, 3].
         coordinates: Their logarithms, shape [cells, 3].
         cell: The cell of each point that has a usable loss, shape [points].
         x: ln η of those points, shape [points].
@@ -33,8 +35,11 @@ class Cells:
         bound_cell: The cell of each run that bounds its bowl, shape [bounds].
         bound_x: ln η of those runs, shape [bounds].
         bound_side: 1 where the bottom is below that rate, −1 where it is above, shape [bounds].
+        floor, ceiling: The nearest ln η that bounds each bowl from below and from above, infinite where none does,
+            shape [cells] each.
         runs: All runs of each cell, shape [cells].
         diverged: Those without a usable loss, shape [cells].
+        doubted: Those whose loss is too low to believe, which are neither, shape [cells].
     """
 
     places: Array
@@ -48,8 +53,11 @@ class Cells:
     bound_cell: Index
     bound_x: Array
     bound_side: Array
+    floor: Array
+    ceiling: Array
     runs: Index
     diverged: Index
+    doubted: Index
 
     @property
     def size(self) -> int:
@@ -72,30 +80,37 @@ def group(observations: Observations) -> Cells:
     """Groups runs into cells and classifies each run: usable, bounding, or neither.
 
     A run that diverged bounds the bowl from above if no usable run of the cell has a higher rate; a crash in the
-    middle of a bowl says nothing. A loss far above the best of its cell bounds the bowl on whichever side it lies.
+    middle of a bowl says nothing. A loss far above the best of its cell bounds the bowl on whichever side it lies. A
+    loss too low to believe says nothing either, and is not that best.
     """
     runs = observations.sorted()
     raw = np.column_stack([runs.params, runs.tokens, runs.batch_tokens])
-    cell, first = numbered(np.log(raw))
+    cell, _ = numbered(np.log(raw))
+    places = np.column_stack([medians(cell, column) for column in raw.T])
     x, loss = np.log(runs.learning_rate), np.log(runs.loss)
     order = np.lexsort((loss, x, cell))
     cell, x, loss = cell[order], x[order], loss[order]
     count = int(cell[-1]) + 1
+    wrong = doubted(np.log(places), cell, loss, BLOWN)
+    loss = np.where(wrong, np.nan, loss)
     best = np.full(count, np.nan)
     np.fmin.at(best, cell, loss)
     usable = loss - best[cell] <= BLOWN  # NaN compares false: a run without a loss is not usable
     low, high = np.full(count, np.inf), np.full(count, -np.inf)
     np.minimum.at(low, cell[usable], x[usable])
     np.maximum.at(high, cell[usable], x[usable])
-    above = ~usable & (x > high[cell])
+    above = ~usable & ~wrong & (x > high[cell])
     below = ~usable & ~np.isnan(loss) & (x < low[cell])
     bounding = above | below
+    floor, ceiling = np.full(count, -np.inf), np.full(count, np.inf)
+    np.maximum.at(floor, cell[below], x[below])
+    np.minimum.at(ceiling, cell[above], x[above])
     point_cell, point_x, mean, repeats, scatter = points(cell[usable], x[usable], loss[usable])
     bottom = np.full(count, np.nan)
     np.fmin.at(bottom, point_cell, mean)
     return Cells(
-        places=raw[first],
-        coordinates=np.log(raw[first]),
+        places=places,
+        coordinates=np.log(places),
         cell=point_cell,
         x=point_x,
         y=mean - bottom[point_cell],
@@ -105,8 +120,11 @@ def group(observations: Observations) -> Cells:
         bound_cell=cell[bounding],
         bound_x=x[bounding],
         bound_side=np.where(below[bounding], -1.0, 1.0),
+        floor=floor,
+        ceiling=ceiling,
         runs=np.bincount(cell, minlength=count),
-        diverged=np.bincount(cell[~usable], minlength=count),
+        diverged=np.bincount(cell[~usable & ~wrong], minlength=count),
+        doubted=np.bincount(cell[wrong], minlength=count),
     )
 
 
@@ -118,16 +136,33 @@ def numbered(places: Array) -> tuple[Index, Index]:
 
 
 def clustered(values: Array) -> Index:
-    """The rank of each value, those equal to rounding being one."""
+    """The rank of each logarithm, those so close that they are one sharing theirs."""
     order = np.argsort(values)
     rank = np.empty(values.size, dtype=np.int64)
-    rank[order] = np.concatenate([[0], np.cumsum(np.diff(values[order]) > SAME)])
+    rank[order] = np.cumsum(beginnings(values[order], np.zeros(values.size - 1, dtype=np.bool_))) - 1
     return rank
+
+
+def medians(cell: Index, values: Array) -> Array:
+    """The median value of each cell, itself one of its values: [runs], [runs] -> [cells]."""
+    after = np.cumsum(np.bincount(cell))
+    first = np.concatenate([[0], after[:-1]])
+    return np.asarray(values[np.lexsort((values, cell))][(first + after - 1) // 2])
+
+
+def beginnings(values: Array, apart: Mask) -> Mask:
+    """Which of sorted logarithms begin a group: those `apart` from the one before, and those beyond a gap.
+
+    A chain of close neighbours that reaches further is cut where it does, from its lowest value on.
+    """
+    chained = np.concatenate([[True], apart | (np.diff(values) > CLOSE)])[: values.size]
+    step = np.floor((values - values[chained][np.cumsum(chained) - 1]) / CLOSE)
+    return np.asarray(chained | np.concatenate([[False], np.diff(step) > 0])[: values.size])
 
 
 def points(cell: Index, x: Array, loss: Array) -> tuple[Index, Array, Array, Array, Array]:
     """The rates of each cell from sorted runs: cell, ln η, mean ln loss, runs, and their squared scatter."""
-    fresh = np.concatenate([[True], (np.diff(cell) != 0) | (np.diff(x) > SAME)])[: cell.size]
+    fresh = beginnings(x, np.diff(cell) != 0)
     at = np.cumsum(fresh) - 1
     repeats = np.bincount(at).astype(np.float64)
     mean = np.bincount(at, weights=loss) / repeats

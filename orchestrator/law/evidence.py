@@ -113,7 +113,11 @@ def gather(cells: Cells, here: Locals, scales: Scales) -> Evidence:
 
 
 def bounds(cells: Cells, optimum: Array) -> tuple[Array, Array]:
-    """Gradient and information on μ of the runs that bound a bowl: ln(ε + (1 − ε)·Φ((±(x − μ) − margin) / sd))."""
+    """Gradient and information on μ of the runs that bound a bowl: ln(ε + (1 − ε)·Φ((±(x − μ) − margin) / sd)).
+
+    A bowl so narrow that one rate alone lies between its bounds has its bottom anywhere between them, which no tangent
+    tells: there it counts as drawn with the standard deviation of a uniform distribution, round that rate.
+    """
     if not cells.bound_x.size:
         return np.zeros(cells.size), np.zeros(cells.size)
     side = cells.bound_side
@@ -123,4 +127,7 @@ def bounds(cells: Cells, optimum: Array) -> tuple[Array, Array]:
     weight = np.bincount(
         cells.bound_cell, weights=np.maximum(ratio * (z + ratio), 0) / BOUND_SD**2, minlength=cells.size
     )
-    return np.asarray(pull, dtype=np.float64), np.asarray(weight, dtype=np.float64)
+    narrow = (np.bincount(cells.cell, minlength=cells.size) == 1) & np.isfinite(cells.ceiling - cells.floor)
+    middle = np.where(narrow, cells.total(cells.x), optimum)
+    between = np.where(narrow, 12 / np.square(cells.ceiling - cells.floor), 0.0)
+    return np.asarray(pull + between * (middle - optimum)), np.asarray(weight + between)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from orchestrator.law.bowl import Bowl
+from orchestrator.law.cells import CLOSE
 from orchestrator.law.observations import Array, Observations
 from orchestrator.law.status import BowlStatus
 
@@ -130,7 +131,7 @@ def largest_parts(
     for name in ("params", "tokens"):
         column = getattr(observations, name)
         top = max((getattr(bowl, name) for bowl in interior), default=0.0)
-        left_out = column >= top * (1 - 1e-6)
+        left_out = column >= top * (1 - CLOSE)
         if not left_out.all():
             yield left_out, f"{name} = {top:.4g}"
 

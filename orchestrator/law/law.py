@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+from scipy.spatial import KDTree
 from scipy.special import ndtri
 
 from orchestrator.amounts import count
 from orchestrator.law import document, support
 from orchestrator.law.bowl import Z95, Bowl
+from orchestrator.law.cells import CLOSE
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, matrix
 from orchestrator.law.heldout import HeldOut
@@ -66,11 +68,11 @@ class Law:
     fingerprint: str
     runs: int
     heldout_reason: str | None = None
-    known: dict[tuple[float, float, float], int] = field(init=False)
+    known: KDTree = field(init=False)
 
     def __post_init__(self) -> None:
-        cells = {key(bowl.params, bowl.tokens, bowl.batch_tokens): at for at, bowl in enumerate(self.bowls)}
-        object.__setattr__(self, "known", cells)
+        cells = [(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in self.bowls]
+        object.__setattr__(self, "known", KDTree(np.log(cells)))
 
     @property
     def noise(self) -> float:
@@ -118,10 +120,10 @@ class Law:
         """Mean and sd of ln η*: the prediction band, and in a cell that has runs also what they say, shape [m] each."""
         mean, sd = self.prediction_band(params, tokens, batch_tokens)
         places = np.column_stack(np.broadcast_arrays(*map(np.atleast_1d, (params, tokens, batch_tokens))))
-        for row, place in enumerate(places.tolist()):
-            cell = self.known.get(key(*place))
-            if cell is not None:
-                mean[row], sd[row] = np.log(self.bowls[cell].law_learning_rate), self.bowls[cell].law_sd
+        apart, nearest = self.known.query(np.log(places), p=np.inf, distance_upper_bound=CLOSE)
+        for row in np.flatnonzero(np.isfinite(apart)):
+            bowl = self.bowls[nearest[row]]
+            mean[row], sd[row] = np.log(bowl.law_learning_rate), bowl.law_sd
         return mean, sd
 
     def curvature(self, params: Array, tokens: Array, batch_tokens: Array) -> Array:
@@ -244,6 +246,11 @@ class Law:
         rows = np.column_stack([np.ones(len(points)), points])
         return np.asarray(np.exp(rows @ self.pooled[:CURVATURE_TERMS]))
 
+    def _used(self) -> Array:
+        """(N, D, B) of the cells in the range that the law rests on, shape [m, 3]."""
+        places = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in self.bowls])
+        return np.asarray(places[((places >= self.smallest) & (places <= self.largest)).all(axis=1)])
+
     def _prior_axes(self) -> list[str]:
         """Axes whose exponent is a prior's."""
         by_name = dict(zip(support.TERMS, support.AXES, strict=True))
@@ -251,6 +258,7 @@ class Law:
 
     def _target_warnings(self, target: Target, no_valley: bool) -> list[str]:
         found = support.far_warnings(target, self.smallest, self.largest)
+        found += support.aside_warnings(target, self._used())
         _, outside = support.ratios(target, self.smallest, self.largest)
         for axis, name in enumerate(support.AXES):
             if name in self._prior_axes() and outside[axis] > 1.01:
@@ -259,14 +267,17 @@ class Law:
                     f"The target's {name} are {outside[axis]:.3g} times outside the runs, and the exponent of {name} "
                     f"({value.value:+.2f} ± {value.sd:.2f}) comes from a prior, not from these runs."
                 )
+        if target.batch_tokens > (1 + CLOSE) * target.tokens:
+            found.append(
+                f"The target trains {count(target.tokens)} tokens in batches of {count(target.batch_tokens)}: less than "
+                "one step."
+            )
         if no_valley:
             found.append("The optimum is too uncertain to name a range of rates that lose at most 0.1 %.")
         return found
 
     def _refuse(self, target: Target, factor: float) -> None:
-        places = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in self.bowls])
-        used = places[((places >= self.smallest) & (places <= self.largest)).all(axis=1)]
-        cause, advice = support.causes(target, used, self._prior_axes())
+        cause, advice = support.causes(target, self._used(), self._prior_axes())
         raise Refused(
             LawRefusal.INTERVAL_TOO_WIDE,
             params=count(target.params),
@@ -276,8 +287,3 @@ class Law:
             cause=cause,
             advice=advice,
         )
-
-
-def key(params: float, tokens: float, batch_tokens: float) -> tuple[float, float, float]:
-    """A cell's identity: nine digits of its place."""
-    return float(f"{params:.9g}"), float(f"{tokens:.9g}"), float(f"{batch_tokens:.9g}")

@@ -5,7 +5,7 @@ from enum import StrEnum
 import numpy as np
 
 from orchestrator.law.cells import Cells
-from orchestrator.law.evidence import Locals, predicted
+from orchestrator.law.evidence import TAIL, Locals, predicted
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 
@@ -27,24 +27,17 @@ class BowlStatus(StrEnum):
 def told(cells: Cells, own: Locals, scales: Scales) -> Array:
     """How much better a bowl describes each cell than a constant, in squared units of the noise, shape [cells].
 
-    A side that diverged, or rose too far to fit, is no noise: it counts for as much as is asked of a bowl.
+    A side that diverged, or rose too far to fit, is no noise: it counts for as much as is asked of a bowl. A loss that
+    is far off the bowl is far off any curve: it weighs as little in both.
     """
     height, _ = predicted(cells, own)
-    weight = 1 / (own.unrest[cells.cell] * scales.variance(height, cells.repeats))
+    variance = own.unrest[cells.cell] * scales.variance(height, cells.repeats)
+    residual = cells.y - own.bottom[cells.cell] - height
+    weight = np.minimum((TAIL + 1) / (TAIL + residual**2 / variance), 1.0) / variance
     sum_of_weights = np.maximum(cells.total(weight), np.finfo(np.float64).tiny)
     mean = cells.total(weight * cells.y) / sum_of_weights
-    residual = cells.y - own.bottom[cells.cell] - height
     fitted = cells.total(weight * ((cells.y - mean[cells.cell]) ** 2 - residual**2))
-    floor, ceiling = bounded(cells)
-    return fitted + LEAST_TOLD * (np.isfinite(floor).astype(np.float64) + np.isfinite(ceiling))
-
-
-def bounded(cells: Cells) -> tuple[Array, Array]:
-    """The nearest ln η that bounds each bowl from below and from above, infinite where none does, shape [cells] each."""
-    above, below = cells.bound_side > 0, cells.bound_side < 0
-    _, floor = cells.extremes(cells.bound_cell[below], cells.bound_x[below])
-    ceiling, _ = cells.extremes(cells.bound_cell[above], cells.bound_x[above])
-    return floor, ceiling
+    return fitted + LEAST_TOLD * (np.isfinite(cells.floor).astype(np.float64) + np.isfinite(cells.ceiling))
 
 
 def classify(cells: Cells, own: Locals, sd: Array, told: Array) -> list[BowlStatus]:
@@ -58,14 +51,13 @@ def classify(cells: Cells, own: Locals, sd: Array, told: Array) -> list[BowlStat
     """
     rates = np.bincount(cells.cell, minlength=cells.size)
     low, high = cells.extremes(cells.cell, cells.x)
-    floor, ceiling = bounded(cells)
-    capped, propped = np.isfinite(ceiling), np.isfinite(floor)
-    least, most = np.where(propped, floor, low), np.where(capped, ceiling, high)
+    capped, propped = np.isfinite(cells.ceiling), np.isfinite(cells.floor)
+    least, most = np.where(propped, cells.floor, low), np.where(capped, cells.ceiling, high)
     best = np.full(cells.size, np.nan)
     at_best = cells.y <= 0  # y is relative to the cell's best point
     best[cells.cell[at_best][::-1]] = cells.x[at_best][::-1]
     few = (rates + capped + propped < FEWEST_RATES) | (rates < np.where(capped & propped, 1, 2))
-    vague = sd > WIDEST_SD * (most - least) / 2
+    vague = (sd > WIDEST_SD * (most - least) / 2) & ~(capped & propped)
     at_low = (own.optimum < least) | ((best <= low) & ~propped)
     at_high = (own.optimum > most) | ((best >= high) & ~capped)
     found = np.select(

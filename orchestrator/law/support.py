@@ -1,6 +1,7 @@
 """What the runs can tell apart and what they cannot: the sentences that go with a law and with a prediction."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
@@ -8,9 +9,9 @@ from numpy.typing import NDArray
 
 from orchestrator.amounts import count
 from orchestrator.law.bowl import Bowl
-from orchestrator.law.cells import SAME
+from orchestrator.law.cells import BLOWN, CLOSE
 from orchestrator.law.observations import Array, Target
-from orchestrator.law.status import BowlStatus
+from orchestrator.law.status import FEWEST_RATES, BowlStatus
 
 AXES = ("params", "tokens", "batch_tokens")
 TERMS = ("ln N", "ln D", "ln B")
@@ -18,8 +19,14 @@ SYMBOLS = ("N", "D", "B")
 TIED = 0.95  # R² of one logarithm on another from which they are called tied
 FAR = 30.0  # extrapolation beyond this is named
 FEW_BOWLS = 3
+WASTED = f"{np.expm1(BLOWN):.0%}".replace(
+    "%", " %"
+)  # above the best loss of a cell, a run is no part of its bowl
 MOST_LISTED = 4
+NEAR = 1.05  # factor outside the runs up to which a target is among them
 ASIDE = 2.0  # factor from what the runs used at such a place, from which it is named
+FOLLOWS = 0.5  # R² of one logarithm on the others from which it is said to follow them
+RANK = 1e-6  # relative size below which a direction in which the cells vary is rounding
 BENT = 2.0  # a drift of an exponent in N or D of so many standard deviations is named
 
 
@@ -31,18 +38,18 @@ def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
         unsure: Whether the exponent of each axis is still mostly its prior's, shape [3].
     """
     spread = np.ptp(coordinates, axis=0)
-    varying = [axis for axis in range(3) if spread[axis] > 10 * SAME]
+    varying = [axis for axis in range(3) if spread[axis] > CLOSE]
     found = [
         f"{AXES[one]} is tied to {AXES[other]} in these runs ({SYMBOLS[one]} ∝ {SYMBOLS[other]}^{power:.2g}, "
         f"R² {r2:.3f}): the runs cannot tell their exponents apart, priors do. "
         f"Runs where {AXES[one]} and {AXES[other]} vary apart would settle it."
         for other, one in permutations(varying, 2)
         if other < one and (unsure[one] or unsure[other])
-        for power, r2 in [regress(coordinates[:, [other]], coordinates[:, one])]
+        for (power,), r2, _ in [regress(coordinates[:, [other]], coordinates[:, one])]
         if r2 > TIED
     ]
     if not found and len(varying) == 3 and unsure.any():
-        _, r2 = regress(coordinates[:, :2], coordinates[:, 2])
+        _, r2, _ = regress(coordinates[:, :2], coordinates[:, 2])
         if r2 > TIED:
             found.append(
                 f"batch_tokens is tied to params and tokens together in these runs (R² {r2:.3f}): the runs cannot tell "
@@ -51,13 +58,16 @@ def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
     return found
 
 
-def regress(rows: Array, values: Array) -> tuple[float, float]:
-    """Slope on the first column and R² of a least-squares line."""
+def regress(rows: Array, values: Array) -> tuple[Array, float, Array]:
+    """The least-squares line of values that vary, shape [m], on rows [m, k]: slopes [k], R², residuals [m].
+
+    Of rows that vary together the smallest slopes are taken.
+    """
     centred = rows - rows.mean(axis=0)
     left = values - values.mean()
-    slopes = np.linalg.lstsq(centred, left, rcond=None)[0]
+    slopes = np.linalg.lstsq(centred, left, rcond=RANK)[0]
     residual = left - centred @ slopes
-    return float(slopes[0]), float(1 - (residual @ residual) / (left @ left))
+    return slopes, float(1 - (residual @ residual) / (left @ left)), residual
 
 
 def single_warnings(coordinates: Array) -> list[str]:
@@ -65,7 +75,7 @@ def single_warnings(coordinates: Array) -> list[str]:
     return [
         f"All runs have {name} = {count(float(np.exp(coordinates[0, axis])))}: how the rate moves with {name} is a prior's, not these runs'."
         for axis, name in enumerate(AXES)
-        if np.ptp(coordinates[:, axis]) <= 10 * SAME
+        if np.ptp(coordinates[:, axis]) <= CLOSE
     ]
 
 
@@ -80,12 +90,18 @@ def bowl_warnings(bowls: Sequence[Bowl]) -> list[str]:
     interior, low, high = (
         number[status] for status in (BowlStatus.INTERIOR, BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH)
     )
+    few, wasted = too_few(bowls)
     found = []
     if interior < max(FEW_BOWLS, len(bowls) / 2):
+        spent = (
+            f"{wasted} have more but fewer than three that neither diverged nor lie {WASTED} above the best, "
+            if wasted
+            else ""
+        )
         priors = "; most of this law is its priors" if interior < FEW_BOWLS else ""
         found.append(
             f"Only {interior} of {len(bowls)} cells show a minimum with a rise on both sides{priors}: "
-            f"{number[BowlStatus.TOO_FEW]} have fewer than three rates, {low + high} have their best run at the edge, "
+            f"{few} have fewer than three rates, {spent}{low + high} have their best run at the edge, "
             f"{number[BowlStatus.FLAT]} are flat."
         )
     if low + high > 0.2 * len(bowls):
@@ -93,7 +109,15 @@ def bowl_warnings(bowls: Sequence[Bowl]) -> list[str]:
             f"{low} of {len(bowls)} cells have their best run at the lowest rate tried and {high} at the highest: "
             "bounds, not minima. Widen the learning rates there."
         )
-    return found + [line for name in ("params", "tokens") for line in without_minimum(bowls, name)]
+    found += [line for name in ("params", "tokens") for line in without_minimum(bowls, name)]
+    return found + doubt_warnings(bowls) + step_warnings(bowls)
+
+
+def too_few(bowls: Sequence[Bowl]) -> tuple[int, int]:
+    """How many cells lack three rates because fewer were tried, and how many because the others came to nothing."""
+    lacking = [bowl for bowl in bowls if bowl.status is BowlStatus.TOO_FEW]
+    wasted = sum(bowl.runs >= FEWEST_RATES > bowl.runs - bowl.diverged for bowl in lacking)
+    return len(lacking) - wasted, wasted
 
 
 def without_minimum(bowls: Sequence[Bowl], name: str) -> list[str]:
@@ -108,6 +132,34 @@ def without_minimum(bowls: Sequence[Bowl], name: str) -> list[str]:
     listed = ", ".join(count(value) for value in lacking[:MOST_LISTED])
     more = f" and {len(lacking) - MOST_LISTED} more" if len(lacking) > MOST_LISTED else ""
     return [f"No cell with {name} of {listed}{more} shows a minimum: the law there rests on the other cells."]
+
+
+def doubt_warnings(bowls: Sequence[Bowl]) -> list[str]:
+    """Names the cells of runs whose loss is too low to believe."""
+    spoilt = [bowl for bowl in bowls if bowl.doubted]
+    if not spoilt:
+        return []
+    places = [
+        f"params = {count(bowl.params)}, tokens = {count(bowl.tokens)}, batch_tokens = {count(bowl.batch_tokens)}"
+        for bowl in spoilt[:MOST_LISTED]
+    ]
+    more = f" and {len(spoilt) - MOST_LISTED} more cells" if len(spoilt) > MOST_LISTED else ""
+    runs = sum(bowl.doubted for bowl in spoilt)
+    return [
+        f"{runs} run{'s are' if runs > 1 else ' is'} left out for a loss far below all others of the same cell and below "
+        f"what the other cells reach, in {'; '.join(places)}{more}. Check the loss and its unit."
+    ]
+
+
+def step_warnings(bowls: Sequence[Bowl]) -> list[str]:
+    """Names that cells have fewer tokens than one step takes."""
+    short = [bowl for bowl in bowls if bowl.batch_tokens > (1 + CLOSE) * bowl.tokens]
+    if not short:
+        return []
+    return [
+        f"{len(short)} of {len(bowls)} cells have more batch_tokens than tokens, less than one step, the first "
+        f"{count(short[0].batch_tokens)} and {count(short[0].tokens)}. Check whether the two are swapped."
+    ]
 
 
 def bend_warnings(names: Sequence[str], values: Array, sds: Array) -> list[str]:
@@ -155,44 +207,76 @@ def causes(target: Target, used: Array, prior_axes: Sequence[str]) -> tuple[str,
     _, outside = ratios(target, smallest, largest)
     found = []
     for axis, name in enumerate(AXES):
-        if outside[axis] < 1.05:
+        if outside[axis] < NEAR:
             continue
-        if largest[axis] / smallest[axis] < 1 + 10 * SAME:
+        if largest[axis] / smallest[axis] < 1 + CLOSE:
             found.append(
                 f"its {name} are {outside[axis]:.3g} times from the only {name} tried ({count(float(largest[axis]))})"
             )
         else:
             by_prior = ", and the exponent is a prior's" if name in prior_axes else ""
             found.append(f"its {name} are {outside[axis]:.3g} times outside what was tried{by_prior}")
+    off = aside(target, used)
+    if off and off.times > ASIDE * outside.max():
+        return off.sentence, f", or at other values of {AXES[off.axis]}"
     if found:
-        names = " and ".join(name for axis, name in enumerate(AXES) if outside[axis] >= 1.05)
+        names = " and ".join(name for axis, name in enumerate(AXES) if outside[axis] >= NEAR)
         return " and ".join(found), f", or at other values of {names}"
-    axis, factor = aside(target, used)
-    if max(factor, 1 / factor) > ASIDE:
-        others = " and ".join(name for name in AXES if name != AXES[axis])
-        side = f"{factor:.3g} times above" if factor > 1 else f"{1 / factor:.3g} times below"
-        return (
-            f"its {AXES[axis]} are {side} what these runs used at such {others}",
-            f", or at other values of {AXES[axis]}",
-        )
     return "the runs are too few or too noisy to place the optimum", ", or more rates round the optimum"
 
 
-def aside(target: Target, used: Array) -> tuple[int, float]:
-    """The axis along which a target is farthest from what the cells have at its other values, and how many times.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """How a target lies off the line that the cells follow: along which axis, and by which factor (< 1: below)."""
 
-    Each logarithm is predicted from the other two; how far cells themselves depart from that is no surprise.
+    axis: int
+    factor: float
+
+    @property
+    def times(self) -> float:
+        """The factor upwards or downwards, >= 1."""
+        return max(self.factor, 1 / self.factor)
+
+    @property
+    def sentence(self) -> str:
+        """What is unusual of the target."""
+        others = " and ".join(name for name in AXES if name != AXES[self.axis])
+        side = "above" if self.factor > 1 else "below"
+        return (
+            f"its {AXES[self.axis]} are {self.times:.3g} times {side} what these runs used at such {others}"
+        )
+
+
+def aside(target: Target, used: Array) -> Aside | None:
+    """Where a target is farthest from the line that the cells follow, None where it is on it or they follow none.
+
+    Each logarithm that follows the other two is predicted from them; how far cells themselves depart from that is no
+    surprise. Distances are shares of the cells' range. An axis along which the target is among the cells is named rather
+    than one along which it is beyond them.
     """
-    place, cells = np.log([getattr(target, name) for name in AXES]), np.log(used)
-    centre = cells.mean(axis=0)
-    farthest, found = 0.0, (0, 1.0)
+    cells = np.log(used)
+    away = np.log([getattr(target, name) for name in AXES]) - cells.mean(axis=0)
+    _, outside = ratios(target, used.min(axis=0), used.max(axis=0))
+    inside = [axis for axis in range(3) if outside[axis] < NEAR]
+    farthest, found = 0.0, None
     for axis in (2, 1, 0):  # of a tied pair the batch, or else the horizon, is what a user changes
+        if np.ptp(cells[:, axis]) <= CLOSE or (inside and axis not in inside):
+            continue
         others = [other for other in range(3) if other != axis]
-        slopes = np.linalg.lstsq(
-            cells[:, others] - centre[others], cells[:, axis] - centre[axis], rcond=None
-        )[0]
-        usual = np.abs(cells[:, axis] - centre[axis] - (cells[:, others] - centre[others]) @ slopes).max()
-        apart = float(place[axis] - centre[axis] - (place[others] - centre[others]) @ slopes)
-        if abs(apart) - usual > farthest + 10 * SAME:
-            farthest, found = abs(apart) - usual, (axis, float(np.exp(apart)))
+        slopes, r2, residual = regress(cells[:, others], cells[:, axis])
+        apart = float(away[axis] - away[others] @ slopes)
+        beyond = (abs(apart) - float(np.abs(residual).max())) / float(np.ptp(cells[:, axis]))
+        if r2 > FOLLOWS and beyond > farthest + CLOSE:
+            farthest, found = beyond, Aside(axis=axis, factor=float(np.exp(np.clip(apart, -500, 500))))
     return found
+
+
+def aside_warnings(target: Target, used: Array) -> list[str]:
+    """Names how the target lies off the line that the cells follow."""
+    off = aside(target, used)
+    if off is None or off.times <= ASIDE:
+        return []
+    return [
+        f"The target lies off the line that the runs follow: {off.sentence}. The farther from it, the more "
+        "the answer rests on priors."
+    ]

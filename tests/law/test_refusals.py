@@ -59,6 +59,12 @@ def test_losses_that_do_not_depend_on_the_rate_give_no_law(sweep, truth, noise, 
     assert set(reasons) <= {LawRefusal.FLAT, LawRefusal.NO_INTERIOR_MINIMUM}
 
 
+def test_wrong_losses_do_not_make_a_minimum_of_noise(sweep, truth, changed):
+    runs = sweep(truth(curvature=0.0, noise=2e-3), batches=(262144.0,))
+    loss = runs.loss * np.where(np.arange(runs.size) % 30 == 17, 1.2, 1.0)
+    assert refusal(lambda: fit(changed(runs, loss=loss))).reason is LawRefusal.FLAT
+
+
 def test_one_size_is_answered_nearby_with_a_warning_and_refused_far_away(sweep, fast):
     law = fit(sweep(sizes=(1e8,)), options=fast)
     near = law.predict(Target(params=1e8, tokens=1e10, batch_tokens=262144))

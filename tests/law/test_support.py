@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orchestrator.law import LawRefusal, Observations, Refused, Target, fit
+from orchestrator.law import BowlStatus, LawRefusal, Observations, Refused, Target, fit
 
 
 def test_horizons_that_nearly_follow_the_size_are_no_tie_where_the_runs_tell_them_apart(joined, sweep, fast):
@@ -92,10 +92,65 @@ def test_few_minima_among_many_cells_are_named(sweep, joined, fast):
     assert any(line.startswith("Only 3 of 35 cells show a minimum") for line in law.warnings)
 
 
-def test_sizes_equal_to_rounding_are_one(sweep, changed, fast):
+def test_rates_that_came_to_nothing_are_not_called_untried(sweep, changed, fast):
     runs = sweep()
-    noise = 1 + 1e-12 * np.random.default_rng(0).standard_normal(runs.size)
-    assert len(fit(changed(runs, params=runs.params * noise), options=fast).bowls) == 24
+    high = runs.params > 1.5e8
+    rank = np.arange(runs.size) % 7
+    loss = np.where(high & (rank > 0), 2.2 * runs.loss, runs.loss)
+    (named,) = [
+        line
+        for line in fit(changed(runs, loss=loss), options=fast).warnings
+        if line.startswith("Only 6 of 24")
+    ]
+    assert (
+        "0 have fewer than three rates, 18 have more but fewer than three that neither diverged nor lie 42 % above"
+        in named
+    )
+
+
+@pytest.mark.parametrize("jitter", [1e-12, 1e-6, 2e-4])
+@pytest.mark.parametrize("axis", ["params", "tokens", "batch_tokens"])
+def test_what_was_counted_in_each_run_is_one_cell(sweep, changed, fast, axis, jitter):
+    runs = sweep()
+    counted = getattr(runs, axis) * (1 + jitter * np.random.default_rng(0).uniform(-1, 1, runs.size))
+    exact, law = fit(runs, options=fast), fit(changed(runs, **{axis: counted}), options=fast)
+    assert len(law.bowls) == 24
+    assert {getattr(bowl, axis) for bowl in law.bowls} <= set(counted)
+    for one, other in zip(law.coefficients, exact.coefficients, strict=True):
+        assert one.value == pytest.approx(other.value, abs=0.05)
+
+
+def test_sizes_that_differ_by_more_than_a_thousandth_are_two(sweep, joined, fast):
+    runs = joined(*(sweep(sizes=(n,), batches=(262144.0,)) for n in (1e8, 1.003e8, 4e8)))
+    assert {bowl.params for bowl in fit(runs, options=fast).bowls} == {1e8, 1.003e8, 4e8}
+
+
+def test_a_chain_of_sizes_is_not_one_size(sweep, joined, fast):
+    sizes = 1e8 * 1.0008 ** np.arange(12)
+    runs = joined(*(sweep(sizes=(n,), horizons=(1e10,), batches=(262144.0,)) for n in sizes))
+    found = sorted({bowl.params for bowl in fit(runs, options=fast).bowls})
+    assert len(found) >= 4
+    assert found[-1] / found[0] > 1.007
+
+
+def test_rates_that_are_one_do_not_count_as_three(sweep, fast):
+    runs = sweep()
+    own = (runs.params == 8e8) & (runs.tokens == 1e10) & (runs.batch_tokens == 131072)
+    rate = np.where(own, 1e-3 * (1 + 1e-6 * np.arange(runs.size)), runs.learning_rate)
+    columns = {name: getattr(runs, name) for name in ("params", "tokens", "batch_tokens", "loss")}
+    law = fit(Observations(**columns, learning_rate=rate), options=fast)
+    (bowl,) = [b for b in law.bowls if (b.params, b.tokens, b.batch_tokens) == (8e8, 1e10, 131072)]
+    assert (bowl.runs, bowl.status) == (7, BowlStatus.TOO_FEW)
+
+
+def test_a_target_within_a_thousandth_of_a_cell_is_that_cell(sweep, fast):
+    law = fit(sweep(), options=fast)
+    cell = Target(params=8e8, tokens=1e10, batch_tokens=131072)
+    beside = Target(params=8.003e8, tokens=9.997e9, batch_tokens=131100)
+    assert law.predict(beside).learning_rate == law.predict(cell).learning_rate
+    assert law.predict(beside).high == law.predict(cell).high
+    apart = law.predict(Target(params=8.03e8, tokens=1e10, batch_tokens=131072))
+    assert apart.high / apart.low > law.predict(cell).high / law.predict(cell).low
 
 
 def test_an_interval_that_says_nothing_is_not_given_as_a_number(sweep):
@@ -103,3 +158,42 @@ def test_an_interval_that_says_nothing_is_not_given_as_a_number(sweep):
     with pytest.raises(Refused) as caught:
         law.predict(Target(params=1e20, tokens=1e10, batch_tokens=262144))
     assert "not known at all" in caught.value.detail
+
+
+def test_a_target_off_the_line_that_the_runs_follow_is_answered_with_a_warning(joined, sweep, fast):
+    tables = [
+        sweep(sizes=(n,), batches=(262144 * (n / 1e8) ** 0.5,), seed=int(n / 1e8))
+        for n in (1e8, 2e8, 4e8, 8e8)
+    ]
+    law = fit(joined(*tables), options=fast)
+    on, off = (
+        law.predict(Target(params=8e8, tokens=1e10, batch_tokens=batch))
+        for batch in (262144 * 8**0.5, 262144)
+    )
+    assert "its batch_tokens are 2.83 times below what these runs used at such params and tokens" in " ".join(
+        off.warnings
+    )
+    assert not any("off the line" in line for line in on.warnings)
+    assert off.high / off.low > on.high / on.low
+
+
+def test_where_the_axes_vary_apart_no_target_is_off_a_line(sweep, fast):
+    law = fit(sweep(), options=fast)
+    for target in (
+        Target(params=3.2e9, tokens=4e9, batch_tokens=131072),
+        Target(params=1e8, tokens=1e11, batch_tokens=131072),
+    ):
+        assert not any("off the line" in line for line in law.predict(target).warnings)
+
+
+def test_less_than_one_step_is_named_of_cells_and_of_a_target(sweep, changed, fast):
+    runs = sweep(horizons=(2e5, 1e6, 4e6), batches=(65536.0, 131072.0))
+    law = fit(runs, options=fast)
+    assert not any("one step" in line for line in law.warnings)
+    answer = law.predict(Target(params=8e8, tokens=1.2e5, batch_tokens=131072))
+    assert (
+        "The target trains 120\u00a0k tokens in batches of 131\u00a0k: less than one step." in answer.warnings
+    )
+    swapped = fit(changed(runs, tokens=runs.batch_tokens, batch_tokens=runs.tokens), options=fast)
+    named = "24 of 24 cells have more batch_tokens than tokens, less than one step"
+    assert any(line.startswith(named) for line in swapped.warnings)

@@ -152,6 +152,21 @@ def test_what_the_machine_did_is_told_apart_from_divergence() -> None:
     assert seen.failed.tolist() == [False, True, False]
 
 
+def test_states_that_are_none_are_refused_with_those_that_are() -> None:
+    rows = [f"1e6,1e8,2048,{rate},3.1,{state}" for rate, state in ((1e-3, "FINISHED"), (2e-3, "crashed"))]
+    with pytest.raises(
+        BadInput, match="takes: FINISHED, crashed.*the states are: pending, running, completed"
+    ):
+        parse_csv(table(*rows, header=HEADER + ",state"))
+    partly = parse_csv(table(*rows, "1e6,1e8,2048,4e-3,3.0,Completed", header=HEADER + ",state"))
+    assert np.isfinite(partly.loss).tolist() == [False, False, True]
+
+
+def test_tokens_counted_in_each_run_make_no_cells_of_their_own() -> None:
+    rows = [f"1e6,{tokens},2048,{rate},3.1" for tokens, rate in ((100000256, 1e-3), (100000768, 2e-3))]
+    assert parse_csv(table(*rows)).cells == 1
+
+
 def test_the_recorded_optimizers_are_named_and_one_is_asked_for(recorded_runs) -> None:
     runs = parse_csv((recorded_runs / "optimizer_sweep.csv").read_bytes())
 
