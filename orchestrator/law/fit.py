@@ -15,12 +15,13 @@ from orchestrator.law.heldout import Alternative, HeldOut, largest_parts
 from orchestrator.law.joint import Fitted, Model, fit_joint, pooled_rows
 from orchestrator.law.judging import judge
 from orchestrator.law.law import Law
+from orchestrator.law.minima import refuse_without_minimum
 from orchestrator.law.nested import SMALLER, best, matters
 from orchestrator.law.observations import Array, Observations
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.scales import Scales
 from orchestrator.law.shape import TYPICAL
-from orchestrator.law.status import LEAST_TOLD, BowlStatus
+from orchestrator.law.status import BowlStatus
 from orchestrator.law.surface import Surface, fit_surface
 from orchestrator.law.terms import Reference
 
@@ -31,7 +32,6 @@ ASYMMETRY_MEAN, ASYMMETRY_SD = TYPICAL, 0.4
 FEWEST_RUNS = 3
 LEFT_OUT_SD = 1e-6  # prior sd of a term that is left out
 UNSURE = 0.4  # sd of an exponent over its prior's, above which the runs do not tell it
-CHANCE = 3.0  # squared noise that a bowl explains of a cell of noise: 1 to 2 on average
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def fit_once(observations: Observations, options: FitOptions, near: Law | None =
     law_sd = np.sqrt(fitted.local_covariance[:, OPTIMUM, OPTIMUM])
     pool = mean, np.sqrt(np.einsum("cii->ci", spread))
     bowls, gain = measure(cells, fitted.locals, law_sd, pool, fitted.scales)
-    refuse_without_minimum(bowls, gain, observations)
+    refuse_without_minimum(cells, bowls, gain)
     shown = with_bowl(cells, bowls)
     law = Law(
         reference=reference,
@@ -172,33 +172,6 @@ def bottoms(cells: Cells, points: Array, fitted: Fitted) -> Surface:
     tilt = fitted.evidence.tilt[has]
     spread = np.einsum("ci,cij,cj->c", tilt, fitted.local_covariance[has], tilt)
     return fit_surface(points[has], level, 1 / fitted.evidence.weight[has] + spread)
-
-
-def refuse_without_minimum(bowls: tuple[Bowl, ...], gain: Array, observations: Observations) -> None:
-    """Refuses when the losses do not depend on the rate, or no cell shows a minimum with a rise on both sides."""
-    count = {status: sum(bowl.status is status for bowl in bowls) for status in BowlStatus}
-    few, low, high = (count[s] for s in (BowlStatus.TOO_FEW, BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH))
-    enough = len(bowls) - few
-    told = float(sum(g for g, bowl in zip(gain, bowls, strict=True) if bowl.status is not BowlStatus.TOO_FEW))
-    least = LEAST_TOLD + CHANCE * enough
-    if enough and told < least:
-        raise Refused(LawRefusal.FLAT, cells=enough, told=max(told, 0.0), least=least)
-    if count[BowlStatus.INTERIOR]:
-        return
-    where = " downwards" if low > high else " upwards" if high > low else ""
-    raise Refused(
-        LawRefusal.NO_INTERIOR_MINIMUM,
-        cells=len(bowls),
-        low=low,
-        high=high,
-        few=few,
-        flat=count[BowlStatus.FLAT],
-        lowest=float(observations.learning_rate.min()),
-        highest=float(observations.learning_rate.max()),
-        advice=f"Widen the learning rates{where} until at least one cell rises on both sides."
-        if enough
-        else "Run a third learning rate in at least one cell, so that it can rise on both sides.",
-    )
 
 
 def with_bowl(cells: Cells, bowls: tuple[Bowl, ...]) -> NDArray[np.bool_]:

@@ -10,14 +10,17 @@ class LawRefusal(Enum):
 
     NO_RUNS = "{finite} of {runs} runs completed with a loss; a bowl needs at least three in one cell."
     FLAT = (
-        "The loss does not depend on the learning rate by more than noise: in {cells} cells with three rates or more, "
-        "bowls explain {told:.3g} times the square of the noise, and chance alone may explain {least:.3g}. "
-        "Try learning rates further apart, or more of them."
+        "No bowl stands out from noise: in {cells} cells with three rates or more, bowls explain {told:.3g} times the "
+        "square of the noise, and chance alone may explain {least:.3g}. {advice}"
+    )
+    INVERTED = (
+        "The losses form the opposite of bowls: in {inverted} of {cells} cells with three rates or more the loss is "
+        "highest between the rates tried and lowest at both ends. If a higher value is better, the column holds no loss."
     )
     NO_INTERIOR_MINIMUM = (
         "No cell has an interior minimum: of {cells} cells, {low} have their best run at the lowest rate tried "
-        "({lowest:.3g}), {high} at the highest ({highest:.3g}), {few} have fewer than three rates and {flat} are "
-        "flat. {advice}"
+        "({lowest:.3g}), {high} at the highest ({highest:.3g}), {few} have fewer than three rates, {wasted} have more but "
+        "fewer than three that neither diverged nor lie {above} above the best, and {flat} are flat. {advice}"
     )
     INTERVAL_TOO_WIDE = (
         "The learning rate of {params} parameters on {tokens} tokens, {batch_tokens} tokens a batch, is {known} (95 %), "
