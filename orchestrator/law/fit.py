@@ -192,6 +192,7 @@ def warnings(law: Law, coordinates: Array) -> tuple[str, ...]:
             [term.name for term in terms],
             np.array([term.value for term in terms]),
             np.array([term.sd for term in terms]),
+            np.ptp(coordinates, axis=0),
         ),
     )
 

@@ -27,7 +27,8 @@ NEAR = 1.05  # factor outside the runs up to which a target is among them
 ASIDE = 2.0  # factor from what the runs used at such a place, from which it is named
 FOLLOWS = 0.5  # R² of one logarithm on the others from which it is said to follow them
 RANK = 1e-6  # relative size below which a direction in which the cells vary is rounding
-BENT = 2.0  # a drift of an exponent in N or D of so many standard deviations is named
+BENT = 2.0  # a drift of an exponent in N or D of so many standard deviations is named …
+LEAST_BEND = 0.05  # … if it bends ln η* by this much from the middle of the runs to their ends
 
 
 def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
@@ -162,14 +163,26 @@ def step_warnings(bowls: Sequence[Bowl]) -> list[str]:
     ]
 
 
-def bend_warnings(names: Sequence[str], values: Array, sds: Array) -> list[str]:
-    """Names exponents of N or D that drift with N or D by more than chance."""
-    bends = {"(ln N)²": "params", "(ln D)²": "tokens", "ln N·ln D": "params and tokens"}
+def bend_warnings(names: Sequence[str], values: Array, sds: Array, spread: Array) -> list[str]:
+    """Names exponents of N or D that drift with N or D by more than chance, and by enough to matter.
+
+    Args:
+        names: Of the coefficients.
+        values: Of the coefficients, shape [coefficients].
+        sds: Of the coefficients, shape [coefficients].
+        spread: ln of the largest over the smallest (N, D, B) of the cells, shape [3].
+    """
+    along_n, along_d, _ = spread / 2
+    bends = {
+        "(ln N)²": ("params", along_n**2),
+        "(ln D)²": ("tokens", along_d**2),
+        "ln N·ln D": ("params and tokens", along_n * along_d),
+    }
     return [
-        f"ln η* curves in {bends[name]} ({name}: {value:+.3f} ± {sd:.3f}): a straight power law does not hold, "
+        f"ln η* curves in {bends[name][0]} ({name}: {value:+.3f} ± {sd:.3f}): a straight power law does not hold, "
         "so extrapolate little."
         for name, value, sd in zip(names, values, sds, strict=True)
-        if name in bends and abs(value) > BENT * sd
+        if name in bends and abs(value) > BENT * sd and abs(value) * bends[name][1] > LEAST_BEND
     ]
 
 

@@ -197,3 +197,16 @@ def test_less_than_one_step_is_named_of_cells_and_of_a_target(sweep, changed, fa
     swapped = fit(changed(runs, tokens=runs.batch_tokens, batch_tokens=runs.tokens), options=fast)
     named = "24 of 24 cells have more batch_tokens than tokens, less than one step"
     assert any(line.startswith(named) for line in swapped.warnings)
+
+
+@pytest.mark.parametrize(("bend", "named"), [(0.018, False), (0.15, True)])
+def test_a_bend_is_named_if_it_matters_over_the_range_of_the_runs(sweep, truth, fast, bend, named):
+    class Bent(truth):
+        def optimum(self, params, tokens, batch_tokens):
+            return super().optimum(params, tokens, batch_tokens) + bend * np.log(params / 2e8) ** 2
+
+    sizes = 5e7 * 2.0 ** np.arange(5)
+    law = fit(sweep(Bent(noise=1e-5), sizes=sizes, rates=9), options=fast)
+    (term,) = [term for term in law.coefficients if term.name == "(ln N)²"]
+    assert term.value > 2 * term.sd
+    assert any("curves in params" in line for line in law.warnings) == named
