@@ -11,7 +11,6 @@ from orchestrator.law.observations import Array, Observations
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-SAME = 1e-9  # relative difference that is rounding
 CLOSE = 1e-3  # relative difference up to which two sizes, horizons, batches or rates are one: tokens counted per run
 BLOWN = 0.35  # ln(loss / best loss of the cell) above which a finished run is too far from the bottom to fit
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from orchestrator.law.cells import SAME, numbered
+from orchestrator.law.cells import CLOSE, numbered
 from orchestrator.law.observations import Array
 
 MOST_SIZES = 64
@@ -53,8 +53,8 @@ class Effects:
         Returns:
             (columns [m, s + p + r], missing [m, 3]: share of each group's variance outside the basis).
         """
-        size = np.abs(points[:, None, 0] - self.sizes) < 100 * SAME
-        pair = (np.abs(points[:, None, :2] - self.pairs) < 100 * SAME).all(axis=2)
+        size = np.abs(points[:, None, 0] - self.sizes) < CLOSE
+        pair = (np.abs(points[:, None, :2] - self.pairs) < CLOSE).all(axis=2)
         smooth = solve_triangular(self.factor, kernel(self.centres, points), lower=True).T
         missing = np.column_stack([1 - block.sum(axis=1) for block in (size, pair, smooth**2)])
         return np.column_stack([size, pair, smooth]), np.maximum(missing, 0.0)

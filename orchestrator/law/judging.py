@@ -3,12 +3,11 @@
 import numpy as np
 
 from orchestrator.law.bowl import Z95, Bowl
+from orchestrator.law.cells import CLOSE
 from orchestrator.law.heldout import HeldOutCell, excess_loss
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Observations
 from orchestrator.law.status import BowlStatus
-
-NEAR = 1e-8  # relative difference below which a run's place is a bowl's
 
 
 def judge(rest: Law, law: Law, wanted: Observations) -> tuple[HeldOutCell, ...]:
@@ -45,7 +44,7 @@ def cost(law: Law, bowl: Bowl, runs: Observations, at: float) -> float:
     """Excess loss of ln η = `at` in a cell: between the recorded rates by them, outside by the law's own bowl."""
     own = np.isfinite(runs.loss)
     for name in ("params", "tokens", "batch_tokens"):
-        own &= np.isclose(getattr(runs, name), getattr(bowl, name), rtol=NEAR)
+        own &= np.isclose(getattr(runs, name), getattr(bowl, name), rtol=CLOSE)
     lost = excess_loss(np.log(runs.learning_rate[own]), runs.loss[own], at)
     if lost is not None:
         return lost

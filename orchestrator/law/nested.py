@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.law.cells import SAME
+from orchestrator.law.cells import CLOSE
 from orchestrator.law.features import FEATURES
 from orchestrator.law.heldout import Alternative
 from orchestrator.law.law import Law
@@ -40,7 +40,7 @@ def matters(smaller: Smaller, law: Law) -> bool:
     if smaller.varying is None:
         return True
     values = np.log([getattr(bowl, smaller.varying) for bowl in law.bowls])
-    return bool(np.ptp(values) > 10 * SAME)
+    return bool(np.ptp(values) > CLOSE)
 
 
 def best(alternatives: Mapping[Smaller, Alternative]) -> Smaller | None:

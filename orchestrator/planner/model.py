@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from orchestrator.law import Law, Target
-from orchestrator.law.cells import SAME
+from orchestrator.law.cells import CLOSE
 from orchestrator.law.effects import basis
 from orchestrator.law.features import FEATURES, matrix
 from orchestrator.planner.values import Cell
@@ -82,9 +83,10 @@ def believe(law: Law, cells: tuple[Cell, ...]) -> Belief:
 def model_of(law: Law, cells: tuple[Cell, ...], targets: tuple[Target, ...]) -> Model:
     """The model over ``cells``, over the bowls of the law that are in none of them, and over ``targets``."""
     here = places(cells)
-    known = set(map(tuple, here.tolist()))
-    bowls = [bowl for bowl in law.bowls if (bowl.params, bowl.tokens, bowl.batch_tokens) not in known]
-    abroad = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in bowls]).reshape(-1, 3)
+    tried = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls])
+    apart, _ = KDTree(np.log(here)).query(np.log(tried), p=np.inf, distance_upper_bound=CLOSE)
+    elsewhere = np.flatnonzero(np.isinf(apart))
+    bowls, abroad = [law.bowls[at] for at in elsewhere], tried[elsewhere]
     aims = np.array([(target.params, target.tokens, target.batch_tokens) for target in targets])
     points = law.reference.points(*np.concatenate([here, abroad, aims]).T)
     effects = basis(points)
@@ -116,7 +118,7 @@ def _share_own(rows: Rows, prior: Array, here: Array, aims: Array) -> tuple[Rows
     """A target that is itself a cell shares that cell's own shift: the shift becomes a column of its own."""
     features, own = rows.features, rows.own.copy()
     for number, aim in enumerate(aims):
-        same = np.flatnonzero((np.abs(here / aim - 1) < SAME).all(axis=1))
+        same = np.flatnonzero((np.abs(here / aim - 1) < CLOSE).all(axis=1))
         if not same.size:
             continue
         shared = [*same, len(own) - len(aims) + number]
