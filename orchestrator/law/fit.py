@@ -64,9 +64,6 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT, start: Law
         Refused: Too few finished runs, or no cell with an interior minimum.
     """
     counting = observations.counting()
-    finished = int(np.isfinite(counting.loss).sum())
-    if finished < FEWEST_RUNS:
-        raise Refused(LawRefusal.NO_RUNS, finite=finished, runs=observations.size)
     law = fit_once(counting, options, start)
     heldout, reason, law = tried_where_absent(counting, law, options)
     failed = 0 if observations.failed is None else int(observations.failed.sum())
@@ -82,6 +79,9 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT, start: Law
 
 def fit_once(observations: Observations, options: FitOptions, near: Law | None = None) -> Law:
     """The law without its held-out error, begun at a law that is near, if there is one."""
+    finished = int(np.isfinite(observations.loss).sum())
+    if finished < FEWEST_RUNS:
+        raise Refused(LawRefusal.NO_RUNS, finite=finished, runs=observations.size)
     cells = group(observations)
     reference = Reference.amid(cells.coordinates)
     points = reference.points(*cells.places.T)
@@ -183,17 +183,14 @@ def with_bowl(cells: Cells, bowls: tuple[Bowl, ...]) -> NDArray[np.bool_]:
 def warnings(law: Law, coordinates: Array) -> tuple[str, ...]:
     """Everything that the user should know of the law, whatever the target; `coordinates` are of cells with a bowl."""
     terms = law.coefficients
+    spread = np.ptp(coordinates, axis=0)
     unsure = {term.name for term in terms if term.sd > UNSURE * term.prior_sd}
     return (
         *support.single_warnings(coordinates),
         *support.tie_warnings(coordinates, np.array([name in unsure for name in support.TERMS])),
         *support.bowl_warnings(law.bowls),
-        *support.bend_warnings(
-            [term.name for term in terms],
-            np.array([term.value for term in terms]),
-            np.array([term.sd for term in terms]),
-            np.ptp(coordinates, axis=0),
-        ),
+        *support.bend_warning("params", *law.bend(0, spread[0] / 2)),
+        *support.bend_warning("tokens", *law.bend(1, spread[1] / 2)),
     )
 
 
@@ -214,6 +211,9 @@ def tried_where_absent(
             full = judge(fit_once(rest, options, law), law, wanted)
         except Refused as refused:
             reason = f"without {words} the other runs give no law: {refused.detail}"
+            continue
+        if not full:
+            reason = f"without {words} no cell with a minimum is left to judge by"
             continue
         judged = {
             smaller: judge(fit_once(rest, replace(options, without=smaller.without), law), law, wanted)

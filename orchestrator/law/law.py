@@ -126,6 +126,19 @@ class Law:
             mean[row], sd[row] = np.log(bowl.law_learning_rate), bowl.law_sd
         return mean, sd
 
+    def bend(self, axis: int, reach: float) -> tuple[float, float]:
+        """How far ln η* lies from a straight line `reach` to both sides of the reference along N, D or B (0, 1, 2).
+
+        Returns:
+            (the mean of both sides, its standard deviation).
+        """
+        points = np.zeros((3, 3))
+        points[1:, axis] = -reach, reach
+        _, rows, _ = self.rows(points)
+        apart = rows[1:].mean(axis=0) - rows[0]
+        block = self.pooled_covariance[OPTIMUM, OPTIMUM]
+        return float(apart @ self.pooled[OPTIMUM]), float(np.sqrt(apart @ block @ apart))
+
     def curvature(self, params: Array, tokens: Array, batch_tokens: Array) -> Array:
         """C of ln L = ln L_min + C·(ln η − ln η*)² as the pool has it, shape [m]."""
         return self._curvature(self.reference.points(params, tokens, batch_tokens))

@@ -163,26 +163,19 @@ def step_warnings(bowls: Sequence[Bowl]) -> list[str]:
     ]
 
 
-def bend_warnings(names: Sequence[str], values: Array, sds: Array, spread: Array) -> list[str]:
-    """Names exponents of N or D that drift with N or D by more than chance, and by enough to matter.
+def bend_warning(name: str, bend: float, sd: float) -> list[str]:
+    """Names an axis along which ln η* departs from a straight power law by more than chance, and by enough to matter.
 
     Args:
-        names: Of the coefficients.
-        values: Of the coefficients, shape [coefficients].
-        sds: Of the coefficients, shape [coefficients].
-        spread: ln of the largest over the smallest (N, D, B) of the cells, shape [3].
+        name: Of the axis.
+        bend: By how much it departs at the ends of the runs, in ln η.
+        sd: Standard deviation of that.
     """
-    along_n, along_d, _ = spread / 2
-    bends = {
-        "(ln N)²": ("params", along_n**2),
-        "(ln D)²": ("tokens", along_d**2),
-        "ln N·ln D": ("params and tokens", along_n * along_d),
-    }
+    if abs(bend) <= max(BENT * sd, LEAST_BEND):
+        return []
     return [
-        f"ln η* curves in {bends[name][0]} ({name}: {value:+.3f} ± {sd:.3f}): a straight power law does not hold, "
-        "so extrapolate little."
-        for name, value, sd in zip(names, values, sds, strict=True)
-        if name in bends and abs(value) > BENT * sd and abs(value) * bends[name][1] > LEAST_BEND
+        f"ln η* curves in {name}: at the ends of the runs it lies {abs(bend):.2g} ± {sd:.1g} "
+        f"{'above' if bend > 0 else 'below'} a straight power law, so extrapolate little."
     ]
 
 
