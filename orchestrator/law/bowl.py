@@ -21,6 +21,7 @@ from orchestrator.law.scales import Scales
 from orchestrator.law.status import BowlStatus, classify, told
 
 WINDOW = 1.0  # |ln η − ln η*| within which r2 is told
+SETTLED = 1e-5  # change of a bowl's unknowns below which it is found
 FREE_SD = 3.0  # prior sd of a bowl's own ln η*: vague, so that the law does not speak for the cell
 Z95 = 1.959963984540054
 
@@ -141,8 +142,11 @@ def alone(
         evidence = gather(cells, here, scales)
         free = Shrunk.of(evidence, own)
         goal = (free.covariance @ (evidence.vector + own * prior)[:, :, None])[:, :, 0]
-        shape = here.shape + np.clip(goal - here.shape, -0.5, 0.5)
+        step = np.clip(goal - here.shape, -0.5, 0.5)
+        shape = here.shape + step
         here = replace(here, bottom=evidence.bottom(shape), shape=shape)
+        if np.abs(step).max() < SETTLED:
+            break
     careful = Shrunk.of(gather(cells, here, cautious(scales, cells)), own)
     return here, free.covariance, careful.covariance
 

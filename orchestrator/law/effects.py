@@ -17,8 +17,8 @@ from scipy.linalg import solve_triangular
 from orchestrator.law.cells import CLOSE, numbered
 from orchestrator.law.observations import Array
 
-MOST_SIZES = 64
-MOST_PAIRS = 64
+MOST_SIZES = 32
+MOST_PAIRS = 32
 MOST_CENTRES = 40
 LENGTH = 1.5  # of the kernel, in ln N, ln D and ln B
 RESIDUAL = 1e-3  # share of the smooth effect's variance below which no further centre is taken

@@ -1,36 +1,28 @@
-"""From runs to a law: group, start, fit jointly, measure the bowls, judge what was held out, say what is missing."""
+"""From runs to a law: fit jointly, measure the bowls, judge what was held out, say what is missing."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from orchestrator.law import support
 from orchestrator.law.bowl import Bowl, measure
-from orchestrator.law.cells import Cells, group
-from orchestrator.law.effects import basis
-from orchestrator.law.evidence import OPTIMUM, Locals
-from orchestrator.law.features import FEATURES, matrix
+from orchestrator.law.cells import CLOSE, Cells
+from orchestrator.law.evidence import OPTIMUM
 from orchestrator.law.heldout import Alternative, HeldOut, largest_parts
-from orchestrator.law.joint import Fitted, Model, fit_joint, pooled_rows
-from orchestrator.law.judging import judge
+from orchestrator.law.joint import Fitted, fit_joint, pooled_rows
+from orchestrator.law.judging import Unseen
 from orchestrator.law.law import Law
 from orchestrator.law.minima import refuse_without_minimum
 from orchestrator.law.nested import SMALLER, best, matters
 from orchestrator.law.observations import Array, Observations
+from orchestrator.law.problem import Problem
 from orchestrator.law.refusal import LawRefusal, Refused
-from orchestrator.law.scales import Scales
-from orchestrator.law.shape import TYPICAL
 from orchestrator.law.status import BowlStatus
 from orchestrator.law.surface import Surface, fit_surface
-from orchestrator.law.terms import Reference
 
-CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
-"""Prior of ln C and of its exponents in N, D and B: relative loss rises by about e^-4 at a factor e from the bottom."""
-ASYMMETRY_MEAN, ASYMMETRY_SD = TYPICAL, 0.4
-"""Prior of the bowls' a: that of recorded dense runs, vaguely enough for symmetric bowls."""
-FEWEST_RUNS = 3
-LEFT_OUT_SD = 1e-6  # prior sd of a term that is left out
+ROUGHLY = 1e-2  # tolerance in ln η of a law that is only judged at cells it has not seen
 UNSURE = 0.4  # sd of an exponent over its prior's, above which the runs do not tell it
 
 
@@ -79,41 +71,21 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT, start: Law
 
 def fit_once(observations: Observations, options: FitOptions, near: Law | None = None) -> Law:
     """The law without its held-out error, begun at a law that is near, if there is one."""
-    finished = int(np.isfinite(observations.loss).sum())
-    if finished < FEWEST_RUNS:
-        raise Refused(LawRefusal.NO_RUNS, finite=finished, runs=observations.size)
-    cells = group(observations)
-    reference = Reference.amid(cells.coordinates)
-    points = reference.points(*cells.places.T)
-    effects = basis(points)
-    columns, missing = effects.matrix(points)
-    start = begin(cells) if near is None else begin_near(cells, near)
-    left_out = np.array([feature.name in options.without for feature in FEATURES])
-    model = Model(
-        cells=cells,
-        curvature=np.column_stack([np.ones(cells.size), points]),
-        optimum=np.column_stack([matrix(points, reference), columns]),
-        missing=missing,
-        mean=prior_mean(start, columns.shape[1], left_out),
-        asymmetry_sd=ASYMMETRY_SD,
-        fixed_sd=np.array([*CURVATURE_SDS, *np.where(left_out, LEFT_OUT_SD, [f.sd for f in FEATURES])]),
-        drifting=np.array([False] * len(CURVATURE_SDS) + [feature.degree > 1 for feature in FEATURES]),
-        counts=effects.counts,
-    )
-    fitted = fit_joint(model, start, Scales() if near is None else near.scales)
-    mean, spread = pooled_rows(model, fitted.pooled, fitted.covariance)
+    problem = Problem.of(observations, options.without, near)
+    cells, fitted = problem.cells, fit_joint(problem.model, problem.start, problem.scales)
+    mean, spread = pooled_rows(problem.model, fitted.pooled, fitted.covariance)
     law_sd = np.sqrt(fitted.local_covariance[:, OPTIMUM, OPTIMUM])
     pool = mean, np.sqrt(np.einsum("cii->ci", spread))
     bowls, gain = measure(cells, fitted.locals, law_sd, pool, fitted.scales)
     refuse_without_minimum(cells, bowls, gain)
     shown = with_bowl(cells, bowls)
     law = Law(
-        reference=reference,
+        reference=problem.reference,
         pooled=fitted.pooled,
         pooled_covariance=fitted.covariance,
-        effects=effects,
+        effects=problem.effects,
         scales=fitted.scales,
-        surface=bottoms(cells, points, fitted),
+        surface=bottoms(cells, problem.points, fitted),
         smallest=cells.places[shown].min(axis=0),
         largest=cells.places[shown].max(axis=0),
         bowls=bowls,
@@ -125,43 +97,28 @@ def fit_once(observations: Observations, options: FitOptions, near: Law | None =
     return replace(law, warnings=warnings(law, cells.coordinates[shown]))
 
 
-def begin(cells: Cells) -> Locals:
-    """Where the bowls start: at the best run of each cell; a cell without a usable run at the median of the others."""
-    order = np.lexsort((cells.x, cells.y, cells.cell))
-    first = np.concatenate([[True], np.diff(cells.cell[order]) > 0])
-    best = order[first]
-    optimum = np.full(cells.size, float(np.median(cells.x[best])))
-    optimum[cells.cell[best]] = cells.x[best]
-    return Locals(
-        bottom=np.zeros(cells.size),
-        shape=np.column_stack(np.broadcast_arrays(CURVATURE_MEAN, optimum, ASYMMETRY_MEAN)),
-        unrest=np.ones(cells.size),
-    )
+def fit_rest(observations: Observations, law: Law, without: tuple[str, ...]) -> Law:
+    """What a law of the runs that are left would say elsewhere, begun at the law of all; its bowls are that law's.
 
-
-def begin_near(cells: Cells, law: Law) -> Locals:
-    """Where the bowls start: where a law of nearly the same runs has them."""
-    params, tokens, batch_tokens = cells.places.T
-    optimum = law.optimum(params, tokens, batch_tokens)[0]
-    curvature = np.log(law.curvature(params, tokens, batch_tokens))
-    return Locals(
-        bottom=np.zeros(cells.size),
-        shape=np.column_stack(np.broadcast_arrays(curvature, optimum, law.asymmetry)),
-        unrest=np.ones(cells.size),
-    )
-
-
-def prior_mean(start: Locals, effects: int, left_out: NDArray[np.bool_]) -> Array:
-    """Prior mean of the pooled unknowns; the level of ln η* is centred on the rates that did best, vaguely."""
-    level = float(np.median(start.optimum))
-    return np.concatenate(
-        [
-            [CURVATURE_MEAN, 0.0, 0.0, 0.0],
-            [level],
-            np.where(left_out, 0.0, [feature.mean for feature in FEATURES])[1:],
-            np.zeros(effects),
-            [ASYMMETRY_MEAN],
-        ]
+    Raises:
+        Refused: Too few runs are left, or none of their cells has a minimum.
+    """
+    problem = Problem.of(observations, without, law)
+    left = KDTree(problem.cells.coordinates)
+    places = np.log([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls])
+    kept = np.isfinite(left.query(places, p=np.inf, distance_upper_bound=CLOSE)[0])
+    bowls = tuple(bowl for bowl, here in zip(law.bowls, kept, strict=True) if here)
+    if not any(bowl.status is BowlStatus.INTERIOR for bowl in bowls):
+        raise Refused(LawRefusal.NO_MINIMUM_LEFT, cells=len(bowls))
+    fitted = fit_joint(problem.model, problem.start, problem.scales, tolerance=ROUGHLY)
+    return replace(
+        law,
+        reference=problem.reference,
+        pooled=fitted.pooled,
+        pooled_covariance=fitted.covariance,
+        effects=problem.effects,
+        scales=fitted.scales,
+        bowls=bowls,
     )
 
 
@@ -206,17 +163,14 @@ def tried_where_absent(
         return None, "it was not asked for", law
     reason = "the cells with a minimum have one size and one horizon"
     for left_out, words in largest_parts(observations, law.bowls):
-        rest, wanted = observations.where(~left_out), observations.where(left_out)
+        rest, unseen = observations.where(~left_out), Unseen.of(law, observations.where(left_out))
         try:
-            full = judge(fit_once(rest, options, law), law, wanted)
+            full = unseen.judge(fit_rest(rest, law, options.without))
         except Refused as refused:
             reason = f"without {words} the other runs give no law: {refused.detail}"
             continue
-        if not full:
-            reason = f"without {words} no cell with a minimum is left to judge by"
-            continue
         judged = {
-            smaller: judge(fit_once(rest, replace(options, without=smaller.without), law), law, wanted)
+            smaller: unseen.judge(fit_rest(rest, law, smaller.without))
             for smaller in SMALLER
             if matters(smaller, law)
         }

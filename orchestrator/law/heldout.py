@@ -6,11 +6,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.cells import CLOSE
-from orchestrator.law.observations import Array, Observations
+from orchestrator.law.observations import Observations
 from orchestrator.law.status import BowlStatus
 
 FEWEST_CELLS, SURE = 6, 3.0
@@ -134,18 +133,3 @@ def largest_parts(
         left_out = column >= top * (1 - CLOSE)
         if not left_out.all():
             yield left_out, f"{name} = {top:.4g}"
-
-
-def excess_loss(x: Array, loss: Array, at: float) -> float | None:
-    """Excess loss of a rate by interpolating the recorded ones (PCHIP in ln η), None outside them.
-
-    Args:
-        x: ln η of the finished runs of one cell.
-        loss: Their losses; of repeated rates the mean counts.
-        at: ln η to judge.
-    """
-    rates, where = np.unique(x, return_inverse=True)
-    if rates.size < 2 or not rates[0] <= at <= rates[-1]:
-        return None
-    mean = np.bincount(where, weights=loss) / np.bincount(where)
-    return float(PchipInterpolator(rates, mean)(at) / mean.min() - 1)

@@ -40,7 +40,7 @@ from orchestrator.law.scales import PRIOR, PRIOR_WEIGHT, Scales
 SHARED = 0.2  # of the misfit of the bowls' shape: all bowls have this much of it in common
 UNREST_WEIGHT = 4.0  # runs that the pool's noise counts for in a cell's own
 SCALES = tuple(field.name for field in fields(Scales))
-HASTE = 2.0  # over-relaxation of the scales
+HASTE = (0.4, 2.0)  # least and largest relaxation of the scales
 LONGEST_STEP = np.array([1.0, 0.6, 0.4])  # of (ℓ, μ, a) in one iteration
 ASYMMETRY_RANGE = (
     -1.5,
@@ -161,7 +161,8 @@ def fit_joint(
         most: Largest number of iterations.
         tolerance: Largest change of any ln η* and of any ln scale in the last iteration.
     """
-    here, iterations, step = start, 0, np.zeros(as_array(scales).size)
+    here, iterations = start, 0
+    step, haste = np.zeros(len(SCALES)), np.ones(len(SCALES))
     while True:
         iterations += 1
         evidence = gather(model.cells, here, scales)
@@ -175,7 +176,8 @@ def fit_joint(
         step, before = np.log(as_array(fresh) / as_array(scales)), step
         if max(change, 0.2 * float(np.abs(step).max())) < tolerance or iterations == most:
             break
-        scales = hastened(scales, step, before)
+        haste = relaxation(haste, step, before)
+        scales = Scales(**dict(zip(SCALES, (as_array(scales) * np.exp(haste * step)).tolist(), strict=True)))
     evidence, covariance, spread = spreads(model, here, cautious(scales, model.cells))
     return Fitted(
         pooled=pooled,
@@ -216,10 +218,17 @@ def cautious(scales: Scales, cells: Cells) -> Scales:
     return replace(scales, noise=scales.noise * float(tails * stdtrit(spare, 0.975) / ndtri(0.975)))
 
 
-def hastened(scales: Scales, step: Array, before: Array) -> Scales:
-    """A step beyond expectation-maximisation, which creeps: over-relaxed (in ln) where two steps go the same way."""
-    further = as_array(scales) * np.exp(np.where(step * before > 0, HASTE, 1.0) * step)
-    return Scales(**dict(zip(SCALES, further.tolist(), strict=True)))
+def relaxation(haste: Array, step: Array, before: Array) -> Array:
+    """How far to go along each scale's step (in ln): Wegstein's secant, since the plain iteration creeps or swings.
+
+    Args:
+        haste: How far the last steps were gone.
+        step: What the iteration asks for now.
+        before: What it asked for last; 0 at first.
+    """
+    turn = np.where(before == 0, 0.0, step / np.where(before == 0, 1.0, before))
+    found = np.where(turn < 1, haste / np.maximum(1 - turn, 1e-3), HASTE[1])
+    return np.asarray(np.clip(found, *HASTE))
 
 
 def as_array(scales: Scales) -> Array:

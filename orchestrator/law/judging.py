@@ -1,57 +1,99 @@
-"""What a law says of cells that it has not seen, and what that would have cost there."""
+"""What laws say of cells that they have not seen, and what that would have cost there."""
+
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.cells import CLOSE
-from orchestrator.law.heldout import HeldOutCell, excess_loss
+from orchestrator.law.heldout import HeldOutCell
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Observations
 from orchestrator.law.status import BowlStatus
 
 
-def judge(rest: Law, law: Law, wanted: Observations) -> tuple[HeldOutCell, ...]:
-    """The cells of `wanted` that have a minimum and that `rest` has not seen.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedBowl:
+    """The recorded losses of one cell, interpolated (PCHIP in ln η).
 
-    Args:
-        rest: A law fitted without `wanted`.
-        law: The law of all runs, whose bowls say where the minima are.
-        wanted: The runs held out.
+    Attributes:
+        low: ln of the lowest rate.
+        high: ln of the highest rate.
+        best: The least loss, of repeated rates the mean counting.
+        loss: Loss against ln η; None with one rate only.
     """
-    seen = {place(bowl) for bowl in rest.bowls}
-    bowls = [bowl for bowl in law.bowls if bowl.status is BowlStatus.INTERIOR and place(bowl) not in seen]
-    if not bowls:
-        return ()
-    mean, sd = rest.optimum(*np.array([place(bowl) for bowl in bowls]).T)
-    lost = [cost(law, bowl, wanted, at) for bowl, at in zip(bowls, mean.tolist(), strict=True)]
-    ends = np.exp(mean + Z95 * sd * np.array([[-1.0], [1.0]]))
-    return tuple(
-        HeldOutCell(
-            params=bowl.params,
-            tokens=bowl.tokens,
-            batch_tokens=bowl.batch_tokens,
-            learning_rate=float(np.exp(mean[at])),
-            low=float(ends[0, at]),
-            high=float(ends[1, at]),
-            measured=bowl.learning_rate,
-            excess_loss=lost[at],
+
+    low: float
+    high: float
+    best: float
+    loss: PchipInterpolator | None
+
+    @classmethod
+    def of(cls, x: Array, loss: Array) -> Self:
+        """From ln η and losses of the finished runs, at least one."""
+        rates, where = np.unique(x, return_inverse=True)
+        mean = np.bincount(where, weights=loss) / np.bincount(where)
+        curve = PchipInterpolator(rates, mean) if rates.size > 1 else None
+        return cls(low=float(rates[0]), high=float(rates[-1]), best=float(mean.min()), loss=curve)
+
+    def excess_loss(self, at: float) -> float | None:
+        """Excess loss of ln η = `at` over the best rate, None outside the rates tried."""
+        if self.loss is None or not self.low <= at <= self.high:
+            return None
+        return float(self.loss(at) / self.best - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """Cells with a minimum, whose runs are held out.
+
+    Attributes:
+        law: The law of all runs, whose bowls say where the minima are.
+        bowls: The cells' own bowls.
+        recorded: What each of them lost at the rates tried.
+    """
+
+    law: Law
+    bowls: tuple[Bowl, ...]
+    recorded: tuple[RecordedBowl, ...]
+
+    @classmethod
+    def of(cls, law: Law, runs: Observations) -> Self:
+        """The cells of `runs`, all of which are held out."""
+        finished = runs.where(np.isfinite(runs.loss))
+        columns = np.log([finished.params, finished.tokens, finished.batch_tokens])
+        bowls, recorded = [], []
+        for bowl in law.bowls:
+            here = np.log([[bowl.params], [bowl.tokens], [bowl.batch_tokens]])
+            own = (np.abs(columns - here) < CLOSE).all(axis=0)
+            if bowl.status is BowlStatus.INTERIOR and own.any():
+                bowls.append(bowl)
+                recorded.append(RecordedBowl.of(np.log(finished.learning_rate[own]), finished.loss[own]))
+        return cls(law=law, bowls=tuple(bowls), recorded=tuple(recorded))
+
+    def judge(self, rest: Law) -> tuple[HeldOutCell, ...]:
+        """What a law fitted without these cells says of them."""
+        params, tokens, batch_tokens = np.array(
+            [(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in self.bowls]
+        ).T
+        mean, sd = rest.optimum(params, tokens, batch_tokens)
+        beyond = self.law.excess_loss(
+            params, tokens, batch_tokens, np.exp(mean)
+        )  # outside the rates tried its own bowl says
+        low, high = np.exp(mean - Z95 * sd), np.exp(mean + Z95 * sd)
+        lost = [bowl.excess_loss(at) for bowl, at in zip(self.recorded, mean.tolist(), strict=True)]
+        return tuple(
+            HeldOutCell(
+                params=bowl.params,
+                tokens=bowl.tokens,
+                batch_tokens=bowl.batch_tokens,
+                learning_rate=float(np.exp(mean[at])),
+                low=float(low[at]),
+                high=float(high[at]),
+                measured=bowl.learning_rate,
+                excess_loss=float(beyond[at]) if (recorded := lost[at]) is None else recorded,
+            )
+            for at, bowl in enumerate(self.bowls)
         )
-        for at, bowl in enumerate(bowls)
-    )
-
-
-def cost(law: Law, bowl: Bowl, runs: Observations, at: float) -> float:
-    """Excess loss of ln η = `at` in a cell: between the recorded rates by them, outside by the law's own bowl."""
-    own = np.isfinite(runs.loss)
-    for name in ("params", "tokens", "batch_tokens"):
-        own &= np.isclose(getattr(runs, name), getattr(bowl, name), rtol=CLOSE)
-    lost = excess_loss(np.log(runs.learning_rate[own]), runs.loss[own], at)
-    if lost is not None:
-        return lost
-    where: list[Array] = [np.array([value]) for value in place(bowl)]
-    return float(law.excess_loss(where[0], where[1], where[2], np.exp(np.array([at])))[0])
-
-
-def place(bowl: Bowl) -> tuple[float, float, float]:
-    """N, D and B of a bowl's cell."""
-    return bowl.params, bowl.tokens, bowl.batch_tokens

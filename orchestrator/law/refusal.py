@@ -22,6 +22,7 @@ class LawRefusal(Enum):
         "({lowest:.3g}), {high} at the highest ({highest:.3g}), {few} have fewer than three rates, {wasted} have more but "
         "fewer than three that neither diverged nor lie {above} above the best, and {flat} are flat. {advice}"
     )
+    NO_MINIMUM_LEFT = "Of the {cells} cells that are left none shows a minimum."
     INTERVAL_TOO_WIDE = (
         "The learning rate of {params} parameters on {tokens} tokens, {batch_tokens} tokens a batch, is {known} (95 %), "
         "and an answer needs ×/÷ 3: {cause}. Train proxies nearer to the target{advice}."

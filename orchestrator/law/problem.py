@@ -1,0 +1,133 @@
+"""The runs as a problem for the joint fit: cells, basis, priors, and where to start."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.law.cells import Cells, group
+from orchestrator.law.effects import Effects, basis
+from orchestrator.law.evidence import Locals
+from orchestrator.law.features import FEATURES, matrix
+from orchestrator.law.joint import Model
+from orchestrator.law.law import Law
+from orchestrator.law.observations import Array, Observations
+from orchestrator.law.refusal import LawRefusal, Refused
+from orchestrator.law.scales import Scales
+from orchestrator.law.shape import TYPICAL
+from orchestrator.law.terms import Reference
+
+CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
+"""Prior of ln C and of its exponents in N, D and B: relative loss rises by about e^-4 at a factor e from the bottom."""
+ASYMMETRY_MEAN, ASYMMETRY_SD = TYPICAL, 0.4
+"""Prior of the bowls' a: that of recorded dense runs, vaguely enough for symmetric bowls."""
+FEWEST_RUNS = 3
+LEFT_OUT_SD = 1e-6  # prior sd of a term that is left out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What a joint fit is given.
+
+    Attributes:
+        cells: The runs.
+        reference: Where n, d and b are zero.
+        points: (n, d, b) of the cells, shape [cells, 3].
+        effects: The basis of the random effects.
+        model: The pooled rows and their priors.
+        start: Where the cells' own unknowns start.
+        scales: Where the variances start.
+    """
+
+    cells: Cells
+    reference: Reference
+    points: Array
+    effects: Effects
+    model: Model
+    start: Locals
+    scales: Scales
+
+    @classmethod
+    def of(cls, runs: Observations, without: Collection[str] = (), near: Law | None = None) -> Self:
+        """The problem of runs that count.
+
+        Args:
+            runs: The runs.
+            without: Names of terms to leave out.
+            near: A law of nearly the same runs, to start at.
+
+        Raises:
+            Refused: Too few of them finished.
+        """
+        finished = int(np.isfinite(runs.loss).sum())
+        if finished < FEWEST_RUNS:
+            raise Refused(LawRefusal.NO_RUNS, finite=finished, runs=runs.size)
+        cells = group(runs)
+        reference = Reference.amid(cells.coordinates)
+        points = reference.points(*cells.places.T)
+        effects = basis(points)
+        columns, missing = effects.matrix(points)
+        start = begin(cells) if near is None else begin_near(cells, near)
+        left_out = np.array([feature.name in without for feature in FEATURES])
+        model = Model(
+            cells=cells,
+            curvature=np.column_stack([np.ones(cells.size), points]),
+            optimum=np.column_stack([matrix(points, reference), columns]),
+            missing=missing,
+            mean=prior_mean(start, columns.shape[1], left_out),
+            asymmetry_sd=ASYMMETRY_SD,
+            fixed_sd=np.array([*CURVATURE_SDS, *np.where(left_out, LEFT_OUT_SD, [f.sd for f in FEATURES])]),
+            drifting=np.array([False] * len(CURVATURE_SDS) + [feature.degree > 1 for feature in FEATURES]),
+            counts=effects.counts,
+        )
+        return cls(
+            cells=cells,
+            reference=reference,
+            points=points,
+            effects=effects,
+            model=model,
+            start=start,
+            scales=Scales() if near is None else near.scales,
+        )
+
+
+def begin(cells: Cells) -> Locals:
+    """Where the bowls start: at the best run of each cell; a cell without a usable run at the median of the others."""
+    order = np.lexsort((cells.x, cells.y, cells.cell))
+    first = np.concatenate([[True], np.diff(cells.cell[order]) > 0])
+    best = order[first]
+    optimum = np.full(cells.size, float(np.median(cells.x[best])))
+    optimum[cells.cell[best]] = cells.x[best]
+    return Locals(
+        bottom=np.zeros(cells.size),
+        shape=np.column_stack(np.broadcast_arrays(CURVATURE_MEAN, optimum, ASYMMETRY_MEAN)),
+        unrest=np.ones(cells.size),
+    )
+
+
+def begin_near(cells: Cells, law: Law) -> Locals:
+    """Where the bowls start: where a law of nearly the same runs has them."""
+    params, tokens, batch_tokens = cells.places.T
+    optimum = law.optimum(params, tokens, batch_tokens)[0]
+    curvature = np.log(law.curvature(params, tokens, batch_tokens))
+    return Locals(
+        bottom=np.zeros(cells.size),
+        shape=np.column_stack(np.broadcast_arrays(curvature, optimum, law.asymmetry)),
+        unrest=np.ones(cells.size),
+    )
+
+
+def prior_mean(start: Locals, effects: int, left_out: NDArray[np.bool_]) -> Array:
+    """Prior mean of the pooled unknowns; the level of ln η* is centred on the rates that did best, vaguely."""
+    level = float(np.median(start.optimum))
+    return np.concatenate(
+        [
+            [CURVATURE_MEAN, 0.0, 0.0, 0.0],
+            [level],
+            np.where(left_out, 0.0, [feature.mean for feature in FEATURES])[1:],
+            np.zeros(effects),
+            [ASYMMETRY_MEAN],
+        ]
+    )
