@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from orchestrator.formula import formula
 from orchestrator.law import Law, Refused, Target, fit
 from orchestrator.prediction import prediction, target_document
 from orchestrator.runtable import RunTable
+from orchestrator.sizes import SizeError, other_sizes, size_warnings
 
 TARGET_FIELDS = ("params", "tokens", "batch_tokens")
 
@@ -46,28 +48,39 @@ def fit_command(
         typer.Option(help="params=1B,tokens=20B,batch_tokens=262k (or 1e9, 262_144); may repeat."),
     ] = None,
     where: Where = None,
+    size: Annotated[
+        str, typer.Option(help="The column that is N: params, params_total or params_active.")
+    ] = "params",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Fit bowls and the law to finished runs, and predict the learning rate at each target.
 
     A target that the runs cannot support is refused on its own: the others are answered, and the exit code is 3.
     """
-    runs = read_recipe(table, where or [])
+    recipe = read_recipe(table, where or [])
+    runs = recipe.sized(size)
     targets = [parse_target(text, runs) for text in target or []]
     try:
         law = fit(runs.observations())
     except Refused as refusal:
         raise Unsupported(refusal.detail) from refusal
+    others = other_sizes(recipe, size)
+    law = replace(law, warnings=(*law.warnings, *size_warnings(law, size, others)))
     answers = [_answer(law, wanted) for wanted in targets]
     refusals = [answer for answer in answers if isinstance(answer, Unsupported)]
     if targets and len(refusals) == len(targets):
         raise _all_refused(refusals)
     if as_json:
-        print_json(_document(law, targets, answers))
+        print_json(_document(law, targets, answers) | _size_document(size, others))
     else:
         _show(law, targets, answers)
     if refusals:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _size_document(used: str, others: tuple[SizeError, ...]) -> dict[str, Any]:
+    """What was N, and what other counts of parameters would have lost."""
+    return {"size": {"used": used, "others": [asdict(other) for other in others]}} if others else {}
 
 
 def _answer(law: Law, target: Target) -> dict[str, Any] | Unsupported:
@@ -119,6 +132,8 @@ def _show(law: Law, targets: list[Target], answers: list[dict[str, Any] | Unsupp
             f"\nheld out, the largest cells: excess loss {percent(heldout['mean'])} on average, "
             f"{percent(heldout['worst'])} at worst"
         )
+        for other in heldout["alternatives"]:
+            out.print(f"[dim]  {escape(other['name'])} it would have been {percent(other['mean'])}[/]")
     elif law.heldout_reason:
         out.print(f"\nno held-out error: {readable(law.heldout_reason)}", markup=False)
     for warning in law.warnings:

@@ -18,7 +18,7 @@ AXES: Final = (("params", "N"), ("tokens", "D"), ("batch_tokens", "B"))
 _MAIN: Final = ("1", *(f"ln {symbol}" for _, symbol in AXES))
 _REFERENCE_DIGITS: Final = 4
 _LEAST: Final = 5e-4
-"""Coefficients of bends that are smaller are not written: they move η* by less than what is written is rounded."""
+"""Coefficients of bends that are smaller, or smaller than their own uncertainty, are not written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def formula(law: Law) -> Formula:
     bent = [
         term
         for term in law.coefficients
-        if term.name not in _MAIN and not term.from_prior and abs(term.value) >= _LEAST
+        if term.name not in _MAIN and not term.from_prior and abs(term.value) >= max(_LEAST, term.sd)
     ]
     shown = [*(by_name[name] for name in _MAIN), *bent]
     constant = shown[0].value

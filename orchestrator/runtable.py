@@ -7,7 +7,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,9 @@ from orchestrator.states import RunState
 
 NUMBERS: Final = ("params", "tokens", "batch_tokens", "learning_rate")
 REQUIRED: Final = (*NUMBERS, "loss")
-OPTIONAL: Final = ("seed", "state", "params_total", "params_active", "flops", "gpu_seconds")
+OTHER_SIZES: Final = ("params_total", "params_active")
+"""Other counts of a model's parameters, where experts make them differ."""
+OPTIONAL: Final = ("seed", "state", *OTHER_SIZES, "flops", "gpu_seconds")
 STATES: Final = tuple(state.value for state in RunState)
 MACHINES_DOING: Final = frozenset({"failed", "cancelled"})
 """States of runs that ended for no reason of their learning rate; they say nothing about it."""
@@ -121,6 +123,31 @@ class RunTable:
             )
         return table
 
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The columns that can be N: ``params``, and of ``OTHER_SIZES`` those that every row fills."""
+        return ("params", *(name for name in OTHER_SIZES if name in self.texts and not self._unfit(name)))
+
+    def sized(self, size: str) -> RunTable:
+        """The same runs with another count of parameters as N.
+
+        Raises:
+            BadInput: there is no such count, or a row does not fill it with a positive number.
+        """
+        if size == "params":
+            return self
+        if size not in OTHER_SIZES or size not in self.texts:
+            raise BadInput(f"N cannot be {_shown(size)}; in this table it can be: {', '.join(self.sizes)}.")
+        problems = self._unfit(size)
+        if problems:
+            shown = "; ".join(f"{p.path}: {p.message}" for p in problems[:3])
+            raise BadInput(f"N cannot be {size}. {shown}.", fields=tuple(problems[:MOST_PROBLEMS]))
+        return replace(self, params=np.array([_float(text) for text in self.texts[size]]))
+
+    def _unfit(self, name: str) -> list[FieldProblem]:
+        """The rows in which a column is no positive number."""
+        return _positive(name, self.texts[name])[1]
+
     def observations(self) -> Observations:
         """The columns that a law is fitted to; the machine's failures are told apart from divergence."""
         states = self.texts.get("state", ("",) * len(self))
@@ -202,11 +229,8 @@ def _positive_columns(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Array]:
     columns: dict[str, Array] = {}
     problems: list[FieldProblem] = []
     for name in NUMBERS:
-        values = np.array([_float(text) for text in texts[name]])
-        for row in np.flatnonzero(~(np.isfinite(values) & (values > 0))):
-            message = f"must be a positive number, not {_shown(texts[name][row])}"
-            problems.append(FieldProblem(path=f"row {row + 2}, column {name}", message=message))
-        columns[name] = values
+        columns[name], found = _positive(name, texts[name])
+        problems += found
     if problems:
         shown = "; ".join(f"{p.path}: {p.message}" for p in problems[:3])
         more = f" ({len(problems) - 3} more)" if len(problems) > 3 else ""
@@ -223,6 +247,19 @@ def _check_states(states: Sequence[str]) -> None:
             f"the states are: {', '.join(STATES)}. Write completed, or nothing, where a run finished.",
             fields=(FieldProblem(path="column state", message=f"one of: {', '.join(STATES)}"),),
         )
+
+
+def _positive(name: str, texts: Sequence[str]) -> tuple[Array, list[FieldProblem]]:
+    """A column as numbers, and where it is no positive number."""
+    values = np.array([_float(text) for text in texts])
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0))).tolist()
+    return values, [
+        FieldProblem(
+            path=f"row {row + 2}, column {name}",
+            message=f"must be a positive number, not {_shown(texts[row])}",
+        )
+        for row in wrong
+    ]
 
 
 def _losses(texts: Mapping[str, tuple[str, ...]]) -> Array:

@@ -28,7 +28,7 @@ BENT = {"s"} | {feature.name for feature in FEATURES if feature.degree > 1}
 SMALLER = (
     Smaller(name="without bends", without=tuple(sorted(BENT))),
     Smaller(
-        name="without batch_tokens",
+        name="without terms in batch_tokens",
         without=tuple(feature.name for feature in FEATURES if feature.name in BENT or feature.name == "ln B"),
         varying="batch_tokens",
     ),

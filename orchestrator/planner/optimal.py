@@ -122,7 +122,7 @@ class _Step:
 
     def _why_enough(self, chosen: Choice) -> str:
         """Why not to take the best choice, or nothing."""
-        sd = float(np.sqrt(self.information.variance()))
+        sd = self._law_sd()
         if chosen.largest_share < self._negligible:
             if chosen.priced_out is not None:
                 return (
