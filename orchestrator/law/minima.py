@@ -57,11 +57,22 @@ def refuse_without_minimum(cells: Cells, bowls: tuple[Bowl, ...], gain: Array) -
     if 2 * number[Outline.INVERTED] > len(outlines):
         raise Refused(LawRefusal.INVERTED, inverted=number[Outline.INVERTED], cells=len(outlines))
     several = number[Outline.SEVERAL_MINIMA] if 2 * number[Outline.SEVERAL_MINIMA] > len(outlines) else 0
-    if not told_apart:
+    sloping = slopes(cells, bowls)
+    if not told_apart and 2 * max(sloping) <= len(outlines):
         raise Refused(
             LawRefusal.FLAT, cells=len(outlines), told=max(told, 0.0), least=least, advice=of_noise(several)
         )
-    raise Refused(LawRefusal.NO_INTERIOR_MINIMUM, **counted(cells, bowls, several))
+    raise Refused(LawRefusal.NO_INTERIOR_MINIMUM, **counted(cells, bowls, sloping, several))
+
+
+def slopes(cells: Cells, bowls: tuple[Bowl, ...]) -> tuple[int, int]:
+    """How many cells called flat have losses that only rise with the rate, and how many that only fall.
+
+    One such cell is noise; where most are, the losses do depend on the rate, and the minimum lies outside.
+    """
+    flat = [cell for cell, bowl in enumerate(bowls) if bowl.status is BowlStatus.FLAT]
+    steps = [np.diff(cells.y[cells.cell == cell]) for cell in flat]
+    return sum(bool((step > 0).all()) for step in steps), sum(bool((step < 0).all()) for step in steps)
 
 
 def of_noise(several: int) -> str:
@@ -74,10 +85,14 @@ def of_noise(several: int) -> str:
     )
 
 
-def counted(cells: Cells, bowls: tuple[Bowl, ...], several: int) -> dict[str, object]:
+def counted(
+    cells: Cells, bowls: tuple[Bowl, ...], sloping: tuple[int, int], several: int
+) -> dict[str, object]:
     """What the sentence of a refusal for want of an interior minimum is filled with."""
     count = {status: sum(bowl.status is status for bowl in bowls) for status in BowlStatus}
     low, high, flat = (count[s] for s in (BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH, BowlStatus.FLAT))
+    if 2 * max(sloping) > flat:
+        low, high, flat = low + sloping[0], high + sloping[1], flat - sum(sloping)
     few, wasted = support.too_few(bowls)
     where = " downwards" if low > high else " upwards" if high > low else ""
     if low + high + flat == 0:
