@@ -107,7 +107,7 @@ def published_documents(law: Law, target: Target) -> list[dict[str, Any]]:
     """What the published laws say at the same target; ratio-only laws start from the law's own optimum."""
     return [
         {"law": rate.law, "learning_rate": rate.learning_rate, "source": rate.source, "note": rate.note}
-        for rate in published_rates(target, anchor=law.anchor())
+        for rate in published_rates(target, anchor=law.anchor(target.batch_tokens))
     ]
 
 

@@ -201,10 +201,19 @@ class Law:
             warnings=(*self.warnings, *self._target_warnings(target, bool(above[0] == below[0]))),
         )
 
-    def anchor(self) -> Anchor:
-        """The optimum of the costliest cell with an interior minimum: what published ratio-only laws start from."""
+    def anchor(self, batch_tokens: float) -> Anchor:
+        """What published ratio-only laws start from: they hold at one batch, most of them.
+
+        Args:
+            batch_tokens: B of the target.
+
+        Returns:
+            The optimum of the costliest cell with an interior minimum, of those whose batch is nearest to the target's.
+        """
         interior = [bowl for bowl in self.bowls if bowl.status is BowlStatus.INTERIOR]
-        bowl = max(interior, key=lambda b: (b.params * b.tokens, b.batch_tokens))
+        apart = [round(abs(float(np.log(bowl.batch_tokens / batch_tokens))), 3) for bowl in interior]
+        nearest = [bowl for bowl, far in zip(interior, apart, strict=True) if far == min(apart)]
+        bowl = max(nearest, key=lambda b: (b.params * b.tokens, b.batch_tokens))
         return Anchor(
             params=bowl.params,
             tokens=bowl.tokens,

@@ -71,10 +71,13 @@ def test_ratio_only_laws_need_an_anchor():
     assert all(rate.source and rate.note and math.isfinite(rate.learning_rate) for rate in anchored.values())
 
 
-def test_a_law_offers_its_costliest_optimum_as_the_anchor(sweep, truth, fast):
-    anchor = fit(sweep(), options=fast).anchor()
-    assert (anchor.params, anchor.tokens, anchor.batch_tokens) == (8e8, 2.5e10, 524288)
-    wanted = truth().optimum(*map(np.array, (8e8, 2.5e10, 524288)))
+@pytest.mark.parametrize(("asked", "nearest"), [(1e5, 131072), (4e5, 524288), (8e6, 524288)])
+def test_a_law_offers_its_costliest_optimum_at_the_nearest_batch_as_the_anchor(
+    sweep, truth, fast, asked, nearest
+):
+    anchor = fit(sweep(), options=fast).anchor(asked)
+    assert (anchor.params, anchor.tokens, anchor.batch_tokens) == (8e8, 2.5e10, nearest)
+    wanted = truth().optimum(*map(np.array, (8e8, 2.5e10, nearest)))
     assert np.log(anchor.learning_rate) == pytest.approx(wanted, abs=0.1)
 
 
