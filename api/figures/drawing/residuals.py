@@ -53,9 +53,10 @@ def draw_residuals(view: Residuals | None, columns: int | None = None) -> go.Fig
 
 
 def _summary(error: HeldOut) -> str:
+    others = "".join(f"; {other.name} {amounts.percent(other.mean)}" for other in error.alternatives)
     return (
         f"Fitted without {amounts.readable(error.left_out)}: mean excess loss {amounts.percent(error.mean)}, "
-        f"worst {amounts.percent(error.worst)}"
+        f"worst {amounts.percent(error.worst)}{others}"
     )
 
 
