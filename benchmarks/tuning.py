@@ -41,7 +41,7 @@ class Downhill:
         draft, (cell,) = Draft(record, question), record.cells
         losses = {run.learning_rate: run.loss for run in record.runs if run.loss is not None}
         centre = self.start if not losses else min(losses, key=losses.__getitem__)
-        at = min(range(len(cell.rates)), key=lambda place: abs(log(cell.rates[place] / centre)))
+        at = min(range(len(cell.rates)), key=lambda place: round(abs(log(cell.rates[place] / centre)), 9))
         tried = {run.learning_rate for run in record.runs}
         free = [place for place, rate in enumerate(cell.rates) if rate not in tried]
         if free:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from orchestrator.comparison.contenders import Contender
@@ -28,7 +28,7 @@ class Standing:
     share: float
     spent: float
     runs: int
-    law: Law | None
+    law: Law | None = field(compare=False)
     rates: tuple[float, ...]
     excess_losses: tuple[float, ...]
 
