@@ -2,10 +2,10 @@
 
     y_i = m + e^ℓ g(x_i − μ; a) + noise      ln loss of run i at the target, x = ln η (orchestrator/law/shape.py)
 
-    μ ~ N(law's ln η* for a new cell)   ℓ ~ N(pooled ln C)   m ~ N(surface of the bottoms)   a as pooled
+    μ ~ N(law's ln η* for a new cell)   ℓ ~ N(pooled ln C)   m ~ surface of the bottoms   a as pooled
 
 One run says where the bottom is only as far as its height m is known; two say on which side of them it is; the pooled
-curvature says the rest. So (μ, ℓ) is kept on a grid and m is integrated exactly: given (μ, ℓ) all is Gaussian. After
+curvature says the rest. So (μ, ℓ) is kept on a grid and m is integrated exactly: given (μ, ℓ) all is a mixture of Gaussians. After
 each run the next rate is the one with the least expected excess loss of those that may still be run.
 
 | symbol | shape | what |
@@ -49,9 +49,13 @@ STEPS = 4
 """Places of ln η* per half-width of the valley; they are also the rates where any may be run."""
 SPREAD = 4.0
 """Standard deviations of ln η* on either side that the grid reaches."""
-FEWEST_PLACES, MOST_PLACES = 41, 241
+FEWEST_PLACES, MOST_PLACES = 61, 101
 """Places of ln η* on the grid: as many as it takes to see the valley, within these bounds."""
 NODES, WEIGHTS = hermegauss(5)
+"""Places of ln C in standard deviations, and their weights."""
+WIDER, SHARES = np.array([1.0, 4.0]), np.array([0.9, 0.1])
+"""m scatters round the loss surface as that says, but with this chance so many times as much: a surface that is off by
+some standard deviations must not make one low loss look like the bottom."""
 WORLDS, SEED, MOST = 64, 0, 8
 """Cases of the forecast, the seed of their noise, and the runs after which a case ends."""
 LIKELY = 0.1
@@ -151,6 +155,22 @@ class Grid:
     noise: Array
     diverging: Array
 
+    def parts(self, sums: Array) -> Array:
+        """Natural logarithm of the probability of the runs with m integrated, by part of the mixture, up to a constant.
+
+        Args:
+            sums: of `_State`, shape [3, …].
+
+        Returns:
+            Shape [parts, …].
+        """
+        one, pull, square = sums
+        each = (-1, *(1,) * one.ndim)
+        spread = np.square(self.bottom_sd * WIDER).reshape(each)
+        shrink = 1 + one * spread
+        logs = (pull**2 * spread / shrink - square - np.log(shrink)) / 2
+        return np.asarray(np.log(SHARES).reshape(each) + logs)
+
     @classmethod
     def of(cls, law: Law, target: Target, trials: Sequence[Trial], rates: Sequence[float] | None) -> Self:
         """What the law says of a new cell."""
@@ -246,10 +266,7 @@ class _State:
     def _weighed(
         cls, grid: Grid, sums: Array, log_prior: Array, run: Mask, finished: Mask, free: Mask
     ) -> _State:
-        one, pull, square = sums
-        spread = grid.bottom_sd**2
-        shrink = 1 + one * spread
-        logs = log_prior - (square - pull**2 * spread / shrink + np.log(shrink)) / 2
+        logs = log_prior + np.logaddexp(*grid.parts(sums))
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
         return cls(
@@ -323,9 +340,7 @@ def _forecast(state: _State, wanted: float) -> tuple[float, float, Array]:
     """
     grid, random = state.grid, np.random.default_rng(SEED)
     worlds, truth = state.spread_out(WORLDS)
-    one, pull, _ = state.sums[:, 0, truth]
-    precision = one + grid.bottom_sd**-2.0
-    bottom = grid.bottom + pull / precision + random.standard_normal(WORLDS) / np.sqrt(precision)
+    bottom = _bottoms(grid, state.sums[:, 0, truth], random)
     good, asked = grid.lost[truth] <= NEAR, np.zeros_like(worlds.run)
     until_near, until_sure = np.zeros(WORLDS), np.zeros(WORLDS)
     near, sure = (worlds.finished & good).any(axis=1), worlds.best()[1] >= wanted
@@ -343,3 +358,14 @@ def _forecast(state: _State, wanted: float) -> tuple[float, float, Array]:
         near = near | (worlds.finished & good).any(axis=1)
         sure = sure | (worlds.best()[1] >= wanted)
     return float(until_near.mean()), float(until_sure.mean()), np.asarray(asked.mean(axis=0))
+
+
+def _bottoms(grid: Grid, sums: Array, random: np.random.Generator) -> Array:
+    """The bottom m in each world, drawn from what the runs and the surface say of it at the point that is true there, [worlds]."""
+    one, pull, _ = sums
+    logs = grid.parts(sums)
+    share = np.exp(logs - np.logaddexp.reduce(logs, axis=0))
+    part = (np.cumsum(share, axis=0) < random.random(logs.shape[1])).sum(axis=0)
+    precision = one + (grid.bottom_sd * WIDER[np.minimum(part, WIDER.size - 1)]) ** -2.0
+    drawn = pull / precision + random.standard_normal(logs.shape[1]) / np.sqrt(precision)
+    return np.asarray(grid.bottom + drawn)
