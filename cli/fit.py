@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from cli.display import bowls_table, formula_text, law_table, prediction_panel, refusal_panel
-from cli.options import amount
+from cli.options import BUDGET_HELP, amount, flops_amount
 from cli.outcome import Exit, out, print_json, problem_document, tells_errors
 from cli.tables import TableFile, Where, assignments, read_recipe
 from orchestrator.amounts import percent, readable
@@ -53,9 +53,7 @@ def fit_command(
     ] = "params",
     budget_flops: Annotated[
         str | None,
-        typer.Option(
-            help="FLOPs that may be spent on confirming; where a run at the target costs more, the cell to run instead."
-        ),
+        typer.Option(metavar="FLOPS", help=BUDGET_HELP),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -65,7 +63,7 @@ def fit_command(
     """
     recipe = read_recipe(table, where or [])
     runs = recipe.sized(size)
-    budget = None if budget_flops is None else amount("--budget-flops", budget_flops)
+    budget = flops_amount("--budget-flops", budget_flops)
     targets = [parse_target(text, runs) for text in target or []]
     try:
         observations = runs.observations()

@@ -56,7 +56,7 @@ NODES, WEIGHTS = hermegauss(5)
 WIDER, SHARES = np.array([1.0, 4.0]), np.array([0.9, 0.1])
 """m scatters round the loss surface as that says, but with this chance so many times as much: a surface that is off by
 some standard deviations must not make one low loss look like the bottom."""
-WORLDS, SEED, MOST = 64, 0, 8
+WORLDS, SEED, MOST = 48, 0, 8
 """Cases of the forecast, the seed of their noise, and the runs after which a case ends."""
 LIKELY = 0.1
 """Rates that are run in this share of the cases are told."""

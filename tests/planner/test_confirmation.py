@@ -29,6 +29,7 @@ def rise(u: float) -> float:
 class Sweep:
     """A law of small models and the truth at the target: ln η* and the loss at the bottom."""
 
+    runs: Observations
     law: Law
     optimum: float
     bottom: float
@@ -71,6 +72,7 @@ def sweep(seed: int = 0) -> Sweep:
     names = ("params", "tokens", "batch_tokens", "learning_rate", "loss")
     runs = Observations(**dict(zip(names, np.array(rows).T, strict=True)))
     return Sweep(
+        runs=runs,
         law=fit(runs, options=FitOptions(heldout=False)),
         optimum=optimum(TARGET.params, TARGET.tokens),
         bottom=bottom(TARGET.params, TARGET.tokens),
@@ -243,7 +245,13 @@ def test_probabilities_and_forecasts_are_right_where_the_law_is() -> None:
     mean, sd = (float(value[0]) for value in law.prediction_band(*place))
     level = float(law.surface.at(law.reference.points(*place))[0][0])
     worlds = [
-        Sweep(law=law, optimum=mean + sd * float(at), bottom=math.exp(random.normal(level, 5e-3)), seed=seed)
+        Sweep(
+            runs=sweep().runs,
+            law=law,
+            optimum=mean + sd * float(at),
+            bottom=math.exp(random.normal(level, 5e-3)),
+            seed=seed,
+        )
         for seed, at in enumerate(ndtri((np.arange(200) + 0.5) / 200))
     ]
 
