@@ -9,9 +9,8 @@ import numpy as np
 
 from orchestrator.amounts import percent, rate
 from orchestrator.law import FitOptions, Law, Observations, Refused, Target, fit
-from orchestrator.law.cells import SAME
-from orchestrator.law.law import key
-from orchestrator.planner.affordable import affordable
+from orchestrator.law.cells import CLOSE
+from orchestrator.planner.affordable import affordable, has_runs
 from orchestrator.planner.confirmation import NEAR, SURE, Confirmation, Trial, confirm
 from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
 
@@ -44,13 +43,12 @@ def confirmation_document(
 
 
 def _at_target(law: Law, target: Target, runs: Runs | None) -> dict[str, Any]:
-    if key(target.params, target.tokens, target.batch_tokens) not in law.known:
+    if not has_runs(law, _place(target)[None])[0]:
         return _document(confirm(law, target))
     if runs is None:
         return _untold(target, "The target has runs of its own, and what they found is not at hand here.")
     observations = runs().counting()
-    apart = np.abs(_places(observations) / _place(target) - 1.0).max(axis=1)
-    here = apart < SAME
+    here = np.abs(np.log(_places(observations) / _place(target))).max(axis=1) <= CLOSE
     try:
         rest = fit(observations.where(~here), options=FitOptions(heldout=False))
     except Refused as refused:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.law import Law, Observations, Target
 from orchestrator.law.bowl import Z95
-from orchestrator.law.law import VALLEY, key
+from orchestrator.law.cells import CLOSE
+from orchestrator.law.law import VALLEY
 from orchestrator.law.shape import half_widths
 from orchestrator.planner.information import Information
 from orchestrator.planner.model import Array
@@ -85,13 +87,20 @@ def affordable(
     )
 
 
+def has_runs(law: Law, places: Array) -> NDArray[np.bool_]:
+    """Whether the law knows a cell at (N, D, B), shape [m, 3] -> [m]."""
+    apart, _ = law.known.query(np.log(places), p=np.inf, distance_upper_bound=CLOSE)
+    return np.asarray(np.isfinite(apart))
+
+
 def _cells(law: Law, target: Target, flops: float, *, own: bool) -> Iterator[Cell]:
     """The cells that a run can be paid in, each with the rates considered there."""
 
     def paid(place: tuple[float, float, float]) -> bool:
         return TRAINING_FLOPS_PER_PARAM_TOKEN * place[0] * place[1] <= flops
 
-    places = [place for place in _places(law, target) if key(*place) not in law.known]
+    new = np.array(_places(law, target))
+    places = [(n, d, b) for n, d, b in new[~has_runs(law, new)].tolist()]
     if own:
         known = [(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls]
         places += sorted(filter(paid, known), key=lambda place: -place[0] * place[1])[:OWN]
@@ -114,7 +123,7 @@ def _places(law: Law, target: Target) -> list[tuple[float, float, float]]:
         near = np.array([start.params, start.tokens, start.batch_tokens])
         ways = near * (far / near) ** np.array([(s, s, s), (s, 0, s), (0, s, s), (1, s, 1)])
         for place in ways[(ways[:, :2] <= far[:2] * (1 + 1e-9)).all(axis=1)]:
-            found[key(*place.tolist())] = None
+            found[tuple(place.tolist())] = None
     return list(found)
 
 
@@ -122,7 +131,7 @@ def _rates(law: Law, place: tuple[float, float, float]) -> tuple[float, ...]:
     """Rates round the predicted optimum, as far apart as it is uncertain and its valley wide."""
     at = [np.array([value]) for value in place]
     mean, sd = (float(value[0]) for value in law.optimum(*at))
-    below, above = half_widths(VALLEY / law.curvature(*at), np.zeros(1), law.asymmetry)
+    below, above = half_widths(VALLEY / law.curvature(*at), law.asymmetry)
     reach = np.hypot(Z95 * sd, float(above[0] - below[0]) / 2)
     return tuple(np.exp(mean + reach * PLACES).tolist())
 

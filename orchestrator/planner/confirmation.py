@@ -179,7 +179,7 @@ class Grid:
         points = law.reference.points(*place)
         curvature, curvature_sd = _curvature(law, points)
         steep = np.exp(curvature + curvature_sd * NODES)
-        below, above = half_widths(np.array([VALLEY]) / np.exp(curvature), np.zeros(1), law.asymmetry)
+        below, above = half_widths(np.array([VALLEY]) / np.exp(curvature), law.asymmetry)
         half = float(above[0] - below[0]) / 2
         optimum = mean + _steps(sd, half)
         weight = np.log(WEIGHTS) - ((optimum[:, None] - mean) / sd) ** 2 / 2
