@@ -23,7 +23,16 @@ from statistics import fmean, stdev
 
 from api.figures import comparison_figure, page
 from benchmarks.rendering import save
-from benchmarks.tuning import NEAR, TUNERS, runs_needed
+from benchmarks.tuning import (
+    AFTER_PLAN,
+    NEAR,
+    TUNERS,
+    floor,
+    planned_laws,
+    runs_needed,
+    stopped,
+    tuned,
+)
 from cli.compare import TITLE, note
 from orchestrator.comparison import (
     STRATEGIES,
@@ -35,9 +44,13 @@ from orchestrator.comparison import (
     replays,
     world_of,
 )
+from orchestrator.comparison.world import FAST
+from orchestrator.law import Law, fit
 from orchestrator.runtable import RunTable, parse_csv
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.10)
+PLANNED = 0.01
+"""Share of the full grid's FLOPs that is spent before runs at the target confirm the answer."""
 BATCHES = (1, 3, 12)
 TABLES = ("together", "alone", "batches", "tuning")
 
@@ -69,6 +82,7 @@ def main() -> None:
         print_table("what batches cost", [*sized, Contender(strategy="law")], worlds)
     if "tuning" in options.tables:
         print_tuning(world, options.replicates)
+        print_confirmation(world, fit(table.observations(), options=FAST), options.replicates)
 
 
 def slices(table: RunTable, world: World, replicates: int) -> list[World]:
@@ -109,7 +123,47 @@ def print_tuning(world: World, replicates: int) -> None:
     print_row("---", ["---"])
     for name, planner_at in TUNERS.items():
         needed = list(runs_needed(world, planner_at, replicates))
-        print_row(name, [f"{fmean(needed):.2f} ± {stdev(needed) / math.sqrt(len(needed)):.2f}"])
+        print_row(name, [mean_and_error(needed)])
+    print()
+
+
+def print_confirmation(world: World, whole: Law, replicates: int) -> None:
+    """Prints how many runs at the target settle the answer after a plan, and whether its own stop keeps its word.
+
+    The runs of one target in the replicates are alike: the standard error is that over the targets' means.
+    """
+    near = f"{100 * NEAR:g} %"
+    laws = list(planned_laws(world, replicates, PLANNED))
+    print_row(
+        f"after a plan of {100 * PLANNED:g} %, until a run is within {near}, stopped by an oracle",
+        ["mean runs", "the first is"],
+    )
+    print_row("---", ["---", "---"])
+    for name, planner_at in AFTER_PLAN.items():
+        needed = [
+            [tuned(target, planner_at(law, target), seed) for seed, law in enumerate(laws)]
+            for target in world.targets
+        ]
+        first = fmean(runs == 1 for at in needed for runs in at)
+        print_row(name, [mean_and_error([fmean(at) for at in needed]), f"{100 * first:.0f} %"])
+    least = list(floor(world, whole))
+    print_row(
+        "who knows each target's own bowl",
+        [mean_and_error(least), f"{100 * fmean(n == 1 for n in least):.0f} %"],
+    )
+    ended = [[stopped(law, target) for law in laws] for target in world.targets]
+    runs = mean_and_error([fmean(one.runs for one in at) for at in ended])
+    every = [one for at in ended for one in at]
+    print(
+        f"\nStopped by its own rule: {runs} runs where {fmean(one.forecast for one in every):.2f} were forecast; within "
+        f"{near} at the end {100 * fmean(one.near for one in every):.0f} %, where "
+        f"{100 * fmean(one.probability for one in every):.0f} % were claimed.\n"
+    )
+
+
+def mean_and_error(values: Sequence[float]) -> str:
+    """A mean and its standard error."""
+    return f"{fmean(values):.2f} ± {stdev(values) / math.sqrt(len(values)):.2f}"
 
 
 def print_row(*parts: str | list[str]) -> None:

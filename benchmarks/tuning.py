@@ -1,18 +1,22 @@
 """What it takes to tune at the target itself: runs until one is within 0.1 % of the best, stopped by an oracle.
 
 Nobody has such an oracle, and the recorded lattices lie round the optimum: the middle of the lattice, where walking
-downhill starts, flatters whoever starts there.
+downhill starts, flatters whoever starts there. After a plan that spent a share of the proxies' full grid, its law says
+where to start. Without an oracle `confirm` stops by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import exp, inf, log
 
 import numpy as np
 
-from orchestrator.comparison import RecordedTarget, World
-from orchestrator.law import Law
+from orchestrator.comparison import Contender, RecordedTarget, World, replay
+from orchestrator.law import BowlStatus, Law, Target
 from orchestrator.planner import Planner, planner_of
+from orchestrator.planner.confirmation import Trial, confirm
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.values import Cell, KnownRun, Outcome, Plan, Question, Record
 
@@ -37,7 +41,7 @@ class Downhill:
         draft, (cell,) = Draft(record, question), record.cells
         losses = {run.learning_rate: run.loss for run in record.runs if run.loss is not None}
         centre = self.start if not losses else min(losses, key=losses.__getitem__)
-        at = min(range(len(cell.rates)), key=lambda place: abs(cell.rates[place] / centre - 1))
+        at = min(range(len(cell.rates)), key=lambda place: round(abs(log(cell.rates[place] / centre)), 9))
         tried = {run.learning_rate for run in record.runs}
         free = [place for place, rate in enumerate(cell.rates) if rate not in tried]
         if free:
@@ -45,6 +49,28 @@ class Downhill:
             nearest = min(free, key=lambda place: (abs(place - at), side * place))
             draft.add(cell, cell.rates[nearest], 0, "Next to the best so far.")
         return draft.plan("Every rate has been tried.")
+
+
+class Confirming:
+    """Confirmation without its own stop: the oracle's is used.
+
+    Args:
+        law: what is known without a run at the target.
+        target: where.
+    """
+
+    def __init__(self, law: Law, target: RecordedTarget) -> None:
+        self.law, self.target = law, target
+
+    def plan(self, record: Record, law: Law | None, question: Question) -> Plan:
+        """The next rate to confirm; where it sees nothing left that may be near enough, what is nearest to the best."""
+        draft, (cell,) = Draft(record, question), record.cells
+        trials = [Trial(learning_rate=run.learning_rate, loss=run.loss) for run in record.runs]
+        asked = confirm(self.law, question.target, rates=cell.rates, trials=trials, sure=inf).rates
+        if not asked:
+            return Downhill(self.target.middle).plan(record, law, question)
+        draft.add(cell, asked[0], 0, "Expected to lose least.")
+        return draft.plan("")
 
 
 TUNERS: dict[str, PlannerAt] = {
@@ -55,11 +81,76 @@ TUNERS: dict[str, PlannerAt] = {
 }
 
 
+AFTER_PLAN: dict[str, Callable[[Law, RecordedTarget], Planner]] = {
+    "confirmation": Confirming,
+    "downhill from the answer": lambda law, target: Downhill(_answer(law, target.target)),
+}
+
+
 def runs_needed(world: World, planner_at: PlannerAt, replicates: int) -> Iterator[int]:
     """Runs at every target, tuned alone, in every replicate."""
     for replicate in range(replicates):
         for number, target in enumerate(world.targets):
             yield tuned(target, planner_at(target), seed=replicate * len(world.targets) + number)
+
+
+def planned_laws(world: World, replicates: int, share: float) -> Iterator[Law]:
+    """The law after a plan of strategy ``law`` that spent a share of the full grid's FLOPs, per replicate."""
+    for number in range(replicates):
+        (standing,) = replay(Contender(strategy="law"), world.replicate(number), (share,), number).standings
+        if standing.law is not None:
+            yield standing.law
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """How confirmation at one target ended by its own rule.
+
+    Attributes:
+        runs: how many it made.
+        near: whether the rate it ended with is within `NEAR` of the best recorded.
+        probability: what it said of that.
+        forecast: how many runs it had expected.
+    """
+
+    runs: int
+    near: bool
+    probability: float
+    forecast: float
+
+
+def stopped(law: Law, target: RecordedTarget) -> Stopped:
+    """Confirm at a target until the rule itself stops."""
+    recorded, trials = dict(zip(target.rates, target.losses, strict=True)), list[Trial]()
+    confirmed = first = confirm(law, target.target, rates=target.rates)
+    while confirmed.rates:
+        rate = confirmed.rates[0]
+        trials.append(Trial(learning_rate=rate, loss=recorded[rate]))
+        confirmed = confirm(law, target.target, rates=target.rates, trials=trials)
+    loss = None if confirmed.best is None else recorded[confirmed.best]
+    return Stopped(
+        runs=len(trials),
+        near=loss is not None and loss <= _good(target),
+        probability=confirmed.probability_best or 0.0,
+        forecast=first.expected_runs_until_sure,
+    )
+
+
+def floor(world: World, whole: Law) -> Iterator[int]:
+    """Runs at every target of one who knows the bottom of its bowl, fitted to all that is recorded there.
+
+    Args:
+        world: its targets.
+        whole: the law of the whole table, targets included.
+    """
+    bottoms = {
+        (bowl.params, bowl.tokens, bowl.batch_tokens): bowl.learning_rate
+        for bowl in whole.bowls
+        if bowl.status is BowlStatus.INTERIOR
+    }
+    for target in world.targets:
+        at = target.target
+        yield tuned(target, Downhill(bottoms[at.params, at.tokens, at.batch_tokens]), seed=0)
 
 
 def tuned(target: RecordedTarget, planner: Planner, seed: int) -> int:
@@ -73,7 +164,7 @@ def tuned(target: RecordedTarget, planner: Planner, seed: int) -> int:
         rates=target.rates,
     )
     recorded = dict(zip(target.rates, target.losses, strict=True))
-    good = (1 + NEAR) * min(loss for loss in target.losses if loss is not None)
+    good = _good(target)
     question = Question(target=wanted, runs_per_batch=1, rates_per_cell=len(cell.rates), seed=seed)
     runs: tuple[KnownRun, ...] = ()
     while True:
@@ -83,3 +174,14 @@ def tuned(target: RecordedTarget, planner: Planner, seed: int) -> int:
         runs += (KnownRun(cell=0, learning_rate=asked.learning_rate, seed=0, outcome=outcome, loss=loss),)
         if loss is not None and loss <= good:
             return len(runs)
+
+
+def _good(target: RecordedTarget) -> float:
+    """The highest loss within `NEAR` of the best recorded one."""
+    return (1 + NEAR) * min(loss for loss in target.losses if loss is not None)
+
+
+def _answer(law: Law, target: Target) -> float:
+    """The rate that a law predicts."""
+    place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
+    return exp(float(law.optimum(*place)[0][0]))

@@ -100,7 +100,13 @@ class Client:
         return self._ask("POST", f"/v1/sweeps/{sweep_id}/{verb}")
 
     def predict(
-        self, sweep_id: str, *, params: float, tokens: float, batch_tokens: float | None = None
+        self,
+        sweep_id: str,
+        *,
+        params: float,
+        tokens: float,
+        batch_tokens: float | None = None,
+        budget_flops: float | None = None,
     ) -> dict[str, Any]:
         """The predicted learning rate at a target.
 
@@ -110,6 +116,8 @@ class Client:
         query = {"params": repr(params), "tokens": repr(tokens)}
         if batch_tokens is not None:
             query["batch_tokens"] = repr(batch_tokens)
+        if budget_flops is not None:
+            query["budget_flops"] = repr(budget_flops)
         return self._ask("GET", f"/v1/sweeps/{sweep_id}/prediction", params=query)
 
     def follow(self, sweep_id: str, *, every_seconds: float = 0.5) -> Iterator[dict[str, Any]]:

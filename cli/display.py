@@ -34,6 +34,7 @@ def prediction_panel(prediction: Mapping[str, Any]) -> Panel:
     ]
     if prediction.get("expected_loss") is not None:
         lines.append(f"expected loss {prediction['expected_loss']:.4g}")
+    lines += _confirmation_text(prediction.get("confirmation"))
     far = ", ".join(f"{name} ×{ratio:.3g}" for name, ratio in prediction["extrapolation"].items())
     lines.append(f"target over the largest seen: {far}")
     lines += [f"[yellow]! {escape(readable(warning))}[/]" for warning in prediction["warnings"]]
@@ -64,6 +65,29 @@ def _wrong_rate_text(wrong: Sequence[Mapping[str, float]]) -> list[str]:
     costs = {item["factor"]: percent(item["excess_loss"]) for item in wrong}
     beside = ", ".join(f"{times(factor)} costs {costs[factor]}" for factor in (0.5, 2.0))
     return [f"expected excess loss at this rate {costs[1.0]}; {beside}"]
+
+
+def _confirmation_text(confirmation: Mapping[str, Any] | None) -> list[str]:
+    """What would settle the answer at the target, and what to run where that costs too much."""
+    if confirmation is None:
+        return []
+    lines, rates = [], confirmation["learning_rates"]
+    if rates:
+        lines.append(
+            f"confirm with {confirmation['expected_runs']:.1f} runs expected at the target "
+            f"({confirmation['expected_runs_until_sure']:.1f} until sure): {rate(rates[0])} first, "
+            f"{flops(confirmation['flops_per_run'])} each"
+        )
+    elif confirmation["best"] is not None:
+        lines.append(f"confirm: {escape(confirmation['reason'])}")
+    instead = confirmation.get("affordable")
+    if instead is not None:
+        lines.append(
+            f"or {len(instead['learning_rates'])} runs at {target_text(instead)}, rates "
+            f"{', '.join(map(rate, instead['learning_rates']))}: {flops(instead['flops'])}, interval ×/÷ "
+            f"{instead['interval_factor_before']:.3g} to {instead['interval_factor_after']:.3g} expected"
+        )
+    return lines
 
 
 _ANCHOR: Final = re.compile(r" \([^()]* at params=[^()]*\)$")

@@ -9,13 +9,13 @@ import typer
 from rich.markup import escape
 
 from cli.display import bowls_table, formula_text, law_table, prediction_panel, refusal_panel
-from cli.options import amount
+from cli.options import BUDGET_HELP, amount, flops_amount
 from cli.outcome import Exit, out, print_json, problem_document, tells_errors
 from cli.tables import TableFile, Where, assignments, read_recipe
 from orchestrator.amounts import percent, readable
 from orchestrator.errors import BadInput, FieldProblem, Unsupported
 from orchestrator.formula import formula
-from orchestrator.law import Law, Refused, Target, fit
+from orchestrator.law import Law, Observations, Refused, Target, fit
 from orchestrator.prediction import prediction, target_document
 from orchestrator.runtable import RunTable
 from orchestrator.sizes import SizeError, other_sizes, size_warnings
@@ -51,6 +51,10 @@ def fit_command(
     size: Annotated[
         str, typer.Option(help="The column that is N: params, params_total or params_active.")
     ] = "params",
+    budget_flops: Annotated[
+        str | None,
+        typer.Option(metavar="FLOPS", help=BUDGET_HELP),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Fit bowls and the law to finished runs, and predict the learning rate at each target.
@@ -59,14 +63,16 @@ def fit_command(
     """
     recipe = read_recipe(table, where or [])
     runs = recipe.sized(size)
+    budget = flops_amount("--budget-flops", budget_flops)
     targets = [parse_target(text, runs) for text in target or []]
     try:
-        law = fit(runs.observations())
+        observations = runs.observations()
+        law = fit(observations)
     except Refused as refusal:
         raise Unsupported(refusal.detail) from refusal
     others = other_sizes(recipe, size)
     law = replace(law, warnings=(*law.warnings, *size_warnings(law, size, others)))
-    answers = [_answer(law, wanted) for wanted in targets]
+    answers = [_answer(law, wanted, observations, budget) for wanted in targets]
     refusals = [answer for answer in answers if isinstance(answer, Unsupported)]
     if targets and len(refusals) == len(targets):
         raise _all_refused(refusals)
@@ -83,10 +89,12 @@ def _size_document(used: str, others: tuple[SizeError, ...]) -> dict[str, Any]:
     return {"size": {"used": used, "others": [asdict(other) for other in others]}} if others else {}
 
 
-def _answer(law: Law, target: Target) -> dict[str, Any] | Unsupported:
+def _answer(
+    law: Law, target: Target, observations: Observations, budget_flops: float | None
+) -> dict[str, Any] | Unsupported:
     """The prediction at one target, or its refusal."""
     try:
-        return prediction(law, target)
+        return prediction(law, target, runs=lambda: observations, budget_flops=budget_flops)
     except Unsupported as refusal:
         return refusal
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from cli.client import Client
 from cli.display import plan_view, prediction_panel, sweeps_table
-from cli.options import amount
+from cli.options import BUDGET_HELP, amount, flops_amount
 from cli.outcome import Exit, out, print_json, tells_errors
 from cli.watch import watch
 from orchestrator.amounts import duration, flops, readable
@@ -166,13 +166,15 @@ def predict_command(
             metavar="AMOUNT", help="Tokens per step B: 262k, 1_048_576; by default the sweep's own."
         ),
     ] = None,
+    budget_flops: Annotated[str | None, typer.Option(metavar="FLOPS", help=BUDGET_HELP)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict the learning rate at a target from a sweep's newest law."""
     target = {"params": amount("--params", params), "tokens": amount("--tokens", tokens)}
     batch = None if batch_tokens is None else amount("--batch-tokens", batch_tokens)
+    budget = flops_amount("--budget-flops", budget_flops)
     with connect() as client:
-        answer = client.predict(sweep_id, **target, batch_tokens=batch)
+        answer = client.predict(sweep_id, **target, batch_tokens=batch, budget_flops=budget)
     if as_json:
         print_json(answer)
     else:

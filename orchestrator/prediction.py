@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from orchestrator.amounts import percent
+from orchestrator.confirmation import Runs, confirmation_document
 from orchestrator.errors import FieldProblem, Unsupported
 from orchestrator.law import Law, Refused, Target
 from orchestrator.law.law import SURE
@@ -23,7 +24,13 @@ WRONG_FACTORS: Final = (1 / 4, 1 / 2, 1 / math.sqrt(2), 1.0, math.sqrt(2), 2.0, 
 
 
 def prediction(
-    law: Law, target: Target, *, sweep_id: str | None = None, law_number: int | None = None
+    law: Law,
+    target: Target,
+    *,
+    sweep_id: str | None = None,
+    law_number: int | None = None,
+    runs: Runs | None = None,
+    budget_flops: float | None = None,
 ) -> dict[str, Any]:
     """Predict the learning rate at a target, with its interval, valley and warnings.
 
@@ -32,6 +39,8 @@ def prediction(
         target: N, D and B of the model that is really wanted.
         sweep_id: the sweep that the law belongs to, if any.
         law_number: the law's number in that sweep, if any.
+        runs: reads what the law was fitted to, where that is at hand: a target that has runs is confirmed with them.
+        budget_flops: what may be spent on confirming, for a cell to run where the target costs more.
 
     Returns:
         The prediction document of the contract.
@@ -59,6 +68,7 @@ def prediction(
             "reason": None if answer.valley_low < answer.valley_high else _no_valley(wrong),
         },
         "wrong_rate": wrong,
+        "confirmation": confirmation_document(law, target, runs=runs, budget_flops=budget_flops),
         "expected_loss": answer.expected_loss,
         "extrapolation": dict(answer.extrapolation),
         "warnings": list(answer.warnings),

@@ -14,6 +14,7 @@ from orchestrator.prediction import target_of
 from orchestrator.states import RUN_FINAL, RUN_OPEN, RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
+from orchestrator.submission import recorded_runs
 
 OUTCOMES: Final = {
     RunState.PENDING: Outcome.OPEN,
@@ -117,6 +118,13 @@ def knowledge_of(store: Store, sweep: Sweep, prior: Observations | None) -> Know
         runs=tuple(store.runs.of_sweep(sweep.id)),
         prior=prior,
     )
+
+
+def observations_of(store: Store, sweep: Sweep) -> Observations:
+    """What the newest law of a sweep is fitted to, or a few results more."""
+    source = sweep.spec.prior_runs
+    prior = None if source is None else recorded_runs(store, source, "prior_runs").observations()
+    return knowledge_of(store, sweep, prior).observations
 
 
 def _known(run: Run) -> KnownRun:

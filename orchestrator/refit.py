@@ -65,7 +65,7 @@ def answer(law: Law, knowledge: Knowledge) -> dict[str, Any]:
     """The prediction at the sweep's target as the API gives it, or the refusal with its reason."""
     target = knowledge.target
     try:
-        return prediction(law, target, sweep_id=knowledge.sweep.id)
+        return prediction(law, target, sweep_id=knowledge.sweep.id, runs=lambda: knowledge.observations)
     except Unsupported as refusal:
         reason = refusal.fields[0].message if refusal.fields else refusal.title
         return {

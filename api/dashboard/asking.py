@@ -11,6 +11,8 @@ from orchestrator.amounts import exact, parse_amount
 from orchestrator.errors import Unsupported
 from orchestrator.law import Target
 from orchestrator.prediction import default_batch, prediction
+from orchestrator.record import observations_of
+from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Sweep
 
 FIELDS: Final = ("params", "tokens", "batch_tokens")
@@ -34,10 +36,11 @@ class Asked:
     refusal: str | None = None
 
 
-def ask(sweep: Sweep, law: LawRecord | None, query: Mapping[str, str]) -> Asked:
+def ask(store: Store, sweep: Sweep, law: LawRecord | None, query: Mapping[str, str]) -> Asked:
     """Answer the form's question, if one was asked.
 
     Args:
+        store: where its runs are, for a target that has some.
         sweep: the sweep that is asked.
         law: its newest law.
         query: the page's query; a question names both ``params`` and ``tokens``.
@@ -53,7 +56,13 @@ def ask(sweep: Sweep, law: LawRecord | None, query: Mapping[str, str]) -> Asked:
     fitted = law_of(law)
     values.setdefault("batch_tokens", default_batch(sweep.spec, (bowl.batch_tokens for bowl in fitted.bowls)))
     try:
-        answer = prediction(fitted, Target(**values), sweep_id=sweep.id, law_number=law.number)
+        answer = prediction(
+            fitted,
+            Target(**values),
+            sweep_id=sweep.id,
+            law_number=law.number,
+            runs=lambda: observations_of(store, sweep),
+        )
     except Unsupported as refused:
         return Asked(typed=typed, problems={}, refusal=refused.detail)
     return Asked(typed=typed, problems={}, answer=answer)

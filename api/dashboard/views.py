@@ -242,7 +242,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         seconds=tally.seconds,
         span_seconds=store.sweeps.span_seconds(sweep_id),
         actor=None if moved is None else moved.data.get("actor"),
-        asked=ask(sweep, law, query),
+        asked=ask(store, sweep, law, query),
         bowls=_bowl_choice(snapshot, query),
         runs=_run_table(snapshot, query),
         spec=spec_yaml(sweep),

@@ -54,6 +54,54 @@ class WrongRate(Document):
     )
 
 
+class BestTried(Document):
+    """Of the rates run at the target, the one that is expected to lose least."""
+
+    learning_rate: float
+    probability: float = Field(description="That it is within 0.1 % of the best rate.", examples=[0.93])
+
+
+class AffordableRuns(Document):
+    """Runs in the cell that narrows the target's interval most where a run at the target costs too much."""
+
+    params: float
+    tokens: float
+    batch_tokens: float
+    learning_rates: list[float]
+    flops: float = Field(description="Of all of them.")
+    interval_factor_before: float = Field(
+        description="The 95 % interval at the target is within ×/÷ this now …"
+    )
+    interval_factor_after: float = Field(description="… and is expected to be within ×/÷ this after them.")
+
+
+class Confirmation(Document):
+    """The few runs at the target itself that would settle the answer."""
+
+    learning_rates: list[float] = Field(
+        description="Those likely to be run, the next one first; after each run ask again. Empty where nothing is left "
+        "to run, or nothing can be told: `reason` says which."
+    )
+    flops_per_run: float = Field(examples=[1.26e21])
+    expected_runs: float | None = Field(
+        description="Further runs expected until one is within 0.1 % of the best rate, whether or not one knows it.",
+        examples=[1.2],
+    )
+    expected_runs_until_sure: float | None = Field(
+        description="Further runs expected until one is known to be, with probability 0.9.", examples=[2.1]
+    )
+    probability_first: float | None = Field(
+        description="That the first of `learning_rates` is within 0.1 % of the best rate.", examples=[0.85]
+    )
+    best: BestTried | None = Field(description="Null where no run at the target has finished.")
+    reason: str
+    affordable: AffordableRuns | None = Field(
+        default=None,
+        description="Only where `budget_flops` was given, is less than a run at the target costs, and runs of some "
+        "cell that it pays for narrow the interval.",
+    )
+
+
 class PublishedRate(Document):
     """What a published law says at the same target."""
 
@@ -78,6 +126,9 @@ class PredictionDocument(Document):
         default=[],
         description="What a wrong rate costs, from a quarter to four times the predicted one; empty in answers of "
         "laws that an earlier version stored.",
+    )
+    confirmation: Confirmation | None = Field(
+        default=None, description="Null in answers of laws that an earlier version stored."
     )
     expected_loss: float | None
     extrapolation: dict[str, float] = Field(description="Target over the largest seen, on each axis.")

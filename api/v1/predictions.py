@@ -11,10 +11,11 @@ from api.context import Stored
 from api.documents.predictions import PredictionDocument, why_no_law
 from api.problems import responses
 from api.v1.laws import MOST_LAWS
-from api.v1.queries import Size, ThatSweep
+from api.v1.queries import Flops, Size, ThatSweep
 from orchestrator.errors import Unsupported
 from orchestrator.law import Law, Target
 from orchestrator.prediction import default_batch, prediction
+from orchestrator.record import observations_of
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Sweep
 
@@ -36,13 +37,27 @@ def predict(
     law: Annotated[
         int | None, Query(ge=1, le=MOST_LAWS, description="Number of the law to ask; by default the newest.")
     ] = None,
+    budget_flops: Annotated[
+        Flops | None,
+        Query(
+            description="FLOPs that may be spent on confirming; where a run at the target costs more, "
+            "`confirmation.affordable` says what to run instead."
+        ),
+    ] = None,
 ) -> PredictionDocument:
     """Predict the learning rate with its interval, or refuse (409) where the data cannot tell within ×/÷ 3."""
     record = _law(store, sweep, law)
     fitted = Law.from_document(dict(record.document))
     batch = batch_tokens or default_batch(sweep.spec, (bowl.batch_tokens for bowl in fitted.bowls))
     target = Target(params=params, tokens=tokens, batch_tokens=batch)
-    answer = prediction(fitted, target, sweep_id=sweep.id, law_number=record.number)
+    answer = prediction(
+        fitted,
+        target,
+        sweep_id=sweep.id,
+        law_number=record.number,
+        runs=(lambda: observations_of(store, sweep)) if law is None else None,
+        budget_flops=budget_flops,
+    )
     return PredictionDocument.model_validate(answer)
 
 

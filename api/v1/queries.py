@@ -50,7 +50,11 @@ MaxPoints = Annotated[
     in_schema("integer", 2, MOST_POINTS),
     Query(description="Most points; the curve is downsampled on the server, its first and last points kept."),
 ]
+MOST_FLOPS = 6 * LARGEST**2
+"""What a run of the largest size and horizon costs."""
 Size = Annotated[float, between(1.0, LARGEST), in_schema("number", 1, LARGEST)]
+
+Flops = Annotated[float, between(1.0, MOST_FLOPS), in_schema("number", 1, MOST_FLOPS)]
 
 
 def sweep_of(sweep_id: str, store: Stored) -> Sweep:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from orchestrator.comparison.contenders import Contender
 from orchestrator.comparison.world import World
+from orchestrator.law import Law
 from orchestrator.planner.values import KnownRun, Question, Record
 
 
@@ -19,6 +20,7 @@ class Standing:
         share: the share of the full grid's FLOPs that it was allowed.
         spent: the share that it spent.
         runs: how many runs it has made.
+        law: the law of those runs; None where they give none.
         rates: its answer at each target.
         excess_losses: what each answer costs (0.001 is 0.1 %).
     """
@@ -26,6 +28,7 @@ class Standing:
     share: float
     spent: float
     runs: int
+    law: Law | None = field(compare=False)
     rates: tuple[float, ...]
     excess_losses: tuple[float, ...]
 
@@ -84,12 +87,14 @@ def replay(contender: Contender, world: World, shares: Sequence[float], seed: in
                 break
             spent += sum(run.flops for run in batch)
             runs += tuple(world.answered(run.cell, run.learning_rate, run.seed) for run in batch)
-        rates = world.answers(world.law_of(runs))
+        law = world.law_of(runs)
+        rates = world.answers(law)
         standings.append(
             Standing(
                 share=share,
                 spent=spent / world.flops,
                 runs=len(runs),
+                law=law,
                 rates=rates,
                 excess_losses=world.excess_losses(rates),
             )

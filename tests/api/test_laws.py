@@ -81,6 +81,28 @@ def test_a_prediction_tells_what_a_wrong_rate_costs(client: TestClient, trained:
     assert prediction["valley"]["reason"] is None
 
 
+def test_a_prediction_offers_its_confirmation(client: TestClient, trained: Any) -> None:
+    url = f"/v1/sweeps/{trained.sweep.id}/prediction"
+    at = {"params": "5e5", "tokens": "6e5", "batch_tokens": "2048"}
+    offer = client.get(url, params=at).json()["confirmation"]
+    cheap = client.get(url, params={**at, "budget_flops": "1.2e12"}).json()["confirmation"]
+
+    assert offer["flops_per_run"] == 6 * 5e5 * 6e5
+    assert offer["learning_rates"]
+    assert min(offer["expected_runs"], offer["expected_runs_until_sure"]) >= 1
+    assert 0 < offer["probability_first"] < 1
+    assert (offer["best"], offer["affordable"]) == (None, None)
+    assert cheap["affordable"]["flops"] <= 1.2e12
+    assert client.get(url, params={**at, "budget_flops": "0"}).status_code == 422
+
+
+def test_a_cell_of_the_sweep_is_confirmed_by_its_own_runs(client: TestClient, trained: Any) -> None:
+    bowl = client.get(f"/v1/sweeps/{trained.sweep.id}/laws/1").json()["bowls"][-1]
+    at = {name: repr(bowl[name]) for name in ("params", "tokens", "batch_tokens")}
+    offer = client.get(f"/v1/sweeps/{trained.sweep.id}/prediction", params=at).json()["confirmation"]
+    assert 0 <= offer["best"]["probability"] <= 1
+
+
 def test_where_there_is_no_valley_the_answer_says_so_in_words(client: TestClient, trained: Any) -> None:
     url = f"/v1/sweeps/{trained.sweep.id}/prediction"
     valley = client.get(url, params={"params": "1e7", "tokens": "8e5"}).json()["valley"]
@@ -90,7 +112,9 @@ def test_where_there_is_no_valley_the_answer_says_so_in_words(client: TestClient
 
 def test_an_answer_that_an_earlier_version_stored_is_still_told(client: TestClient, trained: Any) -> None:
     record = trained.store.laws.get(trained.sweep.id, 1)
-    earlier = {key: value for key, value in record.prediction.items() if key != "wrong_rate"}
+    earlier = {
+        key: value for key, value in record.prediction.items() if key not in ("wrong_rate", "confirmation")
+    }
     earlier["valley"] = {key: value for key, value in earlier["valley"].items() if key != "reason"}
     trained.store.laws.add(
         trained.sweep.id,
@@ -104,6 +128,7 @@ def test_an_answer_that_an_earlier_version_stored_is_still_told(client: TestClie
     )
     prediction = client.get(f"/v1/sweeps/{trained.sweep.id}").json()["prediction"]
     assert prediction["wrong_rate"] == []
+    assert prediction["confirmation"] is None
     assert prediction["learning_rate"] == record.prediction["learning_rate"]
 
 

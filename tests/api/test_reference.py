@@ -133,6 +133,15 @@ def test_the_page_is_drawn_in_a_browser(served: tuple[Any, Store], chromium: str
     assert complaints == []
 
 
+def test_the_confirmation_is_described(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    offer = schemas["Confirmation"]
+    assert {"learning_rates", "flops_per_run", "expected_runs", "probability_first", "reason"} <= set(
+        offer["required"]
+    )
+    assert "within 0.1 %" in offer["properties"]["expected_runs"]["description"]
+
+
 def test_the_cost_of_a_wrong_rate_and_a_missing_valley_are_described(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     prediction = schemas["PredictionDocument"]["properties"]

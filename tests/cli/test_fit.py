@@ -163,6 +163,34 @@ def test_the_card_tells_what_a_wrong_rate_costs_and_when_published_laws_apply(tm
     assert "compute-optimal runs" in shown
 
 
+def test_the_card_offers_to_confirm_the_answer(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
+    target = ("--target", "params=16e6,tokens=8e8")
+
+    offer = answer_of("fit", table, *target)["predictions"][0]["confirmation"]
+    _, text = etalon("fit", table, *target)
+
+    assert offer["flops_per_run"] == 6 * 16e6 * 8e8
+    assert re.search(
+        r"confirm with \d\.\d runs expected at the target \(\d\.\d until sure\): \S+ first, 7\.7e16 FLOPs each",
+        plain(text),
+    )
+
+
+def test_a_budget_below_a_run_at_the_target_names_what_to_run_instead(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
+    asked = ("fit", table, "--target", "params=4e6,tokens=4e8", "--budget-flops", "6e15")
+
+    instead = answer_of(*asked)["predictions"][0]["confirmation"]["affordable"]
+    _, text = etalon(*asked)
+
+    assert instead["flops"] <= 6e15
+    assert instead["interval_factor_after"] < instead["interval_factor_before"]
+    assert re.search(
+        r"or \d runs at .* parameters, .*: \S+ FLOPs, interval ×/÷ \S+ to \S+ expected", plain(text)
+    )
+
+
 def test_a_target_without_a_valley_says_so_in_words(tmp_path: Path) -> None:
     table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
     target = ("--target", "params=4e6,tokens=4e8")

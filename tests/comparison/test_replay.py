@@ -92,7 +92,7 @@ def test_every_strategy_of_a_sweep_can_be_compared_and_an_unknown_one_is_told():
 
 
 def standing(excess_loss: float, runs: int) -> Standing:
-    return Standing(share=0.1, spent=0.08, runs=runs, rates=(1e-3,), excess_losses=(excess_loss,))
+    return Standing(share=0.1, spent=0.08, runs=runs, law=None, rates=(1e-3,), excess_losses=(excess_loss,))
 
 
 def test_scores_are_means_with_the_standard_error_over_replicates():

@@ -67,6 +67,7 @@ def test_a_completed_sweep_shows_rate_interval_warnings_law_and_cost(client: Tes
         "the largest N tried",
         "Excess loss to expect at this rate and at wrong ones",
         "×½",
+        "To confirm it at the target",
         "What published laws say",
         "Step Law",
         "η* ",

@@ -1,0 +1,137 @@
+"""The offer to confirm an answer at the target itself, or at the largest cell affordable, as a prediction tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from orchestrator.amounts import percent, rate
+from orchestrator.law import FitOptions, Law, Observations, Refused, Target, fit
+from orchestrator.law.cells import CLOSE
+from orchestrator.planner.affordable import affordable, has_runs
+from orchestrator.planner.confirmation import NEAR, SURE, Confirmation, Trial, confirm
+from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
+
+Runs = Callable[[], Observations]
+"""Reads what a law was fitted to, when it is needed."""
+
+
+def confirmation_document(
+    law: Law, target: Target, *, runs: Runs | None = None, budget_flops: float | None = None
+) -> dict[str, Any]:
+    """What to run at the target so that the answer is settled.
+
+    Args:
+        law: the law that predicts.
+        target: where.
+        runs: everything the law was fitted to; read only where the target itself has runs or a budget is given.
+        budget_flops: what may be spent in all; less than a run at the target costs asks for another cell.
+
+    Returns:
+        The ``confirmation`` of a prediction.
+    """
+    told = _at_target(law, target, runs)
+    observations = None if runs is None or budget_flops is None else runs().counting()
+    return {
+        **told,
+        "affordable": None
+        if budget_flops is None or budget_flops >= told["flops_per_run"]
+        else _affordable_document(law, target, budget_flops, observations),
+    }
+
+
+def _at_target(law: Law, target: Target, runs: Runs | None) -> dict[str, Any]:
+    if not has_runs(law, _place(target)[None])[0]:
+        return _document(confirm(law, target))
+    if runs is None:
+        return _untold(target, "The target has runs of its own, and what they found is not at hand here.")
+    observations = runs().counting()
+    here = np.abs(np.log(_places(observations) / _place(target))).max(axis=1) <= CLOSE
+    try:
+        rest = fit(observations.where(~here), options=FitOptions(heldout=False))
+    except Refused as refused:
+        return _untold(target, f"Without the target's own runs the others give no law: {refused.detail}")
+    own = observations.where(here)
+    trials = [
+        Trial(learning_rate=x, loss=loss if np.isfinite(loss) else None)
+        for x, loss in zip(own.learning_rate.tolist(), own.loss.tolist(), strict=True)
+    ]
+    return _document(confirm(rest, target, trials=trials))
+
+
+def _document(found: Confirmation) -> dict[str, Any]:
+    return {
+        "learning_rates": list(found.rates),
+        "flops_per_run": found.flops_per_run,
+        "expected_runs": found.expected_runs,
+        "expected_runs_until_sure": found.expected_runs_until_sure,
+        "probability_first": found.probability_first,
+        "best": None
+        if found.best is None
+        else {"learning_rate": found.best, "probability": found.probability_best},
+        "reason": _reason(found),
+    }
+
+
+def _untold(target: Target, reason: str) -> dict[str, Any]:
+    return {
+        "learning_rates": [],
+        "flops_per_run": TRAINING_FLOPS_PER_PARAM_TOKEN * target.params * target.tokens,
+        "expected_runs": None,
+        "expected_runs_until_sure": None,
+        "probability_first": None,
+        "best": None,
+        "reason": reason,
+    }
+
+
+def _reason(found: Confirmation) -> str:
+    """The offer in sentences."""
+    near, best = f"within {percent(NEAR)} of the best rate", ""
+    if found.best is not None and found.probability_best is not None:
+        best = (
+            f"Of the rates run there {rate(found.best)} is expected to lose least; it is {near} with probability "
+            f"{found.probability_best:.2f}. "
+        )
+    if found.probability_first is None:
+        return (
+            f"{best}No further run is needed."
+            if _sure(found)
+            else f"{best}No rate left is likely to be better."
+        )
+    return (
+        f"{best}{rate(found.rates[0])} is {near} with probability {found.probability_first:.2f}. Until a run is, "
+        f"{found.expected_runs:.1f} are expected; until one is known to be, with probability {SURE:g}, "
+        f"{found.expected_runs_until_sure:.1f}."
+    )
+
+
+def _sure(found: Confirmation) -> bool:
+    return found.probability_best is not None and found.probability_best >= SURE
+
+
+def _affordable_document(
+    law: Law, target: Target, budget_flops: float, observations: Observations | None
+) -> dict[str, Any] | None:
+    found = affordable(law, target, budget_flops, observations=observations)
+    if found is None:
+        return None
+    return {
+        "params": found.cell.params,
+        "tokens": found.cell.tokens,
+        "batch_tokens": found.cell.batch_tokens,
+        "learning_rates": list(found.rates),
+        "flops": found.flops,
+        "interval_factor_before": found.factor_before,
+        "interval_factor_after": found.factor_after,
+    }
+
+
+def _place(target: Target) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.array([target.params, target.tokens, target.batch_tokens])
+
+
+def _places(runs: Observations) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    return np.column_stack([runs.params, runs.tokens, runs.batch_tokens])
