@@ -55,7 +55,7 @@ class Laws:
         """
         with self._database.write() as connection:
             check_fence(connection, LEADER, fence)
-            query = select(_S.id).where(_S.id == sweep_id).with_for_update()
+            query = select(_S.id).where(_S.id == sweep_id).with_for_update(key_share=True)
             if connection.execute(query).one_or_none() is None:
                 raise NotFound(f"There is no sweep {sweep_id!r}.")
             last = select(func.max(_W.number)).where(_W.sweep_id == sweep_id)

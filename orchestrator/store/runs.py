@@ -268,7 +268,7 @@ class Runs:
 
 
 def _batches(connection: Connection, sweep_id: str) -> int:
-    query = select(_S.state, _S.batches).where(_S.id == sweep_id).with_for_update()
+    query = select(_S.state, _S.batches).where(_S.id == sweep_id).with_for_update(key_share=True)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFound(f"There is no sweep {sweep_id!r}.")

@@ -272,8 +272,11 @@ def _dropped_by(to: SweepState) -> frozenset[RunState]:
 
 
 def _locked(connection: Connection, sweep_id: str) -> tuple[SweepState, int]:
-    """State and batches of a sweep, which nobody changes before this transaction ends."""
-    query = select(_S.state, _S.batches).where(_S.id == sweep_id).with_for_update()
+    """State and batches of a sweep, which nobody changes before this transaction ends.
+
+    Its key stays free to refer to: a finishing run's event would else wait for this transaction, which waits for the run.
+    """
+    query = select(_S.state, _S.batches).where(_S.id == sweep_id).with_for_update(key_share=True)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise _unknown(sweep_id)

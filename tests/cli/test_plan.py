@@ -99,7 +99,7 @@ def test_predict_reads_amounts_as_people_write_them(service: InThisProcess) -> N
     code, _ = etalon("predict", "0" * 32, "--params", "1.5B", "--tokens", "20_000M", "--batch-tokens", "262k")
 
     assert code == 3
-    assert service.asked == [{"params": 1.5e9, "tokens": 2e10, "batch_tokens": 262_000}]
+    assert service.asked == [{"params": 1.5e9, "tokens": 2e10, "batch_tokens": 262_000, "budget_flops": None}]
 
 
 @pytest.mark.parametrize("wrong", ["1 Q", "many", "-1", "1,5B", "nan", "1e400", "0.2"])

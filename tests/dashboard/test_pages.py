@@ -125,7 +125,7 @@ def test_no_page_has_an_inline_script_or_handler(client: TestClient, seeded: See
 
 def test_a_target_without_a_valley_says_so_in_words(client: TestClient, seeded: Seeded):
     page = text_of(read(client, f"/sweeps/{seeded.ids['completed']}?params=6M&tokens=2M"))
-    assert "Valley none No rate is expected to lose as little as 0.1" in page
+    assert "Valley none No rate is sure to 80" in page
     assert "The optimum is too uncertain to name a range of rates" in page
 
 
