@@ -20,7 +20,7 @@ from orchestrator.decision import (
     decide,
 )
 from orchestrator.errors import Conflict, EtalonError, Unavailable
-from orchestrator.law import Law, Observations, Refused
+from orchestrator.law import Law, Observations, OutdatedLaw, Refused
 from orchestrator.record import RESULTS, Knowledge, knowledge_of
 from orchestrator.refit import Batch, answer, fitted, is_recent, next_batch
 from orchestrator.spec import Budget
@@ -259,8 +259,11 @@ class Loop:
         """The next batch, by the last law while it is recent; by a fresh one else, and before the sweep may end."""
         fit, known = self._last_fit(knowledge.sweep.id), knowledge.observations.size
         if fit.runs == known or (fit.number is not None and is_recent(fit.runs, known)):
-            batch = next_batch(knowledge, self._recorded_law(knowledge.sweep.id, fit))
-            if fit.runs == known or batch.stop is None:
+            try:
+                batch = next_batch(knowledge, self._recorded_law(knowledge.sweep.id, fit))
+            except OutdatedLaw:  # Etalon was upgraded while the sweep was live
+                batch = None
+            if batch is not None and (fit.runs == known or batch.stop is None):
                 return batch
         fresh = fitted(knowledge)
         batch = next_batch(knowledge, fresh if isinstance(fresh, Law) else None)

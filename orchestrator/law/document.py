@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrator.errors import Conflict
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from orchestrator.law.law import Law
 
 VERSION = 3
+
+
+class OutdatedLaw(Conflict):
+    """A law that an earlier version of Etalon wrote: its runs are there, its numbers mean something else now."""
 
 
 def describe(law: "Law") -> dict[str, Any]:
@@ -47,11 +52,11 @@ def parts(document: dict[str, Any]) -> dict[str, Any]:
     """The attributes of the law of a document.
 
     Raises:
-        ValueError: The document was written by a version of the law with other terms.
+        OutdatedLaw: The document was written by a version of the law with other terms.
     """
     names = [term["name"] for term in document["coefficients"]]
     if document["version"] != VERSION or names != [feature.name for feature in FEATURES]:
-        raise ValueError(
+        raise OutdatedLaw(
             f"This law was written as version {document['version']} with the terms {names}; this is version {VERSION}. "
             "Fit the runs again."
         )

@@ -237,7 +237,7 @@ class Law:
         """The inverse of `to_document`.
 
         Raises:
-            ValueError: The document was written by a version of the law with other terms.
+            OutdatedLaw: The document was written by a version of the law with other terms.
         """
         return cls(**document.parts(content))
 
