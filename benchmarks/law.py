@@ -1,4 +1,4 @@
-"""How good the law is: accuracy on recorded runs, calibration on them and on synthetic truth, speed.
+"""How good the law is: accuracy on recorded runs, calibration on them and on synthetic truth.
 
     ETALON_RECORDED_RUNS=<folder with steplaw_dense.csv> OPENBLAS_NUM_THREADS=1 python -m benchmarks.law [--synthetic 1000]
         [--design NAME]
@@ -12,7 +12,6 @@ the recorded losses that no law can avoid.
 import argparse
 import csv
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,34 +131,6 @@ def accuracy(runs: Observations) -> None:
     )
 
 
-def speed(runs: Observations) -> None:
-    """Prints the processor time of a refit, and of one ten times larger, with and without the held-out error."""
-    copies = [
-        Observations(
-            params=runs.params * factor,
-            tokens=runs.tokens * factor**0.5,
-            batch_tokens=runs.batch_tokens,
-            learning_rate=runs.learning_rate * factor**-0.4,
-            loss=runs.loss,
-        )
-        for factor in 1.07 ** np.arange(10)
-    ]
-    columns = ("params", "tokens", "batch_tokens", "learning_rate", "loss")
-    many = Observations(
-        **{name: np.concatenate([getattr(copy, name) for copy in copies]) for name in columns}
-    )
-    for table in (runs, many):
-        for options in (FAST, FitOptions()):
-            times = []
-            for _ in range(5):
-                start = time.process_time()
-                fit(table, options=options)
-                times.append(time.process_time() - start)
-            print(
-                f"speed       {table.size} runs, held-out error {options.heldout}: {1e3 * min(times):.0f} ms"
-            )
-
-
 def main() -> None:
     """Prints everything."""
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -174,7 +145,6 @@ def main() -> None:
     else:
         runs = read(Path(folder) / "steplaw_dense.csv")
         accuracy(runs)
-        speed(runs)
     calibration(chosen.synthetic, chosen.design or DESIGNS)
 
 

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.law.cells import Cells
 from orchestrator.law.evidence import (
@@ -21,7 +22,7 @@ from orchestrator.law.scales import Scales
 from orchestrator.law.status import BowlStatus, classify, told
 
 WINDOW = 1.0  # |ln η − ln η*| within which r2 is told
-SETTLED = 1e-5  # change of a bowl's unknowns below which it is found
+SETTLED = 1e-3  # change of a bowl's unknowns below which it is found
 FREE_SD = 3.0  # prior sd of a bowl's own ln η*: vague, so that the law does not speak for the cell
 Z95 = 1.959963984540054
 
@@ -37,6 +38,7 @@ class Bowl:
         low, high: 95 % interval of the rate.
         loss: Loss at the bottom in the table's unit; None where no run finished.
         curvature, asymmetry: C and a of ln L = ln L_min + C·g(ln η − ln η*; a), g of shape.py.
+        noise: Standard deviation of ln loss between equal runs of this cell.
         status: Interior minimum, or why not.
         runs: Runs in the cell, diverged ones included.
         diverged: Runs without a loss, or with one too far above the best to fit.
@@ -56,6 +58,7 @@ class Bowl:
     loss: float | None
     curvature: float
     asymmetry: float
+    noise: float
     status: BowlStatus
     runs: int
     diverged: int
@@ -91,31 +94,36 @@ def measure(
     gain = told(cells, own, scales)
     status = classify(cells, own, np.sqrt(likely[:, OPTIMUM, OPTIMUM]), gain)
     r2 = explained(cells, own)
-    place = cells.places
-    loss = cells.best_loss * np.exp(own.bottom)
-    bowls = tuple(
-        Bowl(
-            params=float(place[c, 0]),
-            tokens=float(place[c, 1]),
-            batch_tokens=float(place[c, 2]),
-            learning_rate=float(np.exp(own.optimum[c])),
-            sd=float(sd[c]),
-            low=float(np.exp(own.optimum[c] - Z95 * sd[c])),
-            high=float(np.exp(own.optimum[c] + Z95 * sd[c])),
-            loss=float(loss[c]) if np.isfinite(loss[c]) else None,
-            curvature=float(np.exp(own.shape[c, CURVATURE])),
-            asymmetry=float(own.shape[c, ASYMMETRY]),
-            status=status[c],
-            runs=int(cells.runs[c]),
-            diverged=int(cells.diverged[c]),
-            doubted=int(cells.doubted[c]),
-            r2=float(r2[c]) if np.isfinite(r2[c]) else None,
-            law_learning_rate=float(np.exp(here.optimum[c])),
-            law_sd=float(law_sd[c]),
-        )
-        for c in range(cells.size)
-    )
-    return bowls, gain
+    reach = Z95 * sd
+    columns = {
+        "params": cells.places[:, 0],
+        "tokens": cells.places[:, 1],
+        "batch_tokens": cells.places[:, 2],
+        "learning_rate": np.exp(own.optimum),
+        "sd": sd,
+        "low": np.exp(own.optimum - reach),
+        "high": np.exp(own.optimum + reach),
+        "loss": told_where(np.isfinite(cells.best_loss), cells.best_loss * np.exp(own.bottom)),
+        "curvature": np.exp(own.shape[:, CURVATURE]),
+        "asymmetry": own.shape[:, ASYMMETRY],
+        "noise": scales.noise * np.sqrt(here.unrest),
+        "status": np.array(status, dtype=object),
+        "runs": cells.runs,
+        "diverged": cells.diverged,
+        "doubted": cells.doubted,
+        "r2": told_where(np.isfinite(r2), r2),
+        "law_learning_rate": np.exp(here.optimum),
+        "law_sd": law_sd,
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return tuple(Bowl(**dict(zip(columns, row, strict=True))) for row in rows), gain
+
+
+def told_where(known: NDArray[np.bool_], values: Array) -> NDArray[np.object_]:
+    """The values, None where they are not known."""
+    told = values.astype(np.object_)
+    told[~known] = None
+    return told
 
 
 def alone(

@@ -76,13 +76,13 @@ class Cells:
 
 
 def group(observations: Observations) -> Cells:
-    """Groups runs into cells and classifies each run: usable, bounding, or neither.
+    """Groups runs, in the order of `Observations.sorted`, into cells and classifies each: usable, bounding, or neither.
 
     A run that diverged bounds the bowl from above if no usable run of the cell has a higher rate; a crash in the
     middle of a bowl says nothing. A loss far above the best of its cell bounds the bowl on whichever side it lies. A
     loss too low to believe says nothing either, and is not that best.
     """
-    runs = observations.sorted()
+    runs = observations
     raw = np.column_stack([runs.params, runs.tokens, runs.batch_tokens])
     cell, _ = numbered(np.log(raw))
     places = np.column_stack([medians(cell, column) for column in raw.T])

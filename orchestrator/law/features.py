@@ -76,4 +76,9 @@ def critical_over_batch(reference: Reference) -> float:
 
 def monomials(columns: Array, features: Sequence[Feature]) -> Array:
     """Products of powers of the columns, shape [m, columns] -> [m, features]."""
-    return np.column_stack([np.prod(columns ** np.array(feature.powers), axis=1) for feature in features])
+    found = np.ones((len(columns), len(features)))
+    for term, feature in enumerate(features):
+        for column, power in enumerate(feature.powers):
+            for _ in range(power):
+                found[:, term] *= columns[:, column]
+    return found

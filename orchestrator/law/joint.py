@@ -18,7 +18,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.special import ndtri, stdtrit
 
 from orchestrator.law.cells import Cells
@@ -40,6 +40,7 @@ from orchestrator.law.scales import PRIOR, PRIOR_WEIGHT, Scales
 SHARED = 0.2  # of the misfit of the bowls' shape: all bowls have this much of it in common
 UNREST_WEIGHT = 4.0  # runs that the pool's noise counts for in a cell's own
 SCALES = tuple(field.name for field in fields(Scales))
+SLACK = 0.1  # change of ln η* that a change of the ln scales counts for
 HASTE = (0.4, 2.0)  # least and largest relaxation of the scales
 LONGEST_STEP = np.array([1.0, 0.6, 0.4])  # of (ℓ, μ, a) in one iteration
 ASYMMETRY_RANGE = (
@@ -159,7 +160,7 @@ def fit_joint(
         start: Where the cells' own unknowns start.
         scales: Where the variances start.
         most: Largest number of iterations.
-        tolerance: Largest change of any ln η* and of any ln scale in the last iteration.
+        tolerance: Largest change of any ln η* in the last iteration, and `SLACK` times that of any ln scale.
     """
     here, iterations = start, 0
     step, haste = np.zeros(len(SCALES)), np.ones(len(SCALES))
@@ -174,7 +175,7 @@ def fit_joint(
         fresh = maximise(model, evidence, scales, shrunk, (pooled, covariance), pool, moved)
         fresh, here = maximise_noise(model.cells, evidence, fresh, moved, spread)
         step, before = np.log(as_array(fresh) / as_array(scales)), step
-        if max(change, 0.2 * float(np.abs(step).max())) < tolerance or iterations == most:
+        if max(change, SLACK * float(np.abs(step).max())) < tolerance or iterations == most:
             break
         haste = relaxation(haste, step, before)
         scales = Scales(**dict(zip(SCALES, (as_array(scales) * np.exp(haste * step)).tolist(), strict=True)))
@@ -258,9 +259,18 @@ def solve_pooled(model: Model, evidence: Evidence, scales: Scales, cells: Shrunk
                 normal[at, to] += block
                 if other > one:
                     normal[to, at] = block.T
-    factor = cho_factor(normal, lower=True)
-    covariance = cho_solve(factor, np.eye(prior.size))
-    return np.asarray(cho_solve(factor, right)), np.asarray((covariance + covariance.T) / 2)
+    covariance = inverted_whole(normal)
+    return covariance @ right, covariance
+
+
+def inverted_whole(symmetric: Array) -> Array:
+    """The inverse of one positive definite matrix, through its Cholesky factor."""
+    factor, wrong = dpotrf(symmetric, lower=True)
+    if wrong:
+        raise np.linalg.LinAlgError("the pooled system is not positive definite")
+    lower, _ = dpotri(factor, lower=True)
+    below = np.tril(lower, -1)
+    return np.asarray(below + below.T + np.diag(np.diag(lower)))
 
 
 def pooled_rows(model: Model, pooled: Array, covariance: Array) -> tuple[Array, Array]:
@@ -304,25 +314,30 @@ def maximise(
     variance = np.einsum("cii->ci", cells.covariance) + ((left @ spread) * left).sum(axis=2)
     share = scales.cell**2 * cells.own[:, OPTIMUM]  # of a cell's own shift that is not outside the basis
     known = 1 - variance * cells.own
-    squares = float((apart[:, CURVATURE] ** 2).sum())
-    fresh = scales.updated("curvature", squares, float(known[:, CURVATURE].sum()))
-    squares = float(((apart[:, OPTIMUM] * share) ** 2).sum())
-    fresh = fresh.updated("cell", squares, float((share * known[:, OPTIMUM]).sum()))
-    return maximise_pooled(model, scales, fresh, posterior[0], np.diag(posterior[1]))
+    own = {
+        "curvature": (float((apart[:, CURVATURE] ** 2).sum()), float(known[:, CURVATURE].sum())),
+        "cell": (
+            float(((apart[:, OPTIMUM] * share) ** 2).sum()),
+            float((share * known[:, OPTIMUM]).sum()),
+        ),
+    }
+    return scales.updated(own | pooled_draws(model, scales, posterior[0], np.diag(posterior[1])))
 
 
-def maximise_pooled(model: Model, scales: Scales, fresh: Scales, pooled: Array, variance: Array) -> Scales:
-    """The scales of the drifts and of the random effects."""
+def pooled_draws(
+    model: Model, scales: Scales, pooled: Array, variance: Array
+) -> dict[str, tuple[float, float]]:
+    """What the drifts and the random effects say of their scales (scales.py)."""
     at = np.flatnonzero(model.drifting)
     known = float((1 - variance[at] / (scales.drift * model.fixed_sd[at]) ** 2).sum())
-    fresh = fresh.updated("drift", float(((pooled[at] / model.fixed_sd[at]) ** 2).sum()), known)
+    draws = {"drift": (float(((pooled[at] / model.fixed_sd[at]) ** 2).sum()), known)}
     start = model.fixed_sd.size
     for name, count in zip(("size", "pair", "smooth"), model.counts, strict=True):
         group = slice(start, start + count)
         known = float((1 - variance[group] / getattr(scales, name) ** 2).sum())
-        fresh = fresh.updated(name, float((pooled[group] ** 2).sum()), known)
+        draws[name] = float((pooled[group] ** 2).sum()), known
         start += count
-    return fresh
+    return draws
 
 
 def misfit(

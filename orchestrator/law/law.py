@@ -10,7 +10,7 @@ from scipy.special import ndtri
 from orchestrator.amounts import count
 from orchestrator.law import document, support
 from orchestrator.law.bowl import Z95, Bowl
-from orchestrator.law.cells import CLOSE
+from orchestrator.law.cells import CLOSE, Index
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, matrix
 from orchestrator.law.heldout import HeldOut
@@ -119,12 +119,17 @@ class Law:
     def optimum(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Array, Array]:
         """Mean and sd of ln η*: the prediction band, and in a cell that has runs also what they say, shape [m] each."""
         mean, sd = self.prediction_band(params, tokens, batch_tokens)
+        rows, bowls = self.known_cells(params, tokens, batch_tokens)
+        mean[rows] = np.log([self.bowls[bowl].law_learning_rate for bowl in bowls])
+        sd[rows] = [self.bowls[bowl].law_sd for bowl in bowls]
+        return mean, sd
+
+    def known_cells(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Index, Index]:
+        """Which of these cells have runs, and the numbers of their bowls, shape [known] each."""
         places = np.column_stack(np.broadcast_arrays(*map(np.atleast_1d, (params, tokens, batch_tokens))))
         apart, nearest = self.known.query(np.log(places), p=np.inf, distance_upper_bound=CLOSE)
-        for row in np.flatnonzero(np.isfinite(apart)):
-            bowl = self.bowls[nearest[row]]
-            mean[row], sd[row] = np.log(bowl.law_learning_rate), bowl.law_sd
-        return mean, sd
+        rows = np.flatnonzero(np.isfinite(apart))
+        return rows, nearest[rows]
 
     def bend(self, axis: int, reach: float) -> tuple[float, float]:
         """How far ln η* lies from a straight line `reach` to both sides of the reference along N, D or B (0, 1, 2).

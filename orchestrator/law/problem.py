@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from orchestrator.law.cells import Cells, group
 from orchestrator.law.effects import Effects, basis
-from orchestrator.law.evidence import Locals
+from orchestrator.law.evidence import ASYMMETRY, CURVATURE, Locals
 from orchestrator.law.features import FEATURES, matrix
 from orchestrator.law.joint import Model
 from orchestrator.law.law import Law
@@ -112,11 +112,16 @@ def begin_near(cells: Cells, law: Law) -> Locals:
     params, tokens, batch_tokens = cells.places.T
     optimum = law.optimum(params, tokens, batch_tokens)[0]
     curvature = np.log(law.curvature(params, tokens, batch_tokens))
-    return Locals(
-        bottom=np.zeros(cells.size),
-        shape=np.column_stack(np.broadcast_arrays(curvature, optimum, law.asymmetry)),
-        unrest=np.ones(cells.size),
+    shape, unrest = (
+        np.column_stack(np.broadcast_arrays(curvature, optimum, law.asymmetry)),
+        np.ones(cells.size),
     )
+    rows, numbers = law.known_cells(params, tokens, batch_tokens)
+    bowls = [law.bowls[number] for number in numbers]
+    shape[rows, CURVATURE] = np.log([bowl.curvature for bowl in bowls])
+    shape[rows, ASYMMETRY] = [bowl.asymmetry for bowl in bowls]
+    unrest[rows] = [(bowl.noise / law.noise) ** 2 for bowl in bowls]
+    return Locals(bottom=np.zeros(cells.size), shape=shape, unrest=unrest)
 
 
 def prior_mean(start: Locals, effects: int, left_out: NDArray[np.bool_]) -> Array:

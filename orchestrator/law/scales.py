@@ -4,6 +4,7 @@
 mode at the default: its mean is twice that, its 95 % range a quarter to six times.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -49,25 +50,29 @@ class Scales:
         """The inverse of `to_document`."""
         return cls(**document)
 
-    def updated(self, name: str, squares: float, known: float) -> Self:
-        """These scales with `name` at the centre of its posterior, given draws of it.
+    def updated(self, draws: Mapping[str, tuple[float, float]]) -> Self:
+        """These scales with those named at the centre of their posteriors, given draws of each.
 
         The prior of a scale s is Gamma(2) with its mode θ at the default: zero is avoided, small is not. With draws of
         which γ are known the posterior is s^(1−γ)·exp(−Σ mean²/2s² − s/θ) (MacKay's evidence); its mean in ln s, not
         its mode, is taken, because the mode of a scale seen on a few sizes promises too much.
 
         Args:
-            name: Which scale.
-            squares: Sum of the squared posterior means of its draws.
-            known: γ, how many draws the runs determine: Σ (1 − variance / s²).
+            draws: Of each scale the sum of the squared posterior means of its draws, and γ, how many draws the runs
+                determine: Σ (1 − variance / s²).
         """
-        mode, now = getattr(PRIOR, name), getattr(self, name)
-        density = (2 - known) * np.log(GRID) - squares / (2 * (mode * GRID) ** 2) - GRID
-        weight = np.exp(density - density.max())  # per unit of ln s, hence one power more
-        centre = mode * float(np.exp(weight @ np.log(GRID) / weight.sum()))
-        return replace(self, **{name: min(max(centre, now / 3), now * 3)})
+        squares, known = np.array(list(draws.values())).T[:, :, None]
+        mode = np.array([[getattr(PRIOR, name)] for name in draws])
+        density = (2 - known) * LN_GRID - squares / (2 * (mode * GRID) ** 2) - GRID
+        weight = np.exp(
+            density - density.max(axis=1, keepdims=True)
+        )  # per unit of ln s, hence one power more
+        centre = mode[:, 0] * np.exp(weight @ LN_GRID / weight.sum(axis=1))
+        now = np.array([getattr(self, name) for name in draws])
+        return replace(self, **dict(zip(draws, np.clip(centre, now / 3, now * 3).tolist(), strict=True)))
 
 
 PRIOR = Scales()
 GRID = np.geomspace(0.01, 20.0, 96)
+LN_GRID = np.log(GRID)
 PRIOR_WEIGHT = {"noise": 1.0, "growth": 6.0}
