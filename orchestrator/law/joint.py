@@ -280,7 +280,7 @@ def pooled_rows(model: Model, pooled: Array, covariance: Array) -> tuple[Array, 
     for one, rows, at in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
         for other, columns, to in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
             if other >= one:
-                shared = ((rows @ covariance[at, to]) * columns).sum(axis=1)
+                shared = np.einsum("ij,ij->i", rows @ covariance[at, to], columns)
                 spread[:, one, other] = spread[:, other, one] = shared
     return mean, spread
 
@@ -352,9 +352,8 @@ def misfit(
     height, derivatives = predicted(cells, here)
     residual = cells.y - here.bottom[cells.cell] - height
     jacobian = np.column_stack(derivatives) - evidence.tilt[cells.cell]
-    known = 1 / evidence.weight[cells.cell] + np.einsum(
-        "ri,rij,rj->r", jacobian, spread[cells.cell], jacobian
-    )
+    spread_along = (spread[cells.cell] @ jacobian[:, :, None])[:, :, 0]
+    known = 1 / evidence.weight[cells.cell] + np.einsum("ri,ri->r", spread_along, jacobian)
     pool = scales.variance(height, cells.repeats)
     variance = here.unrest[cells.cell] * pool
     robust = (TAIL + 1) / (TAIL + residual**2 / variance)
