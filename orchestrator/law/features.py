@@ -57,7 +57,7 @@ FEATURES = (
     Feature(name="ln N·ln B", powers=(1, 0, 1, 0, 0), mean=0.0, sd=0.05),
     Feature(name="ln N·ln D", powers=(1, 1, 0, 0, 0), mean=0.0, sd=0.03),
     Feature(name="(ln D)²", powers=(0, 2, 0, 0, 0), mean=0.0, sd=0.04),
-    Feature(name="(ln N)²", powers=(2, 0, 0, 0, 0), mean=0.0, sd=0.04),
+    Feature(name="(ln N)²", powers=(2, 0, 0, 0, 0), mean=0.0, sd=0.03),
 )
 
 

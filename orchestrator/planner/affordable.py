@@ -141,7 +141,7 @@ def _best(information: Information, cell: Cell, flops: float) -> tuple[float, Ce
     count = min(MOST_RUNS, int(flops / cell.flops))
     chosen = np.array(list(combinations(range(len(cell.rates)), count)))
     number = np.full(len(cell.rates), cell.number)
-    terms = information.terms(number, np.log(cell.rates))
+    terms = information.terms(number, cell.rates)
     at = np.full(len(chosen), cell.number)
     known = information.known[at]
     before = information.reaching(at, known)

@@ -12,6 +12,9 @@ law believes, and what is expected is their weighted mean.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
@@ -49,7 +52,8 @@ class Information:
         self._bottoms = self.belief.optimum[:, None] + self.belief.sd[:, None] * NODES
         self._model = model = model_of(law, record.cells, (question.target, *question.more_targets))
         self._rows, self._own = model.cells.features, model.cells.own
-        self.known = self._sums_of(finished(record))
+        self._made = Counter(finished(record))
+        self.known = self._sums_of(self._made)
         covariance = self._covariance(self._known_delta())
         self._spread = self._rows @ covariance
         self._pull = self._spread @ model.targets.features.T
@@ -72,7 +76,7 @@ class Information:
         low, high = (np.log([cell.rates[end] for cell in self.cells]) for end in (0, -1))
         bottoms = np.clip(self.belief.optimum, low, high)[:, None]
         sums = np.zeros((len(self.cells), 1, 6))
-        np.add.at(sums, cell, self._terms(cell, x, bottoms))
+        np.add.at(sums, cell, self._terms(cell, x, bottoms, np.zeros(x.size), np.ones(x.size)))
         every = self.reaching(np.arange(len(self.cells)), sums)[:, 0]
         return self._at_targets(self._covariance(np.maximum(every, self._known_delta())))
 
@@ -80,29 +84,38 @@ class Information:
         """Variance of what the law says of ln η* in each cell, without the cell's own shift, shape [cells]."""
         return np.asarray((self._spread * self._rows).sum(axis=1))
 
-    def terms(self, cell: Index, x: Array) -> Array:
+    def terms(self, cell: Index, rates: Sequence[float]) -> Array:
         """What runs would add to the sums that `reaching` takes, for every place of the bottom.
+
+        A run of a rate that was run before only averages the noise there, not what the shape of the bowl misses.
 
         Args:
             cell: cell of each run, shape [m].
-            x: ln η, shape [m].
+            rates: η of each, [m].
 
         Returns:
             Weighted 1, s, h, s², s·h, h², shape [m, nodes, 6]: s the slope in μ, h the rise.
         """
-        return self._terms(cell, x, self._bottoms)
+        made = np.array([self._made[at] for at in zip(cell.tolist(), rates, strict=True)], dtype=np.float64)
+        return self._terms(cell, np.log(rates), self._bottoms, made, made + 1)
 
-    def _terms(self, cell: Index, x: Array, bottoms: Array) -> Array:
-        """`terms` for bottoms at given places, shape [cells, nodes]."""
+    def _terms(self, cell: Index, x: Array, bottoms: Array, before: Array, after: Array) -> Array:
+        """What runs `before` + 1 to `after` of each rate add, for bottoms at given places, shape [cells, nodes]."""
         u = x[:, None] - bottoms[cell]
         curvature = self.belief.curvature[cell][:, None]
         height = curvature * rise(u, self._asymmetry)
         tilt = -curvature * slope(u, self._asymmetry)
-        weight = ROBUST / (self._scales.noise**2 + (self._scales.growth * height) ** 2)
+        missed = (self._scales.growth * height) ** 2
+        weight = ROBUST * (self._precision(after, missed) - self._precision(before, missed))
         # The law takes a run this far up for diverged: it then tells nothing of the bottom's place.
         weight = np.where(height > BLOWN, 0.0, weight)
         products = (np.ones_like(u), tilt, height, tilt**2, tilt * height, height**2)
         return np.stack([weight * product for product in products], axis=-1)
+
+    def _precision(self, runs: Array, missed: Array) -> Array:
+        """Of the mean loss of so many runs of one rate, shape [m], missed by the shape by `missed`², shape [m, nodes]."""
+        noise = self._scales.noise**2 / np.maximum(runs, 1.0)[:, None]
+        return np.where(runs[:, None] > 0, 1 / (noise + missed), 0.0)
 
     def reaching(self, cell: Index, sums: Array) -> Array:
         """Δ of cells from the sums of their runs, shape [m, nodes, 6] -> [m, nodes]."""
@@ -119,7 +132,8 @@ class Information:
         """Count a run as if it were in."""
         at = np.array([cell])
         before = self.reaching(at, self.known[at])
-        self.known[at] += self.terms(at, np.log([rate]))
+        self.known[at] += self.terms(at, [rate])
+        self._made[cell, rate] += 1
         self._update(cell, float(((self.reaching(at, self.known[at]) - before) @ WEIGHTS)[0]))
 
     def _update(self, cell: int, gained: float) -> None:
@@ -130,11 +144,12 @@ class Information:
         self._pull = self._pull - share * direction[:, None] * pull
         self._spread = self._spread - share * direction[:, None] * self._spread[cell]
 
-    def _sums_of(self, runs: list[tuple[int, float]]) -> Array:
+    def _sums_of(self, runs: Mapping[tuple[int, float], int]) -> Array:
         sums = np.zeros((len(self.cells), NODES.size, 6))
         if runs:
-            cell = np.array([cell for cell, _ in runs])
-            np.add.at(sums, cell, self.terms(cell, np.log([rate for _, rate in runs])))
+            cell, x = np.array([cell for cell, _ in runs]), np.log([rate for _, rate in runs])
+            made = np.array(list(runs.values()), dtype=np.float64)
+            np.add.at(sums, cell, self._terms(cell, x, self._bottoms, np.zeros_like(made), made))
         return sums
 
     def _known_delta(self) -> Array:

@@ -58,13 +58,13 @@ class Search:
 
     def __init__(self, draft: Draft, information: Information, where: str = "at the target") -> None:
         self._draft, self._information, self._where = draft, information, where
-        self._runs, x = self._within_reach()
+        self._runs = self._within_reach()
         self._run_cell = np.array([cell.number for cell, _ in self._runs], dtype=np.int64)
         self._cost = np.array([self._price(run) for run in range(len(self._runs))])
         self._pairs = _candidates(np.bincount(self._run_cell, minlength=len(information.cells)))
         self._cell = self._run_cell[self._pairs[:, 0]]
         if self._runs:
-            self._terms = information.terms(self._run_cell, x)
+            self._terms = information.terms(self._run_cell, [rate for _, rate in self._runs])
             self._gained = self._gain(np.arange(len(self._pairs)))
 
     def best(self, worthwhile: float) -> Choice | None:
@@ -114,6 +114,9 @@ class Search:
 
     def _refresh(self, taken: Cell) -> None:
         """Bring gains of the cell and prices of its trunk up to date."""
+        again = np.flatnonzero(self._run_cell == taken.number)
+        rates = [self._runs[run][1] for run in again.tolist()]
+        self._terms[again] = self._information.terms(self._run_cell[again], rates)
         here = np.flatnonzero(self._cell == taken.number)
         self._gained[here] = self._gain(here)
         sharing = [
@@ -124,8 +127,8 @@ class Search:
         for run in np.flatnonzero(np.isin(self._run_cell, sharing)):
             self._cost[run] = self._price(int(run))
 
-    def _within_reach(self) -> tuple[list[tuple[Cell, float]], Array]:
-        """All (cell, η) worth considering, cell by cell, and ln η of each."""
+    def _within_reach(self) -> list[tuple[Cell, float]]:
+        """All (cell, η) worth considering, cell by cell."""
         cells, belief = self._information.cells, self._information.belief
         lengths = [len(cell.rates) for cell in cells]
         x = np.log(np.concatenate([cell.rates for cell in cells]))
@@ -133,7 +136,7 @@ class Search:
         near = np.flatnonzero(np.abs(x - belief.optimum[at]) <= REACH + 2 * belief.sd[at])
         place = near - (np.cumsum(lengths) - lengths)[at[near]]
         found = zip(at[near].tolist(), place.tolist(), strict=True)
-        return [(cells[number], cells[number].rates[which]) for number, which in found], x[near]
+        return [(cells[number], cells[number].rates[which]) for number, which in found]
 
     def _price(self, run: int) -> float:
         cell, rate = self._runs[run]

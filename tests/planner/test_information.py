@@ -103,7 +103,7 @@ def test_the_expected_drop_is_the_drop_that_the_update_makes(sweep: Sweep, law: 
     at = np.array([int(np.argmin(information.belief.sd))])
     rates = sweep.world.cells[at[0]].rates[1:12:5]
     before = information.known[at]
-    more = before + sum(information.terms(at, np.log([rate])) for rate in rates)
+    more = before + sum(information.terms(at, [rate]) for rate in rates)
     gained = information.reaching(at, more) - information.reaching(at, before)
     expected = float(information.drop(at, gained)[0])
     start = information.variance()
@@ -124,7 +124,7 @@ def test_one_run_in_an_empty_cell_tells_nothing_and_two_do(sweep: Sweep, law: La
     information = Information(law, without_largest(sweep), sweep.question)
     empty = sweep.world.cells[-1]
     at = np.array([empty.number])
-    low, high = (information.terms(at, np.log([rate])) for rate in (empty.rates[0], empty.rates[5]))
+    low, high = (information.terms(at, [rate]) for rate in (empty.rates[0], empty.rates[5]))
     assert information.reaching(at, low) @ WEIGHTS == pytest.approx(0.0, abs=1e-6)
     assert (information.reaching(at, low + high) @ WEIGHTS)[0] > 1.0
 
@@ -216,3 +216,24 @@ def test_answers_of_a_world_are_the_same_each_time(sweep: Sweep) -> None:
     batch = sweep.batches[0]
     assert answered(sweep.world, batch) == answered(sweep.world, batch)
     assert law_of(sweep.record) is not None
+
+
+def test_a_run_of_a_rate_that_was_run_averages_noise_but_not_what_the_shape_misses(
+    sweep: Sweep, law: Law
+) -> None:
+    """On the bottom a second seed is worth as much as the first; far from it little."""
+    information = Information(law, Record(cells=sweep.world.cells), sweep.question)
+    empty = sweep.world.cells[0]
+    at = np.array([empty.number])
+    worth = []
+    for rate in (
+        min(empty.rates, key=lambda rate: abs(np.log(rate) - information.belief.optimum[empty.number])),
+        empty.rates[0],
+    ):
+        first = information.terms(at, [rate])[0, 2, 0]
+        information.add(empty.number, rate)
+        second = information.terms(at, [rate])[0, 2, 0]
+        worth.append(second / first)
+    near, far = worth
+    assert far < near <= 1 + 1e-9
+    assert far < 0.5
