@@ -22,8 +22,9 @@ from scipy.interpolate import PchipInterpolator
 
 from benchmarks.calibration import calibration
 from benchmarks.synthetic import DESIGNS
-from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, fit
+from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, Refused, Target, fit
 from orchestrator.law.published import step_law
+from orchestrator.law.shape import rise
 
 Array = NDArray[np.float64]
 FAST = FitOptions(heldout=False)
@@ -75,6 +76,7 @@ class Judged:
     sd: Array
     measured_sd: Array
     interior: NDArray[np.bool_]
+    valley: Array
 
     @property
     def coverage(self) -> float:
@@ -105,7 +107,23 @@ def judge(
         sd=sd,
         measured_sd=np.array([bowl.sd for bowl in bowls]),
         interior=np.array([bowl.status is BowlStatus.INTERIOR for bowl in bowls]),
+        valley=np.array([in_valley(law, part, bowl) for bowl in bowls]),
     )
+
+
+def in_valley(law: Law, runs: Observations, bowl: Bowl) -> tuple[float, float]:
+    """Shares of the rates in a predicted valley that lose at most 0.1 %: by the cell's own bowl, by its recorded losses."""
+    target = Target(params=bowl.params, tokens=bowl.tokens, batch_tokens=bowl.batch_tokens)
+    try:
+        told = law.predict(target)
+    except Refused:
+        return np.nan, np.nan
+    if told.valley_low == told.valley_high:
+        return np.nan, np.nan
+    rates = np.linspace(np.log(told.valley_low), np.log(told.valley_high), 11)
+    by_bowl = bowl.curvature * rise(rates - np.log(bowl.learning_rate), bowl.asymmetry)
+    recorded = np.array([recorded_excess(runs, bowl, at) for at in rates.tolist()])
+    return float((by_bowl <= np.log(1.001)).mean()), float((recorded <= 0.1).mean())
 
 
 def accuracy(runs: Observations) -> None:
@@ -124,6 +142,12 @@ def accuracy(runs: Observations) -> None:
             f"{found.formula.mean():.3f} ({found.formula.max():.2f})           {found.floor.mean():.3f}      "
             f"{found.coverage:.3f}        {found.sd.mean():.3f}         {np.sqrt((z**2).mean()):.2f}"
         )
+    valley = np.concatenate([f.valley[f.interior] for f in every])
+    by_bowl, recorded = np.nanmean(valley, axis=0)
+    print(
+        f"valleys     named in {np.isfinite(valley[:, 0]).mean():.3f} of the cells; of the rates inside {by_bowl:.3f} lose at "
+        f"most 0.1 % by the cell's own bowl, {recorded:.3f} by its recorded losses"
+    )
     inside = np.concatenate([(np.abs(f.error) < 1.96 * f.sd)[f.interior] for f in every])
     print(
         f"all         {np.mean([f.excess.mean() for f in every]):.4f}; 95 % holds {inside.mean():.3f} of {inside.size}; "

@@ -76,7 +76,11 @@ def main() -> None:
             drawn = comparison_figure(comparison, note(comparison, world))
             save(page(TITLE, drawn), options.plot)
     if "alone" in options.tables:
-        print_table("one batch slice alone", contenders, slices(table, world, options.replicates))
+        alone = slices(table, world, options.replicates)
+        print_table("one batch slice alone", contenders, alone)
+        noisiest = max(target.target.batch_tokens for target in world.targets)
+        quiet = [place for place in alone if place.targets[0].target.batch_tokens < noisiest]
+        print_table("without the largest batch, whose losses scatter most", contenders, quiet)
     if "batches" in options.tables:
         sized = [Contender(strategy="law", runs_per_batch=most) for most in BATCHES]
         print_table("what batches cost", [*sized, Contender(strategy="law")], worlds)
