@@ -13,8 +13,8 @@ Array = NDArray[np.float64]
 Z95 = 1.959963984540054
 ALLOWED = 1.001e-3  # a valley allows 0.1 %; the rest is rounding
 HEADER = (
-    "design        laws  refused  targets refused  95 % holds (per law)  mean sd  rms z  excess %  valley holds  "
-    "ends lose %  in cells"
+    "design        laws  refused  targets refused  95 % holds (per law)  mean sd  rms z  excess %  valley named  "
+    "ends hold  ends lose %  in cells"
 )
 
 
@@ -28,6 +28,7 @@ class Answers:
         sd: What the law says of that error.
         excess: True excess loss of the predicted rate.
         ends: True excess losses at the two ends of the valley, shape [answered, 2].
+        named: Whether a valley was named, shape [answered].
         cells: Whether law_learning_rate ± law_sd holds the truth in each cell that was run, shape [cells].
     """
 
@@ -36,6 +37,7 @@ class Answers:
     sd: Array
     excess: Array
     ends: Array
+    named: NDArray[np.bool_]
     cells: NDArray[np.bool_]
 
 
@@ -51,6 +53,7 @@ class Row:
     sd: float
     rms: float
     excess: float
+    named: float
     valley: float
     ends: float
     cells: float
@@ -76,6 +79,7 @@ def answers(world: World) -> Answers | None:
         sd=(top - middle)[answered] / Z95,
         excess=world.excess(middle)[answered],
         ends=np.column_stack([world.excess(low), world.excess(high)])[answered],
+        named=(high > low)[answered],
         cells=cells_held(world, law),
     )
 
@@ -108,6 +112,7 @@ def judge(worlds: Iterable[World]) -> Row:
         np.concatenate([getattr(one, name) for one in given]) for name in ("error", "sd", "excess")
     )
     ends = np.concatenate([one.ends for one in given])
+    named = np.concatenate([one.named for one in given])
     return Row(
         laws=len(told),
         refused=len(told) - len(laws),
@@ -117,8 +122,9 @@ def judge(worlds: Iterable[World]) -> Row:
         sd=float(sd.mean()),
         rms=float(np.sqrt(((error / sd) ** 2).mean())),
         excess=100 * float(excess.mean()),
-        valley=float((ends < ALLOWED).all(axis=1).mean()),
-        ends=100 * float(ends.mean()),
+        named=float(named.mean()),
+        valley=float((ends[named] < ALLOWED).mean()),
+        ends=100 * float(ends[named].mean()),
         cells=float(np.concatenate([one.cells for one in laws]).mean()),
     )
 
@@ -139,6 +145,6 @@ def line(name: str, row: Row) -> str:
     """A row as printed."""
     return (
         f"{name:12s}  {row.laws:4.0f}  {row.refused:7.3g}  {row.targets_refused:15.3f}  {row.holds:9.3f} "
-        f"({row.per_law:.3f})    {row.sd:7.3f}  {row.rms:5.2f}  {row.excess:8.3f}  {row.valley:12.3f}  "
-        f"{row.ends:11.3f}  {row.cells:8.3f}"
+        f"({row.per_law:.3f})    {row.sd:7.3f}  {row.rms:5.2f}  {row.excess:8.3f}  {row.named:12.3f}  "
+        f"{row.valley:9.3f}  {row.ends:11.3f}  {row.cells:8.3f}"
     )

@@ -11,7 +11,7 @@ from orchestrator.amounts import percent, rate
 from orchestrator.law import FitOptions, Law, Observations, Refused, Target, fit
 from orchestrator.law.cells import CLOSE
 from orchestrator.planner.affordable import affordable, has_runs
-from orchestrator.planner.confirmation import NEAR, SURE, Confirmation, Trial, confirm
+from orchestrator.planner.confirmation import CONFIRMED_PROBABILITY, NEAR, Confirmation, Trial, confirm
 from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
 
 Runs = Callable[[], Observations]
@@ -103,13 +103,13 @@ def _reason(found: Confirmation) -> str:
         )
     return (
         f"{best}{rate(found.rates[0])} is {near} with probability {found.probability_first:.2f}. Until a run is, "
-        f"{found.expected_runs:.1f} are expected; until one is known to be, with probability {SURE:g}, "
+        f"{found.expected_runs:.1f} are expected; until one is known to be, with probability {CONFIRMED_PROBABILITY:g}, "
         f"{found.expected_runs_until_sure:.1f}."
     )
 
 
 def _sure(found: Confirmation) -> bool:
-    return found.probability_best is not None and found.probability_best >= SURE
+    return found.probability_best is not None and found.probability_best >= CONFIRMED_PROBABILITY
 
 
 def _affordable_document(

@@ -65,7 +65,8 @@ def formula(law: Law) -> Formula:
         for term in law.coefficients
         if term.name not in _MAIN and not term.from_prior and abs(term.value) >= max(_LEAST, term.sd)
     ]
-    shown = [*(by_name[name] for name in _MAIN), *bent]
+    main = [name for name in _MAIN if name not in law.without]
+    shown = [*(by_name[name] for name in main), *bent]
     constant = shown[0].value
     pieces = [f"{constant:.3g}".replace("-", "−")]
     pieces += [f"{_signed(term.value)}·{_from_reference(term.name)}" for term in shown[1:]]
@@ -74,6 +75,7 @@ def formula(law: Law) -> Formula:
         powers=tuple(
             (f"{symbol} / {counted[symbol]}", _signed(by_name[f"ln {symbol}"].value).replace(" ", ""))
             for _, symbol in AXES
+            if f"ln {symbol}" in main
         ),
         bent=bool(bent),
         logarithm=" ".join(pieces),

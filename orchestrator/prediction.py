@@ -12,7 +12,7 @@ from orchestrator.amounts import percent
 from orchestrator.confirmation import Runs, confirmation_document
 from orchestrator.errors import FieldProblem, Unsupported
 from orchestrator.law import Law, Refused, Target
-from orchestrator.law.law import SURE
+from orchestrator.law.law import VALLEY_PROBABILITY
 from orchestrator.law.published import published_rates
 from orchestrator.spec import SweepSpec
 
@@ -64,7 +64,7 @@ def prediction(
             "low": answer.valley_low,
             "high": answer.valley_high,
             "excess_loss": VALLEY_EXCESS_LOSS,
-            "probability": SURE,
+            "probability": VALLEY_PROBABILITY,
             "reason": None if answer.valley_low < answer.valley_high else _no_valley(wrong),
         },
         "wrong_rate": wrong,
@@ -103,7 +103,7 @@ def _no_valley(wrong: list[dict[str, float]]) -> str:
     """Why low and high of a valley are one rate."""
     (here,) = (item["excess_loss"] for item in wrong if item["factor"] == 1)
     return (
-        f"No rate is sure to {percent(SURE)} to lose as little as {percent(VALLEY_EXCESS_LOSS)}: the optimum is too uncertain, and "
+        f"No rate is sure to {percent(VALLEY_PROBABILITY)} to lose as little as {percent(VALLEY_EXCESS_LOSS)}: the optimum is too uncertain, and "
         f"the predicted rate itself is expected to lose {percent(here)}."
     )
 

@@ -130,4 +130,5 @@ def bounds(cells: Cells, optimum: Array) -> tuple[Array, Array]:
     narrow = (np.bincount(cells.cell, minlength=cells.size) == 1) & np.isfinite(cells.ceiling - cells.floor)
     middle = np.where(narrow, cells.total(cells.x), optimum)
     between = np.where(narrow, 12 / np.square(cells.ceiling - cells.floor), 0.0)
+    pull, weight = np.where(narrow, 0.0, pull), np.where(narrow, 0.0, weight)
     return np.asarray(pull + between * (middle - optimum)), np.asarray(weight + between)

@@ -13,7 +13,7 @@ the exponent of D at a fixed batch rises with the batch; what one horizon shows 
 coefficient of s, and the runs choose it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,19 @@ FEATURES = (
     Feature(name="(ln D)²", powers=(0, 2, 0, 0, 0), mean=0.0, sd=0.04),
     Feature(name="(ln N)²", powers=(2, 0, 0, 0, 0), mean=0.0, sd=0.03),
 )
+
+
+LEFT_OUT_SD = 1e-6  # prior sd of a term that is left out
+
+
+def prior_sds(drift: float = 1.0, without: Collection[str] = ()) -> Array:
+    """Prior sds of the coefficients, shape [features]: those of second degree in units of `drift`."""
+    return np.array(
+        [
+            LEFT_OUT_SD if feature.name in without else feature.sd * (drift if feature.degree > 1 else 1.0)
+            for feature in FEATURES
+        ]
+    )
 
 
 def matrix(points: Array, reference: Reference) -> Array:

@@ -49,8 +49,8 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT, start: Law
     Args:
         observations: All runs, diverged ones included.
         options: What to compute besides the law.
-        start: A law of nearly the same runs: the fit begins there instead of cold, takes a third of the time, and ends
-            as near to the optimum as a cold one (2e-3 in ln η), though not at the same bits.
+        start: A law of nearly the same runs: the fit begins there instead of cold, takes three quarters of the time, and ends
+            as near to the optimum as a cold one, though not at the same bits: for rehearsals, not for what is kept.
 
     Raises:
         Refused: Too few finished runs, or no cell with an interior minimum.
@@ -92,6 +92,7 @@ def fit_once(observations: Observations, options: FitOptions, near: Law | None =
         heldout=None,
         warnings=(),
         fingerprint=observations.digest(repr(options)),
+        without=options.without,
         runs=observations.size,
     )
     return replace(law, warnings=warnings(law, cells.coordinates[shown]))
@@ -140,14 +141,14 @@ def with_bowl(cells: Cells, bowls: tuple[Bowl, ...]) -> NDArray[np.bool_]:
 def warnings(law: Law, coordinates: Array) -> tuple[str, ...]:
     """Everything that the user should know of the law, whatever the target; `coordinates` are of cells with a bowl."""
     terms = law.coefficients
-    spread = np.ptp(coordinates, axis=0)
+    batches_vary = bool(np.ptp(coordinates[:, 2]) > CLOSE)
     unsure = {term.name for term in terms if term.sd > UNSURE * term.prior_sd}
     return (
         *support.single_warnings(coordinates),
         *support.tie_warnings(coordinates, np.array([name in unsure for name in support.TERMS])),
         *support.bowl_warnings(law.bowls),
-        *support.bend_warning("params", *law.bend(0, spread[0] / 2)),
-        *support.bend_warning("tokens", *law.bend(1, spread[1] / 2)),
+        *support.bend_warning("params", law.bend(0)),
+        *support.bend_warning("tokens", law.bend(1), law.bend(1, beyond_critical=batches_vary)),
     )
 
 
@@ -170,7 +171,7 @@ def tried_where_absent(
             reason = f"without {words} the other runs give no law: {refused.detail}"
             continue
         judged = {
-            smaller: unseen.judge(fit_rest(rest, law, smaller.without))
+            smaller: unseen.judge(fit_rest(rest, law, (*options.without, *smaller.without)))
             for smaller in SMALLER
             if matters(smaller, law)
         }
@@ -178,7 +179,7 @@ def tried_where_absent(
         chosen = best(found)
         if chosen is None:
             return HeldOut.of(words, full, tuple(found.values())), None, law
-        law = fit_once(observations, replace(options, without=chosen.without), law)
+        law = fit_once(observations, replace(options, without=(*options.without, *chosen.without)), law)
         law = replace(law, warnings=(*law.warnings, found[chosen].sentence))
         return HeldOut.of(words, judged[chosen], tuple(found.values())), None, law
     return None, reason, law

@@ -12,7 +12,7 @@ from orchestrator.law.cells import CLOSE
 from orchestrator.law.observations import Observations
 from orchestrator.law.status import BowlStatus
 
-FEWEST_CELLS, SURE = 6, 3.0
+FEWEST_CELLS, STANDARD_ERRORS = 6, 3.0
 """A smaller law is taken from so many cells on, and from so many standard errors of the paired difference."""
 
 
@@ -51,7 +51,11 @@ class Alternative:
     @property
     def better(self) -> bool:
         """Whether it loses less than the full law by more than chance."""
-        return self.cells >= FEWEST_CELLS and self.gain_sd is not None and self.gain > SURE * self.gain_sd
+        return (
+            self.cells >= FEWEST_CELLS
+            and self.gain_sd is not None
+            and self.gain > STANDARD_ERRORS * self.gain_sd
+        )
 
     @property
     def sentence(self) -> str:

@@ -12,21 +12,21 @@ from orchestrator.law import document, support
 from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.cells import CLOSE, Index
 from orchestrator.law.effects import Effects
-from orchestrator.law.features import FEATURES, matrix
+from orchestrator.law.features import FEATURES, matrix, prior_sds
 from orchestrator.law.heldout import HeldOut
 from orchestrator.law.horizon import HorizonLaw, fit_horizons
 from orchestrator.law.observations import Array, Target
 from orchestrator.law.prediction import Prediction
 from orchestrator.law.published import Anchor
 from orchestrator.law.refusal import LawRefusal, Refused
-from orchestrator.law.scales import Scales
+from orchestrator.law.scales import PRIOR, Scales
 from orchestrator.law.shape import expected_rise, half_widths, likely_within, rise
 from orchestrator.law.status import BowlStatus
 from orchestrator.law.surface import Surface
 from orchestrator.law.terms import Coefficient, Reference
 
 VALLEY = float(np.log(1.001))  # ln of the excess loss that a valley allows
-SURE = 0.8  # probability with which a rate in the valley loses no more
+VALLEY_PROBABILITY = 0.8  # probability with which a rate in the valley loses no more
 UNKNOWN = 100.0  # beyond it an interval's width says no more
 WIDEST = 3.0  # a 95 % interval wider than ×/÷ this is refused
 LOSS_SD = 0.03  # sd of ln loss above which no loss is told
@@ -49,6 +49,7 @@ class Law:
         bowls: One per cell.
         heldout: Held-out error, or None.
         heldout_reason: Why there is none.
+        without: Names of the terms that are left out.
         warnings: What the user should know, in full sentences.
         fingerprint: sha256 over the sorted runs and the options.
         runs: How many runs were given.
@@ -68,6 +69,7 @@ class Law:
     fingerprint: str
     runs: int
     heldout_reason: str | None = None
+    without: tuple[str, ...] = ()
     known: KDTree = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +91,7 @@ class Law:
         """The law's terms at the reference point."""
         at = slice(CURVATURE_TERMS, CURVATURE_TERMS + len(FEATURES))
         sds = np.sqrt(np.diag(self.pooled_covariance)[at])
-        prior_sds = [f.sd * (self.scales.drift if f.degree > 1 else 1.0) for f in FEATURES]
+        prior = prior_sds(self.scales.drift, self.without).tolist()
         return tuple(
             Coefficient(
                 name=feature.name,
@@ -98,7 +100,7 @@ class Law:
                 prior_sd=float(prior_sd),
                 from_prior=bool(sd > 0.8 * prior_sd),
             )
-            for feature, value, sd, prior_sd in zip(FEATURES, self.pooled[at], sds, prior_sds, strict=True)
+            for feature, value, sd, prior_sd in zip(FEATURES, self.pooled[at], sds, prior, strict=True)
         )
 
     @property
@@ -131,18 +133,32 @@ class Law:
         rows = np.flatnonzero(np.isfinite(apart))
         return rows, nearest[rows]
 
-    def bend(self, axis: int, reach: float) -> tuple[float, float]:
-        """How far ln η* lies from a straight line `reach` to both sides of the reference along N, D or B (0, 1, 2).
+    def bend(self, axis: int, *, beyond_critical: bool = False) -> tuple[float, float]:
+        """How far ln η* lies from a straight line at the ends of the cells along N or D (0, 1): the quadratic part.
+
+        Of the law's values in its cells, the other axes' powers taken out. Sizes and pairs scatter a little in any
+        recipe: what such shifts make up is no bend.
+
+        Args:
+            axis: Which logarithm.
+            beyond_critical: Take out the bend at the critical batch too, which the law knows (features.py).
 
         Returns:
-            (the mean of both sides, its standard deviation).
+            (by how much the ends lie above the line through the middle, its standard deviation; infinite where the
+            cells have fewer than three values of the axis).
         """
-        points = np.zeros((3, 3))
-        points[1:, axis] = -reach, reach
+        points = self.reference.points(
+            *np.array([(b.params, b.tokens, b.batch_tokens) for b in self.bowls]).T
+        )
+        if np.unique(np.round(points[:, axis], 2)).size < 3:
+            return 0.0, np.inf
         _, rows, _ = self.rows(points)
-        apart = rows[1:].mean(axis=0) - rows[0]
-        block = self.pooled_covariance[OPTIMUM, OPTIMUM]
-        return float(apart @ self.pooled[OPTIMUM]), float(np.sqrt(apart @ block @ apart))
+        known = [at for at, feature in enumerate(FEATURES) if feature.name in {"s", "w²"} and beyond_critical]
+        design = np.column_stack([points[:, axis] ** 2, np.ones(len(points)), points, rows[:, known]])
+        apart = np.linalg.pinv(design, rcond=1e-6)[0] @ rows * (np.ptp(points[:, axis]) / 2) ** 2
+        sds = np.repeat([0.0, PRIOR.size, PRIOR.pair, 0.0], [len(FEATURES), *self.effects.counts])
+        variance = apart @ self.pooled_covariance[OPTIMUM, OPTIMUM] @ apart + ((sds * apart) ** 2).sum()
+        return float(apart @ self.pooled[OPTIMUM]), float(np.sqrt(variance))
 
     def curvature(self, params: Array, tokens: Array, batch_tokens: Array) -> Array:
         """C of ln L = ln L_min + C·(ln η − ln η*)² as the pool has it, shape [m]."""
@@ -185,7 +201,7 @@ class Law:
         points = self.reference.points(*place)
         curvature = self._curvature(points)
         widths = half_widths(VALLEY / curvature, self.asymmetry)
-        below, above = likely_within(*widths, np.array([sd]), SURE)
+        below, above = likely_within(*widths, np.array([sd]), VALLEY_PROBABILITY)
         reach = float(ndtri((1 + level) / 2)) * sd
         loss, loss_sd = self.surface.at(points)
         loss_known = float(loss_sd[0]) <= LOSS_SD

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from orchestrator.law.cells import Cells, group
 from orchestrator.law.effects import Effects, basis
 from orchestrator.law.evidence import ASYMMETRY, CURVATURE, Locals
-from orchestrator.law.features import FEATURES, matrix
+from orchestrator.law.features import FEATURES, matrix, prior_sds
 from orchestrator.law.joint import Model
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Observations
@@ -24,7 +24,6 @@ CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
 ASYMMETRY_MEAN, ASYMMETRY_SD = TYPICAL, 0.4
 """Prior of the bowls' a: that of recorded dense runs, vaguely enough for symmetric bowls."""
 FEWEST_RUNS = 3
-LEFT_OUT_SD = 1e-6  # prior sd of a term that is left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +77,7 @@ class Problem:
             missing=missing,
             mean=prior_mean(start, columns.shape[1], left_out),
             asymmetry_sd=ASYMMETRY_SD,
-            fixed_sd=np.array([*CURVATURE_SDS, *np.where(left_out, LEFT_OUT_SD, [f.sd for f in FEATURES])]),
+            fixed_sd=np.array([*CURVATURE_SDS, *prior_sds(without=without)]),
             drifting=np.array([False] * len(CURVATURE_SDS) + [feature.degree > 1 for feature in FEATURES]),
             counts=effects.counts,
         )

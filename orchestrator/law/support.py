@@ -32,7 +32,7 @@ LEAST_BEND = 0.05  # … if it bends ln η* by this much from the middle of the 
 
 
 def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
-    """Names the axes that never vary apart in the cells and whose exponents the runs therefore do not tell.
+    """Names the axes that never vary apart in the cells, so that the runs hardly tell their exponents apart.
 
     Args:
         coordinates: (ln N, ln D, ln B) of the cells, shape [cells, 3].
@@ -42,10 +42,10 @@ def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
     varying = [axis for axis in range(3) if spread[axis] > CLOSE]
     found = [
         f"{AXES[one]} is tied to {AXES[other]} in these runs ({SYMBOLS[one]} ∝ {SYMBOLS[other]}^{power:.2g}, "
-        f"R² {r2:.3f}): the runs cannot tell their exponents apart, priors do. "
-        f"Runs where {AXES[one]} and {AXES[other]} vary apart would settle it."
+        f"R² {r2:.3f}): the runs {'cannot' if unsure[one] or unsure[other] else 'can hardly'} tell their exponents apart, "
+        f"priors do. Runs where {AXES[one]} and {AXES[other]} vary apart would settle it."
         for other, one in permutations(varying, 2)
-        if other < one and (unsure[one] or unsure[other])
+        if other < one
         for (power,), r2, _ in [regress(coordinates[:, [other]], coordinates[:, one])]
         if r2 > TIED
     ]
@@ -163,16 +163,17 @@ def step_warnings(bowls: Sequence[Bowl]) -> list[str]:
     ]
 
 
-def bend_warning(name: str, bend: float, sd: float) -> list[str]:
+def bend_warning(name: str, *bends: tuple[float, float]) -> list[str]:
     """Names an axis along which ln η* departs from a straight power law by more than chance, and by enough to matter.
 
     Args:
         name: Of the axis.
-        bend: By how much it departs at the ends of the runs, in ln η.
-        sd: Standard deviation of that.
+        bends: By how much it departs at the ends of the runs, in ln η, and the standard deviation of that; all of
+            several ways to count it must agree.
     """
-    if abs(bend) <= max(BENT * sd, LEAST_BEND):
+    if any(abs(bend) <= max(BENT * sd, LEAST_BEND) for bend, sd in bends):
         return []
+    bend, sd = bends[0]
     return [
         f"ln η* curves in {name}: at the ends of the runs it lies {abs(bend):.2g} ± {sd:.1g} "
         f"{'above' if bend > 0 else 'below'} a straight power law, so extrapolate little."

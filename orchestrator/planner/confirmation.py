@@ -39,7 +39,7 @@ Index = NDArray[np.int64]
 
 NEAR = 1e-3
 """Excess loss that a confirmed rate may have."""
-SURE = 0.9
+CONFIRMED_PROBABILITY = 0.9
 """Probability of it at which to stop."""
 CHANCE = 0.05
 """A rate that is less likely than this to be within `NEAR` is not worth a run."""
@@ -78,7 +78,7 @@ class Confirmation:
         rates: η that are likely to be run, the next one first; empty where the answer is settled.
         flops_per_run: 6·N·D.
         expected_runs: further runs until one is within `NEAR` of the best, whether or not one knows it.
-        expected_runs_until_sure: further runs until that is so of one with probability `SURE`.
+        expected_runs_until_sure: further runs until that is so of one with probability `CONFIRMED_PROBABILITY`.
         probability_first: that the next rate is within `NEAR` of the best.
         best: the rate, of those run, with the least expected excess loss; None where none has finished.
         probability_best: that it is within `NEAR` of the best.
@@ -99,7 +99,7 @@ def confirm(
     *,
     rates: Sequence[float] | None = None,
     trials: Sequence[Trial] = (),
-    sure: float = SURE,
+    sure: float = CONFIRMED_PROBABILITY,
 ) -> Confirmation:
     """The next rate to run at the target, and what it will take until the answer is settled.
 

@@ -22,7 +22,7 @@ from scipy.spatial import KDTree
 from orchestrator.law import Law, Target
 from orchestrator.law.cells import CLOSE
 from orchestrator.law.effects import basis
-from orchestrator.law.features import FEATURES, matrix
+from orchestrator.law.features import matrix, prior_sds
 from orchestrator.planner.values import Cell
 
 Array = NDArray[np.float64]
@@ -96,12 +96,8 @@ def model_of(law: Law, cells: tuple[Cell, ...], targets: tuple[Target, ...]) -> 
         features=np.column_stack([matrix(points, law.reference), columns]),
         own=missing @ squares + law.scales.cell**2,
     )
-    drift = [law.scales.drift if feature.degree > 1 else 1.0 for feature in FEATURES]
     prior = np.concatenate(
-        [
-            np.multiply(drift, [feature.sd for feature in FEATURES]),
-            np.sqrt(np.repeat(squares, effects.counts)),
-        ]
+        [prior_sds(law.scales.drift, law.without), np.sqrt(np.repeat(squares, effects.counts))]
     )
     rows, prior = _share_own(rows, prior, here, aims)
     last = len(points) - len(aims)

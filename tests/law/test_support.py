@@ -209,6 +209,6 @@ def test_a_bend_is_named_if_it_matters_over_the_range_of_the_runs(sweep, truth, 
 
     sizes = 5e7 * 2.0 ** np.arange(5)
     law = fit(sweep(Bent(noise=1e-5), sizes=sizes, rates=9), options=fast)
-    at_the_ends, _ = law.bend(0, float(np.log(4)))
+    at_the_ends, _ = law.bend(0)
     assert at_the_ends == pytest.approx(bend * np.log(4) ** 2, abs=0.015)
     assert any("curves in params" in line for line in law.warnings) == named

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 
 from orchestrator.law import FitOptions, Law, Observations, Target, fit
-from orchestrator.planner.confirmation import NEAR, SURE, Trial, confirm
+from orchestrator.planner.confirmation import CONFIRMED_PROBABILITY, NEAR, Trial, confirm
 
 TARGET = Target(params=8e8, tokens=2e10, batch_tokens=262_144)
 LATTICE = tuple((1e-4 * 2 ** (np.arange(19) / 2)).tolist())
@@ -171,7 +171,7 @@ def test_it_stops_when_a_rate_is_surely_near_enough() -> None:
     assert found.probability_first is None
     assert (found.expected_runs, found.expected_runs_until_sure) == (0.0, 0.0)
     assert found.probability_best is not None
-    assert found.probability_best >= SURE
+    assert found.probability_best >= CONFIRMED_PROBABILITY
     assert found.best is not None
     assert world.lost(found.best) <= NEAR
 
@@ -265,4 +265,7 @@ def test_probabilities_and_forecasts_are_right_where_the_law_is() -> None:
     assert np.mean([len(trials) for trials in walks]) == pytest.approx(
         first.expected_runs_until_sure, rel=0.1
     )
-    assert np.mean([world.lost(end) <= NEAR for world, end in zip(worlds, ends, strict=True)]) >= SURE
+    assert (
+        np.mean([world.lost(end) <= NEAR for world, end in zip(worlds, ends, strict=True)])
+        >= CONFIRMED_PROBABILITY
+    )
