@@ -40,6 +40,7 @@ from orchestrator.law.scales import PRIOR, PRIOR_WEIGHT, Scales
 SHARED = 0.2  # of the misfit of the bowls' shape: all bowls have this much of it in common
 UNREST_WEIGHT = 4.0  # runs that the pool's noise counts for in a cell's own
 SCALES = tuple(field.name for field in fields(Scales))
+SLOWEST = 0.95  # ratio of two successive changes beyond which the fit is taken to stand still
 SLACK = 0.1  # change of ln η* that a change of the ln scales counts for
 HASTE = (0.4, 2.0)  # least and largest relaxation of the scales
 LONGEST_STEP = np.array([1.0, 0.6, 0.4])  # of (ℓ, μ, a) in one iteration
@@ -160,9 +161,10 @@ def fit_joint(
         start: Where the cells' own unknowns start.
         scales: Where the variances start.
         most: Largest number of iterations.
-        tolerance: Largest change of any ln η* in the last iteration, and `SLACK` times that of any ln scale.
+        tolerance: Largest change of any ln η* in the last iteration; of what the law says of it in all iterations that
+            would follow, falling off as the last two did; and `SLACK` times that of any ln scale.
     """
-    here, iterations = start, 0
+    here, iterations, drift, law = start, 0, np.inf, start.optimum
     step, haste = np.zeros(len(SCALES)), np.ones(len(SCALES))
     while True:
         iterations += 1
@@ -172,10 +174,14 @@ def fit_joint(
         pool = pooled_rows(model, pooled, covariance)
         moved, spread = solve_locals(evidence, shrunk, pool, here)
         change = float(np.abs(moved.optimum - here.optimum).max())
+        earlier, drift, law = drift, float(np.abs(pool[0][:, OPTIMUM] - law).max()), pool[0][:, OPTIMUM]
         fresh = maximise(model, evidence, scales, shrunk, (pooled, covariance), pool, moved)
         fresh, here = maximise_noise(model.cells, evidence, fresh, moved, spread)
         step, before = np.log(as_array(fresh) / as_array(scales)), step
-        if max(change, SLACK * float(np.abs(step).max())) < tolerance or iterations == most:
+        if (
+            max(change, to_follow(earlier, drift), SLACK * float(np.abs(step).max())) < tolerance
+            or iterations == most
+        ):
             break
         haste = relaxation(haste, step, before)
         scales = Scales(**dict(zip(SCALES, (as_array(scales) * np.exp(haste * step)).tolist(), strict=True)))
@@ -189,6 +195,12 @@ def fit_joint(
         evidence=evidence,
         iterations=iterations,
     )
+
+
+def to_follow(earlier: float, change: float) -> float:
+    """The sum of all further changes, if each is to the one before it as `change` is to `earlier`."""
+    ratio = min(change / max(earlier, np.finfo(np.float64).tiny), SLOWEST)
+    return change * ratio / (1 - ratio)
 
 
 def spreads(model: Model, here: Locals, scales: Scales) -> tuple[Evidence, Array, Array]:
