@@ -27,6 +27,7 @@ from orchestrator.law.terms import Coefficient, Reference
 
 VALLEY = float(np.log(1.001))  # ln of the excess loss that a valley allows
 VALLEY_PROBABILITY = 0.8  # probability with which a rate in the valley loses no more
+MOSTLY_PRIOR = 0.6  # sd of a coefficient over its prior's, above which it is called the prior's
 UNKNOWN = 100.0  # beyond it an interval's width says no more
 WIDEST = 3.0  # a 95 % interval wider than ×/÷ this is refused
 LOSS_SD = 0.03  # sd of ln loss above which no loss is told
@@ -98,7 +99,7 @@ class Law:
                 value=float(value),
                 sd=float(sd),
                 prior_sd=float(prior_sd),
-                from_prior=bool(sd > 0.8 * prior_sd),
+                from_prior=bool(sd > MOSTLY_PRIOR * prior_sd),
             )
             for feature, value, sd, prior_sd in zip(FEATURES, self.pooled[at], sds, prior, strict=True)
         )
