@@ -168,6 +168,7 @@ def world_of(table: RunTable) -> World:
     Raises:
         Unsupported: one cell, no minimum, all minima at one size and horizon, or no law without the targets.
     """
+    table = table.grouped()
     runs = table.observations().counting()
     if table.cells < 2:
         raise Unsupported(
@@ -183,16 +184,32 @@ def world_of(table: RunTable) -> World:
         for cell in table_cells(table)
     ]
     candidates = [cell for cell in recorded if cell.rates and _place(cell) not in unseen]
-    minima = {
-        (bowl.params, bowl.tokens, bowl.batch_tokens)
-        for bowl in law.bowls
-        if bowl.status is BowlStatus.INTERIOR
-    }
     return World(
         cells=tuple(replace(cell, number=number) for number, cell in enumerate(candidates)),
         losses=losses,
-        targets=tuple(_target(cell, losses) for cell in recorded if _place(cell) in unseen & minima),
+        targets=_targets([cell for cell in recorded if _place(cell) in unseen], law, losses),
     )
+
+
+def _targets(cells: Sequence[Cell], law: Law, losses: Losses) -> tuple[RecordedTarget, ...]:
+    """Those of the unseen cells that have a minimum, and two known rates to judge others by.
+
+    Raises:
+        Unsupported: there are none.
+    """
+    at, bowls = law.known_cells(*np.array([_place(cell) for cell in cells]).T)
+    shown = [
+        _target(cells[cell], losses)
+        for cell, bowl in zip(at.tolist(), bowls.tolist(), strict=True)
+        if law.bowls[bowl].status is BowlStatus.INTERIOR
+    ]
+    known = tuple(target for target in shown if sum(loss is not None for loss in target.losses) > 1)
+    if not known:
+        raise Unsupported(
+            "There is no unseen cell to judge strategies at: none of the largest has a minimum and two learning rates "
+            "that completed."
+        )
+    return known
 
 
 def _largest_part(runs: Observations, law: Law) -> NDArray[np.bool_]:

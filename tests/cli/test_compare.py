@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.commands import app
-from tests.comparison.tables import HORIZONS, rows, text
+from tests.comparison.tables import HORIZONS, counted, rows, text
 
 FAST = ("--strategy", "law", "--strategy", "four", "--replicates", "2", "--share", "5", "--share", "20")
 
@@ -86,6 +86,17 @@ def test_one_batch_is_compared_alone(runs: Path) -> None:
 
     assert code == 0, shown
     assert {target["batch_tokens"] for target in json.loads(shown)["targets"]} == {131_072}
+
+
+def test_tokens_counted_in_each_run_are_compared_like_those_that_were_meant(runs: Path) -> None:
+    runs.write_text(text(counted(rows())))
+
+    code, shown = etalon(runs, *FAST, "--json")
+
+    assert code == 0, shown
+    answer = json.loads(shown)
+    assert answer["full_grid"]["cells"] == 9
+    assert len(answer["targets"]) == 3
 
 
 @pytest.mark.parametrize(
