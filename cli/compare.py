@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from api.figures import comparison_figure, page
+from cli.options import amount
 from cli.outcome import err, out, print_json, tells_errors
 from cli.tables import TableFile, Where, read_recipe
 from orchestrator.amounts import NONE, count, flops, percent
@@ -48,7 +49,9 @@ def compare_command(
     replicates: Annotated[
         int, typer.Option(min=1, help="Replays of each strategy, all but the first with a tenth missing.")
     ] = REPLICATES,
-    batch_tokens: Annotated[float | None, typer.Option(help="Only the runs with this batch.")] = None,
+    batch_tokens: Annotated[
+        str | None, typer.Option(help="Only the runs with this batch: 131_072, 65k.")
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help=f"The picture; by default {PICTURE}.")
     ] = None,
@@ -61,7 +64,7 @@ def compare_command(
     wanted = checked_shares(share or [])
     picture = plot or (None if as_json else PICTURE)
     check_place(picture)
-    batch = [] if batch_tokens is None else [f"batch_tokens={batch_tokens!r}"]
+    batch = [] if batch_tokens is None else [f"batch_tokens={amount('--batch-tokens', batch_tokens)!r}"]
     world = world_of(read_recipe(table, [*(where or []), *batch]))
     worlds = [world.replicate(number) for number in range(replicates)]
     shares = wanted or default_shares(world)

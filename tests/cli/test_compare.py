@@ -99,6 +99,15 @@ def test_tokens_counted_in_each_run_are_compared_like_those_that_were_meant(runs
     assert len(answer["targets"]) == 3
 
 
+def test_a_batch_is_written_as_people_write_it(runs: Path) -> None:
+    runs.write_text(text([*rows(batch_tokens=65_000), *rows(horizons=HORIZONS[:2], batch_tokens=131_072)]))
+
+    code, shown = etalon(runs, *FAST, "--batch-tokens", "65k", "--json")
+
+    assert code == 0, shown
+    assert {target["batch_tokens"] for target in json.loads(shown)["targets"]} == {65_000}
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -106,6 +115,7 @@ def test_tokens_counted_in_each_run_are_compared_like_those_that_were_meant(runs
         (["--share", "0"], "--share 0"),
         (["--share", "101"], "at most 100"),
         (["--replicates", "0"], "replicates"),
+        (["--batch-tokens", "many"], "--batch-tokens:"),
         (["--batch-tokens", "7"], "The column takes: 65536"),
         (["--where", "optimizer=adamw"], "no column 'optimizer'"),
         (["--where", "optimizer"], "write it as name=value"),
