@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from orchestrator.amounts import count
 from orchestrator.cells import table_cells
 from orchestrator.errors import Unsupported
 from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Refused, Target, fit
 from orchestrator.law.heldout import largest_parts
+from orchestrator.law.judging import RecordedBowl
 from orchestrator.planner.values import Cell, KnownRun, Outcome, full_grid_flops
 from orchestrator.runtable import RunTable
 
@@ -56,9 +56,7 @@ class RecordedTarget:
         """
         known = [pair for pair in zip(self.rates, self.losses, strict=True) if pair[1] is not None]
         rates, losses = np.array(known, dtype=np.float64).T
-        x = np.log(rates)
-        at = np.clip(math.log(learning_rate), x[0], x[-1])
-        return float(PchipInterpolator(x, losses)(at) / losses.min() - 1)
+        return RecordedBowl.of(np.log(rates), losses).held(math.log(learning_rate))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
