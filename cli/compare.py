@@ -14,9 +14,10 @@ from api.figures import comparison_figure, page
 from cli.options import amount
 from cli.outcome import err, out, print_json, tells_errors
 from cli.tables import TableFile, Where, read_recipe
-from orchestrator.amounts import NONE, count, flops, percent
+from orchestrator.amounts import NONE, count, percent
 from orchestrator.comparison import (
     STRATEGIES,
+    TITLE,
     Comparison,
     Contender,
     Replay,
@@ -24,6 +25,7 @@ from orchestrator.comparison import (
     World,
     compared,
     default_shares,
+    note,
     replays,
     world_of,
 )
@@ -32,7 +34,6 @@ from orchestrator.prediction import target_document
 
 REPLICATES: Final = 5
 PICTURE: Final = Path("comparison.html")
-TITLE: Final = "What strategies find, and what it costs"
 
 
 @tells_errors
@@ -141,17 +142,6 @@ def document(comparison: Comparison, world: World, picture: Path | None) -> dict
         ],
         "picture": None if picture is None else str(picture),
     }
-
-
-def note(comparison: Comparison, world: World) -> str:
-    """What was compared, in sentences."""
-    others = comparison.replicates - 1
-    missing = f", {others} of them without a tenth of the cells and rates" if others else ""
-    replays = "1 replay" if comparison.replicates == 1 else f"{comparison.replicates} replays"
-    return (
-        f"Targets, never run: {world.aim}. The full grid of the others: {len(world.cells)} cells, "
-        f"{world.runs} runs, {flops(world.flops)}. {replays} of each strategy{missing}."
-    )
 
 
 def _shown(found: Iterator[Replay], contenders: Sequence[Contender], replicates: int) -> Iterator[Replay]:
