@@ -26,17 +26,15 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.search import World, law_of, world
+from orchestrator.comparison import World, world_of
 from orchestrator.law import Law, Target
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import (
     KnownRun,
     Outcome,
-    Plan,
     Proposal,
     Question,
     Record,
-    full_grid_flops,
 )
 from orchestrator.runtable import parse_csv
 
@@ -62,11 +60,11 @@ class Sweep:
     def run(self) -> tuple[int, float, float]:
         """Run to the end: runs, share and time in per cent of the full grid."""
         known, planned, flops = -1, -1, 0.0
-        grid = full_grid_flops(self.place.cells, 1)
+        grid = self.place.flops
         while True:
             if self._is_due(planned):
                 if known != len(self.ended):
-                    self.law, known = law_of(self.place.cells, self.ended), len(self.ended)
+                    self.law, known = self.place.law_of(self.ended), len(self.ended)
                 plan = planner_of("law").plan(self._record(), self.law, self._asked())
                 planned = known
                 if plan.stop is not None:
@@ -108,7 +106,7 @@ class Sweep:
     def _end_one(self) -> None:
         if self.flying:
             self.now, _, run = heapq.heappop(self.flying)
-            self.ended += self.place.answered(Plan(batch=(run,)))
+            self.ended += (self.place.answered(run.cell, run.learning_rate, run.seed),)
 
 
 def main() -> None:
@@ -119,7 +117,8 @@ def main() -> None:
     arguments.add_argument("--workers", nargs="*", type=int, default=(2, 8))
     options = arguments.parse_args()
     table = parse_csv((Path(os.environ["ETALON_RECORDED_RUNS"]) / "steplaw_dense.csv").read_bytes())
-    places = [world(table, replicate, None) for replicate in range(options.replicates)]
+    whole = world_of(table)
+    places = [whole.replicate(number) for number in range(options.replicates)]
     target = Target(params=float(table.params.max()), tokens=TARGET_TOKENS, batch_tokens=TARGET_BATCH)
     print("stop  workers  mode       runs   share %  (median)   time %   cheaper than batch in")
     for stop in options.stop:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from benchmarks.synthetic import DESIGNS, World
 from orchestrator.law import FitOptions, Law, Prediction, Refused, Target, fit
+from orchestrator.law.bowl import Z95
 
 Array = NDArray[np.float64]
-Z95 = 1.959963984540054
 ALLOWED = 1.001e-3  # a valley allows 0.1 %; the rest is rounding
 HEADER = (
     "design        laws  refused  targets refused  95 % holds (per law)  mean sd  rms z  excess %  valley named  "

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from benchmarks.calibration import calibration
 from benchmarks.synthetic import DESIGNS
 from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, Refused, Target, fit
+from orchestrator.law.bowl import Z95
+from orchestrator.law.judging import RecordedBowl
 from orchestrator.law.published import step_law
 from orchestrator.law.shape import rise
 
@@ -59,10 +60,7 @@ def recorded_excess(runs: Observations, bowl: Bowl, log_rate: float) -> float:
         (runs.params == bowl.params) & (runs.tokens == bowl.tokens) & (runs.batch_tokens == bowl.batch_tokens)
     )
     own &= np.isfinite(runs.loss)
-    x, where = np.unique(np.log(runs.learning_rate[own]), return_inverse=True)
-    loss = np.bincount(where, weights=runs.loss[own]) / np.bincount(where)
-    at = PchipInterpolator(x, loss)(np.clip(log_rate, x[0], x[-1]))
-    return 100 * float(at / loss.min() - 1)
+    return 100 * RecordedBowl.of(np.log(runs.learning_rate[own]), runs.loss[own]).held(float(log_rate))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +79,7 @@ class Judged:
     @property
     def coverage(self) -> float:
         """Share of interior bowls whose own optimum lies in the 95 % interval."""
-        return float((np.abs(self.error) < 1.96 * self.sd)[self.interior].mean())
+        return float((np.abs(self.error) < Z95 * self.sd)[self.interior].mean())
 
 
 def judge(
@@ -148,7 +146,7 @@ def accuracy(runs: Observations) -> None:
         f"valleys     named in {np.isfinite(valley[:, 0]).mean():.3f} of the cells; of the rates inside {by_bowl:.3f} lose at "
         f"most 0.1 % by the cell's own bowl, {recorded:.3f} by its recorded losses"
     )
-    inside = np.concatenate([(np.abs(f.error) < 1.96 * f.sd)[f.interior] for f in every])
+    inside = np.concatenate([(np.abs(f.error) < Z95 * f.sd)[f.interior] for f in every])
     print(
         f"all         {np.mean([f.excess.mean() for f in every]):.4f}; 95 % holds {inside.mean():.3f} of {inside.size}; "
         f"mean sd {np.concatenate([f.sd for f in every]).mean():.3f}"

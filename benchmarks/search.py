@@ -33,14 +33,15 @@ from benchmarks.tuning import (
     stopped,
     tuned,
 )
-from cli.compare import TITLE, note
 from orchestrator.comparison import (
     STRATEGIES,
+    TITLE,
     Comparison,
     Contender,
     Replay,
     World,
     compared,
+    note,
     replays,
     world_of,
 )

@@ -11,11 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from api.figures import comparison_figure, page
+from cli.options import amount
 from cli.outcome import err, out, print_json, tells_errors
 from cli.tables import TableFile, Where, read_recipe
-from orchestrator.amounts import NONE, count, flops, percent
+from orchestrator.amounts import NONE, count, percent
 from orchestrator.comparison import (
     STRATEGIES,
+    TITLE,
     Comparison,
     Contender,
     Replay,
@@ -23,6 +25,7 @@ from orchestrator.comparison import (
     World,
     compared,
     default_shares,
+    note,
     replays,
     world_of,
 )
@@ -31,7 +34,6 @@ from orchestrator.prediction import target_document
 
 REPLICATES: Final = 5
 PICTURE: Final = Path("comparison.html")
-TITLE: Final = "What strategies find, and what it costs"
 
 
 @tells_errors
@@ -48,7 +50,9 @@ def compare_command(
     replicates: Annotated[
         int, typer.Option(min=1, help="Replays of each strategy, all but the first with a tenth missing.")
     ] = REPLICATES,
-    batch_tokens: Annotated[float | None, typer.Option(help="Only the runs with this batch.")] = None,
+    batch_tokens: Annotated[
+        str | None, typer.Option(help="Only the runs with this batch: 131_072, 65k.")
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help=f"The picture; by default {PICTURE}.")
     ] = None,
@@ -61,7 +65,7 @@ def compare_command(
     wanted = checked_shares(share or [])
     picture = plot or (None if as_json else PICTURE)
     check_place(picture)
-    batch = [] if batch_tokens is None else [f"batch_tokens={batch_tokens!r}"]
+    batch = [] if batch_tokens is None else [f"batch_tokens={amount('--batch-tokens', batch_tokens)!r}"]
     world = world_of(read_recipe(table, [*(where or []), *batch]))
     worlds = [world.replicate(number) for number in range(replicates)]
     shares = wanted or default_shares(world)
@@ -138,17 +142,6 @@ def document(comparison: Comparison, world: World, picture: Path | None) -> dict
         ],
         "picture": None if picture is None else str(picture),
     }
-
-
-def note(comparison: Comparison, world: World) -> str:
-    """What was compared, in sentences."""
-    others = comparison.replicates - 1
-    missing = f", {others} of them without a tenth of the cells and rates" if others else ""
-    replays = "1 replay" if comparison.replicates == 1 else f"{comparison.replicates} replays"
-    return (
-        f"Targets, never run: {world.aim}. The full grid of the others: {len(world.cells)} cells, "
-        f"{world.runs} runs, {flops(world.flops)}. {replays} of each strategy{missing}."
-    )
 
 
 def _shown(found: Iterator[Replay], contenders: Sequence[Contender], replicates: int) -> Iterator[Replay]:

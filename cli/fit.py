@@ -70,8 +70,8 @@ def fit_command(
         law = fit(observations)
     except Refused as refusal:
         raise Unsupported(refusal.detail) from refusal
-    others = other_sizes(recipe, size)
-    law = replace(law, warnings=(*law.warnings, *size_warnings(law, size, others)))
+    others = other_sizes(recipe, law, size)
+    law = replace(law, warnings=(*law.warnings, *size_warnings(size, others)))
     answers = [_answer(law, wanted, observations, budget) for wanted in targets]
     refusals = [answer for answer in answers if isinstance(answer, Unsupported)]
     if targets and len(refusals) == len(targets):

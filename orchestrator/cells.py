@@ -59,7 +59,8 @@ def trunk_name(scale: Scale, batch_tokens: int) -> str:
 
 
 def table_cells(table: RunTable) -> tuple[Cell, ...]:
-    """Cells of a recorded table, cheapest first, each with the rates recorded there."""
+    """Cells of a recorded table, cheapest first, each with the rates recorded there; both as a law counts them."""
+    table = table.grouped()
     rates: dict[tuple[float, float, float], set[float]] = {}
     for row in zip(table.params, table.tokens, table.batch_tokens, table.learning_rate, strict=True):
         params, tokens, batch_tokens, rate = (float(value) for value in row)
@@ -96,6 +97,7 @@ def fewest_repeats(table: RunTable, cells: tuple[Cell, ...]) -> int:
         table: what is recorded.
         cells: cells of that table, at least one.
     """
+    table = table.grouped()
     columns = (table.params, table.tokens, table.batch_tokens, table.learning_rate)
     recorded = Counter(zip(*(column.tolist() for column in columns), strict=True))
     return min(

@@ -10,7 +10,7 @@ import numpy as np
 from orchestrator.amounts import percent, rate
 from orchestrator.law import FitOptions, Law, Observations, Refused, Target, fit
 from orchestrator.law.cells import CLOSE
-from orchestrator.planner.affordable import affordable, has_runs
+from orchestrator.planner.affordable import affordable
 from orchestrator.planner.confirmation import CONFIRMED_PROBABILITY, NEAR, Confirmation, Trial, confirm
 from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
 
@@ -26,28 +26,33 @@ def confirmation_document(
     Args:
         law: the law that predicts.
         target: where.
-        runs: everything the law was fitted to; read only where the target itself has runs or a budget is given.
+        runs: everything the law was fitted to; read once, and only where the target itself has runs or the budget
+            does not pay for one.
         budget_flops: what may be spent in all; less than a run at the target costs asks for another cell.
 
     Returns:
         The ``confirmation`` of a prediction.
     """
-    told = _at_target(law, target, runs)
-    observations = None if runs is None or budget_flops is None else runs().counting()
+    known, _ = law.known_cells(*_place(target))
+    has_runs = bool(known.size)
+    short = (
+        budget_flops is not None
+        and budget_flops < TRAINING_FLOPS_PER_PARAM_TOKEN * target.params * target.tokens
+    )
+    observations = runs().counting() if runs is not None and (has_runs or short) else None
+    told = _at_target(target, observations) if has_runs else _document(confirm(law, target))
     return {
         **told,
         "affordable": None
-        if budget_flops is None or budget_flops >= told["flops_per_run"]
+        if budget_flops is None or not short
         else _affordable_document(law, target, budget_flops, observations),
     }
 
 
-def _at_target(law: Law, target: Target, runs: Runs | None) -> dict[str, Any]:
-    if not has_runs(law, _place(target)[None])[0]:
-        return _document(confirm(law, target))
-    if runs is None:
+def _at_target(target: Target, observations: Observations | None) -> dict[str, Any]:
+    """What to run at a target that has runs."""
+    if observations is None:
         return _untold(target, "The target has runs of its own, and what they found is not at hand here.")
-    observations = runs().counting()
     here = np.abs(np.log(_places(observations) / _place(target))).max(axis=1) <= CLOSE
     try:
         rest = fit(observations.where(~here), options=FitOptions(heldout=False))

@@ -17,7 +17,10 @@ _Place = tuple[float, float, float, float]
 
 
 class Recording:
-    """The recorded losses by (N, D, B, η); seed n is the n-th row of a place, in the order of the table."""
+    """The recorded losses by (N, D, B, η), as `table_cells` tells them apart.
+
+    Seed n is the n-th row of a place, in the order of the table.
+    """
 
     def __init__(self, table: RunTable) -> None:
         """Index the table.
@@ -28,6 +31,7 @@ class Recording:
         self._rows: dict[_Place, list[int]] = {}
         self._loss = table.loss
         self._seconds = table.texts.get("gpu_seconds")
+        table = table.grouped()
         columns = (table.params, table.tokens, table.batch_tokens, table.learning_rate)
         for row, place in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
             self._rows.setdefault(place, []).append(row)

@@ -2,11 +2,12 @@
 
 from orchestrator.comparison.contenders import STRATEGIES, Contender
 from orchestrator.comparison.replay import Replay, Standing, replay, replays
-from orchestrator.comparison.scores import Comparison, Score, compared, default_shares
+from orchestrator.comparison.scores import TITLE, Comparison, Score, compared, default_shares, note
 from orchestrator.comparison.world import RecordedTarget, World, world_of
 
 __all__ = [
     "STRATEGIES",
+    "TITLE",
     "Comparison",
     "Contender",
     "RecordedTarget",
@@ -16,6 +17,7 @@ __all__ = [
     "World",
     "compared",
     "default_shares",
+    "note",
     "replay",
     "replays",
     "world_of",

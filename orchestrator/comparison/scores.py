@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Final
 
+from orchestrator.amounts import flops
 from orchestrator.comparison.contenders import Contender
 from orchestrator.comparison.replay import Replay, Standing
 from orchestrator.comparison.world import World
@@ -16,6 +17,9 @@ from orchestrator.planner.opening import SPACED
 SHARES: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 MOST_SHARES: Final = 5
 """Shares of the full grid's FLOPs that are judged unless others are asked for, and how many of them."""
+
+TITLE: Final = "What strategies find, and what it costs"
+"""Heads the picture of a comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,17 @@ def default_shares(world: World) -> tuple[float, ...]:
     """Shares to judge at: the first of `SHARES` that pay for four runs of the cheapest cell, five at most."""
     opening = SPACED * world.cells[0].flops / world.flops
     return tuple(share for share in SHARES if share >= opening)[:MOST_SHARES] or SHARES[-1:]
+
+
+def note(comparison: Comparison, world: World) -> str:
+    """What was compared, in sentences."""
+    others = comparison.replicates - 1
+    missing = f", {others} of them without a tenth of the cells and rates" if others else ""
+    replays = "1 replay" if comparison.replicates == 1 else f"{comparison.replicates} replays"
+    return (
+        f"Targets, never run: {world.aim}. The full grid of the others: {len(world.cells)} cells, "
+        f"{world.runs} runs, {flops(world.flops)}. {replays} of each strategy{missing}."
+    )
 
 
 def _excess(world: World, rates: Sequence[float]) -> float:

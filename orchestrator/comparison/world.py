@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from orchestrator.amounts import count
 from orchestrator.cells import table_cells
 from orchestrator.errors import Unsupported
 from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Refused, Target, fit
 from orchestrator.law.heldout import largest_parts
+from orchestrator.law.judging import RecordedBowl
 from orchestrator.planner.values import Cell, KnownRun, Outcome, full_grid_flops
 from orchestrator.runtable import RunTable
 
@@ -56,9 +56,7 @@ class RecordedTarget:
         """
         known = [pair for pair in zip(self.rates, self.losses, strict=True) if pair[1] is not None]
         rates, losses = np.array(known, dtype=np.float64).T
-        x = np.log(rates)
-        at = np.clip(math.log(learning_rate), x[0], x[-1])
-        return float(PchipInterpolator(x, losses)(at) / losses.min() - 1)
+        return RecordedBowl.of(np.log(rates), losses).held(math.log(learning_rate))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -168,6 +166,7 @@ def world_of(table: RunTable) -> World:
     Raises:
         Unsupported: one cell, no minimum, all minima at one size and horizon, or no law without the targets.
     """
+    table = table.grouped()
     runs = table.observations().counting()
     if table.cells < 2:
         raise Unsupported(
@@ -183,16 +182,32 @@ def world_of(table: RunTable) -> World:
         for cell in table_cells(table)
     ]
     candidates = [cell for cell in recorded if cell.rates and _place(cell) not in unseen]
-    minima = {
-        (bowl.params, bowl.tokens, bowl.batch_tokens)
-        for bowl in law.bowls
-        if bowl.status is BowlStatus.INTERIOR
-    }
     return World(
         cells=tuple(replace(cell, number=number) for number, cell in enumerate(candidates)),
         losses=losses,
-        targets=tuple(_target(cell, losses) for cell in recorded if _place(cell) in unseen & minima),
+        targets=_targets([cell for cell in recorded if _place(cell) in unseen], law, losses),
     )
+
+
+def _targets(cells: Sequence[Cell], law: Law, losses: Losses) -> tuple[RecordedTarget, ...]:
+    """Those of the unseen cells that have a minimum, and two known rates to judge others by.
+
+    Raises:
+        Unsupported: there are none.
+    """
+    at, bowls = law.known_cells(*np.array([_place(cell) for cell in cells]).T)
+    shown = [
+        _target(cells[cell], losses)
+        for cell, bowl in zip(at.tolist(), bowls.tolist(), strict=True)
+        if law.bowls[bowl].status is BowlStatus.INTERIOR
+    ]
+    known = tuple(target for target in shown if sum(loss is not None for loss in target.losses) > 1)
+    if not known:
+        raise Unsupported(
+            "There is no unseen cell to judge strategies at: none of the largest has a minimum and two learning rates "
+            "that completed."
+        )
+    return known
 
 
 def _largest_part(runs: Observations, law: Law) -> NDArray[np.bool_]:

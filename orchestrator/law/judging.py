@@ -44,6 +44,17 @@ class RecordedBowl:
             return None
         return float(self.loss(at) / self.best - 1)
 
+    def held(self, at: float) -> float:
+        """Excess loss of ln η = `at`; beyond the rates tried that of the outermost.
+
+        Raises:
+            ValueError: Fewer than two rates were tried: nothing tells them apart.
+        """
+        lost = self.excess_loss(min(max(at, self.low), self.high))
+        if lost is None:
+            raise ValueError("One learning rate has no other to lose against; it takes two.")
+        return lost
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unseen:

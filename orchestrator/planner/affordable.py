@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.law import Law, Observations, Target
 from orchestrator.law.bowl import Z95
-from orchestrator.law.cells import CLOSE
 from orchestrator.law.law import VALLEY
 from orchestrator.law.shape import half_widths
 from orchestrator.planner.information import Information
@@ -87,20 +85,15 @@ def affordable(
     )
 
 
-def has_runs(law: Law, places: Array) -> NDArray[np.bool_]:
-    """Whether the law knows a cell at (N, D, B), shape [m, 3] -> [m]."""
-    apart, _ = law.known.query(np.log(places), p=np.inf, distance_upper_bound=CLOSE)
-    return np.asarray(np.isfinite(apart))
-
-
 def _cells(law: Law, target: Target, flops: float, *, own: bool) -> Iterator[Cell]:
     """The cells that a run can be paid in, each with the rates considered there."""
 
     def paid(place: tuple[float, float, float]) -> bool:
         return TRAINING_FLOPS_PER_PARAM_TOKEN * place[0] * place[1] <= flops
 
-    new = np.array(_places(law, target))
-    places = [(n, d, b) for n, d, b in new[~has_runs(law, new)].tolist()]
+    ways = np.array(_places(law, target))
+    run, _ = law.known_cells(*ways.T)
+    places = [(n, d, b) for n, d, b in np.delete(ways, run, axis=0).tolist()]
     if own:
         known = [(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls]
         places += sorted(filter(paid, known), key=lambda place: -place[0] * place[1])[:OWN]

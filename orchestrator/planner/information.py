@@ -17,17 +17,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from orchestrator.law import Law
-from orchestrator.law.cells import BLOWN
+from orchestrator.law.cells import BLOWN, CLOSE, Index
 from orchestrator.law.evidence import TAIL
 from orchestrator.law.shape import rise, slope
-from orchestrator.planner.model import Array, believe, model_of, places
+from orchestrator.planner.model import Array, believe, cell_of, model_of
 from orchestrator.planner.values import Outcome, Question, Record
-
-Index = NDArray[np.int64]
 
 NODES, WEIGHTS = hermegauss(5)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
@@ -184,8 +181,16 @@ def finished(record: Record) -> list[tuple[int, float]]:
     runs = [(run.cell, run.learning_rate) for run in record.runs if run.outcome is Outcome.COMPLETED]
     if record.prior is None:
         return runs
-    number = {place: cell for cell, place in enumerate(map(tuple, places(record.cells).tolist()))}
     prior = record.prior.where(np.isfinite(record.prior.loss))
-    columns = np.column_stack([prior.params, prior.tokens, prior.batch_tokens, prior.learning_rate])
-    abroad = [(number.get((n, d, b)), rate) for n, d, b, rate in columns.tolist()]
-    return runs + [(cell, rate) for cell, rate in abroad if cell is not None]
+    cells = cell_of(record.cells, np.column_stack([prior.params, prior.tokens, prior.batch_tokens])).tolist()
+    return runs + [
+        (cell, _lattice_rate(record.cells[cell].rates, rate))
+        for cell, rate in zip(cells, prior.learning_rate.tolist(), strict=True)
+        if cell >= 0
+    ]
+
+
+def _lattice_rate(rates: Sequence[float], rate: float) -> float:
+    """The rate of a lattice that a recorded one is, rounding aside; itself where it is none of them."""
+    nearest = min(rates, key=lambda other: abs(np.log(other / rate)))
+    return nearest if abs(np.log(nearest / rate)) <= CLOSE else rate

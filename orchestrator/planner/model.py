@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from orchestrator.law import Law, Target
-from orchestrator.law.cells import CLOSE
+from orchestrator.law.cells import CLOSE, Index
 from orchestrator.law.effects import basis
 from orchestrator.law.features import matrix, prior_sds
 from orchestrator.planner.values import Cell
@@ -73,6 +73,12 @@ def places(cells: tuple[Cell, ...]) -> Array:
     return np.array([(cell.params, cell.tokens, cell.batch_tokens) for cell in cells])
 
 
+def cell_of(cells: tuple[Cell, ...], tried: Array) -> Index:
+    """The number of the cell that each (N, D, B), shape [m, 3], lies in; -1 where it lies in none, shape [m]."""
+    apart, nearest = KDTree(np.log(places(cells))).query(np.log(tried), p=np.inf, distance_upper_bound=CLOSE)
+    return np.where(np.isfinite(apart), nearest, -1)
+
+
 def believe(law: Law, cells: tuple[Cell, ...]) -> Belief:
     """What ``law`` says of ``cells``."""
     params, tokens, batch_tokens = places(cells).T
@@ -84,8 +90,7 @@ def model_of(law: Law, cells: tuple[Cell, ...], targets: tuple[Target, ...]) -> 
     """The model over ``cells``, over the bowls of the law that are in none of them, and over ``targets``."""
     here = places(cells)
     tried = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls])
-    apart, _ = KDTree(np.log(here)).query(np.log(tried), p=np.inf, distance_upper_bound=CLOSE)
-    elsewhere = np.flatnonzero(np.isinf(apart))
+    elsewhere = np.flatnonzero(cell_of(cells, tried) < 0)
     bowls, abroad = [law.bowls[at] for at in elsewhere], tried[elsewhere]
     aims = np.array([(target.params, target.tokens, target.batch_tokens) for target in targets])
     points = law.reference.points(*np.concatenate([here, abroad, aims]).T)

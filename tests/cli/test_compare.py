@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.commands import app
-from tests.comparison.tables import HORIZONS, rows, text
+from tests.comparison.tables import HORIZONS, counted, rows, text
 
 FAST = ("--strategy", "law", "--strategy", "four", "--replicates", "2", "--share", "5", "--share", "20")
 
@@ -88,6 +88,26 @@ def test_one_batch_is_compared_alone(runs: Path) -> None:
     assert {target["batch_tokens"] for target in json.loads(shown)["targets"]} == {131_072}
 
 
+def test_tokens_counted_in_each_run_are_compared_like_those_that_were_meant(runs: Path) -> None:
+    runs.write_text(text(counted(rows())))
+
+    code, shown = etalon(runs, *FAST, "--json")
+
+    assert code == 0, shown
+    answer = json.loads(shown)
+    assert answer["full_grid"]["cells"] == 9
+    assert len(answer["targets"]) == 3
+
+
+def test_a_batch_is_written_as_people_write_it(runs: Path) -> None:
+    runs.write_text(text([*rows(batch_tokens=65_000), *rows(horizons=HORIZONS[:2], batch_tokens=131_072)]))
+
+    code, shown = etalon(runs, *FAST, "--batch-tokens", "65k", "--json")
+
+    assert code == 0, shown
+    assert {target["batch_tokens"] for target in json.loads(shown)["targets"]} == {65_000}
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -95,6 +115,7 @@ def test_one_batch_is_compared_alone(runs: Path) -> None:
         (["--share", "0"], "--share 0"),
         (["--share", "101"], "at most 100"),
         (["--replicates", "0"], "replicates"),
+        (["--batch-tokens", "many"], "--batch-tokens:"),
         (["--batch-tokens", "7"], "The column takes: 65536"),
         (["--where", "optimizer=adamw"], "no column 'optimizer'"),
         (["--where", "optimizer"], "write it as name=value"),

@@ -13,6 +13,7 @@ from orchestrator.comparison import (
     Standing,
     compared,
     default_shares,
+    note,
     replay,
     replays,
     world_of,
@@ -126,6 +127,15 @@ def test_a_world_whose_grid_gives_no_law_is_told_as_none():
     lone = replace(WORLD, cells=(replace(WORLD.cells[0], rates=WORLD.cells[0].rates[:1]),))
 
     assert compared([WORLD, lone], []).full_grid is None
+
+
+def test_what_was_compared_is_told_in_sentences():
+    told = note(compared([WORLD, WORLD.replicate(1), WORLD.replicate(2)], []), WORLD).replace("\u00a0", " ")
+
+    assert told.startswith("Targets, never run: 3 cells: 8 M parameters")
+    assert f"9 cells, {WORLD.runs} runs" in told
+    assert told.endswith("3 replays of each strategy, 2 of them without a tenth of the cells and rates.")
+    assert note(compared([WORLD], []), WORLD).endswith("1 replay of each strategy.")
 
 
 def test_default_shares_pay_for_an_opening_of_the_cheapest_cell():

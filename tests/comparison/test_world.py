@@ -10,7 +10,7 @@ from orchestrator.comparison import RecordedTarget, world_of
 from orchestrator.errors import Unsupported
 from orchestrator.law import Target
 from orchestrator.planner.values import Outcome
-from tests.comparison.tables import HORIZONS, RATES, SIZES, optimum, rows, table
+from tests.comparison.tables import HORIZONS, RATES, SIZES, counted, optimum, rows, table
 
 
 def test_the_largest_size_is_the_target_and_all_smaller_ones_may_be_run():
@@ -63,6 +63,29 @@ def test_what_the_machine_ended_cannot_be_asked_for():
     world = world_of(table([*rows(), "1e6,1e8,65536,0.5,,failed"]))
 
     assert world.cells[0].rates == pytest.approx(RATES)
+
+
+def test_tokens_counted_in_each_run_split_neither_cells_nor_targets():
+    exact, world = world_of(table(rows())), world_of(table(counted(rows())))
+
+    meant = sorted(cell.tokens for cell in exact.cells)
+    assert sorted(cell.tokens for cell in world.cells) == pytest.approx(meant, rel=2e-4)
+    assert [cell.rates for cell in world.cells] == [cell.rates for cell in exact.cells]
+    assert [target.losses for target in world.targets] == [target.losses for target in exact.targets]
+    assert world.answered(0, RATES[0]).loss == exact.answered(0, RATES[0]).loss
+
+
+def test_a_target_with_one_known_rate_is_left_out_or_refused_in_words():
+    """Horizons a thousandth apart in a chain: two cells, of which a law that knows their medians makes one."""
+    beyond = rows(sizes=(8e6,), horizons=(3.0048e8,))
+    one = rows(sizes=(8e6,), horizons=(3e8,), rates=RATES[3:4])
+    chained = [*one, *rows(sizes=(8e6,), horizons=(3.0024e8,), rates=RATES[3:4]) * 20]
+    lines = [*rows(sizes=SIZES[:3]), *chained, *beyond]
+
+    with pytest.raises(Unsupported, match="two learning rates that completed"):
+        world_of(table(lines))
+    (target,) = world_of(table([*lines, *rows(sizes=(8e6,), horizons=(4e8,))])).targets
+    assert target.target.tokens == 4e8
 
 
 TARGET = RecordedTarget(

@@ -79,6 +79,23 @@ def test_recorded_cells_hold_the_rates_recorded_there_cheapest_first() -> None:
     ]
 
 
+COUNTED = b"""params,tokens,batch_tokens,learning_rate,loss
+1e6,100001000,1024,1e-3,3.5
+1e6,99990000,1024,2.0001e-3,3.5
+1e6,100000000,1024,2e-3,3.6
+1e6,100009000,1024,1.0001e-3,3.6
+1e6,101000000,1024,1e-3,3.6
+"""
+
+
+def test_tokens_counted_in_each_run_and_rounded_rates_are_one_cell_and_its_rates() -> None:
+    table = parse_csv(COUNTED)
+    cells = table_cells(table)
+
+    assert [(cell.tokens, cell.rates) for cell in cells] == [(1.00000e8, (1e-3, 2e-3)), (1.01e8, (1e-3,))]
+    assert fewest_repeats(table, cells[:1]) == 2
+
+
 def test_horizons_and_scales_that_come_to_the_same_are_one_cell() -> None:
     grid = Grid.model_validate(
         {

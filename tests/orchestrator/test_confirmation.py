@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from orchestrator.confirmation import confirmation_document
 from orchestrator.law import Observations, Target, fit
 from orchestrator.prediction import prediction
 from tests.planner.test_affordable import joined
@@ -89,3 +90,24 @@ def test_a_cell_to_run_instead_is_named_where_the_target_costs_more_than_may_be_
     else:
         assert instead["flops"] <= share * RUN
         assert 1 < instead["interval_factor_after"] < instead["interval_factor_before"]
+
+
+@pytest.mark.parametrize(
+    ("at_target", "budget", "reads"),
+    [(False, None, 0), (False, 2, 0), (False, 0.5, 1), (True, None, 1), (True, 0.5, 1)],
+)
+def test_runs_are_read_once_and_only_where_they_are_needed(
+    at_target: bool, budget: float | None, reads: int
+) -> None:
+    known = tried(float(np.exp(sweep().optimum))) if at_target else sweep().runs
+    read: list[Observations] = []
+
+    def runs() -> Observations:
+        read.append(known)
+        return known
+
+    confirmation_document(
+        fit(known), TARGET, runs=runs, budget_flops=None if budget is None else budget * RUN
+    )
+
+    assert len(read) == reads

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -10,24 +13,32 @@ from orchestrator.law import fit
 from orchestrator.runtable import RunTable, parse_csv
 from orchestrator.sizes import other_sizes, size_warnings
 
-EXPERTS = (1.0, 8.0, 2.0, 16.0)
-ACTIVE = (1e6, 2e6, 4e6, 8e6)
+EXPERTS = (1.0, 8.0, 2.0, 16.0, 4.0, 32.0)
+ACTIVE = (1e6, 2e6, 4e6, 8e6, 16e6, 32e6)
+HORIZONS = (1e8, 2e8, 4e8, 8e8)
+BATCHES = (65_536, 131_072)
+
+
+def models(totals: Sequence[float], sizes: Sequence[float]) -> RunTable:
+    """Bowls of models with these total parameters, whose optimum is a power of these sizes."""
+    rows = ["params,params_total,tokens,batch_tokens,learning_rate,loss"]
+    rng = np.random.default_rng(0)
+    places = product(zip(ACTIVE, totals, sizes, strict=True), HORIZONS, BATCHES)
+    for (active, total, size), tokens, batch in places:
+        optimum = np.log(8e-3) - 0.4 * np.log(size / 4e6) - 0.2 * np.log(tokens / 2e8)
+        for step in range(-4, 5):
+            x = optimum + 0.4 * step + rng.uniform(-0.3, 0.3)
+            level = (2 + 8 * active**-0.2) * np.exp(3e-4 * rng.standard_normal())
+            rows.append(
+                f"{active},{total},{tokens},{batch},{np.exp(x)},{level * (1 + 0.02 * (x - optimum) ** 2)}"
+            )
+    return parse_csv("\n".join(rows).encode())
 
 
 def mixture(optimum_follows: str) -> RunTable:
-    """Bowls whose optimum is a power of the total or of the active parameters, which do not grow together."""
-    rows = ["params,params_total,tokens,batch_tokens,learning_rate,loss"]
-    rng = np.random.default_rng(0)
-    for active, experts in zip(ACTIVE, EXPERTS, strict=True):
-        total = active * experts
-        size = {"active": active, "total": total}[optimum_follows]
-        for tokens in (1e8, 2e8, 4e8):
-            optimum = np.log(8e-3) - 0.4 * np.log(size / 4e6) - 0.2 * np.log(tokens / 2e8)
-            for step in range(-3, 4):
-                x = np.log(8e-3) + 0.4 * step + rng.uniform(-0.1, 0.1)
-                loss = (2 + 8 * active**-0.2) * (1 + 0.02 * (x - optimum) ** 2)
-                rows.append(f"{active},{total},{tokens},65536,{np.exp(x)},{loss}")
-    return parse_csv("\n".join(rows).encode())
+    """Total and active parameters do not grow together; the optimum is a power of one of them."""
+    totals = [active * experts for active, experts in zip(ACTIVE, EXPERTS, strict=True)]
+    return models(totals, totals if optimum_follows == "total" else ACTIVE)
 
 
 @pytest.mark.parametrize(
@@ -37,16 +48,35 @@ def mixture(optimum_follows: str) -> RunTable:
 def test_the_count_that_the_optimum_follows_predicts_better(follows: str, used: str, better: bool) -> None:
     table = mixture(follows)
     law = fit(table.sized(used).observations())
-    (other,) = other_sizes(table, used)
+    (other,) = other_sizes(table, law, used)
+    assert other.paired is not None
+    assert other.paired.cells == len(HORIZONS) * len(BATCHES)
+    assert bool(size_warnings(used, (other,))) is better
+
+
+@pytest.mark.parametrize("used", ["params", "params_total"])
+def test_of_counts_that_differ_by_chance_neither_predicts_better(used: str) -> None:
+    table = models([active * (1 + 0.02 * (-1) ** at) for at, active in enumerate(ACTIVE)], ACTIVE)
+    (other,) = other_sizes(table, fit(table.sized(used).observations()), used)
     assert other.mean is not None
-    assert bool(size_warnings(law, used, (other,))) is better
+    assert size_warnings(used, (other,)) == ()
+
+
+def test_laws_judged_at_other_models_are_not_compared() -> None:
+    """The largest by active parameters is not the largest by all."""
+    totals = [active * experts for active, experts in zip(ACTIVE, reversed(EXPERTS), strict=True)]
+    totals[0] = 10 * max(totals)
+    table = models(totals, ACTIVE)
+    (other,) = other_sizes(table, fit(table.observations()), "params")
+    assert other.mean is not None
+    assert other.paired is None
+    assert size_warnings("params", (other,)) == ()
 
 
 def test_counts_that_are_proportional_are_one() -> None:
-    rows = "\n".join(f"1e6,4e6,{d}e8,65536,{r}e-3,3.{r}" for d in (1, 2) for r in (1, 2, 4))
-    table = parse_csv(f"params,params_total,tokens,batch_tokens,learning_rate,loss\n{rows}".encode())
+    table = models([4 * active for active in ACTIVE], ACTIVE)
     assert table.sizes == ("params", "params_total")
-    assert other_sizes(table, "params") == ()
+    assert other_sizes(table, fit(table.observations()), "params") == ()
 
 
 def test_a_count_that_the_table_lacks_or_leaves_blank_is_refused_with_what_there_is() -> None:

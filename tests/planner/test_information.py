@@ -169,6 +169,18 @@ def test_runs_from_elsewhere_are_known(sweep: Sweep, law: Law) -> None:
     assert Information(law, abroad, sweep.question).variance() < 1.5 * known(sweep, law).variance()
 
 
+def test_prior_runs_whose_tokens_were_counted_are_runs_of_their_cells(sweep: Sweep, law: Law) -> None:
+    """The law takes them for the cells' own, so the planner must too; a rounded rate is the lattice's."""
+    runs = [run for run in sweep.record.runs if run.outcome is Outcome.COMPLETED]
+    exact = _observed(sweep.world, runs)
+    draw = np.random.default_rng(0).uniform(-2e-4, 2e-4, (2, exact.size))
+    counted = replace(
+        exact, tokens=exact.tokens * (1 + draw[0]), learning_rate=exact.learning_rate * (1 + draw[1])
+    )
+    found = Information(law, Record(cells=sweep.world.cells, prior=counted), sweep.question)
+    assert found.variance() == pytest.approx(known(sweep, law).variance(), rel=1e-6)
+
+
 def _observed(world: World, runs: list[KnownRun]) -> Observations:
     cells = [world.cells[run.cell] for run in runs]
     return Observations(

@@ -23,6 +23,9 @@ RECIPE = parse_csv(TABLE).where({"optimizer": "adamw"})
 (CELL,) = table_cells(RECIPE)
 
 
+COUNTED = ((100_003_000, 0.001), (99_998_000, 0.00100005), (100_001_000, 0.002))
+
+
 def asked(rate: float, seed: int = 0) -> Asked:
     return Asked(run_id="r", cell=0, learning_rate=rate, seed=seed)
 
@@ -37,6 +40,15 @@ def test_seed_n_is_the_nth_row_of_its_place_within_the_recipe():
     recording = Recording(RECIPE)
     assert [recording.answer(asked(0.002, seed), CELL).loss for seed in (0, 1)] == [3.25, 3.3]
     assert [recording.answer(asked(0.002, seed), CELL).seconds for seed in (0, 1)] == [None, 40.0]
+
+
+def test_runs_whose_tokens_were_counted_answer_for_their_cell():
+    lines = [f"1e6,{tokens},4096,{rate},3.{loss}" for loss, (tokens, rate) in enumerate(COUNTED)]
+    table = parse_csv("\n".join(["params,tokens,batch_tokens,learning_rate,loss", *lines]).encode())
+    (cell,) = table_cells(table)
+    recording = Recording(table)
+    assert [recording.answer(asked(rate), cell).loss for rate in cell.rates] == [3.0, 3.2]
+    assert recording.answer(asked(cell.rates[0], seed=1), cell).loss == 3.1
 
 
 def test_a_row_without_a_loss_is_a_diverged_run():

@@ -1,0 +1,15 @@
+"""Benchmarks run by hand, and so nothing else notices when what they import has moved."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = sorted((Path(__file__).parent.parent / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("file", BENCHMARKS, ids=lambda file: file.stem)
+def test_a_benchmark_finds_all_that_it_imports(file: Path) -> None:
+    importlib.import_module(f"benchmarks.{file.stem}")
