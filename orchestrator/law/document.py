@@ -58,8 +58,8 @@ def parts(document: dict[str, Any]) -> dict[str, Any]:
     names = [term["name"] for term in document["coefficients"]]
     if document["version"] != VERSION or names != [feature.name for feature in FEATURES]:
         raise OutdatedLaw(
-            f"This law was written as version {document['version']} with the terms {names}; this is version {VERSION}. "
-            "Fit the runs again."
+            f"This law was written by an earlier version of Etalon (version {document['version']} of its document, this is "
+            f"{VERSION}). Its runs are kept: fit them again as the prior_runs of a new sweep, or with etalon fit on its runs.csv."
         )
     mean = np.array(document["pooled"]["mean"])
     return {

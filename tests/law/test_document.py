@@ -39,7 +39,7 @@ def test_a_law_of_two_thousand_cells_is_a_small_document(sweep, fast):
 
 def test_a_document_of_another_version_is_refused(sweep, fast):
     document = fit(sweep(), options=fast).to_document()
-    with pytest.raises(OutdatedLaw, match="Fit the runs again"):
+    with pytest.raises(OutdatedLaw, match="fit them again"):
         Law.from_document({**document, "version": 0})
 
 
