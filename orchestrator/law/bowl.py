@@ -16,8 +16,9 @@ from orchestrator.law.evidence import (
     gather,
     predicted,
 )
-from orchestrator.law.joint import Shrunk, cautious
+from orchestrator.law.joint import cautious
 from orchestrator.law.observations import Array
+from orchestrator.law.pooled import Shrunk
 from orchestrator.law.scales import Scales
 from orchestrator.law.status import BowlStatus, classify, told
 

@@ -11,12 +11,13 @@ from orchestrator.law.bowl import Bowl, measure
 from orchestrator.law.cells import CLOSE, Cells
 from orchestrator.law.evidence import OPTIMUM
 from orchestrator.law.heldout import Alternative, HeldOut, largest_parts
-from orchestrator.law.joint import Fitted, fit_joint, pooled_rows
+from orchestrator.law.joint import Fitted, fit_joint
 from orchestrator.law.judging import Unseen
 from orchestrator.law.law import Law
 from orchestrator.law.minima import refuse_without_minimum
 from orchestrator.law.nested import SMALLER, best, matters
 from orchestrator.law.observations import Array, Observations
+from orchestrator.law.pooled import pooled_rows
 from orchestrator.law.problem import Problem
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.status import BowlStatus

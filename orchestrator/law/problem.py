@@ -11,9 +11,9 @@ from orchestrator.law.cells import Cells, group
 from orchestrator.law.effects import Effects, basis
 from orchestrator.law.evidence import ASYMMETRY, CURVATURE, Locals
 from orchestrator.law.features import FEATURES, matrix, prior_sds
-from orchestrator.law.joint import Model
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Observations
+from orchestrator.law.pooled import Model
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.scales import Scales
 from orchestrator.law.shape import TYPICAL

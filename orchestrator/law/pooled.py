@@ -1,0 +1,156 @@
+"""The pooled system of the joint fit, every cell's own unknowns eliminated (joint.py has the legend)."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dpotrf, dpotri
+
+from orchestrator.law.cells import Cells
+from orchestrator.law.evidence import ASYMMETRY, ASYMMETRY_SPREAD, UNKNOWNS, Evidence, Locals
+from orchestrator.law.observations import Array
+from orchestrator.law.scales import Scales
+
+LONGEST_STEP = np.array([1.0, 0.6, 0.4])  # of (ℓ, μ, a) in one iteration
+ASYMMETRY_RANGE = (-1.5, 2.5)
+"""No recorded bowl is more lopsided; beyond it the shape overflows far from its bottom."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What is fixed during a fit: the cells, the pooled rows and their prior.
+
+    Attributes:
+        cells: The runs.
+        curvature: W, shape [cells, k].
+        optimum: (Z φ), shape [cells, q − k − 1].
+        missing: Variance share of (size, pair, smooth) outside the basis, shape [cells, 3].
+        mean: Prior mean of v, shape [q].
+        fixed_sd: Prior sd of κ and θ, shape [k + features].
+        asymmetry_sd: Prior sd of the pooled a.
+        drifting: Which of them the scale `drift` multiplies, shape [k + features].
+        counts: Number of columns of size, pair and smooth.
+    """
+
+    cells: Cells
+    curvature: Array
+    optimum: Array
+    missing: Array
+    mean: Array
+    fixed_sd: Array
+    asymmetry_sd: float
+    drifting: NDArray[np.bool_]
+    counts: tuple[int, int, int]
+
+    def precision(self, scales: Scales) -> Array:
+        """Prior precision of v (diagonal), shape [q]."""
+        sds = np.repeat([scales.size, scales.pair, scales.smooth], self.counts)
+        fixed = np.where(self.drifting, scales.drift, 1.0) * self.fixed_sd
+        return np.concatenate([fixed, sds, [self.asymmetry_sd]]) ** -2.0
+
+    @property
+    def rows(self) -> tuple[Array, Array, Array]:
+        """The pooled rows of ℓ, μ and a, shape [cells, columns] each."""
+        return self.curvature, self.optimum, np.ones((self.cells.size, 1))
+
+    @property
+    def blocks(self) -> tuple[slice, slice, slice]:
+        """Where their unknowns stand in v."""
+        k, q = self.curvature.shape[1], self.mean.size
+        return slice(0, k), slice(k, q - 1), slice(q - 1, q)
+
+    def outside(self, scales: Scales) -> Array:
+        """Variance of ln η* in each cell that the basis does not span, shape [cells]."""
+        return np.asarray(self.missing @ np.square([scales.size, scales.pair, scales.smooth]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shrunk:
+    """A cell's own unknowns with the pool known: T, shape [cells, 3], and (A + T)⁻¹, shape [cells, 3, 3]."""
+
+    own: Array
+    covariance: Array
+
+    @classmethod
+    def of(cls, evidence: Evidence, own: Array) -> Self:
+        """From what the runs say and the precision of a cell's own part."""
+        return cls(
+            own=own,
+            covariance=inverted(evidence.information + own[:, :, None] * np.eye(UNKNOWNS)),
+        )
+
+
+def inverted(symmetric: Array) -> Array:
+    """Inverses of symmetric 3×3 matrices by their cofactors, shape [cells, 3, 3]: many small ones at once."""
+    (a, b, c), (_, d, e), (_, _, f) = symmetric.transpose(1, 2, 0)
+    cofactors = np.array(
+        [
+            [d * f - e * e, c * e - b * f, b * e - c * d],
+            [c * e - b * f, a * f - c * c, b * c - a * e],
+            [b * e - c * d, b * c - a * e, a * d - b * b],
+        ]
+    )
+    determinant = a * cofactors[0, 0] + b * cofactors[0, 1] + c * cofactors[0, 2]
+    return np.ascontiguousarray((cofactors / determinant).transpose(2, 0, 1))
+
+
+def own_precision(model: Model, scales: Scales) -> Array:
+    """T: precision of a cell's own part of (ℓ, μ, a), shape [cells, 3]."""
+    optimum = scales.cell**2 + model.outside(scales)
+    variance = np.broadcast_arrays(scales.curvature**2, optimum, ASYMMETRY_SPREAD**2)
+    return 1 / np.column_stack(variance)
+
+
+def solve_pooled(model: Model, evidence: Evidence, scales: Scales, cells: Shrunk) -> tuple[Array, Array]:
+    """The pooled unknowns and their covariance, every cell's own unknowns eliminated."""
+    shrink = cells.own[:, :, None] * cells.covariance
+    information = shrink @ evidence.information
+    vector = (shrink @ evidence.vector[:, :, None])[:, :, 0]
+    prior = model.precision(scales)
+    normal, right = np.diag(prior), prior * model.mean
+    for one, rows, at in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
+        right[at] += rows.T @ vector[:, one]
+        for other, columns, to in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
+            if other >= one:
+                block = rows.T @ (information[:, one, other, None] * columns)
+                normal[at, to] += block
+                if other > one:
+                    normal[to, at] = block.T
+    covariance = inverted_whole(normal)
+    return covariance @ right, covariance
+
+
+def inverted_whole(symmetric: Array) -> Array:
+    """The inverse of one positive definite matrix, through its Cholesky factor."""
+    factor, wrong = dpotrf(symmetric, lower=True)
+    if wrong:
+        raise np.linalg.LinAlgError("the pooled system is not positive definite")
+    lower, _ = dpotri(factor, lower=True)
+    below = np.tril(lower, -1)
+    return np.asarray(below + below.T + np.diag(np.diag(lower)))
+
+
+def pooled_rows(model: Model, pooled: Array, covariance: Array) -> tuple[Array, Array]:
+    """What the pool says of (ℓ, μ, a) in each cell: mean [cells, 3] and covariance [cells, 3, 3]."""
+    mean = np.column_stack([rows @ pooled[at] for rows, at in zip(model.rows, model.blocks, strict=True)])
+    spread = np.empty((len(mean), UNKNOWNS, UNKNOWNS))
+    for one, rows, at in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
+        for other, columns, to in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
+            if other >= one:
+                shared = np.einsum("ij,ij->i", rows @ covariance[at, to], columns)
+                spread[:, one, other] = spread[:, other, one] = shared
+    return mean, spread
+
+
+def solve_locals(
+    evidence: Evidence, cells: Shrunk, pool: tuple[Array, Array], here: Locals
+) -> tuple[Locals, Array]:
+    """The cells' own unknowns given everything, one bounded step from `here`, and the covariance of (ℓ, μ, a)."""
+    mean, spread = pool
+    goal = (cells.covariance @ (evidence.vector + cells.own * mean)[:, :, None])[:, :, 0]
+    shape = here.shape + np.clip(goal - here.shape, -LONGEST_STEP, LONGEST_STEP)
+    shape[:, ASYMMETRY] = np.clip(shape[:, ASYMMETRY], *ASYMMETRY_RANGE)
+    carried = cells.covariance * cells.own[:, None, :]
+    full = cells.covariance + carried @ spread @ carried.transpose(0, 2, 1)
+    return Locals(bottom=evidence.bottom(shape), shape=shape, unrest=here.unrest), full

@@ -1,0 +1,109 @@
+"""The scales that the unknowns of a joint fit speak for: one step of expectation-maximisation (joint.py has the legend)."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from orchestrator.law.cells import Cells
+from orchestrator.law.evidence import CURVATURE, OPTIMUM, TAIL, Evidence, Locals, predicted
+from orchestrator.law.observations import Array
+from orchestrator.law.pooled import Model, Shrunk
+from orchestrator.law.scales import PRIOR, PRIOR_WEIGHT, Scales
+
+UNREST_WEIGHT = 4.0  # runs that the pool's noise counts for in a cell's own
+
+
+def maximise(
+    model: Model,
+    evidence: Evidence,
+    scales: Scales,
+    cells: Shrunk,
+    posterior: tuple[Array, Array],
+    pool: tuple[Array, Array],
+    moved: Locals,
+) -> Scales:
+    """The scales that the unknowns speak for, their priors included; those of the noise stay."""
+    mean, spread = pool
+    apart = moved.shape - mean
+    left = cells.covariance @ evidence.information
+    variance = np.einsum("cii->ci", cells.covariance) + ((left @ spread) * left).sum(axis=2)
+    share = scales.cell**2 * cells.own[:, OPTIMUM]  # of a cell's own shift that is not outside the basis
+    known = 1 - variance * cells.own
+    own = {
+        "curvature": (float((apart[:, CURVATURE] ** 2).sum()), float(known[:, CURVATURE].sum())),
+        "cell": (
+            float(((apart[:, OPTIMUM] * share) ** 2).sum()),
+            float((share * known[:, OPTIMUM]).sum()),
+        ),
+    }
+    return scales.updated(own | pooled_draws(model, scales, posterior[0], np.diag(posterior[1])))
+
+
+def pooled_draws(
+    model: Model, scales: Scales, pooled: Array, variance: Array
+) -> dict[str, tuple[float, float]]:
+    """What the drifts and the random effects say of their scales (scales.py)."""
+    at = np.flatnonzero(model.drifting)
+    known = float((1 - variance[at] / (scales.drift * model.fixed_sd[at]) ** 2).sum())
+    draws = {"drift": (float(((pooled[at] / model.fixed_sd[at]) ** 2).sum()), known)}
+    start = model.fixed_sd.size
+    for name, count in zip(("size", "pair", "smooth"), model.counts, strict=True):
+        group = slice(start, start + count)
+        known = float((1 - variance[group] / getattr(scales, name) ** 2).sum())
+        draws[name] = float((pooled[group] ** 2).sum()), known
+        start += count
+    return draws
+
+
+def misfit(
+    cells: Cells, evidence: Evidence, scales: Scales, here: Locals, spread: Array
+) -> tuple[Array, Array, Array]:
+    """Expected squared residuals, robustly.
+
+    Returns:
+        (the rise of each run, the pool's variance there, its expected squared residual), shape [runs] each. A run that
+        is far off for its variance is an outlier: it says no more of the noise than one that is just outside.
+    """
+    height, derivatives = predicted(cells, here)
+    residual = cells.y - here.bottom[cells.cell] - height
+    jacobian = np.column_stack(derivatives) - evidence.tilt[cells.cell]
+    spread_along = (spread[cells.cell] @ jacobian[:, :, None])[:, :, 0]
+    known = 1 / evidence.weight[cells.cell] + np.einsum("ri,ri->r", spread_along, jacobian)
+    pool = scales.variance(height, cells.repeats)
+    variance = here.unrest[cells.cell] * pool
+    robust = (TAIL + 1) / (TAIL + residual**2 / variance)
+    return height, pool, np.minimum(robust * (residual**2 + known), (TAIL + 1) * variance)
+
+
+def unrest(cells: Cells, scales: Scales, pool: Array, square: Array) -> Array:
+    """Each cell's noise over the pool's, squared: 1 for a cell of few runs, its own for one of many, shape [cells]."""
+    told = square / pool + within(cells, scales) / scales.noise**2
+    return np.asarray((UNREST_WEIGHT + cells.total(told)) / (UNREST_WEIGHT + cells.total(cells.repeats)))
+
+
+def within(cells: Cells, scales: Scales) -> Array:
+    """Squared scatter of the repeated runs of each point, one that is far off being cut down, shape [points]."""
+    return np.minimum(cells.scatter, (TAIL + 1) * (cells.repeats - 1) * scales.noise**2)
+
+
+def maximise_noise(
+    cells: Cells, evidence: Evidence, scales: Scales, here: Locals, spread: Array
+) -> tuple[Scales, Locals]:
+    """One scoring step for the noise at the bottom, its growth with the rise, and each cell's own share of it."""
+    height, pool, square = misfit(cells, evidence, scales, here, spread)
+    own = here.unrest[cells.cell]
+    design = np.column_stack([1 / cells.repeats, height**2])
+    now = np.array([scales.noise**2, scales.growth**2])
+    firm = np.array([PRIOR_WEIGHT["noise"], PRIOR_WEIGHT["growth"]]) / now**2
+    prior = np.array([PRIOR.noise**2, PRIOR.growth**2])
+    weighted = design / pool[:, None] ** 2
+    normal = weighted.T @ design + np.diag(firm)
+    right = weighted.T @ (square / own) + firm * prior
+    alone = scales.variance(height, np.ones_like(height)) ** -2.0  # of the scatter of repeated runs
+    normal[0, 0] += alone @ (cells.repeats - 1)
+    right[0] += alone @ (within(cells, scales) / own)
+    noise, growth = np.sqrt(np.clip(np.linalg.solve(normal, right), now / 4, now * 4))
+    return (
+        replace(scales, noise=float(noise), growth=float(growth)),
+        replace(here, unrest=unrest(cells, scales, pool, square)),
+    )
