@@ -15,14 +15,18 @@ NONE: Final = "–"
 """What stands where there is no number."""
 
 ENOUGH_TICKS: Final = 4
+MOST_PLACES: Final = 3
+"""Decimals at most that tell a part in per cent from the whole."""
 
 _SUFFIXES: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _WORDS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 _FRACTIONS: Final = {0.5: "½", 0.25: "¼"}
 _UNITS: Final = {"params": "parameters", "tokens": "tokens", "batch_tokens": "tokens a batch"}
 _NAMED: Final = re.compile(
-    r"\b(params|tokens|batch_tokens) ?= ?([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?:[ \u00a0]([kMBT])\b)?"
+    r"\b(params|tokens|batch_tokens) ?= ?([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?![\w%]|\.[0-9]|,[0-9])(?:[ \u00a0]([kMBT])\b)?"
 )
+_TYPED: Final = re.compile(r"(?<!\w)(?:'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|--[a-z]\S* +\S+)")
+"""What a person wrote: quoted, or an option with its value. It is told as it stands."""
 _POWER: Final = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)e([+-][0-9]{2,3})\b")
 _AMOUNT: Final = re.compile(
     r"^(?=\.?[0-9])((?:[0-9]{1,3}(?:[,\s][0-9]{3})+|[0-9]*)(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)$",
@@ -68,11 +72,24 @@ def flops(value: float | None, unit: str = "FLOPs") -> str:
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """Write a fraction in percent: ``64 %``, ``0.031 %``; never more than the digits asked for below 10 %."""
+    """Write a fraction in percent: ``64 %``, ``0.031 %``; never more than the digits asked for below 10 %.
+
+    A part is never written as the whole: ``99.98 %``, and ``over 99.999 %`` where that takes more decimals.
+    """
     if fraction is None or not math.isfinite(fraction):
         return NONE
     value = 100 * fraction
+    if 99 < value < 100:
+        return f"{_short_of_all(value)}{SPACE}%"
     return f"{value:.0f}{SPACE}%" if abs(value) >= 10 else f"{_plain(value, digits)}{SPACE}%"
+
+
+def _short_of_all(value: float) -> str:
+    """Per cent between 99 and 100, with the decimals that it takes to tell them from 100."""
+    for places in range(MOST_PLACES + 1):
+        if (text := f"{value:.{places}f}") != f"{100:.{places}f}":
+            return text
+    return f"over 99.{'9' * MOST_PLACES}"
 
 
 def loss(value: float | None) -> str:
@@ -119,8 +136,17 @@ def age(then: datetime, now: datetime) -> str:
 def readable(sentence: str) -> str:
     """Write the numbers of a recorded sentence for people.
 
-    ``params = 4.915e+04`` becomes ``49.15 k parameters``, and any other ``5.35e+15`` becomes ``5.35e15``.
+    ``params = 4.915e+04`` becomes ``49.15 k parameters``, and any other ``5.35e+15`` becomes ``5.35e15``; what a
+    person typed, in quotes or after an option, stays as it was.
     """
+    pieces, start = [], 0
+    for typed in _TYPED.finditer(sentence):
+        pieces += [_readable(sentence[start : typed.start()]), typed[0]]
+        start = typed.end()
+    return "".join([*pieces, _readable(sentence[start:])])
+
+
+def _readable(sentence: str) -> str:
     named = _NAMED.sub(_with_unit, sentence)
     return _POWER.sub(lambda found: f"{found[1]}e{int(found[2])}", named)
 

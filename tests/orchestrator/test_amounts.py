@@ -61,7 +61,20 @@ def test_flops(value, text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.64, "64 %"), (0.995, "100 %"), (0.0412, "4.1 %"), (0.0003, "0.03 %"), (0, "0 %"), (None, "–")],
+    [
+        (0.64, "64 %"),
+        (0.985, "98 %"),
+        (0.995, "99.5 %"),
+        (0.99976, "99.98 %"),
+        (1 - 1e-9, "over 99.999 %"),
+        (1.0, "100 %"),
+        (1.004, "100 %"),
+        (1e-9, "0.0000001 %"),
+        (0.0412, "4.1 %"),
+        (0.0003, "0.03 %"),
+        (0, "0 %"),
+        (None, "–"),
+    ],
 )
 def test_percent(value, text):
     assert plain(amounts.percent(value)) == text
@@ -162,6 +175,14 @@ def test_ticks_of_many_decades_are_whole_decades():
             "costs 6.44e+12 FLOPs, ×/÷ 5.35e+15 now, rate 1.2e-05",
             "costs 6.44e12 FLOPs, ×/÷ 5.35e15 now, rate 1.2e-5",
         ),
+        ("--target params=268M lacks tokens", "--target params=268M lacks tokens"),
+        ("--target '1B tokens=16B': write it", "--target '1B tokens=16B': write it"),
+        ("No row has 'tokens=1e+06' at tokens=1e+06.", "No row has 'tokens=1e+06' at 1 M tokens."),
+        (
+            "the runs' law at params=1e+06, the sweep's own",
+            "the runs' law at 1 M parameters, the sweep's own",
+        ),
+        ("where tokens=16B or params=1.5M", "where tokens=16B or params=1.5M"),
         ("the rate 0.0012 of x2e+05y, grid.tokens = many", "the rate 0.0012 of x2e+05y, grid.tokens = many"),
     ],
 )
