@@ -114,9 +114,8 @@ def published_table(published: Sequence[Mapping[str, Any]]) -> Table:
 
 def formula_text(formula: Formula) -> str:
     """The law in two lines that a person can use, and the point they count from."""
-    sign = "≈" if formula.bent else "="
     return (
-        f"η* {sign} {formula.power_law}\n"
+        f"η* {formula.sign} {formula.power_law}\n"
         f"ln η* ≈ {formula.logarithm}\n"
         f"{'with ' + formula.where + chr(10) if formula.where else ''}"
         f"{formula.reference}: the geometric mean of the cells. "

@@ -19,6 +19,8 @@ _MAIN: Final = ("1", *(f"ln {symbol}" for _, symbol in AXES))
 _REFERENCE_DIGITS: Final = 4
 _LEAST: Final = 5e-4
 """Coefficients of bends that are smaller, or smaller than their own uncertainty, are not written."""
+_EQUAL: Final = 1.02
+"""A law within this factor of its formula in all of its cells is said to equal it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,11 @@ class Formula:
     off: float
     terms: tuple[Coefficient, ...]
     from_prior: int
+
+    @property
+    def sign(self) -> str:
+        """What stands between η* and the power law: ``=`` only where the law is hardly anything else in its cells."""
+        return "≈" if self.bent or self.off > _EQUAL else "="
 
     @property
     def power_law(self) -> str:
