@@ -16,6 +16,7 @@ from orchestrator.amounts import percent, readable
 from orchestrator.errors import BadInput, FieldProblem, Unsupported
 from orchestrator.formula import formula
 from orchestrator.law import Law, Observations, Refused, Target, fit
+from orchestrator.pooled import pooled_warnings
 from orchestrator.prediction import prediction, target_document
 from orchestrator.runtable import RunTable
 from orchestrator.sizes import SizeError, other_sizes, size_warnings
@@ -71,7 +72,7 @@ def fit_command(
     except Refused as refusal:
         raise Unsupported(refusal.detail) from refusal
     others = other_sizes(recipe, size)
-    law = replace(law, warnings=(*law.warnings, *size_warnings(law, size, others)))
+    law = replace(law, warnings=(*law.warnings, *size_warnings(law, size, others), *pooled_warnings(runs)))
     answers = [_answer(law, wanted, observations, budget) for wanted in targets]
     refusals = [answer for answer in answers if isinstance(answer, Unsupported)]
     if targets and len(refusals) == len(targets):
