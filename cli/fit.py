@@ -134,7 +134,7 @@ def _show(law: Law, targets: list[Target], answers: list[dict[str, Any] | Unsupp
     out.print(bowls_table(document["bowls"]))
     out.print()
     out.print(law_table(document["coefficients"]))
-    out.print(formula_text(formula(law)), highlight=False, markup=False)
+    out.print(formula_text(formula(law), out.width), highlight=False, markup=False, soft_wrap=True)
     heldout = document["heldout"]
     if heldout is not None:
         out.print(

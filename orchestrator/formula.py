@@ -57,8 +57,9 @@ class Formula:
 
     @property
     def power_law(self) -> str:
-        """The right side of ``η* = …`` in one line of plain text."""
-        return " · ".join([self.head, *(f"({base})^{exponent}" for base, exponent in self.powers)])
+        """The right side of ``η* = …`` in one line of plain text, to be broken between its factors only."""
+        powers = (f"({base})^{exponent}".replace(" ", amounts.SPACE) for base, exponent in self.powers)
+        return f" ·{amounts.SPACE}".join([self.head, *powers])
 
 
 def formula(law: Law) -> Formula:
