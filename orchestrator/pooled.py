@@ -37,11 +37,12 @@ def pooled(table: RunTable) -> dict[str, tuple[str, ...]]:
     places = np.column_stack([table.params, table.tokens, table.batch_tokens])[kept]
     cell = numbered(np.log(places))[0].astype(np.intp)
     rate = np.unique(table.learning_rate[kept], return_inverse=True)[1]
+    most = int(cell.max()) + 1 + len(cell) // REPEATS
     found = {}
     for name, column in table.texts.items():
         if name in {*REQUIRED, *OPTIONAL} - {*OTHER_SIZES} or "seed" in name.lower():
             continue
-        numbers = _numbers([column[row] for row in kept])
+        numbers = _numbers([column[row] for row in kept.tolist()], most)
         values = () if numbers is None else _settings(cell, rate, numbers)
         if values:
             found[name] = tuple(f"{value:.10g}" for value in values)
@@ -57,14 +58,16 @@ def pooled_warnings(table: RunTable) -> tuple[str, ...]:
     )
 
 
-def _numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
-    """A column as numbers, NaN where it is blank; None where it has a text or only one value."""
-    different: dict[str, float] = {}
+def _numbers(texts: Sequence[str], most: int) -> NDArray[np.float64] | None:
+    """A column as numbers, NaN where it is blank; None where it has a text, only one value or more than ``most``."""
+    different = set(texts)
+    if not 1 < len(different) <= most:
+        return None
     try:
-        different = {text: float(text) if text else math.nan for text in set(texts)}
+        numbers = {text: float(text) if text else math.nan for text in different}
     except ValueError:
         return None
-    return np.array([different[text] for text in texts]) if len(different) > 1 else None
+    return np.array([numbers[text] for text in texts])
 
 
 def _settings(cell: Index, rate: Index, numbers: NDArray[np.float64]) -> tuple[float, ...]:
