@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -30,6 +31,7 @@ from orchestrator.comparison import (
     world_of,
 )
 from orchestrator.errors import BadInput
+from orchestrator.mixed import mixed_warnings
 from orchestrator.prediction import target_document
 
 REPLICATES: Final = 5
@@ -66,16 +68,20 @@ def compare_command(
     picture = plot or (None if as_json else PICTURE)
     check_place(picture)
     batch = [] if batch_tokens is None else [f"batch_tokens={amount('--batch-tokens', batch_tokens)!r}"]
-    world = world_of(read_recipe(table, [*(where or []), *batch]))
+    runs = read_recipe(table, [*(where or []), *batch])
+    warnings = mixed_warnings(runs)
+    world = world_of(runs)
     worlds = [world.replicate(number) for number in range(replicates)]
     shares = wanted or default_shares(world)
     comparison = compared(worlds, _shown(replays(contenders, worlds, shares), contenders, replicates))
     if picture is not None:
         write(picture, page(TITLE, comparison_figure(comparison, note(comparison, world))))
     if as_json:
-        print_json(document(comparison, world, picture))
+        print_json(document(comparison, world, picture) | {"warnings": list(warnings)})
     else:
         _show(comparison, world, picture)
+        for warning in warnings:
+            out.print(f"[yellow]! {escape(warning)}[/]")
 
 
 def checked_shares(percents: Sequence[float]) -> tuple[float, ...]:

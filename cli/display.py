@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import TextWrapper
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -73,9 +74,11 @@ def _confirmation_text(confirmation: Mapping[str, Any] | None) -> list[str]:
         return []
     lines, rates = [], confirmation["learning_rates"]
     if rates:
+        expected = round(confirmation["expected_runs"], 1)
+        until_sure = round(confirmation["expected_runs_until_sure"], 1)
+        more = f" ({until_sure:.1f} until sure)" if until_sure > expected else ""
         lines.append(
-            f"confirm with {confirmation['expected_runs']:.1f} runs expected at the target "
-            f"({confirmation['expected_runs_until_sure']:.1f} until sure): {rate(rates[0])} first, "
+            f"confirm with {expected:.1f} runs expected at the target{more}: {rate(rates[0])} first, "
             f"{flops(confirmation['flops_per_run'])} each"
         )
     elif confirmation["best"] is not None:
@@ -112,41 +115,35 @@ def published_table(published: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def formula_text(formula: Formula) -> str:
-    """The law in two lines that a person can use, and the point they count from."""
-    sign = "≈" if formula.bent else "="
-    return (
-        f"η* {sign} {formula.power_law}\n"
-        f"ln η* ≈ {formula.logarithm}\n"
-        f"{'with ' + formula.where + chr(10) if formula.where else ''}"
+def formula_text(formula: Formula, width: int = 120) -> str:
+    """The law in two lines that a person can use, and the point they count from, wrapped at ``width`` columns.
+
+    Rich breaks lines at no-break spaces too, and parts a number from its unit; ``textwrap`` does not.
+    """
+    lines = (
+        f"η* {formula.sign} {formula.power_law}",
+        f"ln η* ≈ {formula.logarithm}",
+        *([f"with {formula.where}"] if formula.where else []),
         f"{formula.reference}: the geometric mean of the cells. "
-        f"In these cells the law itself is within {percent(formula.off - 1)} of the second line."
+        f"In these cells the law itself is within {percent(formula.off - 1)} of the second line.",
     )
+    wrap = TextWrapper(width=width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(wrap.fill(line) for line in lines)
 
 
 MAIN_TERMS = frozenset({"1", "ln N", "ln D", "ln B"})
 
 
-def law_table(coefficients: Sequence[Mapping[str, Any]]) -> Table:
+def law_table(coefficients: Sequence[Mapping[str, Any]]) -> Group:
     """The law's terms: ln η* = Σ value · term; of the others those that the data moved."""
     shown = [item for item in coefficients if item["name"] in MAIN_TERMS or not item["from_prior"]]
     rest = len(coefficients) - len(shown)
-    caption = f"and {rest} smaller terms that come from priors alone" if rest else None
-    table = Table(
-        "term",
-        "coefficient",
-        "± sd",
-        "",
-        title="terms of ln η*",
-        title_justify="left",
-        box=None,
-        caption=caption,
-    )
-    table.caption_justify = "left"
+    table = Table("term", "coefficient", "± sd", "", title="terms of ln η*", title_justify="left", box=None)
     for item in shown:
         origin = "[yellow]from a prior[/]" if item["from_prior"] else ""
         table.add_row(escape(item["name"]), f"{item['value']:+.4f}", f"{item['sd']:.4f}", origin)
-    return table
+    # A caption would be wrapped at the width of the table.
+    return Group(table, *([f"[dim]and {rest} smaller terms that come from priors alone[/]"] if rest else []))
 
 
 def bowls_table(bowls: Sequence[Mapping[str, Any]], *, most: int = 40) -> Table:
@@ -212,18 +209,22 @@ def cells_table(cells: Sequence[Mapping[str, Any]], *, most: int = 40) -> Table:
 
 
 def sweeps_table(sweeps: Iterable[Mapping[str, Any]]) -> Table:
-    """A list of sweeps."""
-    whole_id = Column("id", no_wrap=True, min_width=32)
-    table = Table(whole_id, "name", "state", "runs", "batches", "saved", "predicted rate", box=None)
-
+    """A list of sweeps, for 80 columns and more: whole ids, as every command takes them."""
+    table = Table(
+        Column("id", no_wrap=True, min_width=32),
+        Column("name", overflow="fold"),
+        *(Column(heading, no_wrap=True) for heading in ("state", "runs", "saved", "rate")),
+        box=None,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for sweep in sweeps:
-        progress, cost, prediction = sweep["progress"], sweep["cost"], sweep["prediction"]
+        cost, prediction = sweep["cost"], sweep["prediction"]
         table.add_row(
             sweep["id"],
             escape(sweep["name"]),
             sweep["state"],
-            runs_text(progress),
-            str(progress["batches"]),
+            runs_text(sweep["progress"]),
             percent(cost["saved_fraction"]),
             rate(prediction["learning_rate"]) if prediction else "–",
         )

@@ -16,6 +16,7 @@ from orchestrator.amounts import percent, readable
 from orchestrator.errors import BadInput, FieldProblem, Unsupported
 from orchestrator.formula import formula
 from orchestrator.law import Law, Observations, Refused, Target, fit
+from orchestrator.mixed import mixed_warnings
 from orchestrator.prediction import prediction, target_document
 from orchestrator.runtable import RunTable
 from orchestrator.sizes import SizeError, other_sizes, size_warnings
@@ -71,7 +72,7 @@ def fit_command(
     except Refused as refusal:
         raise Unsupported(refusal.detail) from refusal
     others = other_sizes(recipe, law, size)
-    law = replace(law, warnings=(*law.warnings, *size_warnings(size, others)))
+    law = replace(law, warnings=(*law.warnings, *size_warnings(size, others), *mixed_warnings(runs)))
     answers = [_answer(law, wanted, observations, budget) for wanted in targets]
     refusals = [answer for answer in answers if isinstance(answer, Unsupported)]
     if targets and len(refusals) == len(targets):
@@ -133,7 +134,7 @@ def _show(law: Law, targets: list[Target], answers: list[dict[str, Any] | Unsupp
     out.print(bowls_table(document["bowls"]))
     out.print()
     out.print(law_table(document["coefficients"]))
-    out.print(formula_text(formula(law)), highlight=False, markup=False)
+    out.print(formula_text(formula(law), out.width), highlight=False, markup=False, soft_wrap=True)
     heldout = document["heldout"]
     if heldout is not None:
         out.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,6 +67,7 @@ def submit(
         sweep = client.submit(read_spec(file, client))
         if not as_json:
             out.print(f"Submitted {sweep['id']}   {client.url}/sweeps/{sweep['id']}")
+            _warn(sweep.get("warnings", ()))
         if watching:
             sweep = watch(client, sweep["id"])
         _show_sweep(sweep, as_json=as_json, brief=not watching)
@@ -144,8 +146,7 @@ def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(plan)
         return
-    for warning in plan["warnings"]:
-        out.print(f"[yellow]! {escape(readable(warning))}[/]", soft_wrap=True)
+    _warn(plan["warnings"])
     for part in plan_view(plan):
         out.print(part)
 
@@ -204,6 +205,11 @@ def _command(sweep_id: str, verb: str, *, as_json: bool) -> None:
         print_json(sweep)
     else:
         out.print(f"{sweep['id']} is {sweep['state']}")
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        out.print(f"[yellow]! {escape(readable(warning))}[/]", soft_wrap=True)
 
 
 def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) -> None:

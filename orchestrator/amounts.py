@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
 from typing import Final
@@ -15,14 +16,19 @@ NONE: Final = "–"
 """What stands where there is no number."""
 
 ENOUGH_TICKS: Final = 4
+LEAST_TICKS: Final = 3
+MOST_PLACES: Final = 3
+"""Decimals at most that tell a part in per cent from the whole."""
 
 _SUFFIXES: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _WORDS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 _FRACTIONS: Final = {0.5: "½", 0.25: "¼"}
 _UNITS: Final = {"params": "parameters", "tokens": "tokens", "batch_tokens": "tokens a batch"}
 _NAMED: Final = re.compile(
-    r"\b(params|tokens|batch_tokens) ?= ?([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?:[ \u00a0]([kMBT])\b)?"
+    r"\b(params|tokens|batch_tokens) ?= ?([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?![\w%]|\.[0-9]|,[0-9])(?:[ \u00a0]([kMBT])\b)?"
 )
+_TYPED: Final = re.compile(r"(?<!\w)(?:'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|--[a-z]\S* +\S+)")
+"""What a person wrote: quoted, or an option with its value. It is told as it stands."""
 _POWER: Final = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)e([+-][0-9]{2,3})\b")
 _AMOUNT: Final = re.compile(
     r"^(?=\.?[0-9])((?:[0-9]{1,3}(?:[,\s][0-9]{3})+|[0-9]*)(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)$",
@@ -36,10 +42,7 @@ def rate(value: float | None, digits: int = 2) -> str:
         return NONE
     if value == 0 or abs(value) >= 0.1:
         return f"{value:.{digits}g}"
-    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    if "." in mantissa:
-        mantissa = mantissa.rstrip("0").rstrip(".")
-    return f"{mantissa}e{int(exponent)}"
+    return _scientific(value, digits)
 
 
 def count(value: float | None, digits: int = 3) -> str:
@@ -68,11 +71,24 @@ def flops(value: float | None, unit: str = "FLOPs") -> str:
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """Write a fraction in percent: ``64 %``, ``0.031 %``; never more than the digits asked for below 10 %."""
+    """Write a fraction in percent: ``64 %``, ``0.031 %``; never more than the digits asked for below 10 %.
+
+    A part is never written as the whole: ``99.98 %``, and ``over 99.999 %`` where that takes more decimals.
+    """
     if fraction is None or not math.isfinite(fraction):
         return NONE
     value = 100 * fraction
+    if 99 < value < 100:
+        return f"{_short_of_all(value)}{SPACE}%"
     return f"{value:.0f}{SPACE}%" if abs(value) >= 10 else f"{_plain(value, digits)}{SPACE}%"
+
+
+def _short_of_all(value: float) -> str:
+    """Per cent between 99 and 100, with the decimals that it takes to tell them from 100."""
+    for places in range(MOST_PLACES + 1):
+        if (text := f"{value:.{places}f}") != f"{100:.{places}f}":
+            return text
+    return f"over 99.{'9' * MOST_PLACES}"
 
 
 def loss(value: float | None) -> str:
@@ -119,8 +135,17 @@ def age(then: datetime, now: datetime) -> str:
 def readable(sentence: str) -> str:
     """Write the numbers of a recorded sentence for people.
 
-    ``params = 4.915e+04`` becomes ``49.15 k parameters``, and any other ``5.35e+15`` becomes ``5.35e15``.
+    ``params = 4.915e+04`` becomes ``49.15 k parameters``, and any other ``5.35e+15`` becomes ``5.35e15``; what a
+    person typed, in quotes or after an option, stays as it was.
     """
+    pieces, start = [], 0
+    for typed in _TYPED.finditer(sentence):
+        pieces += [_readable(sentence[start : typed.start()]), typed[0]]
+        start = typed.end()
+    return "".join([*pieces, _readable(sentence[start:])])
+
+
+def _readable(sentence: str) -> str:
     named = _NAMED.sub(_with_unit, sentence)
     return _POWER.sub(lambda found: f"{found[1]}e{int(found[2])}", named)
 
@@ -158,17 +183,49 @@ def rate_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], lis
         Where the ticks are, ascending, and their labels.
     """
     values = log_ticks(low, high, most)
-    return values, [rate(value) for value in values]
+    return values, _labels(values, rate, 2)
 
 
 def count_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
     """Ticks of a logarithmic axis of parameters or tokens, labelled ``1 M``; arguments as `rate_ticks`."""
     values = log_ticks(low, high, most)
-    return values, [count(value) for value in values]
+    return values, _labels(values, count, 3)
+
+
+def power_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
+    """Ticks of a logarithmic axis of FLOPs, labelled ``1e19``; arguments as `rate_ticks`."""
+    values = log_ticks(low, high, most)
+    return values, _labels(values, _scientific, 1)
+
+
+def percent_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
+    """Ticks of a logarithmic axis of fractions, labelled ``0.1 %``; arguments as `rate_ticks`."""
+    values = log_ticks(low, high, most)
+    return values, _labels(values, percent, 2)
+
+
+def _labels(values: list[float], write: Callable[[float, int], str], digits: int) -> list[str]:
+    """Labels with as many digits, from ``digits`` up, as it takes to tell the ticks' very values."""
+    for more in range(MOST_PLACES):
+        labels = [write(value, digits + more) for value in values]
+        if all(
+            math.isclose(_read(label), value, rel_tol=1e-6)
+            for label, value in zip(labels, values, strict=True)
+        ):
+            break
+    return labels
+
+
+def _read(label: str) -> float:
+    number = label.removesuffix(f"{SPACE}%")
+    return parse_amount(number) / (1.0 if number == label else 100.0)
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers on a logarithmic axis: decades, then 1-3, 1-2-5 and finer until there are enough of them."""
+    """Round numbers on a logarithmic axis: decades, then 1-3, 1-2-5 and finer until there are enough of them.
+
+    An axis too short for those has even steps of 1, 2 or 5 times a power of ten.
+    """
     best = _between(low, high, (1,))
     if len(best) > most:
         return best[:: math.ceil(len(best) / most)]
@@ -177,13 +234,34 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
         if len(best) >= ENOUGH_TICKS or len(values) > most:
             break
         best = values
-    return best
+    if len(best) >= LEAST_TICKS:
+        return best
+    even = _even_ticks(low, high)
+    return max(best, even[:: math.ceil(len(even) / most)], key=len)
+
+
+def _even_ticks(low: float, high: float) -> list[float]:
+    """Multiples of the largest step of 1, 2 or 5 times a power of ten that has at least ``LEAST_TICKS`` of them."""
+    exponent = math.floor(math.log10(high - low))
+    for step in (float(f"{m}e{exponent - finer}") for finer in range(2) for m in (5, 2, 1)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first + 1 >= LEAST_TICKS:
+            break
+    return [step * place for place in range(max(first, 1), last + 1)]
 
 
 def _between(low: float, high: float, mantissas: tuple[float, ...]) -> list[float]:
     first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
     values = (float(f"{m}e{exponent}") for exponent in range(first, last + 1) for m in mantissas)
     return [value for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
+
+
+def _scientific(value: float, digits: int) -> str:
+    """Significant digits and an exponent, without trailing zeros."""
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def _plain(value: float, digits: int) -> str:

@@ -106,11 +106,16 @@ def _reason(found: Confirmation) -> str:
             if _sure(found)
             else f"{best}No rate left is likely to be better."
         )
-    return (
-        f"{best}{rate(found.rates[0])} is {near} with probability {found.probability_first:.2f}. Until a run is, "
-        f"{found.expected_runs:.1f} are expected; until one is known to be, with probability {CONFIRMED_PROBABILITY:g}, "
-        f"{found.expected_runs_until_sure:.1f}."
-    )
+    return f"{best}{rate(found.rates[0])} is {near} with probability {found.probability_first:.2f}. {_runs_text(found)}"
+
+
+def _runs_text(found: Confirmation) -> str:
+    """How many runs to expect; said once where to be sure takes no more."""
+    near, sure = f"{found.expected_runs:.1f}", f"{found.expected_runs_until_sure:.1f}"
+    known = f"with probability {CONFIRMED_PROBABILITY:g}"
+    if float(sure) <= float(near):
+        return f"Runs expected at the target until one is that close, and known to be {known}: {near}."
+    return f"Runs expected at the target: {near} until one is that close, {sure} until one is known to be {known}."
 
 
 def _sure(found: Confirmation) -> bool:

@@ -19,6 +19,8 @@ _MAIN: Final = ("1", *(f"ln {symbol}" for _, symbol in AXES))
 _REFERENCE_DIGITS: Final = 4
 _LEAST: Final = 5e-4
 """Coefficients of bends that are smaller, or smaller than their own uncertainty, are not written."""
+_EQUAL: Final = 1.02
+"""A law within this factor of its formula in all of its cells is said to equal it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +51,15 @@ class Formula:
     from_prior: int
 
     @property
+    def sign(self) -> str:
+        """What stands between η* and the power law: ``=`` only where the law is hardly anything else in its cells."""
+        return "≈" if self.bent or self.off > _EQUAL else "="
+
+    @property
     def power_law(self) -> str:
-        """The right side of ``η* = …`` in one line of plain text."""
-        return " · ".join([self.head, *(f"({base})^{exponent}" for base, exponent in self.powers)])
+        """The right side of ``η* = …`` in one line of plain text, to be broken between its factors only."""
+        powers = (f"({base})^{exponent}".replace(" ", amounts.SPACE) for base, exponent in self.powers)
+        return f" ·{amounts.SPACE}".join([self.head, *powers])
 
 
 def formula(law: Law) -> Formula:

@@ -8,6 +8,7 @@ from orchestrator.cells import fewest_repeats, narrowed, proxy_cells, table_cell
 from orchestrator.cluster import warnings_of
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.forecast import forecast
+from orchestrator.mixed import mixed_warnings
 from orchestrator.planner.values import Cell, full_grid_flops
 from orchestrator.prediction import target_document, target_of
 from orchestrator.runtable import RunTable, parse_csv
@@ -77,6 +78,24 @@ def _replayed(grid: Grid, table: RunTable) -> tuple[Cell, ...]:
     return cells
 
 
+def table_warnings(spec: SweepSpec, store: Store) -> list[str]:
+    """What the tables that a sweep names pool within one cell, with the field that can pick one value.
+
+    Raises:
+        BadInput: as ``recorded_runs``.
+    """
+    sources: list[tuple[str, ReplayTrainer | PriorRuns]] = []
+    if isinstance(spec.trainer, ReplayTrainer):
+        sources.append(("trainer", spec.trainer))
+    if spec.prior_runs is not None:
+        sources.append(("prior_runs", spec.prior_runs))
+    return [
+        f"{field}: {warning}"
+        for field, source in sources
+        for warning in mixed_warnings(recorded_runs(store, source, field))
+    ]
+
+
 def check_corpus(spec: SweepSpec, settings: Settings) -> None:
     """Refuse a corpus that nobody registered, or whose file is not there: a request names data, it never brings paths.
 
@@ -128,7 +147,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]
     Returns:
         Its target; its cells; runs, FLOPs and worker-seconds of the full grid of independent runs; and what
         the strategy is expected to spend, from a rehearsal (``orchestrator.forecast``).
-        Warnings tell what keeps its runs from starting on the cluster that is known now.
+        Warnings tell what keeps its runs from starting on the cluster that is known now, and what its tables pool.
         Seconds are None, with a reason, until this service has measured runs of the same kind of trainer.
 
     Raises:
@@ -163,7 +182,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]
             "worker_seconds": expected.flops / speed if speed else None,
             "ends_because": expected.reason,
         },
-        "warnings": warnings_of(store, spec),
+        "warnings": [*warnings_of(store, spec), *table_warnings(spec, store)],
         "seconds_reason": None if speed else "no run of this kind of trainer has been measured here yet",
     }
 

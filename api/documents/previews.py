@@ -50,5 +50,7 @@ class PreviewDocument(Document):
     cells: list[CellDocument]
     full_grid: FullGrid
     expected: Expected
-    warnings: list[str] = Field(description="What keeps its runs from starting on the cluster, as known now.")
+    warnings: list[str] = Field(
+        description="What keeps its runs from starting on the cluster, as known now, and what its tables pool."
+    )
     seconds_reason: str | None = Field(description="Why no seconds are told, where none are.")

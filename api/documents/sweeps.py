@@ -91,17 +91,21 @@ class SweepDocument(SweepSummary):
     waits_because: str | None = Field(
         description="Why none of its runs can start now: the Ray cluster is too small for one. Null otherwise."
     )
+    warnings: list[str] = Field(
+        default_factory=list, description="What the tables that it names pool; told when it is submitted."
+    )
     spec: SweepSpec = Field(description="As submitted, defaults filled in.")
     law: LawSummary | None = Field(description="The newest law; its bowls are at /laws/{number}.")
 
     @classmethod
-    def of(cls, store: Store, sweep: Sweep) -> Self:
-        """The whole of a stored sweep as it is now."""
+    def of(cls, store: Store, sweep: Sweep, warnings: Sequence[str] = ()) -> Self:
+        """The whole of a stored sweep as it is now, with the warnings of its submission."""
         law = None if sweep.law_number is None else store.laws.latest(sweep.id)
         tally = store.sweeps.tallies([sweep.id])[sweep.id]
         fields = _sweep_fields(store, sweep, tally, None if law is None else law.prediction)
         own = {
             "waits_because": waits_because(store, sweep),
+            "warnings": list(warnings),
             "spec": sweep.spec,
             "law": None if law is None else LawSummary.of(law),
             "law_number": None if law is None else law.number,

@@ -16,7 +16,7 @@ from api.problems import NotYet, responses
 from api.v1.queries import Cursor, Limit, ThatSweep
 from orchestrator.spec import parse_spec
 from orchestrator.states import SweepState
-from orchestrator.submission import preview, submit
+from orchestrator.submission import preview, submit, table_warnings
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 
@@ -89,7 +89,7 @@ def submit_sweep(
     sweep, new = submit(spec, store, settings, idempotency_key=idempotency_key, submitted_by=caller.name)
     response.headers["Location"] = f"{router.prefix}/{sweep.id}"
     response.status_code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
-    return SweepDocument.of(store, sweep)
+    return SweepDocument.of(store, sweep, table_warnings(spec, store))
 
 
 @router.get("", dependencies=[reads], summary="List sweeps, newest first", responses=responses(422))

@@ -263,3 +263,19 @@ def test_a_sweep_whose_cluster_is_too_small_says_so_and_a_plan_is_warned(
     assert plan["valid"]
     assert "0 GPUs" in plan["warnings"][0]
     assert client.post("/v1/sweeps?validate_only=true", json=fields).json()["warnings"] == []
+
+
+def test_a_submission_names_a_setting_that_its_table_pools(client: TestClient) -> None:
+    lines = ["params,tokens,batch_tokens,learning_rate,loss,weight_decay"]
+    lines += [f"1e6,1e8,1024,{rate},{3 + rate},{decay}" for rate in (1e-3, 2e-3, 4e-3) for decay in (0, 0.1)]
+    uploaded = client.post("/v1/tables", content="\n".join(lines), headers={"content-type": "text/csv"})
+    trainer = {"kind": "replay", "table": uploaded.json()["id"]}
+
+    mixed = client.post("/v1/sweeps", json={"name": "mixed", "trainer": trainer}).json()
+    picked = client.post(
+        "/v1/sweeps", json={"name": "picked", "trainer": trainer | {"where": {"weight_decay": "0.1"}}}
+    ).json()
+
+    assert [warning.split(":")[0] for warning in mixed["warnings"]] == ["trainer"]
+    assert "weight_decay takes 2 values (0, 0.1)" in mixed["warnings"][0]
+    assert picked["warnings"] == []

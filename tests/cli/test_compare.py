@@ -176,3 +176,16 @@ def test_step_laws_runs_are_compared_at_their_largest_size(
     answer = json.loads(shown)
     assert len(answer["targets"]) == 27
     assert answer["strategies"][0]["scores"][0]["excess_loss"] < answer["excess_loss_without_runs"] / 2
+
+
+def test_a_setting_that_the_table_pools_is_named(runs: Path) -> None:
+    header, *lines = runs.read_text().split()
+    pooled = [f"{header},weight_decay", *(f"{line},{decay}" for line in lines for decay in ("0", "0.1"))]
+    runs.write_text("\n".join(pooled))
+
+    code, shown = etalon(runs, "--strategy", "four", "--replicates", "1", "--share", "20", "--json")
+
+    assert code == 0, shown
+    assert [warning.split(" within")[0] for warning in json.loads(shown)["warnings"]] == [
+        "weight_decay takes 2 values (0, 0.1)"
+    ]

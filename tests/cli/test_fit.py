@@ -89,6 +89,18 @@ def test_the_same_condition_twice_is_one_condition(tmp_path: Path) -> None:
     assert code == 0
 
 
+def test_a_setting_that_the_table_pools_is_named(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+    header, *runs = table.read_text().split()
+    pooled = [f"{header},weight_decay", *(f"{run},{decay}" for run in runs for decay in ("0", "0.1"))]
+    table.write_text("\n".join(pooled))
+
+    said = "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch"
+
+    assert any(said in warning for warning in answer_of("fit", table)["warnings"])
+    assert not any(said in w for w in answer_of("fit", table, "--where", "weight_decay=0.1")["warnings"])
+
+
 MIXED = (
     "--target",
     "params=8e6,tokens=2e8",
@@ -172,7 +184,7 @@ def test_the_card_offers_to_confirm_the_answer(tmp_path: Path) -> None:
 
     assert offer["flops_per_run"] == 6 * 16e6 * 8e8
     assert re.search(
-        r"confirm with \d\.\d runs expected at the target \(\d\.\d until sure\): \S+ first, 7\.7e16 FLOPs each",
+        r"confirm with \d\.\d runs expected at the target(?: \(\d\.\d until sure\))?: \S+ first, 7\.7e16 FLOPs each",
         plain(text),
     )
 

@@ -55,6 +55,18 @@ def test_a_refused_target_is_not_drawn_nor_reached_for():
     assert view.params.band.line.x[-1] < TARGET["params"]
 
 
+def test_the_star_is_where_the_prediction_was_asked_even_in_a_cell_that_has_no_bowl_yet():
+    asked = Target(params=CELLS[-1].params, tokens=CELLS[-1].tokens, batch_tokens=CELLS[-1].batch_tokens)
+    runs = full_bowls(CELLS[:-1])
+    law = fitted(CELLS, runs)
+    found = prediction(law, asked)
+    view = law_view(make_snapshot(CELLS, runs, law=law, prediction=found))
+    assert len(law.bowls) < len(CELLS)
+    assert view.answer is not None
+    assert view.answer.target == asked
+    assert (view.params.target, view.tokens.target) == (asked.params, asked.tokens)
+
+
 def test_every_size_and_horizon_has_its_slice_and_every_cell_its_optimum():
     view = law_view(ANSWERED)
     assert [line.other for line in view.params.lines] == [1e5, 2e5, 4e5]

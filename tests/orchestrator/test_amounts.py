@@ -61,7 +61,20 @@ def test_flops(value, text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.64, "64 %"), (0.995, "100 %"), (0.0412, "4.1 %"), (0.0003, "0.03 %"), (0, "0 %"), (None, "–")],
+    [
+        (0.64, "64 %"),
+        (0.985, "98 %"),
+        (0.995, "99.5 %"),
+        (0.99976, "99.98 %"),
+        (1 - 1e-9, "over 99.999 %"),
+        (1.0, "100 %"),
+        (1.004, "100 %"),
+        (1e-9, "0.0000001 %"),
+        (0.0412, "4.1 %"),
+        (0.0003, "0.03 %"),
+        (0, "0 %"),
+        (None, "–"),
+    ],
 )
 def test_percent(value, text):
     assert plain(amounts.percent(value)) == text
@@ -135,6 +148,20 @@ def test_ticks_lie_within_the_axis_ascend_and_are_few(low, span, most):
     assert all(low * 0.999 <= value <= low * span * 1.001 for value in values)
 
 
+@given(st.floats(min_value=1e-6, max_value=1), st.floats(min_value=1.17, max_value=5), st.integers(4, 8))
+def test_a_short_axis_has_three_ticks_or_more_with_labels_that_tell_their_values(low, span, most):
+    for ticks in (amounts.rate_ticks, amounts.percent_ticks):
+        values, labels = ticks(low, low * span, most)
+        assert 3 <= len(values) == len(set(labels))
+    values, labels = amounts.power_ticks(low * 1e19, low * span * 1e19, most)
+    assert len(values) >= 3
+    assert [float(label) for label in labels] == pytest.approx(values)
+
+
+def test_ticks_of_flops_differ():
+    assert amounts.power_ticks(0.9e19, 3.2e19)[1] == ["1e19", "1.5e19", "2e19", "3e19"]
+
+
 def test_ticks_of_a_usual_lattice_are_decades_and_threes():
     assert amounts.rate_ticks(1e-3, 0.07, 4)[1] == ["1e-3", "3e-3", "1e-2", "3e-2"]
 
@@ -162,6 +189,14 @@ def test_ticks_of_many_decades_are_whole_decades():
             "costs 6.44e+12 FLOPs, ×/÷ 5.35e+15 now, rate 1.2e-05",
             "costs 6.44e12 FLOPs, ×/÷ 5.35e15 now, rate 1.2e-5",
         ),
+        ("--target params=268M lacks tokens", "--target params=268M lacks tokens"),
+        ("--target '1B tokens=16B': write it", "--target '1B tokens=16B': write it"),
+        ("No row has 'tokens=1e+06' at tokens=1e+06.", "No row has 'tokens=1e+06' at 1 M tokens."),
+        (
+            "the runs' law at params=1e+06, the sweep's own",
+            "the runs' law at 1 M parameters, the sweep's own",
+        ),
+        ("where tokens=16B or params=1.5M", "where tokens=16B or params=1.5M"),
         ("the rate 0.0012 of x2e+05y, grid.tokens = many", "the rate 0.0012 of x2e+05y, grid.tokens = many"),
     ],
 )

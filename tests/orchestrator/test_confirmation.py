@@ -34,6 +34,19 @@ def test_where_nothing_ran_the_predicted_rate_is_first() -> None:
     assert offer["best"] is None
     assert offer["affordable"] is None
     assert "within 0.1" in offer["reason"]
+    assert offer["reason"].endswith(
+        "Runs expected at the target: 1.2 until one is that close, 2.2 until one is known to be with probability 0.9."
+    )
+
+
+def test_where_to_be_sure_takes_no_more_runs_they_are_told_once() -> None:
+    near = sweep().law.bowls[-1]
+    place = Target(params=1.2 * near.params, tokens=1.2 * near.tokens, batch_tokens=near.batch_tokens)
+
+    offer = prediction(sweep().law, place)["confirmation"]
+
+    assert offer["expected_runs"] == offer["expected_runs_until_sure"] == pytest.approx(1)
+    assert offer["reason"].endswith("until one is that close, and known to be with probability 0.9: 1.0.")
 
 
 def test_runs_at_the_target_settle_it() -> None:

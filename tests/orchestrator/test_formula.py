@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,7 +95,13 @@ def test_a_bend_that_the_runs_show_is_written_and_makes_the_power_law_an_approxi
     assert not formula(straight).bent
     bent = formula(curved)
     assert bent.bent
+    assert (formula(straight).sign, bent.sign) == ("=", "≈")
     assert "(ln(D/D₀))²" in bent.logarithm
+
+
+def test_a_law_that_is_off_its_formula_in_some_cell_is_not_said_to_equal_it(straight: Law) -> None:
+    assert replace(formula(straight), off=1.019).sign == "="
+    assert replace(formula(straight), off=1.069).sign == "≈"
 
 
 def test_the_power_law_counts_from_the_reference_that_is_named(straight: Law) -> None:

@@ -69,6 +69,24 @@ def test_the_preview_of_a_fit_says_what_it_fits(store: Store, tmp_path: Path) ->
     assert plan["expected"]["ends_because"] == "it fits the 4 prior runs"
 
 
+@pytest.mark.parametrize("field", ["trainer", "prior_runs"])
+def test_the_preview_names_a_setting_that_the_table_pools(store: Store, tmp_path: Path, field: str) -> None:
+    lines = [
+        f"{n},1e8,1024,{rate},{3 + rate},{decay}"
+        for n in (1e6, 2e6)
+        for rate in (1e-3, 2e-3, 4e-3)
+        for decay in (0, 0.1)
+    ]
+    data = "\n".join([f"{HEADER.strip()},weight_decay", *lines]).encode()
+    source = {"table": store.tables.add(data, rows=len(lines), cells=2).id}
+    fields = {"name": "pooled", field: source | ({"kind": "replay"} if field == "trainer" else {})}
+
+    plan = preview(parse_spec(fields), store, Settings(home=tmp_path))
+
+    (warning,) = plan["warnings"]
+    assert warning.startswith(f"{field}: weight_decay takes 2 values (0, 0.1)")
+
+
 PROXY = {
     "name": "own text",
     "trainer": {"kind": "proxy", "corpus": "own"},

@@ -12,7 +12,7 @@ from typing import Any, Final
 import plotly.graph_objects as go
 
 from api.figures.labels import wrapped
-from orchestrator.amounts import count_ticks, log_ticks, percent, rate_ticks
+from orchestrator.amounts import count_ticks, percent, percent_ticks, power_ticks, rate_ticks
 from orchestrator.states import RunState
 
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
@@ -182,10 +182,8 @@ def _log_axis(
 def power_axis(low: float, high: float, title: str | None = None, **more: Any) -> dict[str, Any]:
     """A logarithmic axis of FLOPs, with ticks such as 1e15."""
     low, high = _padded(low, high)
-    values = log_ticks(low, high, 6)
-    return _log_axis(
-        low, high, values, [f"{value:.0e}".replace("e+", "e") for value in values], title, **more
-    )
+    values, labels = power_ticks(low, high)
+    return _log_axis(low, high, values, labels, title, **more)
 
 
 def percent_axis(
@@ -193,8 +191,10 @@ def percent_axis(
 ) -> dict[str, Any]:
     """A logarithmic axis of fractions in per cent, with ticks where they are given, else at round numbers."""
     low, high = _padded(low, high)
-    values = log_ticks(low, high, 6) if ticks is None else list(ticks)
-    return _log_axis(low, high, values, [percent(value) for value in values], title, **more)
+    values, labels = (
+        percent_ticks(low, high) if ticks is None else (list(ticks), [percent(tick) for tick in ticks])
+    )
+    return _log_axis(low, high, values, labels, title, **more)
 
 
 def axis_domains(index: int, *, stacked: bool) -> tuple[list[float], list[float]]:

@@ -119,8 +119,7 @@ def law_view(snapshot: Snapshot) -> LawView | None:
     law = snapshot.law
     if law is None or not law.bowls:
         return None
-    places = tuple((bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls)
-    target = target_of(snapshot.sweep.spec, places)
+    target = _target(snapshot)
     answer = _answer(snapshot, target)
     batches = sorted({bowl.batch_tokens for bowl in law.bowls})
     batch = min(batches, key=lambda value: abs(math.log(value / target.batch_tokens)))
@@ -131,6 +130,15 @@ def law_view(snapshot: Snapshot) -> LawView | None:
         several_batches=len(batches) > 1,
         answer=answer,
     )
+
+
+def _target(snapshot: Snapshot) -> Target:
+    """Where the recorded prediction was asked: a sweep that names no target aims at its costliest cell, bowl or not."""
+    told = snapshot.record.prediction.get("target") if snapshot.record is not None else None
+    if told is not None:
+        return Target(params=told["params"], tokens=told["tokens"], batch_tokens=told["batch_tokens"])
+    places = tuple((cell.params, cell.tokens, cell.batch_tokens) for cell in snapshot.cells)
+    return target_of(snapshot.sweep.spec, places)
 
 
 def _answer(snapshot: Snapshot, target: Target) -> Answer | None:
