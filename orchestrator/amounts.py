@@ -201,7 +201,7 @@ def power_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], li
 def percent_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
     """Ticks of a logarithmic axis of fractions, labelled ``0.1 %``; arguments as `rate_ticks`."""
     values = log_ticks(low, high, most)
-    return values, _labels(values, percent, 2)
+    return values, _labels(values, lambda value, digits: f"{_plain(100 * value, digits)}{SPACE}%", 2)
 
 
 def _labels(values: list[float], write: Callable[[float, int], str], digits: int) -> list[str]:

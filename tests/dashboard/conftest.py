@@ -39,9 +39,10 @@ FLAGS = [
 
 @dataclass(frozen=True)
 class Seeded:
-    """A database and the ids of its sweeps by what they show."""
+    """A database, a copy of it that no test changes, and the ids of its sweeps by what they show."""
 
     url: str
+    untouched: Path
     ids: dict[str, str]
 
 
@@ -63,14 +64,16 @@ def seeded(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             "queued": service.submit(name=HOSTILE).id,
         }
         store.sweeps.move(ids["failed"], SweepState.FAILED, reason="<b>the driver</b> lost the Ray cluster")
-    return Seeded(url=url, ids=ids)
+    untouched = path.with_name("untouched.db")
+    shutil.copy(path, untouched)
+    return Seeded(url=url, untouched=untouched, ids=ids)
 
 
 @pytest.fixture
 def copy(seeded: Seeded, tmp_path: Path) -> Iterator[Store]:
-    """The seeded store, a test's own copy."""
+    """The seeded store, a test's own copy: what tests of the site did is not in it."""
     path = tmp_path / "etalon.db"
-    shutil.copy(seeded.url.removeprefix("sqlite:///"), path)
+    shutil.copy(seeded.untouched, path)
     with Store.open(f"sqlite:///{path}") as store:
         yield store
 

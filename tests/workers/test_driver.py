@@ -83,7 +83,7 @@ def test_a_replay_takes_nobodys_place_and_finishes_where_what_it_asks_for_is_not
     assert states[0, 0.004, 0] is RunState.DIVERGED
     assert states[0, 0.002, 2] is RunState.FAILED
     assert finished_once(stage, sweep_id)
-    assert len(on_cluster()) == 1
+    stage.until(lambda: len(on_cluster()) == 1, driver)
 
     stage.store.sweeps.move(sweep_id, SweepState.COMPLETED)
     assert driver.wait(timeout=30) == 0
