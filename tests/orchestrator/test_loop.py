@@ -392,17 +392,3 @@ def test_several_sweeps_go_on_side_by_side(house: Any) -> None:
     for sweep in sweeps:
         assert house.until_final(sweep.id).state is SweepState.COMPLETED
     assert len({tuple(house.history(sweep.id)) for sweep in sweeps}) == 1
-
-
-def test_a_law_of_an_earlier_version_is_fitted_again_and_the_sweep_goes_on(
-    house: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sweep = house.submit()
-    while house.store.laws.latest(sweep.id) is None:
-        house.loop.step()
-        if sweep.id in house.driver.fences:
-            house.driver.finish(house.driver.claim(sweep.id))
-    monkeypatch.setattr("orchestrator.law.document.VERSION", 99)
-    final = house.until_final(sweep.id)
-    assert final.state is SweepState.COMPLETED
-    assert house.store.laws.latest(sweep.id).document["version"] == 99

@@ -81,3 +81,17 @@ def test_what_the_user_asked_wrongly_fails_the_sweep_in_their_words(
     monkeypatch.setattr("orchestrator.refit.planner_of", unknown)
     final = house.until_final(house.submit().id)
     assert (final.state, final.reason) == (SweepState.FAILED, "There is no strategy 'law'.")
+
+
+def test_a_law_of_an_earlier_version_is_fitted_again_and_the_sweep_goes_on(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = house.submit()
+    while house.store.laws.latest(sweep.id) is None:
+        house.loop.step()
+        if sweep.id in house.driver.fences:
+            house.driver.finish(house.driver.claim(sweep.id))
+    monkeypatch.setattr("orchestrator.law.document.VERSION", 99)
+    final = house.until_final(sweep.id)
+    assert final.state is SweepState.COMPLETED
+    assert house.store.laws.latest(sweep.id).document["version"] == 99
