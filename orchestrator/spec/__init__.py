@@ -1,5 +1,6 @@
 """What a user asks for: the sweep specification of the contract, read from text and checked field by field."""
 
+from orchestrator.spec.comparison import BaseSpec, ComparisonSpec, ModuleRates
 from orchestrator.spec.grid import MAX_CELLS, MAX_LATTICE, MAX_RUNS, Grid, Lattice, Scale
 from orchestrator.spec.problems import field_problems, parse_spec
 from orchestrator.spec.sweep import Budget, PriorRuns, Resources, Search, Stop, SweepSpec, TargetSpec
@@ -19,10 +20,13 @@ __all__ = [
     "MAX_LATTICE",
     "MAX_RUNS",
     "Architecture",
+    "BaseSpec",
     "Budget",
     "CommandTrainer",
+    "ComparisonSpec",
     "Grid",
     "Lattice",
+    "ModuleRates",
     "Optimizer",
     "PriorRuns",
     "ProxyTrainer",

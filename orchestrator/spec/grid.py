@@ -138,13 +138,9 @@ def check_proxy_grid(grid: Grid, trainer: ProxyTrainer) -> None:
         )
     check_size(cells, cells * len(grid.rates()) * grid.seeds)
     for place, batch in enumerate(grid.batch_tokens):
-        if batch % trainer.context:
-            raise FieldError(
-                f"grid.batch_tokens.{place}",
-                f"{batch} is not a multiple of the context of {trainer.context} tokens",
-            )
+        check_batch(f"grid.batch_tokens.{place}", batch, trainer.context)
     for (place, tokens), batch in product(enumerate(grid.tokens), grid.batch_tokens):
-        _check_horizon(f"grid.tokens.{place}", tokens, batch, trainer.schedule)
+        check_horizon(f"grid.tokens.{place}", tokens, batch, trainer.schedule)
 
 
 def check_size(cells: int, runs: int) -> None:
@@ -165,8 +161,22 @@ def check_size(cells: int, runs: int) -> None:
         )
 
 
-def _check_horizon(path: str, tokens: int, batch_tokens: int, schedule: Schedule) -> None:
-    """Count in whole optimizer steps, as the trainer does: the warm-up is over before the decay begins."""
+def check_batch(path: str, batch_tokens: int, context: int) -> None:
+    """Refuse a batch that is no whole number of sequences.
+
+    Raises:
+        FieldError: at ``path``.
+    """
+    if batch_tokens % context:
+        raise FieldError(path, f"{batch_tokens} is not a multiple of the context of {context} tokens")
+
+
+def check_horizon(path: str, tokens: int, batch_tokens: int, schedule: Schedule) -> None:
+    """Refuse a horizon too short for its schedule, in whole optimizer steps, as the trainer counts.
+
+    Raises:
+        FieldError: at ``path``, where the decay would begin before the warm-up is over.
+    """
     if tokens < batch_tokens:
         raise FieldError(path, f"{tokens} is less than one step of {batch_tokens} tokens")
     end = tokens // batch_tokens

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from orchestrator.spec.comparison import ComparisonSpec, check_comparison
 from orchestrator.spec.fields import Condition, Count, FieldError, Positive, Strict, as_number
 from orchestrator.spec.grid import MAX_LATTICE, Grid, check_proxy_grid
 from orchestrator.spec.trainers import ProxyTrainer, Trainer
@@ -75,6 +76,7 @@ class SweepSpec(Strict):
     target: TargetSpec | None = None
     resources: Resources = Resources()
     prior_runs: PriorRuns | None = None
+    comparison: ComparisonSpec | None = None
 
     @property
     def refits_on_arrival(self) -> bool:
@@ -100,4 +102,5 @@ class SweepSpec(Strict):
                 raise FieldError("grid", "needs a trainer; without one only prior_runs are fitted")
         if isinstance(self.trainer, ProxyTrainer):
             check_proxy_grid(self.grid, self.trainer)
+        check_comparison(self)
         return self

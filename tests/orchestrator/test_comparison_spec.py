@@ -1,0 +1,75 @@
+"""What a sweep may compare at a held-out scale, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import BadInput
+from orchestrator.spec import SweepSpec, parse_spec
+
+COMPARED: dict[str, Any] = {
+    "name": "compared",
+    "trainer": {"kind": "proxy"},
+    "grid": {
+        "scales": [{"width": 16, "depth": 2}, {"width": 32, "depth": 2}],
+        "tokens": [131_072, 262_144],
+        "batch_tokens": [256, 512],
+        "learning_rates": [1e-3, 2e-3],
+    },
+    "comparison": {"scale": {"width": 64, "depth": 3}},
+}
+
+
+def compared(**changes: Any) -> SweepSpec:
+    return parse_spec({**COMPARED, "comparison": {**COMPARED["comparison"], **changes}})
+
+
+def test_a_comparison_is_at_the_longest_horizon_and_the_smallest_batch_unless_it_says() -> None:
+    spec = compared()
+    assert spec.comparison is not None
+    assert spec.comparison.place(spec.grid) == (262_144, 256)
+    assert spec.comparison.base_place(spec.grid) == (262_144, 256)
+    other = compared(tokens=100_000, batch_tokens=512, base={"tokens": 131_072})
+    assert other.comparison is not None
+    assert other.comparison.place(other.grid) == (99_840, 512)
+    assert other.comparison.base_place(other.grid) == (131_072, 512)
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "message"),
+    [
+        ({"scale": {"width": 32, "depth": 2}}, "comparison.scale", "are one of grid.scales"),
+        ({"scale": {"width": 33, "depth": 2}}, "comparison.scale.width", "33 is odd"),
+        ({"tokens": 300}, "comparison.tokens", "decays before the warmup"),
+        ({"batch_tokens": 100}, "comparison.batch_tokens", "not a multiple of the context"),
+        (
+            {"batch_tokens": 1024},
+            "comparison.base.batch_tokens",
+            "the comparison's own, 1024 is none of grid.batch_tokens: 256, 512",
+        ),
+        ({"base": {"batch_tokens": 64}}, "comparison.base.batch_tokens", "64 is none of grid.batch_tokens"),
+        ({"base": {"tokens": 7}}, "comparison.base.tokens", "7 is none of grid.tokens: 131072, 262144"),
+        ({"base": {"scale": {"width": 24, "depth": 2}}}, "comparison.base.scale", "are none of grid.scales"),
+        ({"seeds": 21}, "comparison.seeds", "less than or equal to 20"),
+        ({"rules": ["width"]}, "comparison.rules.0", "must be 'depth', 'weight_decay', 'batch' or 'horizon'"),
+        ({"rules": ["depth"], "horizon_exponent": -0.3}, "comparison.horizon_exponent", "the rule horizon"),
+        ({"module_rates": {"span": 1}}, "comparison.module_rates.span", "greater than 1"),
+        ({"module_rates": {"runs": 1}}, "comparison.module_rates.runs", "greater than or equal to 2"),
+        ({"module_rates": {"sampler": "law"}}, "comparison.module_rates.sampler", "'tpe' or 'gp'"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused_at_its_field(
+    changes: dict[str, Any], path: str, message: str
+) -> None:
+    with pytest.raises(BadInput) as refusal:
+        compared(**changes)
+    (problem,) = refusal.value.fields
+    assert problem.path == path
+    assert message in problem.message
+
+
+def test_a_comparison_needs_proxies() -> None:
+    with pytest.raises(BadInput, match="comparison: needs the trainer of kind proxy"):
+        parse_spec({**COMPARED, "trainer": {"kind": "replay", "table": "t"}})
