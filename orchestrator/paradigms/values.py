@@ -25,6 +25,21 @@ class Arm(StrEnum):
     BASE = "base"
 
 
+class Stage(StrEnum):
+    """Where a comparison stands, as people read it."""
+
+    WAITING = "waiting"
+    TUNING = "tuning modules"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    CUT_SHORT = "cut short"
+    NOT_RUN = "not run"
+
+
+ENDED: Final = frozenset({Stage.COMPLETE, Stage.CUT_SHORT, Stage.NOT_RUN})
+"""Nothing more happens to it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
     """One way to set the rate of the held-out scale.

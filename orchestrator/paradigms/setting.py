@@ -1,0 +1,112 @@
+"""Where both paradigms are compared: the base, the held-out scale, and the further cells that a sweep gets for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from orchestrator.cells import proxy_cells
+from orchestrator.modulerates import MODULES
+from orchestrator.paradigms.modules import STACK, ModuleSearch
+from orchestrator.paradigms.values import Arm
+from orchestrator.planner.values import Cell
+from orchestrator.spec import ComparisonSpec, Grid, ProxyTrainer, SweepSpec
+
+ROUTER: Final = "router"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A comparison with every default filled in.
+
+    Attributes:
+        base: the grid's cell that Transfer is tuned at.
+        standard, transfer: the held-out scale in both parametrizations.
+        modules: the base again, where rates by module are searched; None without a search.
+        search: that search; None without one.
+        seeds: seeds 0 … seeds − 1 of every contender.
+        is_dense: whether the proxies are dense, not mixtures of experts.
+    """
+
+    base: Cell
+    standard: Cell
+    transfer: Cell
+    modules: Cell | None
+    search: ModuleSearch | None
+    seeds: int
+    is_dense: bool
+
+    def cell(self, arm: Arm) -> Cell:
+        """The held-out cell of an arm."""
+        return self.transfer if arm is Arm.TRANSFER else self.standard
+
+
+def held_out_cells(spec: SweepSpec, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    """The further cells that a sweep needs for its comparison, numbered after its own; none without one.
+
+    Args:
+        spec: the sweep.
+        cells: of its search, by number.
+    """
+    comparison, trainer = spec.comparison, spec.trainer
+    if comparison is None or not isinstance(trainer, ProxyTrainer):
+        return ()
+    held_out = _cell(comparison.place(spec.grid), Grid(scales=(comparison.scale,)), trainer)
+    places = [(Arm.STANDARD, held_out), (Arm.TRANSFER, held_out)]
+    if comparison.module_rates is not None:
+        places.append((Arm.BASE, _base(spec.grid, comparison, trainer, cells)))
+    return tuple(
+        replace(cell, number=number, rates=(), arm=arm, trunk=f"{arm}-{cell.trunk}")
+        for number, (arm, cell) in enumerate(places, len(cells))
+    )
+
+
+def setting_of(spec: SweepSpec, cells: tuple[Cell, ...]) -> Setting | None:
+    """The comparison of a sweep; None where it has none.
+
+    Args:
+        spec: the sweep.
+        cells: all its cells, those of the comparison included.
+    """
+    comparison, trainer = spec.comparison, spec.trainer
+    if comparison is None or not isinstance(trainer, ProxyTrainer):
+        return None
+    by_arm = {cell.arm: cell for cell in cells}
+    own = tuple(cell for cell in cells if cell.arm is None)
+    is_dense = trainer.architecture.kind == "dense"
+    return Setting(
+        base=_base(spec.grid, comparison, trainer, own),
+        standard=by_arm[Arm.STANDARD],
+        transfer=by_arm[Arm.TRANSFER],
+        modules=by_arm.get(Arm.BASE),
+        search=_search(comparison, is_dense=is_dense, workers=spec.resources.max_parallel),
+        seeds=comparison.seeds,
+        is_dense=is_dense,
+    )
+
+
+def _search(comparison: ComparisonSpec, *, is_dense: bool, workers: int) -> ModuleSearch | None:
+    asked = comparison.module_rates
+    if asked is None:
+        return None
+    return ModuleSearch(
+        modules=tuple(module for module in MODULES if module != ROUTER or not is_dense),
+        runs=asked.runs,
+        span=asked.span,
+        sampler=asked.sampler,
+        at_once=STACK * workers,
+    )
+
+
+def _base(grid: Grid, comparison: ComparisonSpec, trainer: ProxyTrainer, cells: tuple[Cell, ...]) -> Cell:
+    """The cell of the grid that is the base: the smallest scale unless the spec names one."""
+    scales = grid.scales if comparison.base.scale is None else (comparison.base.scale,)
+    wanted = _cell(comparison.base_place(grid), Grid(scales=scales), trainer)
+    return next(cell for cell in cells if (cell.trunk, cell.tokens) == (wanted.trunk, wanted.tokens))
+
+
+def _cell(place: tuple[int, int], scales: Grid, trainer: ProxyTrainer) -> Cell:
+    """The smallest of some scales at a horizon and batch."""
+    tokens, batch_tokens = place
+    grid = scales.model_copy(update={"tokens": (tokens,), "batch_tokens": (batch_tokens,)})
+    return proxy_cells(grid, trainer)[0]
