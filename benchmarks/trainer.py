@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from trainer import Corpus, Recipe, Schedule, Shape, load_corpus, stack_limit
 from trainer.model import Model
+from trainer.optimizer import Optimizer, Rates
 from trainer.stack import Stack
 
 SHAPES = (
@@ -94,10 +95,10 @@ def stacked_step(recipe: Recipe, batch: tuple[Tensor, Tensor], members: int) -> 
     """One update of a stack."""
     model = Model(recipe, torch.device("cpu"))
     stack = Stack.initial(model, members)
-    rates = [1e-3] * members
+    optimizer, rates = Optimizer(model), [Rates(learning_rate=1e-3)] * members
 
     def step() -> None:
-        stack.train(model, *batch, rates)
+        stack.train(model, optimizer, *batch, rates)
 
     return step
 
@@ -128,7 +129,10 @@ def measure(shape: Shape, batch_tokens: int, corpus: Corpus, seconds: float) -> 
     columns = [f"{found[str(k)]:>9,.0f} {found[str(k)] / found['plain']:>5.2f}x" for k in STACKS]
     limit = stack_limit(shape, batch_tokens)
     print(
-        f"{shape.params:>9,} {batch_tokens:>6} {found['plain']:>9,.0f} ", *columns, f"{limit:>6}", flush=True
+        f"{shape.params_total:>9,} {batch_tokens:>6} {found['plain']:>9,.0f} ",
+        *columns,
+        f"{limit:>6}",
+        flush=True,
     )
 
 

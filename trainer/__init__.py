@@ -11,9 +11,11 @@ from trainer.errors import (
     TrainerError,
 )
 from trainer.events import Diverged, Event, Finished, Points
+from trainer.parametrization import Base, Parametrization
 from trainer.recipe import Recipe
+from trainer.rules import Rule, Rules, rules_of
 from trainer.schedule import Schedule, Timetable
-from trainer.shape import Shape
+from trainer.shape import Experts, Shape
 from trainer.stack import stack_limit
 from trainer.training import Job, Member, Training
 
@@ -24,19 +26,25 @@ __all__ = [
     "BadRecipe",
     "BadSchedule",
     "BadShape",
+    "Base",
     "Corpus",
     "Diverged",
     "Event",
+    "Experts",
     "Finished",
     "Job",
     "Member",
+    "Parametrization",
     "Points",
     "Recipe",
+    "Rule",
+    "Rules",
     "Schedule",
     "Shape",
     "Timetable",
     "TrainerError",
     "Training",
     "load_corpus",
+    "rules_of",
     "stack_limit",
 ]

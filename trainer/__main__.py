@@ -57,7 +57,7 @@ def print_table(options: argparse.Namespace) -> None:
     corpus = load_corpus(options.corpus)
     training = Training(Job(recipe=recipe, members=members), corpus, device=options.device)
     _print(
-        f"{recipe.shape.params:,} parameters without embeddings; a unigram scores {corpus.unigram_entropy:.3f} nats"
+        f"{recipe.shape.params_total:,} parameters without embeddings; a unigram scores {corpus.unigram_entropy:.3f} nats"
     )
     _print(f"{'rate':>10} {'tokens':>12} {'loss':>8} {'trunk':>8}")
     started = time.perf_counter()

@@ -8,7 +8,7 @@ import torch
 
 from trainer.errors import BadCheckpoint
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def pack(identity: str, content: dict[str, Any]) -> bytes:

@@ -1,11 +1,14 @@
 """What a training is asked to do."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import isfinite
+from typing import get_args
 
 from trainer.corpus import Corpus
 from trainer.errors import BadJob
 from trainer.recipe import Recipe
+from trainer.rules import Module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,8 +16,9 @@ class Member:
     """One learning rate of the grid and the horizons wanted of it.
 
     Attributes:
-        learning_rate: Peak rate, above 0.
+        learning_rate: Peak rate, above 0; in units of the base where the recipe has one.
         horizons: Tokens of each run, ascending; only those wanted now.
+        module_rates: Factors of modules on the rate; 1 where left out.
 
     Raises:
         BadJob: The rate is no positive number, or the horizons are missing or not ascending.
@@ -22,12 +26,18 @@ class Member:
 
     learning_rate: float
     horizons: tuple[int, ...]
+    module_rates: Mapping[Module, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (isfinite(self.learning_rate) and self.learning_rate > 0.0):
             raise BadJob(f"job: learning_rate is {self.learning_rate}; allowed: a positive, finite number")
         if not self.horizons or list(self.horizons) != sorted(set(self.horizons)):
             raise BadJob(f"job: horizons are {self.horizons}; allowed: one or more, ascending")
+        for module, factor in self.module_rates.items():
+            if module not in get_args(Module):
+                raise BadJob(f"job: module_rates has {module!r}; allowed: {', '.join(get_args(Module))}")
+            if not (isfinite(factor) and factor > 0.0):
+                raise BadJob(f"job: module_rates.{module} is {factor}; allowed: a positive, finite number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,10 @@ class Job:
             raise BadJob("job: no members; give at least one learning rate")
         timetable = self.recipe.timetable
         for member in self.members:
+            if self.recipe.tokens is not None and member.horizons != (self.recipe.tokens,):
+                raise BadJob(
+                    f"job: horizons are {member.horizons}; allowed: {self.recipe.tokens}, which the recipe's rates are for"
+                )
             forks = [timetable.fork(horizon) for horizon in member.horizons]
             if len(set(forks)) < len(forks):
                 raise BadJob(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.stack import Stack
+from trainer.stack import STATE, Stack
 
 SMOOTHING = 16
 """Steps of the exponential average that divergence is judged by, whatever interval is logged."""
@@ -78,7 +78,7 @@ class Line:
     @classmethod
     def loaded(cls, saved: dict[str, Any], device: torch.device) -> "Line":
         """The line that `saved` described."""
-        tensors = {name: saved[name].to(device) for name in ("parameters", "first_moments", "second_moments")}
+        tensors = {name: saved[name].to(device) for name in STATE}
         return cls(
             stack=Stack(**tensors, step=saved["step"]),
             members=saved["members"],
@@ -93,9 +93,7 @@ class Line:
     def joined(cls, lines: Sequence["Line"]) -> "Line":
         """Lines at the same step, each of one member, as one."""
         stacks = [line.stack for line in lines]
-        tensors = {
-            name: torch.cat([stack.tensors()[name] for stack in stacks]) for name in stacks[0].tensors()
-        }
+        tensors = {name: torch.cat([stack.tensors()[name] for stack in stacks]) for name in STATE}
         return cls(
             stack=Stack(**tensors, step=stacks[0].step),
             members=list(range(len(lines))),

@@ -43,6 +43,11 @@ def squared_relu(x: Tensor) -> Tensor:
     return _apply(_SquaredRelu, x)
 
 
+def permute(x: Tensor, order: Tensor) -> Tensor:
+    """Rows [R, W] in another order, each of them once: the gradient goes the way back, nothing is summed."""
+    return _apply(_Permute, x, order)
+
+
 def head_loss(x: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     """Output head and mean cross-entropy in one; the logits need one buffer, and live only inside.
 
@@ -152,6 +157,18 @@ class _SquaredRelu(Function):
         (rectified,) = ctx.saved_tensors
         doubled: Tensor = (gradient * rectified).mul_(2.0)
         return doubled
+
+
+class _Permute(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor) -> Tensor:
+        ctx.save_for_backward(order)
+        return x.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (order,) = ctx.saved_tensors
+        return gradient.index_select(0, torch.argsort(order)), None
 
 
 class _HeadLoss(Function):

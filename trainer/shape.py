@@ -1,11 +1,17 @@
-"""The shape of a dense proxy: what decides its parameter count."""
+"""The shape of a proxy, dense or a mixture of experts: what decides its parameter counts."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from trainer.errors import BadShape
 
 HEAD_WIDTH = 16
 """Least width of an attention head where the shape does not say how many heads it wants."""
+
+Balance = Literal["bias", "loss"]
+
+BALANCE_RATES: dict[Balance, float] = {"bias": 1e-3, "loss": 1e-2}
+"""Usual strengths: the bias step of arXiv 2408.15664, the loss coefficient of arXiv 2101.03961."""
 
 
 def default_heads(width: int) -> int:
@@ -15,8 +21,58 @@ def default_heads(width: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """A mixture of experts in the place of every block's feed-forward part.
+
+    Each token goes to the `top_k` experts of the highest scores, none is dropped, and their weights sum to
+    `top_k`: so a mixture has the scale of a dense feed-forward part as wide as its active experts together.
+
+    Attributes:
+        count: Experts of one block.
+        top_k: How many of them see a token.
+        width: Hidden width of one expert.
+        shared: Further experts that see every token.
+        balance: `bias` moves a bias on the scores that choose, without a loss (arXiv 2408.15664); `loss` adds
+            the product of an expert's share of tokens and of its mean score (arXiv 2101.03961).
+        balance_rate: Step of the bias, or coefficient of the loss; None takes the usual one.
+
+    Raises:
+        BadShape: A field is out of range.
+    """
+
+    count: int
+    top_k: int
+    width: int
+    shared: int = 0
+    balance: Balance = "bias"
+    balance_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        for field, least in (("count", 2), ("top_k", 1), ("width", 1), ("shared", 0)):
+            _check_whole(f"experts.{field}", getattr(self, field), least)
+        if self.top_k > self.count:
+            raise BadShape("experts.top_k", self.top_k, f"at most the {self.count} experts there are")
+        if self.balance not in get_args(Balance):
+            raise BadShape("experts.balance", self.balance, " or ".join(get_args(Balance)))
+        if self.balance_rate is None:
+            object.__setattr__(self, "balance_rate", BALANCE_RATES[self.balance])
+        if not 0.0 < self.strength <= 1.0:
+            raise BadShape("experts.balance_rate", self.balance_rate, "above 0, at most 1")
+
+    @property
+    def strength(self) -> float:
+        """The balance rate, given or usual."""
+        return BALANCE_RATES[self.balance] if self.balance_rate is None else self.balance_rate
+
+    @property
+    def active_width(self) -> int:
+        """Hidden width of the experts that are chosen for one token, together."""
+        return self.top_k * self.width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """A dense GPT: pre-norm RMSNorm without gain, rotary positions, relu² feed-forward, untied head.
+    """A GPT: pre-norm RMSNorm without gain, rotary positions, relu² feed-forward, untied head.
 
     Attributes:
         width: Width of the residual stream; the heads must divide it.
@@ -25,7 +81,8 @@ class Shape:
         vocab_size: Number of different tokens.
         context: Tokens in one sequence.
         qk_norm: Whether queries and keys are normalized.
-        feedforward: Hidden width of the feed-forward part over `width`.
+        feedforward: Hidden width of the dense feed-forward part over `width`; not used with experts.
+        experts: A mixture in place of the dense feed-forward part; None is a dense proxy.
 
     Raises:
         BadShape: A field is out of range; it names the field, its value and what is allowed.
@@ -38,6 +95,7 @@ class Shape:
     context: int = 64
     qk_norm: bool = True
     feedforward: int = 4
+    experts: Experts | None = None
 
     def __post_init__(self) -> None:
         for field, least in (
@@ -47,9 +105,7 @@ class Shape:
             ("context", 1),
             ("feedforward", 1),
         ):
-            value = getattr(self, field)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise BadShape(field, value, f"a whole number of at least {least}")
+            _check_whole(field, getattr(self, field), least)
         if self.heads is None:
             object.__setattr__(self, "heads", default_heads(self.width))
             self._check_heads("width", self.width, "an even number")
@@ -74,16 +130,42 @@ class Shape:
         return self.width // self.head_count
 
     @property
-    def params(self) -> int:
-        """Parameters N without the token embedding and the output head: 12·depth·width² at feedforward 4."""
-        return self.depth * self.width**2 * (4 + 2 * self.feedforward)
+    def hidden(self) -> int:
+        """Hidden width that every token passes: of the dense part, or of the shared experts together."""
+        return (
+            self.feedforward * self.width
+            if self.experts is None
+            else self.experts.shared * self.experts.width
+        )
 
     @property
     def params_total(self) -> int:
-        """Parameters with the token embedding and the untied output head."""
-        return self.params + 2 * self.vocab_size * self.width
+        """Parameters without the token embedding and the output head: 12·depth·width² where dense."""
+        return self._params(0 if self.experts is None else self.experts.count)
+
+    @property
+    def params_active(self) -> int:
+        """Those of them that one token passes: as `params_total`, with `top_k` experts instead of all."""
+        return self._params(0 if self.experts is None else self.experts.top_k)
+
+    def _params(self, experts: int) -> int:
+        attention, feedforward = 4 * self.width**2, 2 * self.width * self.hidden
+        if self.experts is None:
+            return self.depth * (attention + feedforward)
+        router, one = self.width * self.experts.count, 2 * self.width * self.experts.width
+        return self.depth * (attention + feedforward + router + experts * one)
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, with the token embedding and the untied output head."""
+        return self.params_total + 2 * self.vocab_size * self.width
 
     @property
     def flops_per_token(self) -> int:
-        """Training FLOPs of one token by the usual 6·N (arXiv 2001.08361, section 2.1)."""
-        return 6 * self.params
+        """Training FLOPs of one token by the usual 6·N (arXiv 2001.08361, section 2.1), N the active parameters."""
+        return 6 * self.params_active
+
+
+def _check_whole(field: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise BadShape(field, value, f"a whole number of at least {least}")

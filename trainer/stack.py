@@ -8,9 +8,26 @@ import torch
 from torch import Tensor
 
 from trainer.model import Model, initial_parameters
+from trainer.optimizer import Optimizer, Rates
 from trainer.shape import Shape
 
-_STATE = ("parameters", "first_moments", "second_moments")
+STATE = ("parameters", "first_moments", "second_moments", "balance")
+"""The tensors of a stack; all have the members first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one update told.
+
+    Attributes:
+        losses: Each member's loss before the update, nats per token, [K].
+        gradient_norms: Norms of the gradients before the clip, [K].
+        loads: Each expert's share of the choices, [K, depth, E]; None for a dense proxy.
+    """
+
+    losses: Tensor
+    gradient_norms: Tensor
+    loads: Tensor | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,12 +38,14 @@ class Stack:
         parameters: float32 [K, P].
         first_moments: AdamW's mean of gradients, float32 [K, P].
         second_moments: AdamW's mean of squared gradients, float32 [K, P].
+        balance: Biases on the experts' scores, float32 [K, depth, E]; [K, 0, 0] for a dense proxy.
         step: Updates made so far.
     """
 
     parameters: Tensor
     first_moments: Tensor
     second_moments: Tensor
+    balance: Tensor
     step: int
 
     @classmethod
@@ -37,73 +56,54 @@ class Stack:
             parameters=parameters,
             first_moments=torch.zeros_like(parameters),
             second_moments=torch.zeros_like(parameters),
+            balance=torch.zeros(members, *model.balance_shape, device=model.device),
             step=0,
         )
 
     def select(self, members: Sequence[int]) -> "Stack":
         """A copy of some members, in the order asked for."""
-        return Stack(**{name: getattr(self, name)[list(members)] for name in _STATE}, step=self.step)
+        return Stack(**{name: getattr(self, name)[list(members)] for name in STATE}, step=self.step)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The three tensors by name, for saving."""
-        return {name: getattr(self, name) for name in _STATE}
+        """The tensors by name, for saving."""
+        return {name: getattr(self, name) for name in STATE}
 
-    def train(self, model: Model, inputs: Tensor, targets: Tensor, learning_rates: Sequence[float]) -> Tensor:
-        """One AdamW update of every member, in place.
+    def train(
+        self, model: Model, optimizer: Optimizer, inputs: Tensor, targets: Tensor, rates: Sequence[Rates]
+    ) -> Step:
+        """One update of every member, in place.
 
         Args:
             model: The members' shape and recipe.
+            optimizer: Of that model.
             inputs: Token ids [sequences, context].
             targets: The tokens that follow, [sequences, context].
-            learning_rates: This step's rate of each member.
-
-        Returns:
-            Each member's loss before the update, [K].
+            rates: This step's rates of each member.
         """
         parameters = self.parameters.requires_grad_()
-        losses = model.losses(parameters, inputs, targets)
-        (gradients,) = torch.autograd.grad(losses.sum(), parameters)
+        passed = model.forward(parameters, self.balance, inputs, targets)
+        objective = passed.losses if passed.penalties is None else passed.losses + passed.penalties
+        (gradients,) = torch.autograd.grad(objective.sum(), parameters)
         self.parameters = parameters.detach()
         self.step += 1
-        self._update(model, gradients, learning_rates)
-        return losses.detach()
+        moments = self.first_moments, self.second_moments
+        norms = optimizer.update(self.parameters, gradients, moments, self.step, rates)
+        if passed.loads is not None:
+            self._rebalance(model, passed.loads)
+        return Step(losses=passed.losses.detach(), gradient_norms=norms, loads=passed.loads)
 
-    def _update(self, model: Model, gradients: Tensor, learning_rates: Sequence[float]) -> None:
-        recipe = model.recipe
-        # The fused kernel divides a gradient by its grad_scale: the clip costs no pass of its own.
-        scales = (torch.linalg.vector_norm(gradients, dim=1) / recipe.clip).clamp_min_(1.0)
-        step = torch.tensor(float(self.step), device=gradients.device)
-        for rate, parameters, gradient, first, second, scale in zip(
-            learning_rates,
-            self.parameters,
-            gradients,
-            self.first_moments,
-            self.second_moments,
-            scales,
-            strict=True,
-        ):
-            torch._fused_adamw_(
-                [parameters],
-                [gradient],
-                [first],
-                [second],
-                [],
-                [step],
-                lr=rate,
-                beta1=recipe.beta1,
-                beta2=recipe.beta2,
-                weight_decay=recipe.weight_decay,
-                eps=recipe.epsilon,
-                amsgrad=False,
-                maximize=False,
-                grad_scale=scale,
-                found_inf=None,
-            )
+    def _rebalance(self, model: Model, loads: Tensor) -> None:
+        """Experts with more than their share become a little less likely (arXiv 2408.15664, algorithm 1)."""
+        experts = model.recipe.shape.experts
+        if experts is not None and experts.balance == "bias":
+            self.balance += experts.strength * torch.sign(1.0 / experts.count - loads)
 
     @torch.no_grad()
     def evaluate(self, model: Model, batches: Iterator[tuple[Tensor, Tensor]]) -> list[float]:
         """Mean loss of each member over equal batches of (inputs, targets), in nats per token, summed exactly."""
-        losses = torch.stack([model.losses(self.parameters, *batch) for batch in batches])
+        losses = torch.stack(
+            [model.forward(self.parameters, self.balance, *batch).losses for batch in batches]
+        )
         return [fsum(member) / len(member) for member in losses.T.tolist()]
 
 

@@ -15,6 +15,7 @@ from trainer.events import Diverged, Event, Finished, Points
 from trainer.job import Job, Member
 from trainer.line import Line
 from trainer.model import Model
+from trainer.optimizer import Optimizer, Rates
 from trainer.stack import Stack
 
 __all__ = ["HELDOUT_WINDOWS", "Job", "Member", "Training"]
@@ -64,6 +65,7 @@ class Training:
         self._log_every = log_every
         self._device = torch.device(device)
         self._model = Model(job.recipe, self._device)
+        self._optimizer = Optimizer(self._model)
         self._timetable = job.recipe.timetable
         windows = torch.from_numpy(corpus.heldout_windows(HELDOUT_WINDOWS, job.recipe.shape.context))
         self._windows = torch.split(
@@ -192,7 +194,7 @@ class Training:
         return None if line is None else line.stack.step * self.job.recipe.batch_tokens
 
     def _identity(self, member: Member) -> str:
-        return repr((self.job.recipe, member.learning_rate, self.corpus.sha256))
+        return repr((self.job.recipe, member.learning_rate, dict(member.module_rates), self.corpus.sha256))
 
     def _work(self) -> None:
         """One update, or the fork or the end of a branch that is due."""
@@ -214,8 +216,10 @@ class Training:
         tokens = self.corpus.batch(recipe.seed, step, recipe.sequences, recipe.shape.context)
         batch = torch.from_numpy(tokens).to(self._device)
         multiplier = self._timetable.multiplier(step, line.horizon)
-        rates = [self.job.members[member].learning_rate * multiplier for member in line.members]
-        line.interval.append(line.stack.train(self._model, batch[:, :-1], batch[:, 1:], rates))
+        members = [self.job.members[member] for member in line.members]
+        rates = [Rates(learning_rate=m.learning_rate * multiplier, modules=m.module_rates) for m in members]
+        told = line.stack.train(self._model, self._optimizer, batch[:, :-1], batch[:, 1:], rates)
+        line.interval.append(told.losses)
         self._steps_spent += len(line.members)
         for member in line.members:
             self._unpaid_steps[member] += 1

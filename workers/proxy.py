@@ -223,10 +223,10 @@ def _shape(bench: ProxyBench, trunk: str, corpus: Corpus) -> Shape:
         context=trainer.context,
         qk_norm=trainer.architecture.qk_norm,
     )
-    if shape.params != planned:
+    if shape.params_active != planned:
         raise BadInput(
             f"The sweep was planned with {planned:.0f} params for width {scale.width} and depth {scale.depth}, but this "
-            f"trainer builds {shape.params}: the service and its workers run different versions."
+            f"trainer builds {shape.params_active}: the service and its workers run different versions."
         )
     return shape
 

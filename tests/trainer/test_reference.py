@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from trainer import Recipe, Schedule, Shape
 from trainer.model import Model, initial_parameters, layout
+from trainer.optimizer import Optimizer, Rates
 from trainer.stack import Stack
 
 
@@ -86,19 +87,20 @@ def test_a_stack_trains_like_plain_models(corpus, shape):
         for model, rate in zip(plain, rates, strict=True)
     ]
     stacked = Model(recipe, torch.device("cpu"))
-    stack = Stack.initial(stacked, len(rates))
+    stack, optimizer = Stack.initial(stacked, len(rates)), Optimizer(stacked)
     for step in range(60):
         tokens = torch.from_numpy(corpus.batch(0, step, sequences, shape.context))
         batch = tokens[:, :-1], tokens[:, 1:]
         expected = []
-        for model, optimizer in zip(plain, optimizers, strict=True):
-            optimizer.zero_grad()
+        for model, own in zip(plain, optimizers, strict=True):
+            own.zero_grad()
             loss = model(*batch)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-            optimizer.step()
+            own.step()
             expected.append(loss.item())
-        assert stack.train(stacked, *batch, rates).tolist() == pytest.approx(expected, abs=3e-5)
+        told = stack.train(stacked, optimizer, *batch, [Rates(learning_rate=rate) for rate in rates])
+        assert told.losses.tolist() == pytest.approx(expected, abs=3e-5)
 
 
 def test_products_in_bfloat16_train_alike_and_keep_parameters_in_float32(corpus):
@@ -107,10 +109,11 @@ def test_products_in_bfloat16_train_alike_and_keep_parameters_in_float32(corpus)
     losses = []
     for precision in (torch.float32, torch.bfloat16):
         model = Model(recipe, torch.device("cpu"), precision=precision)
-        stack = Stack.initial(model, 2)
+        stack, optimizer = Stack.initial(model, 2), Optimizer(model)
+        rates = [Rates(learning_rate=rate) for rate in (1e-3, 4e-3)]
         for step in range(40):
             tokens = torch.from_numpy(corpus.batch(0, step, recipe.sequences, recipe.shape.context))
-            last = stack.train(model, tokens[:, :-1], tokens[:, 1:], (1e-3, 4e-3))
+            last = stack.train(model, optimizer, tokens[:, :-1], tokens[:, 1:], rates).losses
         assert {last.dtype, stack.parameters.dtype} == {torch.float32}
         losses.append(last.tolist())
     full, half = losses

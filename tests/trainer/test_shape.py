@@ -10,13 +10,13 @@ def test_parameter_formulas_count_the_tensors(width: int, depth: int, feedforwar
     recipe = Recipe(shape=shape, schedule=Schedule(warmup_tokens=0), batch_tokens=64)
     matrices = layout(recipe)
     hidden = sum(matrix.size for matrix in matrices if matrix.name not in {"embedding", "head"})
-    assert shape.params == hidden
-    assert shape.params_total == sum(matrix.size for matrix in matrices) == initial_parameters(recipe).numel()
+    assert shape.params_total == shape.params_active == hidden
+    assert shape.parameters == sum(matrix.size for matrix in matrices) == initial_parameters(recipe).numel()
     assert shape.flops_per_token == 6 * hidden
 
 
 def test_at_feedforward_4_there_are_12_depth_width_squared_parameters():
-    assert Shape(width=32, depth=4).params == 12 * 4 * 32**2
+    assert Shape(width=32, depth=4).params_total == 12 * 4 * 32**2
 
 
 def test_heads_default_to_a_width_of_16_and_belong_to_the_identity():

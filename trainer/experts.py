@@ -1,0 +1,83 @@
+"""A mixture of experts for a whole stack: which experts see which tokens, and what comes out.
+
+No token is dropped and no expert is padded: the tokens of all members are sorted by expert, and one grouped
+product does them all (`torch.nn.functional.grouped_mm`), so a member gets the same alone and in a stack.
+
+| symbol | meaning |
+|---|---|
+| K | members of the stack |
+| R | rows: tokens of one batch |
+| E, k | experts of one block, and how many of them see a token |
+| W, H | width of the model and of one expert |
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.operators import permute, squared_relu
+from trainer.shape import Experts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Where the tokens of one block go.
+
+    Attributes:
+        chosen: Experts of each token, [K, R, k].
+        weights: Their weights, which sum to k for each token, [K, R, k].
+        loads: Each expert's share of all choices, float32 [K, E].
+        penalty: The balancing loss of each member, [K]; 0 where a bias balances.
+    """
+
+    chosen: Tensor
+    weights: Tensor
+    loads: Tensor
+    penalty: Tensor
+
+
+def route(logits: Tensor, bias: Tensor, experts: Experts) -> Routing:
+    """Sigmoid scores, as DeepSeek-V3 has them (arXiv 2412.19437, section 2.1.2); a bias only helps to choose.
+
+    Args:
+        logits: The router's, float32 [K, R, E].
+        bias: [K, E].
+        experts: The mixture.
+    """
+    members, rows, count = logits.shape
+    scores = torch.sigmoid(logits)
+    chosen = torch.topk(scores.detach() + bias[:, None], experts.top_k, dim=-1).indices
+    kept = scores.gather(-1, chosen)
+    weights = kept * (experts.top_k / kept.sum(-1, keepdim=True).clamp_min(1e-12))
+    ones = torch.ones((), device=logits.device).expand(members, rows * experts.top_k)
+    counts = torch.zeros(members, count, device=logits.device).scatter_add_(1, chosen.flatten(1), ones)
+    loads = counts / (rows * experts.top_k)
+    if experts.balance == "bias":
+        return Routing(chosen=chosen, weights=weights, loads=loads, penalty=torch.zeros_like(loads[:, 0]))
+    shares = (scores / scores.sum(-1, keepdim=True).clamp_min(1e-12)).mean(1)
+    penalty = experts.strength * count * (loads * shares).sum(-1)
+    return Routing(chosen=chosen, weights=weights, loads=loads, penalty=penalty)
+
+
+def mixture(x: Tensor, routing: Routing, inwards: Tensor, outwards: Tensor) -> Tensor:
+    """The chosen experts' outputs, weighted and summed: [K, R, W] to the same.
+
+    Args:
+        x: Normalized rows [K, R, W].
+        routing: Where they go.
+        inwards: First matrices of the experts, [K, E, W, H].
+        outwards: Second matrices, [K, E, H, W].
+    """
+    members, count, width, _ = inwards.shape
+    rows, top_k = routing.chosen.shape[1:]
+    member = torch.arange(members, device=x.device)[:, None, None]
+    order = torch.argsort((routing.chosen + count * member).flatten(), stable=True)
+    counts = (routing.loads.detach() * (rows * top_k)).round()
+    ends = counts.flatten().cumsum(0, dtype=torch.float64).to(torch.int32)
+    spread = x[:, :, None].expand(members, rows, top_k, width).reshape(-1, width)
+    hidden = functional.grouped_mm(permute(spread, order), inwards.flatten(0, 1), offs=ends)
+    mixed = functional.grouped_mm(squared_relu(hidden), outwards.flatten(0, 1), offs=ends)
+    back = permute(mixed, torch.argsort(order)).view(members, rows, top_k, width)
+    return (back * routing.weights[..., None].to(back.dtype)).sum(2)
