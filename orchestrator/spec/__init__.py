@@ -25,6 +25,7 @@ from orchestrator.spec.trainers import (
     Schedule,
     Trainer,
 )
+from orchestrator.spec.transfer import Base, base_of
 
 __all__ = [
     "MAX_CELLS",
@@ -32,6 +33,7 @@ __all__ = [
     "MAX_RUNS",
     "AdamW",
     "Architecture",
+    "Base",
     "BaseShape",
     "Budget",
     "CommandTrainer",
@@ -55,6 +57,7 @@ __all__ = [
     "SweepSpec",
     "TargetSpec",
     "Trainer",
+    "base_of",
     "experts_of",
     "field_problems",
     "parse_spec",

@@ -71,7 +71,7 @@ def kind_or(default: str) -> Any:
     def kind_of(value: object) -> object:
         return value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", default)
 
-    return Discriminator(kind_of)  # type: ignore[arg-type]  # a kind that is no text is told like an unknown one
+    return Discriminator(kind_of)  # a kind that is no text is told like an unknown one
 
 
 Architecture = Annotated[

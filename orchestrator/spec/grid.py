@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -72,7 +73,8 @@ def _heads_near(width: int, heads: int) -> list[int]:
     return sorted(sorted(every, key=lambda n: abs(n - heads))[:SHOWN_HEADS])
 
 
-class ExpertSize(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertSize:
     """How many routed experts a proxy has in a block, and how wide each is."""
 
     count: int

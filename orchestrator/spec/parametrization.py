@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from orchestrator.spec.architecture import ExpertCount, ExpertWidth
+from orchestrator.spec.architecture import ExpertWidth
 from orchestrator.spec.fields import Count, FieldError, Strict, as_number
 
 Rule = Literal["depth", "weight_decay", "batch", "horizon"]
@@ -23,7 +23,6 @@ class BaseShape(Strict):
     batch_tokens: Count | None = None
     tokens: Count | None = None
     expert_width: ExpertWidth | None = None
-    experts: ExpertCount | None = None
 
     @model_validator(mode="after")
     def _width_is_even(self) -> BaseShape:
@@ -73,7 +72,9 @@ def _named(value: object) -> object:
         case {"kind": "mup"}:
             return value
         case {"kind": "standard", **others}:
-            raise FieldError(str(next(iter(others))), "belongs to mup; the standard parametrization has no fields")
+            raise FieldError(
+                str(next(iter(others))), "belongs to mup; the standard parametrization has no fields"
+            )
         case _:
             raise ValueError(ALLOWED)
 

@@ -75,7 +75,9 @@ def _message(item: ErrorDetails) -> str:
     value = item["input"]
     match item["type"]:
         case "union_tag_not_found":
-            return "is missing; a trainer is a mapping of fields with the kind proxy, replay, command or python"
+            return (
+                "is missing; a trainer is a mapping of fields with the kind proxy, replay, command or python"
+            )
         case "union_tag_invalid":
             *others, last = item["ctx"]["expected_tags"].replace("'", "").split(", ")
             return f"must be {', '.join(others)} or {last}, not {_shown(item['ctx']['tag'])}"
