@@ -75,12 +75,12 @@ class Recipe:
             raise BadRecipe(
                 f"recipe: tokens is {self.tokens}; allowed: at least a batch ({self.batch_tokens})"
             )
-        for field in ("beta1", "beta2", "momentum"):
-            if not 0.0 <= getattr(self, field) < 1.0:
-                raise BadRecipe(f"recipe: {field} is {getattr(self, field)}; allowed: from 0 to below 1")
-        for field in ("epsilon", "clip", "embedding_std", "qk_scale"):
-            if not getattr(self, field) > 0.0:
-                raise BadRecipe(f"recipe: {field} is {getattr(self, field)}; allowed: above 0")
+        for name in ("beta1", "beta2", "momentum"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise BadRecipe(f"recipe: {name} is {getattr(self, name)}; allowed: from 0 to below 1")
+        for name in ("epsilon", "clip", "embedding_std", "qk_scale"):
+            if not getattr(self, name) > 0.0:
+                raise BadRecipe(f"recipe: {name} is {getattr(self, name)}; allowed: above 0")
         if not self.weight_decay >= 0.0:
             raise BadRecipe(f"recipe: weight_decay is {self.weight_decay}; allowed: 0 or more")
         rules_of(self)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.cells import proxy_cells
+from orchestrator.errors import BadInput, FieldProblem
+from orchestrator.law.cells import CLOSE
 from orchestrator.modulerates import MODULES
 from orchestrator.paradigms.modules import STACK, ModuleSearch
 from orchestrator.paradigms.values import Arm
 from orchestrator.planner.values import Cell
-from orchestrator.spec import ComparisonSpec, Grid, ProxyTrainer, SweepSpec
+from orchestrator.spec import ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
 
 ROUTER: Final = "router"
 
@@ -47,11 +50,15 @@ def held_out_cells(spec: SweepSpec, cells: tuple[Cell, ...]) -> tuple[Cell, ...]
     Args:
         spec: the sweep.
         cells: of its search, by number.
+
+    Raises:
+        BadInput: the held-out scale has as many parameters as one of the grid, and is the same to the law.
     """
     comparison, trainer = spec.comparison, spec.trainer
     if comparison is None or not isinstance(trainer, ProxyTrainer):
         return ()
-    held_out = _cell(comparison.place(spec.grid), Grid(scales=(comparison.scale,)), trainer)
+    held_out = _cell(comparison.scale, comparison.place(spec.grid), trainer)
+    _check_held_out(held_out, cells)
     places = [(Arm.STANDARD, held_out), (Arm.TRANSFER, held_out)]
     if comparison.module_rates is not None:
         places.append((Arm.BASE, _base(spec.grid, comparison, trainer, cells)))
@@ -73,7 +80,7 @@ def setting_of(spec: SweepSpec, cells: tuple[Cell, ...]) -> Setting | None:
         return None
     by_arm = {cell.arm: cell for cell in cells}
     own = tuple(cell for cell in cells if cell.arm is None)
-    is_dense = trainer.architecture.kind == "dense"
+    is_dense = isinstance(trainer.architecture, Dense)
     return Setting(
         base=_base(spec.grid, comparison, trainer, own),
         standard=by_arm[Arm.STANDARD],
@@ -99,14 +106,23 @@ def _search(comparison: ComparisonSpec, *, is_dense: bool, workers: int) -> Modu
 
 
 def _base(grid: Grid, comparison: ComparisonSpec, trainer: ProxyTrainer, cells: tuple[Cell, ...]) -> Cell:
-    """The cell of the grid that is the base: the smallest scale unless the spec names one."""
-    scales = grid.scales if comparison.base.scale is None else (comparison.base.scale,)
-    wanted = _cell(comparison.base_place(grid), Grid(scales=scales), trainer)
+    """The cell of the grid that is the base."""
+    wanted = _cell(comparison.base_scale(grid), comparison.base_place(grid), trainer)
     return next(cell for cell in cells if (cell.trunk, cell.tokens) == (wanted.trunk, wanted.tokens))
 
 
-def _cell(place: tuple[int, int], scales: Grid, trainer: ProxyTrainer) -> Cell:
-    """The smallest of some scales at a horizon and batch."""
+def _cell(scale: Scale, place: tuple[int, int], trainer: ProxyTrainer) -> Cell:
+    """A scale at a horizon and batch."""
     tokens, batch_tokens = place
-    grid = scales.model_copy(update={"tokens": (tokens,), "batch_tokens": (batch_tokens,)})
-    return proxy_cells(grid, trainer)[0]
+    return proxy_cells(Grid(scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)), trainer)[0]
+
+
+def _check_held_out(held_out: Cell, cells: tuple[Cell, ...]) -> None:
+    for cell in cells:
+        if abs(math.log(held_out.params / cell.params)) <= CLOSE:
+            path = "comparison.scale"
+            message = (
+                f"has {held_out.params:.0f} parameters, as many as a scale of the grid: a law cannot tell the two apart, "
+                "so this one would not be held out"
+            )
+            raise BadInput(f"{path}: {message}.", fields=(FieldProblem(path=path, message=message),))

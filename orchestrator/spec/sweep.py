@@ -10,6 +10,7 @@ from orchestrator.spec.comparison import ComparisonSpec, check_comparison
 from orchestrator.spec.fields import Condition, Count, FieldError, Positive, Strict, as_number
 from orchestrator.spec.grid import MAX_LATTICE, Grid, check_proxy_grid
 from orchestrator.spec.trainers import ProxyTrainer, Trainer
+from orchestrator.spec.transfer import check_transfer
 
 
 class Budget(Strict):
@@ -102,5 +103,6 @@ class SweepSpec(Strict):
                 raise FieldError("grid", "needs a trainer; without one only prior_runs are fitted")
         if isinstance(self.trainer, ProxyTrainer):
             check_proxy_grid(self.grid, self.trainer)
+            check_transfer(self.grid, self.trainer)
         check_comparison(self)
         return self
