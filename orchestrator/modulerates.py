@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal, cast, get_args
 
-MODULES: Final = ("attention", "embedding", "feedforward", "head", "router")
+Module = Literal["attention", "embedding", "feedforward", "head", "router"]
+
+MODULES: Final[tuple[Module, ...]] = get_args(Module)
 """Modules of a proxy that may have a rate of their own, in the order in which a text names them."""
 
 DIGITS: Final = 4
@@ -32,7 +34,7 @@ def written(multipliers: Mapping[str, float]) -> str:
     return ",".join(f"{module}={value:.{DIGITS}g}" for module, value in kept.items() if value != 1)
 
 
-def read(text: str) -> dict[str, float]:
+def read(text: str) -> dict[Module, float]:
     """The multipliers that a text means; modules that it does not name have 1.
 
     Raises:
@@ -42,4 +44,4 @@ def read(text: str) -> dict[str, float]:
     found = {module: float(value) for module, _, value in pairs}
     if written(found) != text:
         raise ValueError(f"{text!r} is no text of module rates; one reads {written(found)!r}")
-    return found
+    return cast("dict[Module, float]", found)

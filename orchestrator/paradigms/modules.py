@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from orchestrator.errors import Unsupported
-from orchestrator.modulerates import read, rounded, written
+from orchestrator.modulerates import Module, read, rounded, written
 
 STACK: Final = 4
 """Trials that one worker trains at once: more would leave the sampler fewer occasions to learn."""
@@ -49,7 +49,7 @@ class ModuleSearch:
         at_once: trials of one batch.
     """
 
-    modules: tuple[str, ...]
+    modules: tuple[Module, ...]
     runs: int
     span: float
     sampler: Literal["tpe", "gp"]
@@ -119,7 +119,7 @@ class ModuleSearch:
         """The sampler, which draws the whole first batch at random."""
         return getattr(optuna.samplers, SAMPLERS[self.sampler])(seed=seed, n_startup_trials=self.at_once)
 
-    def _point(self, multipliers: Mapping[str, float]) -> dict[str, float]:
+    def _point(self, multipliers: Mapping[Module, float]) -> dict[str, float]:
         return {module: multipliers.get(module, 1.0) for module in self.modules}
 
     def _library(self) -> Any:

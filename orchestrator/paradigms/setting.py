@@ -92,6 +92,19 @@ def setting_of(spec: SweepSpec, cells: tuple[Cell, ...]) -> Setting | None:
     )
 
 
+def comparison_scales(spec: SweepSpec, cells: tuple[Cell, ...]) -> dict[str, Scale]:
+    """The scale behind the name of each trunk of a comparison; none for a sweep without one."""
+    comparison = spec.comparison
+    if comparison is None:
+        return {}
+    base = comparison.base_scale(spec.grid)
+    return {
+        cell.trunk: base if cell.arm == Arm.BASE else comparison.scale
+        for cell in cells
+        if cell.arm is not None and cell.trunk is not None
+    }
+
+
 def _search(comparison: ComparisonSpec, *, is_dense: bool, workers: int) -> ModuleSearch | None:
     asked = comparison.module_rates
     if asked is None:
