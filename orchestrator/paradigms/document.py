@@ -171,9 +171,7 @@ def _module_search(known: Found) -> dict[str, Any] | None:
         "runs": search.runs,
         "ended": len(trials),
         "span": search.span,
-        "multipliers": None
-        if best is None
-        else dict.fromkeys(search.modules, 1.0) | read(best.module_rates),
+        "multipliers": None if best is None else dict.fromkeys(search.modules, 1.0) | read(best.module_rates),
         "loss": None if best is None else best.loss,
         "loss_without": plain,
     }
