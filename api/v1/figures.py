@@ -48,6 +48,6 @@ def show_figure(
     batch_tokens: OnlyBatch = None,
     page: Page = None,
 ) -> JSONResponse:
-    """A figure of the sweep as it is now: bowls, law, coverage, losses, residuals or savings."""
+    """A figure of the sweep as it is now: bowls, law, coverage, losses, residuals, savings or comparison."""
     selection = Selection(params=params, batch_tokens=batch_tokens, page=page)
     return JSONResponse(figure(store, sweep.id, name, columns=columns, selection=selection))

@@ -144,11 +144,12 @@ def document(known: Found) -> dict[str, Any]:
         "contenders": [] if plan is None else _contenders(known, plan),
         "reference": [] if plan is None else _reference(known, plan),
         "left_out": [] if plan is None else [asdict(item) for item in plan.line_up.left_out],
-        "verdict": _verdict(known),
+        "verdict": verdict_of(known),
     }
 
 
-def _verdict(known: Found) -> str | None:
+def verdict_of(known: Found) -> str | None:
+    """Which paradigm to trust, in a sentence; None before the scores are in."""
     if not known.scores:
         return None
     scores = by_name(known.scores)
