@@ -15,6 +15,7 @@ from api.figures.numbers.savings import Split, split
 from api.figures.numbers.selection import Group, groups, showing
 from api.figures.numbers.snapshot import Snapshot, read_snapshot
 from orchestrator.cluster import waits_because
+from orchestrator.comparing import comparison_document
 from orchestrator.formula import Formula, formula
 from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState
@@ -145,6 +146,7 @@ class SweepView:
     formula: Formula | None
     law_warnings: tuple[str, ...]
     split: Split
+    compared: Mapping[str, Any] | None
     seconds: float | None
     span_seconds: float
     actor: str | None
@@ -242,6 +244,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         formula=None if snapshot.law is None else formula(snapshot.law),
         law_warnings=() if snapshot.law is None else snapshot.law.warnings,
         split=split(snapshot),
+        compared=None if sweep.spec.comparison is None else comparison_document(store, sweep),
         seconds=tally.seconds,
         span_seconds=store.sweeps.span_seconds(sweep_id),
         actor=None if moved is None else moved.data.get("actor"),

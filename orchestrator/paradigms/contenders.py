@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +30,9 @@ from orchestrator.planner.values import Cell
 REFERENCE_STEP: Final = 10**0.25
 REFERENCE: Final = tuple(REFERENCE_STEP**power for power in (-2, -1, 1, 2))
 """The reference bowl's rates over Fitting's: with it five, over one decade."""
+
+AS_GOOD: Final = REFERENCE_STEP**0.25
+"""A contender's rate within this factor of one of them stands for it: it is a point of the bowl as well."""
 
 OF_MUP: Final = "Power Scheduler"
 OF_EXPERTS: Final = "Joint MoE"
@@ -133,11 +136,25 @@ def line_up(setting: Setting, law: Law, base: BaseOptimum, best: Trial | None, *
         origin=f"the base's: {base.origin}",
     )
     published, left_out = _published(setting, target, base)
+    contenders = (fitted, transfer, same, *published, *_module_wise(fitted, best))
     return LineUp(
-        contenders=(fitted, transfer, same, *published, *_module_wise(fitted, best)),
-        reference=tuple(_spelt(fitted.learning_rate * factor) for factor in REFERENCE),
+        contenders=contenders,
+        reference=_further_rates(fitted.learning_rate, contenders),
         left_out=left_out,
         expected=_expected(law, target),
+    )
+
+
+def _further_rates(middle: float, contenders: Sequence[Contender]) -> tuple[float, ...]:
+    """The rates that the reference bowl still lacks."""
+    run = [
+        math.log(item.learning_rate)
+        for item in contenders
+        if item.arm is Arm.STANDARD and item.module_rates == NONE
+    ]
+    wanted = [_spelt(middle * factor) for factor in REFERENCE]
+    return tuple(
+        rate for rate in wanted if min(abs(math.log(rate) - other) for other in run) > math.log(AS_GOOD)
     )
 
 

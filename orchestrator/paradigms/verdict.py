@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.amounts import percent, rate, times
+from orchestrator.amounts import factor, percent, rate
 from orchestrator.law import BowlStatus
 from orchestrator.paradigms.reference import Reference
 from orchestrator.paradigms.scores import Score
@@ -50,4 +50,4 @@ def _why(fitting: Score, best: Reference) -> str:
     if best.status is not BowlStatus.INTERIOR:
         return ", though the reference bowl has no minimum among the rates that were run"
     off = math.exp(abs(math.log(fitting.contender.learning_rate / best.learning_rate)))
-    return f"; Fitting's rate is {times(off)} off the best one, {rate(best.learning_rate)}"
+    return f"; Fitting's rate is within {factor(off)} of the best one, {rate(best.learning_rate)}"

@@ -44,7 +44,7 @@ def draw_paradigms(view: ParadigmsView | str, columns: int | None = None) -> go.
     _bowl_axes(figure, view, stacked=stacked)
     _forest_axes(figure, view, rows, stacked=stacked)
     traces = [_curve(view), _reference(view), *(_point(item, view.top) for item in view.contestants)]
-    traces += [_difference(item, view.widest) for item in reversed(rows)]
+    traces += [_difference(item, view) for item in reversed(rows)]
     figure.add_traces([{"type": "scatter", **trace} for trace in traces])
     figure.add_shape(
         type="line", xref="x2", yref="y2 domain", x0=0, x1=0, y0=0, y1=1, line={"color": LINE, "dash": "dot"}
@@ -58,7 +58,7 @@ def _bowl_axes(figure: go.Figure, view: ParadigmsView, *, stacked: bool) -> None
     rates = [item.learning_rate for item in view.contestants] + [rate for rate, _ in view.reference]
     figure.layout.xaxis = rate_axis(min(rates), max(rates), "learning rate η", domain=across, anchor="y")
     figure.layout.yaxis = axis(
-        "excess loss", domain=down, anchor="x", range=[-0.06 * view.top, view.top], tickformat="~%", nticks=6
+        "excess loss", domain=down, anchor="x", range=[-0.12 * view.top, view.top], tickformat="~%", nticks=6
     )
 
 
@@ -71,7 +71,7 @@ def _forest_axes(
         "loss over Fitting's, same seeds (95 %)",
         domain=left,
         anchor="y2",
-        range=[-view.widest, view.widest],
+        range=[view.least, view.most],
         tickformat="~%",
         nticks=5,
     )
@@ -125,7 +125,7 @@ def _point(item: Contestant, top: float) -> dict[str, Any]:
         "error_y": {"type": "data", "array": [0.0 if off else item.error], "thickness": 1.4, "width": 3},
         "mode": "markers+text" if item.kind == "ours" else "markers",
         "text": [item.name],
-        "textposition": "bottom center" if off else "top center",
+        "textposition": "bottom center" if off or item.module_wise else "top center",
         "textfont": {"size": 10, "color": _colour(item)},
         "marker": {
             "size": 9,
@@ -140,11 +140,11 @@ def _point(item: Contestant, top: float) -> dict[str, Any]:
     }
 
 
-def _difference(item: Contestant, widest: float) -> dict[str, Any]:
+def _difference(item: Contestant, view: ParadigmsView) -> dict[str, Any]:
     """A row of the forest; what lies beyond the panel stands at its edge, who has no difference in the middle."""
     value = 0.0 if item.difference is None else item.difference
-    off = abs(value) > widest
-    shown = max(-widest, min(widest, value))
+    shown = max(view.least, min(view.most, value))
+    off = shown != value
     text = "diverged" if item.diverged else "shares Fitting's runs" if item.difference is None else ""
     symbol = ("triangle-right" if value > 0 else "triangle-left") if off else "square"
     return {

@@ -38,6 +38,7 @@ class Contestant:
         name: of it.
         kind: ``ours`` for the paradigms and what stands beside them, ``published`` for a published law.
         learning_rate: of its runs.
+        module_wise: whether its modules have rates of their own.
         own_units: whether that rate is in units of the base, and no place on the reference bowl.
         excess_loss: None where it diverged or no run completed.
         error: standard error of it.
@@ -51,6 +52,7 @@ class Contestant:
     name: str
     kind: str
     learning_rate: float
+    module_wise: bool
     own_units: bool
     excess_loss: float | None
     error: float
@@ -71,7 +73,8 @@ class ParadigmsView:
         reference: the same of its further runs, the mean over their seeds.
         best_rate: at the bowl's bottom.
         top: excess loss at the upper edge.
-        widest: difference at the edges.
+        least: difference at the left edge.
+        most: difference at the right edge.
         sentence: which paradigm to trust.
         place: the held-out scale in words.
     """
@@ -81,7 +84,8 @@ class ParadigmsView:
     reference: tuple[tuple[float, float], ...]
     best_rate: float
     top: float
-    widest: float
+    least: float
+    most: float
     sentence: str
     place: str
 
@@ -103,14 +107,15 @@ def paradigms_view(found: Found | None, sentence: str | None) -> ParadigmsView |
     rates = [item.learning_rate for item in contestants if not item.own_units] + [
         rate for rate, _ in reference
     ]
-    cell = found.setting.standard
+    cell, (least, most) = found.setting.standard, _span(contestants)
     return ParadigmsView(
         contestants=contestants,
         curve=_curve(found.best, rates, top),
         reference=reference,
         best_rate=found.best.learning_rate,
         top=top,
-        widest=_widest(contestants),
+        least=least,
+        most=most,
         sentence=sentence or "",
         place=f"N {amounts.count(cell.params)} · D {amounts.count(cell.tokens)} · B {amounts.count(cell.batch_tokens)}",
     )
@@ -122,6 +127,7 @@ def _contestant(score: Score) -> Contestant:
         name=item.name,
         kind="ours" if item.name in OURS else "published",
         learning_rate=item.learning_rate,
+        module_wise=item.name == MODULE_WISE,
         own_units=item.arm is Arm.TRANSFER,
         excess_loss=None if excess is None else excess.value,
         error=0.0 if excess is None else excess.standard_error,
@@ -178,13 +184,12 @@ def _top(contestants: Sequence[Contestant], reference: Sequence[float]) -> float
     return ROOM * max([LEAST_TOP, *ours, *reference])
 
 
-def _widest(contestants: Sequence[Contestant]) -> float:
-    ours = [
-        max(abs(item.low), abs(item.high))
-        for item in contestants
-        if item.kind == "ours" and item.difference is not None
-    ]
-    return ROOM * max([LEAST_TOP, *ours])
+def _span(contestants: Sequence[Contestant]) -> tuple[float, float]:
+    """The differences that the panel shows: those of the paradigms, with some room."""
+    ours = [item for item in contestants if item.kind == "ours" and item.difference is not None]
+    low, high = min([0.0, *(item.low for item in ours)]), max([0.0, *(item.high for item in ours)])
+    room = (ROOM - 1) * max(LEAST_TOP, high - low)
+    return low - room, high + room
 
 
 def _curve(best: Reference, rates: Sequence[float], top: float) -> tuple[tuple[float, float], ...]:
