@@ -188,8 +188,9 @@ def plan_view(plan: Mapping[str, Any]) -> list[RenderableType]:
     facts.add_row("it would stop", escape(readable(expected["ends_because"])))
     compared = plan.get("comparison")
     if compared is not None:
-        facts.add_row("comparison", f"up to {compared['runs']} runs, {flops(compared['flops'])} beside it")
-        facts.add_row("", f"at {target_text(compared['held_out'])}, {compared['seeds']} seeds each")
+        added = f"up to {compared['runs']} runs, {flops(compared['flops'])} beside it"
+        facts.add_row("comparison", f"{added}, {compared['seeds']} of each")
+        facts.add_row("", f"at {target_text(compared['held_out'])}")
     heading = f"[bold]{escape(plan['name'])}[/] aims at {target_text(plan['target'])}"
     return [heading, *([cells_table(plan["cells"])] if cells else []), facts]
 
