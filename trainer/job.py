@@ -51,8 +51,9 @@ class Job:
             raise BadJob("job: no members; give at least one learning rate")
         timetable = self.recipe.timetable
         for member in self.members:
-            forks = [timetable.fork(horizon) for horizon in member.horizons]
-            if len(set(forks)) < len(forks):
+            timetable.fork(member.horizons[0])  # the shortest has the least room
+            ends = [timetable.end(horizon) for horizon in member.horizons]
+            if len(set(ends)) < len(ends):
                 raise BadJob(
                     f"job: horizons {member.horizons} are less than a batch of {self.recipe.batch_tokens} tokens apart"
                 )
