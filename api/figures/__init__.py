@@ -17,12 +17,12 @@ from api.figures.drawing.losses import draw_losses
 from api.figures.drawing.residuals import draw_residuals
 from api.figures.drawing.run import draw_run
 from api.figures.drawing.savings import draw_savings
-from api.figures.drawing.style import FONT
+from api.figures.drawing.style import FONT, is_narrow
 from api.figures.numbers.bowls import bowl_panels
 from api.figures.numbers.comparison import comparison_lines
 from api.figures.numbers.coverage import coverage
 from api.figures.numbers.law import law_view
-from api.figures.numbers.losses import learning_curves
+from api.figures.numbers.losses import learning_curves, why_no_curves
 from api.figures.numbers.phases import stable_view
 from api.figures.numbers.residuals import residuals
 from api.figures.numbers.savings import savings
@@ -127,12 +127,13 @@ def _law(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
 
 
 def _coverage(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
-    return draw_coverage(coverage(read_snapshot(store, sweep_id)), columns)
+    return draw_coverage(coverage(read_snapshot(store, sweep_id), narrow=is_narrow(columns)), columns)
 
 
 def _losses(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
     snapshot = read_snapshot(store, sweep_id)
-    return draw_losses(learning_curves(snapshot, store.losses.of_sweep(sweep_id, **SAMPLE)), columns)
+    curves = learning_curves(snapshot, store.losses.of_sweep(sweep_id, **SAMPLE))
+    return draw_losses(curves, columns, otherwise=why_no_curves(snapshot))
 
 
 def _residuals(store: Store, sweep_id: str, columns: int | None) -> go.Figure:

@@ -55,6 +55,23 @@ def with_fields(changes: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def test_amounts_are_read_as_people_write_them() -> None:
+    spec = parse_spec(
+        with_fields(
+            {
+                "target": {"params": "1.07B", "tokens": "20 B", "batch_tokens": "1M"},
+                "grid.tokens": ["400k", "0.8M"],
+                "search.budget.flops": "1e17",
+            }
+        )
+    )
+    assert spec.target is not None
+    assert spec.target.model_dump() == {"params": 1.07e9, "tokens": 2e10, "batch_tokens": 1e6}
+    assert spec.grid.tokens == (400_000, 800_000)
+    with pytest.raises(BadInput, match=r"grid\.tokens\.0.*integer"):
+        parse_spec(with_field("grid.tokens", ["0.4321k"]))
+
+
 def test_the_contracts_example_is_read_as_it_stands() -> None:
     spec = parse_spec(read_yaml(SPEC))
 
