@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from orchestrator.planner.values import Cell
 from orchestrator.runtable import RunTable
-from orchestrator.spec import Grid, ProxyTrainer, Scale
+from orchestrator.spec import Grid, ProxyTrainer, Scale, Schedule
 
 FEEDFORWARD_RATIO = 4
 """Width of the feed-forward layer over the width of the model."""
@@ -47,10 +47,18 @@ def proxy_cells(grid: Grid, trainer: ProxyTrainer) -> tuple[Cell, ...]:
             batch_tokens=float(batch_tokens),
             rates=rates,
             trunk=trunk_name(scale, batch_tokens),
-            decay_fraction=trainer.schedule.decay_fraction,
+            decay_fraction=_decay_fraction(trainer.schedule, tokens, batch_tokens),
         )
         for number, (scale, batch_tokens, tokens) in enumerate(places)
     )
+
+
+def _decay_fraction(schedule: Schedule, tokens: int, batch_tokens: int) -> float:
+    """Share of a horizon of whole steps that decays: as given, or for a cosine all that is not warmup."""
+    if schedule.has_stable_phase:
+        return schedule.decay_fraction
+    steps = tokens // batch_tokens
+    return schedule.decay_steps(steps, batch_tokens) / steps
 
 
 def trunk_name(scale: Scale, batch_tokens: int) -> str:

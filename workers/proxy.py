@@ -239,6 +239,7 @@ def _recipe(bench: ProxyBench, job: ProxyJob, shape: Shape) -> Recipe:
             warmup_tokens=schedule.warmup_tokens,
             decay_fraction=schedule.decay_fraction,
             shape=schedule.shape,
+            final_fraction=schedule.final_fraction,
         ),
         batch_tokens=int(bench.cells[job.trunk].batch_tokens),
         seed=job.seed,

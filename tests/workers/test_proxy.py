@@ -11,6 +11,7 @@ import torch
 
 from orchestrator.cells import proxy_cells, trunk_name
 from orchestrator.errors import BadInput
+from orchestrator.planner.trunks import rate_flops
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Grid, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
@@ -77,9 +78,11 @@ def rest_of(runner: ProxyRunner) -> Report:
     return told
 
 
-def alone(*horizons: int, rate: float) -> dict[int, float]:
+WSD = TrainerSchedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear")
+
+
+def alone(*horizons: int, rate: float, schedule: TrainerSchedule = WSD) -> dict[int, float]:
     """The losses that the trainer gives without any of this around it."""
-    schedule = TrainerSchedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear")
     recipe = Recipe(
         shape=Shape(width=16, depth=1, context=TRAINER.context), schedule=schedule, batch_tokens=BATCH
     )
@@ -104,6 +107,18 @@ def test_losses_curves_and_costs_are_the_trainers_own(bench):
     assert curves == {"trunk-0.002", "trunk-0.008", *losses}
     last = max(point.tokens for point in told.points if point.curve == f"run-0.002-{HORIZONS[0]}")
     assert last == HORIZONS[0]
+
+
+def test_a_cosine_is_trained_as_asked_and_costs_what_was_planned(bench):
+    fields = {"warmup_tokens": 1_024, "shape": "cosine", "final_fraction": 0.1}
+    trainer = ProxyTrainer(kind="proxy", schedule=Schedule(**fields))
+    cells = proxy_cells(GRID, trainer)
+    told = carried_out(ProxyRunner(replace(bench, trainer=trainer)), job_of(*HORIZONS, rates=(0.002,)))
+
+    losses = {result.run_id: result.loss for result in told.results}
+    for horizon, loss in alone(*HORIZONS, rate=0.002, schedule=TrainerSchedule(**fields)).items():
+        assert losses[f"run-0.002-{horizon}"] == loss
+    assert sum(result.flops for result in told.results) == pytest.approx(rate_flops(cells))
 
 
 def test_a_longer_horizon_costs_only_its_extension_and_decay(bench):
