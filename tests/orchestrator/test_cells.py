@@ -15,6 +15,7 @@ from orchestrator.planner.values import (
     Record,
     asked_flops,
     full_grid_flops,
+    prior_flops,
 )
 from orchestrator.runtable import parse_csv
 from orchestrator.spec import Dense, Grid, MixtureOfExperts, ProxyTrainer, Scale, experts_of
@@ -237,3 +238,12 @@ def test_a_grid_narrows_what_is_recorded() -> None:
     assert len(narrowed(cells, Grid())) == 3
     kept = narrowed(cells, Grid(tokens=(100_000_000,), learning_rates=(0.0020001,)))
     assert [(cell.number, cell.rates) for cell in kept] == [(0, (2e-3,))]
+
+
+def test_prior_runs_of_mixtures_cost_their_active_parameters() -> None:
+    row = "params,params_active,tokens,batch_tokens,learning_rate,loss\n4e6,1e6,1e8,1024,1e-3,3.5\n"
+    blank = row.replace(",1e6,1e8", ",,1e8")
+
+    for text, active in ((row, 1e6), (blank, 4e6)):
+        prior = parse_csv(text.encode()).observations()
+        assert prior_flops(Record(cells=(), prior=prior)) == 6 * active * 1e8
