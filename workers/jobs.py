@@ -52,7 +52,7 @@ class ProxyJob:
         seed: of all members.
         start_tokens: where the members' saved trunks stand; 0 begins at the first token.
         members: the learning rates.
-        flops: what the job is expected to cost, 6·N per token of trunk and branches.
+        flops: what the job is expected to cost, 6·N per token of trunk and branches, N the active parameters.
     """
 
     trunk: str
