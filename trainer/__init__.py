@@ -1,6 +1,6 @@
 """Trains grids of small proxy language models: many learning rates of one shape in one program."""
 
-from trainer.corpus import Corpus, load_corpus
+from trainer.corpus import Corpus, Measured, load_corpus
 from trainer.errors import (
     BadCheckpoint,
     BadCorpus,
@@ -29,6 +29,7 @@ __all__ = [
     "Event",
     "Finished",
     "Job",
+    "Measured",
     "Member",
     "Points",
     "Recipe",
