@@ -6,8 +6,9 @@ import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil
+from mmap import MADV_RANDOM, mmap
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,10 @@ _STDLIB_WITHOUT = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "encodings", "pydoc_data"}
 )
 _CHUNK_TOKENS = 1 << 22
+
+_READ_AHEAD_SHARE = 0.25
+"""A mapped file up to this share of the machine's memory is read ahead and soon in memory as a whole. Of a larger one
+the system would read a megabyte for every window and forget it again: it is told that windows come in no order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +249,13 @@ def _map_ids(name: str, path: Path, token_type: TokenType) -> Tokens:
             f"corpus {name!r}: {path} has {size} bytes; {token_type} ids need a positive multiple of {kind.itemsize}"
         )
     ids: Tokens = np.memmap(path, dtype=kind, mode="r")
+    if size > _memory_bytes() * _READ_AHEAD_SHARE:
+        cast("mmap", ids.base).madvise(MADV_RANDOM)
     return ids
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _tail_split(name: str, tokens: Tokens, heldout: int | None = None) -> tuple[Tokens, Tokens]:
