@@ -50,6 +50,7 @@ CASES = {
         ),
     ),
 }
+CASES["muon"] = replace(CASES["mixture balanced by bias"], optimizer="muon")
 TOLERANCE = 1e-5
 """Nats. Without AVX, or with AVX2 for AVX-512, no loss moved by more than 4e-7."""
 
