@@ -29,7 +29,7 @@ still open and a failed machine are not."""
 
 COLUMNS: Final = (
     *("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed", "state", "flops", "seconds"),
-    *("trunk_loss", "cell", "batch"),
+    *("trunk_loss", "cell", "batch", "params_total", "params_active"),
 )
 COMPARED: Final = ("arm", "module_rates")
 """Further columns of a sweep that compares both paradigms: runs of other arms are of another recipe."""
@@ -153,6 +153,8 @@ def _row(run: Run, cells: Mapping[int, Cell], columns: Sequence[str]) -> list[st
         "batch": run.batch,
         "arm": cell.arm or SEARCH,
         "module_rates": run.module_rates,
+        "params_total": cell.params_total,
+        "params_active": cell.params_active,
     }
     return [_text(values[name]) for name in columns]
 

@@ -211,10 +211,12 @@ def asked_flops(record: Record) -> float:
 
 
 def prior_flops(record: Record) -> float:
-    """FLOPs of the runs from elsewhere: 6·N·D of each."""
-    if record.prior is None:
+    """FLOPs of the runs from elsewhere: 6·N·D of each, N the active parameters where they are told."""
+    prior = record.prior
+    if prior is None:
         return 0.0
-    return TRAINING_FLOPS_PER_PARAM_TOKEN * float(record.prior.params @ record.prior.tokens)
+    active = prior.params if prior.params_active is None else prior.params_active
+    return TRAINING_FLOPS_PER_PARAM_TOKEN * float(active @ prior.tokens)
 
 
 def _cells_of(record: Record) -> list[Cell]:
