@@ -72,6 +72,10 @@ class Parametrization:
             raise BadRecipe("parametrization: mup needs the base that its learning rate is tuned at")
         if self.horizon_exponent is not None and "horizon" not in self.rules:
             raise BadRecipe("parametrization: horizon_exponent needs the rule horizon")
+        if self.horizon_exponent is not None and not -1.0 <= self.horizon_exponent <= 0.0:
+            raise BadRecipe(
+                f"parametrization: horizon_exponent is {self.horizon_exponent}; allowed: from -1 to 0"
+            )
         for field, needed in (("batch_tokens", {"batch", "horizon"}), ("tokens", {"horizon"})):
             if self.rules & needed and self.base is not None and getattr(self.base, field) is None:
                 raise BadRecipe(f"parametrization: the rules {sorted(self.rules & needed)} need base.{field}")

@@ -8,12 +8,13 @@
 
 | role | initial variance | rate | decay | ε | forward multiplier |
 |---|---|---|---|---|---|
-| input | as base | 1 | 1 | 1 | 1 |
-| hidden, m its own fan-in's growth | 1 / fan-in | m^−1·m_L^(α−1) | m | m_w^−1·m_L^−α | m_L^−α where it writes to the residual stream |
-| output | as base | 1 | 1 | 1 | m_w^−1 |
+| input | as base | 1 | 1 | m_w^−1 | 1 |
+| hidden, m its own fan-in's growth | 1 / fan-in | m^−1·m_L^(α−1) | m | m'^−1·m_L^−α | m_L^−α where it writes to the residual stream |
+| output | as base | 1 | 1 | m_w^−1 | m_w^−1 |
 | every role | | ·√(m_B/m_D), or ·m_D^x | ·√(m_B/m_D) | ·√(m_D/m_B) | |
 
-and 1 − β is multiplied by m_B/m_D. A factor whose rule is not asked for is 1; `standard` asks for none.
+and 1 − β is multiplied by m_B/m_D. ε follows the gradients: m' is m_h for what feeds the experts, else m_w, and it
+moves with the rule `depth`. A factor whose rule is not asked for is 1; `standard` asks for none.
 """
 
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Row:
 
 
 _MUP = "Tensor Programs V (arXiv 2203.03466), table 8; microsoft/mup"
-_EXPERT = "arXiv 2601.20205; arXiv 2608.20061"
+_EXPERT = "arXiv 2601.20205, table 2; arXiv 2608.20061"
 
 TABLE = (
     Row(kind="embedding", module="embedding", role="input", source=_MUP),
@@ -74,7 +75,7 @@ TABLE = (
 
 RULE_SOURCES = {
     "weight_decay": "microsoft/mup, MuAdamW: rate × decay is kept",
-    "depth": "CompleteP (arXiv 2505.01618)",
+    "depth": "CompleteP (arXiv 2505.01618); ε of the embedding: Complete(d)P (arXiv 2512.22382)",
     "batch": "Complete(d)P (arXiv 2512.22382)",
     "horizon": "Complete(d)P (arXiv 2512.22382); with an exponent, arXiv 2409.19913 and 2608.20061",
 }
@@ -200,7 +201,7 @@ def _rule(row: Row, recipe: "Recipe", growth: Growth) -> Rule:
     grown = _grown(row, recipe, growth) if row.role == "hidden" else 1.0
     depth = growth.depth ** (DEPTH_EXPONENT - 1.0) if row.role == "hidden" else 1.0
     branch = growth.depth**-DEPTH_EXPONENT
-    epsilon = branch / growth.width if row.role == "hidden" and "depth" in asked else 1.0
+    epsilon = _gradient(row, recipe, growth) if "depth" in asked else 1.0
     multipliers = {"input": 1.0, "hidden": branch if row.residual else 1.0, "output": 1.0 / growth.width}
     return Rule(
         row=row,
@@ -235,6 +236,17 @@ def _grown(row: Row, recipe: "Recipe", growth: Growth) -> float:
     """How much the fan-in of a hidden parameter has grown since the base."""
     by_experts = row.kind == "expert_out" or (row.kind == "feedforward_out" and recipe.shape.experts)
     return growth.experts if by_experts else growth.width
+
+
+def _gradient(row: Row, recipe: "Recipe", growth: Growth) -> float:
+    """How much smaller the gradient is than at the base, which ε should follow.
+
+    Complete(d)P has no factor on the output because it has no multiplier there; here the multiplier is in the gradient.
+    The experts: arXiv 2601.20205, table 2.
+    """
+    to_experts = row.kind == "expert_in" or (row.kind == "feedforward_in" and recipe.shape.experts)
+    branch = growth.depth**-DEPTH_EXPONENT if row.role == "hidden" else 1.0
+    return branch / (growth.experts if to_experts else growth.width)
 
 
 def _std(row: Row, recipe: "Recipe", growth: Growth) -> float:
