@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from orchestrator.paradigms.cost import Spent, cost_of, out_of_reach
 from orchestrator.paradigms.document import Found, document, joined
-from orchestrator.paradigms.phases import Ask, Basis, Over, next_phase
 from orchestrator.paradigms.plan import Plan
 from orchestrator.paradigms.setting import Setting, setting_of
+from orchestrator.paradigms.steps import Ask, Basis, Over, next_step
 from orchestrator.paradigms.values import Stage
 from orchestrator.record import Knowledge
 from orchestrator.store import Store
@@ -75,7 +75,7 @@ def advance(store: Store, sweep: Sweep, basis: Basis, *, fence: int) -> None:
     """
     setting, runs = _setting(store, sweep), comparison_runs(store, sweep.id)
     planned = store.comparisons.get(sweep.id) is not None
-    match next_phase(setting, runs, basis, planned=planned):
+    match next_step(setting, runs, basis, planned=planned):
         case Ask(runs=asked, plan=plan):
             kept = None if plan is None else plan.to_document()
             number = store.runs.add_batch(sweep.id, asked, fence=fence, comparison=kept)

@@ -22,7 +22,7 @@ from orchestrator.decision import (
 )
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.law import Law, Observations, OutdatedLaw, Refused
-from orchestrator.paradigms.phases import Basis
+from orchestrator.paradigms.steps import Basis
 from orchestrator.paradigms.values import ENDED, Stage
 from orchestrator.record import RESULTS, Knowledge, knowledge_of
 from orchestrator.refit import Batch, answer, fitted, in_both_counts, is_recent, next_batch

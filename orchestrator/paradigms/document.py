@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.modulerates import read
-from orchestrator.paradigms.phases import trials_of
 from orchestrator.paradigms.plan import Plan
 from orchestrator.paradigms.reference import Reference, reference
 from orchestrator.paradigms.scores import Estimate, Score, by_name, scored
 from orchestrator.paradigms.setting import Setting
+from orchestrator.paradigms.steps import trials_of
 from orchestrator.paradigms.values import (
     ENDED,
     FITTING,

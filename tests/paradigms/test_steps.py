@@ -16,9 +16,9 @@ from orchestrator.errors import BadInput
 from orchestrator.law import BowlStatus, Law, Observations, Target, fit
 from orchestrator.paradigms.contenders import AS_GOOD, base_optimum, line_up
 from orchestrator.paradigms.modules import Trial
-from orchestrator.paradigms.phases import Ask, Basis, Over, Phase, Wait, next_phase
 from orchestrator.paradigms.plan import Plan
 from orchestrator.paradigms.setting import Setting, held_out_cells, setting_of
+from orchestrator.paradigms.steps import Ask, Basis, Over, Step, Wait, next_step
 from orchestrator.paradigms.values import Arm, Stage
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import RunState
@@ -92,9 +92,9 @@ def run_of(new: NewRun, state: RunState = RunState.COMPLETED, loss: float = 2.0)
     )
 
 
-def asked(phase: Phase) -> Ask:
-    assert isinstance(phase, Ask)
-    return phase
+def asked(step: Step) -> Ask:
+    assert isinstance(step, Ask)
+    return step
 
 
 def ended(runs: tuple[NewRun, ...], state: RunState = RunState.COMPLETED) -> list[Run]:
@@ -104,11 +104,11 @@ def ended(runs: tuple[NewRun, ...], state: RunState = RunState.COMPLETED) -> lis
 def trials(modules: int = 12, batches: int = 1) -> list[Run]:
     runs: list[Run] = []
     for _ in range(batches):
-        runs += ended(asked(next_phase(setting(modules), runs, BASIS, planned=False)).runs)
+        runs += ended(asked(next_step(setting(modules), runs, BASIS, planned=False)).runs)
     return runs
 
 
-PHASES: list[tuple[str, int | None, list[Run], bool, object]] = [
+STEPS: list[tuple[str, int | None, list[Run], bool, object]] = [
     ("without a search everything is asked for at once", None, [], False, "everything"),
     ("with a search its first batch comes first", 12, [], False, "trials"),
     ("its next batch follows when all of the last have ended", 12, trials(), False, "trials"),
@@ -127,23 +127,23 @@ PHASES: list[tuple[str, int | None, list[Run], bool, object]] = [
 
 
 @pytest.mark.parametrize(
-    ("modules", "runs", "planned", "wanted"), [row[1:] for row in PHASES], ids=[row[0] for row in PHASES]
+    ("modules", "runs", "planned", "wanted"), [row[1:] for row in STEPS], ids=[row[0] for row in STEPS]
 )
-def test_the_next_phase(modules: int | None, runs: list[Run], planned: bool, wanted: object) -> None:
-    phase = next_phase(setting(modules), runs, BASIS, planned=planned)
+def test_the_next_step(modules: int | None, runs: list[Run], planned: bool, wanted: object) -> None:
+    step = next_step(setting(modules), runs, BASIS, planned=planned)
     if wanted == "trials":
-        assert asked(phase).plan is None
-        assert {new.cell for new in asked(phase).runs} == {setting(modules).modules.number}  # type: ignore[union-attr]
+        assert asked(step).plan is None
+        assert {new.cell for new in asked(step).runs} == {setting(modules).modules.number}  # type: ignore[union-attr]
     elif wanted == "everything":
-        assert asked(phase).plan is not None
+        assert asked(step).plan is not None
     else:
-        assert phase == wanted
-    assert next_phase(setting(modules), runs[::-1], BASIS, planned=planned) == phase
+        assert step == wanted
+    assert next_step(setting(modules), runs[::-1], BASIS, planned=planned) == step
 
 
 def test_without_a_law_it_is_not_run() -> None:
     basis = Basis(law=None, law_number=0, search="it is enough", refusal="all is flat")
-    assert next_phase(setting(12), [], basis, planned=False) == Over(
+    assert next_step(setting(12), [], basis, planned=False) == Over(
         stage=Stage.NOT_RUN, reason="there is no law: all is flat"
     )
 
@@ -151,12 +151,12 @@ def test_without_a_law_it_is_not_run() -> None:
 def test_all_trials_have_the_rate_of_the_first_whatever_law_came_since() -> None:
     before = [replace(run, learning_rate=0.123) for run in trials()]
     assert {
-        new.learning_rate for new in asked(next_phase(setting(12), before, BASIS, planned=False)).runs
+        new.learning_rate for new in asked(next_step(setting(12), before, BASIS, planned=False)).runs
     } == {0.123}
 
 
 def test_every_place_is_run_once_with_every_seed() -> None:
-    runs = asked(next_phase(setting(), [], BASIS, planned=False)).runs
+    runs = asked(next_step(setting(), [], BASIS, planned=False)).runs
     keys = [(new.cell, new.learning_rate, new.seed, new.module_rates) for new in runs]
     assert len(keys) == len(set(keys))
     assert {new.seed for new in runs} == {0, 1}
@@ -179,7 +179,7 @@ def test_a_search_that_found_nothing_better_shares_fittings_runs() -> None:
 
 
 def test_a_plan_is_read_back_as_it_was_written() -> None:
-    plan = asked(next_phase(setting(), [], BASIS, planned=False)).plan
+    plan = asked(next_step(setting(), [], BASIS, planned=False)).plan
     assert plan is not None
     assert Plan.from_document(plan.to_document()) == plan
 

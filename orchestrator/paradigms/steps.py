@@ -40,7 +40,7 @@ class Over:
     reason: str | None = None
 
 
-Phase = Ask | Wait | Over
+Step = Ask | Wait | Over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Basis:
     refusal: str | None = None
 
 
-def next_phase(setting: Setting, runs: Sequence[Run], basis: Basis, *, planned: bool) -> Phase:
+def next_step(setting: Setting, runs: Sequence[Run], basis: Basis, *, planned: bool) -> Step:
     """Choose what the comparison does next.
 
     Args:
