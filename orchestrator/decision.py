@@ -158,7 +158,9 @@ def _has_room(snapshot: Snapshot) -> bool:
 
     Without a result of its own a sweep is not topped up: runs that all fail must come to an end.
     """
-    if snapshot.most_open is None or snapshot.is_planned or snapshot.count(RunState.PENDING):
+    if snapshot.most_open is None or snapshot.is_planned or not snapshot.has_cells:
+        return False
+    if snapshot.count(RunState.PENDING):
         return False
     told = snapshot.count(RunState.COMPLETED, RunState.DIVERGED)
     return bool(told) and snapshot.count(RunState.RUNNING) < snapshot.most_open

@@ -102,7 +102,7 @@ def _stage(
     if any(run.state in RUN_OPEN for run in runs):
         return Stage.RUNNING, None
     if any(run.state is RunState.CANCELLED for run in runs):
-        return Stage.CUT_SHORT, None
+        return Stage.CUT_SHORT, None if told is None else told.get("reason")
     return Stage.COMPLETE, None
 
 

@@ -72,8 +72,8 @@ def next_step(setting: Setting, runs: Sequence[Run], basis: Basis, *, planned: b
     if any(run.state in RUN_OPEN for run in runs):
         return Wait()
     if planned:
-        cut = any(run.state is RunState.CANCELLED for run in runs)
-        return Over(stage=Stage.CUT_SHORT if cut else Stage.COMPLETE)
+        cut = [run for run in runs if run.state is RunState.CANCELLED]
+        return Over(stage=Stage.CUT_SHORT, reason=cut[0].reason) if cut else Over(stage=Stage.COMPLETE)
     if basis.law is None:
         return Over(
             stage=Stage.NOT_RUN, reason=f"there is no law: {basis.refusal or 'no run of the search ended'}"

@@ -15,6 +15,7 @@ from orchestrator.record import knowledge_of
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
+from orchestrator.store import LEADER
 from orchestrator.store.records import Run, RunResult
 from orchestrator.submission import preview
 from tests.orchestrator.conftest import FIELDS, House
@@ -232,6 +233,24 @@ def test_a_stop_on_request_ends_it(house: House) -> None:
     document = comparison_document(house.store, sweep)
     assert document["state"] == "cut short"
     assert document["reason"] == "the sweep is stopped: stopped on request"
+
+
+def test_a_budget_of_seconds_that_ends_in_the_middle_of_it_cuts_it_short(house: House) -> None:
+    sweep_id = submitted(house, search={**SEARCH, "budget": {"seconds": 600}})
+    house.loop.step()
+    while not own_runs(house, sweep_id):
+        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
+        house.loop.step()
+    house.driver.finish(house.driver.claim(sweep_id, most=20), compared_loss)
+    lease = house.store.leases.current(LEADER)
+    assert lease is not None
+    house.store.runs.drop(sweep_id, fence=lease.fence, reason="the budget of 600 seconds is spent")
+    sweep = house.until_final(sweep_id, compared_loss)
+    assert sweep.reason is not None
+    assert sweep.reason.endswith("the comparison is cut short: the budget of 600 seconds is spent")
+    document = comparison_document(house.store, sweep)
+    assert (document["state"], document["reason"]) == ("cut short", "the budget of 600 seconds is spent")
+    assert document["contenders"][0]["excess_loss"] is not None
 
 
 def test_a_sweep_stopped_before_its_planner_does_not_compare(house: House) -> None:
