@@ -60,8 +60,8 @@ SWEEP: Final[dict[str, Any]] = {
     "resources": {"cpus_per_run": 1, "max_parallel": 2},
 }
 """Four sizes, three horizons, ten rates: 5.5e12 FLOPs as a grid of independent runs. The target is a proxy nearly
-twice the largest, so that the law can be put to the test there: at the shortest horizon, with two seeds, which takes
-half a minute."""
+twice the largest, so that the law can be put to the test there: at the shortest horizon and with two seeds, which costs
+about as many FLOPs as the search."""
 
 
 @tells_errors

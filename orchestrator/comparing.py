@@ -93,7 +93,8 @@ def advance(store: Store, sweep: Sweep, basis: Basis, *, fence: int) -> None:
 def ending(said: Mapping[str, Any]) -> str:
     """Why a sweep is over whose comparison has come to its end."""
     reason = said.get("reason")
-    return f"{said['search']}; the comparison is {said['stage']}" + (f": {reason}" if reason else "")
+    search = said["search"].rstrip(".")
+    return f"{search}; the comparison is {said['stage']}" + (f": {reason}" if reason else "")
 
 
 def comparison_of(store: Store, sweep: Sweep) -> Found | None:

@@ -48,7 +48,7 @@ def test_a_sweep_compares_at_its_held_out_scale_before_it_completes(house: House
     sweep = house.until_final(sweep_id, compared_loss)
     assert sweep.state is SweepState.COMPLETED
     assert sweep.reason is not None
-    assert sweep.reason.endswith("; the comparison is complete")
+    assert sweep.reason.endswith(" was asked for; the comparison is complete")
     assert stages(house, sweep_id) == ["waiting", "running", "complete"]
     document = comparison_document(house.store, sweep)
     names = [item["name"] for item in document["contenders"]]
