@@ -12,7 +12,7 @@ from orchestrator.planner import planner_of
 from orchestrator.planner.values import Plan, Proposal, Pruned, Question
 from orchestrator.prediction import prediction, target_document
 from orchestrator.record import Knowledge
-from orchestrator.sizes import both_counts
+from orchestrator.sizes import both_counts, vary_apart
 from orchestrator.spec import Dense, ProxyTrainer
 from orchestrator.states import RUN_OPEN, RunState
 from orchestrator.store.records import NewRun
@@ -65,7 +65,8 @@ def in_both_counts(law: Law, knowledge: Knowledge) -> tuple[Law, dict[str, Any] 
     architecture = trainer.architecture
     if isinstance(architecture, Dense):
         return law, None
-    return both_counts(counts, law, f"params_{architecture.params}")
+    used, so_far = f"params_{architecture.params}", vary_apart(knowledge.cells)
+    return both_counts(counts, law, used, so_far=so_far)
 
 
 def is_recent(runs: int, known: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from orchestrator.amounts import percent
 from orchestrator.law import Law, Observations, Refused, fit
 from orchestrator.law.cells import CLOSE
 from orchestrator.law.heldout import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
+from orchestrator.planner.values import Cell
 from orchestrator.runtable import RunTable
 
 Rows = tuple[int, ...]
@@ -105,13 +106,16 @@ def size_warnings(used: str, others: tuple[SizeError, ...]) -> tuple[str, ...]:
     )
 
 
-def both_counts(counts: Mapping[str, Observations], law: Law, used: str) -> tuple[Law, dict[str, Any]]:
+def both_counts(
+    counts: Mapping[str, Observations], law: Law, used: str, *, so_far: bool = False
+) -> tuple[Law, dict[str, Any]]:
     """A sweep's law in either count of parameters, and which predicts better.
 
     Args:
         counts: the same runs by the count that is their N, two of them.
         law: their law in the count used.
         used: that count.
+        so_far: whether models that are still to run let the counts vary apart.
 
     Returns:
         The law, with a warning where the other count predicts better; and a document: ``used``, ``proportional``
@@ -123,7 +127,7 @@ def both_counts(counts: Mapping[str, Observations], law: Law, used: str) -> tupl
     if not found:
         told["laws"] = [_told(used, law, _mean(law), law.heldout_reason)]
         (other,) = (size for size in counts if size != used)
-        return law, told | {"summary": _factor(counts, used, other)}
+        return law, told | {"summary": _factor(counts, used, other, so_far=so_far)}
     ((other_law, error),) = found
     told["laws"] = [
         _told(used, law, _mean(law), law.heldout_reason),
@@ -161,14 +165,27 @@ def _better(used: str, error: SizeError) -> str | None:
     return error.size if paired.gain > 0 else used
 
 
-def _factor(counts: Mapping[str, Observations], used: str, other: str) -> str:
+def _factor(counts: Mapping[str, Observations], used: str, other: str, *, so_far: bool) -> str:
     ratios = np.log(counts[other].params) - np.log(counts[used].params)
     apart = float(np.ptp(ratios))
     nearly = f", to within {percent(apart, 1)}" if apart > PROPORTIONAL else ""
-    return (
-        f"In every cell {other} is {float(np.exp(np.median(ratios))):.3g} times {used}{nearly}: a law in either count "
-        "is the same up to that factor. Let the experts differ between scales to tell them apart."
+    cells, advice = (
+        ("In every cell that has run so far", "")
+        if so_far
+        else ("In every cell", " Let the experts differ between scales to tell them apart.")
     )
+    return (
+        f"{cells} {other} is {float(np.exp(np.median(ratios))):.3g} times {used}{nearly}: a law in either count "
+        f"is the same up to that factor.{advice}"
+    )
+
+
+def vary_apart(cells: Sequence[Cell]) -> bool:
+    """Whether total and active parameters of these cells are more than one up to a factor."""
+    ratios = [
+        cell.params_total / cell.params_active for cell in cells if cell.params_total and cell.params_active
+    ]
+    return bool(ratios) and float(np.ptp(np.log(ratios))) > NEARLY_PROPORTIONAL
 
 
 def _summary(used: str, error: SizeError) -> str:

@@ -42,6 +42,7 @@ def test_every_law_of_a_mixture_tells_both_counts(house: Any, used: str) -> None
 
     laws = house.store.laws.of_sweep(sweep.id)
     assert laws
+    assert all("Let the experts differ" not in law.sizes["summary"] for law in laws)
     last = laws[-1].sizes
     assert (last["used"], last["proportional"]) == (f"params_{used}", False)
     own, other = last["laws"]
@@ -67,3 +68,12 @@ def test_a_dense_sweep_has_one_count_of_parameters(house: Any) -> None:
     house.until_final(sweep.id)
 
     assert house.store.laws.latest(sweep.id).sizes is None
+
+
+def test_before_mixtures_of_another_kind_have_run_there_is_one_law_so_far(house: Any) -> None:
+    sweep = house.submit(**mixtures() | {"search": {"strategy": "grid", "runs_per_batch": 14}})
+    house.until_final(sweep.id, by_total)
+
+    first, *_, last = (law.sizes for law in house.store.laws.of_sweep(sweep.id))
+    assert (first["proportional"], last["proportional"]) == (True, False)
+    assert first["summary"].startswith("In every cell that has run so far params_total is ")
