@@ -1,6 +1,6 @@
 """K members of one shape that train as one: parameters and moments [K, P], one batch, K learning rates."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import fsum
 
@@ -80,14 +80,31 @@ class Stack:
             targets: The tokens that follow, [sequences, context].
             rates: This step's rates of each member.
         """
-        parameters = self.parameters.requires_grad_()
-        passed = model.forward(parameters, self.balance, inputs, targets)
+
+        def update(gradients: Tensor) -> Tensor:
+            moments = self.first_moments, self.second_moments
+            return optimizer.update(self.parameters, gradients, moments, self.step + 1, rates)
+
+        told = self.advance(model, inputs, targets, update)
+        self.step += 1
+        return told
+
+    def advance(
+        self, model: Model, inputs: Tensor, targets: Tensor, update: Callable[[Tensor], Tensor]
+    ) -> Step:
+        """One update of every member, in place, but for the count of steps: nothing in it asks the device.
+
+        Args:
+            model: The members' shape and recipe.
+            inputs: Token ids [sequences, context].
+            targets: The tokens that follow, [sequences, context].
+            update: Moves the parameters by their gradients [K, P], and tells the gradients' norms [K].
+        """
+        parameters = self.parameters.detach().requires_grad_()
+        passed = model.differentiable(parameters, self.balance, inputs, targets)
         objective = passed.losses if passed.penalties is None else passed.losses + passed.penalties
         (gradients,) = torch.autograd.grad(objective.sum(), parameters)
-        self.parameters = parameters.detach()
-        self.step += 1
-        moments = self.first_moments, self.second_moments
-        norms = optimizer.update(self.parameters, gradients, moments, self.step, rates)
+        norms = update(gradients)
         if passed.loads is not None:
             self._rebalance(model, passed.loads)
         return Step(losses=passed.losses.detach(), gradient_norms=norms, loads=passed.loads)
