@@ -149,8 +149,11 @@ class _Lookup(Function):
         # Summed row by row in the order of the tokens, so that a member gets the same alone and in a stack.
         rows = tokens + vocab * torch.arange(members, device=tokens.device)[:, None]
         # An operator of its own, which a compiler leaves alone: what it would make of PyTorch's adds in any order.
-        sums = _row_sums if torch.compiler.is_compiling() else _sum_rows
-        summed = sums(gradient.reshape(-1, width), rows.flatten(), members * vocab)
+        gradient, rows = gradient.reshape(-1, width), rows.flatten()
+        if torch.compiler.is_compiling():
+            summed = torch.ops.etalon.row_sums(gradient, rows, members * vocab)
+        else:
+            summed = _row_sums(gradient, rows, members * vocab)
         return summed.view(members, vocab, width), None
 
 
@@ -240,13 +243,14 @@ class _GroupedProduct(Function):
         return back, _grouped_outer(x, gradient, ends), None
 
 
-def _sum_rows(x: Tensor, rows: Tensor, count: int) -> Tensor:
+def _row_sums(x: Tensor, rows: Tensor, count: int) -> Tensor:
     summed: Tensor = torch.ops.aten.embedding_dense_backward(x, rows, count, -1, False)
     return summed
 
 
-_row_sums = torch.library.custom_op("etalon::row_sums", _sum_rows, mutates_args=())
-_row_sums.register_fake(lambda x, _rows, count: x.new_empty(count, x.shape[1]))
+torch.library.custom_op("etalon::row_sums", _row_sums, mutates_args=()).register_fake(
+    lambda x, _rows, count: x.new_empty(count, x.shape[1])
+)
 
 
 @torch.library.custom_op("etalon::grouped_rows", mutates_args=())

@@ -251,15 +251,16 @@ class Optimizer:
         stretches: Sequence[Stretch],
     ) -> None:
         """Muon on the matrices of all members, at rates [K, S]; its momentum is Nesterov's."""
-        moved = [place for place, stretch in enumerate(stretches) if stretch.matrices is not None]
-        kinds = [kind for stretch in stretches if (kind := stretch.matrices) is not None]
-        ahead, weight = [], 1.0 - self._recipe.momentum
-        for place in moved:
-            where = slice(stretches[place].start, stretches[place].stop)
-            momentum, gradient = momenta[:, where], gradients[:, where]
-            momentum.lerp_(gradient, weight)
-            ahead.append(torch.lerp(momentum, gradient, weight))
-        for place, direction in zip(moved, directions(ahead, kinds, self._precision), strict=True):
+        weight, places, kinds, ahead = 1.0 - self._recipe.momentum, [], [], []
+        for place, stretch in enumerate(stretches):
+            if stretch.matrices is not None:
+                where = slice(stretch.start, stretch.stop)
+                momentum, gradient = momenta[:, where], gradients[:, where]
+                momentum.lerp_(gradient, weight)
+                ahead.append(torch.lerp(momentum, gradient, weight))
+                places.append(place)
+                kinds.append(stretch.matrices)
+        for place, direction in zip(places, directions(ahead, kinds, self._precision), strict=True):
             stretch, rate = stretches[place], rates[:, place, None]
             values = parameters[:, stretch.start : stretch.stop]
             values.mul_(1.0 - rate * (self._recipe.weight_decay * stretch.decay))
