@@ -12,10 +12,11 @@ from trainer.corpus import Corpus
 from trainer.divergence import GRACE_STEPS, judged_loss, reason_for_divergence, travel
 from trainer.errors import BadCheckpoint
 from trainer.events import Diverged, Event, Finished, Points
+from trainer.graphs import Updates
 from trainer.job import Job, Member
 from trainer.line import Line
 from trainer.model import Model
-from trainer.optimizer import Optimizer, Rates
+from trainer.optimizer import Optimizer, Rates, sent
 from trainer.stack import Stack
 
 __all__ = ["HELDOUT_WINDOWS", "Job", "Member", "Training"]
@@ -44,6 +45,7 @@ class Training:
         *,
         trunks: Sequence[bytes] | None = None,
         device: str = "cpu",
+        compiled: bool | None = None,
         log_every: int = 16,
     ) -> None:
         """Prepares the job; nothing is trained yet.
@@ -53,6 +55,7 @@ class Training:
             corpus: What to train on; its vocabulary must be the shape's.
             trunks: Each member's `trunk` of an earlier job, all at one step, to go on from; None starts afresh.
             device: A PyTorch device.
+            compiled: Whether updates are compiled; None compiles them on a GPU if it can.
             log_every: Steps of a logging interval.
 
         Raises:
@@ -64,8 +67,8 @@ class Training:
         self.job, self.corpus = job, corpus
         self._log_every = log_every
         self._device = torch.device(device)
-        self._model = Model(job.recipe, self._device)
-        self._optimizer = Optimizer(self._model)
+        self._model = Model(job.recipe, self._device, compiled=compiled)
+        self._updates = Updates.on(self._model, Optimizer(self._model))
         self._timetable = job.recipe.timetable
         windows = torch.from_numpy(corpus.heldout_windows(HELDOUT_WINDOWS, job.recipe.shape.context))
         self._windows = torch.split(
@@ -161,14 +164,21 @@ class Training:
 
     @classmethod
     def resume(
-        cls, job: Job, corpus: Corpus, state: bytes, *, device: str = "cpu", log_every: int = 16
+        cls,
+        job: Job,
+        corpus: Corpus,
+        state: bytes,
+        *,
+        device: str = "cpu",
+        compiled: bool | None = None,
+        log_every: int = 16,
     ) -> "Training":
         """The training that `state` was taken of, which goes on as if nothing had happened.
 
         Raises:
             BadCheckpoint: The state is unreadable or of another job or corpus.
         """
-        training = cls(job, corpus, device=device, log_every=log_every)
+        training = cls(job, corpus, device=device, compiled=compiled, log_every=log_every)
         saved = unpack(repr((job, corpus.sha256)), state)
         on = training._device
         training._trunk = Line.loaded(saved["trunk"], on)
@@ -214,11 +224,11 @@ class Training:
         """One optimizer step of a line; at the end of a logging interval, its points and its casualties."""
         recipe, step = self.job.recipe, line.stack.step
         tokens = self.corpus.batch(recipe.seed, step, recipe.sequences, recipe.shape.context)
-        batch = torch.from_numpy(tokens).to(self._device)
+        batch = sent(torch.from_numpy(tokens), self._device)
         multiplier = self._timetable.multiplier(step, line.horizon)
         members = [self.job.members[member] for member in line.members]
         rates = [Rates(learning_rate=m.learning_rate * multiplier, modules=m.module_rates) for m in members]
-        told = line.stack.train(self._model, self._optimizer, batch[:, :-1], batch[:, 1:], rates)
+        told = self._updates.train(line.stack, batch[:, :-1], batch[:, 1:], rates)
         line.interval.append(told.losses)
         self._steps_spent += len(line.members)
         for member in line.members:
