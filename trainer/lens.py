@@ -165,7 +165,8 @@ class Lens:
             watched: What is known of them; grows.
             stack: The members after the update.
             told: What the update told.
-            inputs, targets: Its batch.
+            inputs: Token ids of its batch, [sequences, context].
+            targets: The tokens that follow, [sequences, context].
         """
         logits = _nobody_looked(told)
         close = [place for place, track in enumerate(watched.tracks) if track.watches(stack.step)]
@@ -201,7 +202,8 @@ class Lens:
             watched: What is known of them; nothing in it is unread afterwards.
             stack: The members after the update.
             told: What the update told.
-            inputs, targets: Its batch.
+            inputs: Token ids of its batch, [sequences, context].
+            targets: The tokens that follow, [sequences, context].
             before: What `before` saw.
 
         Returns:
@@ -224,7 +226,9 @@ class Lens:
     @staticmethod
     def _judge(track: Track, before: int, step: int, values: dict[str, float]) -> None:
         track.look(step, values["attention_logit"], values["head.activation"])
-        updates = {name.partition(".")[0]: value for name, value in values.items() if name.endswith(".update")}
+        updates = {
+            name.partition(".")[0]: value for name, value in values.items() if name.endswith(".update")
+        }
         track.weigh(before, step, updates)
 
     @torch.no_grad()
@@ -237,7 +241,9 @@ class Lens:
                 sizes = passing.tril().abs_()
                 sight.attention_logits.append(sizes.view(members, -1).amax(1))
             else:
-                sight.activations[place, block] = passing[:, :: -(-passing.shape[1] // ROWS)].float().contiguous()
+                sight.activations[place, block] = (
+                    passing[:, :: -(-passing.shape[1] // ROWS)].float().contiguous()
+                )
 
         self._model.forward(parameters, balance, inputs[:SEQUENCES], targets[:SEQUENCES], watch=watch)
         return sight

@@ -80,8 +80,9 @@ class Symptom:
         before: The last step that was looked at before it passed.
         step: The first step at which it was seen above its threshold.
         last: The last one.
-        value: The largest it was seen, in the units of its threshold; infinite where it was not finite.
-        peak: The step of that.
+        value: What it was then, in the units of its threshold; infinite where it was not finite. Of a gradient
+            the largest since.
+        peak: The step of that value.
         module: The module where it was largest, for an update.
     """
 
@@ -95,23 +96,19 @@ class Symptom:
 
     @property
     def severity(self) -> float:
-        """The largest value over the threshold."""
+        """The value over its threshold."""
         return self.value / _THRESHOLDS[self.kind]
 
     def told(self) -> str:
         """In words."""
         if not isfinite(self.value) and self.kind in _OVERFLOWS:
             return f"{_OVERFLOWS[self.kind]} {self._when(self.peak, self.peak)}".format(module=self.module)
-        first, last = {
-            "gradient": (self.step, self.peak),
-            "spike": (self.peak, self.peak),
-            "update": (self.peak, self.peak),
-        }.get(self.kind, (self.before + 1, self.step))
+        first = self.before + 1 if self.kind in _LOGITS else self.step
         return _PHRASES[self.kind].format(
             threshold=_THRESHOLDS[self.kind],
             value=self.value,
             module=self.module,
-            when=self._when(first, last),
+            when=self._when(first, self.peak),
         )
 
     def _when(self, first: int, last: int) -> str:
@@ -155,6 +152,7 @@ class Track:
         spikes: Spikes of the loss since the last point.
         close: Steps watched closely so far.
         suspicious: Whether the last steps known gave reason to look closely.
+        lost: Whether a loss was not finite: what comes after tells nothing.
         symptoms: The latest of each kind.
     """
 
@@ -167,13 +165,12 @@ class Track:
     spikes: int = 0
     close: int = 0
     suspicious: bool = False
+    lost: bool = False
     symptoms: dict[str, Symptom] = field(default_factory=dict)
 
     def copy(self) -> "Track":
         """One that goes its own way from here."""
-        return replace(
-            self, norms=list(self.norms), since=list(self.since), symptoms=dict(self.symptoms)
-        )
+        return replace(self, norms=list(self.norms), since=list(self.since), symptoms=dict(self.symptoms))
 
     def watches(self, step: int) -> bool:
         """Whether this step is worth a closer look: something seems wrong, and the logits are not known to be."""
@@ -181,7 +178,7 @@ class Track:
         return self.suspicious and not known and self.close < CLOSE + step // CLOSE_EVERY
 
     def read(self, glances: Sequence[Glance]) -> None:
-        """Take in some steps in their order; those after a loss that is not finite tell nothing."""
+        """Take in some steps in their order."""
         usual = median(self.norms) if len(self.norms) >= SETTLED else inf
         shares = [self._take(glance, usual) for glance in glances]
         self.norms = self.norms[-WINDOW:]
@@ -189,7 +186,8 @@ class Track:
 
     def _take(self, glance: Glance, usual: float) -> float:
         """One step; the largest share of its threshold that a number has."""
-        if not isfinite(glance.loss):
+        self.lost |= not isfinite(glance.loss)
+        if self.lost:
             return 0.0
         spread = sqrt(self.variance) if self.step >= SETTLED else inf
         deviations = (glance.loss - self.mean) / spread if spread else 0.0
@@ -230,14 +228,16 @@ class Track:
         self._check("update", before, step, updates[module], module)
 
     def _check(self, kind: Kind, before: int, step: int, value: float, module: str = "") -> float:
-        value = _number(value)
+        value = 0.0 if self.lost else _number(value)
         if value > _THRESHOLDS[kind]:
             known = self.symptoms.get(kind)
-            now = Symptom(kind=kind, before=before, step=step, last=step, value=value, peak=step, module=module)
+            now = Symptom(
+                kind=kind, before=before, step=step, last=step, value=value, peak=step, module=module
+            )
             if known is None or step - known.last > WINDOW:
                 self.symptoms[kind] = now
-            elif value > known.value:
-                self.symptoms[kind] = replace(known, last=step, value=value, peak=step, module=module)
+            elif kind == "gradient" and value > known.value:
+                self.symptoms[kind] = replace(known, last=step, value=value, peak=step)
             else:
                 self.symptoms[kind] = replace(known, last=step)
         return value / _THRESHOLDS[kind]

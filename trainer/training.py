@@ -172,7 +172,14 @@ class Training:
 
     @classmethod
     def resume(
-        cls, job: Job, corpus: Corpus, state: bytes, *, device: str = "cpu", log_every: int = 16, lens: bool = True
+        cls,
+        job: Job,
+        corpus: Corpus,
+        state: bytes,
+        *,
+        device: str = "cpu",
+        log_every: int = 16,
+        lens: bool = True,
     ) -> "Training":
         """The training that `state` was taken of, which goes on as if nothing had happened.
 

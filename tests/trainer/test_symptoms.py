@@ -138,6 +138,8 @@ def test_a_symptom_that_passed_long_ago_explains_nothing():
 def test_steps_after_a_loss_that_is_no_number_tell_nothing():
     track = track_of(healthy(192))
     track.read([Glance(step=193 + n, loss=math.nan, gradient_norm=math.nan) for n in range(3)])
+    track.look(195, math.nan, math.nan)
+    track.weigh(192, 195, {"head": math.nan})
     assert track.symptoms == {}
 
 
