@@ -131,6 +131,19 @@ def formula_text(formula: Formula, width: int = 120) -> str:
     return "\n".join(wrap.fill(line) for line in lines)
 
 
+def sizes_view(sizes: Mapping[str, Any]) -> list[RenderableType]:
+    """The law in total and in active parameters: exponents of N and D, what each would have lost, and the verdict."""
+    table = Table("N", "exponent of N", "exponent of D", "held-out excess loss", box=None)
+    for law in sizes["laws"]:
+        used = " (this law)" if law["size"] == sizes["used"] else ""
+        exponents = [
+            f"{term['value']:+.3f} ± {term['sd']:.3f}" if term else "–"
+            for term in (law["params"], law["tokens"])
+        ]
+        table.add_row(f"{law['size']}{used}", *exponents, percent(law["mean_excess_loss"]))
+    return [table, escape(readable(sizes["summary"]))]
+
+
 MAIN_TERMS = frozenset({"1", "ln N", "ln D", "ln B"})
 
 
@@ -192,11 +205,17 @@ def plan_view(plan: Mapping[str, Any]) -> list[RenderableType]:
 
 def cells_table(cells: Sequence[Mapping[str, Any]], *, most: int = 40) -> Table:
     """The cells of a plan, with what a run of each costs."""
-    table = Table("N", "D", "B", "learning rates", "FLOPs a run", box=None)
+    both = any(cell.get("params_total") is not None for cell in cells)
+    sizes = ("N total", "active") if both else ("N",)
+    table = Table(*sizes, "D", "B", "learning rates", "FLOPs a run", box=None)
     for cell in cells[:most]:
         rates = cell["learning_rates"]
         table.add_row(
-            count(cell["params"]),
+            *(
+                [count(cell["params_total"]), count(cell["params_active"])]
+                if both
+                else [count(cell["params"])]
+            ),
             count(cell["tokens"]),
             count(cell["batch_tokens"]),
             f"{len(rates)} from {rate(min(rates))} to {rate(max(rates))}",

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from cli.client import Client
-from cli.display import plan_view, prediction_panel, sweeps_table
+from cli.display import plan_view, prediction_panel, sizes_view, sweeps_table
 from cli.options import BUDGET_HELP, amount, flops_amount
 from cli.outcome import Exit, out, print_json, tells_errors
 from cli.watch import watch
@@ -233,6 +233,9 @@ def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) ->
         out.print(prediction_panel(sweep["prediction"]))
     elif sweep.get("prediction_refused"):
         out.print(f"No prediction at the target: {readable(sweep['prediction_refused'])}", markup=False)
+    sizes = (sweep.get("law") or {}).get("sizes")
+    for part in sizes_view(sizes) if sizes else ():
+        out.print(part)
 
 
 def _exit_by_state(sweep: dict[str, Any], *, watching: bool) -> None:

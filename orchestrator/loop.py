@@ -22,7 +22,7 @@ from orchestrator.decision import (
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.law import Law, Observations, OutdatedLaw, Refused
 from orchestrator.record import RESULTS, Knowledge, knowledge_of
-from orchestrator.refit import Batch, answer, fitted, is_recent, next_batch
+from orchestrator.refit import Batch, answer, fitted, in_both_counts, is_recent, next_batch
 from orchestrator.spec import Budget
 from orchestrator.states import RUN_FINAL, RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
@@ -282,15 +282,17 @@ class Loop:
             }
             self._store.events.append(sweep.id, "law", refusal, fence=self._fence)
             return
+        kept, sizes = in_both_counts(fresh, knowledge)
         law = self._store.laws.add(
             sweep.id,
-            document=fresh.to_document(),
-            prediction=answer(fresh, knowledge),
+            document=kept.to_document(),
+            prediction=answer(kept, knowledge),
             ruled_out=batch.rulings,
             runs=runs,
             spent_flops=knowledge.spent_flops,
             batch=sweep.batches,
             fence=self._fence,
+            sizes=sizes,
         )
         log.info("law fitted", extra={"sweep_id": sweep.id, "law_number": law.number, "runs": runs})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -54,18 +55,33 @@ class Knowledge:
     @property
     def observations(self) -> Observations:
         """What the law is fitted to: the results, a diverged run with the loss NaN, and the prior runs."""
+        return self._observed(lambda cell: cell.params, self.prior)
+
+    @property
+    def both_counts(self) -> Mapping[str, Observations] | None:
+        """The sweep's own results by the count of parameters that is their N; None where there is one count alone."""
+        if not any(run.state in RESULTS for run in self.runs):
+            return None
+        if any(cell.params_total is None or cell.params_active is None for cell in self.cells):
+            return None
+        return {
+            "params_active": self._observed(lambda cell: cell.params_active or cell.params),
+            "params_total": self._observed(lambda cell: cell.params_total or cell.params),
+        }
+
+    def _observed(self, params: Callable[[Cell], float], prior: Observations | None = None) -> Observations:
         results = [run for run in self.runs if run.state in RESULTS]
         own = [
-            (cell.params, cell.tokens, cell.batch_tokens, run.learning_rate, _loss(run), float(run.seed))
+            (params(cell), cell.tokens, cell.batch_tokens, run.learning_rate, _loss(run), float(run.seed))
             for run in results
             for cell in (self.cells[run.cell],)
         ]
         columns = np.array(own, dtype=np.float64).reshape(-1, 6).T
-        if self.prior is not None:
-            columns = np.hstack([columns, _columns(self.prior)])
-        params, tokens, batch_tokens, learning_rate, loss, seed = columns
+        if prior is not None:
+            columns = np.hstack([columns, _columns(prior)])
+        sizes, tokens, batch_tokens, learning_rate, loss, seed = columns
         return Observations(
-            params=params,
+            params=sizes,
             tokens=tokens,
             batch_tokens=batch_tokens,
             learning_rate=learning_rate,

@@ -12,6 +12,8 @@ from orchestrator.planner import planner_of
 from orchestrator.planner.values import Plan, Proposal, Pruned, Question
 from orchestrator.prediction import prediction, target_document
 from orchestrator.record import Knowledge
+from orchestrator.sizes import both_counts, vary_apart
+from orchestrator.spec import Dense, ProxyTrainer
 from orchestrator.states import RUN_OPEN, RunState
 from orchestrator.store.records import NewRun
 
@@ -50,6 +52,21 @@ def fitted(knowledge: Knowledge) -> Law | Refused:
         return fit(knowledge.observations)
     except Refused as refusal:
         return refusal
+
+
+def in_both_counts(law: Law, knowledge: Knowledge) -> tuple[Law, dict[str, Any] | None]:
+    """The law, and what one in the other count of parameters gives, for mixtures of experts (``sizes.both_counts``).
+
+    None where a sweep has one count alone, or prior runs, which are counted in one way alone.
+    """
+    counts, trainer = knowledge.both_counts, knowledge.sweep.spec.trainer
+    if counts is None or knowledge.prior is not None or not isinstance(trainer, ProxyTrainer):
+        return law, None
+    architecture = trainer.architecture
+    if isinstance(architecture, Dense):
+        return law, None
+    used, so_far = f"params_{architecture.params}", vary_apart(knowledge.cells)
+    return both_counts(counts, law, used, so_far=so_far)
 
 
 def is_recent(runs: int, known: int) -> bool:

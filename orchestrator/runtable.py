@@ -173,6 +173,7 @@ class RunTable:
             learning_rate=self.learning_rate,
             loss=self.loss,
             failed=np.array([state.lower() in MACHINES_DOING for state in states]),
+            params_active=self.sized("params_active").params if "params_active" in self.sizes else None,
         )
 
     def _rows(self, rows: NDArray[np.intp]) -> RunTable:

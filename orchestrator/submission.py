@@ -195,6 +195,8 @@ def _cell_document(cell: Cell) -> dict[str, Any]:
     return {
         "number": cell.number,
         "params": cell.params,
+        "params_total": cell.params_total,
+        "params_active": cell.params_active,
         "tokens": cell.tokens,
         "batch_tokens": cell.batch_tokens,
         "learning_rates": list(cell.rates),

@@ -27,7 +27,7 @@ class Routing:
 
     Attributes:
         chosen: Experts of each token, [K, R, k].
-        weights: Their weights, which sum to k for each token, [K, R, k].
+        weights: Their weights, [K, R, k]; they sum to k for each token, where k is 1 only at the start.
         loads: Each expert's share of all choices, float32 [K, E].
         penalty: The balancing loss of each member, [K]; 0 where a bias balances.
     """
@@ -50,7 +50,9 @@ def route(logits: Tensor, bias: Tensor, experts: Experts) -> Routing:
     scores = torch.sigmoid(logits)
     chosen = torch.topk(scores.detach() + bias[:, None], experts.top_k, dim=-1).indices
     kept = scores.gather(-1, chosen)
-    weights = kept * (experts.top_k / kept.sum(-1, keepdim=True).clamp_min(1e-12))
+    # A single score over itself would be one whatever it is, and the router would never learn.
+    total = kept.sum(-1, keepdim=True).clamp_min(1e-12) if experts.top_k > 1 else 0.5
+    weights = kept * (experts.top_k / total)
     ones = torch.ones((), device=logits.device).expand(members, rows * experts.top_k)
     counts = torch.zeros(members, count, device=logits.device).scatter_add_(1, chosen.flatten(1), ones)
     loads = counts / (rows * experts.top_k)

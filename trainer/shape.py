@@ -25,7 +25,8 @@ class Experts:
     """A mixture of experts in the place of every block's feed-forward part.
 
     Each token goes to the `top_k` experts of the highest scores, none is dropped, and their weights sum to
-    `top_k`: so a mixture has the scale of a dense feed-forward part as wide as its active experts together.
+    `top_k` (a single one's is twice its score): so a mixture has the scale of a dense feed-forward part as
+    wide as its active experts together.
 
     Attributes:
         count: Experts of one block.

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell
+from orchestrator.planner.values import Cell
 from orchestrator.store.records import Run
 
 LEVEL = 1.1
@@ -49,7 +49,7 @@ class ProxyJob:
         seed: of all members.
         start_tokens: where the members' saved trunks stand; 0 begins at the first token.
         members: the learning rates.
-        flops: what the job is expected to cost, 6·N per token of trunk and branches.
+        flops: what the job is expected to cost, 6·N per token of trunk and branches, N the active parameters.
     """
 
     trunk: str
@@ -166,7 +166,7 @@ def _start(cell: Cell, member: ProxyMember, saved: Sequence[int]) -> int:
 def _priced(job: ProxyJob, cells: Mapping[str | None, Cell]) -> ProxyJob:
     cell = cells[job.trunk]
     tokens = sum(_tokens(member, job.start_tokens, cell.decay_fraction) for member in job.members)
-    return replace(job, flops=TRAINING_FLOPS_PER_PARAM_TOKEN * cell.params * tokens)
+    return replace(job, flops=cell.flops_per_token * tokens)
 
 
 def _tokens(member: ProxyMember, start: int, decay_fraction: float) -> float:

@@ -10,13 +10,17 @@ from dataclasses import replace
 import torch
 
 from orchestrator.errors import BadInput
+from orchestrator.spec import Architecture, Dense, Muon, Mup, Scale, experts_of
 from orchestrator.states import RunState
 from orchestrator.store.records import LossPoint, RunResult
 from trainer import (
+    Base,
     Corpus,
     Diverged,
     Event,
+    Experts,
     Finished,
+    Parametrization,
     Points,
     Recipe,
     Schedule,
@@ -214,7 +218,7 @@ def _corpus(bench: ProxyBench) -> Corpus:
 
 def _shape(bench: ProxyBench, trunk: str, corpus: Corpus) -> Shape:
     """The trainer's shape of a scale, with the parameters that its cell was planned with."""
-    scale, trainer, planned = bench.scales[trunk], bench.trainer, bench.cells[trunk].params
+    scale, trainer, cell = bench.scales[trunk], bench.trainer, bench.cells[trunk]
     shape = Shape(
         width=scale.width,
         depth=scale.depth,
@@ -222,17 +226,35 @@ def _shape(bench: ProxyBench, trunk: str, corpus: Corpus) -> Shape:
         vocab_size=corpus.vocab_size,
         context=trainer.context,
         qk_norm=trainer.architecture.qk_norm,
+        experts=_experts(scale, trainer.architecture),
     )
-    if shape.params_active != planned:
+    planned = [cell.params_total or cell.params, cell.params_active or cell.params]
+    if [float(shape.params_total), float(shape.params_active)] != planned:
         raise BadInput(
-            f"The sweep was planned with {planned:.0f} params for width {scale.width} and depth {scale.depth}, but this "
-            f"trainer builds {shape.params_active}: the service and its workers run different versions."
+            f"The sweep was planned with {planned[0]:.0f} params, {planned[1]:.0f} of them active, for width "
+            f"{scale.width} and depth {scale.depth}, but this trainer builds {shape.params_total} and "
+            f"{shape.params_active}: the service and its workers run different versions."
         )
     return shape
 
 
+def _experts(scale: Scale, architecture: Architecture) -> Experts | None:
+    size = experts_of(scale, architecture)
+    if size is None or isinstance(architecture, Dense):
+        return None
+    return Experts(
+        count=size.count,
+        top_k=architecture.top_k,
+        width=size.width,
+        shared=architecture.shared_experts,
+        balance=architecture.balance,
+        balance_rate=architecture.load_balance_rate,
+    )
+
+
 def _recipe(bench: ProxyBench, job: ProxyJob, shape: Shape) -> Recipe:
     schedule, optimizer = bench.trainer.schedule, bench.trainer.optimizer
+    parametrization, cell = _parametrization(bench), bench.cells[job.trunk]
     return Recipe(
         shape=shape,
         schedule=Schedule(
@@ -240,10 +262,35 @@ def _recipe(bench: ProxyBench, job: ProxyJob, shape: Shape) -> Recipe:
             decay_fraction=schedule.decay_fraction,
             shape=schedule.shape,
         ),
-        batch_tokens=int(bench.cells[job.trunk].batch_tokens),
+        batch_tokens=int(cell.batch_tokens),
+        tokens=int(cell.tokens) if "horizon" in parametrization.rules else None,
+        parametrization=parametrization,
         seed=job.seed,
+        optimizer=optimizer.kind,
+        **({"momentum": optimizer.momentum} if isinstance(optimizer, Muon) else {}),
         beta1=optimizer.beta1,
         beta2=optimizer.beta2,
         weight_decay=optimizer.weight_decay,
         clip=optimizer.clip,
+    )
+
+
+def _parametrization(bench: ProxyBench) -> Parametrization:
+    """The trainer's rules, whose base counts the experts of one token together."""
+    asked, base, architecture = bench.trainer.parametrization, bench.base, bench.trainer.architecture
+    if not isinstance(asked, Mup) or base is None:
+        return Parametrization()
+    top_k = 1 if isinstance(architecture, Dense) else architecture.top_k
+    return Parametrization(
+        kind="mup",
+        base=Base(
+            width=base.width,
+            depth=base.depth,
+            head_width=base.head_width,
+            expert_width=None if base.expert_width is None else top_k * base.expert_width,
+            batch_tokens=base.batch_tokens,
+            tokens=base.tokens,
+        ),
+        rules=frozenset(asked.rules),
+        horizon_exponent=asked.horizon_exponent,
     )

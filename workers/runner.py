@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from orchestrator.planner.values import Cell
 from orchestrator.settings import CorpusSource
-from orchestrator.spec import ProxyTrainer, Scale
+from orchestrator.spec import Base, ProxyTrainer, Scale
 from orchestrator.store.records import LossPoint, RunResult
 from workers.jobs import Job
 
@@ -28,6 +28,7 @@ class ProxyBench:
         sweep_id: the sweep's own folder in it.
         device: ``cpu`` or ``cuda``.
         threads: of PyTorch, at least 1.
+        base: where the recipe's parametrization changes nothing; None for the standard one.
     """
 
     trainer: ProxyTrainer
@@ -38,6 +39,7 @@ class ProxyBench:
     sweep_id: str
     device: str
     threads: int
+    base: Base | None = None
     kind: str = "proxy"
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from orchestrator.cells import trunk_name
+from orchestrator.cells import trunk_scales
 from orchestrator.errors import BadInput
 from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
-from orchestrator.spec import ProxyTrainer, ReplayTrainer
+from orchestrator.spec import ProxyTrainer, ReplayTrainer, base_of
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints
@@ -60,12 +60,13 @@ class ProxySource:
         self.bench: Bench = ProxyBench(
             trainer=trainer,
             corpus=settings.corpora.get(trainer.corpus),
-            scales={trunk_name(s, batch): s for s in grid.scales for batch in grid.batch_tokens},
+            scales=trunk_scales(grid, trainer),
             cells={cell.trunk: cell for cell in cells if cell.trunk is not None},
             checkpoints=settings.checkpoints.absolute(),
             sweep_id=sweep.id,
             device="cuda" if resources.gpus_per_run else "cpu",
             threads=max(1, int(resources.cpus_per_run)),
+            base=base_of(grid, trainer),
         )
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:

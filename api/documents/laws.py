@@ -32,6 +32,43 @@ class RuledOut(Document):
     reason: str
 
 
+class ExponentDocument(Document):
+    """An exponent of ln η* and its standard error."""
+
+    value: float
+    sd: float
+    from_prior: bool
+
+
+class SizeLaw(Document):
+    """What a law is where N is this count of parameters."""
+
+    size: str = Field(examples=["params_active"])
+    params: ExponentDocument | None = Field(description="Exponent of N; null where there is no such law.")
+    tokens: ExponentDocument | None = Field(description="Exponent of D.")
+    mean_excess_loss: float | None = Field(description="Held out, on average; 0.001 is 0.1 %.")
+    reason: str | None = Field(description="Why there is no held-out error, or no such law.")
+
+
+class PairedSizes(Document):
+    """What the law in the other count gains over the one in use, cell by cell."""
+
+    cells: int
+    gain: float = Field(description="Mean excess loss of the law in use minus that of the other.")
+    gain_sd: float | None = Field(description="Its standard error; null with one cell.")
+
+
+class SizesDocument(Document):
+    """The law of a mixture of experts in total and in active parameters."""
+
+    used: str = Field(examples=["params_active"], description="The count that is N.")
+    proportional: bool = Field(description="Whether both counts give one law, up to a factor.")
+    laws: list[SizeLaw]
+    paired: PairedSizes | None
+    better: str | None = Field(description="The count that predicts better by more than chance, if one does.")
+    summary: str
+
+
 class LawSummary(Document):
     """A law in short."""
 
@@ -43,6 +80,10 @@ class LawSummary(Document):
     coefficients: list[Coefficient]
     noise: float = Field(description="Standard deviation of ln loss between equal runs.")
     warnings: list[str]
+    sizes: SizesDocument | None = Field(
+        default=None,
+        description="The law in either count of parameters; null where every parameter is active.",
+    )
 
     @classmethod
     def of(cls, law: LawRecord) -> Self:
@@ -88,4 +129,5 @@ def _law_fields(law: LawRecord) -> dict[str, Any]:
         "runs": law.runs,
         "spent_flops": law.spent_flops,
         "created_at": law.created_at,
+        "sizes": law.sizes,
     }

@@ -12,7 +12,9 @@ class CellDocument(Document):
     """A cell that a sweep would use."""
 
     number: int
-    params: float
+    params: float = Field(description="N: the count of parameters that the law uses.")
+    params_total: float | None
+    params_active: float | None = Field(description="Null, as the total is, where every parameter is active.")
     tokens: float
     batch_tokens: float
     learning_rates: list[float]

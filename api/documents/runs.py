@@ -21,7 +21,9 @@ class RunDocument(Document):
     sweep_id: str
     state: RunState
     cell: int = Field(description="Number of its cell in the sweep.")
-    params: float
+    params: float = Field(description="N: the count of parameters that the law uses.")
+    params_total: float | None = Field(description="Of a mixture of experts; null where every one is active.")
+    params_active: float | None = Field(description="Those that one token meets; null where all are.")
     tokens: float
     batch_tokens: float
     learning_rate: float
@@ -49,6 +51,8 @@ class RunDocument(Document):
             state=run.state,
             cell=run.cell,
             params=cell.params,
+            params_total=cell.params_total,
+            params_active=cell.params_active,
             tokens=cell.tokens,
             batch_tokens=cell.batch_tokens,
             learning_rate=run.learning_rate,

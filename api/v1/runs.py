@@ -29,7 +29,7 @@ still open and a failed machine are not."""
 
 COLUMNS: Final = (
     *("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed", "state", "flops", "seconds"),
-    *("trunk_loss", "cell", "batch"),
+    *("trunk_loss", "cell", "batch", "params_total", "params_active"),
 )
 EXPORT_ROWS: Final = 1000
 
@@ -145,6 +145,8 @@ def _row(run: Run, cells: Mapping[int, Cell]) -> list[str]:
         "trunk_loss": run.trunk_loss,
         "cell": run.cell,
         "batch": run.batch,
+        "params_total": cell.params_total,
+        "params_active": cell.params_active,
     }
     return [_text(values[name]) for name in COLUMNS]
 

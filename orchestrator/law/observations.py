@@ -26,6 +26,8 @@ class Observations:
         seed: Seed of each run, shape [runs]; runs of one cell and rate are repeated runs whatever their seeds.
         failed: True for a run that ended for a reason of its own (a crashed machine, a cancelled run), shape [runs]:
             it says nothing of its rate, and a fit leaves it out.
+        params_active: Parameters that one token meets, shape [runs], where N is another count of them: what a run
+            cost goes by these. A fit does not look at them.
 
     Raises:
         ValueError: Columns of unequal length, or a value that is not a positive number.
@@ -38,6 +40,7 @@ class Observations:
     loss: Array
     seed: Array | None = None
     failed: NDArray[np.bool_] | None = None
+    params_active: Array | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -47,7 +50,7 @@ class Observations:
                 object.__setattr__(self, field.name, np.ascontiguousarray(column, dtype=kind).ravel())
         for name in ("params", "tokens", "batch_tokens", "learning_rate", "loss"):
             self._check(name, getattr(self, name))
-        for name in ("seed", "failed"):
+        for name in ("seed", "failed", "params_active"):
             column = getattr(self, name)
             if column is not None and column.size != self.params.size:
                 raise ValueError(f"{name} has {column.size} rows where params has {self.params.size}.")

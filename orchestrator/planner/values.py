@@ -33,6 +33,9 @@ class Cell:
         trunk: cells with the same trunk (same shape, batch and recipe) share the constant-rate part of a
             run at one η and seed; None where runs share nothing.
         decay_fraction: f in (0, 1].
+        params_total, params_active: both counts of a mixture of experts, without embeddings; None where every
+            parameter is active and N is both.
+        arm: of the held-out comparison, such as "transfer"; None for a cell of the search.
     """
 
     number: int
@@ -42,11 +45,20 @@ class Cell:
     rates: tuple[float, ...]
     trunk: str | None = None
     decay_fraction: float = 1.0
+    params_total: float | None = None
+    params_active: float | None = None
+    arm: str | None = None
+
+    @property
+    def flops_per_token(self) -> float:
+        """FLOPs that training takes for one token: 6 for each parameter that the token meets."""
+        active = self.params if self.params_active is None else self.params_active
+        return TRAINING_FLOPS_PER_PARAM_TOKEN * active
 
     @property
     def flops(self) -> float:
-        """FLOPs of one run from its first token: 6·N·D."""
-        return TRAINING_FLOPS_PER_PARAM_TOKEN * self.params * self.tokens
+        """FLOPs of one run from its first token: 6·N·D, N the active parameters."""
+        return self.flops_per_token * self.tokens
 
     @property
     def fork_tokens(self) -> float:
@@ -57,7 +69,7 @@ class Cell:
         """FLOPs of one more run when its trunk has already been trained for ``trunk_tokens``."""
         trunk = max(0.0, self.fork_tokens - trunk_tokens)
         decay = self.decay_fraction * self.tokens
-        return TRAINING_FLOPS_PER_PARAM_TOKEN * self.params * (trunk + decay)
+        return self.flops_per_token * (trunk + decay)
 
 
 class Outcome(StrEnum):
@@ -190,19 +202,21 @@ def asked_flops(record: Record) -> float:
     branches = sum(
         cell.marginal_flops(cell.fork_tokens) for cell in _cells_of(record) if cell.trunk is not None
     )
-    params = {cell.trunk: cell.params for cell in record.cells}
+    per_token = {cell.trunk: cell.flops_per_token for cell in record.cells}
     trunks = sum(
-        TRAINING_FLOPS_PER_PARAM_TOKEN * params[trunk] * tokens
+        per_token[trunk] * tokens
         for (trunk, _, _), tokens in _reached(record, set(Outcome) - {Outcome.FAILED}).items()
     )
     return apart + branches + trunks
 
 
 def prior_flops(record: Record) -> float:
-    """FLOPs of the runs from elsewhere: 6·N·D of each."""
-    if record.prior is None:
+    """FLOPs of the runs from elsewhere: 6·N·D of each, N the active parameters where they are told."""
+    prior = record.prior
+    if prior is None:
         return 0.0
-    return TRAINING_FLOPS_PER_PARAM_TOKEN * float(record.prior.params @ record.prior.tokens)
+    active = prior.params if prior.params_active is None else prior.params_active
+    return TRAINING_FLOPS_PER_PARAM_TOKEN * float(active @ prior.tokens)
 
 
 def _cells_of(record: Record) -> list[Cell]:
@@ -210,5 +224,5 @@ def _cells_of(record: Record) -> list[Cell]:
 
 
 def full_grid_flops(cells: tuple[Cell, ...], seeds: int) -> float:
-    """What every rate in every cell would cost as independent runs: Σ 6·N·D over the grid."""
+    """What every rate in every cell would cost as independent runs: Σ 6·N·D over the grid, N the active parameters."""
     return sum(cell.flops * len(cell.rates) for cell in cells) * seeds

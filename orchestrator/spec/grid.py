@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from orchestrator.spec.architecture import Architecture, Dense, ExpertCount, ExpertWidth, MixtureOfExperts
 from orchestrator.spec.fields import Count, FieldError, Rate, Strict, as_number
 from orchestrator.spec.trainers import ProxyTrainer, Schedule
 
@@ -24,11 +26,17 @@ SHOWN_HEADS: Final = 6
 
 
 class Scale(Strict):
-    """The size of one proxy; its parameters are derived (``orchestrator.cells``)."""
+    """The size of one proxy; its parameters are derived (``orchestrator.cells``).
+
+    ``experts`` and ``expert_width`` stand in for those of the architecture, so that a mixture's total and active
+    parameters can vary apart.
+    """
 
     width: Annotated[int, Field(ge=8, le=65_536)]
     depth: Annotated[int, Field(ge=1, le=1_024)]
     heads: Annotated[int, Field(ge=1, le=1_024)] | None = None
+    experts: ExpertCount | None = None
+    expert_width: ExpertWidth | None = None
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Scale:
@@ -63,6 +71,24 @@ def _heads_near(width: int, heads: int) -> list[int]:
     small = [n for n in range(1, math.isqrt(half) + 1) if half % n == 0]
     every = {*small, *(half // n for n in small)}
     return sorted(sorted(every, key=lambda n: abs(n - heads))[:SHOWN_HEADS])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertSize:
+    """How many routed experts a proxy has in a block, and how wide each is."""
+
+    count: int
+    width: int
+
+
+def experts_of(scale: Scale, architecture: Architecture) -> ExpertSize | None:
+    """The experts of a proxy of this scale; None where it is dense."""
+    if isinstance(architecture, Dense):
+        return None
+    return ExpertSize(
+        count=architecture.experts if scale.experts is None else scale.experts,
+        width=architecture.expert_width_at(scale.width) if scale.expert_width is None else scale.expert_width,
+    )
 
 
 class Lattice(Strict):
@@ -129,6 +155,8 @@ def check_proxy_grid(grid: Grid, trainer: ProxyTrainer) -> None:
     for name in ("scales", "tokens", "batch_tokens"):
         if not getattr(grid, name):
             raise FieldError(f"grid.{name}", "is empty; a proxy sweep needs at least one")
+    for place, scale in enumerate(grid.scales):
+        _check_experts(f"grid.scales.{place}", scale, trainer.architecture)
     if not grid.rates():
         raise FieldError("grid.learning_rates", "is empty; give {min, max, per_octave} or a list of rates")
     cells = len(grid.scales) * len(grid.tokens) * len(grid.batch_tokens)
@@ -163,6 +191,21 @@ def check_size(cells: int, runs: int) -> None:
             f"makes {runs} runs (learning rates × seeds in {cells} cells); at most {MAX_RUNS} are allowed, "
             "so take fewer of them",
         )
+
+
+def _check_experts(path: str, scale: Scale, architecture: Architecture) -> None:
+    if isinstance(architecture, MixtureOfExperts):
+        if scale.experts is not None and architecture.top_k > scale.experts:
+            raise FieldError(
+                f"{path}.experts",
+                f"{scale.experts} is less than trainer.architecture.top_k, which is {architecture.top_k}",
+            )
+        return
+    for name in ("experts", "expert_width"):
+        if getattr(scale, name) is not None:
+            raise FieldError(
+                f"{path}.{name}", "belongs to a mixture of experts; the trainer.architecture is dense"
+            )
 
 
 def _check_horizon(path: str, tokens: int, batch_tokens: int, schedule: Schedule) -> None:

@@ -17,10 +17,11 @@ MOST_PROBLEMS: Final = 20
 MOST_SHOWN: Final = 100
 """Characters of a value that a message repeats."""
 
-KINDS: Final = "proxy, replay, command or python"
-
 _TAGS: Final[dict[tuple[int | str, ...], set[str]]] = {
     ("trainer",): {"proxy", "replay", "command", "python"},
+    ("trainer", "proxy", "architecture"): {"dense", "moe"},
+    ("trainer", "proxy", "optimizer"): {"adamw", "muon"},
+    ("trainer", "proxy", "parametrization"): {"standard", "mup"},
     ("grid", "learning_rates"): {"lattice", "list"},
 }
 """Names of a union's members, which pydantic puts into the path behind the field; users never wrote them."""
@@ -74,9 +75,12 @@ def _message(item: ErrorDetails) -> str:
     value = item["input"]
     match item["type"]:
         case "union_tag_not_found":
-            return f"is missing; a trainer is a mapping of fields with the kind {KINDS}"
+            return (
+                "is missing; a trainer is a mapping of fields with the kind proxy, replay, command or python"
+            )
         case "union_tag_invalid":
-            return f"must be {KINDS}, not {_shown(item['ctx']['tag'])}"
+            *others, last = item["ctx"]["expected_tags"].replace("'", "").split(", ")
+            return f"must be {', '.join(others)} or {last}, not {_shown(item['ctx']['tag'])}"
         case "tuple_type" if item["loc"][-1] == "list":
             return "must be {min, max, per_octave} or a list of rates" + _got(value)
         case kind if kind in _SENTENCES:

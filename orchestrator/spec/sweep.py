@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from orchestrator.spec.fields import Condition, Count, FieldError, Positive, Strict, as_number
 from orchestrator.spec.grid import MAX_LATTICE, Grid, check_proxy_grid
 from orchestrator.spec.trainers import ProxyTrainer, Trainer
+from orchestrator.spec.transfer import check_transfer
 
 
 class Budget(Strict):
@@ -100,4 +101,5 @@ class SweepSpec(Strict):
                 raise FieldError("grid", "needs a trainer; without one only prior_runs are fitted")
         if isinstance(self.trainer, ProxyTrainer):
             check_proxy_grid(self.grid, self.trainer)
+            check_transfer(self.grid, self.trainer)
         return self

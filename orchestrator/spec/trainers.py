@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, Tag
 
+from orchestrator.spec.architecture import Architecture, Dense, kind_or
 from orchestrator.spec.fields import Condition, Count, Fraction, Parameter, Positive, Strict, as_number
-
-
-class Architecture(Strict):
-    """The shape of the proxies' layers."""
-
-    kind: Literal["dense"] = "dense"
-    qk_norm: bool = True
+from orchestrator.spec.parametrization import Parametrization
 
 
 class Schedule(Strict):
@@ -24,14 +19,29 @@ class Schedule(Strict):
     shape: Literal["linear", "sqrt"] = "linear"
 
 
-class Optimizer(Strict):
-    """AdamW's constants, the same for every run of a sweep."""
+class _Constants(Strict):
+    """What the optimizers share, the same for every run of a sweep."""
 
-    kind: Literal["adamw"] = "adamw"
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     weight_decay: Annotated[float, BeforeValidator(as_number), Field(ge=0, le=1)] = 0.1
     clip: Positive = 1.0
+
+
+class AdamW(_Constants):
+    """AdamW for every parameter."""
+
+    kind: Literal["adamw"] = "adamw"
+
+
+class Muon(_Constants):
+    """Muon for the matrices, AdamW for embedding and head."""
+
+    kind: Literal["muon"]
+    momentum: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.95
+
+
+Optimizer = Annotated[Annotated[AdamW, Tag("adamw")] | Annotated[Muon, Tag("muon")], kind_or("adamw")]
 
 
 class ProxyTrainer(Strict):
@@ -39,10 +49,10 @@ class ProxyTrainer(Strict):
 
     kind: Literal["proxy"]
     corpus: Annotated[str, Field(min_length=1, max_length=200)] = "stdlib"
-    architecture: Architecture = Architecture()
-    parametrization: Literal["standard"] = "standard"
+    architecture: Architecture = Dense()
+    parametrization: Parametrization = "standard"
     schedule: Schedule = Schedule()
-    optimizer: Optimizer = Optimizer()
+    optimizer: Optimizer = AdamW()
     context: Annotated[int, Field(ge=8, le=65_536)] = 64
 
 

@@ -22,7 +22,7 @@ class Laws:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(
+    def add(  # noqa: PLR0913 - one argument per column
         self,
         sweep_id: str,
         *,
@@ -33,6 +33,7 @@ class Laws:
         spent_flops: float,
         batch: int,
         fence: int,
+        sizes: Mapping[str, Any] | None = None,
     ) -> LawRecord:
         """Keep a new law; it is the sweep's current one from now on.
 
@@ -45,6 +46,7 @@ class Laws:
             spent_flops: what the sweep had spent.
             batch: the last batch of runs it saw.
             fence: of the leader's lease.
+            sizes: what a law in the other count of parameters gives, if there are two.
 
         Returns:
             The law with its number; ``prediction`` carries that number too.
@@ -71,6 +73,7 @@ class Laws:
                 spent_flops=spent_flops,
                 batch=batch,
                 created_at=now,
+                sizes=None if sizes is None else dict(sizes),
             )
             connection.execute(insert(schema.laws), _row(law))
             values = {"law_number": number, "updated_at": now}
@@ -142,6 +145,7 @@ def _row(law: LawRecord) -> dict[str, Any]:
         "spent_flops": law.spent_flops,
         "batch": law.batch,
         "created_at": law.created_at,
+        "sizes": law.sizes,
     }
 
 
@@ -156,4 +160,5 @@ def _law(row: RowMapping) -> LawRecord:
         spent_flops=row["spent_flops"],
         batch=row["batch"],
         created_at=row["created_at"],
+        sizes=row["sizes"],
     )

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
-from itertools import groupby
-from operator import attrgetter, itemgetter
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
-from sqlalchemy import Connection, Row, func, literal, select
+from sqlalchemy import Connection, Row, func, select
 
 from orchestrator.states import RunState
 from orchestrator.store import schema
+from orchestrator.store.curves import Place, joined, places_of
 from orchestrator.store.database import Database
 from orchestrator.store.leases import check_fence
 from orchestrator.store.records import LossPoint, Run
 
-_R, _L, _C = schema.runs.c, schema.losses.c, schema.cells.c
-
-_Row = Row[str, int, int, float | None]
-"""A stored point: curve, step, tokens, loss (None where it was not finite, which NumPy reads as NaN)."""
+_R, _L = schema.runs.c, schema.losses.c
 
 STARTED: Final = (RunState.RUNNING, RunState.COMPLETED, RunState.DIVERGED)
 """States of runs that have a curve to show."""
@@ -78,7 +73,7 @@ class Losses:
             The points; a loss that was not finite is NaN.
         """
         with self._database.read() as connection:
-            places = _places(connection, _R.id == run.id)
+            places = places_of(connection, _R.id == run.id)
             return _curves(connection, places, max_points).get(run.id, [])
 
     def of_sweep(
@@ -100,52 +95,18 @@ class Losses:
         )
         fair = select(started.c.id).order_by(started.c.turn, started.c.cell).limit(max_curves)
         with self._database.read() as connection:
-            return _curves(connection, _places(connection, _R.id.in_(fair)), max_points)
-
-
-class _Place(NamedTuple):
-    """Where a run's curve lies."""
-
-    run_id: str
-    trunk_id: str | None
-    fork_tokens: float
-
-
-def _places(connection: Connection, chosen: Any) -> Sequence[_Place]:
-    """Where the curves of the chosen runs lie: run, trunk and the tokens at their fork."""
-    fork = (literal(1.0) - _C.decay_fraction) * _C.tokens
-    query = (
-        select(_R.id, _R.trunk_id, fork)
-        .join(schema.cells, (_C.sweep_id == _R.sweep_id) & (_C.number == _R.cell))
-        .where(chosen)
-        .order_by(_R.id)
-    )
-    return [_Place(*row) for row in connection.execute(query)]
+            return _curves(connection, places_of(connection, _R.id.in_(fair)), max_points)
 
 
 def _curves(
-    connection: Connection, places: Sequence[_Place], max_points: int | None
+    connection: Connection, places: Sequence[Place], max_points: int | None
 ) -> dict[str, list[LossPoint]]:
-    """The curves at ``places``; a trunk that several runs share is read once."""
-    names = {place.run_id for place in places} | {place.trunk_id for place in places if place.trunk_id}
-    query = select(_L.curve, _L.step, _L.tokens, _L.loss).where(_L.curve.in_(names))
-    rows = connection.execute(query.order_by(_L.curve, _L.step))
-    stored = {curve: list(points) for curve, points in groupby(rows, key=itemgetter(0))}
-    joined = {place.run_id: _joined(place, stored) for place in places}
-    return {
-        run_id: [_point(row) for row in _thinned(rows, max_points)] for run_id, rows in joined.items() if rows
-    }
+    """The curves at ``places``, thinned; runs without points are left out."""
+    curves = joined(connection, select(_L.curve, _L.step, _L.tokens, _L.loss), _L, places)
+    return {run_id: [_point(row) for row in _thinned(rows, max_points)] for run_id, rows in curves.items()}
 
 
-def _joined(place: _Place, stored: Mapping[str, list[_Row]]) -> list[_Row]:
-    """A run's own points after those of its trunk; a branch that has not begun yet begins at the fork."""
-    own, trunk = stored.get(place.run_id, []), stored.get(place.trunk_id or "", [])
-    if own:
-        return trunk[: bisect_left(trunk, own[0].step, key=attrgetter("step"))] + own
-    return trunk[: bisect_right(trunk, place.fork_tokens, key=attrgetter("tokens"))]
-
-
-def _thinned(rows: list[_Row], max_points: int | None) -> list[_Row]:
+def _thinned(rows: list[Row[Any]], max_points: int | None) -> list[Row[Any]]:
     """Keep the first and last point, and the least and greatest of equal shares of the rest.
 
     Least and greatest of each share keep every spike visible (the idea of M4: Jugel et al., "M4: a
@@ -153,7 +114,7 @@ def _thinned(rows: list[_Row], max_points: int | None) -> list[_Row]:
     """
     if max_points is None or len(rows) <= max_points:
         return rows
-    losses = np.array([row[3] for row in rows], dtype=np.float64)
+    losses = np.array([row.loss for row in rows], dtype=np.float64)
     least, greatest = np.nan_to_num(losses, nan=math.inf), np.nan_to_num(losses, nan=-math.inf)
     kept = {0, len(rows) - 1}
     shares = (max_points - 2) // 2
@@ -162,6 +123,6 @@ def _thinned(rows: list[_Row], max_points: int | None) -> list[_Row]:
     return [rows[place] for place in sorted(kept)]
 
 
-def _point(row: _Row) -> LossPoint:
+def _point(row: Row[Any]) -> LossPoint:
     loss = math.nan if row.loss is None else row.loss
     return LossPoint(curve=row.curve, step=row.step, tokens=row.tokens, loss=loss)

@@ -68,6 +68,7 @@ class Run:
             failed or was cancelled: what it had spent by then is not measured.
         seconds: wall seconds it took of its worker; None until it ends.
         reason: why it was asked for, pruned, diverged or failed, for people.
+        module_rates: multipliers of η by module, as canonical text like "attention=0.5,embedding=2"; "" for none.
     """
 
     id: str
@@ -87,17 +88,19 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    module_rates: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to ask for. ``trunk`` names the trunk it shares, or is None."""
+    """A run to ask for. ``trunk`` names the trunk it shares, or is None; ``module_rates`` as in ``Run``."""
 
     cell: int
     learning_rate: float
     seed: int
     trunk: str | None
     reason: str
+    module_rates: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +130,16 @@ class LossPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LensPoint:
+    """What the lenses saw of a run or trunk after ``tokens`` tokens: ``curve`` as in ``LossPoint``, values by name."""
+
+    curve: str
+    step: int
+    tokens: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LawRecord:
     """A law as it was fitted: immutable, numbered per sweep from 1.
 
@@ -136,6 +149,7 @@ class LawRecord:
         ruled_out: the rates that this law dropped: ``[{cell, learning_rate, reason}, …]``.
         spent_flops: what the sweep had spent when it was fitted.
         runs: how many runs it was fitted to.
+        sizes: what a law in the other count of parameters gives; None where there is one count alone.
     """
 
     sweep_id: str
@@ -146,6 +160,16 @@ class LawRecord:
     runs: int
     spent_flops: float
     batch: int
+    created_at: datetime
+    sizes: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The held-out comparison of a sweep, as it stands."""
+
+    sweep_id: str
+    document: Mapping[str, Any]
     created_at: datetime
 
 

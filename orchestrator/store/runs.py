@@ -260,7 +260,7 @@ class Runs:
         statement = self._database.insert(schema.runs)
         taken_up = {name: statement.excluded[name] for name in ("state", "trunk_id", "batch", "reason")}
         statement = statement.on_conflict_do_update(
-            index_elements=["sweep_id", "cell", "learning_rate", "seed"],
+            index_elements=["sweep_id", "cell", "learning_rate", "seed", "module_rates"],
             set_=taken_up,
             where=_R.state == RunState.PRUNED,
         )
@@ -296,6 +296,7 @@ def _new_rows(
             "cell": run.cell,
             "learning_rate": run.learning_rate,
             "seed": run.seed,
+            "module_rates": run.module_rates,
             "trunk_id": None if run.trunk is None else trunks[trunk_key(run)],
             "batch": batch,
             "attempt": 0,
@@ -366,4 +367,5 @@ def _run(row: RowMapping) -> Run:
         created_at=row["created_at"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
+        module_rates=row["module_rates"],
     )

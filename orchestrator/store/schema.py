@@ -1,7 +1,7 @@
 """The tables of the database; ``migrations`` brings a database to exactly this shape.
 
 Lock order, the same in every transaction, so that none waits for another in a circle:
-leases → sweeps → trunks → runs → laws → events.
+leases → sweeps → trunks → runs → laws → comparisons → events.
 """
 
 from __future__ import annotations
@@ -101,6 +101,9 @@ cells: Final = Table(
     Column("rates", JSON, nullable=False),
     Column("trunk", String(200), nullable=True),
     Column("decay_fraction", Double, nullable=False),
+    Column("params_total", Double, nullable=True),  # empty where every parameter is active
+    Column("params_active", Double, nullable=True),
+    Column("arm", String(32), nullable=True),  # of the held-out comparison; empty in the search
 )
 
 trunks: Final = Table(
@@ -135,8 +138,9 @@ runs: Final = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime, nullable=True),
     Column("ended_at", UtcTime, nullable=True),
+    Column("module_rates", String(200), nullable=False, server_default=""),  # "attention=0.5,embedding=2"
     ForeignKeyConstraint(["sweep_id", "cell"], ["cells.sweep_id", "cells.number"]),
-    UniqueConstraint("sweep_id", "cell", "learning_rate", "seed"),
+    UniqueConstraint("sweep_id", "cell", "learning_rate", "seed", "module_rates"),
     Index(None, "sweep_id", "state", "id"),
     Index(None, "sweep_id", "id"),
 )
@@ -151,6 +155,16 @@ losses: Final = Table(
     sqlite_with_rowid=False,
 )
 
+lenses: Final = Table(
+    "lenses",
+    metadata,
+    Column("curve", ID, primary_key=True),
+    Column("step", BIG, primary_key=True, autoincrement=False),
+    Column("tokens", BIG, nullable=False),
+    Column("values", JSON, nullable=False),  # by name; null where it was not finite
+    sqlite_with_rowid=False,
+)
+
 laws: Final = Table(
     "laws",
     metadata,
@@ -162,6 +176,15 @@ laws: Final = Table(
     Column("runs", Integer, nullable=False),
     Column("spent_flops", Double, nullable=False),
     Column("batch", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("sizes", JSON(none_as_null=True), nullable=True),  # the law in the other count of parameters
+)
+
+comparisons: Final = Table(
+    "comparisons",
+    metadata,
+    Column("sweep_id", ID, ForeignKey("sweeps.id"), primary_key=True),
+    Column("document", JSON, nullable=False),
     Column("created_at", UtcTime, nullable=False),
 )
 

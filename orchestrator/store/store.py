@@ -12,10 +12,12 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
 
+from orchestrator.store.comparisons import Comparisons
 from orchestrator.store.database import MIGRATION_LOCK, Database, clock
 from orchestrator.store.events import Events
 from orchestrator.store.laws import Laws
 from orchestrator.store.leases import Leases
+from orchestrator.store.lenses import Lenses
 from orchestrator.store.losses import Losses
 from orchestrator.store.runs import Runs
 from orchestrator.store.sweeps import Sweeps
@@ -30,7 +32,7 @@ class Store:
     """All that Etalon remembers. Every method of its parts is one short transaction; threads may share it.
 
     Attributes:
-        sweeps, runs, losses, laws, events, leases, tables, tokens: the parts, by noun.
+        sweeps, runs, losses, lenses, laws, comparisons, events, leases, tables, tokens: the parts, by noun.
     """
 
     def __init__(self, database: Database) -> None:
@@ -38,7 +40,9 @@ class Store:
         self.sweeps = Sweeps(database)
         self.runs = Runs(database)
         self.losses = Losses(database)
+        self.lenses = Lenses(database)
         self.laws = Laws(database)
+        self.comparisons = Comparisons(database)
         self.events = Events(database)
         self.leases = Leases(database)
         self.tables = Tables(database)

@@ -345,6 +345,9 @@ def _cell_row(sweep_id: str, cell: Cell) -> dict[str, Any]:
         "rates": list(cell.rates),
         "trunk": cell.trunk,
         "decay_fraction": cell.decay_fraction,
+        "params_total": cell.params_total,
+        "params_active": cell.params_active,
+        "arm": cell.arm,
     }
 
 
@@ -357,4 +360,7 @@ def _cell(row: RowMapping) -> Cell:
         rates=tuple(row["rates"]),
         trunk=row["trunk"],
         decay_fraction=row["decay_fraction"],
+        params_total=row["params_total"],
+        params_active=row["params_active"],
+        arm=row["arm"],
     )

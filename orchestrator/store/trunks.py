@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
@@ -15,8 +16,9 @@ _T = schema.trunks.c
 
 
 def trunk_key(run: NewRun) -> tuple[str, float, int]:
-    """What tells one trunk of a sweep from another: name, η and seed."""
-    return (str(run.trunk), run.learning_rate, run.seed)
+    """What tells one trunk of a sweep from another: name, η and seed; other module rates are another name."""
+    rates = f"~{hashlib.sha256(run.module_rates.encode()).hexdigest()[:16]}" if run.module_rates else ""
+    return (f"{run.trunk}{rates}", run.learning_rate, run.seed)
 
 
 def make_trunks(

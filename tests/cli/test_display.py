@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.display import formula_text, law_table, prediction_panel, sweeps_table
+from cli.display import formula_text, law_table, prediction_panel, sizes_view, sweeps_table
 from orchestrator.amounts import SPACE
 from orchestrator.formula import Formula, formula
 from orchestrator.prediction import prediction
@@ -84,3 +84,25 @@ def test_a_name_with_brackets_is_shown_as_it_is() -> None:
 
     assert "a [/] b [red]" in shown.get()
     assert "0" * 32 in shown.get()
+
+
+def test_the_law_in_either_count_of_parameters_is_a_row_each_and_a_verdict() -> None:
+    known = {"value": -0.41, "sd": 0.02, "from_prior": False}
+    law = {
+        "size": "params_active",
+        "params": known,
+        "tokens": known,
+        "mean_excess_loss": 0.0042,
+        "reason": None,
+    }
+    none = {"size": "params_total", "params": None, "tokens": None, "mean_excess_loss": None, "reason": "why"}
+    sizes = {"used": "params_active", "laws": [law, none], "summary": "Nothing tells the two apart."}
+
+    table, verdict = sizes_view(sizes)
+    lines = printed(table, 100).splitlines()
+
+    assert lines[1].split() == [
+        *("params_active", "(this", "law)", "-0.410", "±", "0.020", "-0.410", "±", "0.020", "0.42", "%"),
+    ]
+    assert lines[2].split() == ["params_total", "–", "–", "–"]
+    assert verdict == sizes["summary"]

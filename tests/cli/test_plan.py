@@ -95,6 +95,18 @@ def test_a_plan_for_programs_is_the_services_own(tmp_path: Path) -> None:
     assert len(json.loads(text)["cells"]) == 4
 
 
+@pytest.mark.usefixtures("service")
+def test_a_plan_of_mixtures_shows_both_counts(tmp_path: Path) -> None:
+    mixture = "architecture: {kind: moe, experts: 8, top_k: 2}"
+    (tmp_path / "sweep.yaml").write_text(SPEC.replace("corpus: stdlib", f"corpus: stdlib, {mixture}"))
+
+    code, text = etalon("plan", tmp_path / "sweep.yaml")
+
+    assert code == 0
+    assert "N total active D B" in text
+    assert "74.2 k 25.1 k 399 k 2.05 k 6 from" in text
+
+
 def test_predict_reads_amounts_as_people_write_them(service: InThisProcess) -> None:
     code, _ = etalon("predict", "0" * 32, "--params", "1.5B", "--tokens", "20_000M", "--batch-tokens", "262k")
 

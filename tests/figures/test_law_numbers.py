@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,3 +108,13 @@ def test_residuals_of_a_clean_law_are_small_and_know_what_was_held_out():
         assert cell.predicted == pytest.approx(cell.observed, rel=0.25)
         assert 0 <= cell.excess_loss < 0.005
         assert ("without this cell" in cell.text) == cell.held_out
+
+
+def test_a_cell_of_a_mixture_costs_its_active_parameters() -> None:
+    dense = residuals(ANSWERED)
+    mixed = replace(ANSWERED, cells=tuple(replace(cell, params_active=cell.params / 2) for cell in CELLS))
+    found = residuals(mixed)
+
+    assert dense is not None
+    assert found is not None
+    assert [cell.flops for cell in found.cells] == [cell.flops / 2 for cell in dense.cells]

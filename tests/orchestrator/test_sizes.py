@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import BadInput
-from orchestrator.law import fit
+from orchestrator.law import Observations, fit
 from orchestrator.runtable import RunTable, parse_csv
-from orchestrator.sizes import other_sizes, size_warnings
+from orchestrator.sizes import both_counts, other_sizes, size_warnings
 
 EXPERTS = (1.0, 8.0, 2.0, 16.0, 4.0, 32.0)
 ACTIVE = (1e6, 2e6, 4e6, 8e6, 16e6, 32e6)
@@ -88,3 +88,61 @@ def test_a_count_that_the_table_lacks_or_leaves_blank_is_refused_with_what_there
         table.sized("params_total")
     with pytest.raises(BadInput, match="N cannot be 'width'; in this table it can be: params"):
         table.sized("width")
+
+
+def counts_of(table: RunTable) -> dict[str, Observations]:
+    """The runs as a sweep of mixtures knows them: by both counts."""
+    active, total = table.observations(), table.sized("params_total").observations()
+    return {"params_active": active, "params_total": total}
+
+
+@pytest.mark.parametrize("follows", ["active", "total"])
+def test_a_sweep_tells_the_law_in_both_counts(follows: str) -> None:
+    counts = counts_of(mixture(follows))
+    law = fit(counts["params_active"])
+    _, told = both_counts(counts, law, "params_active")
+
+    assert (told["used"], told["proportional"]) == ("params_active", False)
+    assert [item["size"] for item in told["laws"]] == ["params_active", "params_total"]
+    followed = next(item for item in told["laws"] if item["size"] == f"params_{follows}")
+    for name, exponent in (("params", -0.4), ("tokens", -0.2)):
+        assert followed[name]["value"] == pytest.approx(exponent, abs=3 * followed[name]["sd"])
+        assert not followed[name]["from_prior"]
+    assert followed["mean_excess_loss"] < 0.0005
+    assert told["paired"]["cells"] == len(HORIZONS) * len(BATCHES)
+
+
+@pytest.mark.parametrize(("used", "gains"), [("params_active", True), ("params_total", False)])
+def test_the_count_that_predicts_better_is_named_whichever_is_used(used: str, gains: bool) -> None:
+    counts = counts_of(mixture("total"))
+    law = fit(counts[used])
+    kept, told = both_counts(counts, law, used)
+
+    assert told["better"] == "params_total"
+    assert told["summary"].startswith("A law in params_total predicts better: it lost ")
+    assert (told["paired"]["gain"] > 0) is gains
+    assert len(kept.warnings) - len(law.warnings) == gains
+
+
+def test_counts_that_are_nearly_proportional_give_one_law() -> None:
+    counts = counts_of(
+        models([4 * active * (1 + 0.004 * (-1) ** at) for at, active in enumerate(ACTIVE)], ACTIVE)
+    )
+    law = fit(counts["params_active"])
+    kept, told = both_counts(counts, law, "params_active")
+
+    assert kept is law
+    assert (told["proportional"], told["better"], told["paired"]) == (True, None, None)
+    assert [item["size"] for item in told["laws"]] == ["params_active"]
+    assert "params_total is 4 times params_active, to within 0.8" in told["summary"]
+
+
+def test_of_few_cells_held_out_neither_count_is_called_better() -> None:
+    table = mixture("total")
+    few = table.where({"batch_tokens": "65536"})
+    counts = counts_of(few)
+    _, told = both_counts(counts, fit(counts["params_active"]), "params_active")
+
+    assert told["paired"]["cells"] == len(HORIZONS)
+    assert told["better"] is None
+    assert "too few cells to judge by" in told["summary"]

@@ -151,3 +151,31 @@ def test_only_sqlite_files_and_postgresql_are_databases(url: str) -> None:
 def test_a_database_answers_a_ping(store: Store) -> None:
     store.ping()
     assert store.now().utcoffset() is not None
+
+
+def test_a_law_in_both_counts_of_parameters_keeps_them(bench: Any) -> None:
+    sweep, sizes = bench.sweep(), {"better": "params_active", "params": 0.03}
+    assert bench.store.laws.add(sweep.id, **LAW, fence=bench.fence).sizes is None
+    law = bench.store.laws.add(sweep.id, **LAW, fence=bench.fence, sizes=sizes)
+    assert [kept.sizes for kept in bench.store.laws.of_sweep(sweep.id)] == [None, sizes]
+    assert bench.store.laws.latest(sweep.id) == law
+
+
+def test_a_newer_comparison_takes_the_place_of_the_earlier(bench: Any) -> None:
+    sweep = bench.sweep()
+    assert bench.store.comparisons.get(sweep.id) is None
+    bench.store.comparisons.put(sweep.id, {"arms": []}, fence=bench.fence)
+    newer = bench.store.comparisons.put(sweep.id, {"arms": ["transfer"]}, fence=bench.fence)
+    assert bench.store.comparisons.get(sweep.id) == newer
+    assert newer.document == {"arms": ["transfer"]}
+    assert bench.store.events.after(0, sweep_id=sweep.id)[-1].kind == "comparison"
+
+
+def test_a_comparison_of_an_unknown_sweep_or_a_replaced_leader_is_refused(bench: Any) -> None:
+    sweep, stale = bench.sweep(), bench.fence
+    with pytest.raises(NotFound):
+        bench.store.comparisons.put("nothing", {}, fence=stale)
+    bench.lead("another")
+    with pytest.raises(Conflict, match=f"fence {stale}"):
+        bench.store.comparisons.put(sweep.id, {}, fence=stale)
+    assert bench.store.comparisons.get(sweep.id) is None

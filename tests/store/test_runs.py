@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -97,6 +98,15 @@ def test_horizons_of_one_rate_share_a_trunk_and_rates_do_not(bench: Any) -> None
     bench.ask(sweep.id, (0, 1e-3), (1, 1e-3), (0, 2e-3))
     short, long, other = bench.store.runs.of_sweep(sweep.id)
     assert short.trunk_id == long.trunk_id != other.trunk_id
+
+
+def test_module_rates_tell_runs_and_trunks_apart(bench: Any, new_run: Callable[..., NewRun]) -> None:
+    sweep = bench.sweep()
+    runs = [replace(new_run(cell, 1e-3), module_rates=rates) for rates in ("", "head=2") for cell in (0, 1)]
+    bench.store.runs.add_batch(sweep.id, [*runs, *runs], fence=bench.fence)
+    plain, plain_long, other, other_long = bench.store.runs.of_sweep(sweep.id)
+    assert [run.module_rates for run in (plain, other)] == ["", "head=2"]
+    assert plain.trunk_id == plain_long.trunk_id != other.trunk_id == other_long.trunk_id
 
 
 def test_a_claim_starts_the_runs_and_counts_the_attempt(bench: Any) -> None:

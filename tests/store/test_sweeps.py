@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,6 +35,14 @@ def test_its_cells_come_back_exactly(store: Store, spec: SweepSpec) -> None:
     sweep, _ = submit(store, spec)
     assert isinstance(spec.trainer, ProxyTrainer)
     assert store.sweeps.cells(sweep.id) == proxy_cells(spec.grid, spec.trainer)
+
+
+def test_a_cell_keeps_both_counts_of_parameters_and_its_arm(store: Store, spec: SweepSpec) -> None:
+    assert isinstance(spec.trainer, ProxyTrainer)
+    first, *others = proxy_cells(spec.grid, spec.trainer)
+    cells = (replace(first, params_total=9e6, params_active=1e6, arm="transfer"), *others)
+    sweep, _ = store.sweeps.create(spec, cells=cells)
+    assert store.sweeps.cells(sweep.id) == cells
 
 
 def test_the_cost_of_the_full_grid_is_kept_with_it(store: Store, spec: SweepSpec) -> None:

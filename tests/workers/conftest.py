@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,18 @@ class Stage:
         rates: Iterable[float] = RATES,
         width: int = 16,
         corpus: str = "stdlib",
+        recipe: Mapping[str, Any] | None = None,
         **resources: Any,
     ) -> str:
         spec = SweepSpec.model_validate(
             {
                 "name": "proxy",
-                "trainer": {"kind": "proxy", "corpus": corpus, "schedule": {"warmup_tokens": 2_048}},
+                "trainer": {
+                    "kind": "proxy",
+                    "corpus": corpus,
+                    "schedule": {"warmup_tokens": 2_048},
+                    **(recipe or {}),
+                },
                 "grid": {
                     "scales": [{"width": width, "depth": 1}],
                     "tokens": list(tokens),

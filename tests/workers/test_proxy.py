@@ -26,7 +26,7 @@ BATCH = 128
 HORIZONS = (8_192, 16_384)
 TRAINER = ProxyTrainer(kind="proxy", schedule=Schedule(warmup_tokens=1_024))
 GRID = Grid(scales=(SCALE,), tokens=HORIZONS, batch_tokens=(BATCH,), learning_rates=(0.002, 0.008))
-TRUNK = trunk_name(SCALE, BATCH)
+TRUNK = trunk_name(SCALE, BATCH, TRAINER, HORIZONS[0])
 CELLS = proxy_cells(GRID, TRAINER)
 
 

@@ -109,7 +109,7 @@ def test_a_missing_corpus_is_told_with_every_job(tmp_path):
     trainer = ProxyTrainer(kind="proxy", corpus="gone")
     scale = Scale(width=16, depth=1)
     grid = Grid(scales=(scale,), tokens=(65_536,), batch_tokens=(256,), learning_rates=(0.001,))
-    trunk = trunk_name(scale, 256)
+    trunk = trunk_name(scale, 256, trainer, 65_536)
     bench = ProxyBench(
         trainer=trainer,
         corpus=CorpusSource(path=tmp_path / "gone.txt"),

@@ -19,7 +19,7 @@ class Residual:
 
     Attributes:
         params: N of the cell.
-        flops: of one run there, 6·N·D.
+        flops: of one run there, 6·N·D, N the active parameters where the sweep tells them.
         predicted: η* by the law; by a law fitted without the cell where it is held out.
         observed, low, high: η* of the cell's own runs and its 95 % interval.
         excess_loss: loss at the predicted rate over the best one, minus one (0.001 is 0.1 %).
@@ -53,10 +53,12 @@ def residuals(snapshot: Snapshot) -> Residuals | None:
     if law is None or not bowls:
         return None
     held_out = _held_out(law)
+    costs = {place(cell.params, cell.tokens, cell.batch_tokens): cell.flops for cell in snapshot.cells}
+    places = [place(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in bowls]
     fitted = _fitted_rates(law, bowls)
     cells = tuple(
-        _residual(bowl, rate, held_out.get(place(bowl.params, bowl.tokens, bowl.batch_tokens)))
-        for bowl, rate in zip(bowls, fitted, strict=True)
+        _residual(bowl, rate, held_out.get(at), costs.get(at))
+        for bowl, rate, at in zip(bowls, fitted, places, strict=True)
     )
     return Residuals(cells=cells, heldout=law.heldout)
 
@@ -76,14 +78,14 @@ def _fitted_rates(law: Law, bowls: list[Bowl]) -> list[float]:
     return [float(value) for value in np.exp(mean)]
 
 
-def _residual(bowl: Bowl, fitted: float, held_out: HeldOutCell | None) -> Residual:
+def _residual(bowl: Bowl, fitted: float, held_out: HeldOutCell | None, flops: float | None) -> Residual:
     predicted = fitted if held_out is None else held_out.learning_rate
     excess = bowl_excess(bowl, predicted) if held_out is None else held_out.excess_loss
     cell = f"N {amounts.count(bowl.params)} · D {amounts.count(bowl.tokens)} · B {amounts.count(bowl.batch_tokens)}"
     known = "fitted without this cell" if held_out is not None else "fitted with this cell"
     return Residual(
         params=bowl.params,
-        flops=TRAINING_FLOPS_PER_PARAM_TOKEN * bowl.params * bowl.tokens,
+        flops=TRAINING_FLOPS_PER_PARAM_TOKEN * bowl.params * bowl.tokens if flops is None else flops,
         predicted=predicted,
         observed=bowl.learning_rate,
         low=bowl.low,

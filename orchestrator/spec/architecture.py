@@ -1,0 +1,79 @@
+"""What the layers of the proxies are made of: dense, or a mixture of experts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from orchestrator.spec.fields import FieldError, Strict, as_number
+
+FEEDFORWARD_RATIO: Final = 4
+"""Width of the feed-forward layer, or of the experts that one token meets, over the width of the model."""
+
+EXPERT_STEP: Final = 8
+"""Experts that nobody gave a width are a multiple of this wide."""
+
+BALANCE_RATES: Final = {"bias": 1e-3, "loss": 1e-2}
+"""How strongly the load of experts is balanced: step of the bias (arXiv 2408.15664, section 4.1), weight of the loss
+(arXiv 2101.03961, section 2.2)."""
+
+ExpertCount = Annotated[int, Field(ge=2, le=4_096)]
+ExpertWidth = Annotated[int, Field(ge=EXPERT_STEP, le=1_048_576)]
+
+
+class Dense(Strict):
+    """Every parameter works on every token."""
+
+    kind: Literal["dense"] = "dense"
+    qk_norm: bool = True
+
+
+class MixtureOfExperts(Strict):
+    """A router sends each token to ``top_k`` of the experts; shared experts see every token.
+
+    ``params`` says which count the law uses as N. ``balance`` keeps the experts' loads equal: by a bias on the router's
+    choice that no gradient sees (arXiv 2408.15664), or by an auxiliary loss.
+    """
+
+    kind: Literal["moe"]
+    experts: ExpertCount
+    top_k: Annotated[int, Field(ge=1, le=4_096)]
+    expert_width: ExpertWidth | None = None
+    shared_experts: Annotated[int, Field(ge=0, le=4_096)] = 0
+    balance: Literal["bias", "loss"] = "bias"
+    balance_rate: Annotated[float, BeforeValidator(as_number), Field(gt=0, le=1)] | None = None
+    qk_norm: bool = True
+    params: Literal["active", "total"] = "active"
+
+    @model_validator(mode="after")
+    def _top_k_is_among_the_experts(self) -> MixtureOfExperts:
+        if self.top_k > self.experts:
+            raise FieldError("top_k", f"{self.top_k} is more than the {self.experts} experts there are")
+        return self
+
+    @property
+    def load_balance_rate(self) -> float:
+        """``balance_rate``, or the usual one of its kind of balance."""
+        return BALANCE_RATES[self.balance] if self.balance_rate is None else self.balance_rate
+
+    def expert_width_at(self, width: int) -> int:
+        """Width of an expert in a model of this width: as given, or so that a token meets as much as in a dense one."""
+        if self.expert_width is not None:
+            return self.expert_width
+        share = FEEDFORWARD_RATIO * width // (self.top_k + self.shared_experts)
+        return max(EXPERT_STEP, share // EXPERT_STEP * EXPERT_STEP)
+
+
+def kind_or(default: str) -> Any:
+    """The kind that a part of a specification names, or the one it has when it names none."""
+
+    def kind_of(value: object) -> object:
+        return value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", default)
+
+    return Discriminator(kind_of)  # a kind that is no text is told like an unknown one
+
+
+Architecture = Annotated[
+    Annotated[Dense, Tag("dense")] | Annotated[MixtureOfExperts, Tag("moe")], kind_or("dense")
+]

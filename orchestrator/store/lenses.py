@@ -1,0 +1,79 @@
+"""Lenses: what was seen of a run besides its loss, by curve and step like the losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import select
+
+from orchestrator.store import schema
+from orchestrator.store.curves import joined, places_of
+from orchestrator.store.database import Database
+from orchestrator.store.leases import check_fence
+from orchestrator.store.records import LensPoint, Run
+
+_N = schema.lenses.c
+
+
+class Lenses:
+    """Points of the lenses, by curve (a run's or a trunk's id) and step."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(
+        self, points: Sequence[LensPoint], *, fence: int | None = None, lease: str | None = None
+    ) -> int:
+        """Write points; one whose curve and step are there already stays as it is.
+
+        Args:
+            points: of any curves.
+            fence: of ``lease``, where a driver writes.
+            lease: whose fence it is.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            Conflict: the lease belongs to another driver.
+        """
+        if not points:
+            return 0
+        rows = [
+            {
+                "curve": point.curve,
+                "step": point.step,
+                "tokens": point.tokens,
+                "values": {name: _kept(value) for name, value in point.values.items()},
+            }
+            for point in points
+        ]
+        fresh = self._database.insert(schema.lenses).on_conflict_do_nothing()
+        with self._database.write() as connection:
+            if fence is not None and lease is not None:
+                check_fence(connection, lease, fence)
+            counted = connection.execution_options(preserve_rowcount=True)
+            return counted.execute(fresh, rows).rowcount
+
+    def curve(self, run: Run) -> list[LensPoint]:
+        """What the lenses saw of a run: of its trunk up to the fork, then of its own branch, by step.
+
+        A value that was not finite is NaN.
+        """
+        query = select(_N.curve, _N.step, _N.tokens, _N["values"].label("seen"))
+        with self._database.read() as connection:
+            places = places_of(connection, schema.runs.c.id == run.id)
+            rows = joined(connection, query, _N, places).get(run.id, [])
+        return [
+            LensPoint(curve=row.curve, step=row.step, tokens=row.tokens, values=_read(row.seen))
+            for row in rows
+        ]
+
+
+def _kept(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _read(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in values.items()}
