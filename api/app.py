@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from api import health, login, metrics, problems, reference
@@ -18,6 +18,7 @@ from api.openapi import described
 from api.shutdown import Shutdown
 from api.traffic import Traffic
 from api.v1 import events, figures, laws, predictions, runs, sweeps, tables
+from api.v1.queries import only_known_queries
 from orchestrator import logs
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -30,11 +31,8 @@ RESOURCES: Final = (
     predictions,
     figures,
     events,
-    health,
-    metrics,
-    login,
-    reference,
 )
+"""What /v1 is made of."""
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> FastAPI:
@@ -71,6 +69,8 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     nowhere.install(app)
     app.routes.append(reference.ASSETS)
     for resource in RESOURCES:
-        app.include_router(resource.router)
+        app.include_router(resource.router, dependencies=[Depends(only_known_queries)])
+    for part in (health, metrics, login, reference):
+        app.include_router(part.router)
     app.include_router(dashboard)
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import admin, sweeps
+from cli import admin, corpus, sweeps
 from cli.compare import compare_command
 from cli.demo import demo_command
 from cli.fit import fit_command
@@ -24,5 +24,6 @@ app.command("plan")(sweeps.plan_command)
 app.command("predict")(sweeps.predict_command)
 app.add_typer(sweeps.app, name="sweep")
 app.command("table")(sweeps.table_command)
+app.add_typer(corpus.app, name="corpus")
 app.add_typer(admin.tokens, name="token")
 app.add_typer(admin.database, name="db")

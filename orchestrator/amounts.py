@@ -21,7 +21,7 @@ MOST_PLACES: Final = 3
 """Decimals at most that tell a part in per cent from the whole."""
 
 _SUFFIXES: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
-_WORDS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+_POWERS: Final = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
 _FRACTIONS: Final = {0.5: "½", 0.25: "¼"}
 _UNITS: Final = {"params": "parameters", "tokens": "tokens", "batch_tokens": "tokens a batch"}
 _NAMED: Final = re.compile(
@@ -31,7 +31,7 @@ _TYPED: Final = re.compile(r"(?<!\w)(?:'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|--[a-z]\
 """What a person wrote: quoted, or an option with its value. It is told as it stands."""
 _POWER: Final = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)e([+-][0-9]{2,3})\b")
 _AMOUNT: Final = re.compile(
-    r"^(?=\.?[0-9])((?:[0-9]{1,3}(?:[,\s][0-9]{3})+|[0-9]*)(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)$",
+    r"^(?=\.?[0-9])((?:[0-9]{1,3}(?:[,\s][0-9]{3})+|[0-9]*)(?:\.[0-9]+)?)(?:e([+-]?[0-9]{1,9}))?\s*([kmbgt]?)$",
     re.IGNORECASE,
 )
 
@@ -165,10 +165,21 @@ def parse_amount(text: str) -> float:
         ValueError: not a positive finite number; the message says how to write one.
     """
     found = _AMOUNT.match(re.sub(r"(?<=[0-9])_(?=[0-9])", "", text.strip()))
-    value = float(re.sub(r"[,\s]", "", found[1])) * _WORDS[found[2].lower()] if found else math.nan
+    value = math.nan
+    if found is not None:  # not 1.07 times 1e9, which is 1070000000.0000001
+        digits, power = re.sub(r"[,\s]", "", found[1]), int(found[2] or 0) + _POWERS[found[3].lower()]
+        value = float(f"{digits}e{power}")
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{text.strip()!r} is not a positive number; write it like 1e9, 1.07 B or 524288.")
     return value
+
+
+def as_amount(value: object) -> object:
+    """Take text that ``parse_amount`` can read as its number; anything else stays as it is, to be refused elsewhere."""
+    try:
+        return parse_amount(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def rate_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:

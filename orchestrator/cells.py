@@ -13,7 +13,7 @@ from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.law.cells import CLOSE
 from orchestrator.planner.values import Cell
 from orchestrator.runtable import RunTable
-from orchestrator.spec import Architecture, Dense, Grid, Mup, ProxyTrainer, Scale, experts_of
+from orchestrator.spec import Architecture, Dense, Grid, Mup, ProxyTrainer, Scale, Schedule, experts_of
 from orchestrator.spec.architecture import FEEDFORWARD_RATIO
 
 
@@ -71,13 +71,21 @@ def proxy_cells(grid: Grid, trainer: ProxyTrainer) -> tuple[Cell, ...]:
             tokens=float(tokens),
             batch_tokens=float(batch_tokens),
             rates=rates,
+            decay_fraction=_decay_fraction(trainer.schedule, tokens, batch_tokens),
             trunk=trunk_name(scale, batch_tokens, trainer, tokens),
-            decay_fraction=trainer.schedule.decay_fraction,
             params_total=float(sizes.total) if both else None,
             params_active=float(sizes.active) if both else None,
         )
         for number, (scale, sizes, batch_tokens, tokens) in enumerate(places)
     )
+
+
+def _decay_fraction(schedule: Schedule, tokens: int, batch_tokens: int) -> float:
+    """Share of a horizon of whole steps that decays: as given, or for a cosine all that is not warmup."""
+    if schedule.has_stable_phase:
+        return schedule.decay_fraction
+    steps = tokens // batch_tokens
+    return schedule.decay_steps(steps, batch_tokens) / steps
 
 
 def _models(grid: Grid, architecture: Architecture) -> list[tuple[Scale, Params]]:

@@ -23,6 +23,7 @@ class CorpusSource(BaseModel):
         path: a file of UTF-8 text, or of token ids (``.bin``), that the API and every worker see there.
         dtype: how token ids are stored; needed for ``.bin`` only.
         vocab_size: one more than the largest token id; needed for ``.bin`` only.
+        heldout_tokens: of a ``.bin``, how many at its end are never trained on; one part in 16 if None.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,11 +31,14 @@ class CorpusSource(BaseModel):
     path: Path
     dtype: Literal["uint16", "uint32"] | None = None
     vocab_size: Annotated[int, Field(ge=2)] | None = None
+    heldout_tokens: Annotated[int, Field(ge=1)] | None = None
 
     def unreadable(self) -> str | None:
         """Why the corpus cannot be read, as far as its first bytes tell; None where it can."""
         if self.path.suffix == ".bin" and (self.dtype is None or self.vocab_size is None):
             return f"{self.path} holds token ids and is registered without their dtype and vocab_size"
+        if self.path.suffix != ".bin" and self.heldout_tokens is not None:
+            return f"heldout_tokens counts ids of a .bin file, and {self.path} is text"
         try:
             with self.path.open("rb") as file:
                 head = file.read(_HEAD_BYTES)
@@ -63,6 +67,8 @@ class Settings(BaseSettings):
         checkpoints: folder of trunks and checkpoints; in a cluster, one that every node sees.
         corpora: registered corpora by name, as JSON: ``{"c4": {"path": "/data/c4.bin", "dtype": "uint16",
             "vocab_size": 50304}, "novels": "/data/novels.txt"}``. ``stdlib`` is always there.
+        corpora_folder: where ``etalon corpus prepare`` leaves corpora, each found by its name; in a cluster, a
+            folder that the API and every node see.
         lease_seconds: how long a process may be silent before another takes over its work.
         tick_seconds: pause between two looks of the orchestrator at the database.
         url, token: where the command line finds the service, and what it shows there.
@@ -75,6 +81,7 @@ class Settings(BaseSettings):
     ray_address: str | None = None
     checkpoints: Path = Field(default_factory=lambda data: data["home"] / "checkpoints")
     corpora: dict[str, Annotated[CorpusSource, BeforeValidator(_as_source)]] = {}
+    corpora_folder: Path = Field(default_factory=lambda data: data["home"] / "corpora")
     lease_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 10.0
     tick_seconds: Annotated[float, Field(ge=0.01, le=60)] = 0.2
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

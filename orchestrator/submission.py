@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.cells import fewest_repeats, narrowed, proxy_cells, table_cells
 from orchestrator.cluster import warnings_of
+from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.forecast import forecast
 from orchestrator.mixed import mixed_warnings
@@ -97,24 +98,33 @@ def table_warnings(spec: SweepSpec, store: Store) -> list[str]:
 
 
 def check_corpus(spec: SweepSpec, settings: Settings) -> None:
-    """Refuse a corpus that nobody registered, or whose file is not there: a request names data, it never brings paths.
+    """Refuse a corpus that nobody registered or prepared, or whose file is not there: a request names data, never paths.
 
     Raises:
-        BadInput: the name is neither ``stdlib`` nor registered, or its file cannot be read as what it is registered as.
+        BadInput: the name is not known here, or its file cannot be read as what it is known as.
     """
     trainer = spec.trainer
-    if not isinstance(trainer, ProxyTrainer) or trainer.corpus == "stdlib":
+    if not isinstance(trainer, ProxyTrainer) or trainer.corpus == BUILT_IN:
         return
-    source = settings.corpora.get(trainer.corpus)
+    try:
+        source = find_corpus(trainer.corpus, settings)
+    except BadInput as error:
+        raise _refusal("trainer.corpus", error.detail.rstrip(".")) from error
     if source is None:
-        known = ", ".join(["stdlib", *sorted(settings.corpora)])
-        raise _refusal("trainer.corpus", f"no corpus {trainer.corpus!r}; registered here: {known}")
-    reason = source.unreadable()
-    if reason is not None:
+        known = ", ".join(corpus_names(settings))
         raise _refusal(
             "trainer.corpus",
-            f"the corpus {trainer.corpus!r} cannot be read: {reason}; its operator registers it in ETALON_CORPORA",
+            f"no corpus {trainer.corpus!r}; known here: {known}; `etalon corpus prepare SOURCE --name NAME` makes one "
+            "of a folder of text",
         )
+    reason = source.unreadable()
+    if reason is not None:
+        mend = (
+            "prepare it again with `etalon corpus prepare SOURCE --again`"
+            if isinstance(source, PreparedSource)
+            else "its operator registers it in ETALON_CORPORA"
+        )
+        raise _refusal("trainer.corpus", f"the corpus {trainer.corpus!r} cannot be read: {reason}; {mend}")
 
 
 def submit(

@@ -1,6 +1,6 @@
 """Trains grids of small proxy language models: many learning rates of one shape in one program."""
 
-from trainer.corpus import Corpus, load_corpus
+from trainer.corpus import Corpus, Measured, load_corpus
 from trainer.errors import (
     BadCheckpoint,
     BadCorpus,
@@ -33,6 +33,7 @@ __all__ = [
     "Experts",
     "Finished",
     "Job",
+    "Measured",
     "Member",
     "Parametrization",
     "Points",

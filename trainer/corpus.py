@@ -6,8 +6,9 @@ import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil
+from mmap import MADV_RANDOM, mmap
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,25 @@ _STDLIB_WITHOUT = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "encodings", "pydoc_data"}
 )
 _CHUNK_TOKENS = 1 << 22
+
+_READ_AHEAD_SHARE = 0.25
+"""A mapped file up to this share of the machine's memory is read ahead and soon in memory as a whole. Of a larger one
+the system would read a megabyte for every window and forget it again: it is told that windows come in no order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What is known of a file of token ids since it was written, so that a load need not read all of it.
+
+    Attributes:
+        tokens: Ids in the file, train and held-out.
+        sha256: Of the whole file.
+        unigram_entropy: Of its train split, as `Corpus` has it.
+    """
+
+    tokens: int
+    sha256: str
+    unigram_entropy: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,19 +115,25 @@ def load_corpus(
     *,
     token_type: TokenType | None = None,
     vocab_size: int | None = None,
+    heldout_tokens: int | None = None,
+    measured: Measured | None = None,
     name: str | None = None,
 ) -> Corpus:
     """Reads a corpus.
 
     Args:
         source: `stdlib` for the Python standard library's own source, a path to UTF-8 text (both byte by byte),
-            or a path to flat little-endian token ids ending in `.bin`, which are mapped, not read.
+            or a path to flat little-endian token ids ending in `.bin`, which are mapped.
         token_type: Type of the ids of a `.bin` file.
         vocab_size: Ids of a `.bin` file are below this.
+        heldout_tokens: Ids at the end of a `.bin` file that are held out; one part in 16 where None.
+        measured: What is known of a `.bin` file. Its hash, its entropy and the range of its ids are then taken
+            on trust and only its length is checked: the load reads nothing, and whoever passes it has made sure
+            that it is of this file. Where None every id is read once and checked.
         name: What to call it; the source itself where None.
 
     Raises:
-        BadCorpus: Nothing there, not UTF-8, ids out of range, or too little to split.
+        BadCorpus: Nothing there, not UTF-8, ids out of range, another length than measured, or too little to split.
     """
     label = name or str(source)
     if source == "stdlib":
@@ -118,14 +144,42 @@ def load_corpus(
             f"corpus {label!r}: no such file: {path}; give `stdlib` or a path to a text or .bin file"
         )
     if path.suffix == ".bin":
-        if token_type is None or vocab_size is None:
-            raise BadCorpus(
-                f"corpus {label!r}: a .bin file needs its token_type (uint16 or uint32) and vocab_size"
-            )
-        if not 2 <= vocab_size <= MOST_TOKENS:
-            raise BadCorpus(f"corpus {label!r}: vocab_size is {vocab_size}; allowed: 2 to {MOST_TOKENS}")
-        return _corpus(label, vocab_size, *_tail_split(label, _read_ids(label, path, token_type)))
+        return _load_ids(label, path, token_type, vocab_size, heldout_tokens, measured)
+    if heldout_tokens is not None:
+        raise BadCorpus(f"corpus {label!r}: heldout_tokens counts ids of a .bin file, and {path} is text")
     return _corpus(label, BYTES, *_tail_split(label, _read_text(label, path)))
+
+
+def _load_ids(
+    name: str,
+    path: Path,
+    token_type: TokenType | None,
+    vocab_size: int | None,
+    heldout_tokens: int | None,
+    measured: Measured | None,
+) -> Corpus:
+    if token_type is None or vocab_size is None:
+        raise BadCorpus(
+            f"corpus {name!r}: a .bin file needs its token_type (uint16 or uint32) and vocab_size"
+        )
+    if not 2 <= vocab_size <= MOST_TOKENS:
+        raise BadCorpus(f"corpus {name!r}: vocab_size is {vocab_size}; allowed: 2 to {MOST_TOKENS}")
+    ids = _map_ids(name, path, token_type)
+    train, heldout = _tail_split(name, ids, heldout_tokens)
+    if measured is None:
+        return _corpus(name, vocab_size, train, heldout)
+    if len(ids) != measured.tokens:
+        raise BadCorpus(
+            f"corpus {name!r}: {path} has {len(ids)} tokens, but {measured.tokens} were measured; prepare it again"
+        )
+    return Corpus(
+        name=name,
+        vocab_size=vocab_size,
+        sha256=measured.sha256,
+        train=train,
+        heldout=heldout,
+        unigram_entropy=measured.unigram_entropy,
+    )
 
 
 def _corpus(name: str, vocab_size: int, train: Tokens, heldout: Tokens) -> Corpus:
@@ -184,7 +238,7 @@ def _read_text(name: str, path: Path) -> Tokens:
     return np.frombuffer(data, dtype=np.uint8)
 
 
-def _read_ids(name: str, path: Path, token_type: TokenType) -> Tokens:
+def _map_ids(name: str, path: Path, token_type: TokenType) -> Tokens:
     kinds: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
     kind = kinds.get(token_type)
     if kind is None:
@@ -195,14 +249,25 @@ def _read_ids(name: str, path: Path, token_type: TokenType) -> Tokens:
             f"corpus {name!r}: {path} has {size} bytes; {token_type} ids need a positive multiple of {kind.itemsize}"
         )
     ids: Tokens = np.memmap(path, dtype=kind, mode="r")
+    if size > _memory_bytes() * _READ_AHEAD_SHARE:
+        cast("mmap", ids.base).madvise(MADV_RANDOM)
     return ids
 
 
-def _tail_split(name: str, tokens: Tokens) -> tuple[Tokens, Tokens]:
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _tail_split(name: str, tokens: Tokens, heldout: int | None = None) -> tuple[Tokens, Tokens]:
     """The last part is held out, so that no window of one split reaches into the other."""
-    heldout = ceil(len(tokens) / HELDOUT_SHARE)
-    if heldout >= len(tokens):
-        raise BadCorpus(f"corpus {name!r}: {len(tokens)} tokens are too few to hold some out")
+    if heldout is None:
+        heldout = ceil(len(tokens) / HELDOUT_SHARE)
+        if heldout >= len(tokens):
+            raise BadCorpus(f"corpus {name!r}: {len(tokens)} tokens are too few to hold some out")
+    if not 0 < heldout < len(tokens):
+        raise BadCorpus(
+            f"corpus {name!r}: heldout_tokens is {heldout}; allowed: 1 to {len(tokens) - 1}, all but one of its tokens"
+        )
     return tokens[:-heldout], tokens[-heldout:]
 
 

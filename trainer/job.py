@@ -65,8 +65,9 @@ class Job:
                 raise BadJob(
                     f"job: horizons are {member.horizons}; allowed: {self.recipe.tokens}, which the recipe's rates are for"
                 )
-            forks = [timetable.fork(horizon) for horizon in member.horizons]
-            if len(set(forks)) < len(forks):
+            timetable.fork(member.horizons[0])  # the shortest has the least room
+            ends = [timetable.end(horizon) for horizon in member.horizons]
+            if len(set(ends)) < len(ends):
                 raise BadJob(
                     f"job: horizons {member.horizons} are less than a batch of {self.recipe.batch_tokens} tokens apart"
                 )

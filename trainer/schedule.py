@@ -1,32 +1,46 @@
-"""Warmup-stable-decay: the learning rate over its peak, as a pure function of the step."""
+"""Warmup-stable-decay, or cosine: the learning rate over its peak, as a pure function of the step."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import ceil, sqrt
-from typing import Literal, get_args
+from math import ceil, cos, pi, sqrt
+from typing import Final, Literal, get_args
 
 from trainer.errors import BadSchedule
 
-DecayShape = Literal["linear", "sqrt"]
+DecayShape = Literal["linear", "sqrt", "cosine"]
+
+DECAY_FRACTION: Final = 0.2
+"""Part of a horizon that warmup-stable-decay spends decaying, where nothing else is said."""
+
+_FALL: Final[Mapping[DecayShape, Callable[[float], float]]] = {
+    "linear": lambda progress: progress,
+    "sqrt": sqrt,
+    "cosine": lambda progress: (1.0 - cos(pi * progress)) / 2.0,
+}
+"""How far a decay has fallen, 0 to 1, by its own progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Linear warm-up, a constant trunk, and a decay to zero over the last part of each horizon.
+    """Linear warm-up, a constant trunk, and a decay over the last part of each horizon, or over all of it.
 
-    The warm-up is in absolute tokens, so that all horizons share one trunk (arXiv 2405.18392).
+    The warm-up is in absolute tokens, so that all horizons share one trunk (arXiv 2405.18392). A cosine decays from
+    the end of the warm-up on (arXiv 1608.03983), so its trunk is the warm-up alone and it has no stable phase.
 
     Attributes:
         warmup_tokens: Tokens of the warm-up; 0 for none.
-        decay_fraction: Part of a horizon spent decaying, between 0 and 1, both excluded.
-        shape: `linear` falls as 1 − x, `sqrt` as 1 − √x, over the decay's own progress x.
+        decay_fraction: Part of a horizon spent decaying, between 0 and 1, both excluded; left alone for `cosine`.
+        shape: `linear` falls as 1 − x, `sqrt` as 1 − √x, `cosine` as (1 + cos πx)/2, over the decay's own progress x.
+        final_fraction: The rate that the decay ends at, over the peak; from 0 to 1, 1 excluded.
 
     Raises:
         BadSchedule: A field is out of range.
     """
 
     warmup_tokens: int
-    decay_fraction: float = 0.2
+    decay_fraction: float = DECAY_FRACTION
     shape: DecayShape = "linear"
+    final_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         if self.warmup_tokens < 0:
@@ -36,6 +50,15 @@ class Schedule:
         if self.shape not in get_args(DecayShape):
             raise BadSchedule(
                 f"schedule: shape is {self.shape!r}; allowed: {', '.join(get_args(DecayShape))}"
+            )
+        if self.shape == "cosine" and self.decay_fraction != DECAY_FRACTION:
+            raise BadSchedule(
+                f"schedule: decay_fraction is {self.decay_fraction}, but a cosine decays from the end of the warm-up on; "
+                "leave it out"
+            )
+        if not 0.0 <= self.final_fraction < 1.0:
+            raise BadSchedule(
+                f"schedule: final_fraction is {self.final_fraction}; allowed: 0 or more, below 1"
             )
 
     def in_steps(self, batch_tokens: int) -> "Timetable":
@@ -65,15 +88,17 @@ class Timetable:
         return max(1, round(horizon / self.batch_tokens))
 
     def fork(self, horizon: int) -> int:
-        """Trunk steps before the decay branch of `horizon` tokens begins.
+        """Trunk steps before the decay branch of `horizon` tokens begins; for a cosine those of the warm-up.
 
         Raises:
             BadSchedule: The decay would have to begin before the warm-up is over.
         """
-        end = self.end(horizon)
-        fork = end - max(1, round(self.schedule.decay_fraction * end))
+        end, cosine = self.end(horizon), self.schedule.shape == "cosine"
+        decay = max(1, end - self.warmup_steps if cosine else round(self.schedule.decay_fraction * end))
+        fork = end - decay
         if horizon < 1 or fork < self.warmup_steps:
-            least = ceil((self.warmup_steps + 1) / (1 - self.schedule.decay_fraction)) * self.batch_tokens
+            share = 1.0 if cosine else 1 - self.schedule.decay_fraction
+            least = ceil((self.warmup_steps + 1) / share) * self.batch_tokens
             raise BadSchedule(
                 f"horizon of {horizon} tokens: its decay would begin after {max(fork, 0) * self.batch_tokens} tokens, "
                 f"within the warm-up of {self.warmup_steps * self.batch_tokens}; allowed: {least} tokens or more"
@@ -92,4 +117,4 @@ class Timetable:
             return warmup
         # n updates at n equal steps below the peak: neither a full-rate nor a zero-rate update is wasted.
         progress = (step - fork + 1) / (self.end(horizon) - fork + 1)
-        return 1.0 - (progress if self.schedule.shape == "linear" else sqrt(progress))
+        return 1.0 - (1.0 - self.schedule.final_fraction) * _FALL[self.schedule.shape](progress)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
+from orchestrator.planner.trunks import rate_flops
 from orchestrator.planner.values import Cell
 from orchestrator.store.records import Run
 
@@ -94,6 +97,9 @@ class ReplayJob:
 
 Job = ProxyJob | ReplayJob
 
+Place = tuple[str, int]
+"""A trunk's name and a horizon in tokens: one cell of a sweep of proxies."""
+
 
 def proxy_jobs(
     runs: Sequence[Run],
@@ -118,15 +124,16 @@ def proxy_jobs(
     stacks: dict[tuple[str, int, int], list[ProxyMember]] = {}
     for (trunk, seed, _), member_runs in _by_member(runs, cells).items():
         member = _member(member_runs, cells)
-        start = _start(cells[member_runs[0].cell], member, positions.get(member.trunk_id, ()))
+        shortest = min((cells[run.cell] for run in member_runs), key=attrgetter("tokens"))
+        start = _start(shortest, positions.get(member.trunk_id, ()))
         stacks.setdefault((trunk, seed, start), []).append(member)
-    params = {cell.trunk: cell for cell in cells}
+    places = {(str(cell.trunk), int(cell.tokens)): cell for cell in cells}
     jobs = [
-        _priced(ProxyJob(trunk=trunk, seed=seed, start_tokens=start, members=tuple(some), flops=0.0), params)
+        _priced(ProxyJob(trunk=trunk, seed=seed, start_tokens=start, members=tuple(some), flops=0.0), places)
         for (trunk, seed, start), members in stacks.items()
         for some in _split(members, -(-len(members) // limits[trunk]))
     ]
-    return _levelled(jobs, params, workers)
+    return _levelled(jobs, places, workers)
 
 
 def replay_jobs(runs: Sequence[Run], *, limit: int, workers: int) -> tuple[ReplayJob, ...]:
@@ -154,24 +161,18 @@ def _member(runs: Sequence[Run], cells: Sequence[Cell]) -> ProxyMember:
     )
 
 
-def _start(cell: Cell, member: ProxyMember, saved: Sequence[int]) -> int:
-    """The furthest saved position that the member's first fork has not passed.
+def _start(shortest: Cell, saved: Sequence[int]) -> int:
+    """The furthest saved position that the fork of a member's shortest horizon has not passed.
 
     A fork falls on a whole step, at most half a step from (1 − f)·D.
     """
-    first_fork = (1.0 - cell.decay_fraction) * member.horizons[0] + cell.batch_tokens / 2
+    first_fork = shortest.fork_tokens + shortest.batch_tokens / 2
     return max((tokens for tokens in saved if tokens <= first_fork), default=0)
 
 
-def _priced(job: ProxyJob, cells: Mapping[str | None, Cell]) -> ProxyJob:
-    cell = cells[job.trunk]
-    tokens = sum(_tokens(member, job.start_tokens, cell.decay_fraction) for member in job.members)
-    return replace(job, flops=cell.flops_per_token * tokens)
-
-
-def _tokens(member: ProxyMember, start: int, decay_fraction: float) -> float:
-    trunk = max(0.0, (1.0 - decay_fraction) * member.horizons[-1] - start)
-    return trunk + decay_fraction * sum(member.horizons)
+def _priced(job: ProxyJob, places: Mapping[Place, Cell]) -> ProxyJob:
+    groups = (tuple(places[job.trunk, tokens] for tokens in member.horizons) for member in job.members)
+    return replace(job, flops=math.fsum(rate_flops(group, job.start_tokens) for group in groups))
 
 
 def _split(members: Sequence[ProxyMember], parts: int) -> list[list[ProxyMember]]:
@@ -180,7 +181,7 @@ def _split(members: Sequence[ProxyMember], parts: int) -> list[list[ProxyMember]
     return [ordered[part::parts] for part in range(parts)]
 
 
-def _levelled(jobs: list[ProxyJob], cells: Mapping[str | None, Cell], workers: int) -> tuple[ProxyJob, ...]:
+def _levelled(jobs: list[ProxyJob], places: Mapping[Place, Cell], workers: int) -> tuple[ProxyJob, ...]:
     """Halve the largest jobs until no worker has to wait long for the last one."""
     ordered = sorted(jobs, key=_longest_first)
     for _ in range(4 * workers):
@@ -188,7 +189,7 @@ def _levelled(jobs: list[ProxyJob], cells: Mapping[str | None, Cell], workers: i
         if largest is None or _is_level(ordered, workers):
             break
         halves = [
-            _priced(replace(largest, members=tuple(part)), cells) for part in _split(largest.members, 2)
+            _priced(replace(largest, members=tuple(part)), places) for part in _split(largest.members, 2)
         ]
         ordered = sorted([job for job in ordered if job is not largest] + halves, key=_longest_first)
     return tuple(ordered)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 
+from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
 from orchestrator.spec import Architecture, Dense, Muon, Mup, Scale, experts_of
 from orchestrator.states import RunState
@@ -20,6 +21,7 @@ from trainer import (
     Event,
     Experts,
     Finished,
+    Measured,
     Parametrization,
     Points,
     Recipe,
@@ -208,11 +210,25 @@ def _shared_cost(event: Finished | Diverged, results: Sequence[RunResult]) -> It
 
 
 def _corpus(bench: ProxyBench) -> Corpus:
-    source = bench.corpus
+    """The corpus; of a prepared one a sample is checked and the rest is believed, whatever its size."""
+    source, name = bench.corpus, bench.trainer.corpus
     if source is None:
-        return load_corpus(bench.trainer.corpus)
+        return load_corpus(name)
+    measured = None
+    if isinstance(source, PreparedSource):
+        if (reason := source.unreadable()) is not None:
+            raise BadInput(f"The corpus {name!r} cannot be read on the worker: {reason}.")
+        document = source.document
+        measured = Measured(
+            tokens=document.tokens, sha256=document.sha256, unigram_entropy=document.unigram_entropy
+        )
     return load_corpus(
-        source.path, token_type=source.dtype, vocab_size=source.vocab_size, name=bench.trainer.corpus
+        source.path,
+        token_type=source.dtype,
+        vocab_size=source.vocab_size,
+        heldout_tokens=source.heldout_tokens,
+        measured=measured,
+        name=name,
     )
 
 
@@ -261,6 +277,7 @@ def _recipe(bench: ProxyBench, job: ProxyJob, shape: Shape) -> Recipe:
             warmup_tokens=schedule.warmup_tokens,
             decay_fraction=schedule.decay_fraction,
             shape=schedule.shape,
+            final_fraction=schedule.final_fraction,
         ),
         batch_tokens=int(cell.batch_tokens),
         tokens=int(cell.tokens) if "horizon" in parametrization.rules else None,

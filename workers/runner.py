@@ -21,7 +21,7 @@ class ProxyBench:
 
     Attributes:
         trainer: the sweep's recipe.
-        corpus: where the registered corpus lies; None for ``stdlib``.
+        corpus: where the registered or prepared corpus lies; None for ``stdlib``.
         scales: the shape behind each trunk's name.
         cells: one cell for each trunk's name, with its params and batch.
         checkpoints: folder of all sweeps' checkpoints, seen by every worker.

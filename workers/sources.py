@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.cells import trunk_scales
+from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
 from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
@@ -50,16 +51,20 @@ class ProxySource:
         """Work out what the workers need.
 
         Raises:
-            BadInput: the sweep's corpus is no longer registered.
+            BadInput: the sweep's corpus is no longer there.
         """
         grid, resources = sweep.spec.grid, sweep.spec.resources
-        if trainer.corpus != "stdlib" and trainer.corpus not in settings.corpora:
-            raise BadInput(f"The corpus {trainer.corpus!r} is not registered here (ETALON_CORPORA).")
+        corpus = find_corpus(trainer.corpus, settings)
+        if corpus is None and trainer.corpus != BUILT_IN:
+            raise BadInput(
+                f"The corpus {trainer.corpus!r} is neither registered (ETALON_CORPORA) nor prepared "
+                f"({settings.corpora_folder}) where the sweep's driver runs."
+            )
         self._cells = cells
         self._checkpoints = Checkpoints(settings.checkpoints, sweep.id)
         self.bench: Bench = ProxyBench(
             trainer=trainer,
-            corpus=settings.corpora.get(trainer.corpus),
+            corpus=corpus,
             scales=trunk_scales(grid, trainer),
             cells={cell.trunk: cell for cell in cells if cell.trunk is not None},
             checkpoints=settings.checkpoints.absolute(),

@@ -16,6 +16,7 @@ from api.figures.numbers.selection import Group, groups, showing
 from api.figures.numbers.snapshot import Snapshot, read_snapshot
 from orchestrator.cluster import waits_because
 from orchestrator.formula import Formula, formula
+from orchestrator.phases import Phase, has_stable_phase
 from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
@@ -115,18 +116,32 @@ class RunTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BowlChoice:
-    """Which cells the figure of bowls shows, where it has no room for all.
+class FigureChoice:
+    """What the figures of the bowls and of the law show: which cells, where there is no room for all, and which phase.
 
     Attributes:
         cells: how many have something to show.
-        groups: the pages that can be chosen; none where all cells fit.
-        query: of the figure's address; empty for cells at even steps.
+        groups: the pages of bowls that can be chosen; none where all cells fit.
+        query: the page that was chosen, as part of an address; empty for cells at even steps.
+        phases: the phases that can be chosen; none where the runs have one alone.
+        phase: the one that was chosen.
     """
 
     cells: int
     groups: tuple[Group, ...]
     query: str
+    phases: tuple[Phase, ...]
+    phase: Phase
+
+    @property
+    def phase_query(self) -> str:
+        """The phase as part of an address; empty for the usual one."""
+        return "" if self.phase is Phase.ANNEALED else f"phase={self.phase}"
+
+    @property
+    def bowls_query(self) -> str:
+        """Of the address of the figure of bowls."""
+        return "&".join(part for part in (self.query, self.phase_query) if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +162,7 @@ class SweepView:
     span_seconds: float
     actor: str | None
     asked: Asked
-    bowls: BowlChoice
+    figures: FigureChoice
     runs: RunTable
     spec: str
     now: datetime
@@ -243,20 +258,23 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         span_seconds=store.sweeps.span_seconds(sweep_id),
         actor=None if moved is None else moved.data.get("actor"),
         asked=ask(store, sweep, law, query),
-        bowls=_bowl_choice(snapshot, query),
+        figures=_figure_choice(snapshot, query),
         runs=_run_table(snapshot, query),
         spec=spec_yaml(sweep),
         now=store.now(),
     )
 
 
-def _bowl_choice(snapshot: Snapshot, query: Mapping[str, str]) -> BowlChoice:
+def _figure_choice(snapshot: Snapshot, query: Mapping[str, str]) -> FigureChoice:
     found = groups(snapshot)
-    wanted = query.get("bowls", "")
-    return BowlChoice(
+    wanted, phase = query.get("bowls", ""), query.get("phase", "")
+    phases = tuple(Phase) if has_stable_phase(snapshot.sweep.spec) else ()
+    return FigureChoice(
         cells=len(showing(snapshot)),
         groups=found,
         query=wanted if any(wanted == group.query for group in found) else "",
+        phases=phases,
+        phase=Phase(phase) if phase in phases else Phase.ANNEALED,
     )
 
 

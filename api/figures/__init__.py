@@ -17,18 +17,20 @@ from api.figures.drawing.losses import draw_losses
 from api.figures.drawing.residuals import draw_residuals
 from api.figures.drawing.run import draw_run
 from api.figures.drawing.savings import draw_savings
-from api.figures.drawing.style import FONT
+from api.figures.drawing.style import FONT, is_narrow
 from api.figures.numbers.bowls import bowl_panels
 from api.figures.numbers.comparison import comparison_lines
 from api.figures.numbers.coverage import coverage
 from api.figures.numbers.law import law_view
-from api.figures.numbers.losses import learning_curves
+from api.figures.numbers.losses import learning_curves, why_no_curves
+from api.figures.numbers.phases import stable_view
 from api.figures.numbers.residuals import residuals
 from api.figures.numbers.savings import savings
 from api.figures.numbers.selection import EVENLY, Selection
 from api.figures.numbers.snapshot import read_snapshot
 from orchestrator.comparison import Comparison
-from orchestrator.errors import NotFound
+from orchestrator.errors import BadInput, FieldProblem, NotFound
+from orchestrator.phases import Phase
 from orchestrator.store import Store
 
 __all__ = ["NAMES", "comparison_figure", "figure", "page", "run_figure"]
@@ -43,6 +45,7 @@ def figure(
     *,
     columns: int | None = None,
     selection: Selection = EVENLY,
+    phase: Phase = Phase.ANNEALED,
 ) -> dict[str, Any]:
     """Draw one figure of a sweep as it stands now.
 
@@ -52,6 +55,7 @@ def figure(
         name: one of `NAMES`.
         columns: how many panels fit side by side (1 on a telephone); None leaves it to the figure.
         selection: which cells the bowls show; other figures show them all.
+        phase: which losses the bowls and the law are of; other figures are of annealed ones.
 
     Returns:
         A Plotly figure, ``{"data": […], "layout": {…}}``, of plain JSON values. A figure that has nothing to
@@ -59,7 +63,11 @@ def figure(
 
     Raises:
         NotFound: there is no such sweep, or no figure of this name.
+        BadInput: another figure than the bowls and the law is asked for of the stable phase.
+        Unsupported: the sweep has no stable phase.
     """
+    if phase is Phase.STABLE and name in _DRAWINGS:
+        return _plain(_stable(store, sweep_id, name, columns, selection))
     if name == "bowls":
         return _plain(_bowls(store, sweep_id, columns, selection))
     drawing = _DRAWINGS.get(name)
@@ -100,17 +108,32 @@ def _bowls(store: Store, sweep_id: str, columns: int | None, selection: Selectio
     return draw_bowls(panels, total, columns, narrowed=selection != EVENLY)
 
 
+def _stable(store: Store, sweep_id: str, name: str, columns: int | None, selection: Selection) -> go.Figure:
+    """The bowls or the law before the decay, with a line on how they differ from those after it."""
+    if name not in PHASED:
+        problem = FieldProblem(
+            path="phase", message=f"is stable, which only these figures show: {', '.join(PHASED)}"
+        )
+        raise BadInput(f"{problem.path} {problem.message}.", fields=(problem,))
+    view = stable_view(read_snapshot(store, sweep_id))
+    if name == "bowls":
+        panels, total = bowl_panels(view.snapshot, selection)
+        return draw_bowls(panels, total, columns, narrowed=selection != EVENLY)
+    return draw_law(law_view(view.snapshot), columns, note=view.note)
+
+
 def _law(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
     return draw_law(law_view(read_snapshot(store, sweep_id)), columns)
 
 
 def _coverage(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
-    return draw_coverage(coverage(read_snapshot(store, sweep_id)), columns)
+    return draw_coverage(coverage(read_snapshot(store, sweep_id), narrow=is_narrow(columns)), columns)
 
 
 def _losses(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
     snapshot = read_snapshot(store, sweep_id)
-    return draw_losses(learning_curves(snapshot, store.losses.of_sweep(sweep_id, **SAMPLE)), columns)
+    curves = learning_curves(snapshot, store.losses.of_sweep(sweep_id, **SAMPLE))
+    return draw_losses(curves, columns, otherwise=why_no_curves(snapshot))
 
 
 def _residuals(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
@@ -143,6 +166,9 @@ _DRAWINGS: Final[dict[str, Drawing]] = {
     "residuals": _residuals,
     "savings": _savings,
 }
+
+PHASED: Final = ("bowls", "law")
+"""The figures that can be drawn of the stable phase too."""
 
 NAMES: Final = tuple(_DRAWINGS)
 """The figures that there are."""

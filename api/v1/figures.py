@@ -13,6 +13,7 @@ from api.figures import figure
 from api.figures.numbers.selection import MOST_PANELS, Selection
 from api.problems import responses
 from api.v1.queries import Size, ThatSweep
+from orchestrator.phases import Phase
 
 router = APIRouter(prefix="/v1/sweeps/{sweep_id}/figures", tags=["figures"], dependencies=[reads])
 
@@ -36,8 +37,20 @@ Page = Annotated[
 ]
 
 
+ThatPhase = Annotated[
+    Phase,
+    Query(
+        description="Bowls and law only: `stable` draws them of the losses before the decay, for comparison. "
+        "409 where the runs have no stable phase."
+    ),
+]
+
+
 @router.get(
-    "/{name}", summary="A figure as Plotly JSON", responses=responses(404, 422), response_model=dict[str, Any]
+    "/{name}",
+    summary="A figure as Plotly JSON",
+    responses=responses(404, 409, 422),
+    response_model=dict[str, Any],
 )
 def show_figure(
     store: Stored,
@@ -47,7 +60,9 @@ def show_figure(
     params: OnlyParams = None,
     batch_tokens: OnlyBatch = None,
     page: Page = None,
+    phase: ThatPhase = Phase.ANNEALED,
 ) -> JSONResponse:
     """A figure of the sweep as it is now: bowls, law, coverage, losses, residuals or savings."""
     selection = Selection(params=params, batch_tokens=batch_tokens, page=page)
-    return JSONResponse(figure(store, sweep.id, name, columns=columns, selection=selection))
+    drawn = figure(store, sweep.id, name, columns=columns, selection=selection, phase=phase)
+    return JSONResponse(drawn)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Annotated, TypeVar
 
-from fastapi import Depends, Query
-from pydantic import AfterValidator, WithJsonSchema
+from fastapi import Depends, Query, Request
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from api.context import Stored
-from orchestrator.errors import NotFound
+from orchestrator.amounts import as_amount
+from orchestrator.errors import BadInput, FieldProblem, NotFound
+from orchestrator.spec.problems import MOST_PROBLEMS, MOST_SHOWN
 from orchestrator.store.identity import ID_PATTERN
 from orchestrator.store.records import Run, Sweep
 
@@ -52,9 +55,33 @@ MaxPoints = Annotated[
 ]
 MOST_FLOPS = 6 * LARGEST**2
 """What a run of the largest size and horizon costs."""
-Size = Annotated[float, between(1.0, LARGEST), in_schema("number", 1, LARGEST)]
+as_written = BeforeValidator(as_amount)
+"""Takes ``1.07B`` and ``400k`` as the numbers they are."""
 
-Flops = Annotated[float, between(1.0, MOST_FLOPS), in_schema("number", 1, MOST_FLOPS)]
+Size = Annotated[float, as_written, between(1.0, LARGEST), in_schema("number", 1, LARGEST)]
+
+Flops = Annotated[float, as_written, between(1.0, MOST_FLOPS), in_schema("number", 1, MOST_FLOPS)]
+
+
+async def only_known_queries(request: Request) -> None:
+    """Refuse a query with a name that the endpoint does not have: a misspelt one would change the answer silently.
+
+    Raises:
+        BadInput: naming each unknown one, and those that there are.
+    """
+    route = request.scope["route"]
+    if not request.query_params or not isinstance(route, APIRoute):
+        return
+    operation = request.app.openapi()["paths"][route.path_format][request.method.lower()]
+    known = sorted(item["name"] for item in operation.get("parameters", ()) if item["in"] == "query")
+    unknown = [name[:MOST_SHOWN] for name in request.query_params if name not in known][:MOST_PROBLEMS]
+    if not unknown:
+        return
+    allowed = f"allowed: {', '.join(known)}" if known else "nothing is asked by query here"
+    message = f"is not a name of a query here; {allowed}"
+    told = "; ".join(f"{name!r} {message}" for name in unknown)
+    fields = tuple(FieldProblem(path=name, message=message) for name in unknown)
+    raise BadInput(f"The query is not valid: {told}.", fields=fields)
 
 
 def sweep_of(sweep_id: str, store: Stored) -> Sweep:

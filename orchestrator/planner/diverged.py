@@ -9,7 +9,7 @@ class Diverged:
     """What the diverged runs of a record say of those not yet made.
 
     In one cell, rates from the lowest that diverged upwards diverge too, unless a higher one completed: then it was
-    a stray. On one trunk, with one η and seed, a longer horizon repeats the run that diverged.
+    a stray. On one trunk, with one η and seed, a longer horizon has at no step a lower rate than the run that diverged.
 
     Args:
         record: what is known.

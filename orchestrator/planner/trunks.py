@@ -18,11 +18,11 @@ def groups(cells: tuple[Cell, ...]) -> list[tuple[Cell, ...]]:
     return sorted(ordered, key=lambda group: (rate_flops(group), group[0].number))
 
 
-def rate_flops(group: tuple[Cell, ...]) -> float:
-    """FLOPs of one rate in every cell of a group, shortest horizon first."""
+def rate_flops(group: tuple[Cell, ...], reached: float = 0.0) -> float:
+    """FLOPs of one rate in every cell of a group, shortest horizon first, its trunk trained for ``reached`` tokens."""
     if group[0].trunk is None:
         return sum(cell.flops for cell in group)
-    reached, flops = 0.0, 0.0
+    flops = 0.0
     for cell in group:
         flops += cell.marginal_flops(reached)
         reached = max(reached, cell.fork_tokens)

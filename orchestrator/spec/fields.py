@@ -7,17 +7,19 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from orchestrator.amounts import as_amount
+
 LEAST_RATE: Final = 1e-12
 """Below this a learning rate changes no weight of a float32 model."""
 
 
 def as_number(value: object) -> object:
-    """Take ``1e-4`` and ``400_000`` as numbers also where YAML 1.1 reads them as text."""
+    """Take ``1e-4`` and ``400_000`` as numbers also where YAML 1.1 reads them as text, and ``1.07B`` as people write it."""
     if isinstance(value, str):
         try:
             return float(value.replace("_", ""))
         except ValueError:
-            return value
+            return as_amount(value)
     return value
 
 

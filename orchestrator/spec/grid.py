@@ -214,8 +214,9 @@ def _check_horizon(path: str, tokens: int, batch_tokens: int, schedule: Schedule
         raise FieldError(path, f"{tokens} is less than one step of {batch_tokens} tokens")
     end = tokens // batch_tokens
     warmup = math.ceil(schedule.warmup_tokens / batch_tokens)
-    if end - max(1, round(schedule.decay_fraction * end)) < warmup:
-        enough = math.ceil((warmup + 1) / (1 - schedule.decay_fraction)) * batch_tokens
+    if end - schedule.decay_steps(end, batch_tokens) < warmup:
+        stable = 1 - schedule.decay_fraction if schedule.has_stable_phase else 1.0
+        enough = math.ceil((warmup + 1) / stable) * batch_tokens
         raise FieldError(
             path,
             f"{tokens} in steps of {batch_tokens} tokens decays before the warmup of {schedule.warmup_tokens} tokens "

@@ -1,7 +1,7 @@
 """What is refused, each with a message that helps, and with nothing written."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -193,3 +193,36 @@ def test_a_body_that_does_not_say_its_size_is_cut_off(client: TestClient) -> Non
         413,
         amount(MAX_SWEEP_BYTES),
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "allowed"),
+    [
+        ("", "stat=running", "allowed: cursor, limit, state"),
+        ("/{id}", "verbose=1", "nothing is asked by query here"),
+        ("/{id}/runs", "page=2", "allowed: cursor, limit, state"),
+        ("/{id}/figures/bowls", "param=1e9", "allowed: batch_tokens, columns, page, params, phase"),
+        (
+            "/{id}/prediction",
+            "params=1e9&tokens=1e9&batch=1024",
+            "batch_tokens, budget_flops, law, params, tokens",
+        ),
+    ],
+)
+def test_a_query_that_the_endpoint_does_not_have_is_refused_with_those_that_it_has(
+    client: TestClient, submitted: Callable[..., Any], path: str, query: str, allowed: str
+) -> None:
+    answer = client.get(f"/v1/sweeps{path.format(id=submitted().sweep.id)}?{query}")
+    problem = refused(answer, 422, allowed)
+    unknown = query.rpartition("&")[2].partition("=")[0]
+    assert [error["path"] for error in problem["errors"]] == [unknown]
+
+
+@pytest.mark.usefixtures("nothing_written")
+def test_a_misspelt_validate_only_submits_nothing(client: TestClient, fields: dict[str, Any]) -> None:
+    refused(client.post("/v1/sweeps?validateonly=true", json=fields), 422, "allowed: validate_only")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/"])
+def test_addresses_beside_the_api_take_any_query(client: TestClient, path: str) -> None:
+    assert client.get(f"{path}?utm_source=mail").status_code == 200

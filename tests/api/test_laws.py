@@ -64,6 +64,8 @@ def test_a_prediction_at_any_target(client: TestClient, trained: Any) -> None:
     url = f"/v1/sweeps/{trained.sweep.id}/prediction"
     answer = client.get(url, params={"params": "5e5", "tokens": "6e5", "batch_tokens": "2048"})
     assert answer.status_code == 200
+    written = client.get(url, params={"params": "0.5M", "tokens": "600 k", "batch_tokens": "2,048"})
+    assert written.json() == answer.json()
     prediction = answer.json()
     assert prediction["target"] == {"params": 5e5, "tokens": 6e5, "batch_tokens": 2048}
     assert prediction["interval"]["low"] < prediction["learning_rate"] < prediction["interval"]["high"]

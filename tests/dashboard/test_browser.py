@@ -94,6 +94,34 @@ def test_the_bowls_of_every_cell_can_be_chosen(open_tab: OpenTab, store: Store, 
     assert panels(page) == 24
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_bowls_and_law_switch_to_the_losses_before_the_decay_together(
+    open_tab: OpenTab, seeded: Seeded, width
+):
+    page = open_tab(width=width).page
+    page.goto(f"/sweeps/{seeded.ids['completed']}")
+    bowls, law = (page.locator(f"#{name} [data-figure]") for name in ("bowls", "law"))
+    for figure in (bowls, law):
+        figure.scroll_into_view_if_needed()
+        expect(figure).to_have_attribute("data-drawn", "1")
+    law_choice, bowls_choice = (page.locator(f"#{name}").get_by_label("Losses") for name in ("law", "bowls"))
+    law_choice.select_option(label="before the decay")
+    for figure in (bowls, law):
+        expect(figure).to_have_attribute("data-drawn", "2")
+        expect(figure).to_have_attribute("data-figure", re.compile("phase=stable"))
+    expect(bowls_choice).to_have_value("stable")
+    expect(law).to_contain_text("Before the decay η* is 0.")
+    assert overflow(page) == 0
+    assert unlabelled(page) == []
+    page.reload()
+    law.scroll_into_view_if_needed()
+    expect(law).to_contain_text("Before the decay η* is 0.")
+    expect(bowls_choice).to_have_value("stable")
+    bowls_choice.select_option(label="after the decay")
+    expect(law).not_to_contain_text("Before the decay")
+    expect(law_choice).to_have_value("")
+
+
 def panels(page: Page) -> int:
     """How many bowls are drawn."""
     return page.locator("#bowls .cartesianlayer .subplot").count()

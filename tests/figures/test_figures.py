@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,14 @@ def test_colours_of_sizes_and_horizons_are_different_scales_and_ordered():
     assert len(set(sizes.values())) == 3
     assert not set(sizes.values()) & set(tokens_colours([1e4, 1e5, 1e6]).values())
     assert params_colours([7.0]) == {7.0: params_colours([7.0, 70.0])[7.0]}
+
+
+@pytest.mark.parametrize("colours", [params_colours, tokens_colours])
+def test_close_neighbours_have_colours_that_can_be_told_apart(colours):
+    horizons = [65_536.0, 69_900.0, 70_000.0, 1_048_576.0, 2e6]
+    found = [tuple(int(colours(horizons)[d][i : i + 2], 16) for i in (1, 3, 5)) for d in horizons]
+    apart = [sum(abs(a - b) for a, b in zip(*pair, strict=True)) for pair in pairwise(found)]
+    assert min(apart) > 25
 
 
 def test_ten_thousand_runs_make_figures_that_a_browser_can_hold(tmp_path: Path):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from api.figures.drawing.coverage import count_text
 from api.figures.drawing.losses import loss_ticks
-from api.figures.numbers.coverage import MOST_ROWS, coverage
-from api.figures.numbers.losses import learning_curves
+from api.figures.numbers.coverage import MOST_ROWS, NARROW_TILES, coverage
+from api.figures.numbers.losses import learning_curves, why_no_curves
 from api.figures.numbers.savings import savings, split
 from orchestrator.planner.values import Cell
+from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from tests.figures.building import (
     RATES,
@@ -59,6 +61,35 @@ def test_a_map_too_large_for_a_page_says_how_many_cells_it_leaves_out():
     view = coverage(make_snapshot(cells))
     assert len(view.rows) == MOST_ROWS
     assert view.left_out == 10
+
+
+@pytest.mark.parametrize(("horizons", "shown"), [(3, 3), (6, 3), (12, 3)])
+def test_a_telephone_shows_so_many_horizons_that_a_tile_can_be_seen(horizons: int, shown: int):
+    cells = make_cells(horizons=tuple(1e5 * 2**i for i in range(horizons)))
+    view = coverage(make_snapshot(cells), narrow=True)
+    assert len(view.columns) == shown
+    assert shown * len(RATES) <= NARROW_TILES
+    assert view.left_out == 2 * (horizons - shown)
+
+
+@pytest.mark.parametrize(
+    ("state", "trainer", "words"),
+    [
+        (SweepState.RUNNING, {}, "as soon as a run reports"),
+        (SweepState.COMPLETED, {}, "has ended"),
+        (SweepState.RUNNING, {"kind": "replay", "table": "t"}, "A replay looks up"),
+        (SweepState.COMPLETED, {"kind": "replay", "table": "t"}, "A replay looks up"),
+    ],
+)
+def test_curves_are_promised_only_where_some_will_come(
+    state: SweepState, trainer: dict[str, str], words: str
+):
+    snapshot = make_snapshot(make_cells(), state=state)
+    if trainer:
+        spec = parse_spec({"name": "again", "trainer": trainer})
+        snapshot = replace(snapshot, sweep=replace(snapshot.sweep, spec=spec))
+    assert learning_curves(snapshot, {}) is None
+    assert words in why_no_curves(snapshot)
 
 
 def test_counts_are_words_where_there_is_room():

@@ -127,6 +127,18 @@ def test_amounts_are_read_as_people_write_them(text, value):
     assert amounts.parse_amount(text) == pytest.approx(value)
 
 
+@given(st.integers(1, 99_999), st.sampled_from("kMBT"))
+def test_an_amount_with_decimals_is_the_whole_number_that_it_says(hundredths, suffix):
+    power = {"k": 3, "M": 6, "B": 9, "T": 12}[suffix]
+    assert amounts.parse_amount(f"{hundredths / 100:.2f}{suffix}") == hundredths * 10**power // 100
+    assert amounts.as_amount(f"{hundredths / 100:.2f}e{power}") == hundredths * 10**power // 100
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "", 7, None, ["1B"]])
+def test_what_is_no_amount_stays_as_it_is(value):
+    assert amounts.as_amount(value) == value
+
+
 @pytest.mark.parametrize(
     "text", ["", "foo", "-1", "0", "1e999", "nan", "1 x", "2 B B", "1,5", "1.234,567", "k", "1_", "1e"]
 )

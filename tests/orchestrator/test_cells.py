@@ -7,6 +7,7 @@ import pytest
 from orchestrator.cells import fewest_repeats, narrowed, params_of, proxy_cells, table_cells, trunk_scales
 from orchestrator.errors import BadInput
 from orchestrator.forecast import batch_flops
+from orchestrator.planner.trunks import rate_flops
 from orchestrator.planner.values import (
     Cell,
     KnownRun,
@@ -18,8 +19,9 @@ from orchestrator.planner.values import (
     prior_flops,
 )
 from orchestrator.runtable import parse_csv
-from orchestrator.spec import Dense, Grid, MixtureOfExperts, ProxyTrainer, Scale, experts_of
+from orchestrator.spec import Dense, Grid, MixtureOfExperts, ProxyTrainer, Scale, Schedule, experts_of
 from trainer import Experts, Shape
+from trainer import Schedule as TrainerSchedule
 
 GRID = Grid.model_validate(
     {
@@ -238,6 +240,28 @@ def test_a_grid_narrows_what_is_recorded() -> None:
     assert len(narrowed(cells, Grid())) == 3
     kept = narrowed(cells, Grid(tokens=(100_000_000,), learning_rates=(0.0020001,)))
     assert [(cell.number, cell.rates) for cell in kept] == [(0, (2e-3,))]
+
+
+def test_horizons_of_a_cosine_share_the_warmup_alone_in_whole_steps() -> None:
+    schedule = Schedule(shape="cosine", warmup_tokens=10_000)
+    cells = proxy_cells(GRID, ProxyTrainer(kind="proxy", schedule=schedule))
+    timetable = TrainerSchedule(warmup_tokens=10_000, shape="cosine").in_steps(256)
+    warmup = 40 * 256
+
+    assert len({cell.decay_fraction for cell in cells}) == 2
+    for cell in cells:
+        assert cell.fork_tokens == pytest.approx(warmup)
+        assert cell.fork_tokens == pytest.approx(256 * timetable.fork(int(cell.tokens)))
+        assert cell.marginal_flops(warmup) == pytest.approx(6 * cell.params * (cell.tokens - warmup))
+    both = tuple(Proposal(cell=cell, learning_rate=1e-3, seed=0, flops=0.0, reason="") for cell in (1, 0))
+    tokens = 131_072 + 262_144 - warmup
+    assert batch_flops(Record(cells=cells), both) == pytest.approx(6 * 9216 * tokens)
+    assert rate_flops(cells[:2]) == pytest.approx(6 * 9216 * tokens)
+    runs = tuple(
+        KnownRun(cell=cell, learning_rate=1e-3, seed=0, outcome=Outcome.COMPLETED, loss=2.0)
+        for cell in (0, 1)
+    )
+    assert asked_flops(Record(cells=cells, runs=runs)) == pytest.approx(6 * 9216 * tokens)
 
 
 def test_prior_runs_of_mixtures_cost_their_active_parameters() -> None:

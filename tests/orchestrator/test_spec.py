@@ -55,6 +55,23 @@ def with_fields(changes: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def test_amounts_are_read_as_people_write_them() -> None:
+    spec = parse_spec(
+        with_fields(
+            {
+                "target": {"params": "1.07B", "tokens": "20 B", "batch_tokens": "1M"},
+                "grid.tokens": ["400k", "0.8M"],
+                "search.budget.flops": "1e17",
+            }
+        )
+    )
+    assert spec.target is not None
+    assert spec.target.model_dump() == {"params": 1.07e9, "tokens": 2e10, "batch_tokens": 1e6}
+    assert spec.grid.tokens == (400_000, 800_000)
+    with pytest.raises(BadInput, match=r"grid\.tokens\.0.*integer"):
+        parse_spec(with_field("grid.tokens", ["0.4321k"]))
+
+
 def test_the_contracts_example_is_read_as_it_stands() -> None:
     spec = parse_spec(read_yaml(SPEC))
 
@@ -129,6 +146,14 @@ def test_a_spec_survives_json() -> None:
         ("grid.tokens", 5, "grid.tokens", "must be a list (got 5)"),
         ("grid.batch_tokens", [1000], "grid.batch_tokens.0", "not a multiple of the context"),
         ("trainer.schedule.decay_fraction", 1.5, "trainer.schedule.decay_fraction", "less than 1"),
+        ("trainer.schedule.shape", "step", "trainer.schedule.shape", "'cosine'"),
+        ("trainer.schedule.final_fraction", 1, "trainer.schedule.final_fraction", "less than 1"),
+        (
+            "trainer.schedule.final_fraction",
+            "-0.1",
+            "trainer.schedule.final_fraction",
+            "greater than or equal to 0",
+        ),
         ("trainer.kind", "magic", "trainer.kind", "proxy, replay, command or python, not 'magic'"),
         ("trainer", {"corpus": "stdlib"}, "trainer.kind", "is missing"),
         ("trainer", "proxy", "trainer", "mapping of fields"),
@@ -193,15 +218,18 @@ def test_the_runs_of_a_grid_are_bounded(seeds: int, fits: bool) -> None:
     batch=st.integers(1, 64).map(lambda steps: steps * 64),
     tokens=st.integers(4096, 300_000),
     warmup=st.integers(1, 60_000),
-    fraction=st.floats(0.01, 0.95),
+    shaped=st.one_of(
+        st.floats(0.01, 0.95).map(lambda fraction: {"decay_fraction": fraction}),
+        st.just({"shape": "cosine"}),
+    ),
 )
 def test_horizons_are_accepted_exactly_where_the_trainer_takes_them(
-    batch: int, tokens: int, warmup: int, fraction: float
+    batch: int, tokens: int, warmup: int, shaped: dict[str, Any]
 ) -> None:
-    schedule = {"warmup_tokens": warmup, "decay_fraction": fraction}
+    schedule = {"warmup_tokens": warmup, **shaped}
     fields = with_field("trainer.schedule", schedule)
     fields["grid"] |= {"tokens": [tokens], "batch_tokens": [batch]}
-    timetable = TrainerSchedule(**schedule).in_steps(batch)  # type: ignore[arg-type]
+    timetable = TrainerSchedule(**schedule).in_steps(batch)
     horizon = tokens // batch * batch
     try:
         timetable.fork(horizon)
@@ -212,6 +240,24 @@ def test_horizons_are_accepted_exactly_where_the_trainer_takes_them(
         assert timetable.fork(enough) * batch >= warmup
     else:
         assert parse_spec(fields).grid.tokens == (tokens,)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.3])
+def test_a_cosine_is_given_no_decay_fraction(fraction: float) -> None:
+    with pytest.raises(BadInput) as refused:
+        parse_spec(with_field("trainer.schedule", {"shape": "cosine", "decay_fraction": fraction}))
+    (problem,) = refused.value.fields
+    assert problem.path == "trainer.schedule.decay_fraction"
+    assert "a cosine decays over everything after the warmup" in problem.message
+
+
+@pytest.mark.parametrize("schedule", [{"shape": "cosine", "final_fraction": 0.1}, {"decay_fraction": 0.3}])
+def test_a_schedule_reads_back_as_it_was_written(schedule: dict[str, Any]) -> None:
+    spec = parse_spec(with_field("trainer.schedule", schedule))
+    written = spec.model_dump(mode="json")
+    assert ("decay_fraction" in written["trainer"]["schedule"]) is ("shape" not in schedule)
+    assert parse_spec(written) == spec
+    assert parse_spec(spec.model_dump(mode="json", exclude_defaults=True)) == spec
 
 
 def test_where_takes_numbers_and_booleans() -> None:

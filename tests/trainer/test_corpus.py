@@ -1,9 +1,13 @@
 import hashlib
+import os
+import subprocess
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from trainer import BadCorpus, load_corpus
+from trainer import BadCorpus, Measured, load_corpus
 
 
 @pytest.fixture
@@ -124,3 +128,77 @@ def test_a_bad_bin_file_is_refused_with_the_reason(tmp_path, size, options, mess
     np.arange(size, dtype="<u2").tofile(path)
     with pytest.raises(BadCorpus, match=message):
         load_corpus(path, **options)
+
+
+def ids_file(path, count=5_000, below=1_000):
+    np.random.default_rng(0).integers(0, below, size=count).astype("<u2").tofile(path)
+    return path
+
+
+def test_what_is_held_out_can_be_counted_from_the_end(tmp_path):
+    path = ids_file(tmp_path / "ids.bin")
+    corpus = load_corpus(path, token_type="uint16", vocab_size=1_000, heldout_tokens=700)
+    assert (len(corpus.train), len(corpus.heldout)) == (4_300, 700)
+    assert np.array_equal(corpus.heldout, np.fromfile(path, dtype="<u2")[-700:])
+    assert corpus.heldout_windows(64, 16).shape == (64, 17)
+
+
+@pytest.mark.parametrize("heldout", [-1, 0, 5_000, 6_000])
+def test_a_count_of_held_out_tokens_that_leaves_a_split_empty_is_refused(tmp_path, heldout):
+    path = ids_file(tmp_path / "ids.bin")
+    with pytest.raises(BadCorpus, match=rf"heldout_tokens is {heldout}; allowed: 1 to 4999"):
+        load_corpus(path, token_type="uint16", vocab_size=1_000, heldout_tokens=heldout)
+
+
+def test_text_has_no_count_of_held_out_tokens(text):
+    with pytest.raises(BadCorpus, match="is text"):
+        load_corpus(text, heldout_tokens=10)
+
+
+def test_what_was_measured_is_taken_and_only_the_length_checked(tmp_path):
+    path = ids_file(tmp_path / "ids.bin")
+    options = {"token_type": "uint16", "vocab_size": 1_000, "heldout_tokens": 700}
+    read = load_corpus(path, **options)
+    known = Measured(tokens=5_000, sha256=read.sha256, unigram_entropy=read.unigram_entropy)
+    corpus = load_corpus(path, **options, measured=known)
+    assert (corpus.sha256, corpus.unigram_entropy) == (read.sha256, read.unigram_entropy)
+    assert np.array_equal(corpus.batch(3, 7, 4, 64), read.batch(3, 7, 4, 64))
+    with pytest.raises(BadCorpus, match="has 5000 tokens, but 4999 were measured; prepare it again"):
+        load_corpus(path, **options, measured=Measured(tokens=4_999, sha256="", unigram_entropy=1.0))
+
+
+def test_a_measured_file_far_larger_than_memory_is_loaded_and_drawn_from_in_pieces(tmp_path):
+    """The file is sparse: 256 GiB in size, nothing on the disk; reading or copying all of it would not end."""
+    path, tokens = tmp_path / "huge.bin", 1 << 37
+    path.touch()
+    os.truncate(path, 2 * tokens)
+    known = Measured(tokens=tokens, sha256="of it", unigram_entropy=1.0)
+    tracemalloc.start()
+    try:
+        corpus = load_corpus(
+            path, token_type="uint16", vocab_size=1_000, heldout_tokens=tokens // 16, measured=known
+        )
+        batches = [corpus.batch(0, step, 32, 64) for step in range(20)]
+        windows = corpus.heldout_windows(256, 64)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {batch.shape for batch in batches} == {(32, 65)}
+    assert windows.shape == (256, 65)
+    assert peak < 4 << 20
+
+
+def test_the_order_of_the_data_is_that_of_the_seed_in_every_process_and_from_every_step(tmp_path):
+    path = ids_file(tmp_path / "ids.bin")
+    corpus = load_corpus(path, token_type="uint16", vocab_size=1_000)
+    here = [hashlib.sha256(corpus.batch(5, step, 4, 16).tobytes()).hexdigest() for step in range(6)]
+    program = (
+        "import sys, hashlib; from trainer import load_corpus\n"
+        "corpus = load_corpus(sys.argv[1], token_type='uint16', vocab_size=1000)\n"
+        "for step in (4, 5, 0, 3, 1, 2):\n"
+        "    print(hashlib.sha256(corpus.batch(5, step, 4, 16).tobytes()).hexdigest())\n"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    there = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.split()
+    assert there == [here[step] for step in (4, 5, 0, 3, 1, 2)]
+    assert len(set(here)) == 6

@@ -108,9 +108,9 @@ def test_the_rule(loss, best, travel, lost):
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 16])
-@pytest.mark.parametrize("shape", ["linear", "sqrt"])
+@pytest.mark.parametrize("shape", ["linear", "sqrt", "cosine"])
 def test_travel_is_the_sum_of_the_rates(warmup, shape):
-    timetable = Schedule(warmup_tokens=128 * warmup, decay_fraction=0.3, shape=shape).in_steps(128)
+    timetable = Schedule(warmup_tokens=128 * warmup, shape=shape, final_fraction=0.1).in_steps(128)
     for steps in (40, 97):
         rates = [3e-3 * timetable.multiplier(step, 128 * steps) for step in range(steps)]
         assert travel(timetable, 128 * steps, 3e-3) == pytest.approx(sum(rates))

@@ -2,9 +2,10 @@
 
 import pytest
 
-from trainer import BadCheckpoint, Finished, Job, Member, Points, Shape, Training
+from trainer import BadCheckpoint, Finished, Job, Member, Points, Schedule, Shape, Training
 
 RATES = (1e-3, 4e-3, 1e-2, 3e-2, 2e-3)
+COSINE = Schedule(warmup_tokens=16 * 128, shape="cosine")
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,47 @@ def test_a_fork_is_the_run_that_had_that_horizon_alone(corpus, make_job, outcome
         for member in range(2):
             key = ("finished", steps * 128)
             assert outcome(only, member)[key] == outcome(both, member)[key]
+
+
+def test_a_cosine_forked_from_its_warm_up_is_the_run_alone(corpus, make_job, outcome):
+    both = Training(make_job(RATES[:2], (60, 90), schedule=COSINE), corpus).advance()
+    for steps in (60, 90):
+        only = Training(make_job(RATES[:2], (steps,), schedule=COSINE), corpus).advance()
+        for member in range(2):
+            for key in (("finished", steps * 128), ("curve", steps * 128)):
+                assert outcome(only, member)[key] == outcome(both, member)[key]
+
+
+def test_a_cosine_goes_on_from_an_earlier_job_and_from_any_step(corpus, make_job, outcome):
+    whole = Training(make_job(RATES[:2], (60, 90), schedule=COSINE), corpus).advance()
+    first = Training(make_job(RATES[:2], (60,), schedule=COSINE), corpus)
+    early = first.advance()
+    assert [first.trunk_tokens(member) for member in range(2)] == [16 * 128] * 2
+    trunks = [first.trunk(member) for member in range(2)]
+    later = make_job(RATES[:2], (90,), schedule=COSINE)
+    second = Training(later, corpus, trunks=trunks)
+    events = second.advance(steps=40)
+    late = events + Training.resume(later, corpus, second.state()).advance()
+    for member in range(2):
+        for steps, found in ((60, early), (90, late)):
+            key = ("finished", steps * 128)
+            assert outcome(found, member)[key] == outcome(whole, member)[key]
+
+
+def test_a_cosine_costs_its_warm_up_once_and_every_step_after(corpus, make_job):
+    job = make_job(RATES[:2], (60, 90), schedule=COSINE)
+    training = Training(job, corpus)
+    whole = 2 * (16 + 44 + 74)
+    events, seen = [], [training.progress]
+    while not training.done:
+        events += training.advance(steps=30)
+        seen.append(training.progress)
+    assert seen[0] == 0.0
+    assert seen[1] == pytest.approx(2 * (16 + 13) / whole)  # the fork counts as a step
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    flops = [event.flops for event in events if isinstance(event, Finished)]
+    assert sum(flops) == whole * 128 * job.recipe.shape.flops_per_token
 
 
 @pytest.mark.parametrize("steps", [7, 50, 53, 62, 63, 70, 88])

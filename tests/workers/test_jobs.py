@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -59,10 +60,12 @@ def run(cell: int, rate: float, seed: int = 0, trunk: str | None = "t") -> Run:
     )
 
 
-def formed(runs: list[Run], *, limit: int = 16, workers: int = 1, positions=None) -> tuple[ProxyJob, ...]:
+def formed(
+    runs: list[Run], *, limit: int = 16, workers: int = 1, positions=None, cells: tuple[Cell, ...] = CELLS
+) -> tuple[ProxyJob, ...]:
     return proxy_jobs(
         runs,
-        CELLS,
+        cells,
         positions=positions or {},
         limits={"small": limit, "large": limit},
         workers=workers,
@@ -118,6 +121,18 @@ def test_a_saved_trunk_is_gone_on_from_and_not_paid_again():
     (job,) = formed([run(2, 0.001)], positions={"small-0.001-0": (32_768, 65_536)})
     assert job.start_tokens == 65_536
     assert job.flops == pytest.approx(6 * 1e4 * (0.8 * HORIZONS[2] - 65_536 + 0.2 * HORIZONS[2]))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_a_cosine_shares_its_warm_up_and_pays_every_horizon_from_there(order):
+    warmup = 4_096
+    cosine = tuple(replace(cell, decay_fraction=1 - warmup / cell.tokens) for cell in CELLS)
+    runs = [run(number, 0.001) for number in order]
+    (afresh,) = formed(runs, cells=cosine)
+    (again,) = formed(runs, cells=cosine, positions={"small-0.001-0": (warmup,)})
+    assert (afresh.start_tokens, again.start_tokens) == (0, warmup)
+    assert again.flops == pytest.approx(6 * 1e4 * sum(tokens - warmup for tokens in HORIZONS))
+    assert afresh.flops == pytest.approx(again.flops + 6 * 1e4 * warmup)
 
 
 def test_a_trunk_that_has_passed_the_fork_is_of_no_use_to_a_shorter_horizon():

@@ -10,13 +10,16 @@ import pytest
 import torch
 
 from orchestrator.cells import proxy_cells, trunk_name
+from orchestrator.corpora import find_corpus
 from orchestrator.errors import BadInput
-from orchestrator.settings import CorpusSource
+from orchestrator.planner.trunks import rate_flops
+from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Grid, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
 from trainer import BadCorpus, Finished, Job, Member, Recipe, Shape, Training, load_corpus
 from trainer import Schedule as TrainerSchedule
 from workers.checkpoints import Checkpoints
+from workers.corpora.preparing import prepare
 from workers.jobs import Branch, ProxyJob, ProxyMember
 from workers.proxy import ProxyRunner
 from workers.runner import ProxyBench, Report
@@ -77,9 +80,11 @@ def rest_of(runner: ProxyRunner) -> Report:
     return told
 
 
-def alone(*horizons: int, rate: float) -> dict[int, float]:
+WSD = TrainerSchedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear")
+
+
+def alone(*horizons: int, rate: float, schedule: TrainerSchedule = WSD) -> dict[int, float]:
     """The losses that the trainer gives without any of this around it."""
-    schedule = TrainerSchedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear")
     recipe = Recipe(
         shape=Shape(width=16, depth=1, context=TRAINER.context), schedule=schedule, batch_tokens=BATCH
     )
@@ -104,6 +109,18 @@ def test_losses_curves_and_costs_are_the_trainers_own(bench):
     assert curves == {"trunk-0.002", "trunk-0.008", *losses}
     last = max(point.tokens for point in told.points if point.curve == f"run-0.002-{HORIZONS[0]}")
     assert last == HORIZONS[0]
+
+
+def test_a_cosine_is_trained_as_asked_and_costs_what_was_planned(bench):
+    fields = {"warmup_tokens": 1_024, "shape": "cosine", "final_fraction": 0.1}
+    trainer = ProxyTrainer(kind="proxy", schedule=Schedule(**fields))
+    cells = proxy_cells(GRID, trainer)
+    told = carried_out(ProxyRunner(replace(bench, trainer=trainer)), job_of(*HORIZONS, rates=(0.002,)))
+
+    losses = {result.run_id: result.loss for result in told.results}
+    for horizon, loss in alone(*HORIZONS, rate=0.002, schedule=TrainerSchedule(**fields)).items():
+        assert losses[f"run-0.002-{horizon}"] == loss
+    assert sum(result.flops for result in told.results) == pytest.approx(rate_flops(cells))
 
 
 def test_a_longer_horizon_costs_only_its_extension_and_decay(bench):
@@ -175,6 +192,56 @@ def test_a_missing_corpus_is_the_users_to_mend_not_the_machines(bench, tmp_path)
     with pytest.raises(BadCorpus, match="no such file"):
         ProxyRunner(replace(bench, corpus=CorpusSource(path=tmp_path / "nothing.txt")))
     assert not issubclass(BadCorpus, ProxyRunner.machine_faults)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Settings:
+    """Where a corpus of 300 kinds of tokens lies under the name ``own``."""
+    text = tmp_path / "text.txt"
+    lines = (f"Line {n}: wer reitet so spät durch Nacht und Wind? Number {n * 7919}.\n" for n in range(3_000))
+    text.write_text("".join(lines))
+    settings = Settings(home=tmp_path / "home")
+    prepare(
+        text,
+        "own",
+        folder=settings.corpora_folder,
+        vocab_size=300,
+        suffixes=(),
+        again=False,
+        tell=lambda progress: None,
+    )
+    return settings
+
+
+def test_a_prepared_corpus_is_trained_on_with_its_own_vocabulary(bench, prepared):
+    source = find_corpus("own", prepared)
+    trainer = TRAINER.model_copy(update={"corpus": "own"})
+    told = carried_out(ProxyRunner(replace(bench, trainer=trainer, corpus=source)), job_of(*HORIZONS))
+
+    shape = Shape(width=16, depth=1, context=TRAINER.context, vocab_size=300)
+    corpus = load_corpus(
+        source.path, token_type="uint16", vocab_size=300, heldout_tokens=source.heldout_tokens, name="own"
+    )
+    schedule = TrainerSchedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear")
+    job = Job(
+        recipe=Recipe(shape=shape, schedule=schedule, batch_tokens=BATCH),
+        members=(Member(learning_rate=0.008, horizons=HORIZONS),),
+    )
+    events = Training(job, corpus).advance()
+    alone = {f"run-0.008-{e.horizon}": e.loss for e in events if isinstance(e, Finished)}
+    losses = {result.run_id: result.loss for result in told.results}
+    assert {run_id: losses[run_id] for run_id in alone} == alone
+    assert all(loss < corpus.unigram_entropy < math.log(300) for loss in alone.values())
+
+
+def test_a_prepared_corpus_that_was_changed_is_told_by_the_worker(bench, prepared):
+    source = find_corpus("own", prepared)
+    with source.path.open("r+b") as file:
+        file.write(b"\xff\xff")
+    with pytest.raises(
+        BadInput, match=r"'own' cannot be read on the worker: .* not the file that was prepared"
+    ):
+        ProxyRunner(replace(bench, trainer=TRAINER.model_copy(update={"corpus": "own"}), corpus=source))
 
 
 def test_a_gpu_that_is_not_there_is_told_before_anything_runs(bench):

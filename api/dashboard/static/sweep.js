@@ -69,8 +69,21 @@ page.addEventListener("click", async (event) => {
 
 page.addEventListener("change", (event) => {
   const select = event.target.closest("select[data-narrows]");
-  if (select) narrowFigure(document.querySelector(`#${select.dataset.narrows} [data-figure]`), select.value);
+  if (!select) return;
+  for (const same of document.querySelectorAll(`select[name="${select.name}"]`)) same.value = select.value;
+  for (const name of select.dataset.narrows.split(" ")) narrowFigure(document.querySelector(`#${name} [data-figure]`), narrowed(name));
 });
+
+/** What all the choices that narrow a figure add up to, as a query; a choice of cells is one already. */
+function narrowed(name) {
+  const query = new URLSearchParams();
+  for (const { name: field, value } of document.querySelectorAll(`#${name} select[data-narrows]`)) {
+    for (const [key, wanted] of field === name ? new URLSearchParams(value) : [[field, value]]) {
+      if (wanted) query.set(key, wanted);
+    }
+  }
+  return query.toString();
+}
 
 /** Ask the API; what went wrong in words, or null. */
 async function post(verb) {

@@ -17,6 +17,7 @@ from api.figures.drawing.style import (
     canvas,
     count_axis,
     empty,
+    footnote,
     for_width,
     is_narrow,
     params_colours,
@@ -35,10 +36,18 @@ SYMBOLS: Final = {
 TITLES: Final = {"params": "parameters N", "tokens": "tokens D"}
 
 
-def draw_law(view: LawView | None, columns: int | None = None) -> go.Figure:
-    """Draw both axes side by side, or one under the other where ``columns`` is 1 or 2."""
+def draw_law(view: LawView | None, columns: int | None = None, *, note: str | None = None) -> go.Figure:
+    """Draw both axes side by side, or one under the other where ``columns`` is 1 or 2.
+
+    Args:
+        view: the law; None where there is none.
+        columns: how much room there is.
+        note: a sentence under the figure, or in the place of one.
+    """
     if view is None:
-        return empty("The law appears here after the first batch of runs, once a bowl shows a minimum.")
+        return empty(
+            note or "The law appears here after the first batch of runs, once a bowl shows a minimum."
+        )
     stacked = is_narrow(columns)
     figure = canvas(760 if stacked else 430)
     for_width(figure, columns)
@@ -47,6 +56,8 @@ def draw_law(view: LawView | None, columns: int | None = None) -> go.Figure:
     for index, side in enumerate((view.params, view.tokens)):
         _axes(figure, index, side, rates, stacked=stacked)
         figure.add_traces([{"type": "scatter", **trace} for trace in _traces(side, view, index)])
+    if note is not None:
+        footnote(figure, note, columns)
     return figure
 
 
@@ -87,7 +98,8 @@ def _traces(side: AxisView, view: LawView, index: int) -> list[dict[str, Any]]:
     number = "" if index == 0 else "2"
     others = [line.other for line in side.lines] + [m.other for m in side.measured]
     colours = tokens_colours(others) if side.name == "params" else params_colours(others)
-    traces = [*_bands(side.band, first=index == 0)]
+    where = "law, largest cell" if view.answer is None else "law at the target"
+    traces = [*_bands(side.band, where, first=index == 0)]
     traces += [_line(line, side, colours[line.other]) for line in side.lines]
     traces += _points(side.measured, colours, first=index == 0)
     if view.answer is not None and side.target is not None:
@@ -95,7 +107,7 @@ def _traces(side: AxisView, view: LawView, index: int) -> list[dict[str, Any]]:
     return [{**trace, "xaxis": f"x{number}", "yaxis": f"y{number}"} for trace in traces]
 
 
-def _bands(band: Band, *, first: bool) -> list[dict[str, Any]]:
+def _bands(band: Band, where: str, *, first: bool) -> list[dict[str, Any]]:
     x = list(band.line.x)
 
     def area(low: Sequence[float], high: Sequence[float], colour: str, name: str) -> dict[str, Any]:
@@ -120,9 +132,9 @@ def _bands(band: Band, *, first: bool) -> list[dict[str, Any]]:
             "y": list(band.line.learning_rate),
             "mode": "lines",
             "line": {"color": ACCENT, "width": 2, "dash": "dash"},
-            "hovertemplate": "η* %{y:.2e}<extra>law at the target</extra>",
-            "name": "law at the target",
-            "legendgroup": "law at the target",
+            "hovertemplate": f"η* %{{y:.2e}}<extra>{where}</extra>",
+            "name": where,
+            "legendgroup": where,
             "showlegend": first,
         },
     ]

@@ -22,10 +22,10 @@ from api.figures.numbers.losses import Curve, Curves
 from orchestrator import amounts
 
 
-def draw_losses(view: Curves | None, columns: int | None = None) -> go.Figure:
-    """Draw the curves in one panel."""
+def draw_losses(view: Curves | None, columns: int | None = None, *, otherwise: str) -> go.Figure:
+    """Draw the curves in one panel; where there are none, a sentence that says ``otherwise``."""
     if view is None:
-        return empty("Learning curves appear here as soon as a run reports its first loss.")
+        return empty(otherwise)
     narrow = is_narrow(columns)
     figure = canvas(380 if narrow else 420)
     for_width(figure, columns)

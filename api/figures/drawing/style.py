@@ -57,21 +57,25 @@ _TOKENS_SCALE: Final = ("#8a5bd6", "#b44bbd", "#d9547f", "#ee7d52", "#e5a823")
 
 
 def params_colours(sizes: Sequence[float]) -> dict[float, str]:
-    """One colour per model size, by ln N between the smallest and the largest."""
+    """One colour per model size, from the smallest to the largest by ln N, neighbours told apart."""
     return _along(_PARAMS_SCALE, sizes)
 
 
 def tokens_colours(horizons: Sequence[float]) -> dict[float, str]:
-    """One colour per horizon, by ln D between the shortest and the longest."""
+    """One colour per horizon, from the shortest to the longest by ln D, neighbours told apart."""
     return _along(_TOKENS_SCALE, horizons)
 
 
 def _along(scale: tuple[str, ...], values: Sequence[float]) -> dict[float, str]:
+    """Half by the logarithm and half by rank: values at even steps lie where both say, close ones do not fall together."""
     different = sorted(set(values))
-    if not different:
-        return {}
-    low, span = math.log(different[0]), math.log(different[-1] / different[0]) or 1.0
-    return {value: _mix(scale, (math.log(value) - low) / span) for value in different}
+    if len(different) < 2:
+        return dict.fromkeys(different, scale[0])
+    low, span, last = math.log(different[0]), math.log(different[-1] / different[0]), len(different) - 1
+    return {
+        value: _mix(scale, ((math.log(value) - low) / span + rank / last) / 2)
+        for rank, value in enumerate(different)
+    }
 
 
 def _mix(scale: tuple[str, ...], share: float) -> str:

@@ -17,6 +17,8 @@ from orchestrator.store.records import Run
 
 MOST_ROWS: Final = 48
 MOST_COLUMNS: Final = 16
+NARROW_TILES: Final = 36
+"""Tiles side by side on a telephone, at most: some five pixels each, for a finger and for eyes."""
 
 PRECEDENCE: Final = (
     RunState.RUNNING,
@@ -73,12 +75,19 @@ class Coverage:
     left_out: int
 
 
-def coverage(snapshot: Snapshot) -> Coverage:
-    """Lay the cells out as a map; no rows where the sweep has nothing to run."""
+def coverage(snapshot: Snapshot, *, narrow: bool = False) -> Coverage:
+    """Lay the cells out as a map; no rows where the sweep has nothing to run.
+
+    Args:
+        snapshot: the sweep.
+        narrow: whether it is for a telephone, which has room for fewer horizons.
+    """
     several = snapshot.several_batches
     cells = [cell for cell in snapshot.cells if cell.rates]
     rows = evenly(sorted({(cell.params, cell.batch_tokens) for cell in cells}), MOST_ROWS)
-    columns = evenly(sorted({cell.tokens for cell in cells}), MOST_COLUMNS)
+    widest = max((len(cell.rates) for cell in cells), default=1)
+    most = max(2, NARROW_TILES // widest) if narrow else MOST_COLUMNS
+    columns = evenly(sorted({cell.tokens for cell in cells}), most)
     runs = snapshot.runs_by_cell()
     shown = tuple(
         _cell(

@@ -11,6 +11,8 @@ from typing import Final
 from api.figures.labels import cell_name
 from api.figures.numbers.snapshot import Snapshot
 from orchestrator import amounts
+from orchestrator.spec import ReplayTrainer
+from orchestrator.states import SWEEP_LIVE
 from orchestrator.store.records import LossPoint, Run
 
 HEADROOM: Final = 1.1
@@ -78,6 +80,15 @@ def learning_curves(snapshot: Snapshot, points: Mapping[str, Sequence[LossPoint]
         runs_shown=sum(1 for line in points.values() if line),
         runs_total=sum(1 for run in snapshot.runs if run.started_at is not None),
     )
+
+
+def why_no_curves(snapshot: Snapshot) -> str:
+    """What stands where no curve does: whether some will come, and when."""
+    if isinstance(snapshot.sweep.spec.trainer, ReplayTrainer):
+        return "A replay looks up the loss at the end of every run: its runs have no learning curves."
+    if snapshot.sweep.state in SWEEP_LIVE:
+        return "Learning curves appear here as soon as a run reports its first loss."
+    return "This sweep has ended, and none of its runs reported a loss on the way."
 
 
 def _keep_longest(trunks: dict[str, Curve], trunk_id: str, curve: Curve) -> None:

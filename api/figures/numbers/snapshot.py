@@ -86,20 +86,24 @@ def read_snapshot(store: Store, sweep_id: str) -> Snapshot:
     sweep = store.sweeps.get(sweep_id)
     record = store.laws.latest(sweep_id)
     law = None if record is None else law_of(record)
-    bowls = {} if law is None else {place(b.params, b.tokens, b.batch_tokens): b for b in law.bowls}
     return Snapshot(
         sweep=sweep,
         cells=store.sweeps.cells(sweep_id) or law_cells(law),
         runs=tuple(store.runs.of_sweep(sweep_id)),
         record=record,
         law=law,
-        bowls=bowls,
+        bowls=bowls_by_place(law),
         earlier=earlier_runs(store, sweep),
     )
 
 
+def bowls_by_place(law: Law | None) -> Mapping[Place, Bowl]:
+    """A law's bowls; none without a law."""
+    return {} if law is None else {place(b.params, b.tokens, b.batch_tokens): b for b in law.bowls}
+
+
 @dataclass(frozen=True, slots=True)
-class _Kept(Generic[Source]):
+class Kept(Generic[Source]):
     """Something to read once, equal to another by its key alone: what caches go by."""
 
     key: tuple[object, ...]
@@ -108,11 +112,11 @@ class _Kept(Generic[Source]):
 
 def law_of(record: LawRecord) -> Law:
     """The law of a record: immutable, so read from its document once."""
-    return _law(_Kept((record.sweep_id, record.number), record))
+    return _law(Kept((record.sweep_id, record.number), record))
 
 
 @lru_cache(maxsize=64)
-def _law(kept: _Kept[LawRecord]) -> Law:
+def _law(kept: Kept[LawRecord]) -> Law:
     return Law.from_document(dict(kept.source.document))
 
 
@@ -121,11 +125,11 @@ def earlier_runs(store: Store, sweep: Sweep) -> Mapping[Place, tuple[Earlier, ..
     source = sweep.spec.prior_runs
     if source is None:
         return {}
-    return _earlier(_Kept((source.table, tuple(sorted(source.where.items()))), (store, source)))
+    return _earlier(Kept((source.table, tuple(sorted(source.where.items()))), (store, source)))
 
 
 @lru_cache(maxsize=8)
-def _earlier(kept: _Kept[tuple[Store, PriorRuns]]) -> Mapping[Place, tuple[Earlier, ...]]:
+def _earlier(kept: Kept[tuple[Store, PriorRuns]]) -> Mapping[Place, tuple[Earlier, ...]]:
     table = recorded_runs(*kept.source, "prior_runs")
     found: dict[Place, list[Earlier]] = {}
     columns = (table.params, table.tokens, table.batch_tokens, table.learning_rate, table.loss)

@@ -1,0 +1,208 @@
+"""Corpora by name: those that the settings register, and those that ``etalon corpus prepare`` left in their folder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.errors import BadInput, FieldProblem
+from orchestrator.settings import CorpusSource, Settings
+
+BUILT_IN: Final = "stdlib"
+TOKENS_FILE: Final = "tokens.bin"
+TOKENIZER_FILE: Final = "tokenizer.json"
+DOCUMENT_FILE: Final = "corpus.json"
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SAMPLE_BLOCKS: Final = 64
+_BLOCK_BYTES: Final = 4096
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusPlan(_Document):
+    """What was asked for, and with what it was made: two equal plans over equal files give equal bytes.
+
+    Attributes:
+        vocab_size: tokens asked for; a small text has fewer pairs to merge and gets fewer.
+        suffixes: endings of the files that were taken.
+        tokenizers: version of the ``tokenizers`` library.
+    """
+
+    vocab_size: Count
+    suffixes: tuple[str, ...]
+    tokenizers: str
+
+
+class CorpusOrigin(_Document):
+    """The text that a corpus was made of.
+
+    Attributes:
+        path: where it lay.
+        files, bytes: how much it was.
+        sha256: of the files' names and sizes.
+    """
+
+    path: str
+    files: Count
+    bytes: Count
+    sha256: str
+
+
+class CorpusDocument(_Document):
+    """``corpus.json``: everything that is known of a prepared corpus.
+
+    Attributes:
+        name: what it was called when it was prepared.
+        vocab_size: token ids are below this.
+        dtype: how ids are stored, little-endian.
+        train_tokens, heldout_tokens: ids in the file: first all that are trained on, then all that never are.
+        train_bytes, heldout_bytes: the text behind them.
+        heldout_bytes_per_token: turns a loss in nats per token into bits per byte: loss / ln 2 / this.
+        heldout_rule: how it was chosen what is held out, in words.
+        unigram_entropy: of the train split, in nats per token.
+        sha256: of the whole token file.
+        sample_sha256: of its size and of blocks of it, as ``sample_sha256`` takes them.
+        tokenizer_sha256: of the tokenizer's file.
+        plan: what was asked for.
+        source: what it was made of.
+    """
+
+    name: str
+    vocab_size: Annotated[int, Field(ge=2)]
+    dtype: Literal["uint16", "uint32"]
+    train_tokens: Count
+    heldout_tokens: Count
+    train_bytes: Count
+    heldout_bytes: Count
+    heldout_bytes_per_token: Annotated[float, Field(gt=0)]
+    heldout_rule: str
+    unigram_entropy: Annotated[float, Field(ge=0)]
+    sha256: str
+    sample_sha256: str
+    tokenizer_sha256: str
+    plan: CorpusPlan
+    source: CorpusOrigin
+
+    @property
+    def tokens(self) -> int:
+        """Ids in the token file."""
+        return self.train_tokens + self.heldout_tokens
+
+
+class PreparedSource(CorpusSource):
+    """A prepared corpus as the API and the workers take it.
+
+    Attributes:
+        document: what was measured when it was prepared.
+    """
+
+    document: CorpusDocument
+
+    def unreadable(self) -> str | None:
+        """Why this is not the file that was measured, as far as its size and a sample of it tell; None where it is.
+
+        At most 64 blocks of 4 KiB are read, so that a start costs the same whatever the size. An edit between
+        the blocks that leaves the size alone is not seen.
+        """
+        try:
+            sample = sample_sha256(self.path)
+        except OSError as error:
+            return f"{self.path}: {error.strerror}"
+        if sample != self.document.sample_sha256:
+            return f"{self.path} is not the file that was prepared: its size or a sample of it differs"
+        return None
+
+
+def sample_sha256(path: Path) -> str:
+    """A hash of a file's size and of up to 64 blocks of 4 KiB, evenly spread, the first and the last among them.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(f"{size}".encode())
+    last = max(0, size - _BLOCK_BYTES)
+    with path.open("rb") as file:
+        for number in range(_SAMPLE_BLOCKS):
+            file.seek(last * number // (_SAMPLE_BLOCKS - 1))
+            digest.update(file.read(_BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be a folder everywhere, or that is taken.
+
+    Raises:
+        BadInput: what it may be.
+    """
+    if _NAME.fullmatch(name) and name != BUILT_IN:
+        return
+    message = (
+        f"{name!r} cannot name a corpus; allowed: up to 100 of the letters a-z and A-Z, digits, '.', '_' and '-', the "
+        f"first a letter or digit, and not {BUILT_IN!r}"
+    )
+    raise BadInput(f"name: {message}.", fields=(FieldProblem(path="name", message=message),))
+
+
+def read_document(folder: Path) -> CorpusDocument:
+    """The document of a prepared corpus.
+
+    Raises:
+        BadInput: the folder holds none, or one that cannot be read.
+    """
+    path = folder / DOCUMENT_FILE
+    try:
+        return CorpusDocument.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a corpus of this version"
+        raise BadInput(f"{path} cannot be read: {reason}. Prepare the corpus again.") from error
+
+
+def find_corpus(name: str, settings: Settings) -> CorpusSource | None:
+    """Where a corpus lies; None for the built-in one and for a name that nobody registered or prepared.
+
+    Args:
+        name: as a sweep has it; registered names win over prepared ones.
+        settings: the registered corpora and the folder of prepared ones.
+
+    Raises:
+        BadInput: it was prepared, but its document cannot be read.
+    """
+    if name in settings.corpora or name == BUILT_IN:
+        return settings.corpora.get(name)
+    if not _NAME.fullmatch(name) or not (settings.corpora_folder / name).is_dir():
+        return None
+    folder = settings.corpora_folder.absolute() / name
+    document = read_document(folder)
+    return PreparedSource(
+        path=folder / TOKENS_FILE,
+        dtype=document.dtype,
+        vocab_size=document.vocab_size,
+        heldout_tokens=document.heldout_tokens,
+        document=document,
+    )
+
+
+def corpus_names(settings: Settings) -> list[str]:
+    """Every name that a sweep may use here: the built-in one first."""
+    return [BUILT_IN, *sorted({*settings.corpora, *prepared_names(settings)} - {BUILT_IN})]
+
+
+def prepared_names(settings: Settings) -> Iterator[str]:
+    """The names of prepared corpora; unfinished ones are none."""
+    if settings.corpora_folder.is_dir():
+        yield from (
+            entry.name
+            for entry in settings.corpora_folder.iterdir()
+            if _NAME.fullmatch(entry.name) and (entry / DOCUMENT_FILE).is_file()
+        )
