@@ -11,6 +11,7 @@ import torch
 
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
+from orchestrator.modulerates import read
 from orchestrator.spec import Architecture, Dense, Muon, Mup, Scale, experts_of
 from orchestrator.states import RunState
 from orchestrator.store.records import LossPoint, RunResult
@@ -105,7 +106,11 @@ class _Stack:
     ) -> None:
         self._job, self._checkpoints = job, checkpoints
         members = tuple(
-            TrainerMember(learning_rate=member.learning_rate, horizons=member.horizons)
+            TrainerMember(
+                learning_rate=member.learning_rate,
+                horizons=member.horizons,
+                module_rates=read(member.module_rates),
+            )
             for member in job.members
         )
         asked = TrainerJob(recipe=recipe, members=members)
@@ -270,7 +275,7 @@ def _experts(scale: Scale, architecture: Architecture) -> Experts | None:
 
 def _recipe(bench: ProxyBench, job: ProxyJob, shape: Shape) -> Recipe:
     schedule, optimizer = bench.trainer.schedule, bench.trainer.optimizer
-    parametrization, cell = _parametrization(bench), bench.cells[job.trunk]
+    parametrization, cell = _parametrization(bench, job.trunk), bench.cells[job.trunk]
     return Recipe(
         shape=shape,
         schedule=Schedule(
@@ -292,9 +297,11 @@ def _recipe(bench: ProxyBench, job: ProxyJob, shape: Shape) -> Recipe:
     )
 
 
-def _parametrization(bench: ProxyBench) -> Parametrization:
+def _parametrization(bench: ProxyBench, trunk: str) -> Parametrization:
     """The trainer's rules, whose base counts the experts of one token together."""
-    asked, base, architecture = bench.trainer.parametrization, bench.base, bench.trainer.architecture
+    own = bench.carried.get(trunk)
+    trainer, base = (bench.trainer, bench.base) if own is None else (own.trainer, own.base)
+    asked, architecture = trainer.parametrization, trainer.architecture
     if not isinstance(asked, Mup) or base is None:
         return Parametrization()
     top_k = 1 if isinstance(architecture, Dense) else architecture.top_k

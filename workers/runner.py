@@ -16,6 +16,14 @@ from workers.jobs import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """The recipe of trunks whose rate is carried over from a base, and that base."""
+
+    trainer: ProxyTrainer
+    base: Base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyBench:
     """What a worker needs to train any proxy of one sweep.
 
@@ -29,6 +37,7 @@ class ProxyBench:
         device: ``cpu`` or ``cuda``.
         threads: of PyTorch, at least 1.
         base: where the recipe's parametrization changes nothing; None for the standard one.
+        carried: by trunk, the recipe of those in another parametrization than the sweep's: Transfer's in a comparison.
     """
 
     trainer: ProxyTrainer
@@ -40,6 +49,7 @@ class ProxyBench:
     device: str
     threads: int
     base: Base | None = None
+    carried: Mapping[str, Carried] = field(default_factory=dict)
     kind: str = "proxy"
 
 

@@ -14,6 +14,7 @@ from api.figures.drawing.comparison import draw_comparison
 from api.figures.drawing.coverage import draw_coverage
 from api.figures.drawing.law import draw_law
 from api.figures.drawing.losses import draw_losses
+from api.figures.drawing.paradigms import draw_paradigms
 from api.figures.drawing.residuals import draw_residuals
 from api.figures.drawing.run import draw_run
 from api.figures.drawing.savings import draw_savings
@@ -23,13 +24,16 @@ from api.figures.numbers.comparison import comparison_lines
 from api.figures.numbers.coverage import coverage
 from api.figures.numbers.law import law_view
 from api.figures.numbers.losses import learning_curves, why_no_curves
+from api.figures.numbers.paradigms import paradigms_view
 from api.figures.numbers.phases import stable_view
 from api.figures.numbers.residuals import residuals
 from api.figures.numbers.savings import savings
 from api.figures.numbers.selection import EVENLY, Selection
 from api.figures.numbers.snapshot import read_snapshot
+from orchestrator.comparing import comparison_of
 from orchestrator.comparison import Comparison
 from orchestrator.errors import BadInput, FieldProblem, NotFound
+from orchestrator.paradigms.document import verdict_of
 from orchestrator.phases import Phase
 from orchestrator.store import Store
 
@@ -144,6 +148,11 @@ def _savings(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
     return draw_savings(savings(read_snapshot(store, sweep_id), store.laws.of_sweep(sweep_id)), columns)
 
 
+def _comparison(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
+    found = comparison_of(store, store.sweeps.get(sweep_id))
+    return draw_paradigms(paradigms_view(found, None if found is None else verdict_of(found)), columns)
+
+
 SAMPLE: Final = {"max_points": 120, "max_curves": 60}
 """Of the learning curves: enough to see their shape, few enough to draw at once."""
 
@@ -165,6 +174,7 @@ _DRAWINGS: Final[dict[str, Drawing]] = {
     "losses": _losses,
     "residuals": _residuals,
     "savings": _savings,
+    "comparison": _comparison,
 }
 
 PHASED: Final = ("bowls", "law")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
@@ -31,6 +31,12 @@ COLUMNS: Final = (
     *("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed", "state", "flops", "seconds"),
     *("trunk_loss", "cell", "batch", "params_total", "params_active"),
 )
+COMPARED: Final = ("arm", "module_rates")
+"""Further columns of a sweep that compares both paradigms: runs of other arms are of another recipe."""
+
+SEARCH: Final = "search"
+"""What the column arm says of the search's own runs."""
+
 EXPORT_ROWS: Final = 1000
 
 
@@ -63,7 +69,7 @@ def list_runs(
 def export_runs(store: Stored, sweep: ThatSweep) -> StreamingResponse:
     """Export completed and diverged runs; upload the file elsewhere to fit, replay or build on them."""
     return StreamingResponse(
-        _table(store, sweep.id),
+        _table(store, sweep.id, COLUMNS if sweep.spec.comparison is None else COLUMNS + COMPARED),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{sweep.id}.csv"'},
     )
@@ -117,20 +123,20 @@ def cells_by_number(store: Store, sweep_id: str) -> dict[int, Cell]:
     return {cell.number: cell for cell in store.sweeps.cells(sweep_id)}
 
 
-def _table(store: Store, sweep_id: str) -> Iterator[str]:
+def _table(store: Store, sweep_id: str, columns: Sequence[str]) -> Iterator[str]:
     cells = cells_by_number(store, sweep_id)
-    yield ",".join(COLUMNS) + "\r\n"
+    yield ",".join(columns) + "\r\n"
     cursor: str | None = None
     while True:
         runs, cursor, _ = store.runs.page(sweep_id, limit=EXPORT_ROWS, cursor=cursor)
         text = io.StringIO()
-        csv.writer(text).writerows(_row(run, cells) for run in runs if run.state in EXPORTED)
+        csv.writer(text).writerows(_row(run, cells, columns) for run in runs if run.state in EXPORTED)
         yield text.getvalue()
         if cursor is None:
             return
 
 
-def _row(run: Run, cells: Mapping[int, Cell]) -> list[str]:
+def _row(run: Run, cells: Mapping[int, Cell], columns: Sequence[str]) -> list[str]:
     cell = cells[run.cell]
     values = {
         "params": cell.params,
@@ -145,10 +151,12 @@ def _row(run: Run, cells: Mapping[int, Cell]) -> list[str]:
         "trunk_loss": run.trunk_loss,
         "cell": run.cell,
         "batch": run.batch,
+        "arm": cell.arm or SEARCH,
+        "module_rates": run.module_rates,
         "params_total": cell.params_total,
         "params_active": cell.params_active,
     }
-    return [_text(values[name]) for name in COLUMNS]
+    return [_text(values[name]) for name in columns]
 
 
 def _text(value: float | str | None) -> str:

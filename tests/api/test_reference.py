@@ -33,6 +33,7 @@ CONTRACT = [
     ("get", "/v1/sweeps/{sweep_id}/laws"),
     ("get", "/v1/sweeps/{sweep_id}/laws/{number}"),
     ("get", "/v1/sweeps/{sweep_id}/prediction"),
+    ("get", "/v1/sweeps/{sweep_id}/comparison"),
     ("get", "/v1/sweeps/{sweep_id}/events"),
     ("get", "/v1/sweeps/{sweep_id}/figures/{name}"),
     ("get", "/v1/sweeps/{sweep_id}/runs.csv"),
