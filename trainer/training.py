@@ -147,13 +147,16 @@ class Training:
         Returns:
             Learning-curve points and ends of runs, in order. Without arguments, all that remain.
         """
-        torch.set_flush_denormal(True)  # Of this thread only; denormal moments are many times slower.
         self._charged_until = time.perf_counter()
         deadline = inf if seconds is None else time.monotonic() + seconds
         taken = 0
-        while not self.done and taken != steps and (taken == 0 or time.monotonic() < deadline):
-            self._work()
-            taken += 1
+        torch.set_flush_denormal(True)  # Of this thread only; denormal moments are many times slower.
+        try:
+            while not self.done and taken != steps and (taken == 0 or time.monotonic() < deadline):
+                self._work()
+                taken += 1
+        finally:
+            torch.set_flush_denormal(False)
         self._release_points()
         events, self._events = self._events, []
         return events
