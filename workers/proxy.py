@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.errors import BadInput
 from orchestrator.states import RunState
-from orchestrator.store.records import LossPoint, RunResult
+from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from trainer import (
     Corpus,
     Diverged,
@@ -20,6 +20,7 @@ from trainer import (
     Points,
     Recipe,
     Schedule,
+    Seen,
     Shape,
     Training,
     load_corpus,
@@ -120,6 +121,7 @@ class _Stack:
         new = Report(
             points=tuple(_points(self._job, events)),
             results=tuple(_results(self._job, events)),
+            lenses=tuple(_lenses(self._job, events)),
         )
         self._save_trunks()
         report, self._untold = _joined(self._untold, new), Report()
@@ -156,6 +158,7 @@ def _joined(first: Report, second: Report) -> Report:
     return Report(
         points=first.points + second.points,
         results=first.results + second.results,
+        lenses=first.lenses + second.lenses,
     )
 
 
@@ -164,12 +167,24 @@ def _points(job: ProxyJob, events: Sequence[Event]) -> Iterable[LossPoint]:
     for event in events:
         if not isinstance(event, Points):
             continue
-        member = job.members[event.member]
-        curves = (member.trunk_id,) if event.horizon is None else member.run_ids((event.horizon,))
-        for curve in curves:
+        for curve in _curves(job, event):
             for step, tokens, loss in zip(event.steps, event.tokens, event.losses, strict=True):
                 if math.isfinite(loss):
                     yield LossPoint(curve=curve, step=step, tokens=tokens, loss=loss)
+
+
+def _lenses(job: ProxyJob, events: Sequence[Event]) -> Iterable[LensPoint]:
+    """What the lenses saw, under the same ids; a value that is no number is left out."""
+    for event in events:
+        if isinstance(event, Seen):
+            values = {name: value for name, value in event.values.items() if math.isfinite(value)}
+            for curve in _curves(job, event):
+                yield LensPoint(curve=curve, step=event.step, tokens=event.tokens, values=values)
+
+
+def _curves(job: ProxyJob, event: Points | Seen) -> tuple[str, ...]:
+    member = job.members[event.member]
+    return (member.trunk_id,) if event.horizon is None else member.run_ids((event.horizon,))
 
 
 def _results(job: ProxyJob, events: Sequence[Event]) -> Iterable[RunResult]:
