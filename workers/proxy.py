@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 
 from orchestrator.errors import BadInput
+from orchestrator.lenses import diverged_after
 from orchestrator.states import RunState
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from trainer import (
@@ -205,7 +206,7 @@ def _results(job: ProxyJob, events: Sequence[Event]) -> Iterable[RunResult]:
             )
         elif isinstance(event, Diverged):
             run_ids = job.members[event.member].run_ids(event.horizons)
-            reason = f"Diverged after {event.tokens} tokens: {event.reason}."
+            reason = diverged_after(event.tokens, event.reason)
             yield from _shared_cost(
                 event,
                 [RunResult(run_id=run_id, state=RunState.DIVERGED, reason=reason) for run_id in run_ids],
