@@ -30,7 +30,7 @@ from trainer.stack import Stack, Step
 from trainer.symptoms import Glance, Track
 
 EVERY = 32
-"""Steps between two points, after one at each power of two; from `EVERY`² on, `EVERY` points for each doubling."""
+"""Steps between two points, after one at each power of four; from `EVERY`² on, `EVERY` points for each doubling."""
 
 SEQUENCES = 1
 """Sequences of the batch that go forward."""
@@ -45,7 +45,7 @@ SAMPLE = 1 << 14
 def is_due(step: int) -> bool:
     """Whether there is a point after this many updates: so on the trunk, on branches and after a resumption alike."""
     if step < EVERY:
-        return step > 0 and step & (step - 1) == 0
+        return step in (1, 4, 16)
     spacing = 1 << (step.bit_length() - 1)
     return step % max(EVERY, spacing // EVERY) == 0
 
@@ -56,13 +56,13 @@ class Watched:
 
     Attributes:
         tracks: Of each member.
-        unread: Of each step that is still on the device only: loss, gradient norm, and the two logits of those
-            looked at closely, [4, K].
+        unread: Of each step that is still on the device only: losses and gradient norms [K], and the two logits
+            of those looked at closely, [2, K], or None where there is nobody.
         point: The step of the last point.
     """
 
     tracks: list[Track]
-    unread: list[Tensor] = field(default_factory=list)
+    unread: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list)
     point: int = 0
 
     @classmethod
@@ -72,9 +72,13 @@ class Watched:
 
     def select(self, places: Sequence[int]) -> "Watched":
         """A copy for the members at these places."""
+        places = list(places)
         return Watched(
             tracks=[self.tracks[place].copy() for place in places],
-            unread=[rows[:, list(places)] for rows in self.unread],
+            unread=[
+                (losses[places], norms[places], None if logits is None else logits[:, places])
+                for losses, norms, logits in self.unread
+            ],
             point=self.point,
         )
 
@@ -88,7 +92,10 @@ class Watched:
         """What `saved` described."""
         return cls(
             tracks=[Track.loaded(track) for track in saved["tracks"]],
-            unread=[rows.to(device) for rows in saved["unread"]],
+            unread=[
+                (losses.to(device), norms.to(device), None if logits is None else logits.to(device))
+                for losses, norms, logits in saved["unread"]
+            ],
             point=saved["point"],
         )
 
@@ -97,7 +104,7 @@ class Watched:
         """Members at the same step as one."""
         return cls(
             tracks=[track for part in parts for track in part.tracks],
-            unread=[torch.cat(rows, 1) for rows in zip(*(part.unread for part in parts), strict=True)],
+            unread=[_side_by_side(steps) for steps in zip(*(part.unread for part in parts), strict=True)],
             point=parts[0].point,
         )
 
@@ -168,16 +175,17 @@ class Lens:
             inputs: Token ids of its batch, [sequences, context].
             targets: The tokens that follow, [sequences, context].
         """
-        logits = _nobody_looked(told)
-        close = [place for place, track in enumerate(watched.tracks) if track.watches(stack.step)]
+        logits, step = None, stack.step
+        close = [place for place, track in enumerate(watched.tracks) if track.watches(step)]
         if close:
+            logits = _nobody_looked(told.losses)
             for place in close:
                 watched.tracks[place].close += 1
             sight = self._look(stack.parameters[close], stack.balance[close], inputs, targets)
             largest = torch.stack(sight.attention_logits).amax(0)
             logits[:, close] = torch.stack([largest, _rms(sight.activations["head", 0])])
             logits[:, close] = logits[:, close].nan_to_num(nan=inf, posinf=inf)
-        watched.unread.append(torch.stack([told.losses, told.gradient_norms, *logits]))
+        watched.unread.append((told.losses, told.gradient_norms, logits))
 
     def read(self, watched: Watched, step: int) -> list[Look]:
         """Bring what is still on the device to the tracks.
@@ -191,7 +199,7 @@ class Lens:
         """
         if not watched.unread:
             return []
-        return _read(watched, step, torch.stack(watched.unread).permute(2, 0, 1).tolist())
+        return _read(watched, step, _stacked(watched).tolist())
 
     def point(
         self, watched: Watched, stack: Stack, told: Step, inputs: Tensor, targets: Tensor, before: Before
@@ -211,8 +219,8 @@ class Lens:
         """
         after = self._look(stack.parameters, stack.balance, inputs, targets)
         names, numbers = self._measured(before, after, self._weights(stack), told)
-        watched.unread.append(torch.stack([told.losses, told.gradient_norms, *_nobody_looked(told)]))
-        steps = torch.stack(watched.unread).permute(2, 0, 1)
+        watched.unread.append((told.losses, told.gradient_norms, None))
+        steps = _stacked(watched)
         rows = torch.cat([steps.flatten(1), torch.stack(numbers, 1)], 1).tolist()
         cut = steps[0].numel()
         looks = _read(watched, stack.step, [[row[i : i + 4] for i in range(0, cut, 4)] for row in rows])
@@ -259,9 +267,10 @@ class Lens:
         if told.loads is not None:
             busiest = told.loads.amax(2).float() * told.loads.shape[2]
             found += [("expert_imbalance", one) for one in busiest.unbind(1)]
-        for (place, block), now in after.activations.items():
-            found.append((f"{place}.activation", _rms(now)))
-            found.append((f"{place}.change", _rms(now - before.sight.activations[place, block])))
+        for places, now in _alike(after).items():
+            old = torch.stack([before.sight.activations[place] for place in places])
+            for kind, values in (("activation", now), ("change", now - old)):
+                found += zip((f"{place}.{kind}" for place, _ in places), _rms(values), strict=True)
         for name, old in before.weights.items():
             found.append((f"{name}.update", _norm(weights[name] - old) / _norm(old)))
         return [name for name, _ in found], [number for _, number in found]
@@ -300,15 +309,45 @@ def _combined(names: Sequence[str], row: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _nobody_looked(told: Step) -> Tensor:
-    return told.losses.new_full((2, len(told.losses)), nan)
+def _alike(sight: Sight) -> dict[tuple[tuple[Place, int], ...], Tensor]:
+    """Activations of one size as one, [places, K, rows, columns], by their places: few products instead of many."""
+    groups: dict[torch.Size, list[tuple[Place, int]]] = {}
+    for place, values in sight.activations.items():
+        groups.setdefault(values.shape, []).append(place)
+    return {
+        tuple(places): torch.stack([sight.activations[place] for place in places])
+        for places in groups.values()
+    }
+
+
+def _stacked(watched: Watched) -> Tensor:
+    """What is unread: of each member and step its loss, gradient norm and two logits, [K, steps, 4]."""
+    losses, norms, logits = zip(*watched.unread, strict=True)
+    nobody = _nobody_looked(losses[0])
+    looked = torch.stack([nobody if one is None else one for one in logits])
+    return torch.cat([torch.stack(losses)[:, None], torch.stack(norms)[:, None], looked], 1).permute(2, 0, 1)
+
+
+def _side_by_side(
+    steps: Sequence[tuple[Tensor, Tensor, Tensor | None]],
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """One step of several stacks as that of one."""
+    losses, norms, logits = zip(*steps, strict=True)
+    looked = [_nobody_looked(own) if one is None else one for own, one in zip(losses, logits, strict=True)]
+    return torch.cat(losses), torch.cat(norms), torch.cat(looked, 1)
+
+
+def _nobody_looked(losses: Tensor) -> Tensor:
+    """In place of the two logits [2, K]."""
+    return losses.new_full((2, len(losses)), nan)
 
 
 def _norm(values: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(values, dim=1)
+    """Over the last dimension."""
+    norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
     return norm
 
 
 def _rms(activations: Tensor) -> Tensor:
-    """RMS of each member, [K, rows, columns] to [K]."""
-    return _norm(activations.flatten(1)) / sqrt(activations[0].numel())
+    """RMS of each member, [..., K, rows, columns] to [..., K]."""
+    return _norm(activations.flatten(-2)) / sqrt(activations.shape[-1] * activations.shape[-2])

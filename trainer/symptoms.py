@@ -46,8 +46,11 @@ MEMORY = 32.0
 SUSPICIOUS = 0.5
 """Share of a threshold from which on a member is watched closely."""
 
-CLOSE, CLOSE_EVERY = 16, 64
-"""Steps that may be watched closely at once, and steps of training that earn one more: a bound on the time spent."""
+CLOSE, CLOSE_EVERY = 8, 64
+"""Closer looks that may be taken at once, and steps of training that earn one more: a bound on the time spent."""
+
+APART = 4
+"""Steps between two closer looks."""
 
 _LOGITS = ("attention", "output")
 
@@ -174,8 +177,10 @@ class Track:
 
     def watches(self, step: int) -> bool:
         """Whether this step is worth a closer look: something seems wrong, and the logits are not known to be."""
+        if not self.suspicious or step % APART:
+            return False
         known = any(one.last == self.looked for kind, one in self.symptoms.items() if kind in _LOGITS)
-        return self.suspicious and not known and self.close < CLOSE + step // CLOSE_EVERY
+        return not known and self.close < CLOSE + step // CLOSE_EVERY
 
     def read(self, glances: Sequence[Glance]) -> None:
         """Take in some steps in their order."""

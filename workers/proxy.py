@@ -11,10 +11,11 @@ import torch
 
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
+from orchestrator.lenses import diverged_after
 from orchestrator.modulerates import read
 from orchestrator.spec import Architecture, Dense, Muon, Mup, Scale, experts_of
 from orchestrator.states import RunState
-from orchestrator.store.records import LossPoint, RunResult
+from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from trainer import (
     Base,
     Corpus,
@@ -27,6 +28,7 @@ from trainer import (
     Points,
     Recipe,
     Schedule,
+    Seen,
     Shape,
     Training,
     load_corpus,
@@ -131,6 +133,7 @@ class _Stack:
         new = Report(
             points=tuple(_points(self._job, events)),
             results=tuple(_results(self._job, events)),
+            lenses=tuple(_lenses(self._job, events)),
         )
         self._save_trunks()
         report, self._untold = _joined(self._untold, new), Report()
@@ -167,6 +170,7 @@ def _joined(first: Report, second: Report) -> Report:
     return Report(
         points=first.points + second.points,
         results=first.results + second.results,
+        lenses=first.lenses + second.lenses,
     )
 
 
@@ -175,12 +179,24 @@ def _points(job: ProxyJob, events: Sequence[Event]) -> Iterable[LossPoint]:
     for event in events:
         if not isinstance(event, Points):
             continue
-        member = job.members[event.member]
-        curves = (member.trunk_id,) if event.horizon is None else member.run_ids((event.horizon,))
-        for curve in curves:
+        for curve in _curves(job, event):
             for step, tokens, loss in zip(event.steps, event.tokens, event.losses, strict=True):
                 if math.isfinite(loss):
                     yield LossPoint(curve=curve, step=step, tokens=tokens, loss=loss)
+
+
+def _lenses(job: ProxyJob, events: Sequence[Event]) -> Iterable[LensPoint]:
+    """What the lenses saw, under the same ids; a value that is no number is left out."""
+    for event in events:
+        if isinstance(event, Seen):
+            values = {name: value for name, value in event.values.items() if math.isfinite(value)}
+            for curve in _curves(job, event):
+                yield LensPoint(curve=curve, step=event.step, tokens=event.tokens, values=values)
+
+
+def _curves(job: ProxyJob, event: Points | Seen) -> tuple[str, ...]:
+    member = job.members[event.member]
+    return (member.trunk_id,) if event.horizon is None else member.run_ids((event.horizon,))
 
 
 def _results(job: ProxyJob, events: Sequence[Event]) -> Iterable[RunResult]:
@@ -201,7 +217,7 @@ def _results(job: ProxyJob, events: Sequence[Event]) -> Iterable[RunResult]:
             )
         elif isinstance(event, Diverged):
             run_ids = job.members[event.member].run_ids(event.horizons)
-            reason = f"Diverged after {event.tokens} tokens: {event.reason}."
+            reason = diverged_after(event.tokens, event.reason)
             yield from _shared_cost(
                 event,
                 [RunResult(run_id=run_id, state=RunState.DIVERGED, reason=reason) for run_id in run_ids],

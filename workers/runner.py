@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from orchestrator.planner.values import Cell
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Base, ProxyTrainer, Scale
-from orchestrator.store.records import LossPoint, RunResult
+from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from workers.jobs import Job
 
 
@@ -73,12 +73,14 @@ class Report:
     Attributes:
         points: new points of learning curves.
         results: runs that ended.
+        lenses: what the lenses saw since.
         limits: the most members of one stack by the trunk's name; only told while waiting for a job.
         fault: why the job, or every job, cannot be carried out by anybody; None if it can.
     """
 
     points: tuple[LossPoint, ...] = ()
     results: tuple[RunResult, ...] = ()
+    lenses: tuple[LensPoint, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     fault: str | None = None
 

@@ -1,4 +1,4 @@
-"""Runs: listed, shown, their learning curves, and the export as a run table."""
+"""Runs: listed, shown, their learning curves and lenses, and the export as a run table."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from fastapi.responses import StreamingResponse
 from api.access import reads, submits
 from api.context import Stored
 from api.documents.document import Page
+from api.documents.lenses import LensesDocument
 from api.documents.runs import CurveDocument, RunDocument
 from api.problems import NotYet, responses
 from api.v1.queries import Cursor, Limit, MaxPoints, ThatRun, ThatSweep
+from orchestrator.lenses import why_unseen
 from orchestrator.planner.values import Cell
 from orchestrator.states import RunState
 from orchestrator.store import Store
@@ -90,6 +92,17 @@ def show_run(store: Stored, run: ThatRun) -> RunDocument:
 def show_losses(store: Stored, run: ThatRun, max_points: MaxPoints = 500) -> CurveDocument:
     """The learning curve, the shared trunk's part first."""
     return CurveDocument.of(run, store.losses.curve(run, max_points=max_points))
+
+
+@router.get(
+    "/runs/{run_id}/lenses",
+    dependencies=[reads],
+    summary="What was seen of a run besides its losses",
+    responses=responses(404),
+)
+def show_lenses(store: Stored, run: ThatRun) -> LensesDocument:
+    """How stable the training was and how much each part of the model learned, the shared trunk's part first."""
+    return LensesDocument.of(run, store.lenses.curve(run), why_unseen(run, store.sweeps.get(run.sweep_id)))
 
 
 @router.post(

@@ -30,6 +30,7 @@ CONTRACT = [
     ("post", "/v1/runs/{run_id}/retry"),
     ("post", "/v1/runs/{run_id}/exclude"),
     ("get", "/v1/runs/{run_id}/losses"),
+    ("get", "/v1/runs/{run_id}/lenses"),
     ("get", "/v1/sweeps/{sweep_id}/laws"),
     ("get", "/v1/sweeps/{sweep_id}/laws/{number}"),
     ("get", "/v1/sweeps/{sweep_id}/prediction"),

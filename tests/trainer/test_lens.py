@@ -84,7 +84,7 @@ def test_what_is_seen_is_the_same_after_a_resumption(corpus, make_job, outcome, 
 
 def test_points_are_at_absolute_steps_and_at_the_end_of_a_branch(corpus, make_job):
     events = Training(make_job([4e-3], (60, 90)), corpus).advance()
-    assert [event.step for event in points(events)] == [1, 2, 4, 8, 16, 32, 64]
+    assert [event.step for event in points(events)] == [1, 4, 16, 32, 64]
     assert [event.step for event in points(events, horizon=60 * 128)] == [60]
     assert [event.step for event in points(events, horizon=90 * 128)] == [90]
     assert all(event.tokens == 128 * event.step for event in seen(events))
@@ -92,7 +92,7 @@ def test_points_are_at_absolute_steps_and_at_the_end_of_a_branch(corpus, make_jo
 
 def test_points_of_a_long_training_are_a_few_for_each_doubling():
     due = [step for step in range(1 << 17) if is_due(step)]
-    assert due[:8] == [1, 2, 4, 8, 16, 32, 64, 96]
+    assert due[:6] == [1, 4, 16, 32, 64, 96]
     assert max(b - a for a, b in pairwise(due) if b <= EVERY**2) == EVERY
     for power in range(10, 17):
         assert sum(1 << power <= step < 2 << power for step in due) == EVERY
@@ -148,13 +148,9 @@ def rms(values):
 
 
 def test_the_largest_norm_and_the_mean_are_of_all_steps_since_the_last_point(corpus, make_job):
-    """Every step's norm is a point's own where every step is one: up to the second."""
-    first, second, third = points(Training(make_job([4e-3], (60,)), corpus).advance())[:3]
+    first, second = points(Training(make_job([4e-3], (60,)), corpus).advance())[:2]
     assert first.values["gradient_norm"] == first.values["gradient_norm_max"]
-    assert (
-        second.values["gradient_norm"] == second.values["gradient_norm_max"] != first.values["gradient_norm"]
-    )
-    assert third.values["gradient_norm"] < third.values["gradient_norm_max"]
+    assert second.values["gradient_norm"] < second.values["gradient_norm_max"]
 
 
 @pytest.mark.parametrize("width", [16, 64])
