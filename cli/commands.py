@@ -8,6 +8,7 @@ from cli import admin, corpus, sweeps
 from cli.compare import compare_command
 from cli.demo import demo_command
 from cli.fit import fit_command
+from cli.rules import rules_command
 from cli.serve import serve_command
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app.command("serve")(serve_command)
 app.command("demo")(demo_command)
 app.command("fit")(fit_command)
 app.command("compare")(compare_command)
+app.command("rules")(rules_command)
 app.command("plan")(sweeps.plan_command)
 app.command("predict")(sweeps.predict_command)
 app.add_typer(sweeps.app, name="sweep")

@@ -33,16 +33,25 @@ def connect() -> Client:
     return Client(settings.url, settings.token)
 
 
+def read_fields(path: Path) -> dict[str, Any]:
+    """Read a sweep's file as it stands.
+
+    Raises:
+        BadInput: the file cannot be read, or is not YAML.
+    """
+    try:
+        return read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {error}.") from error
+
+
 def read_spec(path: Path, client: Client) -> dict[str, Any]:
     """Read a sweep's file; a run table named by its path is uploaded and named by its id instead.
 
     Raises:
         BadInput: the file cannot be read, or is not YAML.
     """
-    try:
-        fields = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}.") from error
+    fields = read_fields(path)
     for name in ("trainer", "prior_runs"):
         part = fields.get(name)
         if not isinstance(part, dict):

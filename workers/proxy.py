@@ -13,21 +13,16 @@ from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
 from orchestrator.lenses import diverged_after
 from orchestrator.modulerates import read
-from orchestrator.spec import Architecture, Dense, Muon, Mup, Scale, experts_of
 from orchestrator.states import RunState
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from trainer import (
-    Base,
     Corpus,
     Diverged,
     Event,
-    Experts,
     Finished,
     Measured,
-    Parametrization,
     Points,
     Recipe,
-    Schedule,
     Seen,
     Shape,
     Training,
@@ -38,6 +33,7 @@ from trainer import Job as TrainerJob
 from trainer import Member as TrainerMember
 from workers.checkpoints import Checkpoints
 from workers.jobs import ProxyJob
+from workers.recipes import recipe_of, shape_of
 from workers.runner import ProxyBench, Report
 
 SAVE_SECONDS = 1.0
@@ -255,16 +251,8 @@ def _corpus(bench: ProxyBench) -> Corpus:
 
 def _shape(bench: ProxyBench, trunk: str, corpus: Corpus) -> Shape:
     """The trainer's shape of a scale, with the parameters that its cell was planned with."""
-    scale, trainer, cell = bench.scales[trunk], bench.trainer, bench.cells[trunk]
-    shape = Shape(
-        width=scale.width,
-        depth=scale.depth,
-        heads=scale.attention_heads,
-        vocab_size=corpus.vocab_size,
-        context=trainer.context,
-        qk_norm=trainer.architecture.qk_norm,
-        experts=_experts(scale, trainer.architecture),
-    )
+    scale, cell = bench.scales[trunk], bench.cells[trunk]
+    shape = shape_of(scale, bench.trainer, corpus.vocab_size)
     planned = [cell.params_total or cell.params, cell.params_active or cell.params]
     if [float(shape.params_total), float(shape.params_active)] != planned:
         raise BadInput(
@@ -275,62 +263,14 @@ def _shape(bench: ProxyBench, trunk: str, corpus: Corpus) -> Shape:
     return shape
 
 
-def _experts(scale: Scale, architecture: Architecture) -> Experts | None:
-    size = experts_of(scale, architecture)
-    if size is None or isinstance(architecture, Dense):
-        return None
-    return Experts(
-        count=size.count,
-        top_k=architecture.top_k,
-        width=size.width,
-        shared=architecture.shared_experts,
-        balance=architecture.balance,
-        balance_rate=architecture.load_balance_rate,
-    )
-
-
 def _recipe(bench: ProxyBench, job: ProxyJob, shape: Shape) -> Recipe:
-    schedule, optimizer = bench.trainer.schedule, bench.trainer.optimizer
-    parametrization, cell = _parametrization(bench, job.trunk), bench.cells[job.trunk]
-    return Recipe(
-        shape=shape,
-        schedule=Schedule(
-            warmup_tokens=schedule.warmup_tokens,
-            decay_fraction=schedule.decay_fraction,
-            shape=schedule.shape,
-            final_fraction=schedule.final_fraction,
-        ),
-        batch_tokens=int(cell.batch_tokens),
-        tokens=int(cell.tokens) if "horizon" in parametrization.rules else None,
-        parametrization=parametrization,
-        seed=job.seed,
-        optimizer=optimizer.kind,
-        **({"momentum": optimizer.momentum} if isinstance(optimizer, Muon) else {}),
-        beta1=optimizer.beta1,
-        beta2=optimizer.beta2,
-        weight_decay=optimizer.weight_decay,
-        clip=optimizer.clip,
-    )
-
-
-def _parametrization(bench: ProxyBench, trunk: str) -> Parametrization:
-    """The trainer's rules, whose base counts the experts of one token together."""
-    own = bench.carried.get(trunk)
+    cell, own = bench.cells[job.trunk], bench.carried.get(job.trunk)
     trainer, base = (bench.trainer, bench.base) if own is None else (own.trainer, own.base)
-    asked, architecture = trainer.parametrization, trainer.architecture
-    if not isinstance(asked, Mup) or base is None:
-        return Parametrization()
-    top_k = 1 if isinstance(architecture, Dense) else architecture.top_k
-    return Parametrization(
-        kind="mup",
-        base=Base(
-            width=base.width,
-            depth=base.depth,
-            head_width=base.head_width,
-            expert_width=None if base.expert_width is None else top_k * base.expert_width,
-            batch_tokens=base.batch_tokens,
-            tokens=base.tokens,
-        ),
-        rules=frozenset(asked.rules),
-        horizon_exponent=asked.horizon_exponent,
+    return recipe_of(
+        shape,
+        trainer,
+        base,
+        batch_tokens=int(cell.batch_tokens),
+        tokens=int(cell.tokens),
+        seed=job.seed,
     )

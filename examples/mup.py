@@ -1,0 +1,276 @@
+"""One learning rate for all widths: bowls of four widths under the standard parametrization and under mup.
+
+    python examples/mup.py
+
+Trains every rate of one lattice at every width, twice; fits each width's bowl with Etalon's law; prints how far the
+best rate moves over width; draws both in `mup.html`, and in `mup.png` where Plotly's kaleido finds a browser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
+from rich.table import Table
+
+from api.figures import page
+from api.figures.drawing.style import axis, axis_domains, canvas, params_colours, rate_axis
+from orchestrator.amounts import rate
+from orchestrator.law import Bowl, BowlStatus, Observations, fit
+from trainer import (
+    Base,
+    Finished,
+    Job,
+    Member,
+    Parametrization,
+    Recipe,
+    Schedule,
+    Shape,
+    Training,
+    load_corpus,
+    stack_limit,
+)
+
+KINDS = ("standard", "mup")
+WIDTHS, DEPTH = (16, 32, 64, 128), 2
+BASE_WIDTH = 32
+"""Where mup is the standard parametrization: its rates are in units of this width."""
+
+BATCH_TOKENS, WARMUP_TOKENS, TOKENS = 128, 8_192, 65_536
+LATTICE = tuple(float(f"{6e-4 * 1.6**step:.3g}") for step in range(10))
+PROCESSES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """Some rates of one width, to be trained as one.
+
+    Attributes:
+        kind: `standard` or `mup`.
+        width: Of the proxy.
+        rates: Peak learning rates.
+        tokens: Horizon.
+    """
+
+    kind: str
+    width: int
+    rates: tuple[float, ...]
+    tokens: int
+
+    @property
+    def params(self) -> int:
+        """Parameters without embedding and head."""
+        return 12 * DEPTH * self.width**2
+
+    @property
+    def cost(self) -> float:
+        """FLOPs, the head's included."""
+        return 6.0 * (self.params + 256 * self.width) * self.tokens * len(self.rates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Width:
+    """What came of one width under one parametrization.
+
+    Attributes:
+        width: Of the proxies.
+        rates, losses: Of its runs; a diverged run's loss is NaN.
+        bowl: Fitted to them.
+    """
+
+    width: int
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    bowl: Bowl
+
+
+def train(stack: Stack) -> dict[float, float]:
+    """Train a stack in a process of its own: the held-out loss by rate, NaN where it diverged."""
+    torch.set_num_threads(1)
+    mup = Parametrization(
+        kind="mup", base=Base(width=BASE_WIDTH, depth=DEPTH), rules=frozenset({"weight_decay"})
+    )
+    recipe = Recipe(
+        shape=Shape(width=stack.width, depth=DEPTH),
+        schedule=Schedule(warmup_tokens=WARMUP_TOKENS),
+        batch_tokens=BATCH_TOKENS,
+        parametrization=mup if stack.kind == "mup" else Parametrization(),
+    )
+    members = tuple(Member(learning_rate=each, horizons=(stack.tokens,)) for each in stack.rates)
+    losses = dict.fromkeys(stack.rates, math.nan)
+    for event in Training(Job(recipe=recipe, members=members), load_corpus("stdlib")).advance():
+        if isinstance(event, Finished):
+            losses[stack.rates[event.member]] = event.loss
+    return losses
+
+
+def stacks(tokens: int) -> Iterator[Stack]:
+    """Every width under every parametrization, in as many stacks as a core's cache likes, the dearest first."""
+    for width in sorted(WIDTHS, reverse=True):
+        most = stack_limit(Shape(width=width, depth=DEPTH), BATCH_TOKENS)
+        for kind in KINDS:
+            for first in range(0, len(LATTICE), most):
+                yield Stack(kind=kind, width=width, rates=LATTICE[first : first + most], tokens=tokens)
+
+
+def trained(asked: Sequence[Stack], console: Console) -> dict[tuple[str, int], dict[float, float]]:
+    """The losses of all stacks by parametrization and width, with a bar while they train."""
+    found: dict[tuple[str, int], dict[float, float]] = {}
+    columns = (*Progress.get_default_columns(), TimeElapsedColumn())
+    with (
+        ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool,
+        Progress(*columns, console=console) as progress,
+    ):
+        bar = progress.add_task("Training", total=sum(stack.cost for stack in asked))
+        pending = {pool.submit(train, stack): stack for stack in asked}
+        for done in as_completed(pending):
+            stack = pending[done]
+            found.setdefault((stack.kind, stack.width), {}).update(done.result())
+            progress.update(bar, advance=stack.cost, description=f"{stack.kind}, width {stack.width}")
+    return found
+
+
+def measured(losses: dict[tuple[str, int], dict[float, float]], tokens: int) -> dict[str, tuple[Width, ...]]:
+    """The bowl of every width, by parametrization: a law is of one parametrization, so each is fitted alone."""
+    found = {}
+    for kind in KINDS:
+        rows = [
+            (12.0 * DEPTH * width**2, tokens, BATCH_TOKENS, each, loss)
+            for width in WIDTHS
+            for each, loss in sorted(losses[kind, width].items())
+        ]
+        params, horizons, batches, rates, values = np.array(rows, dtype=float).T
+        law = fit(
+            Observations(
+                params=params, tokens=horizons, batch_tokens=batches, learning_rate=rates, loss=values
+            )
+        )
+        bowls = {round(bowl.params): bowl for bowl in law.bowls}
+        found[kind] = tuple(
+            Width(
+                width=width,
+                rates=tuple(sorted(losses[kind, width])),
+                losses=tuple(losses[kind, width][each] for each in sorted(losses[kind, width])),
+                bowl=bowls[12 * DEPTH * width**2],
+            )
+            for width in WIDTHS
+        )
+    return found
+
+
+def spread(widths: Sequence[Width]) -> float:
+    """How far ln η* moves over width: from the lowest optimum to the highest."""
+    optima = [math.log(width.bowl.learning_rate) for width in widths]
+    return max(optima) - min(optima)
+
+
+def table(found: dict[str, tuple[Width, ...]]) -> Table:
+    """The optimum of every width, and its spread."""
+    shown = Table("width", "params", *(f"η*, {kind}" for kind in KINDS), box=None, pad_edge=False)
+    for each in zip(*(found[kind] for kind in KINDS), strict=True):
+        optima = [
+            f"{rate(width.bowl.learning_rate)} ({rate(width.bowl.low)} … {rate(width.bowl.high)})"
+            if width.bowl.status is BowlStatus.INTERIOR
+            else f"{rate(width.bowl.learning_rate)}, {width.bowl.status.value}"
+            for width in each
+        ]
+        shown.add_row(str(each[0].width), f"{each[0].bowl.params:,.0f}", *optima)
+    spreads = [spread(found[kind]) for kind in KINDS]
+    shown.add_row("spread of ln η*", "", *(f"{each:.2f} (×{math.exp(each):.3g})" for each in spreads))
+    return shown
+
+
+def draw(found: dict[str, tuple[Width, ...]]) -> go.Figure:
+    """Both parametrizations side by side: a bowl a width, its optimum a star."""
+    picture = canvas(420, margin={"l": 62, "r": 16, "t": 84, "b": 56})
+    colours = params_colours([float(width) for width in WIDTHS])
+    values = [loss for widths in found.values() for width in widths for loss in width.losses]
+    lowest = min(loss for loss in values if math.isfinite(loss))
+    for place, (kind, widths) in enumerate(found.items()):
+        x, y = ("x", "y") if place == 0 else ("x2", "y2")
+        for width in widths:
+            colour, name = colours[float(width.width)], f"width {width.width}"
+            picture.add_scatter(
+                x=width.rates,
+                y=width.losses,
+                xaxis=x,
+                yaxis=y,
+                mode="lines+markers",
+                line={"color": colour, "width": 1.5},
+                marker={"size": 6},
+                name=name,
+                showlegend=place == 0,
+                legendgroup=name,
+            )
+            picture.add_scatter(
+                x=[width.bowl.learning_rate],
+                y=[width.bowl.loss],
+                xaxis=x,
+                yaxis=y,
+                mode="markers",
+                marker={
+                    "symbol": "star",
+                    "size": 15,
+                    "color": colour,
+                    "line": {"color": "white", "width": 1},
+                },
+                hovertemplate=f"η* %{{x:.2e}}, {name}<extra></extra>",
+                showlegend=False,
+                legendgroup=name,
+            )
+        across, up = axis_domains(place, stacked=False)
+        title = "learning rate" if kind == "standard" else f"learning rate, in units of width {BASE_WIDTH}"
+        picture.layout[f"xaxis{x[1:]}"] = rate_axis(LATTICE[0], LATTICE[-1], title, domain=across, anchor=y)
+        picture.layout[f"yaxis{y[1:]}"] = axis(
+            "held-out loss, nats per byte" if place == 0 else None,
+            domain=up,
+            anchor=x,
+            range=[lowest - 0.05, lowest + 1.0],
+        )
+        picture.add_annotation(
+            text=f"<b>{kind}</b>: η* moves by ×{math.exp(spread(widths)):.3g} over {WIDTHS[-1] // WIDTHS[0]}× in width",
+            x=sum(across) / 2,
+            xanchor="center",
+            y=1.0,
+            xref="paper",
+            yref="paper",
+            yanchor="bottom",
+            yshift=8,
+            showarrow=False,
+            font={"size": 14},
+        )
+    picture.update_layout(width=980)
+    return picture
+
+
+def main() -> None:
+    """Train, fit, print, draw."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("--tokens", type=int, default=TOKENS, help="horizon of every run (%(default)s)")
+    options.add_argument("--out", type=Path, default=Path("mup.html"), help="the picture (%(default)s)")
+    asked = options.parse_args()
+    console = Console()
+    found = measured(trained(list(stacks(asked.tokens)), console), asked.tokens)
+    console.print(table(found))
+    picture = draw(found)
+    asked.out.write_text(page("One rate for all widths", picture.to_dict()), encoding="utf-8")
+    console.print(f"Picture: {asked.out}")
+    try:
+        picture.update_layout(paper_bgcolor="white").write_image(asked.out.with_suffix(".png"), scale=2)
+        console.print(f"Picture: {asked.out.with_suffix('.png')}")
+    except (ImportError, ValueError, RuntimeError, OSError) as error:
+        console.print(f"No PNG: {str(error).splitlines()[0]}", style="dim")
+
+
+if __name__ == "__main__":
+    main()
