@@ -9,7 +9,14 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from orchestrator.spec.architecture import Architecture, Dense, ExpertCount, ExpertWidth, MixtureOfExperts
+from orchestrator.spec.architecture import (
+    EXPERT_STEP,
+    Architecture,
+    Dense,
+    ExpertCount,
+    ExpertWidth,
+    MixtureOfExperts,
+)
 from orchestrator.spec.fields import Count, FieldError, Rate, Strict, as_number
 from orchestrator.spec.trainers import ProxyTrainer, Schedule
 
@@ -196,6 +203,11 @@ def check_experts(path: str, scale: Scale, architecture: Architecture) -> None:
         FieldError: below ``path``, the scale's.
     """
     if isinstance(architecture, MixtureOfExperts):
+        if scale.width % EXPERT_STEP:
+            raise FieldError(
+                f"{path}.width",
+                f"{scale.width} is not a multiple of {EXPERT_STEP}, as models with experts must be",
+            )
         if scale.experts is not None and architecture.top_k > scale.experts:
             raise FieldError(
                 f"{path}.experts",
