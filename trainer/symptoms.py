@@ -46,7 +46,7 @@ MEMORY = 32.0
 SUSPICIOUS = 0.5
 """Share of a threshold from which on a member is watched closely."""
 
-CLOSE, CLOSE_EVERY = 8, 64
+CLOSE, CLOSE_EVERY = 4, 128
 """Closer looks that may be taken at once, and steps of training that earn one more: a bound on the time spent."""
 
 APART = 4

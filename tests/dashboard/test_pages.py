@@ -222,7 +222,7 @@ def test_a_run_has_two_lenses_or_says_why_not(client: TestClient, seeded: Seeded
     for lens in ("stability", "features"):
         address = f"/runs/{run.id}/lenses/{lens}.json"
         assert f'data-figure="{address}"' in page
-        assert "besides its losses" in str(client.get(address).json()["layout"]["annotations"])
+        assert "Nothing was recorded" in str(client.get(address).json()["layout"]["annotations"])
     values = {"gradient_norm": 1.0, "attention.update": 0.01}
     copy.lenses.append(
         [LensPoint(curve=run.id, step=step, tokens=256 * step, values=values) for step in (1, 4)]
