@@ -43,7 +43,7 @@ SETTLED = 32
 MEMORY = 32.0
 """Steps of the exponential average of the loss and of its variance."""
 
-SUSPICIOUS = 0.5
+SUSPICIOUS = 0.7
 """Share of a threshold from which on a member is watched closely."""
 
 CLOSE, CLOSE_EVERY = 4, 128
