@@ -43,10 +43,10 @@ SETTLED = 32
 MEMORY = 32.0
 """Steps of the exponential average of the loss and of its variance."""
 
-SUSPICIOUS = 0.5
+SUSPICIOUS = 0.7
 """Share of a threshold from which on a member is watched closely."""
 
-CLOSE, CLOSE_EVERY = 8, 64
+CLOSE, CLOSE_EVERY = 4, 128
 """Closer looks that may be taken at once, and steps of training that earn one more: a bound on the time spent."""
 
 APART = 4

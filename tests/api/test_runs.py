@@ -1,11 +1,13 @@
 """Runs over REST: pages, learning curves, and an export that is a run table."""
 
+from math import nan
 from typing import Any
 
 import numpy as np
 from starlette.testclient import TestClient
 
 from orchestrator.runtable import parse_csv
+from orchestrator.store.records import LensPoint
 
 
 def test_runs_come_in_pages_with_their_cells(client: TestClient, trained: Any) -> None:
@@ -49,6 +51,45 @@ def test_the_curve_has_trunk_then_branch_and_keeps_its_ends(client: TestClient, 
     few = client.get(url, params={"max_points": "10"}).json()["points"]
     assert len(few) <= 10
     assert (few[0], few[-1]) == (whole[0], whole[-1])
+
+
+def test_what_the_lenses_saw_has_trunk_then_branch_and_both_lenses(client: TestClient, trained: Any) -> None:
+    run = next(run for run in trained.store.runs.of_sweep(trained.sweep.id) if run.state == "completed")
+    values = {
+        "gradient_norm": 1.5,
+        "gradient_norm_max": 2.0,
+        "loss_spikes": 1.0,
+        "attention_logit": 7.0,
+        "head.activation": 3.0,
+        "head.change": 0.2,
+        "head.update": 0.01,
+        "attention.update": 0.02,
+    }
+    seen = [(str(run.trunk_id), 32, values), (run.id, 52, {"attention_logit": 40.0, "head.activation": nan})]
+    trained.store.lenses.append(
+        [LensPoint(curve=curve, step=step, tokens=2048 * step, values=found) for curve, step, found in seen]
+    )
+    answer = client.get(f"/v1/runs/{run.id}/lenses").json()
+    first, second = answer["points"]
+    assert answer["reason"] is None
+    assert (first["step"], first["tokens"], first["part"]) == (32, 65_536, "trunk")
+    assert (first["gradient_norm_max"], first["loss_spikes"], first["output_logit_rms"]) == (2.0, 1, 3.0)
+    assert first["expert_imbalance"] is None
+    assert first["modules"] == {
+        "attention": {"activation": None, "change": None, "update": 0.02},
+        "head": {"activation": 3.0, "change": 0.2, "update": 0.01},
+    }
+    assert (second["part"], second["attention_logit"], second["output_logit_rms"]) == ("branch", 40.0, None)
+    assert (second["loss_spikes"], second["modules"]) == (None, {})
+
+
+def test_a_run_that_nobody_looked_at_says_why(client: TestClient, trained: Any) -> None:
+    runs = {run.state: run for run in trained.store.runs.of_sweep(trained.sweep.id)}
+    for state, words in (("completed", "besides its losses"), ("pruned", "ruled out")):
+        answer = client.get(f"/v1/runs/{runs[state].id}/lenses").json()
+        assert answer["points"] == []
+        assert words in answer["reason"]
+    assert client.get(f"/v1/runs/{'0' * 32}/lenses").status_code == 404
 
 
 def test_a_number_of_points_out_of_range_is_refused(client: TestClient, trained: Any) -> None:

@@ -16,13 +16,14 @@ import numpy as np
 from orchestrator.cells import proxy_cells
 from orchestrator.errors import Unsupported
 from orchestrator.law import Law, Observations, Refused, Target, fit
+from orchestrator.lenses import MODULES
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import Cell, KnownRun, Outcome, Question, Record
 from orchestrator.prediction import prediction, target_document, target_of
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
-from orchestrator.store.records import LossPoint, NewRun, Run, RunResult, Sweep
+from orchestrator.store.records import LensPoint, LossPoint, NewRun, Run, RunResult, Sweep
 
 OUTCOMES = {
     RunState.COMPLETED: Outcome.COMPLETED,
@@ -252,6 +253,29 @@ def known_runs(runs: Sequence[Run]) -> tuple[KnownRun, ...]:
         for run in runs
         if run.state is not RunState.PRUNED
     )
+
+
+def lens_points(curve: str) -> list[LensPoint]:
+    """What the lenses see of a run that learns."""
+    return [
+        LensPoint(
+            curve=curve,
+            step=step,
+            tokens=256 * step,
+            values={
+                "gradient_norm": 3.0 / step**0.2,
+                "gradient_norm_max": 5.0 / step**0.2,
+                "loss_spikes": 0.0,
+                "attention_logit": 5.0 + step**0.5,
+                **{
+                    f"{module}.{kind}": size * (place + 1) * step**0.1
+                    for place, module in enumerate(MODULES)
+                    for kind, size in (("activation", 1.0), ("change", 0.02), ("update", 0.004))
+                },
+            },
+        )
+        for step in (1, 4, 16, *range(32, 513, 32))
+    ]
 
 
 def observations(cells: tuple[Cell, ...], runs: Sequence[Run]) -> Observations:

@@ -12,7 +12,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import RunResult
 from tests.dashboard.conftest import OpenTab, Seeded
-from tests.dashboard.seeding import Service, with_many_cells
+from tests.dashboard.seeding import Service, lens_points, with_many_cells
 
 pytestmark = pytest.mark.browser
 
@@ -131,6 +131,7 @@ def panels(page: Page) -> int:
 def test_the_other_pages_fit_the_screen(open_tab: OpenTab, seeded: Seeded, store: Store, width):
     page = open_tab(width=width).page
     run = next(run for run in store.runs.of_sweep(seeded.ids["completed"]) if run.loss is not None)
+    store.lenses.append(lens_points(run.id))
     for path in ("/", "/submit", "/login", f"/runs/{run.id}"):
         page.goto(path)
         draw_all(page)

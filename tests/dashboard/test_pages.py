@@ -15,6 +15,7 @@ from api.dashboard.assets import PLOTLY, address
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
+from orchestrator.store.records import LensPoint
 from tests.dashboard.conftest import HOSTILE, Seeded
 from tests.dashboard.seeding import Service, with_many_cells
 
@@ -213,6 +214,23 @@ def test_a_run_has_a_page_and_a_curve(client: TestClient, seeded: Seeded, copy: 
     assert "Run at η" in text
     assert f"{run.loss:.3f}" in text
     assert client.get(f"/runs/{run.id}/figure.json").json()["data"]
+
+
+def test_a_run_has_two_lenses_or_says_why_not(client: TestClient, seeded: Seeded, copy: Store):
+    run = next(run for run in copy.runs.of_sweep(seeded.ids["completed"]) if run.loss is not None)
+    page = read(client, f"/runs/{run.id}")
+    for lens in ("stability", "features"):
+        address = f"/runs/{run.id}/lenses/{lens}.json"
+        assert f'data-figure="{address}"' in page
+        assert "Nothing was recorded" in str(client.get(address).json()["layout"]["annotations"])
+    values = {"gradient_norm": 1.0, "attention.update": 0.01}
+    copy.lenses.append(
+        [LensPoint(curve=run.id, step=step, tokens=256 * step, values=values) for step in (1, 4)]
+    )
+    for lens in ("stability", "features"):
+        for columns in ("", "?columns=2"):
+            assert client.get(f"/runs/{run.id}/lenses/{lens}.json{columns}").json()["data"]
+    assert client.get(f"/runs/{run.id}/lenses/magnifier.json").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/sweeps/nope", "/runs/nope"])

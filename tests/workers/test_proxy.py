@@ -6,10 +6,12 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
+from orchestrator import lenses
 from orchestrator.cells import proxy_cells, trunk_name
 from orchestrator.corpora import find_corpus
 from orchestrator.errors import BadInput
@@ -17,8 +19,9 @@ from orchestrator.planner.trunks import rate_flops
 from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Grid, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
-from trainer import BadCorpus, Finished, Job, Member, Recipe, Shape, Training, load_corpus
+from trainer import BadCorpus, Finished, Job, Member, Recipe, Shape, Training, load_corpus, symptoms
 from trainer import Schedule as TrainerSchedule
+from trainer.rules import Module
 from workers.checkpoints import Checkpoints
 from workers.corpora.preparing import prepare
 from workers.jobs import Branch, ProxyJob, ProxyMember
@@ -188,6 +191,12 @@ def test_diverged_members_are_told_with_a_reason_and_no_bad_point(bench):
     assert all(re.fullmatch(r"Diverged after \d+ tokens: .+; .+ at step \d+\.", reason) for reason in reasons)
     assert all(math.isfinite(value) for seen in told.lenses for value in seen.values.values())
     assert all(math.isfinite(point.loss) for point in told.points)
+
+
+def test_figures_and_trainer_go_by_the_same_thresholds_and_modules():
+    for name in ("ATTENTION_LOGIT", "OUTPUT_LOGIT", "UPDATE"):
+        assert getattr(lenses, name) == getattr(symptoms, name)
+    assert get_args(Module) == lenses.MODULES
 
 
 def test_the_lenses_see_the_trunk_once_and_every_branch_to_its_end(bench):

@@ -8,7 +8,6 @@ from typing import Any, Final
 import plotly.graph_objects as go
 
 from api.figures.drawing.style import (
-    ACCENT,
     LINE,
     STATE_COLOURS,
     TEXT,
@@ -28,6 +27,10 @@ PANEL: Final = 190
 
 GAP: Final = {True: 0.19, False: 0.07}
 """Between two panels, as a share of the figure's height on a telephone and of its width elsewhere."""
+
+
+WHOLE: Final = {"largest": LINE, "mean": TEXT}
+"""Colours of the lines that no single module owns."""
 
 
 def draw_lens(view: LensView, columns: int | None = None) -> go.Figure:
@@ -74,8 +77,8 @@ def _place(index: int, panels: int, *, narrow: bool) -> tuple[list[float], list[
     size = (1.0 - gap * (panels - 1)) / panels
     start = index * (size + gap)
     if narrow:
-        return [0.0, 1.0], [1.0 - start - size, 1.0 - start]
-    return [start, start + size], [0.0, 1.0]
+        return [0.0, 1.0], [max(0.0, 1.0 - start - size), 1.0 - start]
+    return [start, min(1.0, start + size)], [0.0, 1.0]
 
 
 def _value_axis(panel: Panel) -> dict[str, Any]:
@@ -100,11 +103,7 @@ def _trace(line: Line, number: str, named: set[str]) -> dict[str, Any]:
     """A line; the legend has each name once for all panels."""
     first = line.name not in named
     named.add(line.name)
-    colour = (
-        {"largest": LINE, "mean": ACCENT}.get(line.name)
-        if line.module is None
-        else module_colour(line.module)
-    )
+    colour = WHOLE[line.name] if line.module is None else module_colour(line.module)
     return {
         "type": "scatter",
         "x": list(line.steps),
