@@ -65,11 +65,11 @@ def test_the_seed_moves_the_optimum_a_little(noise):
 
 
 def test_products_in_bfloat16_keep_the_optimum(corpus, eager, noise):
-    assert abs(optimum(corpus, precision=torch.bfloat16) - eager[0]) < 2.0 * noise
+    assert abs(optimum(corpus, precision=torch.bfloat16) - eager[0]) < noise
 
 
 @needs_compiler
 @pytest.mark.timeout(900)
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of PyTorch's compiler at PyTorch.
 def test_a_compiled_training_keeps_the_optimum(corpus, eager, noise):
-    assert abs(optimum(corpus, compiled=True) - eager[0]) < 2.0 * noise
+    assert abs(optimum(corpus, compiled=True) - eager[0]) < noise
