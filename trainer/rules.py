@@ -84,10 +84,11 @@ RULE_SOURCES = {
 MUON: frozenset[Module] = frozenset({"attention", "feedforward"})
 """Whose hidden matrices Muon moves, where it is the optimizer.
 
-Its updates have the RMS of AdamW's (arXiv 2502.16982) but all singular values alike, so that at a fixed shape they
-stretch what passes by √m, not by m: rates fall as 1/√m (arXiv 2512.05620, which has √(fan-out / fan-in) for updates
-of spectral norm 1).
+Its updates have the RMS of AdamW's but all singular values alike, so that a matrix grown evenly by m stretches what
+passes by √m, not by m: rates fall as 1/√m.
 """
+
+MUON_SOURCE = "arXiv 2512.05620, for updates of the RMS of AdamW's (arXiv 2502.16982)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
