@@ -14,7 +14,10 @@ from orchestrator.spec import SweepSpec
 TAGS: Final = [
     {"name": "tables", "description": "Finished runs as CSV, uploaded once and named by sweeps."},
     {"name": "sweeps", "description": "What is asked for, how far it is, what it costs."},
-    {"name": "runs", "description": "Single trainings and their learning curves."},
+    {
+        "name": "runs",
+        "description": "Single trainings, their learning curves, and what two lenses saw of them.",
+    },
     {"name": "laws", "description": "Every refit of the optimum's scaling law."},
     {"name": "predictions", "description": "The learning rate at any target, or an honest refusal."},
     {"name": "figures", "description": "Plotly figures, drawn on the server."},

@@ -95,6 +95,10 @@ class Client:
             if cursor is None:
                 return
 
+    def comparison(self, sweep_id: str) -> dict[str, Any]:
+        """Both paradigms at the held-out scale of a sweep that compares them."""
+        return self._ask("GET", f"/v1/sweeps/{sweep_id}/comparison")
+
     def command(self, sweep_id: str, verb: str) -> dict[str, Any]:
         """Pause, resume, stop or cancel a sweep."""
         return self._ask("POST", f"/v1/sweeps/{sweep_id}/{verb}")

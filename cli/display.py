@@ -199,6 +199,11 @@ def plan_view(plan: Mapping[str, Any]) -> list[RenderableType]:
     if expected["worker_seconds"] is not None:
         facts.add_row("", f"worker time {duration(expected['worker_seconds'])}")
     facts.add_row("it would stop", escape(readable(expected["ends_because"])))
+    compared = plan.get("comparison")
+    if compared is not None:
+        added = f"up to {compared['runs']} runs, {flops(compared['flops'])} beside it"
+        facts.add_row("comparison", f"{added}, {compared['seeds']} of each")
+        facts.add_row("", f"at {target_text(compared['held_out'])}")
     heading = f"[bold]{escape(plan['name'])}[/] aims at {target_text(plan['target'])}"
     return [heading, *([cells_table(plan["cells"])] if cells else []), facts]
 

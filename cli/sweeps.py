@@ -13,6 +13,7 @@ from cli.client import Client
 from cli.display import plan_view, prediction_panel, sizes_view, sweeps_table
 from cli.options import BUDGET_HELP, amount, flops_amount
 from cli.outcome import Exit, out, print_json, tells_errors
+from cli.paradigms import comparison_view
 from cli.watch import watch
 from orchestrator.amounts import duration, flops, readable
 from orchestrator.errors import BadInput
@@ -106,7 +107,13 @@ def list_sweeps(
 def show(sweep_id: SweepId, as_json: AsJson = False) -> None:
     """Show one sweep: state, progress, cost, prediction."""
     with connect() as client:
-        _show_sweep(client.sweep(sweep_id), as_json=as_json)
+        sweep = client.sweep(sweep_id)
+        compared = client.comparison(sweep["id"]) if sweep["spec"].get("comparison") else None
+    if as_json and compared is not None:
+        sweep = {**sweep, "comparison": compared}
+    _show_sweep(sweep, as_json=as_json)
+    if compared is not None and not as_json:
+        out.print(comparison_view(compared))
 
 
 @app.command("watch")
@@ -238,6 +245,8 @@ def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) ->
         out.print(
             f"spent {flops(cost['spent_flops'])} of the full grid's {flops(cost['full_grid_flops'])}{seconds}"
         )
+    if cost["comparison_flops"]:
+        out.print(f"and {flops(cost['comparison_flops'])} for the comparison at the held-out scale")
     if sweep["prediction"]:
         out.print(prediction_panel(sweep["prediction"]))
     elif sweep.get("prediction_refused"):

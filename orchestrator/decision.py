@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from orchestrator.paradigms.values import ENDED, Stage
 from orchestrator.spec import Budget
 from orchestrator.states import RUN_OPEN, RunState, SweepState
 
@@ -40,6 +41,7 @@ class Snapshot:
         driver_deaths: drivers that died early, in a row.
         driver_said: the last words of the driver that died.
         failure: reason of the newest failed run, if any.
+        comparison: how far the comparison at a held-out scale is; None without one.
     """
 
     state: SweepState
@@ -57,6 +59,7 @@ class Snapshot:
     driver_deaths: int = 0
     driver_said: str | None = None
     failure: str | None = None
+    comparison: Stage | None = None
 
     def count(self, *states: RunState) -> int:
         """How many runs are in one of ``states``."""
@@ -98,7 +101,7 @@ class Refit:
 class Plan:
     """Fit the law if there are new results, then ask the planner for the next batch of runs.
 
-    With runs open the batch is a top-up, which counts them as if they were in.
+    Once the planner has stopped, the next runs are those of the comparison, where the sweep has one. With runs open the batch is a top-up, which counts them as if they were in.
     """
 
 
@@ -144,9 +147,10 @@ def _running(snapshot: Snapshot) -> Action:
         return _settled(snapshot, _fit_alone(snapshot))
     if snapshot.failure is not None and not snapshot.count(RunState.COMPLETED, RunState.DIVERGED):
         return Move(to=SweepState.FAILED, reason=f"Every run failed; the last one said: {snapshot.failure}")
-    if spent is not None:
-        return _settled(snapshot, Move(to=SweepState.COMPLETED, reason=spent))
-    return Plan()
+    if spent is None or snapshot.comparison in ENDED | {Stage.RUNNING}:
+        return Plan()  # all that a comparison is going to run has ended then: it costs nothing more
+    undone = "" if snapshot.comparison is None else "; the comparison at the held-out scale was not run"
+    return _settled(snapshot, Move(to=SweepState.COMPLETED, reason=f"{spent}{undone}"))
 
 
 def _has_room(snapshot: Snapshot) -> bool:
@@ -154,7 +158,9 @@ def _has_room(snapshot: Snapshot) -> bool:
 
     Without a result of its own a sweep is not topped up: runs that all fail must come to an end.
     """
-    if snapshot.most_open is None or snapshot.is_planned or snapshot.count(RunState.PENDING):
+    if snapshot.most_open is None or snapshot.is_planned or not snapshot.has_cells:
+        return False
+    if snapshot.count(RunState.PENDING):
         return False
     told = snapshot.count(RunState.COMPLETED, RunState.DIVERGED)
     return bool(told) and snapshot.count(RunState.RUNNING) < snapshot.most_open

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from orchestrator import comparing
 from orchestrator.decision import (
     Action,
     Drop,
@@ -21,6 +22,8 @@ from orchestrator.decision import (
 )
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.law import Law, Observations, OutdatedLaw, Refused
+from orchestrator.paradigms.steps import Basis
+from orchestrator.paradigms.values import ENDED, Stage
 from orchestrator.record import RESULTS, Knowledge, knowledge_of
 from orchestrator.refit import Batch, answer, fitted, in_both_counts, is_recent, next_batch
 from orchestrator.spec import Budget
@@ -174,8 +177,9 @@ class Loop:
     def _snapshot(self, sweep: Sweep) -> Snapshot:
         runs = self._store.sweeps.progress(sweep.id)
         budget = sweep.spec.search.budget
-        fit = self._last_fit(sweep.id)
-        tops_up = sweep.spec.refits_on_arrival and fit.number is not None
+        fit, stage = self._last_fit(sweep.id), comparing.stage_of(self._store, sweep)
+        searches = stage in {None, Stage.WAITING}
+        tops_up = sweep.spec.refits_on_arrival and fit.number is not None and searches
         return Snapshot(
             state=sweep.state,
             has_cells=sweep.spec.trainer is not None,
@@ -192,6 +196,7 @@ class Loop:
             driver_deaths=self._drivers.deaths(sweep.id),
             driver_said=self._drivers.said(sweep.id),
             failure=self._failure(sweep.id) if runs[RunState.FAILED] else None,
+            comparison=stage,
         )
 
     def _last_fit(self, sweep_id: str) -> _Fit:
@@ -203,7 +208,9 @@ class Loop:
     def _known(self, sweep: Sweep, runs: dict[RunState, int]) -> int:
         """Runs that a fit would see now."""
         prior = self._prior_of(sweep)
-        return sum(runs[state] for state in RESULTS) + (0 if prior is None else prior.size)
+        compares = sweep.spec.comparison is not None
+        own = self._store.sweeps.results(sweep.id) if compares else sum(runs[state] for state in RESULTS)
+        return own + (0 if prior is None else prior.size)
 
     def _is_planned(self, sweep_id: str, runs: dict[RunState, int]) -> bool:
         """Whether the planner knew of every run that has ended when it was last asked, or waits for those open."""
@@ -242,6 +249,9 @@ class Loop:
     def _plan(self, sweep: Sweep) -> None:
         """Refit, plan, and ask for the batch; killed in between, a restart plans the same from the same record."""
         knowledge = self._knowledge(sweep)
+        if (said := self._told(sweep)) is not None:
+            self._compare(knowledge, said)
+            return
         batch = self._chosen(knowledge)
         if not batch.runs and batch.stop is None:
             event = {"ended": knowledge.ended}
@@ -252,8 +262,29 @@ class Loop:
             )
             counts = {"batch": number, "runs": len(batch.runs), "pruned": len(batch.pruned)}
             log.info("batch asked for", extra={"sweep_id": sweep.id, **counts})
-        if batch.stop is not None:
+        if batch.stop is not None and sweep.spec.comparison is None:
             self._move(sweep, SweepState.COMPLETED, batch.stop)
+        elif batch.stop is not None:
+            comparing.begin(self._store, knowledge, batch.stop, fence=self._fence)
+
+    def _told(self, sweep: Sweep) -> Mapping[str, Any] | None:
+        """What was last told of the sweep's comparison; None without one, and while the search goes on."""
+        return None if sweep.spec.comparison is None else comparing.told(self._store, sweep.id)
+
+    def _compare(self, knowledge: Knowledge, said: Mapping[str, Any]) -> None:
+        """Carry on the comparison of a sweep whose search is over, or end the sweep with it."""
+        sweep = knowledge.sweep
+        if Stage(said["stage"]) in ENDED:
+            self._move(sweep, SweepState.COMPLETED, comparing.ending(said))
+            return
+        fit = self._last_fit(sweep.id)
+        try:
+            law = self._recorded_law(sweep.id, fit)
+        except OutdatedLaw:  # Etalon was upgraded while the sweep was live
+            self._record(fitted(knowledge), knowledge, Batch())
+            return
+        basis = Basis(law=law, law_number=fit.number or 0, search=said["search"], refusal=fit.refusal)
+        comparing.advance(self._store, sweep, basis, fence=self._fence)
 
     def _chosen(self, knowledge: Knowledge) -> Batch:
         """The next batch, by the last law while it is recent; by a fresh one else, and before the sweep may end."""

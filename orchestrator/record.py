@@ -36,8 +36,8 @@ class Knowledge:
 
     Attributes:
         sweep: the sweep.
-        cells: its cells by number.
-        runs: all its runs, in the order of creation.
+        cells: the cells of its search, by number.
+        runs: all runs of its search, in the order of creation; those of a held-out comparison tell the law nothing.
         prior: the runs that it need not pay for, if it has any.
     """
 
@@ -128,10 +128,11 @@ class Knowledge:
 
 def knowledge_of(store: Store, sweep: Sweep, prior: Observations | None) -> Knowledge:
     """Read what is known of a sweep."""
+    cells = store.sweeps.cells(sweep.id)
     return Knowledge(
         sweep=sweep,
-        cells=store.sweeps.cells(sweep.id),
-        runs=tuple(store.runs.of_sweep(sweep.id)),
+        cells=tuple(cell for cell in cells if cell.arm is None),
+        runs=tuple(run for run in store.runs.of_sweep(sweep.id) if cells[run.cell].arm is None),
         prior=prior,
     )
 

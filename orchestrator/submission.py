@@ -8,8 +8,10 @@ from orchestrator.cells import fewest_repeats, narrowed, proxy_cells, table_cell
 from orchestrator.cluster import warnings_of
 from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
 from orchestrator.errors import BadInput, FieldProblem, NotFound
-from orchestrator.forecast import forecast
+from orchestrator.forecast import Forecast, forecast
 from orchestrator.mixed import mixed_warnings
+from orchestrator.paradigms.cost import Spent, cost_of, out_of_reach
+from orchestrator.paradigms.setting import Setting, held_out_cells, setting_of
 from orchestrator.planner.values import Cell, full_grid_flops
 from orchestrator.prediction import target_document, target_of
 from orchestrator.runtable import RunTable, parse_csv
@@ -148,7 +150,8 @@ def submit(
     cells = cells_of(spec, store)
     if spec.prior_runs is not None:
         recorded_runs(store, spec.prior_runs, "prior_runs")
-    return store.sweeps.create(spec, cells=cells, idempotency_key=idempotency_key, submitted_by=submitted_by)
+    every = (*cells, *held_out_cells(spec, cells))
+    return store.sweeps.create(spec, cells=every, idempotency_key=idempotency_key, submitted_by=submitted_by)
 
 
 def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]:
@@ -156,7 +159,8 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]
 
     Returns:
         Its target; its cells; runs, FLOPs and worker-seconds of the full grid of independent runs; and what
-        the strategy is expected to spend, from a rehearsal (``orchestrator.forecast``).
+        the strategy is expected to spend, from a rehearsal (``orchestrator.forecast``); and what the comparison at a
+        held-out scale adds at most, where the sweep has one.
         Warnings tell what keeps its runs from starting on the cluster that is known now, and what its tables pool.
         Seconds are None, with a reason, until this service has measured runs of the same kind of trainer.
 
@@ -173,6 +177,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]
     flops = full_grid_flops(cells, spec.grid.seeds)
     expected = forecast(spec, cells, target, prior=None if prior is None else prior.observations())
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
+    compared = setting_of(spec, (*cells, *held_out_cells(spec, cells)))
     return {
         "valid": True,
         "name": spec.name,
@@ -192,9 +197,40 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]
             "worker_seconds": expected.flops / speed if speed else None,
             "ends_because": expected.reason,
         },
-        "warnings": [*warnings_of(store, spec), *table_warnings(spec, store)],
+        "comparison": None if compared is None else _comparison_document(compared, speed),
+        "warnings": [
+            *warnings_of(store, spec),
+            *table_warnings(spec, store),
+            *_comparison_warnings(compared, spec, expected),
+        ],
         "seconds_reason": None if speed else "no run of this kind of trainer has been measured here yet",
     }
+
+
+def _comparison_document(setting: Setting, speed: float | None) -> dict[str, Any]:
+    """What the comparison adds at most, once the search is over."""
+    cost = cost_of(setting)
+    return {
+        "held_out": _place_document(setting.standard),
+        "base": _place_document(setting.base),
+        "seeds": setting.seeds,
+        "runs": cost.runs,
+        "flops": cost.flops,
+        "worker_seconds": cost.flops / speed if speed else None,
+    }
+
+
+def _comparison_warnings(setting: Setting | None, spec: SweepSpec, expected: Forecast) -> list[str]:
+    """Whether the budget may not reach for the comparison, if the search spends what it is expected to."""
+    if setting is None:
+        return []
+    spent = Spent(runs=expected.runs, flops=expected.flops, seconds=0.0)
+    reason = out_of_reach(cost_of(setting), spec.search.budget, spent)
+    return [] if reason is None else [f"The comparison may not be run: {reason} after the search."]
+
+
+def _place_document(cell: Cell) -> dict[str, float]:
+    return {"params": cell.params, "tokens": cell.tokens, "batch_tokens": cell.batch_tokens}
 
 
 def _refusal(path: str, message: str) -> BadInput:

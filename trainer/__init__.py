@@ -10,7 +10,7 @@ from trainer.errors import (
     BadShape,
     TrainerError,
 )
-from trainer.events import Diverged, Event, Finished, Points
+from trainer.events import Diverged, Event, Finished, Points, Seen
 from trainer.parametrization import Base, Parametrization
 from trainer.recipe import Recipe
 from trainer.rules import Rule, Rules, rules_of
@@ -41,6 +41,7 @@ __all__ = [
     "Rule",
     "Rules",
     "Schedule",
+    "Seen",
     "Shape",
     "Timetable",
     "TrainerError",

@@ -8,7 +8,7 @@ import torch
 
 from trainer.errors import BadCheckpoint
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 def pack(identity: str, content: dict[str, Any]) -> bytes:

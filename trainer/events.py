@@ -1,5 +1,6 @@
 """What a training tells while it runs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -20,6 +21,25 @@ class Points:
     steps: tuple[int, ...]
     tokens: tuple[int, ...]
     losses: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the lenses saw of one member after one update.
+
+    Attributes:
+        member: Its place in the job.
+        horizon: Tokens of the decay branch, or None for the trunk.
+        step: Updates made by then.
+        tokens: Tokens seen by then.
+        values: By name (`trainer.lens` has the table), to five digits; not finite where the numbers left float32.
+    """
+
+    member: int
+    horizon: int | None
+    step: int
+    tokens: int
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,4 +92,4 @@ class Diverged:
     seconds: float
 
 
-Event = Points | Finished | Diverged
+Event = Points | Seen | Finished | Diverged

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from trainer.operators import permute, squared_relu
+from trainer.operators import dispatch, grouped_product, permute, squared_relu
 from trainer.shape import Experts
 
 
@@ -76,10 +75,11 @@ def mixture(x: Tensor, routing: Routing, inwards: Tensor, outwards: Tensor) -> T
     rows, top_k = routing.chosen.shape[1:]
     member = torch.arange(members, device=x.device)[:, None, None]
     order = torch.argsort((routing.chosen + count * member).flatten(), stable=True)
+    inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=x.device))
     counts = (routing.loads.detach() * (rows * top_k)).round()
     ends = counts.flatten().cumsum(0, dtype=torch.float64).to(torch.int32)
-    spread = x[:, :, None].expand(members, rows, top_k, width).reshape(-1, width)
-    hidden = functional.grouped_mm(permute(spread, order), inwards.flatten(0, 1), offs=ends)
-    mixed = functional.grouped_mm(squared_relu(hidden), outwards.flatten(0, 1), offs=ends)
-    back = permute(mixed, torch.argsort(order)).view(members, rows, top_k, width)
+    spread = dispatch(x.flatten(0, 1), order, inverse, top_k)
+    hidden = squared_relu(grouped_product(spread, inwards.flatten(0, 1), ends))
+    mixed = grouped_product(hidden, outwards.flatten(0, 1), ends)
+    back = permute(mixed, inverse, order).view(members, rows, top_k, width)
     return (back * routing.weights[..., None].to(back.dtype)).sum(2)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.lens import Watched
 from trainer.stack import STATE, Stack
 
 SMOOTHING = 16
@@ -26,6 +27,7 @@ class Line:
         smoothed: Each member's loss, averaged over about the last 2·SMOOTHING steps of logged intervals.
         best: The lowest that `smoothed` has been.
         trunk_losses: Each member's held-out loss where the branch forked off; empty for the trunk.
+        watched: What the lenses remember; None where nobody looks.
     """
 
     stack: Stack
@@ -35,6 +37,7 @@ class Line:
     smoothed: list[float] = field(default_factory=list)
     best: list[float] = field(default_factory=list)
     trunk_losses: list[float] = field(default_factory=list)
+    watched: Watched | None = None
 
     def select(self, places: Sequence[int]) -> "Line":
         """A copy of the members at these places of the stack."""
@@ -46,6 +49,7 @@ class Line:
             smoothed=[self.smoothed[place] for place in places],
             best=[self.best[place] for place in places],
             trunk_losses=[self.trunk_losses[place] for place in places] if self.trunk_losses else [],
+            watched=None if self.watched is None else self.watched.select(places),
         )
 
     def without(self, members: Sequence[int]) -> "Line":
@@ -73,6 +77,7 @@ class Line:
             "smoothed": self.smoothed,
             "best": self.best,
             "trunk_losses": self.trunk_losses,
+            "watched": None if self.watched is None else self.watched.saved(),
         }
 
     @classmethod
@@ -87,6 +92,7 @@ class Line:
             smoothed=saved["smoothed"],
             best=saved["best"],
             trunk_losses=saved["trunk_losses"],
+            watched=None if saved["watched"] is None else Watched.loaded(saved["watched"], device),
         )
 
     @classmethod
@@ -94,12 +100,14 @@ class Line:
         """Lines at the same step, each of one member, as one."""
         stacks = [line.stack for line in lines]
         tensors = {name: torch.cat([stack.tensors()[name] for stack in stacks]) for name in STATE}
+        watched = [line.watched for line in lines if line.watched is not None]
         return cls(
             stack=Stack(**tensors, step=stacks[0].step),
             members=list(range(len(lines))),
             interval=[torch.cat(losses) for losses in zip(*(line.interval for line in lines), strict=True)],
             smoothed=[line.smoothed[0] for line in lines],
             best=[line.best[0] for line in lines],
+            watched=Watched.joined(watched) if len(watched) == len(lines) else None,
         )
 
     @classmethod

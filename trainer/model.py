@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.compiling import can_compile, compiled_once
 from trainer.experts import Routing, mixture, route
 from trainer.operators import head_loss, lookup, rms_norm, rotary, rotation, squared_relu
 from trainer.recipe import Recipe
@@ -111,10 +112,21 @@ class Pass:
     loads: Tensor | None = None
 
 
+Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Pass]
+"""`Model.forward` without a watch."""
+
+
 class Model:
     """The losses of K members as a function of their stacked parameters."""
 
-    def __init__(self, recipe: Recipe, device: torch.device, *, precision: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        device: torch.device,
+        *,
+        precision: torch.dtype | None = None,
+        compiled: bool | None = None,
+    ) -> None:
         """Prepares the layout and the rotary factors.
 
         Args:
@@ -122,6 +134,8 @@ class Model:
             device: Where the parameters will be.
             precision: Type of the matrix products; None takes bfloat16 on a GPU and float32 on a CPU, where
                 bfloat16 is slower. The residual stream, norms and losses are float32 in any case.
+            compiled: Whether training goes through `torch.compile`, which takes a C++ compiler, and half a
+                minute for each shape and process; None compiles on a GPU if it can.
         """
         shape = recipe.shape
         self.recipe = recipe
@@ -129,7 +143,10 @@ class Model:
         self.device = device
         self.precision = precision or (torch.bfloat16 if device.type == "cuda" else torch.float32)
         self.matrices = layout(recipe)
-        self.rotation = rotation(shape.context, 2 * shape.head_count, shape.head_width).to(device)
+        self.compiled = device.type == "cuda" and can_compile() if compiled is None else compiled
+        factors = rotation(shape.context, 2 * shape.head_count, shape.head_width, real=self.compiled)
+        self.rotation = factors.to(device)
+        self.differentiable: Forward = compiled_once(self.forward) if self.compiled else self.forward
         self._sizes = [matrix.size for matrix in self.matrices]
         self._multipliers = {rule.row.kind: rule.multiplier for rule in self.rules.rules}
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional
 
 
 def lookup(tables: Tensor, tokens: Tensor) -> Tensor:
@@ -43,9 +44,34 @@ def squared_relu(x: Tensor) -> Tensor:
     return _apply(_SquaredRelu, x)
 
 
-def permute(x: Tensor, order: Tensor) -> Tensor:
+def dispatch(x: Tensor, order: Tensor, inverse: Tensor, copies: int) -> Tensor:
+    """Rows [R, W], each as many times as there are copies, in another order: [R·copies, W].
+
+    Args:
+        x: The rows.
+        order: Which of the R·copies rows comes where; copy c of row r is number r·copies + c.
+        inverse: The order back.
+        copies: How many times each row is wanted.
+    """
+    return _apply(_Dispatch, x, order, inverse, copies)
+
+
+def permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
     """Rows [R, W] in another order, each of them once: the gradient goes the way back, nothing is summed."""
-    return _apply(_Permute, x, order)
+    return _apply(_Permute, x, order, inverse)
+
+
+def grouped_product(x: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
+    """Rows [R, W], group after group, each times its group's matrix.
+
+    Args:
+        x: The rows.
+        matrices: Of each group, [G, W, H].
+        ends: Where each group ends, int32 [G], ascending to R.
+    """
+    if torch.compiler.is_compiling() and x.dtype != torch.bfloat16:
+        return _apply(_GroupedProduct, x, matrices, ends)
+    return functional.grouped_mm(x, matrices, offs=ends)
 
 
 def head_loss(x: Tensor, head: Tensor, targets: Tensor) -> Tensor:
@@ -62,16 +88,24 @@ def head_loss(x: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     return _apply(_HeadLoss, x, head, targets)
 
 
-def rotation(context: int, heads: int, head_width: int) -> Tensor:
+def rotation(context: int, heads: int, head_width: int, *, real: bool = False) -> Tensor:
     """The factor of each position and pair, complex64 [context, heads, head width / 2].
 
     Repeated over the heads, so that the product runs over long contiguous rows.
+
+    Args:
+        context: Positions.
+        heads: Of queries and keys together.
+        head_width: Of one head.
+        real: Cosines and sines instead, float32 [context, heads, head width / 2, 2]: what a compiler can fuse.
+            A CPU multiplies complex numbers faster.
     """
     pairs = head_width // 2
     frequencies = 10_000.0 ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
     angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
     factors = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
-    return factors[:, None, :].expand(context, heads, pairs).contiguous()
+    factors = factors[:, None, :].expand(context, heads, pairs).contiguous()
+    return torch.view_as_real(factors).clone() if real else factors
 
 
 def _apply(function: type[Function], *arguments: object) -> Tensor:
@@ -90,10 +124,15 @@ def _normalized_gradient(gradient: Tensor, output: Tensor, rms: Tensor) -> Tenso
     return torch.addcmul(gradient, output, along, value=-1.0 / output.shape[-1]).div_(rms)
 
 
-def _rotate(x: Tensor, factors: Tensor) -> Tensor:
-    """Each pair of the last dimension as a complex number, times its factor."""
-    turned = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2)) * factors
-    return torch.view_as_real(turned).flatten(-2)
+def _rotate(x: Tensor, factors: Tensor, *, back: bool = False) -> Tensor:
+    """Each pair of the last dimension as a complex number, times its factor, or the factor's conjugate."""
+    pairs = x.view(*x.shape[:-1], -1, 2)
+    if factors.is_complex():
+        turned = torch.view_as_complex(pairs) * (factors.conj_physical() if back else factors)
+        return torch.view_as_real(turned).flatten(-2)
+    (first, second), (cos, sin) = pairs.unbind(-1), factors.unbind(-1)
+    sin = -sin if back else sin
+    return torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1).flatten(-2)
 
 
 class _Lookup(Function):
@@ -109,9 +148,12 @@ class _Lookup(Function):
         members, vocab, width = ctx.shape
         # Summed row by row in the order of the tokens, so that a member gets the same alone and in a stack.
         rows = tokens + vocab * torch.arange(members, device=tokens.device)[:, None]
-        summed: Tensor = torch.ops.aten.embedding_dense_backward(
-            gradient.reshape(-1, width), rows.flatten(), members * vocab, -1, False
-        )
+        # An operator of its own, which a compiler leaves alone: what it would make of PyTorch's adds in any order.
+        gradient, rows = gradient.reshape(-1, width), rows.flatten()
+        if torch.compiler.is_compiling():
+            summed = torch.ops.etalon.row_sums(gradient, rows, members * vocab)
+        else:
+            summed = _row_sums(gradient, rows, members * vocab)
         return summed.view(members, vocab, width), None
 
 
@@ -142,7 +184,7 @@ class _Rotary(Function):
         factors, *normalized = ctx.saved_tensors
         if normalized:
             gradient = _normalized_gradient(gradient, *normalized)
-        return _rotate(gradient.contiguous(), factors.conj_physical()), None, None
+        return _rotate(gradient.contiguous(), factors, back=True), None, None
 
 
 class _SquaredRelu(Function):
@@ -159,16 +201,70 @@ class _SquaredRelu(Function):
         return doubled
 
 
+class _Dispatch(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor, copies: int) -> Tensor:
+        ctx.save_for_backward(inverse)
+        ctx.copies = copies
+        return x.index_select(0, torch.div(order, copies, rounding_mode="floor"))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (inverse,) = ctx.saved_tensors
+        back = gradient.index_select(0, inverse)
+        return back.view(-1, ctx.copies, gradient.shape[-1]).sum(1), None, None, None
+
+
 class _Permute(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, order: Tensor) -> Tensor:
-        ctx.save_for_backward(order)
+    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
         return x.index_select(0, order)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (order,) = ctx.saved_tensors
-        return gradient.index_select(0, torch.argsort(order)), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return gradient.index_select(0, inverse), None, None
+
+
+class _GroupedProduct(Function):
+    """For compilers, whose own rule for the operator knows bfloat16 alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
+        ctx.save_for_backward(x, matrices, ends)
+        product: Tensor = _grouped_rows(x, matrices, ends)
+        return product
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, matrices, ends = ctx.saved_tensors
+        back = _grouped_rows(gradient, matrices.transpose(1, 2), ends)
+        return back, _grouped_outer(x, gradient, ends), None
+
+
+def _row_sums(x: Tensor, rows: Tensor, count: int) -> Tensor:
+    summed: Tensor = torch.ops.aten.embedding_dense_backward(x, rows, count, -1, False)
+    return summed
+
+
+torch.library.custom_op("etalon::row_sums", _row_sums, mutates_args=()).register_fake(
+    lambda x, _rows, count: x.new_empty(count, x.shape[1])
+)
+
+
+@torch.library.custom_op("etalon::grouped_rows", mutates_args=())
+def _grouped_rows(x: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
+    return functional.grouped_mm(x.contiguous(), matrices, offs=ends)
+
+
+@torch.library.custom_op("etalon::grouped_outer", mutates_args=())
+def _grouped_outer(x: Tensor, y: Tensor, ends: Tensor) -> Tensor:
+    return functional.grouped_mm(x.contiguous().T, y.contiguous(), offs=ends)
+
+
+_grouped_rows.register_fake(lambda x, matrices, _ends: x.new_empty(x.shape[0], matrices.shape[2]))
+_grouped_outer.register_fake(lambda x, y, ends: x.new_empty(ends.shape[0], x.shape[1], y.shape[1]))
 
 
 class _HeadLoss(Function):

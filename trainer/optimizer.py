@@ -14,6 +14,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from trainer.compiling import compiled_once
 from trainer.model import Matrix, Model
 from trainer.muon import Matrices, directions
 from trainer.recipe import Recipe
@@ -77,6 +78,21 @@ class Moves:
     corrections: Tensor
     by_module: bool
 
+    def sent(self, device: torch.device) -> "Moves":
+        """The same on a device, on its way there."""
+        return Moves(
+            rates=sent(self.rates, device),
+            corrections=sent(self.corrections, device),
+            by_module=self.by_module,
+        )
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on its way to a device; nothing waits for the transfer."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
 
 class Optimizer:
     """Updates parameters and moments in place."""
@@ -93,6 +109,7 @@ class Optimizer:
         self._recipe: Recipe = model.recipe
         self._rules = model.rules
         self._precision = model.precision
+        self._apply = compiled_once(self._move) if model.compiled and self.vectorized else self._move
         self._stretches = {by: tuple(_cut(model.matrices, model.recipe, by)) for by in (False, True)}
 
     def stretches(self, *, by_module: bool) -> tuple[Stretch, ...]:
@@ -138,9 +155,7 @@ class Optimizer:
         """
         moves = self.moves(step, rates) if self.vectorized or self._recipe.optimizer == "muon" else None
         if moves is not None and self.vectorized:
-            device = parameters.device
-            numbers = moves.rates.to(device), moves.corrections.to(device)
-            return self.apply(parameters, gradients, moments, *numbers, by_module=moves.by_module)
+            return self.apply(parameters, gradients, moments, moves.sent(parameters.device))
         norms: Tensor = torch.linalg.vector_norm(gradients, dim=1)
         scales = self._scales(norms)
         count = torch.tensor(float(step))
@@ -155,34 +170,41 @@ class Optimizer:
         return norms
 
     def apply(
-        self,
-        parameters: Tensor,
-        gradients: Tensor,
-        moments: tuple[Tensor, Tensor],
-        rates: Tensor,
-        corrections: Tensor,
-        *,
-        by_module: bool,
+        self, parameters: Tensor, gradients: Tensor, moments: tuple[Tensor, Tensor], moves: Moves
     ) -> Tensor:
-        """One update of every member from numbers on the device: as `update`, without a wait for the host.
+        """One update of every member from numbers on the device: as `update`, and nothing asks the device.
 
         Args:
             parameters: [K, P], changed in place.
             gradients: [K, P], changed in place.
             moments: As of `update`.
-            rates: Of `moves`, [K, S].
-            corrections: Of `moves`, [2].
-            by_module: Of `moves`.
+            moves: On the device.
         """
+        first, second = moments
+        return self._apply(
+            parameters, gradients, first, second, moves.rates, moves.corrections, moves.by_module
+        )
+
+    def _move(
+        self,
+        parameters: Tensor,
+        gradients: Tensor,
+        first: Tensor,
+        second: Tensor,
+        rates: Tensor,
+        corrections: Tensor,
+        by_module: bool,
+    ) -> Tensor:
+        """What `apply` says, in a form that compilers take."""
         norms: Tensor = torch.linalg.vector_norm(gradients, dim=1)
         gradients.div_(self._scales(norms)[:, None])
         stretches = self._stretches[by_module]
         for rate, stretch in zip(torch.split(rates, 1, dim=1), stretches, strict=True):
             if stretch.matrices is None:
                 where = slice(stretch.start, stretch.stop)
-                part = [tensor[:, where] for tensor in (parameters, gradients, *moments)]
+                part = [tensor[:, where] for tensor in (parameters, gradients, first, second)]
                 self._adamw(part, rate, corrections, stretch)
-        self._muon(parameters, gradients, moments[0], rates, stretches)
+        self._muon(parameters, gradients, first, rates, stretches)
         return norms
 
     def _scales(self, norms: Tensor) -> Tensor:
@@ -229,15 +251,16 @@ class Optimizer:
         stretches: Sequence[Stretch],
     ) -> None:
         """Muon on the matrices of all members, at rates [K, S]; its momentum is Nesterov's."""
-        moved = [place for place, stretch in enumerate(stretches) if stretch.matrices is not None]
-        kinds = [kind for stretch in stretches if (kind := stretch.matrices) is not None]
-        ahead, weight = [], 1.0 - self._recipe.momentum
-        for place in moved:
-            where = slice(stretches[place].start, stretches[place].stop)
-            momentum, gradient = momenta[:, where], gradients[:, where]
-            momentum.lerp_(gradient, weight)
-            ahead.append(torch.lerp(momentum, gradient, weight))
-        for place, direction in zip(moved, directions(ahead, kinds, self._precision), strict=True):
+        weight, places, kinds, ahead = 1.0 - self._recipe.momentum, [], [], []
+        for place, stretch in enumerate(stretches):
+            if stretch.matrices is not None:
+                where = slice(stretch.start, stretch.stop)
+                momentum, gradient = momenta[:, where], gradients[:, where]
+                momentum.lerp_(gradient, weight)
+                ahead.append(torch.lerp(momentum, gradient, weight))
+                places.append(place)
+                kinds.append(stretch.matrices)
+        for place, direction in zip(places, directions(ahead, kinds, self._precision), strict=True):
             stretch, rate = stretches[place], rates[:, place, None]
             values = parameters[:, stretch.start : stretch.stop]
             values.mul_(1.0 - rate * (self._recipe.weight_decay * stretch.decay))
@@ -247,7 +270,7 @@ class Optimizer:
 def _cut(matrices: Sequence[Matrix], recipe: Recipe, by_module: bool) -> list[Stretch]:
     """Muon's stretches are of one kind of matrix each; AdamW's are as long as they can be."""
     found: list[Stretch] = []
-    for key, alike in groupby(matrices, lambda matrix: _move(matrix, recipe, by_module)):
+    for key, alike in groupby(matrices, lambda matrix: _alike(matrix, recipe, by_module)):
         members, start = list(alike), found[-1].stop if found else 0
         kind, module, rate, decay, epsilon = key
         found.append(
@@ -264,7 +287,7 @@ def _cut(matrices: Sequence[Matrix], recipe: Recipe, by_module: bool) -> list[St
     return found
 
 
-def _move(
+def _alike(
     matrix: Matrix, recipe: Recipe, by_module: bool
 ) -> tuple[str | None, Module | None, float, float, float]:
     """What a matrix must have in common with its neighbours: kind if Muon's, module if asked, and the rule."""

@@ -8,10 +8,16 @@ from trainer.errors import BadShape
 HEAD_WIDTH = 16
 """Least width of an attention head where the shape does not say how many heads it wants."""
 
+EXPERT_STEP = 8
+"""What widths divide by where experts are: grouped products need rows of 16 bytes, 8 numbers of bfloat16."""
+
 Balance = Literal["bias", "loss"]
 
 BALANCE_RATES: dict[Balance, float] = {"bias": 1e-3, "loss": 1e-2}
 """Usual strengths: the bias step of arXiv 2408.15664, the loss coefficient of arXiv 2101.03961."""
+
+
+_GROUPED = "one product does the experts of all members, on rows of 16 bytes"
 
 
 def default_heads(width: int) -> int:
@@ -31,7 +37,7 @@ class Experts:
     Attributes:
         count: Experts of one block.
         top_k: How many of them see a token.
-        width: Hidden width of one expert.
+        width: Hidden width of one expert, a multiple of 8.
         shared: Further experts that see every token.
         balance: `bias` moves a bias on the scores that choose, without a loss (arXiv 2408.15664); `loss` adds
             the product of an expert's share of tokens and of its mean score (arXiv 2101.03961).
@@ -51,6 +57,8 @@ class Experts:
     def __post_init__(self) -> None:
         for field, least in (("count", 2), ("top_k", 1), ("width", 1), ("shared", 0)):
             _check_whole(f"experts.{field}", getattr(self, field), least)
+        if self.width % EXPERT_STEP:
+            raise BadShape("experts.width", self.width, f"a multiple of {EXPERT_STEP}: {_GROUPED}")
         if self.top_k > self.count:
             raise BadShape("experts.top_k", self.top_k, f"at most the {self.count} experts there are")
         if self.balance not in get_args(Balance):
@@ -76,7 +84,7 @@ class Shape:
     """A GPT: pre-norm RMSNorm without gain, rotary positions, relu² feed-forward, untied head.
 
     Attributes:
-        width: Width of the residual stream; the heads must divide it.
+        width: Width of the residual stream; the heads must divide it, with experts also 8.
         depth: Number of blocks.
         heads: Attention heads; None takes `default_heads`.
         vocab_size: Number of different tokens.
@@ -107,6 +115,8 @@ class Shape:
             ("feedforward", 1),
         ):
             _check_whole(field, getattr(self, field), least)
+        if self.experts is not None and self.width % EXPERT_STEP:
+            raise BadShape("width", self.width, f"a multiple of {EXPERT_STEP} with experts: {_GROUPED}")
         if self.heads is None:
             object.__setattr__(self, "heads", default_heads(self.width))
             self._check_heads("width", self.width, "an even number")

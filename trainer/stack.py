@@ -1,14 +1,16 @@
 """K members of one shape that train as one: parameters and moments [K, P], one batch, K learning rates."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import fsum
 
 import torch
 from torch import Tensor
 
+from trainer.memory import members_that_fit, memory_per_member
 from trainer.model import Model, initial_parameters
 from trainer.optimizer import Optimizer, Rates
+from trainer.recipe import OptimizerKind
 from trainer.shape import Shape
 
 STATE = ("parameters", "first_moments", "second_moments", "balance")
@@ -80,14 +82,31 @@ class Stack:
             targets: The tokens that follow, [sequences, context].
             rates: This step's rates of each member.
         """
-        parameters = self.parameters.requires_grad_()
-        passed = model.forward(parameters, self.balance, inputs, targets)
+
+        def update(gradients: Tensor) -> Tensor:
+            moments = self.first_moments, self.second_moments
+            return optimizer.update(self.parameters, gradients, moments, self.step + 1, rates)
+
+        told = self.advance(model, inputs, targets, update)
+        self.step += 1
+        return told
+
+    def advance(
+        self, model: Model, inputs: Tensor, targets: Tensor, update: Callable[[Tensor], Tensor]
+    ) -> Step:
+        """One update of every member, in place, but for the count of steps: nothing in it asks the device.
+
+        Args:
+            model: The members' shape and recipe.
+            inputs: Token ids [sequences, context].
+            targets: The tokens that follow, [sequences, context].
+            update: Moves the parameters by their gradients [K, P], and tells the gradients' norms [K].
+        """
+        parameters = self.parameters.detach().requires_grad_()
+        passed = model.differentiable(parameters, self.balance, inputs, targets)
         objective = passed.losses if passed.penalties is None else passed.losses + passed.penalties
         (gradients,) = torch.autograd.grad(objective.sum(), parameters)
-        self.parameters = parameters.detach()
-        self.step += 1
-        moments = self.first_moments, self.second_moments
-        norms = optimizer.update(self.parameters, gradients, moments, self.step, rates)
+        norms = update(gradients)
         if passed.loads is not None:
             self._rebalance(model, passed.loads)
         return Step(losses=passed.losses.detach(), gradient_norms=norms, loads=passed.loads)
@@ -107,24 +126,35 @@ class Stack:
         return [fsum(member) / len(member) for member in losses.T.tolist()]
 
 
-CACHED_LOGITS, GPU_LOGITS = 2_048 * 256, 1 << 28
-"""Most numbers of all members' logits: on a CPU as many as 2,048 rows of bytes have; on a GPU 1 GiB of float32."""
+CACHED_LOGITS = 2_048 * 256
+"""Most numbers of all members' logits on a CPU: as many as 2,048 rows of bytes have."""
 
 
-def stack_limit(shape: Shape, batch_tokens: int, device: str = "cpu") -> int:
+def stack_limit(
+    shape: Shape,
+    batch_tokens: int,
+    device: str = "cpu",
+    *,
+    optimizer: OptimizerKind = "adamw",
+    free_bytes: int | None = None,
+) -> int:
     """How many members to train in one stack for the most tokens a second.
 
     On a CPU all members' activations should stay in the second-level cache: at most 2,048 rows, and 65,536
     numbers of the residual stream, was within about 5 % of the best for widths of 16 to 128 and batches of 128
-    and 256 tokens (`benchmarks/trainer.py`, on bytes). On a GPU the rows should fill the chip. The logits have a row's
-    worth of the vocabulary, so a large one leaves room for fewer members.
+    and 256 tokens (`benchmarks/trainer.py`, on bytes). The logits have a row's worth of the vocabulary, so a
+    large one leaves room for fewer members. On a GPU, which more rows only fill better, as many as its memory
+    holds.
 
     Args:
         shape: The members' shape.
         batch_tokens: Tokens per step of one member.
         device: `cpu`, or a PyTorch device such as `cuda:0`.
+        optimizer: Of the members.
+        free_bytes: Memory of a GPU to count on; None asks for what is free now.
     """
     if torch.device(device).type != "cpu":
-        return max(1, min(128, 65_536 // batch_tokens, GPU_LOGITS // (batch_tokens * shape.vocab_size)))
+        free = torch.cuda.mem_get_info(device)[0] if free_bytes is None else free_bytes
+        return members_that_fit(shape, memory_per_member(shape, batch_tokens, optimizer=optimizer), free)
     cached = min(65_536 // (batch_tokens * shape.width), CACHED_LOGITS // (batch_tokens * shape.vocab_size))
     return max(1, min(16, 2_048 // batch_tokens, cached))

@@ -11,12 +11,14 @@ from trainer.checkpoint import pack, unpack
 from trainer.corpus import Corpus
 from trainer.divergence import GRACE_STEPS, judged_loss, reason_for_divergence, travel
 from trainer.errors import BadCheckpoint
-from trainer.events import Diverged, Event, Finished, Points
+from trainer.events import Diverged, Event, Finished, Points, Seen
+from trainer.graphs import Updates
 from trainer.job import Job, Member
+from trainer.lens import Lens, Look, Watched, is_due
 from trainer.line import Line
 from trainer.model import Model
-from trainer.optimizer import Optimizer, Rates
-from trainer.stack import Stack
+from trainer.optimizer import Optimizer, Rates, sent
+from trainer.stack import Stack, Step
 
 __all__ = ["HELDOUT_WINDOWS", "Job", "Member", "Training"]
 
@@ -44,7 +46,9 @@ class Training:
         *,
         trunks: Sequence[bytes] | None = None,
         device: str = "cpu",
+        compiled: bool | None = None,
         log_every: int = 16,
+        lens: bool = True,
     ) -> None:
         """Prepares the job; nothing is trained yet.
 
@@ -53,7 +57,9 @@ class Training:
             corpus: What to train on; its vocabulary must be the shape's.
             trunks: Each member's `trunk` of an earlier job, all at one step, to go on from; None starts afresh.
             device: A PyTorch device.
+            compiled: Whether updates are compiled; None compiles them on a GPU if it can.
             log_every: Steps of a logging interval.
+            lens: Whether to look at the members besides their losses; it changes none of these.
 
         Raises:
             BadJob: The corpus does not fit.
@@ -64,15 +70,16 @@ class Training:
         self.job, self.corpus = job, corpus
         self._log_every = log_every
         self._device = torch.device(device)
-        self._model = Model(job.recipe, self._device)
-        self._optimizer = Optimizer(self._model)
+        self._model = Model(job.recipe, self._device, compiled=compiled)
+        self._updates = Updates.on(self._model, Optimizer(self._model))
+        self._lens = Lens(self._model) if lens else None
         self._timetable = job.recipe.timetable
         windows = torch.from_numpy(corpus.heldout_windows(HELDOUT_WINDOWS, job.recipe.shape.context))
         self._windows = torch.split(
             windows.to(self._device), max(1, _EVALUATION_TOKENS // job.recipe.shape.context)
         )
         self._branch: Line | None = None
-        self._trunk = self._first_trunk(trunks)
+        self._trunk = self._watched(self._first_trunk(trunks))
         self._waiting = [list(member.horizons) for member in job.members]
         self._finished_trunks: dict[int, Line] = {}
         self._steps_spent = 0
@@ -101,6 +108,13 @@ class Training:
                 f"trunks: they are {step} steps long, past the fork of a horizon of {first} tokens"
             )
         return Line.joined(lines)
+
+    def _watched(self, line: Line) -> Line:
+        if self._lens is None:
+            line.watched = None
+        elif line.watched is None:
+            line.watched = Watched.fresh(len(line.members))
+        return line
 
     @property
     def done(self) -> bool:
@@ -133,13 +147,16 @@ class Training:
         Returns:
             Learning-curve points and ends of runs, in order. Without arguments, all that remain.
         """
-        torch.set_flush_denormal(True)  # Of this thread only; denormal moments are many times slower.
         self._charged_until = time.perf_counter()
         deadline = inf if seconds is None else time.monotonic() + seconds
         taken = 0
-        while not self.done and taken != steps and (taken == 0 or time.monotonic() < deadline):
-            self._work()
-            taken += 1
+        torch.set_flush_denormal(True)  # Of this thread only; denormal moments are many times slower.
+        try:
+            while not self.done and taken != steps and (taken == 0 or time.monotonic() < deadline):
+                self._work()
+                taken += 1
+        finally:
+            torch.set_flush_denormal(False)
         self._release_points()
         events, self._events = self._events, []
         return events
@@ -161,18 +178,26 @@ class Training:
 
     @classmethod
     def resume(
-        cls, job: Job, corpus: Corpus, state: bytes, *, device: str = "cpu", log_every: int = 16
+        cls,
+        job: Job,
+        corpus: Corpus,
+        state: bytes,
+        *,
+        device: str = "cpu",
+        compiled: bool | None = None,
+        log_every: int = 16,
+        lens: bool = True,
     ) -> "Training":
         """The training that `state` was taken of, which goes on as if nothing had happened.
 
         Raises:
             BadCheckpoint: The state is unreadable or of another job or corpus.
         """
-        training = cls(job, corpus, device=device, log_every=log_every)
+        training = cls(job, corpus, device=device, compiled=compiled, log_every=log_every, lens=lens)
         saved = unpack(repr((job, corpus.sha256)), state)
         on = training._device
-        training._trunk = Line.loaded(saved["trunk"], on)
-        training._branch = None if saved["branch"] is None else Line.loaded(saved["branch"], on)
+        training._trunk = training._watched(Line.loaded(saved["trunk"], on))
+        training._branch = saved["branch"] and training._watched(Line.loaded(saved["branch"], on))
         training._finished_trunks = {m: Line.loaded(line, on) for m, line in saved["finished_trunks"].items()}
         training._waiting = saved["waiting"]
         training._steps_spent = saved["steps_spent"]
@@ -214,21 +239,49 @@ class Training:
         """One optimizer step of a line; at the end of a logging interval, its points and its casualties."""
         recipe, step = self.job.recipe, line.stack.step
         tokens = self.corpus.batch(recipe.seed, step, recipe.sequences, recipe.shape.context)
-        batch = torch.from_numpy(tokens).to(self._device)
+        batch = sent(torch.from_numpy(tokens), self._device)
         multiplier = self._timetable.multiplier(step, line.horizon)
         members = [self.job.members[member] for member in line.members]
         rates = [Rates(learning_rate=m.learning_rate * multiplier, modules=m.module_rates) for m in members]
-        told = line.stack.train(self._model, self._optimizer, batch[:, :-1], batch[:, 1:], rates)
+        ends = line.horizon is not None and step + 1 == self._timetable.end(line.horizon)
+        told = self._train(line, batch, rates, point=ends or is_due(step + 1))
         line.interval.append(told.losses)
         self._steps_spent += len(line.members)
         for member in line.members:
             self._unpaid_steps[member] += 1
         self._charge(line.members)
-        ends = line.horizon is not None and step + 1 == self._timetable.end(line.horizon)
         if ends or (step + 1) % self._log_every == 0:
             self._log(line)
 
+    def _train(self, line: Line, batch: Tensor, rates: Sequence[Rates], *, point: bool) -> Step:
+        """The update of a step, and what the lenses see of it."""
+        inputs, targets, lens, watched = batch[:, :-1], batch[:, 1:], self._lens, line.watched
+        if lens is None or watched is None:
+            return self._updates.train(line.stack, inputs, targets, rates)
+        before = lens.before(line.stack, inputs, targets) if point else None
+        told = self._updates.train(line.stack, inputs, targets, rates)
+        if before is None:
+            lens.note(watched, line.stack, told, inputs, targets)
+        else:
+            self._tell(line, lens.point(watched, line.stack, told, inputs, targets, before))
+        return told
+
+    def _tell(self, line: Line, looks: Sequence[Look]) -> None:
+        """Events of what the lenses saw."""
+        for look in looks:
+            self._events.append(
+                Seen(
+                    member=line.members[look.place],
+                    horizon=line.horizon,
+                    step=look.step,
+                    tokens=look.step * self.job.recipe.batch_tokens,
+                    values={name: float(f"{value:.5g}") for name, value in look.values.items()},
+                )
+            )
+
     def _log(self, line: Line) -> None:
+        if self._lens is not None and line.watched is not None:
+            self._tell(line, self._lens.read(line.watched, line.stack.step))
         for member, loss in zip(line.members, line.close_interval(), strict=True):
             if isfinite(loss):
                 self._curves.setdefault((member, line.horizon), []).append((line.stack.step, loss))
@@ -241,6 +294,8 @@ class Training:
         branch.trunk_losses = branch.stack.evaluate(self._model, self._heldout())
         self._charge(branch.members)
         branch.horizon, branch.interval = horizon, []
+        if branch.watched is not None:
+            branch.watched.unread = []
         self._branch = branch
         self._drop_diverged(branch, _judged(branch, branch.trunk_losses))
         leaving = [member for member in self._trunk.members if self._waiting[member] == [horizon]]
@@ -283,12 +338,12 @@ class Training:
         step, warmup = line.stack.step, self._timetable.warmup_steps
         judged = ended is not None or step >= warmup + GRACE_STEPS
         lost = []
-        for member, loss, best in zip(line.members, losses, line.best, strict=True):
+        for place, (member, loss, best) in enumerate(zip(line.members, losses, line.best, strict=True)):
             rate = self.job.members[member].learning_rate
             travelled = None if ended is None else travel(self._timetable, ended, rate)
             reason = reason_for_divergence(loss, best, travelled, self.corpus.unigram_entropy)
             if reason is not None and (judged or not isfinite(loss)):
-                self._diverge(member, step, reason)
+                self._diverge(member, step, reason + _explained(line, place))
                 lost.append(member)
         self._trunk = self._trunk.without(lost)
         if self._branch is not None:
@@ -339,6 +394,11 @@ class Training:
 
     def _heldout(self) -> Iterator[tuple[Tensor, Tensor]]:
         return ((windows[:, :-1], windows[:, 1:]) for windows in self._windows)
+
+
+def _explained(line: Line, place: int) -> str:
+    """What the lenses saw first of a member that is lost."""
+    return "" if line.watched is None else f"; {line.watched.tracks[place].explanation(line.stack.step)}"
 
 
 def _judged(line: Line, heldout: Sequence[float]) -> list[float]:

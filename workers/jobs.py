@@ -26,11 +26,15 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyMember:
-    """One learning rate of a stack, with the runs wanted of it, shortest horizon first."""
+    """One learning rate of a stack, with the runs wanted of it, shortest horizon first.
+
+    ``module_rates`` are its multipliers by module, as text (``orchestrator.modulerates``); empty for none.
+    """
 
     learning_rate: float
     trunk_id: str
     branches: tuple[Branch, ...]
+    module_rates: str = ""
 
     @property
     def horizons(self) -> tuple[int, ...]:
@@ -45,10 +49,10 @@ class ProxyMember:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyJob:
-    """A stack: learning rates of one shape, batch and seed whose trunks stand at one position.
+    """A stack: learning rates of one recipe, batch and seed whose trunks stand at one position.
 
     Attributes:
-        trunk: name of the shape and batch.
+        trunk: name of the shape, batch and, in a comparison, the arm.
         seed: of all members.
         start_tokens: where the members' saved trunks stand; 0 begins at the first token.
         members: the learning rates.
@@ -122,7 +126,7 @@ def proxy_jobs(
         Jobs that hold every run exactly once.
     """
     stacks: dict[tuple[str, int, int], list[ProxyMember]] = {}
-    for (trunk, seed, _), member_runs in _by_member(runs, cells).items():
+    for (trunk, seed, *_), member_runs in _by_member(runs, cells).items():
         member = _member(member_runs, cells)
         shortest = min((cells[run.cell] for run in member_runs), key=attrgetter("tokens"))
         start = _start(shortest, positions.get(member.trunk_id, ()))
@@ -145,10 +149,12 @@ def replay_jobs(runs: Sequence[Run], *, limit: int, workers: int) -> tuple[Repla
     return tuple(ReplayJob(asked=tuple(asked[i : i + size])) for i in range(0, len(asked), size))
 
 
-def _by_member(runs: Sequence[Run], cells: Sequence[Cell]) -> dict[tuple[str, int, float], list[Run]]:
-    members: dict[tuple[str, int, float], list[Run]] = {}
+def _by_member(runs: Sequence[Run], cells: Sequence[Cell]) -> dict[tuple[str, int, float, str], list[Run]]:
+    """Runs that are branches of one trunk: of one shape, seed, rate and rates by module."""
+    members: dict[tuple[str, int, float, str], list[Run]] = {}
     for run in runs:
-        members.setdefault((str(cells[run.cell].trunk), run.seed, run.learning_rate), []).append(run)
+        key = (str(cells[run.cell].trunk), run.seed, run.learning_rate, run.module_rates)
+        members.setdefault(key, []).append(run)
     return members
 
 
@@ -158,6 +164,7 @@ def _member(runs: Sequence[Run], cells: Sequence[Cell]) -> ProxyMember:
         learning_rate=runs[0].learning_rate,
         trunk_id=str(runs[0].trunk_id),
         branches=tuple(sorted(branches, key=lambda branch: (branch.tokens, branch.run_id))),
+        module_rates=runs[0].module_rates,
     )
 
 
@@ -177,7 +184,9 @@ def _priced(job: ProxyJob, places: Mapping[Place, Cell]) -> ProxyJob:
 
 def _split(members: Sequence[ProxyMember], parts: int) -> list[list[ProxyMember]]:
     """Deal members, longest first, so that the parts take about as long and differ by one member at most."""
-    ordered = sorted(members, key=lambda member: (-sum(member.horizons), member.learning_rate))
+    ordered = sorted(
+        members, key=lambda member: (-sum(member.horizons), member.learning_rate, member.module_rates)
+    )
     return [ordered[part::parts] for part in range(parts)]
 
 

@@ -11,8 +11,10 @@ import torch
 
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
+from orchestrator.lenses import diverged_after
+from orchestrator.modulerates import read
 from orchestrator.states import RunState
-from orchestrator.store.records import LossPoint, RunResult
+from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from trainer import (
     Corpus,
     Diverged,
@@ -21,6 +23,7 @@ from trainer import (
     Measured,
     Points,
     Recipe,
+    Seen,
     Shape,
     Training,
     load_corpus,
@@ -101,7 +104,11 @@ class _Stack:
     ) -> None:
         self._job, self._checkpoints = job, checkpoints
         members = tuple(
-            TrainerMember(learning_rate=member.learning_rate, horizons=member.horizons)
+            TrainerMember(
+                learning_rate=member.learning_rate,
+                horizons=member.horizons,
+                module_rates=read(member.module_rates),
+            )
             for member in job.members
         )
         asked = TrainerJob(recipe=recipe, members=members)
@@ -122,6 +129,7 @@ class _Stack:
         new = Report(
             points=tuple(_points(self._job, events)),
             results=tuple(_results(self._job, events)),
+            lenses=tuple(_lenses(self._job, events)),
         )
         self._save_trunks()
         report, self._untold = _joined(self._untold, new), Report()
@@ -158,6 +166,7 @@ def _joined(first: Report, second: Report) -> Report:
     return Report(
         points=first.points + second.points,
         results=first.results + second.results,
+        lenses=first.lenses + second.lenses,
     )
 
 
@@ -166,12 +175,24 @@ def _points(job: ProxyJob, events: Sequence[Event]) -> Iterable[LossPoint]:
     for event in events:
         if not isinstance(event, Points):
             continue
-        member = job.members[event.member]
-        curves = (member.trunk_id,) if event.horizon is None else member.run_ids((event.horizon,))
-        for curve in curves:
+        for curve in _curves(job, event):
             for step, tokens, loss in zip(event.steps, event.tokens, event.losses, strict=True):
                 if math.isfinite(loss):
                     yield LossPoint(curve=curve, step=step, tokens=tokens, loss=loss)
+
+
+def _lenses(job: ProxyJob, events: Sequence[Event]) -> Iterable[LensPoint]:
+    """What the lenses saw, under the same ids; a value that is no number is left out."""
+    for event in events:
+        if isinstance(event, Seen):
+            values = {name: value for name, value in event.values.items() if math.isfinite(value)}
+            for curve in _curves(job, event):
+                yield LensPoint(curve=curve, step=event.step, tokens=event.tokens, values=values)
+
+
+def _curves(job: ProxyJob, event: Points | Seen) -> tuple[str, ...]:
+    member = job.members[event.member]
+    return (member.trunk_id,) if event.horizon is None else member.run_ids((event.horizon,))
 
 
 def _results(job: ProxyJob, events: Sequence[Event]) -> Iterable[RunResult]:
@@ -192,7 +213,7 @@ def _results(job: ProxyJob, events: Sequence[Event]) -> Iterable[RunResult]:
             )
         elif isinstance(event, Diverged):
             run_ids = job.members[event.member].run_ids(event.horizons)
-            reason = f"Diverged after {event.tokens} tokens: {event.reason}."
+            reason = diverged_after(event.tokens, event.reason)
             yield from _shared_cost(
                 event,
                 [RunResult(run_id=run_id, state=RunState.DIVERGED, reason=reason) for run_id in run_ids],
@@ -243,11 +264,12 @@ def _shape(bench: ProxyBench, trunk: str, corpus: Corpus) -> Shape:
 
 
 def _recipe(bench: ProxyBench, job: ProxyJob, shape: Shape) -> Recipe:
-    cell = bench.cells[job.trunk]
+    cell, own = bench.cells[job.trunk], bench.carried.get(job.trunk)
+    trainer, base = (bench.trainer, bench.base) if own is None else (own.trainer, own.base)
     return recipe_of(
         shape,
-        bench.trainer,
-        bench.base,
+        trainer,
+        base,
         batch_tokens=int(cell.batch_tokens),
         tokens=int(cell.tokens),
         seed=job.seed,

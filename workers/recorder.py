@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from orchestrator.states import RunState
 from orchestrator.store import Store, driver_lease
-from orchestrator.store.records import LossPoint, RunResult
+from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from workers.runner import Report
 
 FLUSH_SECONDS = 1.0
@@ -38,6 +38,7 @@ class Recorder:
         self._store, self._sweep_id, self._fence, self._clock = store, sweep_id, fence, clock
         self._lease = driver_lease(sweep_id)
         self._points: list[LossPoint] = []
+        self._lenses: list[LensPoint] = []
         self._results: list[RunResult] = []
         self._flushed_at = self._told_at = self._clock()
         self._untold = 0
@@ -45,6 +46,7 @@ class Recorder:
     def add(self, report: Report) -> None:
         """Take a report."""
         self._points += report.points
+        self._lenses += report.lenses
         self._results += report.results
 
     def fail(self, run_ids: Iterable[str], reason: str) -> None:
@@ -67,6 +69,9 @@ class Recorder:
             self._store.losses.append(self._points, fence=self._fence, lease=self._lease)
             self._untold += len(self._points)
             self._points = []
+        if self._lenses:
+            self._store.lenses.append(self._lenses, fence=self._fence, lease=self._lease)
+            self._lenses = []
         if self._results:
             once = {result.run_id: result for result in reversed(self._results)}
             self._store.runs.finish(list(once.values()), fence=self._fence)

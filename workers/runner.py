@@ -11,8 +11,16 @@ from typing import Any, Final, Protocol
 from orchestrator.planner.values import Cell
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Base, ProxyTrainer, Scale
-from orchestrator.store.records import LossPoint, RunResult
+from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from workers.jobs import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """The recipe of trunks whose rate is carried over from a base, and that base."""
+
+    trainer: ProxyTrainer
+    base: Base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +37,7 @@ class ProxyBench:
         device: ``cpu`` or ``cuda``.
         threads: of PyTorch, at least 1.
         base: where the recipe's parametrization changes nothing; None for the standard one.
+        carried: by trunk, the recipe of those in another parametrization than the sweep's: Transfer's in a comparison.
     """
 
     trainer: ProxyTrainer
@@ -40,6 +49,7 @@ class ProxyBench:
     device: str
     threads: int
     base: Base | None = None
+    carried: Mapping[str, Carried] = field(default_factory=dict)
     kind: str = "proxy"
 
 
@@ -63,12 +73,14 @@ class Report:
     Attributes:
         points: new points of learning curves.
         results: runs that ended.
+        lenses: what the lenses saw since.
         limits: the most members of one stack by the trunk's name; only told while waiting for a job.
         fault: why the job, or every job, cannot be carried out by anybody; None if it can.
     """
 
     points: tuple[LossPoint, ...] = ()
     results: tuple[RunResult, ...] = ()
+    lenses: tuple[LensPoint, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     fault: str | None = None
 

@@ -8,14 +8,16 @@ from typing import Protocol
 from orchestrator.cells import trunk_scales
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
+from orchestrator.paradigms.setting import comparison_scales
+from orchestrator.paradigms.values import Arm
 from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
-from orchestrator.spec import ProxyTrainer, ReplayTrainer, base_of
+from orchestrator.spec import ProxyTrainer, ReplayTrainer, SweepSpec, base_of
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints
 from workers.jobs import Job, ProxyJob, proxy_jobs, replay_jobs
-from workers.runner import Bench, ProxyBench, ReplayBench
+from workers.runner import Bench, Carried, ProxyBench, ReplayBench
 
 REPLAYS_PER_JOB = 500
 """Runs of one replay job: many, because a trial costs more than a look-up; bounded, so that progress shows."""
@@ -65,13 +67,14 @@ class ProxySource:
         self.bench: Bench = ProxyBench(
             trainer=trainer,
             corpus=corpus,
-            scales=trunk_scales(grid, trainer),
+            scales=trunk_scales(grid, trainer) | comparison_scales(sweep.spec, cells),
             cells={cell.trunk: cell for cell in cells if cell.trunk is not None},
             checkpoints=settings.checkpoints.absolute(),
             sweep_id=sweep.id,
             device="cuda" if resources.gpus_per_run else "cpu",
             threads=max(1, int(resources.cpus_per_run)),
             base=base_of(grid, trainer),
+            carried=_carried(sweep.spec, cells),
         )
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
@@ -98,6 +101,18 @@ class ProxySource:
     def _left_over(self, pending: set[str]) -> list[ProxyJob]:
         """Saved jobs with a run that still waits; runs of theirs that ended are told again, which does no harm."""
         return [job for job in self._checkpoints.unfinished_jobs() if pending & set(job.run_ids)]
+
+
+def _carried(spec: SweepSpec, cells: Sequence[Cell]) -> dict[str, Carried]:
+    """Transfer's recipe, by its trunk; nothing for a sweep that compares nothing."""
+    if spec.comparison is None or not isinstance(spec.trainer, ProxyTrainer):
+        return {}
+    grid, trainer = spec.comparison.transferred(spec.grid, spec.trainer)
+    base = base_of(grid, trainer)
+    if base is None:
+        return {}
+    trunks = [cell.trunk for cell in cells if cell.arm == Arm.TRANSFER and cell.trunk is not None]
+    return {trunk: Carried(trainer=trainer, base=base) for trunk in trunks}
 
 
 class ReplaySource:

@@ -18,8 +18,9 @@ from api.dashboard.answers import beside, reaches, ruler
 from api.dashboard.assets import static_file
 from api.dashboard.rendering import render
 from api.dashboard.views import run_view, sweep_list, sweep_view
-from api.figures import run_figure
+from api.figures import lens_figure, run_figure
 from api.problems import STATUSES, NotSignedIn
+from api.v1.figures import Columns
 from orchestrator.errors import BadInput, EtalonError
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
@@ -85,6 +86,12 @@ def run_page(request: Request, store: Stored, run_id: str) -> Response:
 def run_curve(store: Stored, run_id: str) -> dict[str, Any]:
     """A run's learning curve as a figure."""
     return run_figure(store, run_id)
+
+
+@router.get("/runs/{run_id}/lenses/{name}.json", dependencies=[reads])
+def run_lens(store: Stored, run_id: str, name: str, columns: Columns = None) -> dict[str, Any]:
+    """What a lens saw of a run as a figure."""
+    return lens_figure(store, run_id, name, columns=columns)
 
 
 @router.get("/submit", dependencies=[reads])

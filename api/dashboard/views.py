@@ -15,6 +15,7 @@ from api.figures.numbers.savings import Split, split
 from api.figures.numbers.selection import Group, groups, showing
 from api.figures.numbers.snapshot import Snapshot, read_snapshot
 from orchestrator.cluster import waits_because
+from orchestrator.comparing import comparison_document
 from orchestrator.formula import Formula, formula
 from orchestrator.phases import Phase, has_stable_phase
 from orchestrator.planner.values import Cell
@@ -52,19 +53,21 @@ class Progress:
     Attributes:
         by_state: runs in each state that occurs, in the order in which a bar shows them.
         rates: rates in the grid: cells × lattice × seeds.
+        compared: runs of the comparison at a held-out scale, which is no part of the grid.
         done: runs that have said their last word.
         asked: runs asked for so far.
     """
 
     by_state: Mapping[str, int]
     rates: int
+    compared: int
     done: int
     asked: int
 
     @property
     def untouched(self) -> int:
         """Rates of the grid that were neither asked for nor ruled out."""
-        return max(self.rates - sum(self.by_state.values()), 0)
+        return max(self.rates - sum(self.by_state.values()) + self.compared, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +161,7 @@ class SweepView:
     formula: Formula | None
     law_warnings: tuple[str, ...]
     split: Split
+    compared: Mapping[str, Any] | None
     seconds: float | None
     span_seconds: float
     actor: str | None
@@ -222,6 +226,7 @@ def _progress(sweep: Sweep, tally: Tally) -> Progress:
     return Progress(
         by_state={str(state): by_state[state] for state in BAR_ORDER if by_state[state]},
         rates=tally.rates * sweep.spec.grid.seeds,
+        compared=tally.compared,
         done=sum(by_state[state] for state in RUN_FINAL - {RunState.CANCELLED}),
         asked=sum(count for state, count in by_state.items() if state is not RunState.PRUNED),
     )
@@ -254,6 +259,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         formula=None if snapshot.law is None else formula(snapshot.law),
         law_warnings=() if snapshot.law is None else snapshot.law.warnings,
         split=split(snapshot),
+        compared=None if sweep.spec.comparison is None else comparison_document(store, sweep),
         seconds=tally.seconds,
         span_seconds=store.sweeps.span_seconds(sweep_id),
         actor=None if moved is None else moved.data.get("actor"),
@@ -286,18 +292,18 @@ def _run_table(snapshot: Snapshot, query: Mapping[str, str]) -> RunTable:
     chosen = query.get("state") or None
     state = RunState(chosen) if chosen in set(RunState) else None
     cursor = query.get("cursor") or None
-    found = sorted((run for run in snapshot.runs if _listed(run, state)), key=lambda run: run.batch or 0)
+    found = sorted((run for run in snapshot.every_run if _listed(run, state)), key=lambda run: run.batch or 0)
     start = next((place for place, run in enumerate(found, 1) if run.id == cursor), 0)
     shown = found[start : start + RUNS_PER_PAGE]
     return RunTable(
-        rows=tuple(RunRow(run=run, cell=snapshot.cells[run.cell]) for run in shown),
+        rows=tuple(RunRow(run=run, cell=snapshot.every_cell[run.cell]) for run in shown),
         state=state,
         pruned=sum(run.state is RunState.PRUNED for run in snapshot.runs),
         next_cursor=shown[-1].id if len(found) > start + len(shown) else None,
         first_page=start == 0,
         total=len(found),
         several_batches=snapshot.several_batches,
-        several_seeds=snapshot.sweep.spec.grid.seeds > 1,
+        several_seeds=any(run.seed for run in found),
     )
 
 

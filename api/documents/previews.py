@@ -41,6 +41,17 @@ class Expected(Document):
     ends_because: str
 
 
+class ExpectedComparison(Document):
+    """What the comparison at the held-out scale adds at most, once the search is over."""
+
+    held_out: TargetDocument
+    base: TargetDocument
+    seeds: int
+    runs: int
+    flops: float
+    worker_seconds: float | None
+
+
 class PreviewDocument(Document):
     """The plan of a sweep that was not submitted."""
 
@@ -52,6 +63,7 @@ class PreviewDocument(Document):
     cells: list[CellDocument]
     full_grid: FullGrid
     expected: Expected
+    comparison: ExpectedComparison | None = Field(description="Null where the sweep has none.")
     warnings: list[str] = Field(
         description="What keeps its runs from starting on the cluster, as known now, and what its tables pool."
     )

@@ -32,6 +32,12 @@ class RunDocument(Document):
         description="Its batch of runs; null for a rate ruled out before it was asked for."
     )
     attempt: int
+    arm: str | None = Field(
+        description="Of the comparison at a held-out scale; null for a run of the search."
+    )
+    module_rates: str = Field(
+        description="Multipliers of the rate by module, attention=0.5,embedding=2; empty for none."
+    )
     loss: float | None = Field(description="Annealed held-out loss; null unless completed.")
     trunk_loss: float | None = Field(description="Held-out loss of the undecayed trunk at the fork.")
     flops: float = Field(description="Really spent for this run beyond what its trunk already had.")
@@ -59,6 +65,8 @@ class RunDocument(Document):
             seed=run.seed,
             batch=run.batch,
             attempt=run.attempt,
+            arm=cell.arm,
+            module_rates=run.module_rates,
             loss=run.loss,
             trunk_loss=run.trunk_loss,
             flops=run.flops,

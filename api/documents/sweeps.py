@@ -34,7 +34,12 @@ class Progress(Document):
 class Cost(Document):
     """What a sweep has cost, beside what its full grid would."""
 
-    spent_flops: float = Field(description="Of runs that ended; what a killed run had spent is not measured.")
+    spent_flops: float = Field(
+        description="Of the search's runs that ended; what a killed run had spent is not measured."
+    )
+    comparison_flops: float = Field(
+        description="Of the runs of the comparison at a held-out scale, beside it."
+    )
     full_grid_flops: float = Field(description="Every rate in every cell as an independent run, 6·N·D each.")
     saved_fraction: float | None = Field(
         description="1 − spent / full grid, so far; final when the sweep is. Null without a grid, before the first "
@@ -51,6 +56,7 @@ class Cost(Document):
         told = full and sweep.state not in NOTHING_SAVED and any(tally.by_state[state] for state in MEASURED)
         return cls(
             spent_flops=spent,
+            comparison_flops=tally.compared_flops,
             full_grid_flops=full,
             saved_fraction=1.0 - spent / full if told else None,
             seconds=tally.seconds,

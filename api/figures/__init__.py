@@ -13,27 +13,35 @@ from api.figures.drawing.bowls import draw_bowls
 from api.figures.drawing.comparison import draw_comparison
 from api.figures.drawing.coverage import draw_coverage
 from api.figures.drawing.law import draw_law
+from api.figures.drawing.lenses import draw_lens
 from api.figures.drawing.losses import draw_losses
+from api.figures.drawing.paradigms import draw_paradigms
 from api.figures.drawing.residuals import draw_residuals
 from api.figures.drawing.run import draw_run
 from api.figures.drawing.savings import draw_savings
-from api.figures.drawing.style import FONT, is_narrow
+from api.figures.drawing.style import FONT, empty, is_narrow
 from api.figures.numbers.bowls import bowl_panels
 from api.figures.numbers.comparison import comparison_lines
 from api.figures.numbers.coverage import coverage
 from api.figures.numbers.law import law_view
+from api.figures.numbers.lenses import feature_learning, stability
 from api.figures.numbers.losses import learning_curves, why_no_curves
+from api.figures.numbers.paradigms import paradigms_view
 from api.figures.numbers.phases import stable_view
 from api.figures.numbers.residuals import residuals
 from api.figures.numbers.savings import savings
 from api.figures.numbers.selection import EVENLY, Selection
 from api.figures.numbers.snapshot import read_snapshot
+from orchestrator.comparing import comparison_of
 from orchestrator.comparison import Comparison
 from orchestrator.errors import BadInput, FieldProblem, NotFound
+from orchestrator.lenses import diverged_tokens, why_unseen
+from orchestrator.paradigms.document import verdict_of
 from orchestrator.phases import Phase
+from orchestrator.states import RunState
 from orchestrator.store import Store
 
-__all__ = ["NAMES", "comparison_figure", "figure", "page", "run_figure"]
+__all__ = ["LENSES", "NAMES", "comparison_figure", "figure", "lens_figure", "page", "run_figure"]
 
 Drawing = Callable[[Store, str, int | None], go.Figure]
 
@@ -85,6 +93,30 @@ def run_figure(store: Store, run_id: str) -> dict[str, Any]:
     run = store.runs.get(run_id)
     cell = store.sweeps.cells(run.sweep_id)[run.cell]
     return _plain(draw_run(run, cell, store.losses.curve(run, max_points=1000)))
+
+
+def lens_figure(store: Store, run_id: str, name: str, *, columns: int | None = None) -> dict[str, Any]:
+    """Draw what a lens saw of one run as it stands now; a Plotly figure as `figure`.
+
+    Args:
+        store: where the run is recorded.
+        run_id: the run.
+        name: one of `LENSES`.
+        columns: as for `figure`.
+
+    Raises:
+        NotFound: there is no such run, or no lens of this name.
+    """
+    if name not in LENSES:
+        raise NotFound(f"There is no lens {name!r}; there are: {', '.join(LENSES)}.")
+    run = store.runs.get(run_id)
+    points = store.lenses.curve(run)
+    if not points:
+        return _plain(empty(why_unseen(run, store.sweeps.get(run.sweep_id))))
+    lost = diverged_tokens(run.reason) if run.state is RunState.DIVERGED else None
+    batch_tokens = store.sweeps.cells(run.sweep_id)[run.cell].batch_tokens
+    view = LENSES[name](points, None if lost is None else round(lost / batch_tokens))
+    return _plain(draw_lens(view, columns))
 
 
 def comparison_figure(comparison: Comparison, note: str, *, columns: int | None = None) -> dict[str, Any]:
@@ -144,6 +176,14 @@ def _savings(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
     return draw_savings(savings(read_snapshot(store, sweep_id), store.laws.of_sweep(sweep_id)), columns)
 
 
+def _comparison(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
+    found = comparison_of(store, store.sweeps.get(sweep_id))
+    return draw_paradigms(paradigms_view(found, None if found is None else verdict_of(found)), columns)
+
+
+LENSES: Final = {"stability": stability, "features": feature_learning}
+"""The lenses on one run."""
+
 SAMPLE: Final = {"max_points": 120, "max_curves": 60}
 """Of the learning curves: enough to see their shape, few enough to draw at once."""
 
@@ -165,6 +205,7 @@ _DRAWINGS: Final[dict[str, Drawing]] = {
     "losses": _losses,
     "residuals": _residuals,
     "savings": _savings,
+    "comparison": _comparison,
 }
 
 PHASED: Final = ("bowls", "law")

@@ -51,7 +51,7 @@ async def follow(
 
     `sweep`: it changed its state. `batch`: runs were asked for. `wait`: the planner wants to see the open runs first.
     `run`: one ended, or was given back. `law`: a fit. `progress`: runs began, or their curves grew. `workers`: how
-    large the Ray cluster is.
+    large the Ray cluster is. `comparison`: how far the comparison at the held-out scale is.
     """
     start = after if last_event_id is None else last_event_id
     yield ServerSentEvent(comment=f"sweep {sweep.id}", retry=RETRY_MILLISECONDS)

@@ -62,7 +62,7 @@ def show_figure(
     page: Page = None,
     phase: ThatPhase = Phase.ANNEALED,
 ) -> JSONResponse:
-    """A figure of the sweep as it is now: bowls, law, coverage, losses, residuals or savings."""
+    """A figure of the sweep as it is now: bowls, law, coverage, losses, residuals, savings or comparison."""
     selection = Selection(params=params, batch_tokens=batch_tokens, page=page)
     drawn = figure(store, sweep.id, name, columns=columns, selection=selection, phase=phase)
     return JSONResponse(drawn)

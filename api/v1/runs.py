@@ -1,10 +1,10 @@
-"""Runs: listed, shown, their learning curves, and the export as a run table."""
+"""Runs: listed, shown, their learning curves and lenses, and the export as a run table."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
@@ -13,9 +13,11 @@ from fastapi.responses import StreamingResponse
 from api.access import reads, submits
 from api.context import Stored
 from api.documents.document import Page
+from api.documents.lenses import LensesDocument
 from api.documents.runs import CurveDocument, RunDocument
 from api.problems import NotYet, responses
 from api.v1.queries import Cursor, Limit, MaxPoints, ThatRun, ThatSweep
+from orchestrator.lenses import why_unseen
 from orchestrator.planner.values import Cell
 from orchestrator.states import RunState
 from orchestrator.store import Store
@@ -31,6 +33,12 @@ COLUMNS: Final = (
     *("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed", "state", "flops", "seconds"),
     *("trunk_loss", "cell", "batch", "params_total", "params_active"),
 )
+COMPARED: Final = ("arm", "module_rates")
+"""Further columns of a sweep that compares both paradigms: runs of other arms are of another recipe."""
+
+SEARCH: Final = "search"
+"""What the column arm says of the search's own runs."""
+
 EXPORT_ROWS: Final = 1000
 
 
@@ -63,7 +71,7 @@ def list_runs(
 def export_runs(store: Stored, sweep: ThatSweep) -> StreamingResponse:
     """Export completed and diverged runs; upload the file elsewhere to fit, replay or build on them."""
     return StreamingResponse(
-        _table(store, sweep.id),
+        _table(store, sweep.id, COLUMNS if sweep.spec.comparison is None else COLUMNS + COMPARED),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{sweep.id}.csv"'},
     )
@@ -84,6 +92,17 @@ def show_run(store: Stored, run: ThatRun) -> RunDocument:
 def show_losses(store: Stored, run: ThatRun, max_points: MaxPoints = 500) -> CurveDocument:
     """The learning curve, the shared trunk's part first."""
     return CurveDocument.of(run, store.losses.curve(run, max_points=max_points))
+
+
+@router.get(
+    "/runs/{run_id}/lenses",
+    dependencies=[reads],
+    summary="What was seen of a run besides its losses",
+    responses=responses(404),
+)
+def show_lenses(store: Stored, run: ThatRun) -> LensesDocument:
+    """How stable the training was and how much each part of the model learned, the shared trunk's part first."""
+    return LensesDocument.of(run, store.lenses.curve(run), why_unseen(run, store.sweeps.get(run.sweep_id)))
 
 
 @router.post(
@@ -117,20 +136,20 @@ def cells_by_number(store: Store, sweep_id: str) -> dict[int, Cell]:
     return {cell.number: cell for cell in store.sweeps.cells(sweep_id)}
 
 
-def _table(store: Store, sweep_id: str) -> Iterator[str]:
+def _table(store: Store, sweep_id: str, columns: Sequence[str]) -> Iterator[str]:
     cells = cells_by_number(store, sweep_id)
-    yield ",".join(COLUMNS) + "\r\n"
+    yield ",".join(columns) + "\r\n"
     cursor: str | None = None
     while True:
         runs, cursor, _ = store.runs.page(sweep_id, limit=EXPORT_ROWS, cursor=cursor)
         text = io.StringIO()
-        csv.writer(text).writerows(_row(run, cells) for run in runs if run.state in EXPORTED)
+        csv.writer(text).writerows(_row(run, cells, columns) for run in runs if run.state in EXPORTED)
         yield text.getvalue()
         if cursor is None:
             return
 
 
-def _row(run: Run, cells: Mapping[int, Cell]) -> list[str]:
+def _row(run: Run, cells: Mapping[int, Cell], columns: Sequence[str]) -> list[str]:
     cell = cells[run.cell]
     values = {
         "params": cell.params,
@@ -145,10 +164,12 @@ def _row(run: Run, cells: Mapping[int, Cell]) -> list[str]:
         "trunk_loss": run.trunk_loss,
         "cell": run.cell,
         "batch": run.batch,
+        "arm": cell.arm or SEARCH,
+        "module_rates": run.module_rates,
         "params_total": cell.params_total,
         "params_active": cell.params_active,
     }
-    return [_text(values[name]) for name in COLUMNS]
+    return [_text(values[name]) for name in columns]
 
 
 def _text(value: float | str | None) -> str:

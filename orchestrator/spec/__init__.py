@@ -1,6 +1,7 @@
 """What a user asks for: the sweep specification of the contract, read from text and checked field by field."""
 
 from orchestrator.spec.architecture import Architecture, Dense, MixtureOfExperts
+from orchestrator.spec.comparison import BaseSpec, ComparisonSpec, ModuleRates
 from orchestrator.spec.grid import (
     MAX_CELLS,
     MAX_LATTICE,
@@ -35,13 +36,16 @@ __all__ = [
     "Architecture",
     "Base",
     "BaseShape",
+    "BaseSpec",
     "Budget",
     "CommandTrainer",
+    "ComparisonSpec",
     "Dense",
     "ExpertSize",
     "Grid",
     "Lattice",
     "MixtureOfExperts",
+    "ModuleRates",
     "Muon",
     "Mup",
     "Optimizer",

@@ -12,14 +12,14 @@ FEEDFORWARD_RATIO: Final = 4
 """Width of the feed-forward layer, or of the experts that one token meets, over the width of the model."""
 
 EXPERT_STEP: Final = 8
-"""Experts that nobody gave a width are a multiple of this wide."""
+"""Models with experts, and the experts, are a multiple of this wide: the product that does all experts in one needs it."""
 
 BALANCE_RATES: Final = {"bias": 1e-3, "loss": 1e-2}
 """How strongly the load of experts is balanced: step of the bias (arXiv 2408.15664, section 4.1), weight of the loss
 (arXiv 2101.03961, section 2.2)."""
 
 ExpertCount = Annotated[int, Field(ge=2, le=4_096)]
-ExpertWidth = Annotated[int, Field(ge=EXPERT_STEP, le=1_048_576)]
+ExpertWidth = Annotated[int, Field(ge=EXPERT_STEP, le=1_048_576, multiple_of=EXPERT_STEP)]
 
 
 class Dense(Strict):

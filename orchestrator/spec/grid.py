@@ -9,7 +9,14 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from orchestrator.spec.architecture import Architecture, Dense, ExpertCount, ExpertWidth, MixtureOfExperts
+from orchestrator.spec.architecture import (
+    EXPERT_STEP,
+    Architecture,
+    Dense,
+    ExpertCount,
+    ExpertWidth,
+    MixtureOfExperts,
+)
 from orchestrator.spec.fields import Count, FieldError, Rate, Strict, as_number
 from orchestrator.spec.trainers import ProxyTrainer, Schedule
 
@@ -156,7 +163,7 @@ def check_proxy_grid(grid: Grid, trainer: ProxyTrainer) -> None:
         if not getattr(grid, name):
             raise FieldError(f"grid.{name}", "is empty; a proxy sweep needs at least one")
     for place, scale in enumerate(grid.scales):
-        _check_experts(f"grid.scales.{place}", scale, trainer.architecture)
+        check_experts(f"grid.scales.{place}", scale, trainer.architecture)
     if not grid.rates():
         raise FieldError("grid.learning_rates", "is empty; give {min, max, per_octave} or a list of rates")
     cells = len(grid.scales) * len(grid.tokens) * len(grid.batch_tokens)
@@ -166,13 +173,9 @@ def check_proxy_grid(grid: Grid, trainer: ProxyTrainer) -> None:
         )
     check_size(cells, cells * len(grid.rates()) * grid.seeds)
     for place, batch in enumerate(grid.batch_tokens):
-        if batch % trainer.context:
-            raise FieldError(
-                f"grid.batch_tokens.{place}",
-                f"{batch} is not a multiple of the context of {trainer.context} tokens",
-            )
+        check_batch(f"grid.batch_tokens.{place}", batch, trainer.context)
     for (place, tokens), batch in product(enumerate(grid.tokens), grid.batch_tokens):
-        _check_horizon(f"grid.tokens.{place}", tokens, batch, trainer.schedule)
+        check_horizon(f"grid.tokens.{place}", tokens, batch, trainer.schedule)
 
 
 def check_size(cells: int, runs: int) -> None:
@@ -193,8 +196,18 @@ def check_size(cells: int, runs: int) -> None:
         )
 
 
-def _check_experts(path: str, scale: Scale, architecture: Architecture) -> None:
+def check_experts(path: str, scale: Scale, architecture: Architecture) -> None:
+    """Refuse experts that the architecture cannot have.
+
+    Raises:
+        FieldError: below ``path``, the scale's.
+    """
     if isinstance(architecture, MixtureOfExperts):
+        if scale.width % EXPERT_STEP:
+            raise FieldError(
+                f"{path}.width",
+                f"{scale.width} is not a multiple of {EXPERT_STEP}, as models with experts must be",
+            )
         if scale.experts is not None and architecture.top_k > scale.experts:
             raise FieldError(
                 f"{path}.experts",
@@ -208,8 +221,22 @@ def _check_experts(path: str, scale: Scale, architecture: Architecture) -> None:
             )
 
 
-def _check_horizon(path: str, tokens: int, batch_tokens: int, schedule: Schedule) -> None:
-    """Count in whole optimizer steps, as the trainer does: the warm-up is over before the decay begins."""
+def check_batch(path: str, batch_tokens: int, context: int) -> None:
+    """Refuse a batch that is no whole number of sequences.
+
+    Raises:
+        FieldError: at ``path``.
+    """
+    if batch_tokens % context:
+        raise FieldError(path, f"{batch_tokens} is not a multiple of the context of {context} tokens")
+
+
+def check_horizon(path: str, tokens: int, batch_tokens: int, schedule: Schedule) -> None:
+    """Refuse a horizon too short for its schedule, in whole optimizer steps, as the trainer counts.
+
+    Raises:
+        FieldError: at ``path``, where the decay would begin before the warm-up is over.
+    """
     if tokens < batch_tokens:
         raise FieldError(path, f"{tokens} is less than one step of {batch_tokens} tokens")
     end = tokens // batch_tokens

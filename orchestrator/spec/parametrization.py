@@ -40,6 +40,10 @@ def _sorted(value: object) -> object:
     return value
 
 
+ScalingRules = Annotated[tuple[Rule, ...], BeforeValidator(_sorted)]
+HorizonExponent = Annotated[float, BeforeValidator(as_number), Field(ge=-1, le=0)]
+
+
 class Mup(Strict):
     """Maximal update parametrization: one rate, in units of the base, for models of every width.
 
@@ -50,8 +54,8 @@ class Mup(Strict):
 
     kind: Literal["mup"] = "mup"
     base: BaseShape = BaseShape()
-    rules: Annotated[tuple[Rule, ...], BeforeValidator(_sorted)] = ("weight_decay",)
-    horizon_exponent: Annotated[float, BeforeValidator(as_number), Field(ge=-1, le=0)] | None = None
+    rules: ScalingRules = ("weight_decay",)
+    horizon_exponent: HorizonExponent | None = None
 
     @model_validator(mode="after")
     def _exponent_has_its_rule(self) -> Mup:

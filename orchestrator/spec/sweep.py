@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from orchestrator.spec.comparison import ComparisonSpec, check_comparison
 from orchestrator.spec.fields import Condition, Count, FieldError, Positive, Strict, as_number
 from orchestrator.spec.grid import MAX_LATTICE, Grid, check_proxy_grid
 from orchestrator.spec.trainers import ProxyTrainer, Trainer
@@ -76,6 +77,7 @@ class SweepSpec(Strict):
     target: TargetSpec | None = None
     resources: Resources = Resources()
     prior_runs: PriorRuns | None = None
+    comparison: ComparisonSpec | None = None
 
     @property
     def refits_on_arrival(self) -> bool:
@@ -102,4 +104,5 @@ class SweepSpec(Strict):
         if isinstance(self.trainer, ProxyTrainer):
             check_proxy_grid(self.grid, self.trainer)
             check_transfer(self.grid, self.trainer)
+        check_comparison(self)
         return self

@@ -1,54 +1,37 @@
-"""Comparisons: how the ways to choose a rate did at the held-out scale, one document per sweep."""
+"""Comparisons: what a sweep runs at its held-out scale, planned once and never changed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from orchestrator.errors import NotFound
 from orchestrator.store import schema
-from orchestrator.store.database import Database, clock
-from orchestrator.store.leases import LEADER, check_fence
+from orchestrator.store.database import Database
 from orchestrator.store.records import Comparison
 
-_S, _M = schema.sweeps.c, schema.comparisons.c
+_M = schema.comparisons.c
 
 
 class Comparisons:
-    """The newest comparison of each sweep."""
+    """The comparison of each sweep that has one; ``Runs.add_batch`` keeps it, beside the runs that it asks for."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, sweep_id: str, document: Mapping[str, Any], *, fence: int) -> Comparison:
-        """Keep a comparison in place of the sweep's earlier one.
-
-        Args:
-            sweep_id: the sweep.
-            document: the comparison, as the API gives it.
-            fence: of the leader's lease.
-
-        Raises:
-            NotFound: no such sweep.
-            Conflict: the lease belongs to another.
-        """
-        with self._database.write() as connection:
-            check_fence(connection, LEADER, fence)
-            query = select(_S.id).where(_S.id == sweep_id).with_for_update(key_share=True)
-            if connection.execute(query).one_or_none() is None:
-                raise NotFound(f"There is no sweep {sweep_id!r}.")
-            kept = Comparison(sweep_id=sweep_id, document=dict(document), created_at=clock(connection))
-            values = {"document": kept.document, "created_at": kept.created_at}
-            written = self._database.insert(schema.comparisons).values(sweep_id=sweep_id, **values)
-            connection.execute(written.on_conflict_do_update(index_elements=["sweep_id"], set_=values))
-            self._database.tell(connection, sweep_id, "comparison", [{}], kept.created_at)
-        return kept
-
     def get(self, sweep_id: str) -> Comparison | None:
-        """The sweep's comparison; None until there is one."""
+        """The sweep's comparison; None until its runs have been asked for."""
         query = select(schema.comparisons).where(_M.sweep_id == sweep_id)
         with self._database.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else Comparison(**row)
+
+
+def keep_comparison(
+    database: Database, connection: Connection, sweep_id: str, document: Mapping[str, Any], now: datetime
+) -> None:
+    """Keep what a sweep compares; one that is kept stays as it is."""
+    values = {"sweep_id": sweep_id, "document": dict(document), "created_at": now}
+    connection.execute(database.insert(schema.comparisons).values(values).on_conflict_do_nothing())

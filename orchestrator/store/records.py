@@ -42,13 +42,17 @@ class Tally:
 
     Attributes:
         by_state: how many runs are in each state; states without runs are 0.
-        spent_flops: FLOPs that they have really spent.
+        compared: how many of them are of the held-out comparison.
+        spent_flops: FLOPs that those of the search have really spent.
+        compared_flops: FLOPs that those of the comparison have spent.
         seconds: wall seconds of all of them together; None where none was measured.
         rates: rates of the lattice in all its cells, each seed counted once.
     """
 
     by_state: Mapping[RunState, int]
+    compared: int
     spent_flops: float
+    compared_flops: float
     seconds: float | None
     rates: int
 
@@ -166,7 +170,7 @@ class LawRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The held-out comparison of a sweep, as it stands."""
+    """What a sweep runs at its held-out scale, and why (``orchestrator.paradigms.plan.Plan.to_document``)."""
 
     sweep_id: str
     document: Mapping[str, Any]

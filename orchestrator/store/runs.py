@@ -11,6 +11,7 @@ from sqlalchemy import Connection, RowMapping, func, select, update
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.states import RUN_OPEN, RUN_TRANSITIONS, RunState, SweepState
 from orchestrator.store import schema
+from orchestrator.store.comparisons import keep_comparison
 from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
 from orchestrator.store.leases import LEADER, check_fence, driver_lease
@@ -41,6 +42,7 @@ class Runs:
         fence: int,
         pruned: Sequence[NewRun] = (),
         ended: int = 0,
+        comparison: Mapping[str, Any] | None = None,
     ) -> int:
         """Ask for runs, and keep what a law ruled out.
 
@@ -53,6 +55,7 @@ class Runs:
             fence: of the leader's lease.
             pruned: rates that the newest law drops, each with its reason.
             ended: runs that had ended when the batch was chosen; told with it.
+            comparison: what the sweep compares with these runs, kept beside them for good.
 
         Returns:
             Number of the batch, from 1.
@@ -70,9 +73,14 @@ class Runs:
             self._insert_pending(connection, _new_rows(sweep_id, runs, trunks, number, now))
             values = {"batches": number, "updated_at": now}
             connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
+            if comparison is not None:
+                keep_comparison(self._database, connection, sweep_id, comparison, now)
             if runs:
                 event = {"batch": number, "runs": len(runs), "pruned": len(pruned), "ended": ended}
                 self._database.tell(connection, sweep_id, "batch", [event], now)
+            if comparison is not None:
+                told = {"stage": "running", "search": comparison["search"]}
+                self._database.tell(connection, sweep_id, "comparison", [told], now)
         return number
 
     def claim(self, sweep_id: str, *, fence: int, run_ids: Sequence[str] | None = None) -> list[Run]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
 
@@ -20,6 +20,19 @@ from orchestrator.store.paging import page
 from orchestrator.store.records import Sweep, Tally
 
 _S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
+
+_OF_CELL = (_C.sweep_id == _R.sweep_id) & (_C.number == _R.cell)
+_RESULTS = (RunState.COMPLETED, RunState.DIVERGED)
+
+
+class _Sum(NamedTuple):
+    """What the runs of one state add up to, those of the comparison apart."""
+
+    state: RunState
+    compared: bool
+    runs: int
+    flops: float
+    seconds: float | None
 
 
 class Sweeps:
@@ -201,17 +214,29 @@ class Sweeps:
         return {state: counts.get(state, 0) for state in RunState}
 
     def tallies(self, sweep_ids: Sequence[str]) -> dict[str, Tally]:
-        """What the runs of each sweep add up to; two queries, however many sweeps."""
-        sums = select(_R.sweep_id, _R.state, func.count(), func.sum(_R.flops), func.sum(_R.seconds))
+        """What the runs of each sweep add up to, those of its comparison apart; two queries, however many sweeps."""
+        compared = _C.arm.is_not(None)
+        sums = select(_R.sweep_id, _R.state, compared, func.count(), func.sum(_R.flops), func.sum(_R.seconds))
+        asked = sums.join(schema.cells, _OF_CELL).where(_R.sweep_id.in_(sweep_ids))
         lattice = func.sum(func.json_array_length(_C.rates))
         with self._database.read() as connection:
-            parts: dict[str, dict[RunState, tuple[int, float, float | None]]] = {id_: {} for id_ in sweep_ids}
-            asked = sums.where(_R.sweep_id.in_(sweep_ids)).group_by(_R.sweep_id, _R.state)
-            for id_, state, *added in connection.execute(asked):
-                parts[id_][RunState(state)] = (added[0], added[1], added[2])
+            parts: dict[str, list[_Sum]] = {id_: [] for id_ in sweep_ids}
+            for id_, state, *added in connection.execute(asked.group_by(_R.sweep_id, _R.state, compared)):
+                parts[id_].append(_Sum(RunState(state), *added))
             found = select(_C.sweep_id, lattice).where(_C.sweep_id.in_(sweep_ids)).group_by(_C.sweep_id)
             rates = {id_: int(count) for id_, count in connection.execute(found)}
         return {id_: _tally(parts[id_], rates.get(id_, 0)) for id_ in sweep_ids}
+
+    def results(self, sweep_id: str) -> int:
+        """How many runs of the search completed or diverged: those of a comparison tell the law nothing."""
+        query = (
+            select(func.count())
+            .select_from(schema.runs)
+            .join(schema.cells, _OF_CELL)
+            .where(_R.sweep_id == sweep_id, _C.arm.is_(None), _R.state.in_(_RESULTS))
+        )
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def spent_flops(self, sweep_id: str) -> float:
         """FLOPs that the sweep's runs have spent; what a run had spent when it was killed is not known."""
@@ -245,11 +270,13 @@ class Sweeps:
         return float(total or 0.0)
 
 
-def _tally(by_state: Mapping[RunState, tuple[int, float, float | None]], rates: int) -> Tally:
-    seconds = [part for _, _, part in by_state.values() if part is not None]
+def _tally(parts: Sequence[_Sum], rates: int) -> Tally:
+    seconds = [part.seconds for part in parts if part.seconds is not None]
     return Tally(
-        by_state={state: by_state[state][0] if state in by_state else 0 for state in RunState},
-        spent_flops=float(sum(flops for _, flops, _ in by_state.values())),
+        by_state={state: sum(part.runs for part in parts if part.state is state) for state in RunState},
+        compared=sum(part.runs for part in parts if part.compared),
+        spent_flops=float(sum(part.flops for part in parts if not part.compared)),
+        compared_flops=float(sum(part.flops for part in parts if part.compared)),
         seconds=float(sum(seconds)) if seconds else None,
         rates=rates,
     )

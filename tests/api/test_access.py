@@ -21,6 +21,7 @@ READS = [
     "/v1/sweeps/{sweep}/figures/law",
     "/v1/runs/{run}",
     "/v1/runs/{run}/losses",
+    "/v1/runs/{run}/lenses",
     "/metrics",
 ]
 CHANGES = [

@@ -131,3 +131,25 @@ def test_registered_and_broken_corpora_are_listed_with_what_is_wrong(
     assert "No such file" in rows["gone"]["problem"]
     assert "not the file that was prepared" in rows["novels"]["problem"]
     assert "not the file that was prepared" in etalon("list")[1]
+
+
+def test_a_file_that_cannot_be_read_is_named(novels: Path) -> None:
+    (novels / "dangling.md").symlink_to(novels / "gone")
+
+    code, told = etalon("prepare", str(novels), "--suffix", ".md")
+
+    assert code == 1
+    assert "dangling.md: No such file or directory" in told
+    assert "the same command goes on" in told
+
+
+def test_interrupted_it_says_how_to_go_on(novels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.corpus.prepare", interrupt)
+
+    code, told = etalon("prepare", str(novels), "--suffix", ".md")
+
+    assert code == 130
+    assert "the same command goes on where it stopped" in told

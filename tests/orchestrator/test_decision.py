@@ -21,6 +21,7 @@ from orchestrator.decision import (
     Wait,
     decide,
 )
+from orchestrator.paradigms.values import Stage
 from orchestrator.spec import Budget
 from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, RunState, SweepState
 
@@ -135,6 +136,35 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
         {"runs": BOTH, "budget": FLOPS, "spent_flops": 2e12},
         Drop(reason="the budget of 1e+12 FLOPs is spent"),
     ),
+    (
+        "a budget spent before the comparison has begun says so",
+        {
+            "runs": DONE,
+            "budget": SECONDS,
+            "span_seconds": 99.0,
+            "fit_is_current": True,
+            "comparison": Stage.TUNING,
+        },
+        Move(
+            to=SweepState.COMPLETED,
+            reason="the budget of 60 seconds is spent; the comparison at the held-out scale was not run",
+        ),
+    ),
+    (
+        "a comparison whose runs have ended costs nothing more",
+        {"runs": DONE, "budget": SECONDS, "span_seconds": 99.0, "comparison": Stage.RUNNING},
+        Plan(),
+    ),
+    (
+        "nor does one that is over",
+        {"runs": DONE, "budget": FLOPS, "spent_flops": 2e12, "comparison": Stage.COMPLETE},
+        Plan(),
+    ),
+    (
+        "a comparison is waited for",
+        {"runs": BOTH, "comparison": Stage.RUNNING},
+        Wait(),
+    ),
     ("an unspent budget changes nothing", {"runs": DONE, "budget": FLOPS, "spent_flops": 9e11}, Plan()),
     ("a fit alone needs no driver", {"has_cells": False, "driver_alive": False}, Refit()),
     (
@@ -197,6 +227,7 @@ def test_table(changes: dict[str, Any], action: Action) -> None:
         driver_rests=st.booleans(),
         driver_deaths=st.integers(0, MOST_DRIVER_DEATHS + 1),
         failure=st.none() | st.just("failed"),
+        comparison=st.none() | st.sampled_from(Stage),
     )
 )
 def test_every_decision_is_possible_and_ends_no_sweep_with_live_runs(snapshot: Snapshot) -> None:

@@ -111,7 +111,7 @@ def test_muon_has_a_momentum_of_its_own() -> None:
         ),
         ({"architecture": MOE | {"experts": 4097}}, "architecture.experts", "less than or equal to 4096"),
         (
-            {"architecture": MOE | {"expert_width": 4}},
+            {"architecture": MOE | {"expert_width": 0}},
             "architecture.expert_width",
             "greater than or equal to 8",
         ),
@@ -198,6 +198,8 @@ def test_a_bad_recipe_is_refused_where_it_stands(trainer: dict[str, Any], at: st
             "less than trainer.architecture.top_k",
         ),
         ({"experts": 1}, {"architecture": MOE}, "experts", "greater than or equal to 2"),
+        ({"width": 36}, {"architecture": MOE}, "width", "36 is not a multiple of 8"),
+        ({"expert_width": 12}, {"architecture": MOE}, "expert_width", "multiple of 8"),
         ({"heads": 3}, {"architecture": MOE}, "heads", "not divisible by 3 heads"),
         ({"heads": 32}, {"architecture": MOE}, "heads", "odd width 1"),
         (

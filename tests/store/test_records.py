@@ -161,21 +161,30 @@ def test_a_law_in_both_counts_of_parameters_keeps_them(bench: Any) -> None:
     assert bench.store.laws.latest(sweep.id) == law
 
 
-def test_a_newer_comparison_takes_the_place_of_the_earlier(bench: Any) -> None:
-    sweep = bench.sweep()
+def test_a_comparison_is_kept_beside_its_runs_and_told(bench: Any, new_run: Any) -> None:
+    sweep, document = bench.sweep(), {"search": "it is enough", "arms": ["transfer"]}
     assert bench.store.comparisons.get(sweep.id) is None
-    bench.store.comparisons.put(sweep.id, {"arms": []}, fence=bench.fence)
-    newer = bench.store.comparisons.put(sweep.id, {"arms": ["transfer"]}, fence=bench.fence)
-    assert bench.store.comparisons.get(sweep.id) == newer
-    assert newer.document == {"arms": ["transfer"]}
-    assert bench.store.events.after(0, sweep_id=sweep.id)[-1].kind == "comparison"
+    bench.store.runs.add_batch(sweep.id, [new_run(0, 1e-3)], fence=bench.fence, comparison=document)
+    kept = bench.store.comparisons.get(sweep.id)
+    assert kept is not None
+    assert kept.document == document
+    event = bench.store.events.after(0, sweep_id=sweep.id)[-1]
+    assert (event.kind, event.data) == ("comparison", {"stage": "running", "search": "it is enough"})
 
 
-def test_a_comparison_of_an_unknown_sweep_or_a_replaced_leader_is_refused(bench: Any) -> None:
+def test_a_comparison_never_changes(bench: Any, new_run: Any) -> None:
+    sweep, document = bench.sweep(), {"search": "it is enough"}
+    for changed in (document, document | {"arms": []}):
+        bench.store.runs.add_batch(sweep.id, [new_run(0, 1e-3)], fence=bench.fence, comparison=changed)
+    kept = bench.store.comparisons.get(sweep.id)
+    assert kept is not None
+    assert kept.document == document
+
+
+def test_a_leader_that_was_replaced_keeps_neither_a_comparison_nor_its_runs(bench: Any, new_run: Any) -> None:
     sweep, stale = bench.sweep(), bench.fence
-    with pytest.raises(NotFound):
-        bench.store.comparisons.put("nothing", {}, fence=stale)
     bench.lead("another")
     with pytest.raises(Conflict, match=f"fence {stale}"):
-        bench.store.comparisons.put(sweep.id, {}, fence=stale)
+        bench.store.runs.add_batch(sweep.id, [new_run(0, 1e-3)], fence=stale, comparison={"search": ""})
     assert bench.store.comparisons.get(sweep.id) is None
+    assert bench.store.runs.of_sweep(sweep.id) == []

@@ -15,6 +15,7 @@ from trainer import (
     Points,
     Recipe,
     Schedule,
+    Seen,
     Shape,
     load_corpus,
 )
@@ -69,6 +70,9 @@ def outcome() -> Callable[[Iterable[Event], int], dict[Any, Any]]:
                 found.setdefault(("curve", event.horizon), []).extend(points)
             elif isinstance(event, Finished):
                 found["finished", event.horizon] = (event.tokens, event.loss, event.trunk_loss)
+            elif isinstance(event, Seen):
+                seen = (event.step, event.tokens, str(event.values))
+                found.setdefault(("seen", event.horizon), []).append(seen)
             else:
                 found["diverged"] = (event.horizons, event.step, event.tokens, event.reason)
         return found

@@ -141,9 +141,14 @@ class Stage:
         self.drivers.append(driver)
         return driver
 
-    def until(self, condition: Callable[[], object], driver: subprocess.Popen[bytes] | None = None) -> None:
+    def until(
+        self,
+        condition: Callable[[], object],
+        driver: subprocess.Popen[bytes] | None = None,
+        seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         """Wait for what other processes bring about."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"
             assert driver is None or driver.poll() is None, "the driver left early"

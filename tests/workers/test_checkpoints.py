@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.states import RunState
-from orchestrator.store.records import LossPoint, RunResult
+from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from workers.checkpoints import Checkpoints
 from workers.jobs import Branch, ProxyJob, ProxyMember
 from workers.runner import Report
@@ -20,6 +20,7 @@ JOB = ProxyJob(
 TOLD = Report(
     points=(LossPoint(curve="t", step=16, tokens=2_048, loss=0.1 + 0.2),),
     results=(RunResult(run_id="r", state=RunState.COMPLETED, loss=2.5, flops=1.5, seconds=0.25),),
+    lenses=(LensPoint(curve="t", step=16, tokens=2_048, values={"head.update": 1 / 3}),),
 )
 
 

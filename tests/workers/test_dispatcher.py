@@ -13,7 +13,7 @@ from orchestrator.lease import KeptLease
 from orchestrator.spec import Resources
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease
-from orchestrator.store.records import LossPoint, Run, RunResult
+from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 from workers.dispatcher import (
     LEADERLESS_SECONDS,
     MEASURE_SECONDS,
@@ -332,9 +332,11 @@ def test_points_of_live_runs_are_written_while_they_live(stage, shift):
     stage.ask(shift.sweep_id, [(0, 0.001, 0)])
     shift.tick()
     job = shift.job("a")
-    shift.dispatcher.take_in("a'", Report(points=completed(job).points))
+    seen = LensPoint(curve=job.run_ids[0], step=1, tokens=8, values={"gradient_norm": 2.0})
+    shift.dispatcher.take_in("a'", Report(points=completed(job).points, lenses=(seen,)))
     shift.tick()
     assert len(stage.points(shift.sweep_id)[job.run_ids[0]]) == 1
+    assert stage.store.lenses.curve(stage.runs(shift.sweep_id)[0]) == [seen]
     assert counts(stage, shift) == {RunState.RUNNING: 1}
     for step in range(2, 12):
         point = LossPoint(curve=job.run_ids[0], step=step, tokens=8 * step, loss=3.0)

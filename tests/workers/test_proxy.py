@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def rest_of(runner: ProxyRunner) -> Report:
         told = Report(
             points=told.points + report.points,
             results=told.results + report.results,
+            lenses=told.lenses + report.lenses,
         )
     return told
 
@@ -150,6 +152,9 @@ def test_a_lost_worker_costs_no_point_and_no_result(bench):
     told = rest_of(resumed)
 
     assert set(told.points) == set(whole.points)
+    assert {(seen.curve, seen.step, str(seen.values)) for seen in told.lenses} == {
+        (seen.curve, seen.step, str(seen.values)) for seen in whole.lenses
+    }
     assert {(r.run_id, r.loss) for r in told.results} == {(r.run_id, r.loss) for r in whole.results}
     for member in job.members:
         assert Checkpoints(bench.checkpoints, "sweep").trunk_positions(member.trunk_id)
@@ -160,7 +165,8 @@ def test_a_resumed_job_goes_on_where_it_was_saved(bench):
     job = job_of(*HORIZONS)
     lost = ProxyRunner(bench)
     lost.begin(job)
-    lost.advance(0.2)
+    while not lost.advance(0.1)[0].points:
+        pass
     lost.save()
     (found,) = Checkpoints(bench.checkpoints, "sweep").unfinished_jobs()
     assert found == job
@@ -178,8 +184,22 @@ def test_diverged_members_are_told_with_a_reason_and_no_bad_point(bench):
         **{f"run-0.002-{horizon}": RunState.COMPLETED for horizon in HORIZONS},
         **{f"run-60.0-{horizon}": RunState.DIVERGED for horizon in HORIZONS},
     }
-    assert all("tokens" in (r.reason or "") for r in told.results if r.state is RunState.DIVERGED)
+    reasons = {r.reason or "" for r in told.results if r.state is RunState.DIVERGED}
+    assert all(re.fullmatch(r"Diverged after \d+ tokens: .+; .+ at step \d+\.", reason) for reason in reasons)
+    assert all(math.isfinite(value) for seen in told.lenses for value in seen.values.values())
     assert all(math.isfinite(point.loss) for point in told.points)
+
+
+def test_the_lenses_see_the_trunk_once_and_every_branch_to_its_end(bench):
+    told = carried_out(ProxyRunner(bench), job_of(*HORIZONS, rates=(0.002,)))
+    steps = {
+        curve: [s.step for s in told.lenses if s.curve == curve] for curve in {s.curve for s in told.lenses}
+    }
+    assert steps == {
+        "trunk-0.002": [1, 4, 16, 32, 64, 96],
+        **{f"run-0.002-{horizon}": [horizon // BATCH] for horizon in HORIZONS},
+    }
+    assert all(seen.tokens == BATCH * seen.step for seen in told.lenses)
 
 
 def test_a_shape_of_other_params_than_planned_is_refused(bench):

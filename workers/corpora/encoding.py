@@ -25,7 +25,7 @@ JOURNAL_FILE: Final = "written.json"
 BATCH_BYTES: Final = 1 << 21
 """Text whose encodings are in memory at once: the library needs about a hundred bytes for a token."""
 
-PART_BYTES: Final = 1 << 24
+PART_BYTES: Final = 1 << 22
 """Text between two entries of the journal: what a kill can cost."""
 
 _READ_BYTES: Final = 1 << 23

@@ -51,6 +51,20 @@ def strategy_colour(strategy: str) -> str:
     return _STRATEGY_COLOURS[strategy]
 
 
+_MODULE_COLOURS: Final = {
+    "embedding": "#e0a100",
+    "attention": "#2f6fd0",
+    "feedforward": "#1fa396",
+    "router": "#a23b9e",
+    "head": "#d1495b",
+}
+
+
+def module_colour(module: str) -> str:
+    """The colour of a part of the model wherever parts are compared."""
+    return _MODULE_COLOURS[module]
+
+
 # After viridis for N and plasma for D, of middle lightness: neither end vanishes on a dark or a light page.
 _PARAMS_SCALE: Final = ("#5865c4", "#3a86c8", "#1fa396", "#4dbb6b", "#a3c52e")
 _TOKENS_SCALE: Final = ("#8a5bd6", "#b44bbd", "#d9547f", "#ee7d52", "#e5a823")

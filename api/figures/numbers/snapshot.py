@@ -35,8 +35,10 @@ class Snapshot:
     """A sweep as it stands at one moment.
 
     Attributes:
-        cells: its cells, by number; a sweep that only fits prior runs has the cells of its law instead.
-        runs: all its runs, oldest first.
+        cells: the cells of its search, by number; a sweep that only fits prior runs has the cells of its law instead.
+        runs: all runs of its search, oldest first.
+        every_cell: those of its comparison at a held-out scale as well.
+        every_run: those of its comparison as well.
         record: its newest law as it was recorded; None before the first.
         law: that law; None before the first.
         bowls: the law's bowls by place.
@@ -46,6 +48,8 @@ class Snapshot:
     sweep: Sweep
     cells: tuple[Cell, ...]
     runs: tuple[Run, ...] = ()
+    every_cell: tuple[Cell, ...] = ()
+    every_run: tuple[Run, ...] = ()
     record: LawRecord | None = None
     law: Law | None = None
     bowls: Mapping[Place, Bowl] = field(default_factory=dict)
@@ -86,10 +90,14 @@ def read_snapshot(store: Store, sweep_id: str) -> Snapshot:
     sweep = store.sweeps.get(sweep_id)
     record = store.laws.latest(sweep_id)
     law = None if record is None else law_of(record)
+    cells = store.sweeps.cells(sweep_id) or law_cells(law)
+    runs = tuple(store.runs.of_sweep(sweep_id))
     return Snapshot(
         sweep=sweep,
-        cells=store.sweeps.cells(sweep_id) or law_cells(law),
-        runs=tuple(store.runs.of_sweep(sweep_id)),
+        cells=tuple(cell for cell in cells if cell.arm is None),
+        runs=tuple(run for run in runs if cells[run.cell].arm is None),
+        every_cell=cells,
+        every_run=runs,
         record=record,
         law=law,
         bowls=bowls_by_place(law),

@@ -1,0 +1,22 @@
+"""Both paradigms, Fitting and Transfer, at a sweep's held-out scale."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.access import reads
+from api.context import Stored
+from api.documents.comparisons import ComparisonDocument
+from api.problems import responses
+from api.v1.queries import ThatSweep
+
+router = APIRouter(prefix="/v1/sweeps/{sweep_id}", tags=["sweeps"], dependencies=[reads])
+
+
+@router.get("/comparison", summary="Fitting and Transfer at the held-out scale", responses=responses(404))
+def show_comparison(store: Stored, sweep: ThatSweep) -> ComparisonDocument:
+    """Who contends with which rate, what each rate lost against the best one, and which paradigm to trust.
+
+    `state` is waiting while the search goes on, then tuning modules, running, complete; or cut short, or not run.
+    """
+    return ComparisonDocument.of(store, sweep)

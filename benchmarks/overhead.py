@@ -1,0 +1,144 @@
+"""What the lenses and the checkpoints cost, as shares of the time that training takes without them.
+
+Run from the repository's root: `python -m benchmarks.overhead`. One thread of one CPU core. The same job runs
+without lenses, with them, and with lenses and checkpoints as a worker writes them, in turns of half a second or a
+few steps, so that a busy machine disturbs all alike. CPU time tells the lenses' cost; the clock tells that of the
+checkpoints, which wait for a disk.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from unittest.mock import patch
+
+import torch
+
+from orchestrator.cells import proxy_cells, trunk_name
+from orchestrator.spec import Grid, ProxyTrainer, Scale
+from orchestrator.spec import Schedule as SweepSchedule
+from trainer import Corpus, Experts, Job, Member, Recipe, Schedule, Shape, Training, load_corpus, stack_limit
+from workers import proxy
+from workers.jobs import Branch, ProxyJob, ProxyMember
+from workers.runner import ProxyBench
+
+SHAPES = (
+    Shape(width=16, depth=3),
+    Shape(width=32, depth=4),
+    Shape(width=64, depth=4),
+    Shape(width=32, depth=2, experts=Experts(count=8, top_k=2, width=32)),
+)
+BATCH_TOKENS = 256
+WARMUP_TOKENS = 16_384
+TURN = 16
+
+
+def rates(shape: Shape) -> list[float]:
+    """As many as a stack takes, about the best."""
+    return [2e-3 * 2 ** (place / 2) for place in range(stack_limit(shape, BATCH_TOKENS))]
+
+
+def lens_share(shape: Shape, steps: int, corpus: Corpus, *, qk_norm: bool) -> float:
+    """CPU time of a whole job with lenses over that without, less one."""
+    recipe = Recipe(
+        shape=Shape(width=shape.width, depth=shape.depth, experts=shape.experts, qk_norm=qk_norm),
+        schedule=Schedule(warmup_tokens=WARMUP_TOKENS),
+        batch_tokens=BATCH_TOKENS,
+    )
+    members = tuple(Member(learning_rate=rate, horizons=(BATCH_TOKENS * steps,)) for rate in rates(shape))
+    job = Job(recipe=recipe, members=members)
+    trainings = [Training(job, corpus, lens=lens) for lens in (False, True)]
+    spent = [0.0, 0.0]
+    while not all(training.done for training in trainings):
+        for place, training in enumerate(trainings):
+            started = time.thread_time()
+            training.advance(steps=TURN)
+            spent[place] += time.thread_time() - started
+    return spent[1] / spent[0] - 1.0
+
+
+def checkpoint_share(shape: Shape, steps: int) -> float:
+    """Seconds of a whole job of a worker with checkpoints over those without, less one."""
+    scale = Scale(width=shape.width, depth=shape.depth)
+    trainer = ProxyTrainer(kind="proxy", schedule=SweepSchedule(warmup_tokens=WARMUP_TOKENS))
+    trunk, horizon = trunk_name(scale, BATCH_TOKENS), BATCH_TOKENS * steps
+    grid = Grid(
+        scales=(scale,), tokens=(horizon,), batch_tokens=(BATCH_TOKENS,), learning_rates=tuple(rates(shape))
+    )
+    members = tuple(
+        ProxyMember(
+            learning_rate=rate, trunk_id=f"trunk-{rate}", branches=(Branch(run_id=f"{rate}", tokens=horizon),)
+        )
+        for rate in rates(shape)
+    )
+    job = ProxyJob(trunk=trunk, seed=0, start_tokens=0, members=members, flops=1.0)
+    spent, done = [0.0, 0.0], [False, False]
+    with tempfile.TemporaryDirectory() as folder:
+        runners = []
+        for pause, name in ((float("inf"), "without"), (proxy.SAVE_SECONDS, "with")):
+            bench = ProxyBench(
+                trainer=trainer,
+                corpus=None,
+                scales={trunk: scale},
+                cells={trunk: proxy_cells(grid, trainer)[0]},
+                checkpoints=Path(folder),
+                sweep_id=name,
+                device="cpu",
+                threads=1,
+            )
+            runners.append(proxy.ProxyRunner(bench))
+            with patch.object(proxy, "SAVE_SECONDS", pause):
+                runners[-1].begin(job)
+        while not all(done):
+            for place, runner in enumerate(runners):
+                started = time.perf_counter()
+                if not done[place]:
+                    _, done[place] = runner.advance(0.5)
+                spent[place] += time.perf_counter() - started
+    return spent[1] / spent[0] - 1.0
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
+    parser.add_argument("--steps", type=int, nargs="+", default=[256, 1024])
+    parser.add_argument("--rounds", type=int, default=3, help="the median of so many counts")
+    parser.add_argument(
+        "--shapes", type=int, nargs="+", default=list(range(len(SHAPES))), help="which of them"
+    )
+    parser.add_argument("--only", choices=("lenses", "checkpoints"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    corpus = load_corpus("stdlib")
+    print(f"{'params':>9} {'stack':>5} {'steps':>6}  {'lenses':>8} {'no qk-norm':>11} {'checkpoints':>12}")
+    for shape in (SHAPES[place] for place in options.shapes):
+        for steps in options.steps:
+            measure(shape, steps, corpus, options)
+
+
+def measure(shape: Shape, steps: int, corpus: Corpus, options: argparse.Namespace) -> None:
+    """Prints one row."""
+    columns = {
+        "lenses": lambda: lens_share(shape, steps, corpus, qk_norm=True),
+        "no qk-norm": lambda: lens_share(shape, steps, corpus, qk_norm=False),
+        "checkpoints": lambda: checkpoint_share(shape, steps),
+    }
+    told = []
+    for name, share in columns.items():
+        wanted = (
+            (name == "checkpoints" and shape.experts is None)
+            if options.only == "checkpoints"
+            else (name != "checkpoints" if options.only else name != "checkpoints" or shape.experts is None)
+        )
+        shares = [share() for _ in range(options.rounds)] if wanted else []
+        told.append(f"{median(shares):+.2%}" if shares else "–")
+    stack = stack_limit(shape, BATCH_TOKENS)
+    print(
+        f"{shape.params_total:>9,} {stack:>5} {steps:>6}  {told[0]:>8} {told[1]:>11} {told[2]:>12}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Both paradigms at a held-out scale over HTTP: the document, what it costs, its figure, its page and its export."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from orchestrator.law import fit
+from orchestrator.runtable import parse_csv
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from orchestrator.store.records import Sweep
+from tests.orchestrator.conftest import FIELDS
+from tests.paradigms.carried import COMPARISON, SEARCH, compared_sweep
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Sweep]]:
+    """A store with a completed sweep that has compared both paradigms, module-wise rates included."""
+    with Store.open(f"sqlite:///{tmp_path_factory.mktemp('compared') / 'etalon.db'}") as store:
+        store.migrate()
+        yield store, compared_sweep(store, module_rates={"runs": 8})
+
+
+@pytest.fixture
+def ended(stored: tuple[Store, Sweep]) -> Sweep:
+    return stored[1]
+
+
+@pytest.fixture
+def over(stored: tuple[Store, Sweep], tmp_path: Path) -> Iterator[TestClient]:
+    """A client of a service over that store."""
+    app = create_app(settings=Settings(home=tmp_path), store=stored[0])
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
+        yield client
+
+
+def answer(client: TestClient, path: str, status: int = 200) -> Any:
+    response = client.get(path)
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def test_the_document_tells_who_contends_what_it_costs_and_whom_to_trust(
+    over: TestClient, ended: Sweep
+) -> None:
+    told = answer(over, f"/v1/sweeps/{ended.id}/comparison")
+    assert (told["sweep_id"], told["state"], told["seeds"]) == (ended.id, "complete", 2)
+    assert told["held_out"]["params"] == 2 * 12 * 128**2
+    assert told["law_number"] == ended.law_number
+    assert told["best"]["status"] == "interior"
+    assert told["module_search"]["ended"] == 8
+    assert told["verdict"].startswith("Trust Fitting here: ")
+    by_name = {item["name"]: item for item in told["contenders"]}
+    assert set(by_name) >= {"Fitting", "Transfer", "the same rate", "Step Law", "Zhou", "module-wise"}
+    assert by_name["Step Law"]["source"] == "arXiv 2503.04715"
+    assert by_name["Fitting"]["difference"] is None
+    for item in told["contenders"]:
+        excess = item["excess_loss"]
+        assert excess["low"] < excess["value"] < excess["high"]
+        assert [run["seed"] for run in item["runs"]] == [0, 1]
+    assert all(len(rate["runs"]) == 2 for rate in told["reference"])
+
+
+def test_the_runs_that_it_names_are_runs_of_the_sweep(over: TestClient, ended: Sweep) -> None:
+    told = answer(over, f"/v1/sweeps/{ended.id}/comparison")
+    module_wise = told["contenders"][-1]
+    run = answer(over, f"/v1/runs/{module_wise['runs'][0]['run_id']}")
+    assert run["arm"] == "standard"
+    assert run["module_rates"].split(",")[0].split("=")[0] in module_wise["module_rates"]
+    assert run["loss"] == module_wise["runs"][0]["loss"]
+
+
+def test_a_sweep_without_one_is_not_found_in_a_sentence(
+    client: TestClient, submitted: Callable[..., Any]
+) -> None:
+    sweep_id = submitted().sweep.id
+    problem = answer(client, f"/v1/sweeps/{sweep_id}/comparison", status=404)
+    assert problem["detail"] == (
+        f"Sweep {sweep_id} compares nothing: its specification has no comparison. Submit one with "
+        "comparison: {scale: {width: …, depth: …}}."
+    )
+
+
+def test_before_the_search_is_over_it_waits(client: TestClient) -> None:
+    made = client.post("/v1/sweeps", json={**FIELDS, "comparison": COMPARISON})
+    assert made.status_code == 201, made.text
+    told = answer(client, f"/v1/sweeps/{made.json()['id']}/comparison")
+    assert (told["state"], told["contenders"], told["verdict"]) == ("waiting", [], None)
+    figure = answer(client, f"/v1/sweeps/{made.json()['id']}/figures/comparison")
+    assert "once the search is over" in figure["layout"]["annotations"][0]["text"].replace("<br>", " ")
+
+
+def test_a_plan_tells_what_it_adds(client: TestClient) -> None:
+    fields = {**FIELDS, "search": SEARCH, "comparison": COMPARISON}
+    plan = client.post("/v1/sweeps?validate_only=true", json=fields).json()
+    assert plan["comparison"]["runs"] == 26
+    assert plan["comparison"]["flops"] == 26 * 6 * 393_216 * 200_704
+    without = client.post("/v1/sweeps?validate_only=true", json={**FIELDS, "search": SEARCH}).json()
+    assert without["comparison"] is None
+    assert without["full_grid"] == plan["full_grid"]
+
+
+@pytest.mark.parametrize(
+    ("comparison", "path"),
+    [
+        ({"scale": {"width": 32, "depth": 2}}, "comparison.scale"),
+        ({"scale": {"width": 32, "depth": 8}}, "comparison.scale"),
+        ({"scale": {"width": 128, "depth": 2}, "seeds": 0}, "comparison.seeds"),
+    ],
+)
+def test_one_that_cannot_be_is_refused_and_nothing_is_written(
+    client: TestClient, store: Store, comparison: dict[str, Any], path: str
+) -> None:
+    for address in ("/v1/sweeps", "/v1/sweeps?validate_only=true"):
+        response = client.post(address, json={**FIELDS, "comparison": comparison})
+        assert response.status_code == 422
+        assert response.json()["errors"][0]["path"] == path
+    assert store.sweeps.page()[0] == []
+
+
+def test_its_cost_is_told_apart_from_the_searchs(
+    over: TestClient, ended: Sweep, stored: tuple[Store, Sweep]
+) -> None:
+    cost = answer(over, f"/v1/sweeps/{ended.id}")["cost"]
+    tally = stored[0].sweeps.tallies([ended.id])[ended.id]
+    assert cost["comparison_flops"] == tally.compared_flops > 0
+    assert cost["spent_flops"] == tally.spent_flops > 0
+    assert cost["saved_fraction"] == pytest.approx(1 - cost["spent_flops"] / cost["full_grid_flops"])
+
+
+def test_the_export_tells_its_runs_apart_so_that_a_law_takes_the_searchs(
+    over: TestClient, ended: Sweep
+) -> None:
+    text = over.get(f"/v1/sweeps/{ended.id}/runs.csv").text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {row["arm"] for row in rows} == {"search", "standard", "transfer", "base"}
+    table = parse_csv(text.encode()).one_recipe({"arm": "search"})
+    law = answer(over, f"/v1/sweeps/{ended.id}/laws/{ended.law_number}")
+    assert fit(table.observations()).runs == law["runs"]
+
+
+@pytest.mark.parametrize("columns", [None, 1, 4])
+def test_its_figure_is_valid_plotly_json(over: TestClient, ended: Sweep, columns: int | None) -> None:
+    query = "" if columns is None else f"?columns={columns}"
+    drawn = answer(over, f"/v1/sweeps/{ended.id}/figures/comparison{query}")
+    assert json.loads(json.dumps(drawn, allow_nan=False)) == drawn
+    names = [trace["name"] for trace in go.Figure(drawn).data]
+    assert names.count("reference bowl") == 2
+    assert names.count("Fitting") == 1
+    assert names.count("Transfer") == 2
+
+
+def test_the_other_figures_show_the_search_alone(over: TestClient, ended: Sweep) -> None:
+    for name in ("bowls", "coverage", "losses", "savings", "residuals", "law"):
+        text = json.dumps(answer(over, f"/v1/sweeps/{ended.id}/figures/{name}"))
+        assert "at the held-out scale" not in text
+
+
+def test_its_page_shows_the_table_and_lists_every_run(over: TestClient, ended: Sweep) -> None:
+    page = over.get(f"/sweeps/{ended.id}").text
+    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "Fitting and Transfer" in text
+    assert "Trust Fitting here: " in text
+    assert "For Fitting at the held-out scale." in over.get(f"/sweeps/{ended.id}?state=completed").text or (
+        "of 8 for module-wise rates" in page
+    )
+    run = answer(over, f"/v1/sweeps/{ended.id}/comparison")["contenders"][-1]["runs"][0]["run_id"]
+    assert "Arm of the comparison" in over.get(f"/runs/{run}").text
+
+
+def test_its_events_tell_how_far_it_is(over: TestClient, ended: Sweep, stored: tuple[Store, Sweep]) -> None:
+    events = stored[0].events.after(0, sweep_id=ended.id, limit=10_000)
+    stages = [event.data["stage"] for event in events if event.kind == "comparison"]
+    assert stages == ["tuning modules", "running", "complete"]

@@ -1,0 +1,156 @@
+"""Updates from fixed memory, recorded and replayed: all of it but the CUDA calls themselves."""
+
+import logging
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from trainer import Experts, Recipe, Schedule, Shape
+from trainer.graphs import WARM_UPDATES, FixedStep, Updates
+from trainer.model import Model
+from trainer.optimizer import Optimizer, Rates
+from trainer.stack import Stack
+
+MIXTURE = Shape(width=16, depth=2, experts=Experts(count=4, top_k=2, width=24, shared=1))
+SHAPES = [Shape(width=16, depth=2), MIXTURE]
+
+
+class Tape:
+    """Records nothing and runs everything; keeps count."""
+
+    def __init__(self, refusal: str = ""):
+        self.refusal = refusal
+        self.warmed = self.recorded = self.replayed = 0
+
+    def warm(self, function: Callable[[], None]) -> None:
+        self.warmed += 1
+        function()
+
+    def record(self, function: Callable[[], None]) -> Callable[[], None]:
+        if self.refusal:
+            raise RuntimeError(self.refusal)
+        self.recorded += 1
+
+        def replay() -> None:
+            self.replayed += 1
+            function()
+
+        return replay
+
+
+class NothingAsked(TorchDispatchMode):
+    """Fails at what would wait for a GPU, or has a shape that only the values decide."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "equal")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.name().partition("::")[2].partition(".")[0] not in self.WAITS
+        return func(*args, **(kwargs or {}))
+
+
+def model_of(shape: Shape, **changes) -> Model:
+    recipe = Recipe(shape=shape, schedule=Schedule(warmup_tokens=0), batch_tokens=128, **changes)
+    return Model(recipe, torch.device("cpu"))
+
+
+def batches(corpus, count: int = 12):
+    for step in range(count):
+        tokens = torch.from_numpy(corpus.batch(0, step, 2, 64))
+        yield tokens[:, :-1], tokens[:, 1:]
+
+
+def rates_at(step: int, members: int = 3, **modules: float) -> list[Rates]:
+    return [Rates(learning_rate=1e-3 * (step + 1) * (m + 1), modules=modules) for m in range(members)]
+
+
+def trained(updates: Updates, stack: Stack, corpus, count: int = 12, **modules: float) -> list[list[float]]:
+    told = [
+        updates.train(stack, *batch, rates_at(step, len(stack.parameters), **modules))
+        for step, batch in enumerate(batches(corpus, count))
+    ]
+    return [one.losses.tolist() + one.gradient_norms.tolist() for one in told]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_replayed_update_is_the_update(corpus, shape, optimizer):
+    """Batches, rates and the count of steps differ every time, and must not be the recorded ones."""
+    model, tape = model_of(shape, optimizer=optimizer), Tape()
+    found = []
+    for recorder in (None, tape):
+        stack = Stack.initial(model, 3)
+        updates = Updates(model, Optimizer(model, vectorized=True), recorder)
+        found.append((trained(updates, stack, corpus, head=0.5), stack))
+    (direct, first), (replayed, second) = found
+    assert direct == replayed
+    assert first.step == second.step == 12
+    for name, tensor in first.tensors().items():
+        assert torch.equal(tensor, second.tensors()[name]), name
+    assert (tape.warmed, tape.recorded, tape.replayed) == (WARM_UPDATES, 1, 12 - WARM_UPDATES)
+
+
+def test_what_an_update_told_is_not_overwritten_by_the_next(corpus):
+    model = model_of(MIXTURE)
+    updates, stack = Updates(model, Optimizer(model, vectorized=True), Tape()), Stack.initial(model, 2)
+    told = [updates.train(stack, *batch, rates_at(0, 2)) for batch in batches(corpus, 6)]
+    places = {tensor.data_ptr() for one in told for tensor in (one.losses, one.gradient_norms, one.loads)}
+    assert len(places) == 18
+
+
+def test_other_members_are_recorded_anew_and_the_old_memory_is_given_back(corpus):
+    model, tape = model_of(SHAPES[0]), Tape()
+    updates, stack = Updates(model, Optimizer(model, vectorized=True), tape), Stack.initial(model, 3)
+    trained(updates, stack, corpus)
+    fewer, memory = stack.select([0, 2]), weakref.ref(stack.parameters)
+    del stack
+    trained(updates, fewer, corpus)
+    assert (tape.warmed, tape.recorded) == (2 * WARM_UPDATES, 2)
+    assert memory() is None
+
+
+def test_a_stack_with_module_rates_is_not_the_step_of_one_without(corpus):
+    model, tape = model_of(SHAPES[0]), Tape()
+    updates, stack = Updates(model, Optimizer(model, vectorized=True), tape), Stack.initial(model, 3)
+    trained(updates, stack, corpus, 5)
+    trained(updates, stack, corpus, 5, attention=2.0)
+    assert tape.recorded == 2
+
+
+def test_what_cannot_be_recorded_runs_as_it_is_and_says_so_once(corpus, caplog):
+    model = model_of(SHAPES[0])
+    found = []
+    for recorder in (None, Tape("operation not permitted when stream is capturing")):
+        updates = Updates(model, Optimizer(model, vectorized=True), recorder)
+        with caplog.at_level(logging.WARNING):
+            found.append(trained(updates, Stack.initial(model, 3), corpus))
+    assert found[0] == found[1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "updates are not recorded, and are slower for it: operation not permitted when stream is capturing"
+    ]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_an_update_from_fixed_memory_asks_the_device_nothing(corpus, shape, optimizer, precision):
+    recipe = model_of(shape, optimizer=optimizer).recipe
+    model = Model(recipe, torch.device("cpu"), precision=precision)
+    own, stack = Optimizer(model, vectorized=True), Stack.initial(model, 3)
+    ((inputs, targets),) = batches(corpus, 1)
+    batch, moves = torch.stack([inputs, targets]), own.moves(1, rates_at(0))
+    step = FixedStep(model, own, stack, batch, moves)
+    step.load(batch, moves)
+    before = stack.parameters.clone()
+    with NothingAsked():
+        step.run()
+    assert not torch.equal(stack.parameters, before)
+    assert step.told().losses.isfinite().all()
+    assert stack.parameters.dtype == torch.float32
+
+
+def test_the_watch_for_questions_notices_one():
+    with NothingAsked(), pytest.raises(AssertionError):
+        torch.ones(3).sum().item()

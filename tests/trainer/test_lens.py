@@ -1,0 +1,214 @@
+"""The lenses look on: they change nothing, and what they tell is what there is to see."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from trainer import Diverged, Experts, Finished, Job, Member, Points, Schedule, Seen, Shape, Training
+from trainer.lens import EVERY, Lens, Watched, is_due
+from trainer.model import Model
+from trainer.optimizer import Optimizer, Rates
+from trainer.stack import Stack
+from trainer.symptoms import ATTENTION_LOGIT, OUTPUT_LOGIT, UPDATE
+
+MIXTURE = Shape(width=16, depth=2, experts=Experts(count=4, top_k=2, width=16))
+
+
+def seen(events, member=0, horizon=None):
+    return [e for e in events if isinstance(e, Seen) and (e.member, e.horizon) == (member, horizon)]
+
+
+def points(events, **of):
+    """Without the closer looks between."""
+    return [event for event in seen(events, **of) if "gradient_norm" in event.values]
+
+
+@pytest.mark.parametrize("shape", [Shape(width=16, depth=2), MIXTURE], ids=["dense", "experts"])
+def test_looking_changes_no_bit(corpus, make_job, shape):
+    told = []
+    for lens in (True, False):
+        job = make_job([2e-3, 8e-3], (40,), shape=shape)
+        training = Training(job, corpus, lens=lens)
+        events = training.advance()
+        kept = [
+            (e.member, e.horizon, e.losses) if isinstance(e, Points) else (e.member, e.loss, e.trunk_loss)
+            for e in events
+            if isinstance(e, Points | Finished)
+        ]
+        told.append(kept)
+        assert bool(seen(events)) is lens
+    assert told[0] == told[1]
+
+
+def test_looking_changes_no_bit_of_a_member_that_is_lost(corpus, make_job):
+    told = []
+    for lens in (True, False):
+        events = Training(make_job([4e-3, 5.0], (100,)), corpus, lens=lens).advance()
+        told.append(
+            [
+                (e.step, e.reason.split("; ")[0]) if isinstance(e, Diverged) else e.loss
+                for e in events
+                if isinstance(e, Diverged | Finished)
+            ]
+        )
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [MIXTURE, Shape(width=16, depth=1, qk_norm=False), Shape(width=64, depth=1)],
+    ids=["experts", "plain", "wide"],
+)
+def test_what_is_seen_of_a_member_is_the_same_alone_and_in_a_stack(corpus, make_job, outcome, shape):
+    """The highest rate is looked at closely, its neighbours are not."""
+    rates = (2e-3, 3e-2, 0.3)
+    stacked = Training(make_job(rates, (40, 50), shape=shape), corpus).advance()
+    for member, rate in enumerate(rates):
+        alone = Training(make_job([rate], (40, 50), shape=shape), corpus).advance()
+        assert outcome(alone, 0) == outcome(stacked, member)
+        assert seen(alone)
+
+
+@pytest.mark.parametrize("steps", [5, 35, 48])
+def test_what_is_seen_is_the_same_after_a_resumption(corpus, make_job, outcome, steps):
+    job = make_job([4e-3, 0.4], (40, 50), shape=Shape(width=16, depth=2, qk_norm=False))
+    whole = Training(job, corpus).advance()
+    first = Training(job, corpus)
+    events = first.advance(steps=steps)
+    events += Training.resume(job, corpus, first.state()).advance()
+    for member in range(2):
+        assert outcome(events, member) == outcome(whole, member)
+
+
+def test_points_are_at_absolute_steps_and_at_the_end_of_a_branch(corpus, make_job):
+    events = Training(make_job([4e-3], (60, 90)), corpus).advance()
+    assert [event.step for event in points(events)] == [1, 4, 16, 32, 64]
+    assert [event.step for event in points(events, horizon=60 * 128)] == [60]
+    assert [event.step for event in points(events, horizon=90 * 128)] == [90]
+    assert all(event.tokens == 128 * event.step for event in seen(events))
+
+
+def test_points_of_a_long_training_are_a_few_for_each_doubling():
+    due = [step for step in range(1 << 17) if is_due(step)]
+    assert due[:6] == [1, 4, 16, 32, 64, 96]
+    assert max(b - a for a, b in pairwise(due) if b <= EVERY**2) == EVERY
+    for power in range(10, 17):
+        assert sum(1 << power <= step < 2 << power for step in due) == EVERY
+
+
+@pytest.fixture
+def looked(corpus, make_job):
+    """One update of two members, seen through the lens: the values, the model, the stack before and after."""
+    recipe = make_job([4e-3], (30,), shape=MIXTURE).recipe
+    model = Model(recipe, torch.device("cpu"))
+    lens, watched, stack = Lens(model), Watched.fresh(2), Stack.initial(model, 2)
+    tokens = torch.from_numpy(corpus.batch(0, 0, recipe.sequences, recipe.shape.context))
+    batch, start = (tokens[:, :-1], tokens[:, 1:]), stack.parameters.clone()
+    before = lens.before(stack, *batch)
+    rates = [Rates(learning_rate=rate) for rate in (4e-3, 8e-3)]
+    told = stack.train(model, Optimizer(model), *batch, rates)
+    (values, _) = (look.values for look in lens.point(watched, stack, told, *batch, before))
+    return values, model, start, stack, told, batch
+
+
+def test_updates_are_the_rms_of_the_change_over_that_of_the_weights(looked):
+    values, model, start, stack, _, _ = looked
+    for module in ("embedding", "attention", "feedforward", "router", "head"):
+        kept = torch.cat([torch.full((m.size,), m.rule.row.module == module) for m in model.matrices])
+        old, new = start[0][kept], stack.parameters[0].detach()[kept]
+        assert values[f"{module}.update"] == pytest.approx(((new - old).norm() / old.norm()).item(), rel=1e-5)
+
+
+def test_activations_are_those_of_the_first_sequence_and_change_by_the_update(looked):
+    values, model, start, stack, told, (inputs, targets) = looked
+
+    def passing(parameters):
+        found = {}
+        model.forward(
+            parameters,
+            stack.balance,
+            inputs[:1],
+            targets[:1],
+            watch=lambda place, block, passed: found.setdefault(place, []).append(passed[0].detach()),
+        )
+        return {place: torch.stack(blocks) for place, blocks in found.items()}
+
+    old, new = passing(start), passing(stack.parameters)
+    for place in ("embedding", "attention", "feedforward", "router", "head"):
+        assert values[f"{place}.activation"] == pytest.approx(rms(new[place]), rel=1e-5)
+        assert values[f"{place}.change"] == pytest.approx(rms(new[place] - old[place]), rel=1e-4)
+    assert values["attention_logit"] == pytest.approx(new["attention_logits"].tril().abs().max().item())
+    assert values["expert_imbalance"] == pytest.approx(4 * told.loads[0].max().item())
+
+
+def rms(values):
+    return values.pow(2).mean().sqrt().item()
+
+
+def test_the_largest_norm_and_the_mean_are_of_all_steps_since_the_last_point(corpus, make_job):
+    first, second = points(Training(make_job([4e-3], (60,)), corpus).advance())[:2]
+    assert first.values["gradient_norm"] == first.values["gradient_norm_max"]
+    assert second.values["gradient_norm"] < second.values["gradient_norm_max"]
+
+
+@pytest.mark.parametrize("width", [16, 64])
+def test_large_models_are_seen_by_a_sample_that_tells_the_same(corpus, make_job, monkeypatch, width):
+    job = make_job([4e-3], (30,), shape=Shape(width=width, depth=2))
+    monkeypatch.setattr("trainer.lens.SAMPLE", 1 << 20)
+    whole = points(Training(job, corpus).advance())[-1].values
+    monkeypatch.setattr("trainer.lens.SAMPLE", 1 << 10)
+    sample = points(Training(job, corpus).advance())[-1].values
+    for module in ("attention", "feedforward", "head"):
+        assert sample[f"{module}.update"] == pytest.approx(whole[f"{module}.update"], rel=0.1)
+
+
+def reason_of(events, member=0):
+    (lost,) = [e for e in events if isinstance(e, Diverged) and e.member == member]
+    return lost.reason.split("; ")[1]
+
+
+def test_attention_logits_that_explode_are_named_with_their_step(corpus, make_job):
+    """Without a norm of queries and keys the products grow with the square of the rate."""
+    shape = Shape(width=32, depth=2, qk_norm=False)
+    job = make_job([1.5], (200,), shape=shape, schedule=Schedule(warmup_tokens=32 * 128))
+    events = Training(job, corpus).advance()
+    passed = [e.step for e in seen(events) if not e.values["attention_logit"] <= ATTENTION_LOGIT]
+    below = [e.step for e in seen(events) if e.step < passed[0]]
+    when = (
+        f"at step {passed[0]}"
+        if below[-1] == passed[0] - 1
+        else f"between steps {below[-1] + 1} and {passed[0]}"
+    )
+    assert reason_of(events) == f"attention logits passed {ATTENTION_LOGIT:g} {when}"
+
+
+def test_output_logits_that_explode_are_named(corpus, make_job):
+    """The head alone has a rate far too high."""
+    recipe = make_job([1e-2], (200,)).recipe
+    member = Member(learning_rate=1e-2, horizons=(200 * 128,), module_rates={"head": 3e3})
+    events = Training(Job(recipe=recipe, members=(member,)), corpus).advance()
+    assert reason_of(events).startswith(f"the output logits' RMS passed {OUTPUT_LOGIT:g} ")
+
+
+def test_a_loss_that_is_lost_at_once_is_explained_by_its_first_update(corpus, make_job):
+    events = Training(make_job([1e9], (60,)), corpus).advance()
+    assert "weights" in reason_of(events)
+    assert "at step 1" in reason_of(events)
+    assert points(events)[0].values["attention.update"] > UPDATE
+
+
+def test_without_a_lens_a_divergence_has_its_bare_reason(corpus, make_job):
+    (lost,) = [
+        e for e in Training(make_job([1e30], (60,)), corpus, lens=False).advance() if isinstance(e, Diverged)
+    ]
+    assert lost.reason == "the loss is not finite"
+
+
+def test_a_trunk_that_nobody_looked_at_goes_on_and_is_looked_at(corpus, make_job):
+    first = Training(make_job([4e-3], (60,)), corpus, lens=False)
+    first.advance()
+    events = Training(make_job([4e-3], (90,)), corpus, trunks=[first.trunk(0)]).advance()
+    assert [event.step for event in points(events)] == [64]
+    assert all(math.isfinite(value) for event in seen(events) for value in event.values.values())

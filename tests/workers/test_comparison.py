@@ -1,0 +1,213 @@
+"""Both paradigms at a held-out scale are trained as the trainer alone would train them, from end to end."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator.comparing import comparison_document
+from orchestrator.loop import Loop
+from orchestrator.modulerates import read
+from orchestrator.settings import Settings
+from orchestrator.spec import SweepSpec, parse_spec
+from orchestrator.states import RunState, SweepState
+from orchestrator.store import LEADER, Store
+from orchestrator.store.records import NewRun
+from orchestrator.submission import submit
+from trainer import (
+    Base,
+    Finished,
+    Job,
+    Member,
+    Parametrization,
+    Recipe,
+    Schedule,
+    Shape,
+    Training,
+    load_corpus,
+)
+from workers.jobs import Branch, ProxyJob, ProxyMember, proxy_jobs
+from workers.proxy import ProxyRunner
+from workers.runner import ProxyBench
+from workers.sources import source_of
+
+RATE, BATCH, HORIZON = 0.008, 128, 8_192
+MODULES = "embedding=2,head=0.5"
+
+FIELDS: dict[str, Any] = {
+    "name": "compared",
+    "trainer": {"kind": "proxy", "schedule": {"warmup_tokens": 1_024}},
+    "grid": {
+        "scales": [{"width": 8, "depth": 1}, {"width": 12, "depth": 1}],
+        "tokens": [HORIZON],
+        "batch_tokens": [BATCH],
+        "learning_rates": {"min": 2e-3, "max": 6.4e-2, "per_octave": 1},
+    },
+    "search": {"strategy": "grid"},
+    "comparison": {"scale": {"width": 16, "depth": 2}, "seeds": 2, "module_rates": {"runs": 6}},
+    "resources": {"max_parallel": 1},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def spec() -> SweepSpec:
+    return parse_spec(FIELDS)
+
+
+def alone(shape: Shape, *, seed: int = 0, module_rates: str = "", **recipe: Any) -> float:
+    """The loss that the trainer gives without any of this around it."""
+    built = Recipe(
+        shape=shape,
+        schedule=Schedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear"),
+        batch_tokens=BATCH,
+        seed=seed,
+        **recipe,
+    )
+    member = Member(learning_rate=RATE, horizons=(HORIZON,), module_rates=read(module_rates))
+    events = Training(Job(recipe=built, members=(member,)), load_corpus("stdlib")).advance()
+    (end,) = (event for event in events if isinstance(event, Finished))
+    return end.loss
+
+
+def losses(store: Store, settings: Settings, spec: SweepSpec, arm: str, *modules: str) -> list[float | None]:
+    """The losses of one stack of an arm: a member for each text of module rates."""
+    sweep, _ = submit(spec, store, settings)
+    bench = source_of(sweep, store, settings).bench
+    assert isinstance(bench, ProxyBench)
+    (cell,) = (cell for cell in store.sweeps.cells(sweep.id) if cell.arm == arm)
+    members = tuple(
+        ProxyMember(
+            learning_rate=RATE,
+            trunk_id=f"trunk {text}",
+            branches=(Branch(run_id=text, tokens=HORIZON),),
+            module_rates=text,
+        )
+        for text in modules
+    )
+    runner = ProxyRunner(bench)
+    runner.begin(ProxyJob(trunk=str(cell.trunk), seed=1, start_tokens=0, members=members, flops=1.0))
+    found: dict[str, float | None] = {}
+    done = False
+    while not done:
+        report, done = runner.advance(1.0)
+        found |= {result.run_id: result.loss for result in report.results}
+    return [found[text] for text in modules]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, sqlite_url: str) -> Settings:
+    return Settings(home=tmp_path, database_url=sqlite_url, checkpoints=tmp_path / "checkpoints")
+
+
+def test_a_stack_holds_members_with_rates_by_module_of_their_own(
+    store: Store, settings: Settings, spec: SweepSpec
+) -> None:
+    shape = Shape(width=16, depth=2)
+    plain, own = losses(store, settings, spec, "standard", "", MODULES)
+    assert plain == alone(shape, seed=1)
+    assert own == alone(shape, seed=1, module_rates=MODULES)
+    assert own != plain
+
+
+def test_transfer_is_trained_in_units_of_its_base_by_its_rules(
+    store: Store, settings: Settings, spec: SweepSpec
+) -> None:
+    base = Base(width=8, depth=1, head_width=8, batch_tokens=BATCH, tokens=HORIZON)
+    rules = frozenset({"depth", "weight_decay", "batch", "horizon"})
+    parametrization = Parametrization(kind="mup", base=base, rules=rules)
+    (found,) = losses(store, settings, spec, "transfer", "")
+    assert found == alone(Shape(width=16, depth=2), seed=1, parametrization=parametrization, tokens=HORIZON)
+
+
+def test_the_search_for_module_wise_rates_trains_the_base(
+    store: Store, settings: Settings, spec: SweepSpec
+) -> None:
+    assert losses(store, settings, spec, "base", MODULES) == [
+        alone(Shape(width=8, depth=1), seed=1, module_rates=MODULES)
+    ]
+
+
+class OnRay:
+    """Drivers as processes on the cluster of the tests."""
+
+    def __init__(self, stage: Any, ray_address: str) -> None:
+        self.stage, self.ray_address = stage, ray_address
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, sweep_id: str) -> None:
+        self.started.append(self.stage.drive(sweep_id, ETALON_RAY_ADDRESS=self.ray_address))
+
+    def alive(self, sweep_id: str) -> bool:
+        return any(process.poll() is None for process in self.started)
+
+    def rests(self, sweep_id: str) -> bool:
+        return False
+
+    def deaths(self, sweep_id: str) -> int:
+        return sum(process.poll() not in (None, 0) for process in self.started)
+
+    def said(self, sweep_id: str) -> str | None:
+        return None
+
+    def reap(self, live: set[str]) -> None:
+        """The stage ends them."""
+
+
+@pytest.mark.ray
+def test_a_sweep_compares_both_paradigms_from_end_to_end(
+    stage: Any, ray_address: str, spec: SweepSpec
+) -> None:
+    store = stage.store
+    sweep, _ = submit(spec, store, stage.settings)
+    lease = store.leases.acquire(LEADER, "the test", 600)
+    assert lease is not None
+    loop = Loop(store, OnRay(stage, ray_address), fence=lease.fence)
+
+    def is_over() -> bool:
+        loop.step()
+        return store.sweeps.get(sweep.id).state in {SweepState.COMPLETED, SweepState.FAILED}
+
+    stage.until(is_over, seconds=240)
+    ended = store.sweeps.get(sweep.id)
+    assert ended.state is SweepState.COMPLETED, ended.reason
+    document = comparison_document(store, ended)
+    assert document["state"] == "complete"
+    assert document["module_search"]["ended"] == 6
+    assert [item["name"] for item in document["contenders"]][:3] == ["Fitting", "Transfer", "the same rate"]
+    for item in document["contenders"]:
+        assert {run["state"] for run in item["runs"]} <= {RunState.COMPLETED, RunState.DIVERGED}
+        assert len(item["runs"]) == 2
+        assert item["diverged"] or item["excess_loss"]["standard_error"] > 0
+    assert document["verdict"]
+
+
+def test_runs_with_other_rates_by_module_are_other_members_of_one_stack(
+    store: Store, settings: Settings, spec: SweepSpec
+) -> None:
+    sweep, _ = submit(spec, store, settings)
+    store.sweeps.move(sweep.id, SweepState.RUNNING)
+    lease = store.leases.acquire(LEADER, "the test", 600)
+    assert lease is not None
+    cells = store.sweeps.cells(sweep.id)
+    base = cells[-1]
+    asked = [
+        NewRun(
+            cell=base.number, learning_rate=RATE, seed=0, trunk=base.trunk, module_rates=text, reason="a test"
+        )
+        for text in ("", "head=2", MODULES)
+    ]
+    store.runs.add_batch(sweep.id, asked, fence=lease.fence)
+    (job,) = proxy_jobs(
+        store.runs.pending(sweep.id), cells, positions={}, limits={str(base.trunk): 8}, workers=1
+    )
+    assert {member.module_rates for member in job.members} == {"", "head=2", MODULES}
+    assert len({member.trunk_id for member in job.members}) == 3

@@ -1,0 +1,52 @@
+"""What a driver gives its workers: the corpus that the sweep names, wherever it is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.corpora import PreparedSource
+from orchestrator.errors import BadInput
+from orchestrator.spec import ProxyTrainer
+from workers.corpora.preparing import prepare
+from workers.runner import ProxyBench
+from workers.sources import ProxySource
+
+
+def bench_of(stage, corpus: str) -> ProxyBench:
+    sweep_id = stage.proxy(corpus=corpus)
+    sweep = stage.store.sweeps.get(sweep_id)
+    assert isinstance(sweep.spec.trainer, ProxyTrainer)
+    source = ProxySource(sweep, sweep.spec.trainer, stage.store.sweeps.cells(sweep_id), stage.settings)
+    assert isinstance(source.bench, ProxyBench)
+    return source.bench
+
+
+def test_a_prepared_corpus_goes_to_the_workers_with_what_was_measured(stage, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"Line {number} of an own text.\n" for number in range(1_000)))
+    prepared = prepare(
+        text,
+        "own",
+        folder=stage.settings.corpora_folder,
+        vocab_size=300,
+        suffixes=(),
+        again=False,
+        tell=lambda progress: None,
+    )
+
+    corpus = bench_of(stage, "own").corpus
+
+    assert isinstance(corpus, PreparedSource)
+    assert corpus.document == prepared.document
+    assert corpus.path == prepared.folder / "tokens.bin"
+
+
+def test_the_built_in_corpus_lies_nowhere(stage) -> None:
+    assert bench_of(stage, "stdlib").corpus is None
+
+
+def test_a_corpus_that_the_driver_does_not_see_is_refused_with_where_it_looked(stage) -> None:
+    with pytest.raises(BadInput, match=r"'gone' is neither registered .* nor prepared .*corpora"):
+        bench_of(stage, "gone")
