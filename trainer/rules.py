@@ -13,7 +13,7 @@
 | output | as base | 1 | 1 | m_w^−1 | m_w^−1 |
 | every role | | ·√(m_B/m_D), or ·m_D^x | ·√(m_B/m_D) | ·√(m_D/m_B) | |
 
-and 1 − β is multiplied by m_B/m_D. ε follows the gradients: m' is m_h for what feeds the experts, else m_w, and it
+and 1 − β is multiplied by m_B/m_D. Where Muon moves a matrix, √m stands for m in rate and decay. ε follows the gradients: m' is m_h for what feeds the experts, else m_w, and it
 moves with the rule `depth`. A factor whose rule is not asked for is 1; `standard` asks for none.
 """
 
@@ -79,6 +79,16 @@ RULE_SOURCES = {
     "batch": "Complete(d)P (arXiv 2512.22382)",
     "horizon": "Complete(d)P (arXiv 2512.22382); with an exponent, arXiv 2409.19913 and 2608.20061",
 }
+
+
+MUON: frozenset[Module] = frozenset({"attention", "feedforward"})
+"""Whose hidden matrices Muon moves, where it is the optimizer.
+
+Its updates have the RMS of AdamW's but all singular values alike, so that a matrix grown evenly by m stretches what
+passes by √m, not by m: rates fall as 1/√m.
+"""
+
+MUON_SOURCE = "arXiv 2512.05620, for updates of the RMS of AdamW's (arXiv 2502.16982)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +208,7 @@ def _experts(recipe: "Recipe", base: Base) -> float:
 def _rule(row: Row, recipe: "Recipe", growth: Growth) -> Rule:
     """One row of the table above; the recipe's own numbers are the base's."""
     fan_in, asked = _fan_in(row, recipe), recipe.parametrization.rules
-    grown = _grown(row, recipe, growth) if row.role == "hidden" else 1.0
+    grown = _stretched(row, recipe, growth) if row.role == "hidden" else 1.0
     depth = growth.depth ** (DEPTH_EXPONENT - 1.0) if row.role == "hidden" else 1.0
     branch = growth.depth**-DEPTH_EXPONENT
     epsilon = _gradient(row, recipe, growth) if "depth" in asked else 1.0
@@ -236,6 +246,12 @@ def _grown(row: Row, recipe: "Recipe", growth: Growth) -> float:
     """How much the fan-in of a hidden parameter has grown since the base."""
     by_experts = row.kind == "expert_out" or (row.kind == "feedforward_out" and recipe.shape.experts)
     return growth.experts if by_experts else growth.width
+
+
+def _stretched(row: Row, recipe: "Recipe", growth: Growth) -> float:
+    """How much more an update at the base's rate stretches what passes a hidden matrix than it does at the base."""
+    grown = _grown(row, recipe, growth)
+    return sqrt(grown) if recipe.optimizer == "muon" and row.module in MUON else grown
 
 
 def _gradient(row: Row, recipe: "Recipe", growth: Growth) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.errors import BadInput
 from orchestrator.spec import Base, Dense, ProxyTrainer, Scale, experts_of
 from trainer import TrainerError
-from trainer.rules import RULE_SOURCES
+from trainer.rules import MUON_SOURCE, RULE_SOURCES
 from workers.recipes import parametrization_of, recipe_of, shape_of
 
 
@@ -56,11 +56,14 @@ def document(
         "base": _column(trainer, base, at_base, learning_rate),
         "target": _column(trainer, base, place, learning_rate),
     }
+    sources: dict[str, str] = {rule: RULE_SOURCES[rule] for rule in sorted(asked.rules)}
+    if asked.kind == "mup" and trainer.optimizer.kind == "muon":
+        sources["muon"] = MUON_SOURCE
     kinds = columns["base"].pop("kinds"), columns["target"].pop("kinds")
     return {
         "parametrization": asked.kind,
         "rules": sorted(asked.rules),
-        "rule_sources": {rule: RULE_SOURCES[rule] for rule in sorted(asked.rules)},
+        "rule_sources": sources,
         "learning_rate": learning_rate,
         "ratios": _ratios(trainer, at_base, place),
         **columns,

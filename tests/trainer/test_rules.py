@@ -107,6 +107,23 @@ def test_weight_decay_keeps_rate_times_decay():
         assert rule.rate * rule.decay == 1.0
 
 
+def test_muons_rates_fall_as_the_root_of_the_growth():
+    """arXiv 2512.05620: updates of the RMS of AdamW's stretch by √m; embedding, router and head stay with AdamW."""
+    wider = recipe(
+        mixture(64, 64), "weight_decay", base=Base(width=16, depth=2, expert_width=32), optimizer="muon"
+    )
+    assert column(wider, "rate") == {
+        "embedding": 1.0,
+        "router": 1 / 4,
+        "attention_in": 1 / 2,
+        "attention_out": 1 / 2,
+        "expert_in": 1 / 2,
+        "expert_out": 1 / 2,
+        "head": 1.0,
+    }
+    assert column(wider, "decay")["attention_in"] == 2.0
+
+
 def test_depth_scales_the_branches_and_not_the_rates():
     """CompleteP with α = 1: branches fall as 1/m_L, rates do not."""
     multipliers = column(DEEPER, "multiplier")

@@ -1,0 +1,115 @@
+"""A coordinate check: what is added to the residual stream after a few updates, over width, standard and mup.
+
+    python examples/coordinates.py      seconds
+
+Prints the slopes of its logarithm over that of the width (0 is flat) and draws `coordinates.html`, and
+`coordinates.png` where Plotly's kaleido finds a browser. tests/trainer/test_coordinates.py holds every place to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+
+from api.figures import page
+from api.figures.drawing.style import STATE_COLOURS, axis, axis_domains, canvas
+from orchestrator.states import RunState
+from trainer import Base, Experts, Parametrization, Recipe, Schedule, Shape, load_corpus
+from trainer.model import Model, Place
+from trainer.optimizer import Optimizer, Rates
+from trainer.stack import Stack
+
+WIDTHS, BASE_WIDTH, DEPTH = (16, 32, 64, 128, 256), 16, 2
+UPDATES, LEARNING_RATE, BATCH_TOKENS, CONTEXT = 10, 1e-2, 256, 64
+COLOURS = {"standard": STATE_COLOURS[RunState.DIVERGED], "mup": STATE_COLOURS[RunState.COMPLETED]}
+ARCHITECTURES = ("dense", "mixture of experts")
+
+
+def recipe(architecture: str, kind: str, width: int) -> Recipe:
+    """A proxy of one width; the experts of a mixture are as wide as the model."""
+    mixed = architecture != "dense"
+    experts = Experts(count=4, top_k=2, width=width) if mixed else None
+    base = Base(width=BASE_WIDTH, depth=DEPTH, expert_width=2 * BASE_WIDTH if mixed else None)
+    return Recipe(
+        shape=Shape(width=width, depth=DEPTH, experts=experts, context=CONTEXT),
+        schedule=Schedule(warmup_tokens=0),
+        batch_tokens=BATCH_TOKENS,
+        parametrization=Parametrization(kind="mup", base=base) if kind == "mup" else Parametrization(),
+    )
+
+
+def stream(asked: Recipe) -> float:
+    """The root mean square of the residual stream behind the last block, after the updates."""
+    model, corpus = Model(asked, torch.device("cpu")), load_corpus("stdlib")
+    optimizer, stack = Optimizer(model), Stack.initial(model, 1)
+    for step in range(UPDATES):
+        tokens = torch.from_numpy(corpus.batch(0, step, BATCH_TOKENS // CONTEXT, CONTEXT))
+        stack.train(model, optimizer, tokens[:, :-1], tokens[:, 1:], [Rates(learning_rate=LEARNING_RATE)])
+    added: list[torch.Tensor] = []
+
+    def watch(place: Place, _block: int, x: torch.Tensor) -> None:
+        if place in {"embedding", "attention", "feedforward"}:
+            added.append(x)
+
+    with torch.no_grad():
+        model.forward(stack.parameters, stack.balance, tokens[:, :-1], tokens[:, 1:], watch=watch)
+    return float(torch.stack(added).sum(0).pow(2).mean().sqrt())
+
+
+def main() -> None:
+    """Train a few steps at every width, print, draw."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument(
+        "--out", type=Path, default=Path("coordinates.html"), help="the picture (%(default)s)"
+    )
+    out: Path = options.parse_args().out
+    torch.set_num_threads(1)
+    picture = canvas(320, width=980, margin={"l": 62, "r": 16, "t": 44, "b": 56})
+    for place, architecture in enumerate(ARCHITECTURES):
+        suffix = "" if place == 0 else "2"
+        across, up = axis_domains(place, stacked=False)
+        picture.layout[f"xaxis{suffix}"] = axis(
+            f"width, {architecture}", type="log", tickvals=WIDTHS, domain=across, anchor=f"y{suffix}"
+        )
+        picture.layout[f"yaxis{suffix}"] = axis(
+            "" if suffix else "RMS of the residual stream",
+            type="log",
+            dtick=1,
+            domain=up,
+            anchor=f"x{suffix}",
+        )
+        for kind, colour in COLOURS.items():
+            sizes = [stream(recipe(architecture, kind, width)) for width in WIDTHS]
+            slope = np.polyfit(np.log(WIDTHS), np.log(sizes), 1)[0]
+            print(f"{architecture}, {kind}: {sizes[0]:.3g} → {sizes[-1]:.3g}, slope {slope:+.2f}")
+            picture.add_scatter(
+                x=WIDTHS,
+                y=sizes,
+                mode="lines+markers",
+                name=kind,
+                line={"color": colour},
+                xaxis=f"x{suffix}",
+                yaxis=f"y{suffix}",
+                legendgroup=kind,
+                showlegend=not suffix,
+            )
+    save(picture, out)
+
+
+def save(picture: go.Figure, out: Path) -> None:
+    """As a page, and as a PNG where that can be."""
+    out.write_text(page("Coordinate check", picture.to_dict()), encoding="utf-8")
+    print(f"Picture: {out}")
+    try:
+        picture.update_layout(paper_bgcolor="white").write_image(out.with_suffix(".png"), scale=1.5)
+        print(f"Picture: {out.with_suffix('.png')}")
+    except (ImportError, ValueError, RuntimeError, OSError) as error:
+        print(f"No PNG: {str(error).splitlines()[0]}")
+
+
+if __name__ == "__main__":
+    main()
