@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,8 @@ from orchestrator.errors import FieldProblem, Unsupported
 from orchestrator.law import Law, Refused, Target
 from orchestrator.law.law import VALLEY_PROBABILITY
 from orchestrator.law.published import published_rates
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import ProxyTrainer, SweepSpec
+from orchestrator.spec.transfer import Base, base_of
 
 VALLEY_EXCESS_LOSS: Final = 0.001
 """Learning rates that lose at most this much form the valley (0.1 %)."""
@@ -31,6 +33,7 @@ def prediction(
     law_number: int | None = None,
     runs: Runs | None = None,
     budget_flops: float | None = None,
+    base: Base | None = None,
 ) -> dict[str, Any]:
     """Predict the learning rate at a target, with its interval, valley and warnings.
 
@@ -41,6 +44,7 @@ def prediction(
         law_number: the law's number in that sweep, if any.
         runs: reads what the law was fitted to, where that is at hand: a target that has runs is confirmed with them.
         budget_flops: what may be spent on confirming, for a cell to run where the target costs more.
+        base: what the law's rates are in units of (`base_of_sweep`); None where they are the model's own.
 
     Returns:
         The prediction document of the contract.
@@ -71,9 +75,25 @@ def prediction(
         "confirmation": confirmation_document(law, target, runs=runs, budget_flops=budget_flops),
         "expected_loss": answer.expected_loss,
         "extrapolation": dict(answer.extrapolation),
-        "warnings": list(answer.warnings),
-        "published": published_documents(law, target),
+        "base": None if base is None else asdict(base),
+        "warnings": [*answer.warnings, *_units(base)],
+        "published": published_documents(law, target, of_mup=base is not None),
     }
+
+
+def base_of_sweep(spec: SweepSpec) -> Base | None:
+    """What a sweep's rates are in units of under its parametrization; None where they are the proxies' own."""
+    return base_of(spec.grid, spec.trainer) if isinstance(spec.trainer, ProxyTrainer) else None
+
+
+def _units(base: Base | None) -> list[str]:
+    """Warns that a global rate of muP is no rate to train with as it stands."""
+    if base is None:
+        return []
+    return [
+        f"The rate is muP's global one, in units of the base of width {base.width} and depth {base.depth}: each kind of "
+        "parameter of the target takes its own rate from it, which etalon rules prints."
+    ]
 
 
 def wrong_rate(law: Law, target: Target, learning_rate: float) -> list[dict[str, float]]:
@@ -113,11 +133,11 @@ def target_document(target: Target) -> dict[str, float]:
     return {"params": target.params, "tokens": target.tokens, "batch_tokens": target.batch_tokens}
 
 
-def published_documents(law: Law, target: Target) -> list[dict[str, Any]]:
+def published_documents(law: Law, target: Target, *, of_mup: bool = False) -> list[dict[str, Any]]:
     """What the published laws say at the same target; ratio-only laws start from the law's own optimum."""
     return [
         {"law": rate.law, "learning_rate": rate.learning_rate, "source": rate.source, "note": rate.note}
-        for rate in published_rates(target, anchor=law.anchor(target.batch_tokens))
+        for rate in published_rates(target, anchor=law.anchor(target.batch_tokens), of_mup=of_mup)
     ]
 
 

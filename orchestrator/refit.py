@@ -10,7 +10,7 @@ from orchestrator.forecast import question_of
 from orchestrator.law import Law, Refused, fit
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import Plan, Proposal, Pruned, Question
-from orchestrator.prediction import prediction, target_document
+from orchestrator.prediction import base_of_sweep, prediction, target_document
 from orchestrator.record import Knowledge
 from orchestrator.sizes import both_counts, vary_apart
 from orchestrator.spec import Dense, ProxyTrainer
@@ -80,13 +80,19 @@ def is_recent(runs: int, known: int) -> bool:
 
 def answer(law: Law, knowledge: Knowledge) -> dict[str, Any]:
     """The prediction at the sweep's target as the API gives it, or the refusal with its reason."""
-    target = knowledge.target
+    sweep, target = knowledge.sweep, knowledge.target
     try:
-        return prediction(law, target, sweep_id=knowledge.sweep.id, runs=lambda: knowledge.observations)
+        return prediction(
+            law,
+            target,
+            sweep_id=sweep.id,
+            runs=lambda: knowledge.observations,
+            base=base_of_sweep(sweep.spec),
+        )
     except Unsupported as refusal:
         reason = refusal.fields[0].message if refusal.fields else refusal.title
         return {
-            "sweep_id": knowledge.sweep.id,
+            "sweep_id": sweep.id,
             "target": target_document(target),
             "refused": reason,
             "detail": refusal.detail,

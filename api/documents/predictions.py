@@ -132,6 +132,11 @@ class PredictionDocument(Document):
     )
     expected_loss: float | None
     extrapolation: dict[str, float] = Field(description="Target over the largest seen, on each axis.")
+    base: dict[str, int | None] | None = Field(
+        default=None,
+        description="The proxy that the rate is in units of, where the sweep's parametrization is muP: etalon rules tells "
+        "the rates at the target. Null where the rate is the target's own.",
+    )
     warnings: list[str]
     published: list[PublishedRate]
 

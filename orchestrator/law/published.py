@@ -34,6 +34,7 @@ class PublishedLaw:
         applies: Units and recipe it was fitted in.
         rate: η at (N, D, B); None where the formula gives no positive rate.
         ratio_only: The constant is bound to the authors' units: use `rate` as a ratio from an anchor.
+        of_mup: It gives the global rate of muP, which does not follow N; the others give that of the model itself.
     """
 
     name: str
@@ -41,6 +42,7 @@ class PublishedLaw:
     applies: str
     rate: Callable[[float, float, float], float | None]
     ratio_only: bool = False
+    of_mup: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +157,7 @@ LAWS: Final = (
         "a ratio from the sweep's own optimum at one width",
         rate=lambda _params, tokens, batch: power_scheduler(batch, tokens),
         ratio_only=True,
+        of_mup=True,
     ),
     PublishedLaw(
         name="Zhou",
@@ -166,12 +169,15 @@ LAWS: Final = (
 )
 
 
-def published_rates(target: Target, anchor: Anchor | None = None) -> list[PublishedRate]:
+def published_rates(
+    target: Target, anchor: Anchor | None = None, *, of_mup: bool = False
+) -> list[PublishedRate]:
     """What every published law says at a target.
 
     Args:
         target: The cell asked for.
         anchor: A measured optimum; without one, laws that are only ratios are left out.
+        of_mup: Whether the rate asked for is the global one of muP: then only laws of that one are told.
 
     Returns:
         One entry per law that gives a positive rate there, each with a note on when it applies.
@@ -179,6 +185,8 @@ def published_rates(target: Target, anchor: Anchor | None = None) -> list[Publis
     place = (target.params, target.tokens, target.batch_tokens)
     found = []
     for law in LAWS:
+        if of_mup and not law.of_mup:
+            continue
         rate, note = law.rate(*place), law.applies
         if law.ratio_only:
             if anchor is None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from orchestrator.law import Law, Observations, Target, fit
-from orchestrator.prediction import prediction
+from orchestrator.prediction import base_of_sweep, prediction
+from orchestrator.spec import SweepSpec
 
 CURVATURE = 0.02
 
@@ -68,3 +69,32 @@ def test_a_valley_says_nothing_more_and_its_absence_why(law: Law) -> None:
     assert far["valley"]["low"] == far["valley"]["high"] == far["learning_rate"]
     assert far["valley"]["reason"].startswith("No rate is sure to 80")
     assert any("too uncertain to name a range" in warning for warning in far["warnings"])
+
+
+@pytest.mark.parametrize("parametrization", ["standard", "mup"])
+def test_a_global_rate_of_mup_is_told_as_one(law: Law, parametrization: str) -> None:
+    spec = SweepSpec.model_validate(
+        {
+            "name": "widths",
+            "trainer": {"kind": "proxy", "parametrization": parametrization},
+            "grid": {
+                "scales": [{"width": 64, "depth": 4}, {"width": 32, "depth": 4}],
+                "tokens": [262_144],
+                "batch_tokens": [256],
+                "learning_rates": [1e-3, 4e-3],
+            },
+        }
+    )
+
+    answer = prediction(law, NEAR, base=base_of_sweep(spec))
+
+    warned = [warning for warning in answer["warnings"] if "etalon rules" in warning]
+    laws = {item["law"] for item in answer["published"]}
+    if parametrization == "mup":
+        assert (answer["base"]["width"], answer["base"]["depth"]) == (32, 4)
+        assert "in units of the base of width 32 and depth 4" in warned[0]
+        assert laws == {"Power Scheduler"}
+    else:
+        assert answer["base"] is None
+        assert not warned
+        assert {"Step Law", "Power Scheduler"} < laws
