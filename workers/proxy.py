@@ -70,8 +70,15 @@ class ProxyRunner:
     @property
     def limits(self) -> Mapping[str, int]:
         """The most members of one stack, by the trunk's name."""
+        free_bytes = None if self._bench.device == "cpu" else _own_bytes(self._bench.gpu_share)
         return {
-            name: stack_limit(shape, int(self._bench.cells[name].batch_tokens), self._bench.device)
+            name: stack_limit(
+                shape,
+                int(self._bench.cells[name].batch_tokens),
+                self._bench.device,
+                optimizer=self._bench.trainer.optimizer.kind,
+                free_bytes=free_bytes,
+            )
             for name, shape in self._shapes.items()
         }
 
@@ -94,6 +101,12 @@ class ProxyRunner:
         """Save the job if it is not done."""
         if self._stack is not None:
             self._stack.save()
+
+
+def _own_bytes(share: float) -> int:
+    """Memory of the GPU that a worker may take: others that share it may not have taken theirs yet."""
+    free, whole = torch.cuda.mem_get_info()
+    return min(free, int(share * whole))
 
 
 class _Stack:

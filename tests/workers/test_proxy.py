@@ -21,6 +21,7 @@ from orchestrator.spec import Grid, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
 from trainer import BadCorpus, Finished, Job, Member, Recipe, Shape, Training, load_corpus, symptoms
 from trainer import Schedule as TrainerSchedule
+from trainer.memory import memory_per_member
 from trainer.rules import Module
 from workers.checkpoints import Checkpoints
 from workers.corpora.preparing import prepare
@@ -282,3 +283,15 @@ def test_a_gpu_that_is_not_there_is_told_before_anything_runs(bench):
 
 def test_limits_are_told_for_every_trunk(bench):
     assert ProxyRunner(bench).limits[TRUNK] >= 1
+
+
+def test_workers_that_share_a_gpu_share_its_memory(bench, monkeypatch):
+    """None of them has taken its part yet: all find the whole of it free."""
+    member = memory_per_member(Shape(width=16, depth=1, context=TRAINER.context), BATCH).total
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100 * member, 100 * member))
+    whole, quarter = (
+        ProxyRunner(replace(bench, device="cuda", gpu_share=share)).limits[TRUNK] for share in (1.0, 0.25)
+    )
+
+    assert (whole, quarter) == (80, 20)
