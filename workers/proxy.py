@@ -36,7 +36,7 @@ from workers.runner import ProxyBench, Report
 SAVE_SECONDS = 1.0
 """Least time between two checkpoints of a job."""
 
-SAVE_SHARE = 0.02
+SAVE_SHARE = 0.015
 """Most of a worker's time that goes into checkpoints: a slow disk is written to less often."""
 
 
