@@ -39,7 +39,7 @@ from workers.runner import ProxyBench, Report
 SAVE_SECONDS = 1.0
 """Least time between two checkpoints of a job."""
 
-SAVE_SHARE = 0.02
+SAVE_SHARE = 0.015
 """Most of a worker's time that goes into checkpoints: a slow disk is written to less often."""
 
 
@@ -133,7 +133,8 @@ class _Stack:
             self._told, state = saved
             self._untold = self._told
             self.training = Training.resume(asked, corpus, state, device=device)
-        self._saved_at, self._pause = time.monotonic(), SAVE_SECONDS
+        self._began = time.monotonic()
+        self._save_at, self._saving = self._began + SAVE_SECONDS, 0.0
         self._saved_trunks: set[str] = set()
 
     def advance(self, seconds: float) -> Report:
@@ -147,16 +148,17 @@ class _Stack:
         self._save_trunks()
         report, self._untold = _joined(self._untold, new), Report()
         self._told = _joined(self._told, new)
-        if not self.training.done and time.monotonic() - self._saved_at >= self._pause:
+        if not self.training.done and time.monotonic() >= self._save_at:
             self.save()
         return report
 
     def save(self) -> None:
-        """Write the checkpoint; the next one waits the longer, the longer this one took."""
-        began = time.monotonic()
+        """Write the checkpoint; the next one waits until all of them, it included, keep to their share of the time."""
+        before = time.monotonic()
         self._checkpoints.write_job(self._job, self._told, self.training.state())
-        self._saved_at = time.monotonic()
-        self._pause = max(SAVE_SECONDS, (self._saved_at - began) / SAVE_SHARE)
+        now = time.monotonic()
+        self._saving += now - before
+        self._save_at = max(now + SAVE_SECONDS, self._began + (self._saving + now - before) / SAVE_SHARE)
 
     def _trunks(self, asked: TrainerJob) -> list[bytes] | None:
         """The members' saved trunks, or None to start afresh: a position is only known to half a step."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trainer import Diverged, Experts, Finished, Job, Member, Points, Schedule, Seen, Shape, Training
-from trainer.lens import EVERY, Lens, Watched, is_due
+from trainer.lens import DOUBLING, EVERY, Lens, Watched, is_due
 from trainer.model import Model
 from trainer.optimizer import Optimizer, Rates
 from trainer.stack import Stack
@@ -84,7 +84,7 @@ def test_what_is_seen_is_the_same_after_a_resumption(corpus, make_job, outcome, 
 
 def test_points_are_at_absolute_steps_and_at_the_end_of_a_branch(corpus, make_job):
     events = Training(make_job([4e-3], (60, 90)), corpus).advance()
-    assert [event.step for event in points(events)] == [1, 4, 16, 32, 64]
+    assert [event.step for event in points(events)] == [1, 4, 16, 48]
     assert [event.step for event in points(events, horizon=60 * 128)] == [60]
     assert [event.step for event in points(events, horizon=90 * 128)] == [90]
     assert all(event.tokens == 128 * event.step for event in seen(events))
@@ -92,10 +92,11 @@ def test_points_are_at_absolute_steps_and_at_the_end_of_a_branch(corpus, make_jo
 
 def test_points_of_a_long_training_are_a_few_for_each_doubling():
     due = [step for step in range(1 << 17) if is_due(step)]
-    assert due[:6] == [1, 4, 16, 32, 64, 96]
-    assert max(b - a for a, b in pairwise(due) if b <= EVERY**2) == EVERY
-    for power in range(10, 17):
-        assert sum(1 << power <= step < 2 << power for step in due) == EVERY
+    assert due[:6] == [1, 4, 16, 48, 96, 144]
+    assert {b - a for a, b in pairwise(due) if a >= 48 and b <= 2 * DOUBLING * EVERY} == {EVERY}
+    for doubled in range(6):
+        first = DOUBLING * EVERY << doubled
+        assert sum(first <= step < 2 * first for step in due) == DOUBLING
 
 
 @pytest.fixture
@@ -210,5 +211,6 @@ def test_a_trunk_that_nobody_looked_at_goes_on_and_is_looked_at(corpus, make_job
     first = Training(make_job([4e-3], (60,)), corpus, lens=False)
     first.advance()
     events = Training(make_job([4e-3], (90,)), corpus, trunks=[first.trunk(0)]).advance()
-    assert [event.step for event in points(events)] == [64]
+    assert [event.step for event in points(events)] == []
+    assert [event.step for event in points(events, horizon=90 * 128)] == [90]
     assert all(math.isfinite(value) for event in seen(events) for value in event.values.values())

@@ -206,7 +206,7 @@ def test_the_lenses_see_the_trunk_once_and_every_branch_to_its_end(bench):
         curve: [s.step for s in told.lenses if s.curve == curve] for curve in {s.curve for s in told.lenses}
     }
     assert steps == {
-        "trunk-0.002": [1, 4, 16, 32, 64, 96],
+        "trunk-0.002": [1, 4, 16, 48, 96],
         **{f"run-0.002-{horizon}": [horizon // BATCH] for horizon in HORIZONS},
     }
     assert all(seen.tokens == BATCH * seen.step for seen in told.lenses)
