@@ -1,14 +1,28 @@
 """Saved state as bytes: tensors and plain values, loaded without running any code."""
 
 import io
+import json
 import pickle
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 
 from trainer.errors import BadCheckpoint
 
-_FORMAT = 3
+_FORMAT = 4
+
+
+def identity(*parts: object) -> str:
+    """What saved state belongs to, in the same words in every process: sets have no order of their own."""
+    return json.dumps(parts, default=_plain, sort_keys=True)
+
+
+def _plain(part: Any) -> object:
+    if is_dataclass(part):
+        return {field.name: getattr(part, field.name) for field in fields(part)}
+    return dict(part) if isinstance(part, Mapping) else sorted(part)
 
 
 def pack(identity: str, content: dict[str, Any]) -> bytes:

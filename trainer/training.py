@@ -7,7 +7,7 @@ from math import inf, isfinite
 import torch
 from torch import Tensor
 
-from trainer.checkpoint import pack, unpack
+from trainer.checkpoint import identity, pack, unpack
 from trainer.corpus import Corpus
 from trainer.divergence import GRACE_STEPS, judged_loss, reason_for_divergence, travel
 from trainer.errors import BadCheckpoint
@@ -164,7 +164,7 @@ class Training:
     def state(self) -> bytes:
         """A checkpoint of the whole job, also in the middle of a branch."""
         return pack(
-            repr((self.job, self.corpus.sha256)),
+            identity(self.job, self.corpus.sha256),
             {
                 "trunk": self._trunk.saved(),
                 "branch": None if self._branch is None else self._branch.saved(),
@@ -194,7 +194,7 @@ class Training:
             BadCheckpoint: The state is unreadable or of another job or corpus.
         """
         training = cls(job, corpus, device=device, compiled=compiled, log_every=log_every, lens=lens)
-        saved = unpack(repr((job, corpus.sha256)), state)
+        saved = unpack(identity(job, corpus.sha256), state)
         on = training._device
         training._trunk = training._watched(Line.loaded(saved["trunk"], on))
         training._branch = saved["branch"] and training._watched(Line.loaded(saved["branch"], on))
@@ -219,7 +219,7 @@ class Training:
         return None if line is None else line.stack.step * self.job.recipe.batch_tokens
 
     def _identity(self, member: Member) -> str:
-        return repr((self.job.recipe, member.learning_rate, dict(member.module_rates), self.corpus.sha256))
+        return identity(self.job.recipe, member.learning_rate, member.module_rates, self.corpus.sha256)
 
     def _work(self) -> None:
         """One update, or the fork or the end of a branch that is due."""
