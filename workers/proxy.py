@@ -46,7 +46,12 @@ SAVE_SHARE = 0.02
 class ProxyRunner:
     """Trains one stack at a time and keeps the corpus between them."""
 
-    machine_faults: tuple[type[Exception], ...] = (OSError, MemoryError, torch.AcceleratorError)
+    machine_faults: tuple[type[Exception], ...] = (
+        OSError,
+        MemoryError,
+        torch.AcceleratorError,
+        torch.OutOfMemoryError,  # of a GPU, which other processes may have filled
+    )
 
     def __init__(self, bench: ProxyBench) -> None:
         """Load the corpus and check the shapes.
@@ -71,7 +76,13 @@ class ProxyRunner:
     def limits(self) -> Mapping[str, int]:
         """The most members of one stack, by the trunk's name."""
         return {
-            name: stack_limit(shape, int(self._bench.cells[name].batch_tokens), self._bench.device)
+            name: stack_limit(
+                shape,
+                int(self._bench.cells[name].batch_tokens),
+                self._bench.device,
+                optimizer=self._bench.trainer.optimizer.kind,
+                share=self._bench.gpu_share,
+            )
             for name, shape in self._shapes.items()
         }
 

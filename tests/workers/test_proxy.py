@@ -17,7 +17,7 @@ from orchestrator.corpora import find_corpus
 from orchestrator.errors import BadInput
 from orchestrator.planner.trunks import rate_flops
 from orchestrator.settings import CorpusSource, Settings
-from orchestrator.spec import Grid, ProxyTrainer, Scale, Schedule
+from orchestrator.spec import Grid, Muon, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
 from trainer import BadCorpus, Finished, Job, Member, Recipe, Shape, Training, load_corpus, symptoms
 from trainer import Schedule as TrainerSchedule
@@ -282,3 +282,26 @@ def test_a_gpu_that_is_not_there_is_told_before_anything_runs(bench):
 
 def test_limits_are_told_for_every_trunk(bench):
     assert ProxyRunner(bench).limits[TRUNK] >= 1
+
+
+def test_limits_on_a_gpu_are_for_the_workers_part_and_for_the_optimizer(bench, monkeypatch):
+    """Of proxies wide enough that parameters, and what an optimizer makes of them, are most of the memory."""
+    gib = 1 << 30
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (gib, gib))
+    for held in ("memory_reserved", "memory_allocated"):
+        monkeypatch.setattr(torch.cuda, held, lambda device: 0)
+    wide = Scale(width=256, depth=1)
+    (cell, *_) = proxy_cells(GRID.model_copy(update={"scales": (wide,)}), TRAINER)
+    gpu = replace(bench, device="cuda", scales={TRUNK: wide}, cells={TRUNK: cell})
+    muon = TRAINER.model_copy(update={"optimizer": Muon(kind="muon")})
+    whole, quarter, by_muon = (
+        ProxyRunner(each).limits[TRUNK]
+        for each in (gpu, replace(gpu, gpu_share=0.25), replace(gpu, trainer=muon))
+    )
+    assert quarter == pytest.approx(whole / 4, abs=1)
+    assert 1 < by_muon < whole
+
+
+def test_a_gpu_that_others_have_filled_is_the_machines_doing():
+    assert issubclass(torch.OutOfMemoryError, ProxyRunner.machine_faults)
