@@ -27,7 +27,7 @@ from torch import Tensor
 
 from trainer.model import Model, Place
 from trainer.stack import Stack, Step
-from trainer.symptoms import Glance, Track
+from trainer.symptoms import Glance, Track, number
 
 EVERY = 32
 """Steps between two points, after one at each power of four; from `EVERY`² on, `EVERY` points for each doubling."""
@@ -304,7 +304,7 @@ def _combined(names: Sequence[str], row: Sequence[float]) -> dict[str, float]:
     for name, value in zip(names, row, strict=True):
         blocks.setdefault(name, []).append(value)
     return {
-        name: max(values) if "." not in name else sqrt(fsum(value * value for value in values) / len(values))
+        name: max(values, key=number) if "." not in name else sqrt(fsum(v * v for v in values) / len(values))
         for name, values in blocks.items()
     }
 

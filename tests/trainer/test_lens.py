@@ -143,6 +143,18 @@ def test_activations_are_those_of_the_first_sequence_and_change_by_the_update(lo
     assert values["expert_imbalance"] == pytest.approx(4 * told.loads[0].max().item())
 
 
+def test_logits_that_are_no_numbers_in_a_later_block_are_not_hidden_by_an_earlier_one(looked):
+    _, model, _, stack, told, batch = looked
+    lens, watched = Lens(model), Watched.fresh(2)
+    places = torch.cat([torch.full((m.size,), m.name == "attention_in.1") for m in model.matrices])
+    before = lens.before(stack, *batch)
+    stack.parameters[0, places] = math.nan
+    lost, healthy = (look.values for look in lens.point(watched, stack, told, *batch, before))
+    assert math.isnan(lost["attention_logit"])
+    assert math.isfinite(healthy["attention_logit"])
+    assert watched.tracks[0].explanation(1) == f"attention logits passed {ATTENTION_LOGIT:g} at step 1"
+
+
 def rms(values):
     return values.pow(2).mean().sqrt().item()
 
