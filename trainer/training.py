@@ -289,13 +289,16 @@ class Training:
 
     def _fork(self, horizon: int) -> None:
         """Branches off the members that want this horizon; those that want no longer one leave the trunk."""
+        self._updates.give_back()  # The branch is another stack anyhow, and copies and evaluation want memory.
         wanted = [p for p, member in enumerate(self._trunk.members) if self._waiting[member][0] == horizon]
         branch = self._trunk.select(wanted)
         branch.trunk_losses = branch.stack.evaluate(self._model, self._heldout())
         self._charge(branch.members)
         branch.horizon, branch.interval = horizon, []
-        if branch.watched is not None:
-            branch.watched.unread = []
+        if self._lens is not None and branch.watched is not None:
+            self._lens.read(
+                branch.watched, branch.stack.step
+            )  # The trunk tells of these steps when it reads them.
         self._branch = branch
         self._drop_diverged(branch, _judged(branch, branch.trunk_losses))
         leaving = [member for member in self._trunk.members if self._waiting[member] == [horizon]]
@@ -305,6 +308,7 @@ class Training:
 
     def _finish(self, branch: Line, horizon: int) -> None:
         """Measures the annealed losses of a branch at its end; the trunk's turn comes again."""
+        self._updates.give_back()
         losses = branch.stack.evaluate(self._model, self._heldout())
         self._charge(branch.members)
         measured = dict(zip(branch.members, zip(losses, branch.trunk_losses, strict=True), strict=True))

@@ -165,6 +165,16 @@ def test_the_largest_norm_and_the_mean_are_of_all_steps_since_the_last_point(cor
     assert second.values["gradient_norm"] < second.values["gradient_norm_max"]
 
 
+def test_steps_between_the_last_reading_and_a_fork_count_on_the_branch_too(corpus, make_job):
+    """Of steps 33 to 50 the first eight are the trunk's, read there only after the fork."""
+    found = []
+    for every in (1, 16):
+        events = Training(make_job([4e-3], (50,)), corpus, log_every=every).advance()
+        (point,) = points(events, horizon=50 * 128)
+        found.append([point.values[name] for name in ("gradient_norm", "gradient_norm_max")])
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("width", [16, 64])
 def test_large_models_are_seen_by_a_sample_that_tells_the_same(corpus, make_job, monkeypatch, width):
     job = make_job([4e-3], (30,), shape=Shape(width=width, depth=2))
