@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainer.errors import BadCheckpoint
+from trainer.errors import BadCheckpoint, OldCheckpoint
 
 _FORMAT = 4
 
@@ -37,13 +37,14 @@ def unpack(identity: str, saved: bytes) -> dict[str, Any]:
 
     Raises:
         BadCheckpoint: The bytes are unreadable, or were packed for something else.
+        OldCheckpoint: Another version packed them.
     """
     try:
         loaded = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise BadCheckpoint(f"checkpoint: {len(saved)} bytes that cannot be read: {error}") from error
     if not isinstance(loaded, dict) or loaded.get("format") != _FORMAT:
-        raise BadCheckpoint(f"checkpoint: not of format {_FORMAT}; it was written by another version")
+        raise OldCheckpoint(f"checkpoint: not of format {_FORMAT}; it was written by another version")
     if loaded["identity"] != identity:
         raise BadCheckpoint(f"checkpoint: it belongs to {loaded['identity']}, not to {identity}")
     content: dict[str, Any] = loaded["content"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from trainer import (
     Event,
     Finished,
     Measured,
+    OldCheckpoint,
     Points,
     Recipe,
     Seen,
@@ -35,6 +37,8 @@ from workers.checkpoints import Checkpoints
 from workers.jobs import ProxyJob
 from workers.recipes import recipe_of, shape_of
 from workers.runner import ProxyBench, Report
+
+log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 1.0
 """Least time between two checkpoints of a job."""
@@ -123,16 +127,24 @@ class _Stack:
             for member in job.members
         )
         asked = TrainerJob(recipe=recipe, members=members)
-        saved = checkpoints.read_job(job)
-        if saved is None:
-            self._told, self._untold = Report(), Report()
-            self.training = Training(asked, corpus, trunks=self._trunks(asked), device=device)
-        else:
-            self._told, state = saved
-            self._untold = self._told
-            self.training = Training.resume(asked, corpus, state, device=device)
+        self._told = Report()
+        try:
+            self.training = self._taken_up(asked, corpus, device)
+        except OldCheckpoint as error:
+            log.warning("trained again from the first token: %s", error)
+            self.training = Training(asked, corpus, device=device)
+        self._untold = self._told
         self._saved_at, self._pause = time.monotonic(), SAVE_SECONDS
         self._saved_trunks: set[str] = set()
+
+    def _taken_up(self, asked: TrainerJob, corpus: Corpus, device: str) -> Training:
+        saved = self._checkpoints.read_job(self._job)
+        if saved is None:
+            return Training(asked, corpus, trunks=self._trunks(asked), device=device)
+        told, state = saved
+        training = Training.resume(asked, corpus, state, device=device)
+        self._told = told
+        return training
 
     def advance(self, seconds: float) -> Report:
         """Train on; what is new, and after a resumption also what was told before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from dataclasses import replace
@@ -138,6 +139,26 @@ def test_a_longer_horizon_costs_only_its_extension_and_decay(bench):
     assert second.results[0].loss == alone(HORIZONS[1], rate=0.002)[HORIZONS[1]]
     extension = HORIZONS[1] - saved
     assert second.results[0].flops == pytest.approx(6 * CELLS[0].params * extension, rel=0.01)
+
+
+def test_what_another_version_saved_is_trained_again(bench, caplog):
+    runner, checkpoints = ProxyRunner(bench), Checkpoints(bench.checkpoints, "sweep")
+    carried_out(runner, job_of(HORIZONS[0], rates=(0.002,)))
+    (saved,) = checkpoints.trunk_positions("trunk-0.002")
+    other = io.BytesIO()
+    torch.save({"format": 1, "identity": "", "content": {}}, other)
+    longer = job_of(HORIZONS[1], start=saved, rates=(0.002,))
+    checkpoints.write_trunk("trunk-0.002", saved, other.getvalue())
+    from_trunk = carried_out(runner, longer)
+    checkpoints.write_job(longer, from_trunk, other.getvalue())
+    from_job = carried_out(runner, longer)
+    for told in (from_trunk, from_job):
+        (result,) = told.results
+        assert result.loss == alone(HORIZONS[1], rate=0.002)[HORIZONS[1]]
+        assert result.flops == 6 * CELLS[0].params * HORIZONS[1]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "trained again from the first token"
+    ] * 2
 
 
 def test_a_lost_worker_costs_no_point_and_no_result(bench):
