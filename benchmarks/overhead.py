@@ -77,7 +77,8 @@ def checkpoint_share(shape: Shape, steps: int) -> float:
     """Seconds that a worker spends on the checkpoints of a whole job over those of all the rest."""
     scale = Scale(width=shape.width, depth=shape.depth)
     trainer = ProxyTrainer(kind="proxy", schedule=SweepSchedule(warmup_tokens=WARMUP_TOKENS))
-    trunk, horizon = trunk_name(scale, BATCH_TOKENS), BATCH_TOKENS * steps
+    horizon = BATCH_TOKENS * steps
+    trunk = trunk_name(scale, BATCH_TOKENS, trainer, horizon)
     grid = Grid(
         scales=(scale,), tokens=(horizon,), batch_tokens=(BATCH_TOKENS,), learning_rates=tuple(rates(shape))
     )

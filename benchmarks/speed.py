@@ -72,7 +72,11 @@ def spreadsheet(runs: Observations) -> Array:
         bend, slope, _ = np.polyfit(x[near], y[near], 2)
         found.append((*np.log(place), -slope / (2 * bend)))
     rows = np.array(found)
-    return np.linalg.lstsq(np.column_stack([np.ones(len(rows)), rows[:, :3]]), rows[:, 3], rcond=None)[0]
+    exponents: Array
+    exponents, *_ = np.linalg.lstsq(
+        np.column_stack([np.ones(len(rows)), rows[:, :3]]), rows[:, 3], rcond=None
+    )
+    return exponents
 
 
 def record(shape: tuple[int, int, int, int]) -> tuple[Record, Law, Question]:

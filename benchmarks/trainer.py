@@ -21,6 +21,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -53,6 +54,9 @@ SIZES: dict[str, tuple[Shape, int]] = {
 class Block(nn.Module):
     """A pre-norm block as one would write it with PyTorch's own functions."""
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, shape: Shape, cos: Tensor, sin: Tensor) -> None:
         super().__init__()
         width, hidden = shape.width, shape.feedforward * shape.width
@@ -74,7 +78,8 @@ class Block(nn.Module):
         mixed = functional.scaled_dot_product_attention(query, key, split[2], is_causal=True, scale=scale)
         x = x + self.attention_out(mixed.transpose(1, 2).reshape(x.shape))
         hidden = functional.relu(self.feedforward_in(functional.rms_norm(x, (width,))))
-        return x + self.feedforward_out(hidden * hidden)
+        added: Tensor = self.feedforward_out(hidden * hidden)
+        return x + added
 
     def turn(self, x: Tensor) -> Tensor:
         """Rotary positions by halves, the usual real form."""
@@ -114,7 +119,7 @@ def plain_step(
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             loss = called(*batch)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
 
@@ -175,7 +180,10 @@ def matrix_peak(device: torch.device, seconds: float) -> float:
     left, right = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
     out = torch.empty_like(left)
     clock = Clock(device=device)
-    step = lambda: torch.mm(left, right, out=out)  # noqa: E731
+
+    def step() -> None:
+        torch.mm(left, right, out=out)
+
     step()
     return max(2.0 * size**3 * clock.rate(step, seconds / 5) for _ in range(5))
 
@@ -216,11 +224,11 @@ def measured(recipe: Recipe, options: argparse.Namespace, peak: float) -> dict[s
     wanted: dict[str, tuple[int, Callable[[], Callable[[], None]]]] = {}
     for compiled in (False, True) if gpu else (False,):
         name = "compiled " if compiled else ""
-        wanted[f"{name}plain"] = tokens, lambda c=compiled: plain_step(dense, batch, device, compiled=c)
+        wanted[f"{name}plain"] = tokens, partial(plain_step, dense, batch, device, compiled=compiled)
         for k in options.stacks:
             wanted[f"{name}{k}"] = (
                 k * tokens,
-                lambda c=compiled, k=k: stacked_step(recipe, batch, device, k, compiled=c),
+                partial(stacked_step, recipe, batch, device, k, compiled=compiled),
             )
     found = dict.fromkeys(wanted, 0.0)
     if gpu:  # One after the other: they would not all fit, and nothing else disturbs the machine.

@@ -8,6 +8,7 @@ from trainer.errors import (
     BadRecipe,
     BadSchedule,
     BadShape,
+    OldCheckpoint,
     TrainerError,
 )
 from trainer.events import Diverged, Event, Finished, Points, Seen
@@ -35,6 +36,7 @@ __all__ = [
     "Job",
     "Measured",
     "Member",
+    "OldCheckpoint",
     "Parametrization",
     "Points",
     "Recipe",

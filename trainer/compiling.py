@@ -11,9 +11,9 @@ import torch
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-COMPILATIONS = 64
-"""Most compilations of one function in one process: each shape, precision and optimizer takes one or two, and
-PyTorch would go on uncompiled, without a word, after 8."""
+COMPILATIONS = 1_024
+"""Most compilations of one function in one process: each shape, batch and optimizer takes one or two, and a worker
+lives as long as its sweep. PyTorch refuses to go on after 8 of one function that must compile as a whole."""
 
 
 def can_compile() -> bool:
@@ -26,9 +26,10 @@ def compiled_once(function: Callable[Arguments, Result]) -> Callable[Arguments, 
     """The function compiled as a whole when it is first called, and for any number of members when that changes.
 
     Raises:
-        RuntimeError: When it is called, if it cannot be compiled.
+        Exception: One of the compiler's own, when it is called, if it cannot be compiled.
     """
     config = torch._dynamo.config  # Imported by this very line: it takes a second.
     config.recompile_limit = max(config.recompile_limit, COMPILATIONS)
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, COMPILATIONS)
     compiled: Callable[Arguments, Result] = torch.compile(function, fullgraph=True)
     return compiled

@@ -39,3 +39,7 @@ class BadJob(TrainerError):
 
 class BadCheckpoint(TrainerError):
     """Saved state that is unreadable or belongs to another job."""
+
+
+class OldCheckpoint(BadCheckpoint):
+    """Saved state of another version: what it stood for can only be trained again."""

@@ -149,12 +149,16 @@ class Updates:
         moves = moves.sent(self.model.device)
         step = self._step
         if step is None or not step.fits(stack, batch, moves):
-            self._step = self._replay = None
+            self.give_back()
             step = self._step = FixedStep(self.model, self.optimizer, stack, batch, moves)
         step.load(batch, moves)
         self._run(step, self.recorder)
         stack.step += 1
         return step.told()
+
+    def give_back(self) -> None:
+        """Forget the stack and its recording, whose memory is then free for what comes before the next update."""
+        self._step = self._replay = None
 
     def _run(self, step: FixedStep, recorder: Recorder) -> None:
         if self._replay is None and step.updates >= WARM_UPDATES:
@@ -172,4 +176,4 @@ class Updates:
             self._replay = recorder.record(step.run)
         except RuntimeError as error:
             _log.warning("updates are not recorded, and are slower for it: %s", error)
-            self.recorder = None
+            self.recorder = self._step = None

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from trainer.model import Model, Place
 from trainer.stack import Stack, Step
-from trainer.symptoms import Glance, Track
+from trainer.symptoms import Glance, Track, number
 
 EVERY = 48
 """Steps between two points, after a few early ones: a point costs about half a step, all together under 3 %."""
@@ -307,7 +307,7 @@ def _combined(names: Sequence[str], row: Sequence[float]) -> dict[str, float]:
     for name, value in zip(names, row, strict=True):
         blocks.setdefault(name, []).append(value)
     return {
-        name: max(values) if "." not in name else sqrt(fsum(value * value for value in values) / len(values))
+        name: max(values, key=number) if "." not in name else sqrt(fsum(v * v for v in values) / len(values))
         for name, values in blocks.items()
     }
 

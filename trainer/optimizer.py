@@ -18,10 +18,7 @@ from trainer.compiling import compiled_once
 from trainer.model import Matrix, Model
 from trainer.muon import Matrices, directions
 from trainer.recipe import Recipe
-from trainer.rules import Module
-
-MATRICES: frozenset[Module] = frozenset({"attention", "feedforward"})
-"""What Muon moves; embedding, router and head are AdamW's (arXiv 2502.16982)."""
+from trainer.rules import MUON, Module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,7 +289,7 @@ def _alike(
 ) -> tuple[str | None, Module | None, float, float, float]:
     """What a matrix must have in common with its neighbours: kind if Muon's, module if asked, and the rule."""
     rule, row = matrix.rule, matrix.rule.row
-    kind = row.kind if recipe.optimizer == "muon" and row.module in MATRICES else None
+    kind = row.kind if recipe.optimizer == "muon" and row.module in MUON else None
     return kind, row.module if by_module else None, rule.rate, rule.decay, rule.epsilon
 
 

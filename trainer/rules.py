@@ -82,7 +82,7 @@ RULE_SOURCES = {
 
 
 MUON: frozenset[Module] = frozenset({"attention", "feedforward"})
-"""Whose hidden matrices Muon moves, where it is the optimizer.
+"""Whose hidden matrices Muon moves, where it is the optimizer; embedding, router and head are AdamW's (arXiv 2502.16982).
 
 Its updates have the RMS of AdamW's but all singular values alike, so that a matrix grown evenly by m stretches what
 passes by √m, not by m: rates fall as 1/√m.

@@ -136,6 +136,7 @@ def stack_limit(
     device: str = "cpu",
     *,
     optimizer: OptimizerKind = "adamw",
+    share: float = 1.0,
     free_bytes: int | None = None,
 ) -> int:
     """How many members to train in one stack for the most tokens a second.
@@ -151,10 +152,19 @@ def stack_limit(
         batch_tokens: Tokens per step of one member.
         device: `cpu`, or a PyTorch device such as `cuda:0`.
         optimizer: Of the members.
+        share: Part of a GPU's memory that this process may take, above 0, at most 1.
         free_bytes: Memory of a GPU to count on; None asks for what is free now.
     """
     if torch.device(device).type != "cpu":
-        free = torch.cuda.mem_get_info(device)[0] if free_bytes is None else free_bytes
+        free = _free_bytes(device, share) if free_bytes is None else free_bytes
         return members_that_fit(shape, memory_per_member(shape, batch_tokens, optimizer=optimizer), free)
     cached = min(65_536 // (batch_tokens * shape.width), CACHED_LOGITS // (batch_tokens * shape.vocab_size))
     return max(1, min(16, 2_048 // batch_tokens, cached))
+
+
+def _free_bytes(device: str, share: float) -> int:
+    """What this process may still take of a GPU; what PyTorch keeps of its earlier stacks is free to it."""
+    free, total = torch.cuda.mem_get_info(device)
+    own = torch.cuda.memory_allocated(device)
+    kept = torch.cuda.memory_reserved(device) - own
+    return min(free + kept, int(share * total) - own)

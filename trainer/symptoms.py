@@ -229,11 +229,11 @@ class Track:
             step: This one.
             updates: By module.
         """
-        module = max(updates, key=lambda name: _number(updates[name]))
+        module = max(updates, key=lambda name: number(updates[name]))
         self._check("update", before, step, updates[module], module)
 
     def _check(self, kind: Kind, before: int, step: int, value: float, module: str = "") -> float:
-        value = 0.0 if self.lost else _number(value)
+        value = 0.0 if self.lost else number(value)
         if value > _THRESHOLDS[kind]:
             known = self.symptoms.get(kind)
             now = Symptom(
@@ -262,7 +262,7 @@ class Track:
         self.since, self.spikes = [], 0
         return {
             "gradient_norm": fsum(norms) / len(norms) if all(map(isfinite, norms)) else nan,
-            "gradient_norm_max": max(norms),
+            "gradient_norm_max": max(norms, key=number),
             "loss_spikes": float(spikes),
         }
 
@@ -288,6 +288,6 @@ class Track:
         return cls(**{**saved, "symptoms": symptoms})
 
 
-def _number(value: float) -> float:
-    """A value that is no number is beyond every threshold."""
+def number(value: float) -> float:
+    """The value, infinite where it is no number: that is beyond every threshold."""
     return value if isfinite(value) else inf

@@ -7,8 +7,9 @@ from math import inf, isfinite
 import torch
 from torch import Tensor
 
-from trainer.checkpoint import pack, unpack
+from trainer.checkpoint import identity, pack, unpack
 from trainer.corpus import Corpus
+from trainer.costs import Costs
 from trainer.divergence import GRACE_STEPS, judged_loss, reason_for_divergence, travel
 from trainer.errors import BadCheckpoint
 from trainer.events import Diverged, Event, Finished, Points, Seen
@@ -82,11 +83,8 @@ class Training:
         self._trunk = self._watched(self._first_trunk(trunks))
         self._waiting = [list(member.horizons) for member in job.members]
         self._finished_trunks: dict[int, Line] = {}
-        self._steps_spent = 0
-        self._unpaid_steps = [0] * len(job.members)
-        self._unpaid_seconds = [0.0] * len(job.members)
+        self._costs = Costs.fresh(len(job.members))
         self._events: list[Event] = []
-        self._charged_until = 0.0
         self._curves: dict[tuple[int, int | None], list[tuple[int, float]]] = {}
 
     def _first_trunk(self, trunks: Sequence[bytes] | None) -> Line:
@@ -135,7 +133,8 @@ class Training:
         if self._branch is not None and self._branch.horizon is not None:
             decayed = self._branch.stack.step - self._timetable.fork(self._branch.horizon)
             remaining -= decayed * len(self._branch.members)
-        return self._steps_spent / max(1, self._steps_spent + remaining) if remaining else 1.0
+        spent = self._costs.spent
+        return spent / max(1, spent + remaining) if remaining else 1.0
 
     def advance(self, seconds: float | None = None, steps: int | None = None) -> list[Event]:
         """Trains for about that long and tells what happened.
@@ -147,7 +146,7 @@ class Training:
         Returns:
             Learning-curve points and ends of runs, in order. Without arguments, all that remain.
         """
-        self._charged_until = time.perf_counter()
+        self._costs.begin()
         deadline = inf if seconds is None else time.monotonic() + seconds
         taken = 0
         torch.set_flush_denormal(True)  # Of this thread only; denormal moments are many times slower.
@@ -164,15 +163,13 @@ class Training:
     def state(self) -> bytes:
         """A checkpoint of the whole job, also in the middle of a branch."""
         return pack(
-            repr((self.job, self.corpus.sha256)),
+            identity(self.job, self.corpus.sha256),
             {
                 "trunk": self._trunk.saved(),
                 "branch": None if self._branch is None else self._branch.saved(),
                 "finished_trunks": {member: line.saved() for member, line in self._finished_trunks.items()},
                 "waiting": self._waiting,
-                "steps_spent": self._steps_spent,
-                "unpaid_steps": self._unpaid_steps,
-                "unpaid_seconds": self._unpaid_seconds,
+                "costs": self._costs.saved(),
             },
         )
 
@@ -194,15 +191,13 @@ class Training:
             BadCheckpoint: The state is unreadable or of another job or corpus.
         """
         training = cls(job, corpus, device=device, compiled=compiled, log_every=log_every, lens=lens)
-        saved = unpack(repr((job, corpus.sha256)), state)
+        saved = unpack(identity(job, corpus.sha256), state)
         on = training._device
         training._trunk = training._watched(Line.loaded(saved["trunk"], on))
         training._branch = saved["branch"] and training._watched(Line.loaded(saved["branch"], on))
         training._finished_trunks = {m: Line.loaded(line, on) for m, line in saved["finished_trunks"].items()}
         training._waiting = saved["waiting"]
-        training._steps_spent = saved["steps_spent"]
-        training._unpaid_steps = saved["unpaid_steps"]
-        training._unpaid_seconds = saved["unpaid_seconds"]
+        training._costs = Costs(**saved["costs"])
         return training
 
     def trunk(self, member: int) -> bytes | None:
@@ -219,7 +214,7 @@ class Training:
         return None if line is None else line.stack.step * self.job.recipe.batch_tokens
 
     def _identity(self, member: Member) -> str:
-        return repr((self.job.recipe, member.learning_rate, dict(member.module_rates), self.corpus.sha256))
+        return identity(self.job.recipe, member.learning_rate, member.module_rates, self.corpus.sha256)
 
     def _work(self) -> None:
         """One update, or the fork or the end of a branch that is due."""
@@ -246,10 +241,7 @@ class Training:
         ends = line.horizon is not None and step + 1 == self._timetable.end(line.horizon)
         told = self._train(line, batch, rates, point=ends or is_due(step + 1))
         line.interval.append(told.losses)
-        self._steps_spent += len(line.members)
-        for member in line.members:
-            self._unpaid_steps[member] += 1
-        self._charge(line.members)
+        self._costs.update(line.members)
         if ends or (step + 1) % self._log_every == 0:
             self._log(line)
 
@@ -289,13 +281,16 @@ class Training:
 
     def _fork(self, horizon: int) -> None:
         """Branches off the members that want this horizon; those that want no longer one leave the trunk."""
+        self._updates.give_back()  # The branch is another stack anyhow, and copies and evaluation want memory.
         wanted = [p for p, member in enumerate(self._trunk.members) if self._waiting[member][0] == horizon]
         branch = self._trunk.select(wanted)
         branch.trunk_losses = branch.stack.evaluate(self._model, self._heldout())
-        self._charge(branch.members)
+        self._costs.charge(branch.members)
         branch.horizon, branch.interval = horizon, []
-        if branch.watched is not None:
-            branch.watched.unread = []
+        if self._lens is not None and branch.watched is not None:
+            self._lens.read(
+                branch.watched, branch.stack.step
+            )  # The trunk tells of these steps when it reads them.
         self._branch = branch
         self._drop_diverged(branch, _judged(branch, branch.trunk_losses))
         leaving = [member for member in self._trunk.members if self._waiting[member] == [horizon]]
@@ -305,8 +300,9 @@ class Training:
 
     def _finish(self, branch: Line, horizon: int) -> None:
         """Measures the annealed losses of a branch at its end; the trunk's turn comes again."""
+        self._updates.give_back()
         losses = branch.stack.evaluate(self._model, self._heldout())
-        self._charge(branch.members)
+        self._costs.charge(branch.members)
         measured = dict(zip(branch.members, zip(losses, branch.trunk_losses, strict=True), strict=True))
         self._drop_diverged(branch, _judged(branch, losses), ended=horizon)
         self._release_points()
@@ -368,17 +364,9 @@ class Training:
         self._waiting[member] = []
         self._finished_trunks.pop(member, None)
 
-    def _charge(self, members: Sequence[int]) -> None:
-        """Shares the time since the last charge between members."""
-        now = time.perf_counter()
-        for member in members:
-            self._unpaid_seconds[member] += (now - self._charged_until) / len(members)
-        self._charged_until = now
-
     def _settle(self, member: int) -> tuple[int, float]:
         """FLOPs and seconds of a member since it was last settled."""
-        steps, seconds = self._unpaid_steps[member], self._unpaid_seconds[member]
-        self._unpaid_steps[member], self._unpaid_seconds[member] = 0, 0.0
+        steps, seconds = self._costs.settle(member)
         recipe = self.job.recipe
         return steps * recipe.batch_tokens * recipe.shape.flops_per_token, seconds
 

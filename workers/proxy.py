@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from trainer import (
     Event,
     Finished,
     Measured,
+    OldCheckpoint,
     Points,
     Recipe,
     Seen,
@@ -36,6 +38,8 @@ from workers.jobs import ProxyJob
 from workers.recipes import recipe_of, shape_of
 from workers.runner import ProxyBench, Report
 
+log = logging.getLogger(__name__)
+
 SAVE_SECONDS = 1.0
 """Least time between two checkpoints of a job."""
 
@@ -46,7 +50,12 @@ SAVE_SHARE = 0.015
 class ProxyRunner:
     """Trains one stack at a time and keeps the corpus between them."""
 
-    machine_faults: tuple[type[Exception], ...] = (OSError, MemoryError, torch.AcceleratorError)
+    machine_faults: tuple[type[Exception], ...] = (
+        OSError,
+        MemoryError,
+        torch.AcceleratorError,
+        torch.OutOfMemoryError,  # of a GPU, which other processes may have filled
+    )
 
     def __init__(self, bench: ProxyBench) -> None:
         """Load the corpus and check the shapes.
@@ -70,14 +79,13 @@ class ProxyRunner:
     @property
     def limits(self) -> Mapping[str, int]:
         """The most members of one stack, by the trunk's name."""
-        free_bytes = None if self._bench.device == "cpu" else _own_bytes(self._bench.gpu_share)
         return {
             name: stack_limit(
                 shape,
                 int(self._bench.cells[name].batch_tokens),
                 self._bench.device,
                 optimizer=self._bench.trainer.optimizer.kind,
-                free_bytes=free_bytes,
+                share=self._bench.gpu_share,
             )
             for name, shape in self._shapes.items()
         }
@@ -103,12 +111,6 @@ class ProxyRunner:
             self._stack.save()
 
 
-def _own_bytes(share: float) -> int:
-    """Memory of the GPU that a worker may take: others that share it may not have taken theirs yet."""
-    free, whole = torch.cuda.mem_get_info()
-    return min(free, int(share * whole))
-
-
 class _Stack:
     """A job in training, and everything it has told: a later worker tells it again, and nothing is lost."""
 
@@ -125,17 +127,25 @@ class _Stack:
             for member in job.members
         )
         asked = TrainerJob(recipe=recipe, members=members)
-        saved = checkpoints.read_job(job)
-        if saved is None:
-            self._told, self._untold = Report(), Report()
-            self.training = Training(asked, corpus, trunks=self._trunks(asked), device=device)
-        else:
-            self._told, state = saved
-            self._untold = self._told
-            self.training = Training.resume(asked, corpus, state, device=device)
+        self._told = Report()
+        try:
+            self.training = self._taken_up(asked, corpus, device)
+        except OldCheckpoint as error:
+            log.warning("trained again from the first token: %s", error)
+            self.training = Training(asked, corpus, device=device)
+        self._untold = self._told
         self._began = time.monotonic()
         self._save_at, self._saving = self._began + SAVE_SECONDS, 0.0
         self._saved_trunks: set[str] = set()
+
+    def _taken_up(self, asked: TrainerJob, corpus: Corpus, device: str) -> Training:
+        saved = self._checkpoints.read_job(self._job)
+        if saved is None:
+            return Training(asked, corpus, trunks=self._trunks(asked), device=device)
+        told, state = saved
+        training = Training.resume(asked, corpus, state, device=device)
+        self._told = told
+        return training
 
     def advance(self, seconds: float) -> Report:
         """Train on; what is new, and after a resumption also what was told before."""

@@ -35,8 +35,8 @@ class ProxyBench:
         checkpoints: folder of all sweeps' checkpoints, seen by every worker.
         sweep_id: the sweep's own folder in it.
         device: ``cpu`` or ``cuda``.
+        gpu_share: part of a GPU that one worker has, at most 1.
         threads: of PyTorch, at least 1.
-        gpu_share: part of one GPU that a worker has; 1 where it has one or more, or none.
         base: where the recipe's parametrization changes nothing; None for the standard one.
         carried: by trunk, the recipe of those in another parametrization than the sweep's: Transfer's in a comparison.
     """
@@ -49,9 +49,9 @@ class ProxyBench:
     sweep_id: str
     device: str
     threads: int
+    gpu_share: float = 1.0
     base: Base | None = None
     carried: Mapping[str, Carried] = field(default_factory=dict)
-    gpu_share: float = 1.0
     kind: str = "proxy"
 
 

@@ -72,8 +72,8 @@ class ProxySource:
             checkpoints=settings.checkpoints.absolute(),
             sweep_id=sweep.id,
             device="cuda" if resources.gpus_per_run else "cpu",
+            gpu_share=min(1.0, resources.gpus_per_run) or 1.0,
             threads=max(1, int(resources.cpus_per_run)),
-            gpu_share=min(1.0, resources.gpus_per_run or 1.0),
             base=base_of(grid, trainer),
             carried=_carried(sweep.spec, cells),
         )

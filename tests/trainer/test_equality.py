@@ -1,8 +1,25 @@
 """Same seed, same losses: alone, stacked, resumed, continued, forked. On one thread the difference is 0.0."""
 
+import os
+import pickle
+import subprocess
+import sys
+
 import pytest
 
-from trainer import BadCheckpoint, Finished, Job, Member, Points, Schedule, Shape, Training
+from trainer import (
+    BadCheckpoint,
+    Base,
+    Finished,
+    Job,
+    Member,
+    Parametrization,
+    Points,
+    Schedule,
+    Shape,
+    Training,
+)
+from trainer.checkpoint import identity
 
 RATES = (1e-3, 4e-3, 1e-2, 3e-2, 2e-3)
 COSINE = Schedule(warmup_tokens=16 * 128, shape="cosine")
@@ -166,6 +183,27 @@ def test_state_and_trunks_of_something_else_are_refused(corpus, make_job):
         Training.resume(job, corpus, b"not a checkpoint")
     with pytest.raises(BadCheckpoint, match="cannot be read"):
         Training.resume(job, corpus, training.state()[:1_000])
+
+
+def test_what_state_belongs_to_is_spelled_alike_in_every_process(make_job):
+    """The order of a set of strings differs from one process to the next."""
+    rules = frozenset({"depth", "weight_decay", "batch"})
+    base = Base(width=16, depth=2, batch_tokens=128)
+    job = make_job([4e-3], parametrization=Parametrization(kind="mup", base=base, rules=rules))
+    code = (
+        "import pickle, sys; from trainer.checkpoint import identity; "
+        "print(identity(pickle.load(sys.stdin.buffer)))"
+    )
+    for seed in "123456":
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        told = subprocess.run(
+            [sys.executable, "-c", code],
+            input=pickle.dumps(job),
+            capture_output=True,
+            check=True,
+            env=environment,
+        )
+        assert told.stdout.decode().strip() == identity(job)
 
 
 def test_trunks_that_end_at_different_steps_are_refused(corpus, make_job):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainer import Experts, Recipe, Schedule, Shape
+from trainer import Experts, Recipe, Schedule, Shape, Training
 from trainer.graphs import WARM_UPDATES, FixedStep, Updates
 from trainer.model import Model
 from trainer.optimizer import Optimizer, Rates
@@ -109,6 +109,35 @@ def test_other_members_are_recorded_anew_and_the_old_memory_is_given_back(corpus
     trained(updates, fewer, corpus)
     assert (tape.warmed, tape.recorded) == (2 * WARM_UPDATES, 2)
     assert memory() is None
+
+
+def test_what_is_given_back_is_forgotten_and_the_next_update_is_the_same(corpus):
+    model, found = model_of(SHAPES[0]), []
+    for interrupted in (False, True):
+        updates = Updates(model, Optimizer(model, vectorized=True), Tape())
+        stack = Stack.initial(model, 2)
+        told = [trained(updates, stack, corpus, 6)]
+        if interrupted:
+            memory = weakref.ref(stack.parameters)
+            updates.give_back()
+            stack = stack.select([0, 1])
+            assert memory() is None
+        found.append([*told, trained(updates, stack, corpus, 6)])
+    assert found[0] == found[1]
+
+
+def test_a_training_gives_its_recordings_back_where_a_branch_begins_and_where_it_ends(
+    corpus, make_job, monkeypatch
+):
+    evaluate, held = Stack.evaluate, []
+    monkeypatch.setattr(Updates, "on", classmethod(lambda cls, model, own: cls(model, own, Tape())))
+    given = Updates.give_back
+    monkeypatch.setattr(Updates, "give_back", lambda self: (held.append("given back"), given(self))[1])
+    monkeypatch.setattr(Stack, "evaluate", lambda *told: (held.append("evaluated"), evaluate(*told))[1])
+    Training(make_job([2e-3], (20, 30)), corpus).advance()
+    evaluations = [place for place, what in enumerate(held) if what == "evaluated"]
+    assert len(evaluations) == 4
+    assert all(held[place - 1] == "given back" for place in evaluations)
 
 
 def test_a_stack_with_module_rates_is_not_the_step_of_one_without(corpus):

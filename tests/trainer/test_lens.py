@@ -144,6 +144,18 @@ def test_activations_are_those_of_the_first_sequence_and_change_by_the_update(lo
     assert values["expert_imbalance"] == pytest.approx(4 * told.loads[0].max().item())
 
 
+def test_logits_that_are_no_numbers_in_a_later_block_are_not_hidden_by_an_earlier_one(looked):
+    _, model, _, stack, told, batch = looked
+    lens, watched = Lens(model), Watched.fresh(2)
+    places = torch.cat([torch.full((m.size,), m.name == "attention_in.1") for m in model.matrices])
+    before = lens.before(stack, *batch)
+    stack.parameters[0, places] = math.nan
+    lost, healthy = (look.values for look in lens.point(watched, stack, told, *batch, before))
+    assert math.isnan(lost["attention_logit"])
+    assert math.isfinite(healthy["attention_logit"])
+    assert watched.tracks[0].explanation(1) == f"attention logits passed {ATTENTION_LOGIT:g} at step 1"
+
+
 def rms(values):
     return values.pow(2).mean().sqrt().item()
 
@@ -152,6 +164,16 @@ def test_the_largest_norm_and_the_mean_are_of_all_steps_since_the_last_point(cor
     first, second = points(Training(make_job([4e-3], (60,)), corpus).advance())[:2]
     assert first.values["gradient_norm"] == first.values["gradient_norm_max"]
     assert second.values["gradient_norm"] < second.values["gradient_norm_max"]
+
+
+def test_steps_between_the_last_reading_and_a_fork_count_on_the_branch_too(corpus, make_job):
+    """Of steps 33 to 50 the first eight are the trunk's, read there only after the fork."""
+    found = []
+    for every in (1, 16):
+        events = Training(make_job([4e-3], (50,)), corpus, log_every=every).advance()
+        (point,) = points(events, horizon=50 * 128)
+        found.append([point.values[name] for name in ("gradient_norm", "gradient_norm_max")])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("width", [16, 64])

@@ -80,6 +80,20 @@ def test_a_gpu_takes_as_many_members_as_its_memory_holds():
     assert muon < stack_limit(large, 512, "cuda", free_bytes=80 * gib)
 
 
+def test_a_stack_is_as_large_as_this_processs_part_of_a_gpu(monkeypatch):
+    """80 GiB in all: other processes have 30, an earlier stack of this one left 40 in PyTorch's keeping."""
+    gib = 1 << 30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * gib, 80 * gib))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 40 * gib)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 4 * gib)
+    large = Shape(width=1_024, depth=12, heads=16, context=512)
+    for share, mine in ((1.0, 46), (0.25, 16)):
+        assert stack_limit(large, 16_384, "cuda", share=share) == stack_limit(
+            large, 16_384, "cuda", free_bytes=mine * gib
+        )
+    assert stack_limit(large, 16_384, "cuda", share=0.25) < stack_limit(large, 16_384, "cuda")
+
+
 def test_a_grouped_product_holds_the_experts_of_only_so_many_members():
     many = Shape(width=64, depth=2, experts=Experts(count=64, top_k=2, width=64))
     assert stack_limit(many, 256, "cuda", free_bytes=1 << 40) == 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from dataclasses import replace
@@ -17,11 +18,10 @@ from orchestrator.corpora import find_corpus
 from orchestrator.errors import BadInput
 from orchestrator.planner.trunks import rate_flops
 from orchestrator.settings import CorpusSource, Settings
-from orchestrator.spec import Grid, ProxyTrainer, Scale, Schedule
+from orchestrator.spec import Grid, Muon, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
 from trainer import BadCorpus, Finished, Job, Member, Recipe, Shape, Training, load_corpus, symptoms
 from trainer import Schedule as TrainerSchedule
-from trainer.memory import memory_per_member
 from trainer.rules import Module
 from workers.checkpoints import Checkpoints
 from workers.corpora.preparing import prepare
@@ -139,6 +139,26 @@ def test_a_longer_horizon_costs_only_its_extension_and_decay(bench):
     assert second.results[0].loss == alone(HORIZONS[1], rate=0.002)[HORIZONS[1]]
     extension = HORIZONS[1] - saved
     assert second.results[0].flops == pytest.approx(6 * CELLS[0].params * extension, rel=0.01)
+
+
+def test_what_another_version_saved_is_trained_again(bench, caplog):
+    runner, checkpoints = ProxyRunner(bench), Checkpoints(bench.checkpoints, "sweep")
+    carried_out(runner, job_of(HORIZONS[0], rates=(0.002,)))
+    (saved,) = checkpoints.trunk_positions("trunk-0.002")
+    other = io.BytesIO()
+    torch.save({"format": 1, "identity": "", "content": {}}, other)
+    longer = job_of(HORIZONS[1], start=saved, rates=(0.002,))
+    checkpoints.write_trunk("trunk-0.002", saved, other.getvalue())
+    from_trunk = carried_out(runner, longer)
+    checkpoints.write_job(longer, from_trunk, other.getvalue())
+    from_job = carried_out(runner, longer)
+    for told in (from_trunk, from_job):
+        (result,) = told.results
+        assert result.loss == alone(HORIZONS[1], rate=0.002)[HORIZONS[1]]
+        assert result.flops == 6 * CELLS[0].params * HORIZONS[1]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "trained again from the first token"
+    ] * 2
 
 
 def test_a_lost_worker_costs_no_point_and_no_result(bench):
@@ -285,13 +305,24 @@ def test_limits_are_told_for_every_trunk(bench):
     assert ProxyRunner(bench).limits[TRUNK] >= 1
 
 
-def test_workers_that_share_a_gpu_share_its_memory(bench, monkeypatch):
-    """None of them has taken its part yet: all find the whole of it free."""
-    member = memory_per_member(Shape(width=16, depth=1, context=TRAINER.context), BATCH).total
+def test_limits_on_a_gpu_are_for_the_workers_part_and_for_the_optimizer(bench, monkeypatch):
+    """Of proxies wide enough that parameters, and what an optimizer makes of them, are most of the memory."""
+    gib = 1 << 30
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100 * member, 100 * member))
-    whole, quarter = (
-        ProxyRunner(replace(bench, device="cuda", gpu_share=share)).limits[TRUNK] for share in (1.0, 0.25)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (gib, gib))
+    for held in ("memory_reserved", "memory_allocated"):
+        monkeypatch.setattr(torch.cuda, held, lambda device: 0)
+    wide = Scale(width=256, depth=1)
+    (cell, *_) = proxy_cells(GRID.model_copy(update={"scales": (wide,)}), TRAINER)
+    gpu = replace(bench, device="cuda", scales={TRUNK: wide}, cells={TRUNK: cell})
+    muon = TRAINER.model_copy(update={"optimizer": Muon(kind="muon")})
+    whole, quarter, by_muon = (
+        ProxyRunner(each).limits[TRUNK]
+        for each in (gpu, replace(gpu, gpu_share=0.25), replace(gpu, trainer=muon))
     )
+    assert quarter == pytest.approx(whole / 4, abs=1)
+    assert 1 < by_muon < whole
 
-    assert (whole, quarter) == (80, 20)
+
+def test_a_gpu_that_others_have_filled_is_the_machines_doing():
+    assert issubclass(torch.OutOfMemoryError, ProxyRunner.machine_faults)

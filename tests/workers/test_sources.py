@@ -14,8 +14,8 @@ from workers.runner import ProxyBench
 from workers.sources import ProxySource
 
 
-def bench_of(stage, corpus: str) -> ProxyBench:
-    sweep_id = stage.proxy(corpus=corpus)
+def bench_of(stage, corpus: str, **resources: float) -> ProxyBench:
+    sweep_id = stage.proxy(corpus=corpus, **resources)
     sweep = stage.store.sweeps.get(sweep_id)
     assert isinstance(sweep.spec.trainer, ProxyTrainer)
     source = ProxySource(sweep, sweep.spec.trainer, stage.store.sweeps.cells(sweep_id), stage.settings)
@@ -41,6 +41,14 @@ def test_a_prepared_corpus_goes_to_the_workers_with_what_was_measured(stage, tmp
     assert isinstance(corpus, PreparedSource)
     assert corpus.document == prepared.document
     assert corpus.path == prepared.folder / "tokens.bin"
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "share"), [(0.0, "cpu", 1.0), (0.25, "cuda", 0.25), (2.0, "cuda", 1.0)]
+)
+def test_a_worker_knows_its_part_of_a_gpu(stage, asked: float, device: str, share: float) -> None:
+    bench = bench_of(stage, "stdlib", gpus_per_run=asked)
+    assert (bench.device, bench.gpu_share) == (device, share)
 
 
 def test_the_built_in_corpus_lies_nowhere(stage) -> None:
