@@ -235,6 +235,28 @@ def test_a_stop_on_request_ends_it(house: House) -> None:
     assert document["reason"] == "the sweep is stopped: stopped on request"
 
 
+@pytest.mark.parametrize(
+    ("moves", "reason"),
+    [
+        ([SweepState.CANCELLED], "the sweep is cancelled"),
+        ([SweepState.PAUSED, SweepState.STOPPING], "the sweep is stopping"),
+        ([SweepState.FAILED], "the sweep is failed"),
+    ],
+)
+def test_who_ends_the_sweep_in_the_middle_of_it_is_told(
+    house: House, moves: list[SweepState], reason: str
+) -> None:
+    sweep_id = submitted(house)
+    house.loop.step()
+    while not own_runs(house, sweep_id):
+        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
+        house.loop.step()
+    for to in moves:
+        house.store.sweeps.move(sweep_id, to)
+    document = comparison_document(house.store, house.store.sweeps.get(sweep_id))
+    assert (document["state"], document["reason"]) == ("cut short", reason)
+
+
 def test_a_budget_of_seconds_that_ends_in_the_middle_of_it_cuts_it_short(house: House) -> None:
     sweep_id = submitted(house, search={**SEARCH, "budget": {"seconds": 600}})
     house.loop.step()
