@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.comparing import comparison_document, comparison_runs, told
+from orchestrator.comparing import comparison_document, told
 from orchestrator.modulerates import read
 from orchestrator.planner.values import Cell
 from orchestrator.record import knowledge_of
@@ -28,7 +28,7 @@ def submitted(house: House, **changes: Any) -> str:
 
 
 def own_runs(house: House, sweep_id: str) -> list[Run]:
-    return list(comparison_runs(house.store, sweep_id))
+    return house.store.runs.of_comparison(sweep_id)
 
 
 def asked(house: House, sweep_id: str) -> Counter[tuple[Any, ...]]:
