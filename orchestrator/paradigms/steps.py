@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from orchestrator.errors import Unsupported
 from orchestrator.law import Law, Refused
+from orchestrator.modulerates import told
 from orchestrator.paradigms.contenders import BaseOptimum, LineUp, base_optimum, line_up
-from orchestrator.paradigms.modules import NONE, Trial
+from orchestrator.paradigms.modules import Trial
 from orchestrator.paradigms.plan import Plan
 from orchestrator.paradigms.setting import Setting
 from orchestrator.paradigms.values import Arm, Stage
@@ -130,7 +131,7 @@ def _trial_runs(
             seed=0,
             trunk=setting.modules.trunk,
             module_rates=text,
-            reason=f"Trial {number} {of}: {text if text != NONE else 'no multipliers'}.",
+            reason=f"Trial {number} {of}: {told(text) or 'no multipliers'}.",
         )
         for number, text in enumerate(asked, before + 1)
     )
