@@ -18,10 +18,11 @@ NONE = "–"
 def comparison_view(compared: Mapping[str, Any]) -> RenderableType:
     """The table of contenders with the sentence under it; or how far the comparison is."""
     where = f"Fitting and Transfer at {target_text(compared['held_out'])}, {_seeds(compared['seeds'])}"
+    reason = f": {escape(readable(compared['reason']))}" if compared["reason"] else ""
     if compared["verdict"] is None:
-        reason = f": {escape(readable(compared['reason']))}" if compared["reason"] else ""
         return f"{where}\n{compared['state']}{reason}"
-    parts: list[RenderableType] = [where, contenders_table(compared["contenders"])]
+    parts: list[RenderableType] = [where, *([f"{compared['state']}{reason}"] if reason else [])]
+    parts.append(contenders_table(compared["contenders"]))
     search = compared["module_search"]
     if search is not None and search["multipliers"] is not None:
         found = ", ".join(f"{module} ×{value:g}" for module, value in search["multipliers"].items())

@@ -14,7 +14,7 @@ from orchestrator.paradigms.steps import Ask, Basis, Over, next_step
 from orchestrator.paradigms.values import Stage
 from orchestrator.record import Knowledge
 from orchestrator.store import Store
-from orchestrator.store.records import Run, Sweep
+from orchestrator.store.records import Sweep
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def advance(store: Store, sweep: Sweep, basis: Basis, *, fence: int) -> None:
         basis: what the search left.
         fence: of the leader's lease.
     """
-    setting, runs = _setting(store, sweep), comparison_runs(store, sweep.id)
+    setting, runs = _setting(store, sweep), store.runs.of_comparison(sweep.id)
     planned = store.comparisons.get(sweep.id) is not None
     match next_step(setting, runs, basis, planned=planned):
         case Ask(runs=asked, plan=plan):
@@ -106,7 +106,7 @@ def comparison_of(store: Store, sweep: Sweep) -> Found | None:
     return joined(
         setting,
         None if kept is None else Plan.from_document(kept.document),
-        comparison_runs(store, sweep.id),
+        store.runs.of_comparison(sweep.id),
         sweep_state=sweep.state,
         sweep_reason=sweep.reason,
         told=told(store, sweep.id),
@@ -123,12 +123,6 @@ def comparison_document(store: Store, sweep: Sweep) -> dict[str, Any]:
     if found is None:
         raise ValueError(f"sweep {sweep.id} compares nothing")
     return {"sweep_id": sweep.id, **document(found)}
-
-
-def comparison_runs(store: Store, sweep_id: str) -> tuple[Run, ...]:
-    """The runs of a sweep's comparison, in the order of creation."""
-    cells = store.sweeps.cells(sweep_id)
-    return tuple(run for run in store.runs.of_sweep(sweep_id) if cells[run.cell].arm is not None)
 
 
 def _setting(store: Store, sweep: Sweep) -> Setting:

@@ -101,7 +101,8 @@ class Refit:
 class Plan:
     """Fit the law if there are new results, then ask the planner for the next batch of runs.
 
-    Once the planner has stopped, the next runs are those of the comparison, where the sweep has one. With runs open the batch is a top-up, which counts them as if they were in.
+    Once the planner has stopped, the next runs are those of the comparison, where the sweep has one. With runs open the
+    batch is a top-up, which counts them as if they were in.
     """
 
 

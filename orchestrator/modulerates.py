@@ -34,6 +34,11 @@ def written(multipliers: Mapping[str, float]) -> str:
     return ",".join(f"{module}={value:.{DIGITS}g}" for module, value in kept.items() if value != 1)
 
 
+def told(text: str) -> str:
+    """The same for people: ``attention ×0.5, embedding ×2``."""
+    return text.replace("=", " ×").replace(",", ", ")
+
+
 def read(text: str) -> dict[Module, float]:
     """The multipliers that a text means; modules that it does not name have 1.
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from api.access import COOKIE
 from api.dashboard.assets import address
 from api.figures.drawing.style import STATE_COLOURS
-from orchestrator import amounts
+from orchestrator import amounts, modulerates
 
 SWEEP_VERBS: Final = {
     "queued": ("pause", "stop", "cancel"),
@@ -47,6 +47,7 @@ def _environment() -> Environment:
         "flops": amounts.flops,
         "percent": amounts.percent,
         "loss": amounts.loss,
+        "module_rates": modulerates.told,
         "factor": amounts.factor,
         "times": amounts.times,
         "duration": amounts.duration,

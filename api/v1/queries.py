@@ -9,6 +9,7 @@ from fastapi import Depends, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
+from api.access import Caller, reads
 from api.context import Stored
 from orchestrator.amounts import as_amount
 from orchestrator.errors import BadInput, FieldProblem, NotFound
@@ -63,10 +64,13 @@ Size = Annotated[float, as_written, between(1.0, LARGEST), in_schema("number", 1
 Flops = Annotated[float, as_written, between(1.0, MOST_FLOPS), in_schema("number", 1, MOST_FLOPS)]
 
 
-async def only_known_queries(request: Request) -> None:
+async def only_known_queries(request: Request, _caller: Annotated[Caller, reads]) -> None:
     """Refuse a query with a name that the endpoint does not have: a misspelt one would change the answer silently.
 
+    Who may not even read learns nothing of it.
+
     Raises:
+        NotSignedIn, NotAllowed: as every endpoint here.
         BadInput: naming each unknown one, and those that there are.
     """
     route = request.scope["route"]

@@ -13,6 +13,7 @@ from orchestrator.amounts import count, rate
 from orchestrator.law import BowlStatus, Law, Target
 from orchestrator.law.observations import Array
 from orchestrator.law.published import LAWS, Anchor, published_rates
+from orchestrator.modulerates import told
 from orchestrator.paradigms.modules import NONE, Trial
 from orchestrator.paradigms.setting import Setting
 from orchestrator.paradigms.values import (
@@ -204,14 +205,14 @@ def _published(
 def _module_wise(fitted: Contender, best: Trial | None) -> tuple[Contender, ...]:
     if best is None:
         return ()
-    told = best.module_rates or "none was better than no multipliers"
+    found = told(best.module_rates) or "none was better than no multipliers"
     return (
         Contender(
             name=MODULE_WISE,
             arm=Arm.STANDARD,
             learning_rate=fitted.learning_rate,
             module_rates=best.module_rates,
-            origin=f"Fitting's rate times the base's best multipliers: {told}",
+            origin=f"Fitting's rate times the base's best multipliers: {found}",
         ),
     )
 

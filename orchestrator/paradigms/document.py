@@ -71,9 +71,8 @@ def joined(
         told: data of the newest event of the comparison.
     """
     stage, reason = _stage(setting, plan, runs, sweep_state=sweep_state, told=told)
-    reason = reason or (
-        f"the sweep is {sweep_state}: {sweep_reason}" if stage in ENDED - {Stage.COMPLETE} else None
-    )
+    if stage in ENDED - {Stage.COMPLETE} and sweep_state not in SWEEP_LIVE:
+        reason = reason or _of_sweep(sweep_state, sweep_reason)
     known = Found(stage=stage, reason=reason, setting=setting, plan=plan, runs=tuple(runs))
     if plan is None or stage not in ENDED:
         return known
@@ -101,9 +100,17 @@ def _stage(
         return (Stage.TUNING if told is not None and setting.search else Stage.WAITING), None
     if any(run.state in RUN_OPEN for run in runs):
         return Stage.RUNNING, None
-    if any(run.state is RunState.CANCELLED for run in runs):
-        return Stage.CUT_SHORT, None if told is None else told.get("reason")
-    return Stage.COMPLETE, None
+    cut = [run.reason for run in runs if run.state is RunState.CANCELLED]
+    if not cut:
+        return Stage.COMPLETE, None
+    if sweep_state in SWEEP_LIVE:
+        return Stage.CUT_SHORT, cut[0]
+    return Stage.CUT_SHORT, None if told is None else told.get("reason")
+
+
+def _of_sweep(state: SweepState, reason: str | None) -> str:
+    """Why a sweep's end was that of its comparison; what a user asks for has no further reason."""
+    return f"the sweep is {state}" + (f": {reason}" if reason else "")
 
 
 def outcomes_of(setting: Setting, runs: Iterable[Run]) -> Outcomes:

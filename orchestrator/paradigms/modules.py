@@ -31,10 +31,17 @@ MOST_REPEATS: Final = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A run of the search that has ended; the loss is None where it diverged or failed."""
+    """A run of the search that has ended.
+
+    Attributes:
+        module_rates: its multipliers, as text.
+        loss: None where it diverged, which is worse than any loss, and where it failed.
+        failed: whether the machine lost it: that says nothing of its multipliers.
+    """
 
     module_rates: str
     loss: float | None
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +112,8 @@ class ModuleSearch:
         study = optuna.create_study(sampler=self._sampler(optuna, seed))
         losses = [trial.loss for trial in ended if trial.loss is not None]
         worst = 2 * max(losses) - min(losses) if losses else 1.0
-        for trial in sorted(ended, key=lambda trial: trial.module_rates):
+        told = [trial for trial in ended if not trial.failed]
+        for trial in sorted(told, key=lambda trial: trial.module_rates):
             study.add_trial(
                 optuna.trial.create_trial(
                     params=self._point(read(trial.module_rates)),

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.errors import Unsupported
 from orchestrator.law import Law, Refused
+from orchestrator.modulerates import told
 from orchestrator.paradigms.contenders import BaseOptimum, LineUp, base_optimum, line_up
-from orchestrator.paradigms.modules import NONE, Trial
+from orchestrator.paradigms.modules import Trial
 from orchestrator.paradigms.plan import Plan
 from orchestrator.paradigms.setting import Setting
 from orchestrator.paradigms.values import Arm, Stage
@@ -80,7 +82,10 @@ def next_step(setting: Setting, runs: Sequence[Run], basis: Basis, *, planned: b
         )
     optimum = base_optimum(basis.law, setting.base)
     trials = trials_of(setting, runs)
-    asked = () if setting.search is None else setting.search.next_trials(trials)
+    try:
+        asked = () if setting.search is None else setting.search.next_trials(trials)
+    except Unsupported as error:  # the sweep has its answer: what this machine lacks must not take it away
+        return Over(stage=Stage.NOT_RUN, reason=error.detail)
     if asked:
         return Ask(runs=_trial_runs(setting, asked, _trial_rate(setting, runs, optimum), len(trials)))
     best = None if setting.search is None else setting.search.best(trials)
@@ -97,7 +102,11 @@ def trials_of(setting: Setting, runs: Sequence[Run]) -> tuple[Trial, ...]:
     if setting.modules is None:
         return ()
     return tuple(
-        Trial(module_rates=run.module_rates, loss=run.loss if run.state is RunState.COMPLETED else None)
+        Trial(
+            module_rates=run.module_rates,
+            loss=run.loss if run.state is RunState.COMPLETED else None,
+            failed=run.state not in {RunState.COMPLETED, RunState.DIVERGED},
+        )
         for run in runs
         if run.cell == setting.modules.number and run.state not in RUN_OPEN
     )
@@ -122,7 +131,7 @@ def _trial_runs(
             seed=0,
             trunk=setting.modules.trunk,
             module_rates=text,
-            reason=f"Trial {number} {of}: {text if text != NONE else 'no multipliers'}.",
+            reason=f"Trial {number} {of}: {told(text) or 'no multipliers'}.",
         )
         for number, text in enumerate(asked, before + 1)
     )

@@ -27,7 +27,10 @@ def verdict(fitting: Score, transfer: Score, best: Reference | None) -> str:
             seeds = (
                 f"{len(one.outcome.diverged)} of {len(one.outcome.diverged) + len(one.outcome.losses)} seeds"
             )
-            return f"Trust {other.contender.name} here: {one.contender.name} diverged in {seeds}."
+            fate = f"{one.contender.name} diverged in {seeds}"
+            if not other.outcome.losses:
+                return f"Trust neither paradigm here: {fate}, and no run of {other.contender.name} completed."
+            return f"Trust {other.contender.name} here: {fate}."
     if fitting.has_diverged:
         return "Trust neither paradigm here: both diverged."
     apart = transfer.difference

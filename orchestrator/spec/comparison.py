@@ -112,10 +112,12 @@ def check_comparison(spec: SweepSpec) -> None:
         )
     _check_scale(comparison, grid)
     check_experts("comparison.scale", comparison.scale, trainer.architecture)
-    tokens, batch_tokens = comparison.place(grid)
+    _, batch_tokens = comparison.place(grid)
     if comparison.batch_tokens is not None:
         check_batch("comparison.batch_tokens", batch_tokens, trainer.context)
-    check_horizon("comparison.tokens", comparison.tokens or tokens, batch_tokens, trainer.schedule)
+    asked = comparison.tokens or max(grid.tokens)
+    path = "comparison.batch_tokens" if comparison.tokens is None else "comparison.tokens"
+    check_horizon(path, asked, batch_tokens, trainer.schedule)
     _check_base(comparison, grid)
     if comparison.horizon_exponent is not None and "horizon" not in comparison.rules:
         raise FieldError("comparison.horizon_exponent", "needs the rule horizon among the rules")

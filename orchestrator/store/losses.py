@@ -16,7 +16,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.leases import check_fence
 from orchestrator.store.records import LossPoint, Run
 
-_R, _L = schema.runs.c, schema.losses.c
+_R, _L, _C = schema.runs.c, schema.losses.c, schema.cells.c
 
 STARTED: Final = (RunState.RUNNING, RunState.COMPLETED, RunState.DIVERGED)
 """States of runs that have a curve to show."""
@@ -79,7 +79,7 @@ class Losses:
     def of_sweep(
         self, sweep_id: str, *, max_points: int = 100, max_curves: int = 60
     ) -> dict[str, list[LossPoint]]:
-        """Learning curves of a sweep for one figure.
+        """Learning curves of a sweep's search for one figure; those of its comparison are none of them.
 
         Args:
             sweep_id: the sweep.
@@ -90,9 +90,9 @@ class Losses:
             Points by run id, in the order of creation; runs without points are left out.
         """
         turn = func.row_number().over(partition_by=_R.cell, order_by=_R.id).label("turn")
-        started = (
-            select(_R.id, _R.cell, turn).where(_R.sweep_id == sweep_id, _R.state.in_(STARTED)).subquery()
-        )
+        searched = select(_C.number).where(_C.sweep_id == sweep_id, _C.arm.is_(None))
+        chosen = (_R.sweep_id == sweep_id, _R.state.in_(STARTED), _R.cell.in_(searched))
+        started = select(_R.id, _R.cell, turn).where(*chosen).subquery()
         fair = select(started.c.id).order_by(started.c.turn, started.c.cell).limit(max_curves)
         with self._database.read() as connection:
             return _curves(connection, places_of(connection, _R.id.in_(fair)), max_points)

@@ -19,7 +19,7 @@ from orchestrator.store.paging import page
 from orchestrator.store.records import NewRun, Run, RunResult
 from orchestrator.store.trunks import make_trunks, trunk_key
 
-_S, _R = schema.sweeps.c, schema.runs.c
+_S, _R, _C = schema.sweeps.c, schema.runs.c, schema.cells.c
 
 SPEED_SWEEPS = 20
 """Newest sweeps of a kind of trainer whose measured runs tell how fast it is."""
@@ -125,6 +125,12 @@ class Runs:
     def of_sweep(self, sweep_id: str) -> list[Run]:
         """Every run of a sweep, in the order of creation."""
         return self._list(select(schema.runs).where(_R.sweep_id == sweep_id).order_by(_R.id))
+
+    def of_comparison(self, sweep_id: str) -> list[Run]:
+        """The runs of a sweep's comparison at a held-out scale alone, in the order of creation."""
+        cells = select(_C.number).where(_C.sweep_id == sweep_id, _C.arm.is_not(None))
+        query = select(schema.runs).where(_R.sweep_id == sweep_id, _R.cell.in_(cells))
+        return self._list(query.order_by(_R.id))
 
     def page(
         self,

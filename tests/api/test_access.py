@@ -72,6 +72,18 @@ def test_reading_needs_a_token_of_any_scope(
             assert client.get(place(path), headers=bearer(secret)).status_code == 200, path
 
 
+def test_who_is_not_let_in_learns_nothing_of_the_queries_that_there_are(
+    reach: Reach, token: Callable[[str], str], place: Callable[[str], str]
+) -> None:
+    secret = token("submit")
+    client = reach(address="203.0.113.7", host="etalon.example")
+    asked = [("GET", path) for path in READS if path.startswith("/v1")] + CHANGES
+    for method, path in asked:
+        misspelt = f"{place(path)}{'&' if '?' in path else '?'}verbos=1"
+        assert client.request(method, misspelt).status_code == 401, path
+        assert client.request(method, misspelt, headers=bearer(secret)).status_code == 422, path
+
+
 @pytest.mark.parametrize("shown", ["Bearer {}x", "Bearer ", "Basic {}", "{}"])
 def test_a_wrong_token_is_refused(reach: Reach, token: Callable[[str], str], shown: str) -> None:
     answer = reach().get("/v1/sweeps", headers={"authorization": shown.format(token("admin"))})

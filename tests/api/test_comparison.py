@@ -16,12 +16,14 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from orchestrator.law import fit
+from orchestrator.planner.values import Cell
 from orchestrator.runtable import parse_csv
 from orchestrator.settings import Settings
+from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
-from orchestrator.store.records import Sweep
-from tests.orchestrator.conftest import FIELDS
-from tests.paradigms.carried import COMPARISON, SEARCH, compared_sweep
+from orchestrator.store.records import Run, RunResult, Sweep
+from tests.orchestrator.conftest import FIELDS, House
+from tests.paradigms.carried import COMPARISON, SEARCH, compared_loss, compared_sweep
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,10 @@ def answer(client: TestClient, path: str, status: int = 200) -> Any:
     response = client.get(path)
     assert response.status_code == status, response.text
     return response.json()
+
+
+def spoken(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
 def test_the_document_tells_who_contends_what_it_costs_and_whom_to_trust(
@@ -169,7 +175,7 @@ def test_the_other_figures_show_the_search_alone(over: TestClient, ended: Sweep)
 
 def test_its_page_shows_the_table_and_lists_every_run(over: TestClient, ended: Sweep) -> None:
     page = over.get(f"/sweeps/{ended.id}").text
-    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    text = spoken(page)
     assert "Fitting and Transfer" in text
     assert "Trust Fitting here: " in text
     assert "For Fitting at the held-out scale." in over.get(f"/sweeps/{ended.id}?state=completed").text or (
@@ -177,6 +183,43 @@ def test_its_page_shows_the_table_and_lists_every_run(over: TestClient, ended: S
     )
     run = answer(over, f"/v1/sweeps/{ended.id}/comparison")["contenders"][-1]["runs"][0]["run_id"]
     assert "Arm of the comparison" in over.get(f"/runs/{run}").text
+
+
+def test_a_contender_none_of_whose_runs_completed_has_dashes_for_numbers(
+    client: TestClient, store: Store
+) -> None:
+    def lost(run: Run, cell: Cell) -> RunResult:
+        if cell.arm == "transfer":
+            return RunResult(run_id=run.id, state=RunState.FAILED, reason="the machine went away")
+        return compared_loss(run, cell)
+
+    house = House(store)
+    sweep = house.until_final(house.submit(search=SEARCH, comparison=COMPARISON).id, lost)
+    house.rest()
+    transfer = answer(client, f"/v1/sweeps/{sweep.id}/comparison")["contenders"][1]
+    assert (transfer["excess_loss"], transfer["difference"], transfer["diverged"]) == (None, None, False)
+    text = spoken(client.get(f"/sweeps/{sweep.id}").text)
+    assert re.search(r"Transfer [0-9.e-]+ – – ", text)
+    assert "so they cannot be told apart." in text
+    names = [item["name"] for item in answer(client, f"/v1/sweeps/{sweep.id}/figures/comparison")["data"]]
+    assert "Fitting" in names
+
+
+def test_a_page_of_one_that_was_cut_short_says_so_beside_what_is_known(
+    client: TestClient, store: Store
+) -> None:
+    house = House(store)
+    sweep_id = house.submit(search=SEARCH, comparison=COMPARISON).id
+    house.loop.step()
+    while not store.runs.of_comparison(sweep_id):
+        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
+        house.loop.step()
+    house.driver.finish(house.driver.claim(sweep_id, most=1), compared_loss)
+    store.sweeps.move(sweep_id, SweepState.CANCELLED)
+    house.rest()
+    text = spoken(client.get(f"/sweeps/{sweep_id}").text)
+    assert "The comparison was cut short: the sweep is cancelled " in text
+    assert "so they cannot be told apart." in text
 
 
 def test_its_events_tell_how_far_it_is(over: TestClient, ended: Sweep, stored: tuple[Store, Sweep]) -> None:

@@ -123,7 +123,7 @@ def test_the_page_shows_the_law_in_either_count(client: TestClient, trained_mixt
     table = page[page.index('id="sizes"') :]
     table = table[: table.index("</table>")]
     assert "active parameters (this law)" in table
-    assert "-0.400 ± 0.020" in table
+    assert "-0.400<br><small>± 0.020" in table
     assert "0.42" in table
     assert "all parameters" in table
 

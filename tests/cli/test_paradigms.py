@@ -48,6 +48,14 @@ def test_who_diverged_has_a_word_for_a_number(store: Store) -> None:
     assert line.split()[2:] == ["diverged", "–", "–", "–"]
 
 
+def test_a_sentence_from_a_comparison_that_was_cut_short_says_so(store: Store) -> None:
+    document = comparison_document(store, compared_sweep(store))
+    cut = {**document, "state": "cut short", "reason": "the budget of 600 seconds is spent"}
+    lines = printed(comparison_view(cut)).splitlines()
+    assert "cut short: the budget of 600 seconds is spent" in lines
+    assert any("Trust Fitting here" in line for line in lines)
+
+
 def test_before_there_are_numbers_it_says_how_far_it_is(store: Store) -> None:
     document = comparison_document(store, compared_sweep(store))
     waiting = {**document, "verdict": None, "state": "not run", "reason": "the budget does not reach for it"}

@@ -13,6 +13,7 @@ from orchestrator.store import Store
 from orchestrator.store.records import RunResult
 from tests.dashboard.conftest import OpenTab, Seeded
 from tests.dashboard.seeding import Service, lens_points, with_many_cells
+from tests.paradigms.carried import compared_sweep
 
 pytestmark = pytest.mark.browser
 
@@ -69,6 +70,19 @@ def test_a_sweep_draws_every_figure_and_fits_the_screen(open_tab: OpenTab, seede
     assert overflow(page) == 0
     assert unlabelled(page) == []
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_comparison_of_mixtures_fits_the_screen(open_tab: OpenTab, store: Store, width):
+    mixture = {"kind": "proxy", "architecture": {"kind": "moe", "experts": 8, "top_k": 2}}
+    compared = compared_sweep(store, name=f"mixtures {width}", trainer=mixture, module_rates={"runs": 2})
+    page = open_tab(width=width).page
+    page.goto(f"/sweeps/{compared.id}")
+    draw_all(page)
+    assert overflow(page) == 0
+    for name in ("sizes", "comparison-body"):
+        table = page.locator(f"#{name}")
+        assert table.evaluate("element => element.scrollWidth <= element.parentElement.clientWidth"), name
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.comparing import comparison_document, comparison_runs, told
+from orchestrator.comparing import comparison_document, told
 from orchestrator.modulerates import read
 from orchestrator.planner.values import Cell
 from orchestrator.record import knowledge_of
@@ -28,7 +28,7 @@ def submitted(house: House, **changes: Any) -> str:
 
 
 def own_runs(house: House, sweep_id: str) -> list[Run]:
-    return list(comparison_runs(house.store, sweep_id))
+    return house.store.runs.of_comparison(sweep_id)
 
 
 def asked(house: House, sweep_id: str) -> Counter[tuple[Any, ...]]:
@@ -233,6 +233,28 @@ def test_a_stop_on_request_ends_it(house: House) -> None:
     document = comparison_document(house.store, sweep)
     assert document["state"] == "cut short"
     assert document["reason"] == "the sweep is stopped: stopped on request"
+
+
+@pytest.mark.parametrize(
+    ("moves", "reason"),
+    [
+        ([SweepState.CANCELLED], "the sweep is cancelled"),
+        ([SweepState.PAUSED, SweepState.STOPPING], "the sweep is stopping"),
+        ([SweepState.FAILED], "the sweep is failed"),
+    ],
+)
+def test_who_ends_the_sweep_in_the_middle_of_it_is_told(
+    house: House, moves: list[SweepState], reason: str
+) -> None:
+    sweep_id = submitted(house)
+    house.loop.step()
+    while not own_runs(house, sweep_id):
+        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
+        house.loop.step()
+    for to in moves:
+        house.store.sweeps.move(sweep_id, to)
+    document = comparison_document(house.store, house.store.sweeps.get(sweep_id))
+    assert (document["state"], document["reason"]) == ("cut short", reason)
 
 
 def test_a_budget_of_seconds_that_ends_in_the_middle_of_it_cuts_it_short(house: House) -> None:

@@ -59,6 +59,7 @@ def test_a_comparison_is_at_the_longest_horizon_and_the_smallest_batch_unless_it
             "comparison.horizon_exponent",
             "needs the rule horizon",
         ),
+        ({"batch_tokens": 1_048_576}, "comparison.batch_tokens", "is less than one step of 1048576 tokens"),
         ({"module_rates": {"span": 1}}, "comparison.module_rates.span", "greater than 1"),
         ({"module_rates": {"runs": 1}}, "comparison.module_rates.runs", "greater than or equal to 2"),
         ({"module_rates": {"sampler": "law"}}, "comparison.module_rates.sampler", "'tpe' or 'gp'"),

@@ -6,12 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.modulerates import MODULES, read, written
+from orchestrator.modulerates import MODULES, read, told, written
 
 
 def test_modules_are_named_in_one_order_with_four_digits_and_without_ones() -> None:
     assert written({"head": 1.0, "embedding": 2.0, "attention": 1 / 3}) == "attention=0.3333,embedding=2"
     assert written({}) == ""
+
+
+def test_people_read_them_with_signs_and_spaces() -> None:
+    assert told("attention=0.3333,embedding=2") == "attention ×0.3333, embedding ×2"
+    assert told("") == ""
 
 
 @given(st.dictionaries(st.sampled_from(MODULES), st.floats(1e-3, 1e3)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.modulerates import read
@@ -10,7 +11,7 @@ from orchestrator.planner.values import Cell
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep
-from tests.orchestrator.conftest import House, loss_of
+from tests.orchestrator.conftest import FIELDS, House, loss_of
 
 COMPARISON: dict[str, Any] = {"scale": {"width": 128, "depth": 2}, "seeds": 2}
 SEARCH = {"strategy": "law", "stop": {"interval_factor": 2.0}}
@@ -31,10 +32,17 @@ def compared_loss(run: Run, cell: Cell) -> RunResult:
     return RunResult(run_id=run.id, state=RunState.COMPLETED, loss=loss, seconds=1.0)
 
 
-def compared_sweep(store: Store, *, name: str = "both paradigms", **comparison: Any) -> Sweep:
+def compared_sweep(
+    store: Store,
+    *,
+    name: str = "both paradigms",
+    trainer: Mapping[str, Any] = FIELDS["trainer"],
+    **comparison: Any,
+) -> Sweep:
     """A completed sweep that has compared both paradigms; the lead is free again."""
     house = House(store)
-    sweep = house.submit(name=name, search=SEARCH, comparison={**COMPARISON, **comparison})
+    compared = {**COMPARISON, **comparison}
+    sweep = house.submit(name=name, trainer=dict(trainer), search=SEARCH, comparison=compared)
     ended = house.until_final(sweep.id, compared_loss)
     house.rest()
     return ended

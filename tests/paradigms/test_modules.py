@@ -76,6 +76,21 @@ def test_a_trial_that_diverged_is_worse_than_all_and_never_the_best() -> None:
     assert read(best.module_rates).get("head", 1) <= 1
 
 
+def test_a_trial_that_the_machine_lost_counts_but_teaches_nothing() -> None:
+    asked = search(runs=16)
+    first = [
+        Trial(module_rates=text, loss=None, failed=place % 2 == 1)
+        for place, text in enumerate(asked.next_trials([]))
+    ]
+    following = asked.next_trials(first)
+    assert len(following) == 8
+    assert not {trial.module_rates for trial in first} & set(following)
+    diverged = [Trial(module_rates=trial.module_rates, loss=None) for trial in first]
+    known = [Trial(module_rates=trial.module_rates, loss=2.0) for trial in first[:4]]
+    lost = [Trial(module_rates=trial.module_rates, loss=None, failed=True) for trial in first[4:]]
+    assert asked.next_trials(known + lost) != asked.next_trials(known + diverged[4:])
+
+
 def test_nothing_that_completed_is_no_best() -> None:
     assert search().best([Trial(module_rates="", loss=None)]) is None
 

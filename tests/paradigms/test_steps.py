@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -146,6 +147,16 @@ def test_without_a_law_it_is_not_run() -> None:
     assert next_step(setting(12), [], basis, planned=False) == Over(
         stage=Stage.NOT_RUN, reason="there is no law: all is flat"
     )
+
+
+def test_a_sampler_that_is_not_installed_is_a_reason_and_no_fault_of_the_sweep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    step = next_step(setting(12), [], BASIS, planned=False)
+    assert isinstance(step, Over)
+    assert step.stage is Stage.NOT_RUN
+    assert "optuna is not installed here" in str(step.reason)
 
 
 def test_all_trials_have_the_rate_of_the_first_whatever_law_came_since() -> None:

@@ -56,6 +56,15 @@ def test_divergence_is_told_before_any_number(
     assert verdict(with_diverged(one, fitting), with_diverged(other, transfer), best) == sentence
 
 
+def test_who_never_ran_is_not_trusted_because_the_other_diverged() -> None:
+    fitting, transfer, best = judged(HeldOut())
+    lost = replace(transfer, difference=None, outcome=Outcome())
+    diverged = replace(fitting, outcome=Outcome(diverged=(0, 1, 2)))
+    assert verdict(diverged, lost, best) == (
+        "Trust neither paradigm here: Fitting diverged in 3 of 3 seeds, and no run of Transfer completed."
+    )
+
+
 def test_without_numbers_nothing_is_claimed() -> None:
     fitting, transfer, best = judged(HeldOut())
     assert verdict(fitting, transfer, None).startswith("No run in standard parametrization completed")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cells import proxy_cells
+from orchestrator.paradigms.setting import held_out_cells
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import SweepState
 from orchestrator.store import LEADER, Store, driver_lease
@@ -69,7 +70,7 @@ class Bench:
         spec = a_spec(**changes)
         assert isinstance(spec.trainer, ProxyTrainer)
         cells = proxy_cells(spec.grid, spec.trainer)
-        sweep, _ = self.store.sweeps.create(spec, cells=cells)
+        sweep, _ = self.store.sweeps.create(spec, cells=(*cells, *held_out_cells(spec, cells)))
         for step in PATHS[state]:
             sweep = self.store.sweeps.move(sweep.id, step)
         return sweep

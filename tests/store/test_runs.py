@@ -35,6 +35,15 @@ def test_a_batch_makes_pending_runs_and_counts_itself(bench: Any) -> None:
     assert bench.store.sweeps.get(sweep.id).batches == 2
 
 
+def test_the_runs_of_a_comparison_are_found_without_those_of_the_search(bench: Any) -> None:
+    sweep = bench.sweep(comparison={"scale": {"width": 128, "depth": 2}})
+    arms = [cell.number for cell in bench.store.sweeps.cells(sweep.id) if cell.arm]
+    bench.ask(sweep.id, (0, 1e-3), *((number, 1e-3) for number in arms))
+    assert [run.cell for run in bench.store.runs.of_comparison(sweep.id)] == arms
+    bench.ask(bench.sweep().id, (0, 1e-3))
+    assert len(bench.store.runs.of_comparison(sweep.id)) == 2
+
+
 def test_a_batch_is_told(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
     bench.ask(sweep.id, (0, 1e-3), pruned=[new_run(0, 4e-3)], ended=7)

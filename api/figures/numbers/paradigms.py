@@ -11,6 +11,7 @@ import numpy as np
 
 from orchestrator import amounts
 from orchestrator.law.shape import rise
+from orchestrator.modulerates import told
 from orchestrator.paradigms.document import Found
 from orchestrator.paradigms.reference import Reference
 from orchestrator.paradigms.scores import Score
@@ -144,7 +145,7 @@ def _text(score: Score) -> str:
     units = " in the base's units" if item.arm is Arm.TRANSFER else ""
     lines = [item.name, f"η {amounts.rate(item.learning_rate, 3)}{units}"]
     if item.module_rates:
-        lines.append(item.module_rates.replace(",", ", "))
+        lines.append(told(item.module_rates))
     if score.has_diverged:
         lines.append("diverged")
     if excess is not None:
