@@ -23,7 +23,10 @@ RISE = 0.5
 """Nats above its own best that count as clearly worse; many times the noise of a smoothed loss."""
 
 TRAVEL = 4.0
-"""Sum of learning rates after which no member is merely slow; healthy ones need a hundredth to a tenth of it."""
+"""Sum of learning rates after which no member is merely slow; healthy ones need a hundredth to a tenth of it.
+
+Under `mup` the rates are the base's: wider members travel less in their hidden matrices, and as much in the rest.
+"""
 
 
 def travel(timetable: Timetable, horizon: int, learning_rate: float) -> float:

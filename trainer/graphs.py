@@ -40,9 +40,13 @@ class Recorder(Protocol):
 class CudaGraphs:
     """Records CUDA graphs, each with memory of its own that goes when the graph goes."""
 
+    def __init__(self) -> None:
+        # One for all warm-ups: the allocator keeps the memory of each stream apart.
+        self._aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
     def warm(self, function: Callable[[], None]) -> None:
         """Calls it on a stream of its own, as PyTorch asks before a recording."""
-        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        here, aside = torch.cuda.current_stream(), self._aside
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
             function()

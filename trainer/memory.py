@@ -29,15 +29,17 @@ class Memory:
     Attributes:
         state: Parameters and moments, kept between updates.
         update: The most that an update takes besides.
+        look: The most that a look of the lenses takes besides.
     """
 
     state: int
     update: int
+    look: int
 
     @property
     def total(self) -> int:
-        """With the state of the trunk, which waits while a decay branch is trained."""
-        return 2 * self.state + self.update
+        """With the trunk, which waits while a decay branch is trained, and a copy of it where it ends."""
+        return 3 * self.state + max(self.update, self.look)
 
 
 def memory_per_member(
@@ -46,7 +48,8 @@ def memory_per_member(
     """Bytes of one member in an update that is not compiled; a compiler keeps less.
 
     The most of an update is either where the forward pass ends, with what the backward pass will need and the
-    logits, or in the optimizer, with the gradients and what it computes from them.
+    logits, or in the optimizer, with the gradients and what it computes from them. A look of the lenses copies the
+    parameters, and has every product of a query and a key of one sequence three times.
 
     Args:
         shape: The member's.
@@ -64,6 +67,7 @@ def memory_per_member(
     return Memory(
         state=3 * FLOAT * parameters,
         update=max(forward + logits + stream, moving * parameters),
+        look=FLOAT * (parameters + 3 * (shape.head_count * shape.context + shape.vocab_size) * shape.context),
     )
 
 

@@ -18,7 +18,10 @@ BALANCE_RATES: Final = {"bias": 1e-3, "loss": 1e-2}
 """How strongly the load of experts is balanced: step of the bias (arXiv 2408.15664, section 4.1), weight of the loss
 (arXiv 2101.03961, section 2.2)."""
 
-ExpertCount = Annotated[int, Field(ge=2, le=4_096)]
+MOST_EXPERTS: Final = 1_023
+"""So many one grouped product of PyTorch takes on a GPU."""
+
+ExpertCount = Annotated[int, Field(ge=2, le=MOST_EXPERTS)]
 ExpertWidth = Annotated[int, Field(ge=EXPERT_STEP, le=1_048_576, multiple_of=EXPERT_STEP)]
 
 
@@ -38,9 +41,9 @@ class MixtureOfExperts(Strict):
 
     kind: Literal["moe"]
     experts: ExpertCount
-    top_k: Annotated[int, Field(ge=1, le=4_096)]
+    top_k: Annotated[int, Field(ge=1, le=MOST_EXPERTS)]
     expert_width: ExpertWidth | None = None
-    shared_experts: Annotated[int, Field(ge=0, le=4_096)] = 0
+    shared_experts: Annotated[int, Field(ge=0, le=MOST_EXPERTS)] = 0
     balance: Literal["bias", "loss"] = "bias"
     balance_rate: Annotated[float, BeforeValidator(as_number), Field(gt=0, le=1)] | None = None
     qk_norm: bool = True

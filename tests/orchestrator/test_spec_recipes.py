@@ -109,7 +109,7 @@ def test_muon_has_a_momentum_of_its_own() -> None:
             "architecture.experts",
             "greater than or equal to 2",
         ),
-        ({"architecture": MOE | {"experts": 4097}}, "architecture.experts", "less than or equal to 4096"),
+        ({"architecture": MOE | {"experts": 4097}}, "architecture.experts", "less than or equal to 1023"),
         (
             {"architecture": MOE | {"expert_width": 0}},
             "architecture.expert_width",

@@ -134,6 +134,18 @@ def test_alone_stacked_and_resumed_are_the_same_bit_for_bit(corpus, make_job, ou
     ]
 
 
+def test_a_trunk_goes_on_in_another_job_with_its_balance(corpus, make_job, outcome):
+    rates, shape = (1e-3, 1e-2), moe(balance_rate=1e-2)
+    whole = Training(make_job(rates, (30, 60), shape=shape), corpus).advance()
+    first = Training(make_job(rates, (30,), shape=shape), corpus)
+    first.advance()
+    trunks = [first.trunk(member) for member in range(2)]
+    second = Training(make_job(rates, (60,), shape=shape), corpus, trunks=trunks).advance()
+    for member in range(2):
+        key = ("finished", 60 * 128)
+        assert outcome(second, member)[key] == outcome(whole, member)[key]
+
+
 def test_a_lost_member_leaves_its_neighbours_alone(corpus, make_job, outcome):
     with_it = Training(make_job((1e-3, 1e30, 4e-3), (30,), shape=moe()), corpus).advance()
     without = Training(make_job((1e-3, 4e-3), (30,), shape=moe()), corpus).advance()
