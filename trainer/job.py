@@ -8,7 +8,7 @@ from typing import get_args
 from trainer.corpus import Corpus
 from trainer.errors import BadJob
 from trainer.recipe import Recipe
-from trainer.rules import Module
+from trainer.rules import Module, rules_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,7 @@ class Job:
         members: The grid.
 
     Raises:
+        BadRecipe: The recipe cannot be compared with the base of its parametrization.
         BadJob: There is no member, or two horizons of one member are the same number of steps.
         BadSchedule: A horizon has no room for the warm-up before its decay.
     """
@@ -59,6 +60,7 @@ class Job:
     def __post_init__(self) -> None:
         if not self.members:
             raise BadJob("job: no members; give at least one learning rate")
+        rules_of(self.recipe)
         timetable = self.recipe.timetable
         for member in self.members:
             if self.recipe.tokens is not None and member.horizons != (self.recipe.tokens,):

@@ -13,7 +13,7 @@ from trainer.compiling import can_compile, compiled_once
 from trainer.experts import Routing, mixture, route
 from trainer.operators import head_loss, lookup, rms_norm, rotary, rotation, squared_relu
 from trainer.recipe import Recipe
-from trainer.rules import Rule
+from trainer.rules import Rule, rules_of
 
 Place = Literal["embedding", "attention", "feedforward", "router", "head", "attention_logits"]
 Watch = Callable[[Place, int, Tensor], None]
@@ -72,7 +72,7 @@ def layout(recipe: Recipe) -> tuple[Matrix, ...]:
         "head": (1, width, shape.vocab_size),
     }
     matrices = []
-    for rule in recipe.rules.rules:
+    for rule in rules_of(recipe).rules:
         number, rows, columns = sizes[rule.row.kind]
         blocks = shape.depth if rule.row.role == "hidden" else 1
         matrices += [
@@ -139,7 +139,7 @@ class Model:
         """
         shape = recipe.shape
         self.recipe = recipe
-        self.rules = recipe.rules
+        self.rules = rules_of(recipe)
         self.device = device
         self.precision = precision or (torch.bfloat16 if device.type == "cuda" else torch.float32)
         self.matrices = layout(recipe)

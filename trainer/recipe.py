@@ -5,7 +5,6 @@ from typing import Literal, get_args
 
 from trainer.errors import BadRecipe
 from trainer.parametrization import Parametrization
-from trainer.rules import Rules, rules_of
 from trainer.schedule import Schedule, Timetable
 from trainer.shape import Shape
 
@@ -39,8 +38,7 @@ class Recipe:
             width; without `qk_norm` it is not used.
 
     Raises:
-        BadRecipe: A number is out of range, the batch is no whole number of sequences, or the base of the
-            parametrization cannot be compared with the shape.
+        BadRecipe: A number is out of range, or the batch is no whole number of sequences.
     """
 
     shape: Shape
@@ -83,17 +81,11 @@ class Recipe:
                 raise BadRecipe(f"recipe: {name} is {getattr(self, name)}; allowed: above 0")
         if not self.weight_decay >= 0.0:
             raise BadRecipe(f"recipe: weight_decay is {self.weight_decay}; allowed: 0 or more")
-        rules_of(self)
 
     @property
     def sequences(self) -> int:
         """Sequences in one batch."""
         return self.batch_tokens // self.shape.context
-
-    @property
-    def rules(self) -> Rules:
-        """What each kind of parameter starts from and how fast it moves."""
-        return rules_of(self)
 
     @property
     def timetable(self) -> Timetable:

@@ -19,13 +19,11 @@ moves with the rule `depth`. A factor whose rule is not asked for is 1; `standar
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from trainer.errors import BadRecipe
 from trainer.parametrization import Base
-
-if TYPE_CHECKING:
-    from trainer.recipe import Recipe
+from trainer.recipe import Recipe
 
 Module = Literal["embedding", "attention", "feedforward", "router", "head"]
 """Parts of a model that may have rates of their own; the experts of a mixture are its feed-forward part."""
@@ -158,7 +156,7 @@ class Rules:
         return next(rule for rule in self.rules if rule.row.kind == kind)
 
 
-def rules_of(recipe: "Recipe") -> Rules:
+def rules_of(recipe: Recipe) -> Rules:
     """The rules that a recipe's parametrization gives for its shape, batch and horizon.
 
     Raises:
@@ -175,7 +173,7 @@ def rules_of(recipe: "Recipe") -> Rules:
     )
 
 
-def _growth(recipe: "Recipe", base: Base) -> Growth:
+def _growth(recipe: Recipe, base: Base) -> Growth:
     shape, asked = recipe.shape, recipe.parametrization
     tokens = 1.0
     if "horizon" in asked.rules:
@@ -195,7 +193,7 @@ def _growth(recipe: "Recipe", base: Base) -> Growth:
     )
 
 
-def _experts(recipe: "Recipe", base: Base) -> float:
+def _experts(recipe: Recipe, base: Base) -> float:
     experts = recipe.shape.experts
     if experts is not None and base.expert_width is not None:
         return experts.active_width / base.expert_width
@@ -205,7 +203,7 @@ def _experts(recipe: "Recipe", base: Base) -> float:
     raise BadRecipe(f"base: expert_width is {base.expert_width}; the shape is {ours} and its base is {other}")
 
 
-def _rule(row: Row, recipe: "Recipe", growth: Growth) -> Rule:
+def _rule(row: Row, recipe: Recipe, growth: Growth) -> Rule:
     """One row of the table above; the recipe's own numbers are the base's."""
     fan_in, asked = _fan_in(row, recipe), recipe.parametrization.rules
     grown = _stretched(row, recipe, growth) if row.role == "hidden" else 1.0
@@ -224,7 +222,7 @@ def _rule(row: Row, recipe: "Recipe", growth: Growth) -> Rule:
     )
 
 
-def _fan_in(row: Row, recipe: "Recipe") -> int:
+def _fan_in(row: Row, recipe: Recipe) -> int:
     """Inputs of one unit; 0 where the shape has no such parameter."""
     shape = recipe.shape
     match row.kind:
@@ -242,19 +240,19 @@ def _fan_in(row: Row, recipe: "Recipe") -> int:
             return shape.width
 
 
-def _grown(row: Row, recipe: "Recipe", growth: Growth) -> float:
+def _grown(row: Row, recipe: Recipe, growth: Growth) -> float:
     """How much the fan-in of a hidden parameter has grown since the base."""
     by_experts = row.kind == "expert_out" or (row.kind == "feedforward_out" and recipe.shape.experts)
     return growth.experts if by_experts else growth.width
 
 
-def _stretched(row: Row, recipe: "Recipe", growth: Growth) -> float:
+def _stretched(row: Row, recipe: Recipe, growth: Growth) -> float:
     """How much more an update at the base's rate stretches what passes a hidden matrix than it does at the base."""
     grown = _grown(row, recipe, growth)
     return sqrt(grown) if recipe.optimizer == "muon" and row.module in MUON else grown
 
 
-def _gradient(row: Row, recipe: "Recipe", growth: Growth) -> float:
+def _gradient(row: Row, recipe: Recipe, growth: Growth) -> float:
     """How much smaller the gradient is than at the base, which ε should follow.
 
     Complete(d)P has no factor on the output because it has no multiplier there; here the multiplier is in the gradient.
@@ -265,7 +263,7 @@ def _gradient(row: Row, recipe: "Recipe", growth: Growth) -> float:
     return branch / (growth.experts if to_experts else growth.width)
 
 
-def _std(row: Row, recipe: "Recipe", growth: Growth) -> float:
+def _std(row: Row, recipe: Recipe, growth: Growth) -> float:
     """1/√fan-in, of the base for the output; besides /√(2·depth) where it writes to the residual stream (GPT-2).
 
     The depth is the base's where the rule `depth` scales the branch itself.
@@ -278,7 +276,7 @@ def _std(row: Row, recipe: "Recipe", growth: Growth) -> float:
     return residual / sqrt(_fan_in(row, recipe))
 
 
-def _attention_scale(recipe: "Recipe", base: Base | None) -> float:
+def _attention_scale(recipe: Recipe, base: Base | None) -> float:
     """q·k / √d, and under `mup` q·k / d in the base's units (arXiv 2203.03466, section 2)."""
     width = recipe.shape.head_width
     scale = (recipe.qk_scale if recipe.shape.qk_norm else 1.0) / sqrt(width)

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.errors import BadInput
 from orchestrator.spec import Base, Dense, ProxyTrainer, Scale, experts_of
-from trainer import TrainerError
+from trainer import TrainerError, rules_of
 from trainer.rules import MUON_SOURCE, RULE_SOURCES
 from workers.recipes import parametrization_of, recipe_of, shape_of
 
@@ -106,9 +106,10 @@ def _column(trainer: ProxyTrainer, base: Base, place: Place, learning_rate: floa
             batch_tokens=place.batch_tokens,
             tokens=place.tokens,
         )
+        rules = rules_of(recipe)
     except TrainerError as error:
         raise BadInput(f"trainer.parametrization: {error}.") from error
-    rules, experts = recipe.rules, experts_of(place.scale, trainer.architecture)
+    experts = experts_of(place.scale, trainer.architecture)
     return {
         "width": place.scale.width,
         "depth": place.scale.depth,

@@ -21,7 +21,7 @@ from orchestrator.spec import (
     parse_spec,
 )
 from orchestrator.spec.transfer import Base
-from trainer import BadRecipe, Parametrization, Recipe, Schedule, Shape
+from trainer import BadRecipe, Parametrization, Recipe, Schedule, Shape, rules_of
 from trainer import Base as TrainerBase
 
 MOE = {"kind": "moe", "experts": 8, "top_k": 2}
@@ -306,7 +306,7 @@ def test_bases_are_accepted_exactly_where_the_trainer_takes_them(
     sweep = fields([{"width": 32, "depth": 2}], parametrization=asked, optimizer={"beta1": beta})
     sweep["grid"] |= {"tokens": [819_200], "batch_tokens": [1024]}
     try:
-        Recipe(
+        recipe = Recipe(
             shape=Shape(width=32, depth=2),
             schedule=Schedule(warmup_tokens=1024, decay_fraction=0.2),
             batch_tokens=1024,
@@ -319,6 +319,7 @@ def test_bases_are_accepted_exactly_where_the_trainer_takes_them(
                 horizon_exponent=asked["horizon_exponent"],  # type: ignore[arg-type]
             ),
         )
+        rules_of(recipe)
     except BadRecipe:
         with pytest.raises(BadInput, match="must stay at most 1"):
             parse_spec(sweep)

@@ -349,20 +349,20 @@ def test_a_base_without_size_is_refused(field: str):
 
 def test_a_mixture_is_not_compared_with_a_dense_base():
     with pytest.raises(BadRecipe, match="the shape is a mixture and its base is dense"):
-        recipe(mixture(32, 16), base=Base(width=16, depth=2))
+        rules_of(recipe(mixture(32, 16), base=Base(width=16, depth=2)))
 
 
 def test_a_dense_proxy_is_not_compared_with_a_base_that_is_a_mixture():
     with pytest.raises(BadRecipe, match="the shape is dense and its base is a mixture"):
-        recipe(Shape(width=32, depth=2), base=Base(width=16, depth=2, expert_width=32))
+        rules_of(recipe(Shape(width=32, depth=2), base=Base(width=16, depth=2, expert_width=32)))
 
 
 def test_the_rule_horizon_needs_a_horizon():
     with pytest.raises(BadRecipe, match="tokens is missing; the rule horizon needs the horizon"):
-        recipe(Shape(width=16, depth=2), "horizon", base=NEAR)
+        rules_of(recipe(Shape(width=16, depth=2), "horizon", base=NEAR))
 
 
 def test_a_batch_too_far_from_the_base_leaves_no_first_moment():
     """1 − 0.1·16 is below zero."""
     with pytest.raises(BadRecipe, match="beta1 of 0.9 becomes -0.6 at 16 times the base's batch"):
-        recipe(Shape(width=16, depth=2), "batch", base=NEAR, batch_tokens=2_048)
+        rules_of(recipe(Shape(width=16, depth=2), "batch", base=NEAR, batch_tokens=2_048))
