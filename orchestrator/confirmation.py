@@ -19,7 +19,12 @@ Runs = Callable[[], Observations]
 
 
 def confirmation_document(
-    law: Law, target: Target, *, runs: Runs | None = None, budget_flops: float | None = None
+    law: Law,
+    target: Target,
+    *,
+    runs: Runs | None = None,
+    budget_flops: float | None = None,
+    active_share: float = 1.0,
 ) -> dict[str, Any]:
     """What to run at the target so that the answer is settled.
 
@@ -29,35 +34,35 @@ def confirmation_document(
         runs: everything the law was fitted to; read once, and only where the target itself has runs or the budget
             does not pay for one.
         budget_flops: what may be spent in all; less than a run at the target costs asks for another cell.
+        active_share: active parameters over N: a run costs 6 FLOPs for each active parameter and token.
 
     Returns:
         The ``confirmation`` of a prediction.
     """
     known, _ = law.known_cells(*_place(target))
     has_runs = bool(known.size)
-    short = (
-        budget_flops is not None
-        and budget_flops < TRAINING_FLOPS_PER_PARAM_TOKEN * target.params * target.tokens
-    )
+    flops_per_run = TRAINING_FLOPS_PER_PARAM_TOKEN * active_share * target.params * target.tokens
+    short = budget_flops is not None and budget_flops < flops_per_run
     observations = runs().counting() if runs is not None and (has_runs or short) else None
     told = _at_target(target, observations) if has_runs else _document(confirm(law, target))
     return {
         **told,
+        "flops_per_run": flops_per_run,
         "affordable": None
         if budget_flops is None or not short
-        else _affordable_document(law, target, budget_flops, observations),
+        else _affordable_document(law, target, budget_flops, observations, active_share),
     }
 
 
 def _at_target(target: Target, observations: Observations | None) -> dict[str, Any]:
     """What to run at a target that has runs."""
     if observations is None:
-        return _untold(target, "The target has runs of its own, and what they found is not at hand here.")
+        return _untold("The target has runs of its own, and what they found is not at hand here.")
     here = np.abs(np.log(_places(observations) / _place(target))).max(axis=1) <= CLOSE
     try:
         rest = fit(observations.where(~here), options=FitOptions(heldout=False))
     except Refused as refused:
-        return _untold(target, f"Without the target's own runs the others give no law: {refused.detail}")
+        return _untold(f"Without the target's own runs the others give no law: {refused.detail}")
     own = observations.where(here)
     trials = [
         Trial(learning_rate=x, loss=loss if np.isfinite(loss) else None)
@@ -69,7 +74,6 @@ def _at_target(target: Target, observations: Observations | None) -> dict[str, A
 def _document(found: Confirmation) -> dict[str, Any]:
     return {
         "learning_rates": list(found.rates),
-        "flops_per_run": found.flops_per_run,
         "expected_runs": found.expected_runs,
         "expected_runs_until_sure": found.expected_runs_until_sure,
         "probability_first": found.probability_first,
@@ -80,10 +84,9 @@ def _document(found: Confirmation) -> dict[str, Any]:
     }
 
 
-def _untold(target: Target, reason: str) -> dict[str, Any]:
+def _untold(reason: str) -> dict[str, Any]:
     return {
         "learning_rates": [],
-        "flops_per_run": TRAINING_FLOPS_PER_PARAM_TOKEN * target.params * target.tokens,
         "expected_runs": None,
         "expected_runs_until_sure": None,
         "probability_first": None,
@@ -123,9 +126,9 @@ def _sure(found: Confirmation) -> bool:
 
 
 def _affordable_document(
-    law: Law, target: Target, budget_flops: float, observations: Observations | None
+    law: Law, target: Target, budget_flops: float, observations: Observations | None, active_share: float
 ) -> dict[str, Any] | None:
-    found = affordable(law, target, budget_flops, observations=observations)
+    found = affordable(law, target, budget_flops, observations=observations, active_share=active_share)
     if found is None:
         return None
     return {

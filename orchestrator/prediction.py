@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
 
 from orchestrator.amounts import percent
+from orchestrator.cells import params_of
 from orchestrator.confirmation import Runs, confirmation_document
 from orchestrator.errors import FieldProblem, Unsupported
 from orchestrator.law import Law, Refused, Target
 from orchestrator.law.law import VALLEY_PROBABILITY
 from orchestrator.law.published import published_rates
-from orchestrator.spec import ProxyTrainer, SweepSpec
+from orchestrator.spec import Dense, ProxyTrainer, SweepSpec
 from orchestrator.spec.transfer import Base, base_of
 
 VALLEY_EXCESS_LOSS: Final = 0.001
@@ -33,7 +35,7 @@ def prediction(
     law_number: int | None = None,
     runs: Runs | None = None,
     budget_flops: float | None = None,
-    base: Base | None = None,
+    spec: SweepSpec | None = None,
 ) -> dict[str, Any]:
     """Predict the learning rate at a target, with its interval, valley and warnings.
 
@@ -44,7 +46,7 @@ def prediction(
         law_number: the law's number in that sweep, if any.
         runs: reads what the law was fitted to, where that is at hand: a target that has runs is confirmed with them.
         budget_flops: what may be spent on confirming, for a cell to run where the target costs more.
-        base: what the law's rates are in units of (`base_of_sweep`); None where they are the model's own.
+        spec: of the sweep, where the law is one's: it says what the rates are in units of, and what a parameter costs.
 
     Returns:
         The prediction document of the contract.
@@ -58,6 +60,7 @@ def prediction(
         reason = refusal.reason.name.lower().replace("_", " ")
         raise Unsupported(refusal.detail, fields=(FieldProblem(path="target", message=reason),)) from refusal
     wrong = wrong_rate(law, target, answer.learning_rate)
+    base, share = (None, 1.0) if spec is None else (base_of_sweep(spec), active_share(spec))
     return {
         "sweep_id": sweep_id,
         "law_number": law_number,
@@ -72,11 +75,13 @@ def prediction(
             "reason": None if answer.valley_low < answer.valley_high else _no_valley(wrong),
         },
         "wrong_rate": wrong,
-        "confirmation": confirmation_document(law, target, runs=runs, budget_flops=budget_flops),
+        "confirmation": confirmation_document(
+            law, target, runs=runs, budget_flops=budget_flops, active_share=share
+        ),
         "expected_loss": answer.expected_loss,
         "extrapolation": dict(answer.extrapolation),
         "base": None if base is None else asdict(base),
-        "warnings": [*answer.warnings, *_units(base)],
+        "warnings": [*answer.warnings, *_units(base), *_costs(share)],
         "published": published_documents(law, target, of_mup=base is not None),
     }
 
@@ -84,6 +89,29 @@ def prediction(
 def base_of_sweep(spec: SweepSpec) -> Base | None:
     """What a sweep's rates are in units of under its parametrization; None where they are the proxies' own."""
     return base_of(spec.grid, spec.trainer) if isinstance(spec.trainer, ProxyTrainer) else None
+
+
+def active_share(spec: SweepSpec) -> float:
+    """Active parameters over N, as the largest proxy has it: 1 unless the law is in the total ones of a mixture."""
+    trainer = spec.trainer
+    if not isinstance(trainer, ProxyTrainer) or isinstance(trainer.architecture, Dense):
+        return 1.0
+    if trainer.architecture.params == "active":
+        return 1.0
+    largest = max(
+        (params_of(scale, trainer.architecture) for scale in spec.grid.scales), key=attrgetter("total")
+    )
+    return largest.active / largest.total
+
+
+def _costs(share: float) -> list[str]:
+    """Warns that what a run costs goes by a share of the target's parameters that nobody told."""
+    if share == 1.0:
+        return []
+    return [
+        f"N counts every expert; what a run at the target costs is told for {percent(share)} of it active, as in the "
+        "largest proxy."
+    ]
 
 
 def _units(base: Base | None) -> list[str]:

@@ -10,7 +10,7 @@ from orchestrator.forecast import question_of
 from orchestrator.law import Law, Refused, fit
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import Plan, Proposal, Pruned, Question
-from orchestrator.prediction import base_of_sweep, prediction, target_document
+from orchestrator.prediction import prediction, target_document
 from orchestrator.record import Knowledge
 from orchestrator.sizes import both_counts, vary_apart
 from orchestrator.spec import Dense, ProxyTrainer
@@ -87,7 +87,7 @@ def answer(law: Law, knowledge: Knowledge) -> dict[str, Any]:
             target,
             sweep_id=sweep.id,
             runs=lambda: knowledge.observations,
-            base=base_of_sweep(sweep.spec),
+            spec=sweep.spec,
         )
     except Unsupported as refusal:
         reason = refusal.fields[0].message if refusal.fields else refusal.title

@@ -62,6 +62,7 @@ def ask(store: Store, sweep: Sweep, law: LawRecord | None, query: Mapping[str, s
             sweep_id=sweep.id,
             law_number=law.number,
             runs=lambda: observations_of(store, sweep),
+            spec=sweep.spec,
         )
     except Unsupported as refused:
         return Asked(typed=typed, problems={}, refusal=refused.detail)

@@ -26,7 +26,9 @@ MEASURED: Final = (RunState.COMPLETED, RunState.DIVERGED)
 class Progress(Document):
     """How far a sweep is."""
 
-    runs_total_known: int = Field(description="Runs asked for and rates ruled out so far.")
+    runs_total_known: int = Field(
+        description="Runs asked for, those of a comparison included, and rates ruled out so far."
+    )
     runs_by_state: dict[RunState, int]
     batches: int = Field(description="Batches of runs asked for so far.")
 

@@ -14,7 +14,7 @@ from api.v1.laws import MOST_LAWS
 from api.v1.queries import Flops, Size, ThatSweep
 from orchestrator.errors import Unsupported
 from orchestrator.law import Law, Target
-from orchestrator.prediction import base_of_sweep, default_batch, prediction
+from orchestrator.prediction import default_batch, prediction
 from orchestrator.record import observations_of
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Sweep
@@ -57,7 +57,7 @@ def predict(
         law_number=record.number,
         runs=(lambda: observations_of(store, sweep)) if law is None else None,
         budget_flops=budget_flops,
-        base=base_of_sweep(sweep.spec),
+        spec=sweep.spec,
     )
     return PredictionDocument.model_validate(answer)
 

@@ -40,7 +40,7 @@ class Affordable:
     Attributes:
         cell: its N, D and B.
         rates: η to run there, ascending.
-        flops: of all of them, 6·N·D each.
+        flops: of all of them, 6·N·D each, N the active parameters.
         factor_before, factor_after: the target's 95 % interval is within ×/÷ this, now and as expected after.
     """
 
@@ -52,7 +52,12 @@ class Affordable:
 
 
 def affordable(
-    law: Law, target: Target, flops: float, *, observations: Observations | None = None
+    law: Law,
+    target: Target,
+    flops: float,
+    *,
+    observations: Observations | None = None,
+    active_share: float = 1.0,
 ) -> Affordable | None:
     """The cell whose runs are expected to narrow the target's interval most for these FLOPs.
 
@@ -61,11 +66,12 @@ def affordable(
         target: where the rate is wanted.
         flops: that may be spent, in all.
         observations: what the law was fitted to; without them cells that have runs are not considered.
+        active_share: active parameters over N.
 
     Returns:
         The cell and its rates; None where no cell that the FLOPs pay for narrows the interval by 1 % of its logarithm.
     """
-    cells = tuple(_cells(law, target, flops, own=observations is not None))
+    cells = tuple(_cells(law, target, flops, active_share, own=observations is not None))
     if not cells:
         return None
     information = Information(law, Record(cells=cells, prior=observations), Question(target=target))
@@ -85,11 +91,11 @@ def affordable(
     )
 
 
-def _cells(law: Law, target: Target, flops: float, *, own: bool) -> Iterator[Cell]:
+def _cells(law: Law, target: Target, flops: float, share: float, *, own: bool) -> Iterator[Cell]:
     """The cells that a run can be paid in, each with the rates considered there."""
 
     def paid(place: tuple[float, float, float]) -> bool:
-        return TRAINING_FLOPS_PER_PARAM_TOKEN * place[0] * place[1] <= flops
+        return TRAINING_FLOPS_PER_PARAM_TOKEN * share * place[0] * place[1] <= flops
 
     ways = np.array(_places(law, target))
     run, _ = law.known_cells(*ways.T)
@@ -104,6 +110,7 @@ def _cells(law: Law, target: Target, flops: float, *, own: bool) -> Iterator[Cel
             tokens=tokens,
             batch_tokens=batch_tokens,
             rates=_rates(law, (params, tokens, batch_tokens)),
+            params_active=share * params,
         )
 
 

@@ -32,7 +32,6 @@ from orchestrator.law.law import CURVATURE_TERMS, VALLEY
 from orchestrator.law.shape import half_widths, rise
 from orchestrator.planner.information import ROBUST
 from orchestrator.planner.model import Array
-from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
 
 Mask = NDArray[np.bool_]
 Index = NDArray[np.int64]
@@ -76,7 +75,6 @@ class Confirmation:
 
     Attributes:
         rates: η that are likely to be run, the next one first; empty where the answer is settled.
-        flops_per_run: 6·N·D.
         expected_runs: further runs until one is within `NEAR` of the best, whether or not one knows it.
         expected_runs_until_sure: further runs until that is so of one with probability `CONFIRMED_PROBABILITY`.
         probability_first: that the next rate is within `NEAR` of the best.
@@ -85,7 +83,6 @@ class Confirmation:
     """
 
     rates: tuple[float, ...]
-    flops_per_run: float
     expected_runs: float
     expected_runs_until_sure: float
     probability_first: float | None
@@ -119,7 +116,6 @@ def confirm(
     told = [] if chosen < 0 else [chosen, *(place for place in likely if place != chosen)]
     return Confirmation(
         rates=tuple(float(grid.rates[place]) for place in told),
-        flops_per_run=TRAINING_FLOPS_PER_PARAM_TOKEN * target.params * target.tokens,
         expected_runs=until_near if chosen >= 0 else 0.0,
         expected_runs_until_sure=until_sure if chosen >= 0 else 0.0,
         probability_first=None if chosen < 0 else float(state.chances[0, chosen]),

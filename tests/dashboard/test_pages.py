@@ -130,6 +130,16 @@ def test_a_target_without_a_valley_says_so_in_words(client: TestClient, seeded: 
     assert "The optimum is too uncertain to name a range of rates" in page
 
 
+def test_the_form_tells_that_a_rate_of_mup_is_in_units_of_its_base(client: TestClient, copy: Store):
+    service = Service(copy)
+    trainer = {"kind": "proxy", "parametrization": "mup"}
+    sweep = service.run(service.submit(name="one rate for all widths", trainer=trainer).id)
+    page = read(client, f"/sweeps/{sweep.id}?params=300k&tokens=1M")
+    answer = text_of(page[page.index('id="ask-answer"') : page.index('id="bowls"')])
+    assert "The rate is muP's global one, in units of the base of width" in answer
+    assert "Step Law" not in answer
+
+
 def test_bowls_can_be_chosen_where_there_are_too_many_to_draw(
     client: TestClient, seeded: Seeded, copy: Store
 ):

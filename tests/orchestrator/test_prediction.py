@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.law import Law, Observations, Target, fit
-from orchestrator.prediction import base_of_sweep, prediction
+from orchestrator.prediction import prediction
 from orchestrator.spec import SweepSpec
 
 CURVATURE = 0.02
@@ -86,7 +86,7 @@ def test_a_global_rate_of_mup_is_told_as_one(law: Law, parametrization: str) -> 
         }
     )
 
-    answer = prediction(law, NEAR, base=base_of_sweep(spec))
+    answer = prediction(law, NEAR, spec=spec)
 
     warned = [warning for warning in answer["warnings"] if "etalon rules" in warning]
     laws = {item["law"] for item in answer["published"]}
@@ -98,3 +98,27 @@ def test_a_global_rate_of_mup_is_told_as_one(law: Law, parametrization: str) -> 
         assert answer["base"] is None
         assert not warned
         assert {"Step Law", "Power Scheduler"} < laws
+
+
+@pytest.mark.parametrize(("counted", "share"), [("active", 1.0), ("total", 66_560 / 164_864)])
+def test_a_run_costs_by_the_parameters_that_a_token_meets(law: Law, counted: str, share: float) -> None:
+    architecture = {"kind": "moe", "experts": 8, "top_k": 2, "expert_width": 64, "params": counted}
+    spec = SweepSpec.model_validate(
+        {
+            "name": "mixtures",
+            "trainer": {"kind": "proxy", "architecture": architecture},
+            "grid": {
+                "scales": [{"width": 32, "depth": 2}, {"width": 64, "depth": 2}],
+                "tokens": [262_144],
+                "batch_tokens": [256],
+                "learning_rates": [1e-3, 4e-3],
+            },
+        }
+    )
+    full = 6 * FAR.params * FAR.tokens
+
+    answer = prediction(law, FAR, spec=spec, budget_flops=0.5 * full)
+
+    assert answer["confirmation"]["flops_per_run"] == pytest.approx(share * full, rel=1e-6)
+    assert (answer["confirmation"]["affordable"] is None) == (share < 0.5)
+    assert any("N counts every expert" in warning for warning in answer["warnings"]) == (share < 1)
