@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator import comparing
 from orchestrator.decision import (
     Action,
     Drop,
@@ -22,6 +21,7 @@ from orchestrator.decision import (
 )
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.law import Law, Observations, OutdatedLaw, Refused
+from orchestrator.paradigms import stages
 from orchestrator.paradigms.steps import Basis
 from orchestrator.paradigms.values import ENDED, Stage
 from orchestrator.record import RESULTS, Knowledge, knowledge_of
@@ -177,7 +177,7 @@ class Loop:
     def _snapshot(self, sweep: Sweep) -> Snapshot:
         runs = self._store.sweeps.progress(sweep.id)
         budget = sweep.spec.search.budget
-        fit, stage = self._last_fit(sweep.id), comparing.stage_of(self._store, sweep)
+        fit, stage = self._last_fit(sweep.id), stages.stage_of(self._store, sweep)
         searches = stage in {None, Stage.WAITING}
         tops_up = sweep.spec.refits_on_arrival and fit.number is not None and searches
         return Snapshot(
@@ -265,17 +265,17 @@ class Loop:
         if batch.stop is not None and sweep.spec.comparison is None:
             self._move(sweep, SweepState.COMPLETED, batch.stop)
         elif batch.stop is not None:
-            comparing.begin(self._store, knowledge, batch.stop, fence=self._fence)
+            stages.begin(self._store, knowledge, batch.stop, fence=self._fence)
 
     def _told(self, sweep: Sweep) -> Mapping[str, Any] | None:
         """What was last told of the sweep's comparison; None without one, and while the search goes on."""
-        return None if sweep.spec.comparison is None else comparing.told(self._store, sweep.id)
+        return None if sweep.spec.comparison is None else stages.told(self._store, sweep.id)
 
     def _compare(self, knowledge: Knowledge, said: Mapping[str, Any]) -> None:
         """Carry on the comparison of a sweep whose search is over, or end the sweep with it."""
         sweep = knowledge.sweep
         if Stage(said["stage"]) in ENDED:
-            self._move(sweep, SweepState.COMPLETED, comparing.ending(said))
+            self._move(sweep, SweepState.COMPLETED, stages.ending(said))
             return
         fit = self._last_fit(sweep.id)
         try:
@@ -284,7 +284,7 @@ class Loop:
             self._record(fitted(knowledge), knowledge, Batch())
             return
         basis = Basis(law=law, law_number=fit.number or 0, search=said["search"], refusal=fit.refusal)
-        comparing.advance(self._store, sweep, basis, fence=self._fence)
+        stages.advance(self._store, sweep, basis, fence=self._fence)
 
     def _chosen(self, knowledge: Knowledge) -> Batch:
         """The next batch, by the last law while it is recent; by a fresh one else, and before the sweep may end."""

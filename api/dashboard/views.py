@@ -15,8 +15,8 @@ from api.figures.numbers.savings import Split, split
 from api.figures.numbers.selection import Group, groups, showing
 from api.figures.numbers.snapshot import Snapshot, read_snapshot
 from orchestrator.cluster import waits_because
-from orchestrator.comparing import comparison_document
 from orchestrator.formula import Formula, formula
+from orchestrator.paradigms.stages import comparison_document
 from orchestrator.phases import Phase, has_stable_phase
 from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from api.documents.document import EXAMPLE_ID, Document
 from api.documents.predictions import TargetDocument
-from orchestrator.comparing import comparison_document
 from orchestrator.errors import NotFound
+from orchestrator.paradigms.stages import comparison_document
 from orchestrator.paradigms.values import Arm, Stage
 from orchestrator.states import RunState
 from orchestrator.store import Store

@@ -32,11 +32,11 @@ from api.figures.numbers.residuals import residuals
 from api.figures.numbers.savings import savings
 from api.figures.numbers.selection import EVENLY, Selection
 from api.figures.numbers.snapshot import read_snapshot
-from orchestrator.comparing import comparison_of
 from orchestrator.comparison import Comparison
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.lenses import diverged_tokens, why_unseen
 from orchestrator.paradigms.document import verdict_of
+from orchestrator.paradigms.stages import comparison_of
 from orchestrator.phases import Phase
 from orchestrator.states import RunState
 from orchestrator.store import Store

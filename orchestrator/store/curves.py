@@ -8,11 +8,46 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, literal, select
+from sqlalchemy import Connection, Row, Select, Table, literal, select
 
 from orchestrator.store import schema
+from orchestrator.store.database import Database
+from orchestrator.store.leases import check_fence
 
 _R, _C = schema.runs.c, schema.cells.c
+
+
+def append(
+    database: Database,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    fence: int | None = None,
+    lease: str | None = None,
+) -> int:
+    """Write points of curves; one whose curve and step are there already stays as it is.
+
+    Args:
+        database: to write to.
+        table: keyed by curve and step.
+        rows: of any curves.
+        fence: of ``lease``, where a driver writes.
+        lease: whose fence it is.
+
+    Returns:
+        How many were new.
+
+    Raises:
+        Conflict: the lease belongs to another driver.
+    """
+    if not rows:
+        return 0
+    fresh = database.insert(table).on_conflict_do_nothing()
+    with database.write() as connection:
+        if fence is not None and lease is not None:
+            check_fence(connection, lease, fence)
+        counted = connection.execution_options(preserve_rowcount=True)
+        return counted.execute(fresh, list(rows)).rowcount
 
 
 class Place(NamedTuple):

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import select
 
 from orchestrator.store import schema
-from orchestrator.store.curves import joined, places_of
+from orchestrator.store.curves import append, joined, places_of
 from orchestrator.store.database import Database
-from orchestrator.store.leases import check_fence
 from orchestrator.store.records import LensPoint, Run
 
 _N = schema.lenses.c
@@ -25,21 +24,7 @@ class Lenses:
     def append(
         self, points: Sequence[LensPoint], *, fence: int | None = None, lease: str | None = None
     ) -> int:
-        """Write points; one whose curve and step are there already stays as it is.
-
-        Args:
-            points: of any curves.
-            fence: of ``lease``, where a driver writes.
-            lease: whose fence it is.
-
-        Returns:
-            How many were new.
-
-        Raises:
-            Conflict: the lease belongs to another driver.
-        """
-        if not points:
-            return 0
+        """Write points of any curves (`curves.append`), and tell how many were new."""
         rows = [
             {
                 "curve": point.curve,
@@ -49,12 +34,7 @@ class Lenses:
             }
             for point in points
         ]
-        fresh = self._database.insert(schema.lenses).on_conflict_do_nothing()
-        with self._database.write() as connection:
-            if fence is not None and lease is not None:
-                check_fence(connection, lease, fence)
-            counted = connection.execution_options(preserve_rowcount=True)
-            return counted.execute(fresh, rows).rowcount
+        return append(self._database, schema.lenses, rows, fence=fence, lease=lease)
 
     def curve(self, run: Run) -> list[LensPoint]:
         """What the lenses saw of a run: of its trunk up to the fork, then of its own branch, by step.

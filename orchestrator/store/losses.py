@@ -11,9 +11,8 @@ from sqlalchemy import Connection, Row, func, select
 
 from orchestrator.states import RunState
 from orchestrator.store import schema
-from orchestrator.store.curves import Place, joined, places_of
+from orchestrator.store.curves import Place, append, joined, places_of
 from orchestrator.store.database import Database
-from orchestrator.store.leases import check_fence
 from orchestrator.store.records import LossPoint, Run
 
 _R, _L, _C = schema.runs.c, schema.losses.c, schema.cells.c
@@ -31,21 +30,7 @@ class Losses:
     def append(
         self, points: Sequence[LossPoint], *, fence: int | None = None, lease: str | None = None
     ) -> int:
-        """Write points; one whose curve and step are there already stays as it is.
-
-        Args:
-            points: of any curves.
-            fence: of ``lease``, where a driver writes.
-            lease: whose fence it is.
-
-        Returns:
-            How many were new.
-
-        Raises:
-            Conflict: the lease belongs to another driver.
-        """
-        if not points:
-            return 0
+        """Write points of any curves (`curves.append`), and tell how many were new."""
         rows = [
             {
                 "curve": point.curve,
@@ -55,12 +40,7 @@ class Losses:
             }
             for point in points
         ]
-        fresh = self._database.insert(schema.losses).on_conflict_do_nothing()
-        with self._database.write() as connection:
-            if fence is not None and lease is not None:
-                check_fence(connection, lease, fence)
-            counted = connection.execution_options(preserve_rowcount=True)
-            return counted.execute(fresh, rows).rowcount
+        return append(self._database, schema.losses, rows, fence=fence, lease=lease)
 
     def curve(self, run: Run, *, max_points: int | None = None) -> list[LossPoint]:
         """The learning curve of a run: its trunk up to the fork, then its own branch, by step.

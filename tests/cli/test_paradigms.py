@@ -10,7 +10,7 @@ from rich.console import Console
 from cli.display import plan_view
 from cli.paradigms import comparison_view
 from orchestrator.amounts import SPACE
-from orchestrator.comparing import comparison_document
+from orchestrator.paradigms.stages import comparison_document
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.store import Store

@@ -9,8 +9,8 @@ import pytest
 
 from api.figures.drawing.paradigms import draw_paradigms
 from api.figures.numbers.paradigms import Contestant, ParadigmsView, paradigms_view
-from orchestrator.comparing import comparison_of
 from orchestrator.paradigms.document import Found
+from orchestrator.paradigms.stages import comparison_of
 from orchestrator.paradigms.values import Outcome, Stage
 from orchestrator.store import Store
 from tests.paradigms.carried import compared_sweep

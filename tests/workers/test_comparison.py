@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.comparing import comparison_document
 from orchestrator.loop import Loop
 from orchestrator.modulerates import read
+from orchestrator.paradigms.stages import comparison_document
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.comparing import comparison_document, told
 from orchestrator.modulerates import read
+from orchestrator.paradigms.stages import comparison_document, told
 from orchestrator.planner.values import Cell
 from orchestrator.record import knowledge_of
 from orchestrator.settings import Settings
