@@ -141,7 +141,7 @@ def _point(item: Contestant, top: float) -> dict[str, Any]:
 
 
 def _difference(item: Contestant, view: ParadigmsView) -> dict[str, Any]:
-    """A row of the forest; what lies beyond the panel stands at its edge, who has no difference in the middle."""
+    """A row of the forest; what lies beyond the panel stands at its edge, who has no difference at zero."""
     value = 0.0 if item.difference is None else item.difference
     shown = max(view.least, min(view.most, value))
     off = shown != value
@@ -161,7 +161,8 @@ def _difference(item: Contestant, view: ParadigmsView) -> dict[str, Any]:
             "width": 4,
         },
         "mode": "text" if text else "markers",
-        "text": [text],
+        "text": [f"  {text}" if text else ""],
+        "textposition": "middle right",
         "textfont": {"size": 11, "color": _colour(item)},
         "marker": {"size": 9, "symbol": symbol, "color": _colour(item)},
         "customdata": [item.text],
