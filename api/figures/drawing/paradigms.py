@@ -161,7 +161,7 @@ def _difference(item: Contestant, view: ParadigmsView) -> dict[str, Any]:
             "width": 4,
         },
         "mode": "text" if text else "markers",
-        "text": [f"  {text}" if text else ""],
+        "text": [text],
         "textposition": "middle right",
         "textfont": {"size": 11, "color": _colour(item)},
         "marker": {"size": 9, "symbol": symbol, "color": _colour(item)},
