@@ -202,7 +202,7 @@ def plan_view(plan: Mapping[str, Any]) -> list[RenderableType]:
     compared = plan.get("comparison")
     if compared is not None:
         added = f"up to {compared['runs']} runs, {flops(compared['flops'])} beside it"
-        facts.add_row("comparison", f"{added}, {compared['seeds']} of each")
+        facts.add_row("comparison", f"{added}, {compared['seeds']} seeds of each contender")
         facts.add_row("", f"at {target_text(compared['held_out'])}")
     heading = f"[bold]{escape(plan['name'])}[/] aims at {target_text(plan['target'])}"
     return [heading, *([cells_table(plan["cells"])] if cells else []), facts]

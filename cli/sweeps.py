@@ -80,7 +80,7 @@ def submit(
             _warn(sweep.get("warnings", ()))
         if watching:
             sweep = watch(client, sweep["id"])
-        _show_sweep(sweep, as_json=as_json, brief=not watching)
+        _show_compared(client, sweep, as_json=as_json, brief=not watching)
         _exit_by_state(sweep, watching=watching)
 
 
@@ -107,13 +107,7 @@ def list_sweeps(
 def show(sweep_id: SweepId, as_json: AsJson = False) -> None:
     """Show one sweep: state, progress, cost, prediction."""
     with connect() as client:
-        sweep = client.sweep(sweep_id)
-        compared = client.comparison(sweep["id"]) if sweep["spec"].get("comparison") else None
-    if as_json and compared is not None:
-        sweep = {**sweep, "comparison": compared}
-    _show_sweep(sweep, as_json=as_json)
-    if compared is not None and not as_json:
-        out.print(comparison_view(compared))
+        _show_compared(client, client.sweep(sweep_id), as_json=as_json)
 
 
 @app.command("watch")
@@ -122,7 +116,7 @@ def watch_command(sweep_id: SweepId, as_json: AsJson = False) -> None:
     """Follow a sweep until it ends."""
     with connect() as client:
         sweep = watch(client, sweep_id)
-    _show_sweep(sweep, as_json=as_json)
+        _show_compared(client, sweep, as_json=as_json)
     _exit_by_state(sweep, watching=True)
 
 
@@ -226,6 +220,17 @@ def _command(sweep_id: str, verb: str, *, as_json: bool) -> None:
 def _warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
         out.print(f"[yellow]! {escape(readable(warning))}[/]", soft_wrap=True)
+
+
+def _show_compared(client: Client, sweep: dict[str, Any], *, as_json: bool, brief: bool = False) -> None:
+    """The sweep, and the comparison of both paradigms where it asks for one; a brief one has not begun it."""
+    asked = bool(sweep["spec"].get("comparison")) and not brief
+    compared = client.comparison(sweep["id"]) if asked else None
+    if as_json and compared is not None:
+        sweep = {**sweep, "comparison": compared}
+    _show_sweep(sweep, as_json=as_json, brief=brief)
+    if compared is not None and not as_json:
+        out.print(comparison_view(compared))
 
 
 def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) -> None:

@@ -339,7 +339,8 @@ class Training:
             travelled = None if ended is None else travel(self._timetable, ended, rate)
             reason = reason_for_divergence(loss, best, travelled, self.corpus.unigram_entropy)
             if reason is not None and (judged or not isfinite(loss)):
-                self._diverge(member, step, reason + _explained(line, place))
+                where = "" if ended is None else f" (in the run to {ended} tokens)"
+                self._diverge(member, step, reason + where + _explained(line, place))
                 lost.append(member)
         self._trunk = self._trunk.without(lost)
         if self._branch is not None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.errors import BadInput
 from orchestrator.spec import Base, Dense, ProxyTrainer, Scale, experts_of
-from trainer import TrainerError, rules_of
-from trainer.rules import MUON_SOURCE, RULE_SOURCES
+from trainer import Recipe, TrainerError, rules_of
+from trainer.rules import MUON, MUON_SOURCE, RULE_SOURCES, Row
 from workers.recipes import parametrization_of, recipe_of, shape_of
 
 
@@ -57,8 +57,6 @@ def document(
         "target": _column(trainer, base, place, learning_rate),
     }
     sources: dict[str, str] = {rule: RULE_SOURCES[rule] for rule in sorted(asked.rules)}
-    if asked.kind == "mup" and trainer.optimizer.kind == "muon":
-        sources["muon"] = MUON_SOURCE
     kinds = columns["base"].pop("kinds"), columns["target"].pop("kinds")
     return {
         "parametrization": asked.kind,
@@ -126,7 +124,7 @@ def _column(trainer: ProxyTrainer, base: Base, place: Place, learning_rate: floa
                     "kind": rule.row.kind,
                     "module": rule.row.module,
                     "role": rule.row.role,
-                    "source": rule.row.source,
+                    "source": _source(rule.row, recipe),
                 },
                 {
                     "initial_std": rule.std,
@@ -143,3 +141,9 @@ def _column(trainer: ProxyTrainer, base: Base, place: Place, learning_rate: floa
             for rule in rules.rules
         ],
     }
+
+
+def _source(row: Row, recipe: Recipe) -> str:
+    """Where the row's rates come from; of what Muon moves, its own."""
+    by_muon = recipe.optimizer == "muon" and row.module in MUON and recipe.parametrization.kind == "mup"
+    return f"{row.source}; its rate and decay: {MUON_SOURCE}" if by_muon else row.source

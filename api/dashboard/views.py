@@ -161,6 +161,7 @@ class SweepView:
     formula: Formula | None
     law_warnings: tuple[str, ...]
     split: Split
+    compared_flops: float
     compared: Mapping[str, Any] | None
     seconds: float | None
     span_seconds: float
@@ -259,6 +260,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         formula=None if snapshot.law is None else formula(snapshot.law),
         law_warnings=() if snapshot.law is None else snapshot.law.warnings,
         split=split(snapshot),
+        compared_flops=tally.compared_flops,
         compared=None if sweep.spec.comparison is None else comparison_document(store, sweep),
         seconds=tally.seconds,
         span_seconds=store.sweeps.span_seconds(sweep_id),

@@ -131,7 +131,10 @@ def test_muon_has_rates_and_a_source_of_its_own(tmp_path: Path) -> None:
     found = table(written(tmp_path, with_trainer(optimizer={"kind": "muon"})))
     rates = at_target(found, "learning_rate_factor")
     assert (rates["attention_in"], rates["head"]) == (0.5, 1.0)
-    assert "2512.05620" in found["rule_sources"]["muon"]
+    assert {row["module"] for row in found["parameters"] if "2512.05620" in row["source"]} == {
+        "attention",
+        "feedforward",
+    }
 
 
 def test_standard_is_shown_as_ones_and_says_so(tmp_path: Path) -> None:
