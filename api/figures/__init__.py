@@ -31,7 +31,7 @@ from api.figures.numbers.phases import stable_view
 from api.figures.numbers.residuals import residuals
 from api.figures.numbers.savings import savings
 from api.figures.numbers.selection import EVENLY, Selection
-from api.figures.numbers.snapshot import read_snapshot
+from api.figures.numbers.snapshot import Snapshot, read_snapshot, what_comes
 from orchestrator.comparison import Comparison
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.lenses import diverged_tokens, why_unseen
@@ -136,8 +136,17 @@ def _plain(drawn: go.Figure) -> dict[str, Any]:
 
 
 def _bowls(store: Store, sweep_id: str, columns: int | None, selection: Selection = EVENLY) -> go.Figure:
-    panels, total = bowl_panels(read_snapshot(store, sweep_id), selection)
-    return draw_bowls(panels, total, columns, narrowed=selection != EVENLY)
+    return _bowls_of(read_snapshot(store, sweep_id), columns, selection)
+
+
+def _bowls_of(snapshot: Snapshot, columns: int | None, selection: Selection) -> go.Figure:
+    panels, total = bowl_panels(snapshot, selection)
+    otherwise = what_comes(
+        snapshot,
+        "Bowls appear here as soon as the first runs are asked for.",
+        "none of its runs was asked for",
+    )
+    return draw_bowls(panels, total, columns, narrowed=selection != EVENLY, otherwise=otherwise)
 
 
 def _stable(store: Store, sweep_id: str, name: str, columns: int | None, selection: Selection) -> go.Figure:
@@ -149,13 +158,18 @@ def _stable(store: Store, sweep_id: str, name: str, columns: int | None, selecti
         raise BadInput(f"{problem.path} {problem.message}.", fields=(problem,))
     view = stable_view(read_snapshot(store, sweep_id))
     if name == "bowls":
-        panels, total = bowl_panels(view.snapshot, selection)
-        return draw_bowls(panels, total, columns, narrowed=selection != EVENLY)
+        return _bowls_of(view.snapshot, columns, selection)
     return draw_law(law_view(view.snapshot), columns, note=view.note)
 
 
 def _law(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
-    return draw_law(law_view(read_snapshot(store, sweep_id)), columns)
+    snapshot = read_snapshot(store, sweep_id)
+    otherwise = what_comes(
+        snapshot,
+        "The law appears here after the first batch of runs, once a bowl shows a minimum.",
+        "there is no law to show",
+    )
+    return draw_law(law_view(snapshot), columns, otherwise=otherwise)
 
 
 def _coverage(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
@@ -169,11 +183,23 @@ def _losses(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
 
 
 def _residuals(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
-    return draw_residuals(residuals(read_snapshot(store, sweep_id)), columns)
+    snapshot = read_snapshot(store, sweep_id)
+    otherwise = what_comes(
+        snapshot,
+        "Predicted and observed rates appear here once the law knows a cell with a minimum.",
+        "no law of it knows a cell with a minimum",
+    )
+    return draw_residuals(residuals(snapshot), columns, otherwise=otherwise)
 
 
 def _savings(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
-    return draw_savings(savings(read_snapshot(store, sweep_id), store.laws.of_sweep(sweep_id)), columns)
+    snapshot = read_snapshot(store, sweep_id)
+    otherwise = what_comes(
+        snapshot,
+        "Cost and interval appear here when the first batch of runs is asked for.",
+        "none of its runs was asked for",
+    )
+    return draw_savings(savings(snapshot, store.laws.of_sweep(sweep_id)), columns, otherwise=otherwise)
 
 
 def _comparison(store: Store, sweep_id: str, columns: int | None) -> go.Figure:

@@ -142,6 +142,45 @@ def panels(page: Page) -> int:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+def test_a_named_section_stays_in_its_place_while_figures_arrive(open_tab: OpenTab, seeded: Seeded, width):
+    page = open_tab(width=width).page
+    page.goto(f"/sweeps/{seeded.ids['completed']}#runs")
+    expect(page.locator("#savings [data-figure]")).to_have_attribute("data-drawn", re.compile(r"\d+"))
+    wait_until_at_top(page, "runs")
+    page.get_by_role("navigation", name="On this page").get_by_role("link", name="Residuals").click()
+    expect(page.locator("#residuals [data-figure]")).to_have_attribute("data-drawn", re.compile(r"\d+"))
+    wait_until_at_top(page, "residuals")
+    for figure in page.locator(
+        "[data-figure]"
+    ).all():  # without scrolling: as they would arrive on a slow line
+        figure.evaluate("element => { element.style.minHeight = `${element.clientHeight + 300}px` }")
+    wait_until_at_top(page, "residuals")
+    page.keyboard.press("Home")
+    expect(page.locator("#head")).to_be_in_viewport()
+    page.locator("#bowls [data-figure]").evaluate("element => { element.style.minHeight = '3000px' }")
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(page.locator("#head")).to_be_in_viewport()
+
+
+def wait_until_at_top(page: Page, section: str) -> None:
+    """Wait until a section stands right under the bar of links."""
+    expect(page.locator(f"#{section}")).to_be_in_viewport()
+    page.evaluate(
+        """id => new Promise((done, failed) => {
+             let left = 300;
+             const look = () => {
+               const top = document.getElementById(id).getBoundingClientRect().top;
+               if (Math.abs(top - 56) < 4) done();
+               else if (left-- > 0) requestAnimationFrame(look);
+               else failed(new Error(`${id} is at ${top} pixels`));
+             };
+             look();
+           })""",
+        section,
+    )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_the_other_pages_fit_the_screen(open_tab: OpenTab, seeded: Seeded, store: Store, width):
     page = open_tab(width=width).page
     run = next(run for run in store.runs.of_sweep(seeded.ids["completed"]) if run.loss is not None)

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import pytest
 
 from api.figures import NAMES, figure, run_figure
+from api.figures.drawing.run import draw_run
 from api.figures.drawing.style import params_colours, tokens_colours
 from orchestrator.cells import proxy_cells
 from orchestrator.errors import NotFound
@@ -18,10 +19,11 @@ from orchestrator.law import fit
 from orchestrator.prediction import prediction, target_of
 from orchestrator.runtable import parse_csv
 from orchestrator.spec import parse_spec
-from orchestrator.states import SweepState
+from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import NewRun
 from tests.dashboard.seeding import SCALES, Service, bowl_loss, spec_fields
+from tests.figures.building import make_cells, make_run
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,11 @@ def stored(tmp_path_factory):
             "one cell": service.run(service.submit(grid=one_cell).id).id,
             "fit": fitted_sweep(service),
             "no law": lawless_sweep(service),
+            "cancelled": service.submit().id,
+            "no law, ended": lawless_sweep(service),
         }
+        for kind in ("cancelled", "no law, ended"):
+            store.sweeps.move(ids[kind], SweepState.CANCELLED)
         yield store, ids
 
 
@@ -90,7 +96,17 @@ def lawless_sweep(service: Service) -> str:
     return sweep.id
 
 
-KINDS = ("queued", "running", "completed", "refused", "one cell", "fit", "no law")
+KINDS = (
+    "queued",
+    "running",
+    "completed",
+    "refused",
+    "one cell",
+    "fit",
+    "no law",
+    "cancelled",
+    "no law, ended",
+)
 
 
 @pytest.mark.parametrize("columns", [None, 2])
@@ -114,6 +130,10 @@ def test_every_figure_is_valid_plotly_json(stored, kind, name, columns):
         ("queued", "savings", "first batch of runs"),
         ("no law", "law", "once a bowl shows a minimum"),
         ("fit", "coverage", "no grid of its own"),
+        ("cancelled", "bowls", "has ended, and none of its runs"),
+        ("cancelled", "savings", "has ended, and none of its runs"),
+        ("no law, ended", "law", "has ended, and there is no law"),
+        ("no law, ended", "residuals", "has ended, and no law"),
     ],
 )
 def test_an_empty_figure_says_what_will_appear(stored, kind, name, words):
@@ -121,6 +141,31 @@ def test_an_empty_figure_says_what_will_appear(stored, kind, name, words):
     drawn = figure(store, ids[kind], name)
     assert drawn["data"] == []
     assert words in drawn["layout"]["annotations"][0]["text"].replace("<br>", " ")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (RunState.RUNNING, "appears here when the run reports"),
+        (RunState.DIVERGED, "ended without a loss on the way"),
+        (RunState.PRUNED, "ruled out before it began"),
+    ],
+)
+def test_a_run_without_points_says_whether_some_will_come(state, words):
+    (cell, *_) = make_cells()
+    drawn = draw_run(make_run(0, 1e-2, state), cell, [])
+    assert words in drawn.layout.annotations[0].text.replace("<br>", " ")
+
+
+@pytest.mark.parametrize("kind", ["no law", "running", "completed"])
+def test_batches_and_laws_are_counted_in_whole_ticks(stored, kind):
+    store, ids = stored
+    layout = figure(store, ids[kind], "savings")["layout"]
+    for axis in (layout["xaxis"], layout["xaxis2"]):
+        assert axis["tickvals"][0] == 1
+        assert axis["tickvals"][-1] <= axis["range"][1]
+        assert len(axis["tickvals"]) <= 8
+        assert all(isinstance(tick, int) for tick in axis["tickvals"])
 
 
 def named(drawn: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -1,4 +1,5 @@
 // A sweep's page: follows its events, and carries out pause, resume, stop and cancel through the REST API.
+import { keepAnchor } from "./anchor.js";
 import { refresh, throttled } from "./live.js";
 import { narrowFigure, redrawFigures, watchFigures } from "./figures.js";
 
@@ -15,6 +16,7 @@ const redrawCurves = throttled(() => redrawFigures("/losses"), 4000);
 const REDRAW = { sweep: redrawSoon, batch: redrawSoon, workers: redrawSoon, law: redrawSoon, run: redrawLater, progress: redrawCurves, comparison: redrawSoon };
 
 watchFigures();
+keepAnchor();
 if (head.dataset.living === "yes") follow(page.dataset.lastEvent);
 setInterval(() => { if (!document.hidden) update(); }, 30_000);
 

@@ -71,7 +71,12 @@ _TRACE_STYLES: Final[dict[str, dict[str, Any]]] = {
 
 
 def draw_bowls(
-    panels: Sequence[Panel], total: int, columns: int | None = None, *, narrowed: bool = False
+    panels: Sequence[Panel],
+    total: int,
+    columns: int | None = None,
+    *,
+    narrowed: bool = False,
+    otherwise: str = "",
 ) -> go.Figure:
     """Draw the panels in rows.
 
@@ -80,13 +85,10 @@ def draw_bowls(
         total: how many cells there are to show; a note says so where it is more than the panels.
         columns: panels in a row; None takes the number of horizons, so that a row is a size.
         narrowed: whether a page of the cells was asked for, not some at even steps through all.
+        otherwise: what stands in the place of bowls where there are none of any cell.
     """
     if not panels:
-        return empty(
-            "No cell with runs is among those chosen."
-            if narrowed
-            else "Bowls appear here as soon as the first runs are asked for."
-        )
+        return empty("No cell with runs is among those chosen." if narrowed else otherwise)
     across = max(1, min(columns or _columns(panels), len(panels)))
     rows = math.ceil(len(panels) / across)
     head = 2 * HEAD if is_narrow(columns) else HEAD

@@ -36,18 +36,19 @@ SYMBOLS: Final = {
 TITLES: Final = {"params": "parameters N", "tokens": "tokens D"}
 
 
-def draw_law(view: LawView | None, columns: int | None = None, *, note: str | None = None) -> go.Figure:
+def draw_law(
+    view: LawView | None, columns: int | None = None, *, note: str | None = None, otherwise: str = ""
+) -> go.Figure:
     """Draw both axes side by side, or one under the other where ``columns`` is 1 or 2.
 
     Args:
         view: the law; None where there is none.
         columns: how much room there is.
         note: a sentence under the figure, or in the place of one.
+        otherwise: what stands in the place of a law without a note.
     """
     if view is None:
-        return empty(
-            note or "The law appears here after the first batch of runs, once a bowl shows a minimum."
-        )
+        return empty(note or otherwise)
     stacked = is_narrow(columns)
     figure = canvas(760 if stacked else 430)
     for_width(figure, columns)
@@ -156,7 +157,7 @@ def _points(measured: Sequence[Measured], colours: dict[float, str], *, first: b
     """Measured optima: of the slices' batch in full colour, of others faint, held-out cells in a ring."""
     groups = (
         ("measured", [m for m in measured if m.on_slice], 1.0),
-        ("measured at another batch", [m for m in measured if not m.on_slice], 0.35),
+        ("at another batch", [m for m in measured if not m.on_slice], 0.35),
     )
     traces = [_cloud(name, group, colours, opacity, first=first) for name, group, opacity in groups if group]
     held_out = [m for m in measured if m.held_out]

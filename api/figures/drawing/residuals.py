@@ -26,10 +26,16 @@ from orchestrator import amounts
 from orchestrator.law import HeldOut
 
 
-def draw_residuals(view: Residuals | None, columns: int | None = None) -> go.Figure:
-    """Draw both panels side by side, or one under the other where ``columns`` is 1 or 2."""
+def draw_residuals(view: Residuals | None, columns: int | None = None, *, otherwise: str) -> go.Figure:
+    """Draw both panels side by side, or one under the other where ``columns`` is 1 or 2.
+
+    Args:
+        view: the residuals; None where there are none.
+        columns: how much room there is.
+        otherwise: what stands in the place of residuals.
+    """
     if view is None:
-        return empty("Predicted and observed rates appear here once the law knows a cell with a minimum.")
+        return empty(otherwise)
     stacked = is_narrow(columns)
     figure = canvas(700 if stacked else 380)
     for_width(figure, columns)

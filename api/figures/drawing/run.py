@@ -11,6 +11,7 @@ from api.figures.drawing.losses import loss_ticks
 from api.figures.drawing.style import ACCENT, LINE, TARGET, axis, canvas, count_axis, empty
 from orchestrator import amounts
 from orchestrator.planner.values import Cell
+from orchestrator.states import RUN_FINAL, RunState
 from orchestrator.store.records import LossPoint, Run
 
 
@@ -24,7 +25,7 @@ def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint]) -> go.Figure:
     """
     finite = [point for point in points if math.isfinite(point.loss) and point.loss > 0]
     if not finite:
-        return empty("The learning curve appears here when the run reports its first loss.")
+        return empty(_why_no_curve(run))
     losses = [point.loss for point in finite] + ([run.loss] if run.loss is not None else [])
     low, high = 0.98 * min(losses), 1.02 * max(losses)
     ticks = loss_ticks(low, high)
@@ -63,3 +64,12 @@ def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint]) -> go.Figure:
             cliponaxis=False,
         )
     return figure
+
+
+def _why_no_curve(run: Run) -> str:
+    """What stands where no curve does: whether one will come, and when."""
+    if run.state is RunState.PRUNED:
+        return "The run was ruled out before it began."
+    if run.state in RUN_FINAL:
+        return "The run has ended without a loss on the way."
+    return "The learning curve appears here when the run reports its first loss."

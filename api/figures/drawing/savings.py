@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,10 +24,16 @@ from api.figures.numbers.savings import BatchCost, Refit, Savings
 from orchestrator import amounts
 
 
-def draw_savings(view: Savings, columns: int | None = None) -> go.Figure:
-    """Draw both panels side by side, or one under the other where ``columns`` is 1 or 2."""
+def draw_savings(view: Savings, columns: int | None = None, *, otherwise: str) -> go.Figure:
+    """Draw both panels side by side, or one under the other where ``columns`` is 1 or 2.
+
+    Args:
+        view: cost and knowledge.
+        columns: how much room there is.
+        otherwise: what stands in their place where there is neither.
+    """
     if not view.batches and not view.refits:
-        return empty("Cost and interval appear here when the first batch of runs is asked for.")
+        return empty(otherwise)
     stacked = is_narrow(columns)
     figure = canvas(620 if stacked else 340)
     for_width(figure, columns)
@@ -59,8 +66,8 @@ def _cost_axes(figure: go.Figure, view: Savings, *, stacked: bool) -> None:
         domain=across,
         anchor="y",
         range=[0.4, max(numbers) + 0.6],
-        tickformat="d",
-        nticks=8,
+        tickmode="array",
+        tickvals=_whole_ticks(max(numbers)),
         showgrid=False,
     )
     top = max((batch.cumulative for batch in view.batches), default=0.0) / (view.full_grid_flops or 1.0)
@@ -71,6 +78,11 @@ def _cost_axes(figure: go.Figure, view: Savings, *, stacked: bool) -> None:
         range=[0, 1.12 * max(1.0, top)],
         tickformat=".0%",
     )
+
+
+def _whole_ticks(last: int, most: int = 8) -> list[int]:
+    """Ticks at whole numbers from 1 on, evenly, at most so many."""
+    return list(range(1, last + 1, math.ceil(last / most)))
 
 
 def _bars(batches: Sequence[BatchCost], full: float) -> list[dict[str, Any]]:
@@ -113,8 +125,8 @@ def _interval_axes(figure: go.Figure, view: Savings, *, stacked: bool) -> None:
         domain=across,
         anchor="y2",
         range=[0.5, max(numbers) + 0.5],
-        tickformat="d",
-        nticks=8,
+        tickmode="array",
+        tickvals=_whole_ticks(max(numbers)),
         showgrid=False,
     )
     known = [refit.factor for refit in view.refits if refit.factor is not None]

@@ -239,7 +239,7 @@ def for_width(figure: go.Figure, columns: int | None) -> None:
 
 def footnote(figure: go.Figure, text: str, columns: int | None) -> None:
     """Put a sentence under a figure, in lines as long as its width allows."""
-    lines = wrapped(text, 48 if is_narrow(columns) else 140)
+    lines = wrapped(text, 44 if is_narrow(columns) else 140)
     under = figure.layout.margin.b
     room = FOOTNOTE + 14 * lines.count("<br>")
     figure.update_layout(height=figure.layout.height + room, margin={"b": under + room})

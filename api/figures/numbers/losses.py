@@ -9,10 +9,9 @@ from statistics import median
 from typing import Final
 
 from api.figures.labels import cell_name
-from api.figures.numbers.snapshot import Snapshot
+from api.figures.numbers.snapshot import Snapshot, what_comes
 from orchestrator import amounts
 from orchestrator.spec import ReplayTrainer
-from orchestrator.states import SWEEP_LIVE
 from orchestrator.store.records import LossPoint, Run
 
 HEADROOM: Final = 1.1
@@ -86,9 +85,11 @@ def why_no_curves(snapshot: Snapshot) -> str:
     """What stands where no curve does: whether some will come, and when."""
     if isinstance(snapshot.sweep.spec.trainer, ReplayTrainer):
         return "A replay looks up the loss at the end of every run: its runs have no learning curves."
-    if snapshot.sweep.state in SWEEP_LIVE:
-        return "Learning curves appear here as soon as a run reports its first loss."
-    return "This sweep has ended, and none of its runs reported a loss on the way."
+    return what_comes(
+        snapshot,
+        "Learning curves appear here as soon as a run reports its first loss.",
+        "none of its runs reported a loss on the way",
+    )
 
 
 def _keep_longest(trunks: dict[str, Curve], trunk_id: str, curve: Curve) -> None:

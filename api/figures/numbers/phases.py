@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from api.figures.numbers.snapshot import Kept, Snapshot, bowls_by_place
+from api.figures.numbers.snapshot import Kept, Snapshot, bowls_by_place, what_comes
 from orchestrator.law import Law, Refused
 from orchestrator.phases import difference, stable_law, undecayed
 from orchestrator.record import Knowledge
@@ -36,7 +36,11 @@ def stable_view(snapshot: Snapshot) -> StableView:
     before = undecayed(Knowledge(sweep=snapshot.sweep, cells=snapshot.cells, runs=snapshot.runs, prior=None))
     law = None
     if snapshot.record is None or snapshot.law is None:
-        note = "The law of the stable phase appears with the sweep's first law."
+        note = what_comes(
+            snapshot,
+            "The law of the stable phase appears with the sweep's first law.",
+            "there is no law of its stable phase",
+        )
     else:
         kept = Kept((snapshot.record.sweep_id, snapshot.record.number), (before, snapshot.law))
         law = _stable_law(kept)

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from orchestrator.law import Bowl, Law
 from orchestrator.planner.values import Cell
 from orchestrator.spec import PriorRuns
+from orchestrator.states import SWEEP_LIVE
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Run, Sweep
 from orchestrator.submission import recorded_runs
@@ -157,3 +158,8 @@ def law_cells(law: Law | None) -> tuple[Cell, ...]:
         Cell(number=number, params=b.params, tokens=b.tokens, batch_tokens=b.batch_tokens, rates=())
         for number, b in enumerate(ordered)
     )
+
+
+def what_comes(snapshot: Snapshot, live: str, ended: str) -> str:
+    """What stands in the place of a figure with nothing to show: of a ``live`` sweep, or of one that has ended."""
+    return live if snapshot.sweep.state in SWEEP_LIVE else f"This sweep has ended, and {ended}."
