@@ -288,9 +288,8 @@ class Training:
         self._costs.charge(branch.members)
         branch.horizon, branch.interval = horizon, []
         if self._lens is not None and branch.watched is not None:
-            self._lens.read(
-                branch.watched, branch.stack.step
-            )  # The trunk tells of these steps when it reads them.
+            # The trunk tells of these steps when it reads them.
+            self._lens.read(branch.watched, branch.stack.step)
         self._branch = branch
         self._drop_diverged(branch, _judged(branch, branch.trunk_losses))
         leaving = [member for member in self._trunk.members if self._waiting[member] == [horizon]]
