@@ -8,7 +8,7 @@ COPY requirements.lock pyproject.toml README.md LICENSE ./
 RUN pip install --requirement requirements.lock
 
 COPY api api
-COPY cli cli
+COPY etalon etalon
 COPY migrations migrations
 COPY orchestrator orchestrator
 COPY trainer trainer

@@ -26,8 +26,7 @@ from typing import Final
 
 import numpy as np
 
-from orchestrator.comparison import World, world_of
-from orchestrator.law import Law, Target
+from orchestrator.law import Law, Point
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import (
     KnownRun,
@@ -36,7 +35,8 @@ from orchestrator.planner.values import (
     Question,
     Record,
 )
-from orchestrator.runtable import parse_csv
+from orchestrator.strategies import World, world_of
+from orchestrator.tables.run_table import parse_csv
 
 MODES: Final = ("batch", "together", "apart", "filled")
 TARGET_TOKENS, TARGET_BATCH = 2.84e10, 262_144.0
@@ -119,7 +119,7 @@ def main() -> None:
     table = parse_csv((Path(os.environ["ETALON_RECORDED_RUNS"]) / "steplaw_dense.csv").read_bytes())
     whole = world_of(table)
     places = [whole.replicate(number) for number in range(options.replicates)]
-    target = Target(params=float(table.params.max()), tokens=TARGET_TOKENS, batch_tokens=TARGET_BATCH)
+    target = Point(params=float(table.params.max()), tokens=TARGET_TOKENS, batch_tokens=TARGET_BATCH)
     print("stop  workers  mode       runs   share %  (median)   time %   cheaper than batch in")
     for stop in options.stop:
         for workers in options.workers:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.synthetic import DESIGNS, World
-from orchestrator.law import FitOptions, Law, Prediction, Refused, Target, fit
+from orchestrator.law import FitOptions, Law, Point, Prediction, Refused, fit
 from orchestrator.law.bowl import Z95
 
 Array = NDArray[np.float64]
@@ -87,7 +87,7 @@ def answers(world: World) -> Answers | None:
 def ask(law: Law, place: Array) -> Prediction | None:
     """The answer at (N, D, B), None where it is refused."""
     try:
-        return law.predict(Target(params=place[0], tokens=place[1], batch_tokens=place[2]))
+        return law.predict(Point(params=place[0], tokens=place[1], batch_tokens=place[2]))
     except Refused:
         return None
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.calibration import calibration
 from benchmarks.synthetic import DESIGNS
-from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, Refused, Target, fit
+from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.law.bowl import Z95
 from orchestrator.law.judging import RecordedBowl
 from orchestrator.law.published import step_law
@@ -111,7 +111,7 @@ def judge(
 
 def in_valley(law: Law, runs: Observations, bowl: Bowl) -> tuple[float, float]:
     """Shares of the rates in a predicted valley that lose at most 0.1 %: by the cell's own bowl, by its recorded losses."""
-    target = Target(params=bowl.params, tokens=bowl.tokens, batch_tokens=bowl.batch_tokens)
+    target = Point(params=bowl.params, tokens=bowl.tokens, batch_tokens=bowl.batch_tokens)
     try:
         told = law.predict(target)
     except Refused:

@@ -18,9 +18,9 @@ from unittest.mock import patch
 
 import torch
 
-from orchestrator.cells import proxy_cells, trunk_name
 from orchestrator.spec import Grid, ProxyTrainer, Scale
 from orchestrator.spec import Schedule as SweepSchedule
+from orchestrator.submission.cells import proxy_cells, trunk_name
 from trainer import Corpus, Experts, Job, Member, Recipe, Schedule, Shape, Training, load_corpus, stack_limit
 from workers import proxy
 from workers.checkpoints import Checkpoints

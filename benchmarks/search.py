@@ -33,7 +33,8 @@ from benchmarks.tuning import (
     stopped,
     tuned,
 )
-from orchestrator.comparison import (
+from orchestrator.law import Law, fit
+from orchestrator.strategies import (
     STRATEGIES,
     TITLE,
     Comparison,
@@ -45,9 +46,8 @@ from orchestrator.comparison import (
     replays,
     world_of,
 )
-from orchestrator.comparison.world import FAST
-from orchestrator.law import Law, fit
-from orchestrator.runtable import RunTable, parse_csv
+from orchestrator.strategies.world import FAST
+from orchestrator.tables.run_table import RunTable, parse_csv
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.10)
 PLANNED = 0.01

@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.law import FitOptions, Law, Observations, Target, fit
+from orchestrator.law import FitOptions, Law, Observations, Point, fit
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import Cell, KnownRun, Outcome, Question, Record
 
@@ -110,7 +110,7 @@ def record(shape: tuple[int, int, int, int]) -> tuple[Record, Law, Question]:
         options=FAST,
     )
     params, tokens, batch_tokens = (grid.max(axis=0) * 2).tolist()
-    aim = Target(params=params, tokens=tokens, batch_tokens=batch_tokens)
+    aim = Point(params=params, tokens=tokens, batch_tokens=batch_tokens)
     return Record(cells=cells, runs=tuple(runs)), law, Question(target=aim)
 
 

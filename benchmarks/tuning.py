@@ -13,12 +13,12 @@ from math import exp, inf, log
 
 import numpy as np
 
-from orchestrator.comparison import Contender, RecordedTarget, World, replay
-from orchestrator.law import BowlStatus, Law, Target
+from orchestrator.law import BowlStatus, Law, Point
 from orchestrator.planner import Planner, planner_of
 from orchestrator.planner.confirmation import Trial, confirm
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.values import Cell, KnownRun, Outcome, Plan, Question, Record
+from orchestrator.strategies import Contender, RecordedTarget, World, replay
 
 NEAR = 1e-3
 """Excess loss of a run at which the oracle says to stop."""
@@ -181,7 +181,7 @@ def _good(target: RecordedTarget) -> float:
     return (1 + NEAR) * min(loss for loss in target.losses if loss is not None)
 
 
-def _answer(law: Law, target: Target) -> float:
+def _answer(law: Law, target: Point) -> float:
     """The rate that a law predicts."""
     place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
     return exp(float(law.optimum(*place)[0][0]))

@@ -8,7 +8,7 @@ import sys
 import threading
 
 from orchestrator import logs
-from orchestrator.leader import serve
+from orchestrator.loop.leader import serve
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 

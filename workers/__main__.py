@@ -7,8 +7,8 @@ import logging
 import sys
 
 from orchestrator import logs
-from orchestrator.drivers import NOT_NOW
 from orchestrator.errors import EtalonError, Unavailable
+from orchestrator.loop.drivers import NOT_NOW
 from orchestrator.settings import Settings
 from workers import environment
 from workers.dispatcher import WorkersDie

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import ray
 
-from orchestrator.cluster import Cluster
 from orchestrator.errors import Unavailable
+from orchestrator.submission.capacity import Cluster
 from workers import environment
 
 OBJECT_STORE_BYTES = 100 * 2**20

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from orchestrator.cluster import WORKERS, Cluster, event_of, room_in
 from orchestrator.errors import Conflict, Unavailable
-from orchestrator.lease import KeptLease
+from orchestrator.loop.lease import KeptLease
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
+from orchestrator.submission.capacity import WORKERS, Cluster, event_of, room_in
 from workers.jobs import Job
 from workers.recorder import Recorder
 from workers.runner import Report

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 
 from ray import tune
 
-from orchestrator.cluster import needs_of, room_in, size
 from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound
-from orchestrator.lease import KeptLease, holder_name
+from orchestrator.loop.lease import KeptLease, holder_name
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import Sweep
+from orchestrator.submission.capacity import needs_of, room_in, size
 from workers.checkpoints import EXPERIMENT, Checkpoints
 from workers.cluster import cluster_size, ray_cluster
 from workers.dispatcher import Dispatcher, Ending

@@ -28,7 +28,7 @@ class Branch:
 class ProxyMember:
     """One learning rate of a stack, with the runs wanted of it, shortest horizon first.
 
-    ``module_rates`` are its multipliers by module, as text (``orchestrator.modulerates``); empty for none.
+    ``module_rates`` are its multipliers by module, as text (``orchestrator.heldout.module_rates``); empty for none.
     """
 
     learning_rate: float

@@ -12,8 +12,8 @@ import torch
 
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
+from orchestrator.heldout.module_rates import read
 from orchestrator.lenses import diverged_after
-from orchestrator.modulerates import read
 from orchestrator.states import RunState
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from trainer import (

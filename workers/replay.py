@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from orchestrator.errors import BadInput
 from orchestrator.planner.values import Cell
-from orchestrator.runtable import RunTable, parse_csv
 from orchestrator.states import RunState
 from orchestrator.store.records import RunResult
+from orchestrator.tables.run_table import RunTable, parse_csv
 from workers.jobs import Asked, ReplayJob
 from workers.runner import ReplayBench, Report
 

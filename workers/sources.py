@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from orchestrator.cells import trunk_scales
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
-from orchestrator.paradigms.setting import comparison_scales
-from orchestrator.paradigms.values import Arm
+from orchestrator.heldout.setting import comparison_scales
+from orchestrator.heldout.values import Arm
 from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
 from orchestrator.spec import ProxyTrainer, ReplayTrainer, SweepSpec, base_of
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
+from orchestrator.submission.cells import trunk_scales
 from workers.checkpoints import Checkpoints
 from workers.jobs import Job, ProxyJob, proxy_jobs, replay_jobs
 from workers.runner import Bench, Carried, ProxyBench, ReplayBench

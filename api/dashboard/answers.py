@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestrator import amounts
-from orchestrator.formula import AXES
+from orchestrator.answers.formula import AXES
 
 FAR: Final = 1.05
 """A target this far beyond the runs is called an extrapolation."""

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from api.figures.numbers.snapshot import law_of
 from orchestrator.amounts import exact, parse_amount
+from orchestrator.answers.prediction import prediction
 from orchestrator.errors import Unsupported
-from orchestrator.law import Target
-from orchestrator.prediction import default_batch, prediction
-from orchestrator.record import observations_of
+from orchestrator.knowledge import default_batch, observations_of
+from orchestrator.law import Point
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Sweep
 
@@ -58,7 +58,7 @@ def ask(store: Store, sweep: Sweep, law: LawRecord | None, query: Mapping[str, s
     try:
         answer = prediction(
             fitted,
-            Target(**values),
+            Point(**values),
             sweep_id=sweep.id,
             law_number=law.number,
             runs=lambda: observations_of(store, sweep),

@@ -24,7 +24,7 @@ from api.v1.figures import Columns
 from orchestrator.errors import BadInput, EtalonError
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
-from orchestrator.submission import preview
+from orchestrator.submission.preview import preview
 
 SpecBody = Annotated[bytes, Depends(body_of(*YAML_TYPES, limit=MAX_SWEEP_BYTES))]
 

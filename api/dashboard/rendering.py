@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from api.access import COOKIE
 from api.dashboard.assets import address
 from api.figures.drawing.style import STATE_COLOURS
-from orchestrator import amounts, modulerates
+from orchestrator import amounts
+from orchestrator.heldout import module_rates
 
 SWEEP_VERBS: Final = {
     "queued": ("pause", "stop", "cancel"),
@@ -47,7 +48,7 @@ def _environment() -> Environment:
         "flops": amounts.flops,
         "percent": amounts.percent,
         "loss": amounts.loss,
-        "module_rates": modulerates.told,
+        "module_rates": module_rates.told,
         "factor": amounts.factor,
         "times": amounts.times,
         "duration": amounts.duration,

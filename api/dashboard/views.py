@@ -14,14 +14,14 @@ from api.documents.predictions import prediction_of
 from api.figures.numbers.savings import Split, split
 from api.figures.numbers.selection import Group, groups, showing
 from api.figures.numbers.snapshot import Snapshot, read_snapshot
-from orchestrator.cluster import waits_because
-from orchestrator.formula import Formula, formula
-from orchestrator.paradigms.stages import comparison_document
-from orchestrator.phases import Phase, has_stable_phase
+from orchestrator.answers.formula import Formula, formula
+from orchestrator.answers.stable_phase import Phase, has_stable_phase
+from orchestrator.heldout.stages import comparison_document
 from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Run, Sweep, Tally
+from orchestrator.submission.capacity import waits_because
 
 SWEEPS_PER_PAGE: Final = 25
 RUNS_PER_PAGE: Final = 25

@@ -9,8 +9,8 @@ from pydantic import Field
 from api.documents.document import EXAMPLE_ID, Document
 from api.documents.predictions import TargetDocument
 from orchestrator.errors import NotFound
-from orchestrator.paradigms.stages import comparison_document
-from orchestrator.paradigms.values import Arm, Stage
+from orchestrator.heldout.stages import comparison_document
+from orchestrator.heldout.values import Arm, Stage
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep

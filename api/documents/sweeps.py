@@ -11,11 +11,11 @@ from pydantic import Field
 from api.documents.document import EXAMPLE_ID, Document
 from api.documents.laws import LawSummary
 from api.documents.predictions import PredictionDocument, prediction_of, why_no_law
-from orchestrator.cluster import waits_because
 from orchestrator.spec import SweepSpec, TargetSpec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep, Tally
+from orchestrator.submission.capacity import waits_because
 
 NOTHING_SAVED: Final = frozenset({SweepState.QUEUED, SweepState.FAILED, SweepState.CANCELLED})
 """The states of a sweep that did not do what it was asked for: what it left undone is no saving."""

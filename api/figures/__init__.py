@@ -32,14 +32,14 @@ from api.figures.numbers.residuals import residuals
 from api.figures.numbers.savings import savings
 from api.figures.numbers.selection import EVENLY, Selection
 from api.figures.numbers.snapshot import Snapshot, read_snapshot, what_comes
-from orchestrator.comparison import Comparison
+from orchestrator.answers.stable_phase import Phase
 from orchestrator.errors import BadInput, FieldProblem, NotFound
+from orchestrator.heldout.document import verdict_of
+from orchestrator.heldout.stages import comparison_of
 from orchestrator.lenses import diverged_tokens, why_unseen
-from orchestrator.paradigms.document import verdict_of
-from orchestrator.paradigms.stages import comparison_of
-from orchestrator.phases import Phase
 from orchestrator.states import RunState
 from orchestrator.store import Store
+from orchestrator.strategies import Comparison
 
 __all__ = ["LENSES", "NAMES", "comparison_figure", "figure", "lens_figure", "page", "run_figure"]
 

@@ -13,7 +13,7 @@ from api.figures import figure
 from api.figures.numbers.selection import MOST_PANELS, Selection
 from api.problems import responses
 from api.v1.queries import Size, ThatSweep
-from orchestrator.phases import Phase
+from orchestrator.answers.stable_phase import Phase
 
 router = APIRouter(prefix="/v1/sweeps/{sweep_id}/figures", tags=["figures"], dependencies=[reads])
 

@@ -12,10 +12,10 @@ from api.documents.predictions import PredictionDocument, why_no_law
 from api.problems import responses
 from api.v1.laws import MOST_LAWS
 from api.v1.queries import Flops, Size, ThatSweep
+from orchestrator.answers.prediction import prediction
 from orchestrator.errors import Unsupported
-from orchestrator.law import Law, Target
-from orchestrator.prediction import default_batch, prediction
-from orchestrator.record import observations_of
+from orchestrator.knowledge import default_batch, observations_of
+from orchestrator.law import Law, Point
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Sweep
 
@@ -49,7 +49,7 @@ def predict(
     record = _law(store, sweep, law)
     fitted = Law.from_document(dict(record.document))
     batch = batch_tokens or default_batch(sweep.spec, (bowl.batch_tokens for bowl in fitted.bowls))
-    target = Target(params=params, tokens=tokens, batch_tokens=batch)
+    target = Point(params=params, tokens=tokens, batch_tokens=batch)
     answer = prediction(
         fitted,
         target,

@@ -16,7 +16,7 @@ from api.problems import NotYet, responses
 from api.v1.queries import Cursor, Limit, ThatSweep
 from orchestrator.spec import parse_spec
 from orchestrator.states import SweepState
-from orchestrator.submission import preview, submit, table_warnings
+from orchestrator.submission.preview import preview, submit, table_warnings
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 

@@ -6,7 +6,8 @@ from orchestrator.law.fit import FitOptions, fit
 from orchestrator.law.heldout import HeldOut, HeldOutCell
 from orchestrator.law.horizon import HorizonLaw
 from orchestrator.law.law import Law
-from orchestrator.law.observations import Observations, Target
+from orchestrator.law.observations import Observations
+from orchestrator.law.point import Point
 from orchestrator.law.prediction import Prediction
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.status import BowlStatus
@@ -24,9 +25,9 @@ __all__ = [
     "LawRefusal",
     "Observations",
     "OutdatedLaw",
+    "Point",
     "Prediction",
     "Reference",
     "Refused",
-    "Target",
     "fit",
 ]

@@ -15,7 +15,8 @@ from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, matrix, prior_sds
 from orchestrator.law.heldout import HeldOut
 from orchestrator.law.horizon import HorizonLaw, fit_horizons
-from orchestrator.law.observations import Array, Target
+from orchestrator.law.observations import Array
+from orchestrator.law.point import Point
 from orchestrator.law.prediction import Prediction
 from orchestrator.law.published import Anchor
 from orchestrator.law.refusal import LawRefusal, Refused
@@ -182,7 +183,7 @@ class Law:
         )
         return np.asarray(np.expm1(height))
 
-    def predict(self, target: Target, *, level: float = 0.95) -> Prediction:
+    def predict(self, target: Point, *, level: float = 0.95) -> Prediction:
         """The learning rate at a target.
 
         Args:
@@ -300,7 +301,7 @@ class Law:
         by_name = dict(zip(support.TERMS, support.AXES, strict=True))
         return [by_name[term.name] for term in self.coefficients if term.name in by_name and term.from_prior]
 
-    def _target_warnings(self, target: Target, no_valley: bool) -> list[str]:
+    def _target_warnings(self, target: Point, no_valley: bool) -> list[str]:
         found = support.far_warnings(target, self.smallest, self.largest)
         found += support.aside_warnings(target, self._used())
         _, outside = support.ratios(target, self.smallest, self.largest)
@@ -320,7 +321,7 @@ class Law:
             found.append("The optimum is too uncertain to name a range of rates that lose at most 0.1 %.")
         return found
 
-    def _refuse(self, target: Target, factor: float) -> None:
+    def _refuse(self, target: Point, factor: float) -> None:
         cause, advice = support.causes(target, self._used(), self._prior_axes())
         raise Refused(
             LawRefusal.INTERVAL_TOO_WIDE,

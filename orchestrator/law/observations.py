@@ -7,8 +7,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.law.refusal import LawRefusal, Refused
-
 Array = NDArray[np.float64]
 
 
@@ -98,22 +96,3 @@ class Observations:
         for column in (self.params, self.tokens, self.batch_tokens, self.learning_rate, self.loss):
             sha.update(column.astype("<f8").tobytes())
         return sha.hexdigest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """The cell that the user really wants to train: params N, tokens D, batch_tokens B, each > 0.
-
-    Raises:
-        Refused: A value is not a positive finite number.
-    """
-
-    params: float
-    tokens: float
-    batch_tokens: float
-
-    def __post_init__(self) -> None:
-        for name in ("params", "tokens", "batch_tokens"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
-                raise Refused(LawRefusal.BAD_TARGET, name=name, value=value)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.law.observations import Target
+from orchestrator.law.point import Point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Prediction:
         warnings: What the user should know, in full sentences.
     """
 
-    target: Target
+    target: Point
     learning_rate: float
     low: float
     high: float

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.law.observations import Target
+from orchestrator.law.point import Point
 
 FLOPS_PER_PARAM_TOKEN: Final = 6.0
 
@@ -170,7 +170,7 @@ LAWS: Final = (
 
 
 def published_rates(
-    target: Target, anchor: Anchor | None = None, *, of_mup: bool = False
+    target: Point, anchor: Anchor | None = None, *, of_mup: bool = False
 ) -> list[PublishedRate]:
     """What every published law says at a target.
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from orchestrator.amounts import count
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.cells import BLOWN, CLOSE
-from orchestrator.law.observations import Array, Target
+from orchestrator.law.observations import Array
+from orchestrator.law.point import Point
 from orchestrator.law.status import FEWEST_RATES, BowlStatus
 
 AXES = ("params", "tokens", "batch_tokens")
@@ -180,7 +181,7 @@ def bend_warning(name: str, *bends: tuple[float, float]) -> list[str]:
     ]
 
 
-def ratios(target: Target, smallest: Array, largest: Array) -> tuple[dict[str, float], Array]:
+def ratios(target: Point, smallest: Array, largest: Array) -> tuple[dict[str, float], Array]:
     """How far a target lies from the runs.
 
     Returns:
@@ -191,7 +192,7 @@ def ratios(target: Target, smallest: Array, largest: Array) -> tuple[dict[str, f
     return dict(zip(AXES, (place / largest).tolist(), strict=True)), outside
 
 
-def far_warnings(target: Target, smallest: Array, largest: Array) -> list[str]:
+def far_warnings(target: Point, smallest: Array, largest: Array) -> list[str]:
     """Names the axes along which the target lies more than 30 times outside the runs."""
     _, outside = ratios(target, smallest, largest)
     return [
@@ -202,7 +203,7 @@ def far_warnings(target: Target, smallest: Array, largest: Array) -> list[str]:
     ]
 
 
-def causes(target: Target, used: Array, prior_axes: Sequence[str]) -> tuple[str, str]:
+def causes(target: Point, used: Array, prior_axes: Sequence[str]) -> tuple[str, str]:
     """Why an interval is too wide, and what would narrow it.
 
     Args:
@@ -254,7 +255,7 @@ class Aside:
         )
 
 
-def aside(target: Target, used: Array) -> Aside | None:
+def aside(target: Point, used: Array) -> Aside | None:
     """Where a target is farthest from the line that the cells follow, None where it is on it or they follow none.
 
     Each logarithm that follows the other two is predicted from them; how far cells themselves depart from that is no
@@ -278,7 +279,7 @@ def aside(target: Target, used: Array) -> Aside | None:
     return found
 
 
-def aside_warnings(target: Target, used: Array) -> list[str]:
+def aside_warnings(target: Point, used: Array) -> list[str]:
     """Names how the target lies off the line that the cells follow."""
     off = aside(target, used)
     if off is None or off.times <= ASIDE:

@@ -13,7 +13,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from orchestrator.law import Law, Observations, Target
+from orchestrator.law import Law, Observations, Point
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import VALLEY
 from orchestrator.law.shape import half_widths
@@ -44,7 +44,7 @@ class Affordable:
         factor_before, factor_after: the target's 95 % interval is within ×/÷ this, now and as expected after.
     """
 
-    cell: Target
+    cell: Point
     rates: tuple[float, ...]
     flops: float
     factor_before: float
@@ -53,7 +53,7 @@ class Affordable:
 
 def affordable(
     law: Law,
-    target: Target,
+    target: Point,
     flops: float,
     *,
     observations: Observations | None = None,
@@ -83,7 +83,7 @@ def affordable(
     if left > 1 - WORTHWHILE:
         return None
     return Affordable(
-        cell=Target(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens),
+        cell=Point(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens),
         rates=rates,
         flops=cell.flops * len(rates),
         factor_before=float(np.exp(reach)),
@@ -91,7 +91,7 @@ def affordable(
     )
 
 
-def _cells(law: Law, target: Target, flops: float, share: float, *, own: bool) -> Iterator[Cell]:
+def _cells(law: Law, target: Point, flops: float, share: float, *, own: bool) -> Iterator[Cell]:
     """The cells that a run can be paid in, each with the rates considered there."""
 
     def paid(place: tuple[float, float, float]) -> bool:
@@ -114,7 +114,7 @@ def _cells(law: Law, target: Target, flops: float, share: float, *, own: bool) -
         )
 
 
-def _places(law: Law, target: Target) -> list[tuple[float, float, float]]:
+def _places(law: Law, target: Point) -> list[tuple[float, float, float]]:
     """(N, D, B) on the ways from the cheapest and the costliest cell to the target, none larger or longer than the target."""
     order = sorted(law.bowls, key=lambda bowl: (bowl.params * bowl.tokens, bowl.batch_tokens))
     far = np.array([target.params, target.tokens, target.batch_tokens])

@@ -26,7 +26,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from orchestrator.law import Law, Target
+from orchestrator.law import Law, Point
 from orchestrator.law.evidence import BOUND_MARGIN, BOUND_SD, CRASH
 from orchestrator.law.law import CURVATURE_TERMS, VALLEY
 from orchestrator.law.shape import half_widths, rise
@@ -92,7 +92,7 @@ class Confirmation:
 
 def confirm(
     law: Law,
-    target: Target,
+    target: Point,
     *,
     rates: Sequence[float] | None = None,
     trials: Sequence[Trial] = (),
@@ -168,7 +168,7 @@ class Grid:
         return np.asarray(np.log(SHARES).reshape(each) + logs)
 
     @classmethod
-    def of(cls, law: Law, target: Target, trials: Sequence[Trial], rates: Sequence[float] | None) -> Self:
+    def of(cls, law: Law, target: Point, trials: Sequence[Trial], rates: Sequence[float] | None) -> Self:
         """What the law says of a new cell."""
         place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
         mean, sd = (float(value[0]) for value in law.prediction_band(*place))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from orchestrator.law import Law, Target
+from orchestrator.law import Law, Point
 from orchestrator.law.cells import CLOSE, Index
 from orchestrator.law.effects import basis
 from orchestrator.law.features import matrix, prior_sds
@@ -86,7 +86,7 @@ def believe(law: Law, cells: tuple[Cell, ...]) -> Belief:
     return Belief(optimum=optimum, sd=sd, curvature=law.curvature(params, tokens, batch_tokens))
 
 
-def model_of(law: Law, cells: tuple[Cell, ...], targets: tuple[Target, ...]) -> Model:
+def model_of(law: Law, cells: tuple[Cell, ...], targets: tuple[Point, ...]) -> Model:
     """The model over ``cells``, over the bowls of the law that are in none of them, and over ``targets``."""
     here = places(cells)
     tried = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.law import Law, Target
+from orchestrator.law import Law, Point
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
 from orchestrator.planner.coverage import cover
@@ -151,7 +151,7 @@ class _Step:
         )
 
     @property
-    def _asked_for(self) -> tuple[Target, ...]:
+    def _asked_for(self) -> tuple[Point, ...]:
         return (self.question.target, *self.question.more_targets)
 
     @property

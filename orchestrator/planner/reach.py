@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from orchestrator.amounts import count
-from orchestrator.law import Target
+from orchestrator.law import Point
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
 from orchestrator.planner.information import Information
@@ -17,13 +17,13 @@ BEYOND = 1.5
 """A target so many times outside the cells in N, D or B is called beyond them in it."""
 
 
-def reachable(information: Information, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+def reachable(information: Information, targets: tuple[Point, ...]) -> tuple[Point, ...]:
     """The targets at which every rate of every cell, if run, could give a prediction that is not refused."""
     sds = np.sqrt(information.attainable())
     return tuple(target for target, sd in zip(targets, sds, strict=True) if Z95 * sd <= np.log(WIDEST))
 
 
-def cannot_tell(information: Information, targets: tuple[Target, ...]) -> str:
+def cannot_tell(information: Information, targets: tuple[Point, ...]) -> str:
     """Sentences on the targets that are not reachable."""
     sds = np.sqrt(information.attainable())
     worst = int(np.argmax(sds))
@@ -35,13 +35,13 @@ def cannot_tell(information: Information, targets: tuple[Target, ...]) -> str:
     )
 
 
-def largest_cell(cells: tuple[Cell, ...]) -> Target:
+def largest_cell(cells: tuple[Cell, ...]) -> Point:
     """The cell with the most FLOPs in a run, as a target."""
     cell = max(cells, key=lambda cell: (cell.flops, cell.params, cell.batch_tokens, -cell.number))
-    return Target(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens)
+    return Point(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens)
 
 
-def _cure(target: Target, here: Array) -> str:
+def _cure(target: Point, here: Array) -> str:
     """What proxies would help, where the target lies outside those there are."""
     aim = np.array([target.params, target.tokens, target.batch_tokens])
     outside = np.maximum(aim / here.max(axis=0), here.min(axis=0) / aim)
@@ -54,5 +54,5 @@ def _cure(target: Target, here: Array) -> str:
     return f" It lies outside them {', '.join(far)}: add proxies nearer to it." if far else ""
 
 
-def _place(target: Target) -> str:
+def _place(target: Point) -> str:
     return f"of {count(target.params)} parameters, {count(target.tokens)} tokens and {count(target.batch_tokens)} tokens a step"

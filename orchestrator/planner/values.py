@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from orchestrator.law import Law, Observations, Target
+from orchestrator.law import Law, Observations, Point
 
 TRAINING_FLOPS_PER_PARAM_TOKEN = 6.0
 """Forward and backward of one token through one parameter (Kaplan et al., arXiv 2001.08361, section 2.1)."""
@@ -108,7 +108,7 @@ class Question:
         more_targets: further cells that the rate is wanted for; the mean variance over all of them counts.
     """
 
-    target: Target
+    target: Point
     seeds: int = 1
     runs_left: int | None = None
     flops_left: float | None = None
@@ -117,7 +117,7 @@ class Question:
     rates_per_cell: int = 0
     max_parallel: int = 1
     seed: int = 0
-    more_targets: tuple[Target, ...] = ()
+    more_targets: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ SHOWN_HEADS: Final = 6
 
 
 class Scale(Strict):
-    """The size of one proxy; its parameters are derived (``orchestrator.cells``).
+    """The size of one proxy; its parameters are derived (``orchestrator.submission.cells``).
 
     ``experts`` and ``expert_width`` stand in for those of the architecture, so that a mixture's total and active
     parameters can vary apart.

@@ -170,7 +170,7 @@ class LawRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What a sweep runs at its held-out scale, and why (``orchestrator.paradigms.plan.Plan.to_document``)."""
+    """What a sweep runs at its held-out scale, and why (``orchestrator.heldout.plan.Plan.to_document``)."""
 
     sweep_id: str
     document: Mapping[str, Any]

@@ -20,15 +20,15 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from orchestrator.law import Law, Observations, Target, fit
+from orchestrator.answers.prediction import prediction
+from orchestrator.law import Law, Observations, Point, fit
 from orchestrator.planner.values import Cell
-from orchestrator.prediction import prediction
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import LossPoint, NewRun, RunResult, Sweep
-from orchestrator.submission import cells_of
+from orchestrator.submission.preview import cells_of
 
 FIELDS: dict[str, Any] = {
     "name": "small",
@@ -97,7 +97,7 @@ class Recorded:
         return law
 
     def keep(self, law: Law, *, runs: int) -> None:
-        target = Target(params=1e6, tokens=8e5, batch_tokens=2048.0)
+        target = Point(params=1e6, tokens=8e5, batch_tokens=2048.0)
         self.store.laws.add(
             self.sweep.id,
             document=law.to_document(),

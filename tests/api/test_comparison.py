@@ -17,13 +17,13 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from orchestrator.law import fit
 from orchestrator.planner.values import Cell
-from orchestrator.runtable import parse_csv
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep
+from orchestrator.tables.run_table import parse_csv
 from tests.orchestrator.conftest import FIELDS, House
-from tests.paradigms.carried import COMPARISON, SEARCH, compared_loss, compared_sweep
+from tests.orchestrator.heldout.carried import COMPARISON, SEARCH, compared_loss, compared_sweep
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from orchestrator.runtable import parse_csv
+from orchestrator.tables.run_table import parse_csv
 
 SIZES = {
     "used": "params_active",

@@ -7,10 +7,10 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from orchestrator.runtable import parse_csv
 from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import Store
+from orchestrator.tables.run_table import parse_csv
 
 
 def test_a_sweep_from_submission_to_export(

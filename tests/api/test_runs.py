@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from starlette.testclient import TestClient
 
-from orchestrator.runtable import parse_csv
 from orchestrator.store.records import LensPoint
+from orchestrator.tables.run_table import parse_csv
 
 
 def test_runs_come_in_pages_with_their_cells(client: TestClient, trained: Any) -> None:

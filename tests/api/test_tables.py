@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from starlette.testclient import TestClient
 
-from orchestrator.runtable import parse_csv
 from orchestrator.store import Store
+from orchestrator.tables.run_table import parse_csv
 
 CSV = {"content-type": "text/csv; charset=utf-8"}
 TEXT = """params,tokens,batch_tokens,learning_rate,loss,optimizer,state

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.loop import Loop
+from orchestrator.loop.loop import Loop
 from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import Run, RunResult, Sweep
-from orchestrator.submission import submit
+from orchestrator.submission.preview import submit
 
 LOWEST, HIGHEST = 1e-3, 6.4e-2
 

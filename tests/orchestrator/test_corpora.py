@@ -20,7 +20,7 @@ from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.store import Store
-from orchestrator.submission import preview, submit
+from orchestrator.submission.preview import preview, submit
 
 IDS = bytes(range(256)) * 4_000
 

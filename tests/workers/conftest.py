@@ -15,14 +15,14 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.cells import proxy_cells, table_cells
 from orchestrator.planner.values import Cell
-from orchestrator.runtable import parse_csv
 from orchestrator.settings import Settings
 from orchestrator.spec import ProxyTrainer, SweepSpec
 from orchestrator.states import RUN_FINAL, RunState, SweepState
 from orchestrator.store import LEADER, Store
 from orchestrator.store.records import LossPoint, NewRun, Run
+from orchestrator.submission.cells import proxy_cells, table_cells
+from orchestrator.tables.run_table import parse_csv
 
 RECORDED = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds
 1e6,1e8,4096,0.001,3.5,12.5

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.loop import Loop
-from orchestrator.modulerates import read
-from orchestrator.paradigms.stages import comparison_document
+from orchestrator.heldout.module_rates import read
+from orchestrator.heldout.stages import comparison_document
+from orchestrator.loop.loop import Loop
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, Store
 from orchestrator.store.records import NewRun
-from orchestrator.submission import submit
+from orchestrator.submission.preview import submit
 from trainer import (
     Base,
     Finished,

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orchestrator.cluster import WORKERS, Cluster, waits_because
 from orchestrator.errors import Unavailable
-from orchestrator.lease import KeptLease
+from orchestrator.loop.lease import KeptLease
 from orchestrator.spec import Resources
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
+from orchestrator.submission.capacity import WORKERS, Cluster, waits_because
 from workers.dispatcher import (
     LEADERLESS_SECONDS,
     MEASURE_SECONDS,

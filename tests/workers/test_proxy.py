@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from orchestrator import lenses
-from orchestrator.cells import proxy_cells, trunk_name
 from orchestrator.corpora import find_corpus
 from orchestrator.errors import BadInput
 from orchestrator.planner.trunks import rate_flops
 from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Grid, Muon, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
+from orchestrator.submission.cells import proxy_cells, trunk_name
 from trainer import BadCorpus, Finished, Job, Member, Recipe, Shape, Training, load_corpus, symptoms
 from trainer import Schedule as TrainerSchedule
 from trainer.rules import Module

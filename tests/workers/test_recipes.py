@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.cells import proxy_cells, trunk_scales
 from orchestrator.errors import BadInput
 from orchestrator.planner.values import Cell
 from orchestrator.spec import Base, Grid, ProxyTrainer, base_of
 from orchestrator.states import RunState, SweepState
+from orchestrator.submission.cells import proxy_cells, trunk_scales
 from trainer import Base as TrainerBase
 from trainer import (
     Experts,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cells import table_cells
 from orchestrator.errors import BadInput
-from orchestrator.runtable import parse_csv
 from orchestrator.states import RunState
+from orchestrator.submission.cells import table_cells
+from orchestrator.tables.run_table import parse_csv
 from workers.jobs import Asked, ReplayJob
 from workers.replay import Recording, ReplayRunner
 from workers.runner import ReplayBench, open_runner

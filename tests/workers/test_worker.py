@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cells import proxy_cells, trunk_name
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Grid, ProxyTrainer, Scale
+from orchestrator.submission.cells import proxy_cells, trunk_name
 from workers import worker
 from workers.jobs import ReplayJob
 from workers.runner import ProxyBench, ReplayBench, Report

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator import amounts
-from orchestrator.comparison import STRATEGIES, Comparison, Contender, Score
+from orchestrator.strategies import STRATEGIES, Comparison, Contender, Score
 
 FLOOR: Final = 1e-5
 """The least excess loss shown, 0.001 %: a logarithmic axis has no zero, and recorded losses tell no less."""

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from api.figures.numbers.snapshot import Snapshot, place
 from api.figures.numbers.thinning import evenly
 from orchestrator import amounts
-from orchestrator.law import Bowl, BowlStatus, Law, Target
+from orchestrator.knowledge import target_of
+from orchestrator.law import Bowl, BowlStatus, Law, Point
 from orchestrator.law.bowl import Z95
-from orchestrator.prediction import target_of
 
 AxisName = Literal["params", "tokens"]
 Array = NDArray[np.float64]
@@ -80,7 +80,7 @@ class Band:
 class Answer:
     """The prediction at the target: rate and interval of the level it was recorded with."""
 
-    target: Target
+    target: Point
     learning_rate: float
     low: float
     high: float
@@ -132,16 +132,16 @@ def law_view(snapshot: Snapshot) -> LawView | None:
     )
 
 
-def _target(snapshot: Snapshot) -> Target:
+def _target(snapshot: Snapshot) -> Point:
     """Where the recorded prediction was asked: a sweep that names no target aims at its costliest cell, bowl or not."""
     told = snapshot.record.prediction.get("target") if snapshot.record is not None else None
     if told is not None:
-        return Target(params=told["params"], tokens=told["tokens"], batch_tokens=told["batch_tokens"])
+        return Point(params=told["params"], tokens=told["tokens"], batch_tokens=told["batch_tokens"])
     places = tuple((cell.params, cell.tokens, cell.batch_tokens) for cell in snapshot.cells)
     return target_of(snapshot.sweep.spec, places)
 
 
-def _answer(snapshot: Snapshot, target: Target) -> Answer | None:
+def _answer(snapshot: Snapshot, target: Point) -> Answer | None:
     """The recorded prediction; None where the record holds a refusal."""
     prediction = snapshot.record.prediction if snapshot.record is not None else {}
     if "learning_rate" not in prediction:
@@ -155,7 +155,7 @@ def _answer(snapshot: Snapshot, target: Target) -> Answer | None:
     )
 
 
-def _axis_view(law: Law, name: AxisName, batch: float, target: Target, answer: Answer | None) -> AxisView:
+def _axis_view(law: Law, name: AxisName, batch: float, target: Point, answer: Answer | None) -> AxisView:
     other_name: AxisName = "tokens" if name == "params" else "params"
     values = [getattr(bowl, name) for bowl in law.bowls]
     aim = getattr(target, name)
@@ -173,10 +173,10 @@ def _axis_view(law: Law, name: AxisName, batch: float, target: Target, answer: A
     )
 
 
-def _largest(bowls: Sequence[Bowl]) -> Target:
+def _largest(bowls: Sequence[Bowl]) -> Point:
     """The costliest cell: what the band is drawn for where the target has no answer."""
     bowl = max(bowls, key=lambda b: (b.params * b.tokens, b.batch_tokens))
-    return Target(params=bowl.params, tokens=bowl.tokens, batch_tokens=bowl.batch_tokens)
+    return Point(params=bowl.params, tokens=bowl.tokens, batch_tokens=bowl.batch_tokens)
 
 
 def _steps(values: Sequence[float]) -> Array:

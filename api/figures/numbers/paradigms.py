@@ -10,12 +10,12 @@ from typing import Final
 import numpy as np
 
 from orchestrator import amounts
+from orchestrator.heldout.document import Found
+from orchestrator.heldout.module_rates import told
+from orchestrator.heldout.reference import Reference
+from orchestrator.heldout.scores import Score
+from orchestrator.heldout.values import FITTING, MODULE_WISE, SAME_RATE, TRANSFER, Arm, Stage
 from orchestrator.law.shape import rise
-from orchestrator.modulerates import told
-from orchestrator.paradigms.document import Found
-from orchestrator.paradigms.reference import Reference
-from orchestrator.paradigms.scores import Score
-from orchestrator.paradigms.values import FITTING, MODULE_WISE, SAME_RATE, TRANSFER, Arm, Stage
 
 SAMPLES: Final = 81
 ROOM: Final = 1.25

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from api.figures.numbers.snapshot import Kept, Snapshot, bowls_by_place, what_comes
+from orchestrator.answers.stable_phase import difference, stable_law, undecayed
+from orchestrator.knowledge import Knowledge
 from orchestrator.law import Law, Refused
-from orchestrator.phases import difference, stable_law, undecayed
-from orchestrator.record import Knowledge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

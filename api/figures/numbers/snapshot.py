@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Generic, TypeVar
 
+from orchestrator.knowledge import recorded_runs
 from orchestrator.law import Bowl, Law
 from orchestrator.planner.values import Cell
 from orchestrator.spec import PriorRuns
 from orchestrator.states import SWEEP_LIVE
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Run, Sweep
-from orchestrator.submission import recorded_runs
 
 Place = tuple[str, str, str]
 """A cell's N, D and B, written so that numbers equal but for rounding are the same place."""

@@ -1,0 +1,1 @@
+"""What people import and type: the client of the REST API, and the ``etalon`` command."""

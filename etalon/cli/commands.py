@@ -1,0 +1,31 @@
+"""Every command of ``etalon`` and the function it calls."""
+
+from __future__ import annotations
+
+import typer
+
+from etalon.cli import admin, corpus, sweeps
+from etalon.cli.compare import compare_command
+from etalon.cli.demo import demo_command
+from etalon.cli.fit import fit_command
+from etalon.cli.rules import rules_command
+from etalon.cli.serve import serve_command
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="The learning rate for a model that nobody can afford to sweep.",
+)
+app.command("serve")(serve_command)
+app.command("demo")(demo_command)
+app.command("fit")(fit_command)
+app.command("compare")(compare_command)
+app.command("rules")(rules_command)
+app.command("plan")(sweeps.plan_command)
+app.command("predict")(sweeps.predict_command)
+app.add_typer(sweeps.app, name="sweep")
+app.command("table")(sweeps.table_command)
+app.add_typer(corpus.app, name="corpus")
+app.add_typer(admin.tokens, name="token")
+app.add_typer(admin.database, name="db")

@@ -1,0 +1,134 @@
+"""``etalon demo``: a real sweep of real proxies on this machine, whose law is put to the test beside its rivals."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from etalon.cli.display import prediction_panel
+from etalon.cli.outcome import err, out, tells_errors
+from etalon.cli.paradigms import comparison_view
+from etalon.cli.serve import READY_SECONDS
+from etalon.cli.service import Service, ServiceFailed, ended_by_signals, free_port, wait_until
+from etalon.cli.watch import watch
+from etalon.client import Client
+from orchestrator.amounts import flops, percent, readable
+from orchestrator.settings import Settings
+
+DEMO_PORTS: Final = range(8765, 8865)
+BATCH_TOKENS: Final = 256
+HORIZONS: Final = (131_072, 262_144, 524_288)
+SCALES: Final = (
+    {"width": 16, "depth": 2},
+    {"width": 24, "depth": 2},
+    {"width": 32, "depth": 2},
+    {"width": 48, "depth": 2},
+)
+HELD_OUT: Final = {"width": 64, "depth": 2}
+HELD_OUT_PARAMS: Final = 98_304
+
+SWEEP: Final[dict[str, Any]] = {
+    "name": "demo",
+    "trainer": {
+        "kind": "proxy",
+        "corpus": "stdlib",
+        "schedule": {"warmup_tokens": 16_384, "decay_fraction": 0.2, "shape": "linear"},
+    },
+    "grid": {
+        "scales": list(SCALES),
+        "tokens": list(HORIZONS),
+        "batch_tokens": [BATCH_TOKENS],
+        "learning_rates": {"min": 1e-3, "max": 6.4e-2, "per_octave": 1.5},
+    },
+    "search": {
+        "strategy": "law",
+        "rates_per_cell": 4,
+        "stop": {"interval_factor": 1.5},
+    },
+    "target": {"params": HELD_OUT_PARAMS, "tokens": HORIZONS[-1], "batch_tokens": BATCH_TOKENS},
+    "comparison": {
+        "scale": HELD_OUT,
+        "tokens": HORIZONS[0],
+        "base": {"tokens": HORIZONS[0]},
+        "seeds": 2,
+    },
+    "resources": {"cpus_per_run": 1, "max_parallel": 2},
+}
+"""Four sizes, three horizons, ten rates: 5.5e12 FLOPs as a grid of independent runs. The target is a proxy nearly
+twice the largest, so that the law can be put to the test there: at the shortest horizon and with two seeds, which costs
+about as many FLOPs as the search."""
+
+
+@tells_errors
+def demo_command(
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the database here instead of in a temporary folder.")
+    ] = None,
+) -> None:
+    """Sweep small proxies on this machine, predict a larger one's rate, and compare Fitting with Transfer."""
+    scratch = tempfile.TemporaryDirectory(prefix="etalon-demo-", ignore_cleanup_errors=True)
+    with scratch as folder, ended_by_signals():
+        home = keep or Path(folder)
+        settings = Settings(
+            home=home, database_url=f"sqlite:///{home / 'etalon.db'}", checkpoints=home / "checkpoints"
+        )
+        try:
+            with Service(settings, "127.0.0.1", free_port("127.0.0.1", DEMO_PORTS)) as service:
+                err.print(f"Dashboard: [bold]{service.url}[/]")
+                with Client(service.url) as client:
+                    _run(client, service)
+                if sys.stdout.isatty():
+                    _stay(service)
+        except KeyboardInterrupt:
+            err.print("Ended.")
+            raise typer.Exit(130) from None
+
+
+def _run(client: Client, service: Service) -> None:
+    began = time.monotonic()
+    with err.status("starting the API, the orchestrator and Ray …"):
+        wait_until(client.ready, service, READY_SECONDS)
+    err.print(f"Started in {time.monotonic() - began:.1f} s. Now a sweep of {len(SCALES)} sizes.")
+    swept = watch(client, client.submit(SWEEP)["id"])
+    if swept["state"] != "completed" or swept["prediction"] is None:
+        raise ServiceFailed(f"The sweep ended {swept['state']} without a prediction: {swept.get('reason')}.")
+    cost = swept["cost"]
+    out.print(f"\nThe sweep ended: {readable(swept['reason'])}", markup=False)
+    searched = (run for run in client.runs(swept["id"]) if run["arm"] is None)
+    _report_savings(cost, sum(_alone_flops(run) for run in searched))
+    out.print(prediction_panel(swept["prediction"]))
+    out.print("\nThe law put to the test at a scale that the sweep never trained:")
+    out.print(comparison_view(client.comparison(swept["id"])))
+    err.print(f"The whole demo took {time.monotonic() - began:.0f} s.")
+
+
+def _alone_flops(run: dict[str, Any]) -> float:
+    """What a run that was made would have cost without a shared trunk: 6·N·D."""
+    if run["state"] not in {"completed", "diverged"}:
+        return 0.0
+    return 6.0 * float(run["params"]) * float(run["tokens"])
+
+
+def _report_savings(cost: dict[str, float], made_alone: float) -> None:
+    full, spent = cost["full_grid_flops"], cost["spent_flops"]
+    out.print(
+        f"{flops(spent)} spent, {percent(1 - spent / full)} less than the {flops(full)} of the full grid of "
+        f"independent runs: {percent((made_alone - spent) / full)} by trunks that horizons share, "
+        f"{percent(1 - made_alone / full)} by rates that were never run."
+    )
+
+
+def _stay(service: Service) -> None:
+    """Keep the dashboard up; Ctrl-C is the normal end."""
+    err.print(f"The dashboard stays at [bold]{service.url}[/] until Ctrl-C.")
+    try:
+        while True:
+            service.tend()
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        err.print("Ended.")

@@ -1,0 +1,26 @@
+"""The ``etalon`` command: how its process is set up before anything else is imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line."""
+    # The law's matrices are small: threads of the linear algebra library cost ten times more than they give.
+    # It reads these when numpy is first imported, so the commands are imported after.
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+    from etalon.cli.commands import app
+    from etalon.cli.outcome import Exit, err
+    from orchestrator.errors import BadInput
+    from orchestrator.settings import check_environment
+
+    try:
+        check_environment()
+    except BadInput as error:
+        err.print(error.detail, markup=False, soft_wrap=True)
+        sys.exit(Exit.BAD_INPUT)
+    app()

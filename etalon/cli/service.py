@@ -1,0 +1,298 @@
+"""All of Etalon's processes on one machine: Ray, the API and the orchestrator, kept alive and ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+import psutil
+
+from etalon.cli.admin import open_store
+from orchestrator.errors import BadInput, EtalonError
+from orchestrator.settings import Settings, make_folder
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+RAY_PORTS: Final = range(26379, 26479)
+STOP_SECONDS: Final = 30.0
+"""Longer than the orchestrator gives its drivers to leave (``orchestrator.loop.leader``)."""
+MOST_RESTARTS: Final = 5
+HEALTHY_SECONDS: Final = 60.0
+"""A process that has lived so long starts with a clean record."""
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+class ServiceFailed(EtalonError):
+    """One of the processes does not stay alive."""
+
+    title = "The service could not run"
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end the child with its supervisor, also when that is killed (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _adopt_orphans() -> None:
+    """Let what a killed child leaves behind become a child of this process, so that it can be ended (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _end_orphans() -> None:
+    """End what killed children left behind: drivers of an orchestrator, workers of a Ray node."""
+    orphans = psutil.Process().children(recursive=True)
+    for orphan in orphans:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            orphan.terminate()
+    _, alive = psutil.wait_procs(orphans, timeout=STOP_SECONDS)
+    for orphan in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            orphan.kill()
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether nothing listens on the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(host: str, wanted: range) -> int:
+    """The first free port of a range.
+
+    Raises:
+        ServiceFailed: all are taken.
+    """
+    for port in wanted:
+        if port_is_free(host, port):
+            return port
+    raise ServiceFailed(f"No port from {wanted[0]} to {wanted[-1]} is free on {host}.")
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised process: how it is started, and how often it had to be."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    log: IO[bytes]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    deaths: int = 0
+
+    def start(self) -> None:
+        """Start it; it ends with this process, however that ends."""
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            self.command,
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the supervisor has no threads when it forks
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs now."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def lived(self) -> float:
+        """Seconds since it was last started."""
+        return time.monotonic() - self.started
+
+    @property
+    def rests(self) -> bool:
+        """Whether a start again should wait: each early death doubles the pause."""
+        return self.lived < 0.25 * float(2**self.deaths)
+
+    def stop(self) -> None:
+        """Ask it to end, and make it end if it does not."""
+        if self.process is None:
+            return
+        if self.alive:
+            self.process.terminate()
+        try:
+            self.process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
+
+@dataclass(slots=True)
+class Service:
+    """Runs Etalon on this machine. Use it as a context: everything it started ends with it.
+
+    Args:
+        settings: where state lives; a local Ray is started unless they name a cluster.
+        host, port: where the API listens.
+
+    Raises:
+        BadInput: on entering: an address beyond loopback without a token, a port in use, or a home that cannot be
+            written.
+    """
+
+    settings: Settings
+    host: str
+    port: int
+    children: list[Child] = field(default_factory=list)
+    ray_folder: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """Where people and programs reach it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{'127.0.0.1' if self.host in {'0.0.0.0', '::'} else host}:{self.port}"  # noqa: S104
+
+    def __enter__(self) -> Self:
+        self._check_address()
+        _adopt_orphans()
+        make_folder(self.settings.home / "logs")
+        environment = self._environment()
+        api = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory"]
+        api += ["--host", self.host, "--port", str(self.port), "--timeout-graceful-shutdown", "2"]
+        try:
+            self._start("api", [*api, "--no-access-log", "--log-level", "warning"], environment)
+            if self.settings.ray_address is None:
+                self._start("ray", self._ray_command(environment), environment)
+            self._start("orchestrator", [sys.executable, "-m", "orchestrator"], environment)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process, the orchestrator with its drivers first."""
+        for name in ("orchestrator", "api", "ray"):
+            for child in self.children:
+                if child.name == name:
+                    child.stop()
+        self.children.clear()
+        _end_orphans()
+        if self.ray_folder is not None:
+            shutil.rmtree(self.ray_folder, ignore_errors=True)
+
+    def tend(self) -> None:
+        """Start again what has died.
+
+        Raises:
+            ServiceFailed: a process died too often; the message shows the end of its log.
+        """
+        for child in self.children:
+            if child.alive:
+                if child.lived > HEALTHY_SECONDS:
+                    child.deaths = 0
+                continue
+            if child.deaths >= MOST_RESTARTS:
+                raise ServiceFailed(
+                    f"{child.name} died {child.deaths + 1} times. Its log ends:\n{self._tail(child)}"
+                )
+            if not child.rests:
+                child.deaths += 1
+                child.start()
+
+    def _check_address(self) -> None:
+        store = open_store(self.settings)
+        try:
+            protected = store.tokens.any()
+        finally:
+            store.close()
+        if self.host not in LOOPBACK and not protected:
+            raise BadInput(
+                f"--host {self.host} is reachable from other machines, and no token protects the service. "
+                "Create one first with `etalon token create NAME --scope admin`, or bind to 127.0.0.1."
+            )
+        if not port_is_free(self.host, self.port):
+            raise BadInput(f"Port {self.port} on {self.host} is in use; choose another with --port.")
+
+    def _environment(self) -> dict[str, str]:
+        environment = dict(os.environ) | {
+            "ETALON_HOME": str(self.settings.home),
+            "ETALON_DATABASE_URL": self.settings.database_url,
+            "ETALON_CHECKPOINTS": str(self.settings.checkpoints),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        if self.settings.ray_address is None:
+            environment |= {
+                "ETALON_RAY_ADDRESS": f"127.0.0.1:{free_port('127.0.0.1', RAY_PORTS)}",
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            }
+        return environment
+
+    def _ray_command(self, environment: Mapping[str, str]) -> list[str]:
+        # Ray keeps UNIX sockets under this folder, whose paths may not pass 107 bytes: not under a long home.
+        self.ray_folder = Path(tempfile.mkdtemp(prefix="etalon-ray-"))
+        host, port = environment["ETALON_RAY_ADDRESS"].split(":")
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+        command += [f"--node-ip-address={host}", f"--port={port}", f"--temp-dir={self.ray_folder}"]
+        return [*command, "--include-dashboard=false", "--include-log-monitor=false", "--disable-usage-stats"]
+
+    def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+        log = (self.settings.home / "logs" / f"{name}.log").open("ab")
+        child = Child(name, command, environment, log)
+        self.children.append(child)
+        child.start()
+
+    def _tail(self, child: Child) -> str:
+        text = Path(child.log.name).read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-20:])
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def wait_until(condition: Callable[[], bool], service: Service, seconds: float) -> None:
+    """Wait for a condition while tending the service.
+
+    Raises:
+        ServiceFailed: it did not come true in time, or a process kept dying.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise ServiceFailed(f"The service was not ready after {seconds:.0f} seconds.")
+        service.tend()
+        time.sleep(0.1)

@@ -1,0 +1,266 @@
+"""``etalon sweep …``, ``plan`` and ``predict``: the service from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from etalon.cli.display import plan_view, prediction_panel, sizes_view, sweeps_table
+from etalon.cli.options import BUDGET_HELP, amount, flops_amount
+from etalon.cli.outcome import Exit, out, print_json, tells_errors
+from etalon.cli.paradigms import comparison_view
+from etalon.cli.watch import watch
+from etalon.client import Client
+from orchestrator.amounts import duration, flops, readable
+from orchestrator.errors import BadInput
+from orchestrator.settings import Settings
+from orchestrator.spec import read_yaml
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SweepId = Annotated[str, typer.Argument(metavar="ID", help="The sweep's id.")]
+SpecFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep, as YAML or JSON.")]
+
+app = typer.Typer(no_args_is_help=True, help="Submit, watch and steer sweeps.")
+
+
+def connect() -> Client:
+    """The client of the service that the environment names."""
+    settings = Settings()
+    return Client(settings.url, settings.token)
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """Read a sweep's file as it stands.
+
+    Raises:
+        BadInput: the file cannot be read, or is not YAML.
+    """
+    try:
+        return read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {error}.") from error
+
+
+def read_spec(path: Path, client: Client) -> dict[str, Any]:
+    """Read a sweep's file; a run table named by its path is uploaded and named by its id instead.
+
+    Raises:
+        BadInput: the file cannot be read, or is not YAML.
+    """
+    fields = read_fields(path)
+    for name in ("trainer", "prior_runs"):
+        part = fields.get(name)
+        if not isinstance(part, dict):
+            continue
+        table = part.get("table")
+        if isinstance(table, str) and table.endswith(".csv"):
+            source = path.parent / table
+            if not source.is_file():
+                raise BadInput(f"{name}.table: there is no file {source}.")
+            fields[name] = {**part, "table": client.upload_table(source)["id"]}
+    return fields
+
+
+@app.command("submit")
+@tells_errors
+def submit(
+    file: SpecFile,
+    watching: Annotated[bool, typer.Option("--watch", help="Stay and show its progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a sweep."""
+    with connect() as client:
+        sweep = client.submit(read_spec(file, client))
+        if not as_json:
+            out.print(f"Submitted {sweep['id']}   {client.url}/sweeps/{sweep['id']}")
+            _warn(sweep.get("warnings", ()))
+        if watching:
+            sweep = watch(client, sweep["id"])
+        _show_compared(client, sweep, as_json=as_json, brief=not watching)
+        _exit_by_state(sweep, watching=watching)
+
+
+@app.command("list")
+@tells_errors
+def list_sweeps(
+    state: Annotated[str | None, typer.Option(help="Only sweeps in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest sweeps."""
+    with connect() as client:
+        sweeps = client.sweeps(state=state, limit=limit)
+    if as_json:
+        print_json(sweeps)
+    elif sweeps:
+        out.print(sweeps_table(sweeps))
+    else:
+        out.print("No sweeps yet. Submit one with: etalon sweep submit FILE")
+
+
+@app.command("show")
+@tells_errors
+def show(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """Show one sweep: state, progress, cost, prediction."""
+    with connect() as client:
+        _show_compared(client, client.sweep(sweep_id), as_json=as_json)
+
+
+@app.command("watch")
+@tells_errors
+def watch_command(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """Follow a sweep until it ends."""
+    with connect() as client:
+        sweep = watch(client, sweep_id)
+        _show_compared(client, sweep, as_json=as_json)
+    _exit_by_state(sweep, watching=True)
+
+
+@app.command("pause")
+@tells_errors
+def pause(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """No new runs; live ones go on."""
+    _command(sweep_id, "pause", as_json=as_json)
+
+
+@app.command("resume")
+@tells_errors
+def resume(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """Go on with a paused sweep."""
+    _command(sweep_id, "resume", as_json=as_json)
+
+
+@app.command("stop")
+@tells_errors
+def stop(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """End the sweep; live runs finish."""
+    _command(sweep_id, "stop", as_json=as_json)
+
+
+@app.command("cancel")
+@tells_errors
+def cancel(sweep_id: SweepId, as_json: AsJson = False) -> None:
+    """End the sweep at once; live runs are killed."""
+    _command(sweep_id, "cancel", as_json=as_json)
+
+
+@tells_errors
+def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
+    """Say what a sweep would run and cost, without submitting it (a table named by its path is uploaded)."""
+    with connect() as client:
+        plan = client.plan(read_spec(file, client))
+    if as_json:
+        print_json(plan)
+        return
+    _warn(plan["warnings"])
+    for part in plan_view(plan):
+        out.print(part)
+
+
+@tells_errors
+def predict_command(
+    sweep_id: SweepId,
+    params: Annotated[
+        str,
+        typer.Option(metavar="AMOUNT", help="Parameters N of the target, without embeddings: 1B, 1.5e9."),
+    ],
+    tokens: Annotated[
+        str, typer.Option(metavar="AMOUNT", help="Training tokens D of the target: 20B, 1.5T.")
+    ],
+    batch_tokens: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AMOUNT", help="Tokens per step B: 262k, 1_048_576; by default the sweep's own."
+        ),
+    ] = None,
+    budget_flops: Annotated[str | None, typer.Option(metavar="FLOPS", help=BUDGET_HELP)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the learning rate at a target from a sweep's newest law."""
+    target = {"params": amount("--params", params), "tokens": amount("--tokens", tokens)}
+    batch = None if batch_tokens is None else amount("--batch-tokens", batch_tokens)
+    budget = flops_amount("--budget-flops", budget_flops)
+    with connect() as client:
+        answer = client.predict(sweep_id, **target, batch_tokens=batch, budget_flops=budget)
+    if as_json:
+        print_json(answer)
+    else:
+        out.print(prediction_panel(answer))
+
+
+@tells_errors
+def table_command(
+    file: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="A run table.")],
+    as_json: AsJson = False,
+) -> None:
+    """Upload a run table, for a replay or as prior runs."""
+    if not file.is_file():
+        raise BadInput(f"There is no file {file}.")
+    with connect() as client:
+        table = client.upload_table(file)
+    if as_json:
+        print_json(table)
+    else:
+        out.print(f"{table['id']}: {table['rows']} runs in {table['cells']} cells")
+
+
+def _command(sweep_id: str, verb: str, *, as_json: bool) -> None:
+    with connect() as client:
+        sweep = client.command(sweep_id, verb)
+    if as_json:
+        print_json(sweep)
+    else:
+        out.print(f"{sweep['id']} is {sweep['state']}")
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        out.print(f"[yellow]! {escape(readable(warning))}[/]", soft_wrap=True)
+
+
+def _show_compared(client: Client, sweep: dict[str, Any], *, as_json: bool, brief: bool = False) -> None:
+    """The sweep, and the comparison of both paradigms where it asks for one; a brief one has not begun it."""
+    asked = bool(sweep["spec"].get("comparison")) and not brief
+    compared = client.comparison(sweep["id"]) if asked else None
+    if as_json and compared is not None:
+        sweep = {**sweep, "comparison": compared}
+    _show_sweep(sweep, as_json=as_json, brief=brief)
+    if compared is not None and not as_json:
+        out.print(comparison_view(compared))
+
+
+def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) -> None:
+    if as_json:
+        print_json(sweep)
+        return
+    if brief:
+        return
+    cost = sweep["cost"]
+    out.print(sweeps_table([sweep]))
+    if sweep.get("reason"):
+        out.print(f"{sweep['state']}: {readable(sweep['reason'])}", markup=False)
+    if sweep.get("waits_because"):
+        out.print(f"waiting: {readable(sweep['waits_because'])}", markup=False)
+    if cost["full_grid_flops"]:
+        seconds = "" if cost["seconds"] is None else f", {duration(cost['seconds'])} of worker time"
+        out.print(
+            f"spent {flops(cost['spent_flops'])} of the full grid's {flops(cost['full_grid_flops'])}{seconds}"
+        )
+    if cost["comparison_flops"]:
+        out.print(f"and {flops(cost['comparison_flops'])} for the comparison at the held-out scale")
+    if sweep["prediction"]:
+        out.print(prediction_panel(sweep["prediction"]))
+    elif sweep.get("prediction_refused"):
+        out.print(f"No prediction at the target: {readable(sweep['prediction_refused'])}", markup=False)
+    sizes = (sweep.get("law") or {}).get("sizes")
+    for part in sizes_view(sizes) if sizes else ():
+        out.print(part)
+
+
+def _exit_by_state(sweep: dict[str, Any], *, watching: bool) -> None:
+    if watching and sweep["state"] in {"failed", "cancelled"}:
+        raise typer.Exit(Exit.FAILED)

@@ -1,0 +1,150 @@
+"""The offer to confirm an answer at the target itself, or at the largest cell affordable, as a prediction tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from orchestrator.amounts import percent, rate
+from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
+from orchestrator.law.cells import CLOSE
+from orchestrator.planner.affordable import affordable
+from orchestrator.planner.confirmation import CONFIRMED_PROBABILITY, NEAR, Confirmation, Trial, confirm
+from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
+
+Runs = Callable[[], Observations]
+"""Reads what a law was fitted to, when it is needed."""
+
+
+def confirmation_document(
+    law: Law,
+    target: Point,
+    *,
+    runs: Runs | None = None,
+    budget_flops: float | None = None,
+    active_share: float = 1.0,
+) -> dict[str, Any]:
+    """What to run at the target so that the answer is settled.
+
+    Args:
+        law: the law that predicts.
+        target: where.
+        runs: everything the law was fitted to; read once, and only where the target itself has runs or the budget
+            does not pay for one.
+        budget_flops: what may be spent in all; less than a run at the target costs asks for another cell.
+        active_share: active parameters over N: a run costs 6 FLOPs for each active parameter and token.
+
+    Returns:
+        The ``confirmation`` of a prediction.
+    """
+    known, _ = law.known_cells(*_place(target))
+    has_runs = bool(known.size)
+    flops_per_run = TRAINING_FLOPS_PER_PARAM_TOKEN * active_share * target.params * target.tokens
+    short = budget_flops is not None and budget_flops < flops_per_run
+    observations = runs().counting() if runs is not None and (has_runs or short) else None
+    told = _at_target(target, observations) if has_runs else _document(confirm(law, target))
+    return {
+        **told,
+        "flops_per_run": flops_per_run,
+        "affordable": None
+        if budget_flops is None or not short
+        else _affordable_document(law, target, budget_flops, observations, active_share),
+    }
+
+
+def _at_target(target: Point, observations: Observations | None) -> dict[str, Any]:
+    """What to run at a target that has runs."""
+    if observations is None:
+        return _untold("The target has runs of its own, and what they found is not at hand here.")
+    here = np.abs(np.log(_places(observations) / _place(target))).max(axis=1) <= CLOSE
+    try:
+        rest = fit(observations.where(~here), options=FitOptions(heldout=False))
+    except Refused as refused:
+        return _untold(f"Without the target's own runs the others give no law: {refused.detail}")
+    own = observations.where(here)
+    trials = [
+        Trial(learning_rate=x, loss=loss if np.isfinite(loss) else None)
+        for x, loss in zip(own.learning_rate.tolist(), own.loss.tolist(), strict=True)
+    ]
+    return _document(confirm(rest, target, trials=trials))
+
+
+def _document(found: Confirmation) -> dict[str, Any]:
+    return {
+        "learning_rates": list(found.rates),
+        "expected_runs": found.expected_runs,
+        "expected_runs_until_sure": found.expected_runs_until_sure,
+        "probability_first": found.probability_first,
+        "best": None
+        if found.best is None
+        else {"learning_rate": found.best, "probability": found.probability_best},
+        "reason": _reason(found),
+    }
+
+
+def _untold(reason: str) -> dict[str, Any]:
+    return {
+        "learning_rates": [],
+        "expected_runs": None,
+        "expected_runs_until_sure": None,
+        "probability_first": None,
+        "best": None,
+        "reason": reason,
+    }
+
+
+def _reason(found: Confirmation) -> str:
+    """The offer in sentences."""
+    near, best = f"within {percent(NEAR)} of the best rate", ""
+    if found.best is not None and found.probability_best is not None:
+        best = (
+            f"Of the rates run there {rate(found.best)} is expected to lose least; it is {near} with probability "
+            f"{found.probability_best:.2f}. "
+        )
+    if found.probability_first is None:
+        return (
+            f"{best}No further run is needed."
+            if _sure(found)
+            else f"{best}No rate left is likely to be better."
+        )
+    return f"{best}{rate(found.rates[0])} is {near} with probability {found.probability_first:.2f}. {_runs_text(found)}"
+
+
+def _runs_text(found: Confirmation) -> str:
+    """How many runs to expect; said once where to be sure takes no more."""
+    near, sure = f"{found.expected_runs:.1f}", f"{found.expected_runs_until_sure:.1f}"
+    known = f"with probability {CONFIRMED_PROBABILITY:g}"
+    if float(sure) <= float(near):
+        return f"Runs expected at the target until one is that close, and known to be {known}: {near}."
+    return f"Runs expected at the target: {near} until one is that close, {sure} until one is known to be {known}."
+
+
+def _sure(found: Confirmation) -> bool:
+    return found.probability_best is not None and found.probability_best >= CONFIRMED_PROBABILITY
+
+
+def _affordable_document(
+    law: Law, target: Point, budget_flops: float, observations: Observations | None, active_share: float
+) -> dict[str, Any] | None:
+    found = affordable(law, target, budget_flops, observations=observations, active_share=active_share)
+    if found is None:
+        return None
+    return {
+        "params": found.cell.params,
+        "tokens": found.cell.tokens,
+        "batch_tokens": found.cell.batch_tokens,
+        "learning_rates": list(found.rates),
+        "flops": found.flops,
+        "interval_factor_before": found.factor_before,
+        "interval_factor_after": found.factor_after,
+    }
+
+
+def _place(target: Point) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.array([target.params, target.tokens, target.batch_tokens])
+
+
+def _places(runs: Observations) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    return np.column_stack([runs.params, runs.tokens, runs.batch_tokens])

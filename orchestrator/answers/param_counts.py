@@ -1,0 +1,212 @@
+"""Which count of parameters a law should use as N, where there are several: total or active ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from orchestrator.amounts import percent
+from orchestrator.law import Law, Observations, Refused, fit
+from orchestrator.law.cells import CLOSE
+from orchestrator.law.heldout import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
+from orchestrator.planner.values import Cell
+from orchestrator.tables.run_table import RunTable
+
+Rows = tuple[int, ...]
+
+PROPORTIONAL = 1e-6
+"""Spread of ln(one count / another) below which they are one up to a factor, and a law in either is the same."""
+
+NEARLY_PROPORTIONAL = 0.02
+"""The same of the cells of a sweep, where the router's small share alone lets the counts differ: too little to judge by."""
+
+EXPONENTS = {"params": "ln N", "tokens": "ln D"}
+"""The terms of a law that are told of both counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeError:
+    """A law with another count of parameters as N.
+
+    Attributes:
+        size: the column.
+        mean: mean excess loss at the cells held out (0.001 is 0.1 %); None where there is no such law or no such error.
+        reason: why there is none.
+        paired: what it loses against the law in use, at the cells that both were judged at; None where there are none.
+    """
+
+    size: str
+    mean: float | None
+    reason: str | None = None
+    paired: Alternative | None = None
+
+
+def other_sizes(table: RunTable, law: Law, used: str) -> tuple[SizeError, ...]:
+    """What laws in the table's other counts of parameters would have lost where they had not been.
+
+    Args:
+        table: the runs; those of its counts that are proportional to the one used are left out.
+        law: their law, in the count used.
+        used: the column that is N.
+    """
+    counts = {size: table.sized(size).observations() for size in table.sizes}
+    return tuple(error for _, error in _others(counts, law, used, PROPORTIONAL))
+
+
+def _others(
+    counts: Mapping[str, Observations], law: Law, used: str, near: float
+) -> list[tuple[Law | None, SizeError]]:
+    """Laws in the counts that are not proportional to the one used, with what they would have lost."""
+    judged = {} if law.heldout is None else _by_rows(counts[used], law.heldout)
+    return [
+        _judged(runs, size, judged) for size, runs in counts.items() if _spread(runs, counts[used]) > near
+    ]
+
+
+def _spread(one: Observations, other: Observations) -> float:
+    """How much two counts of the same models' parameters vary apart: the spread of ln(one / other)."""
+    return float(np.ptp(np.log(one.params) - np.log(other.params)))
+
+
+def _judged(runs: Observations, size: str, judged: dict[Rows, HeldOutCell]) -> tuple[Law | None, SizeError]:
+    try:
+        law = fit(runs)
+    except Refused as refusal:
+        return None, SizeError(size=size, mean=None, reason=refusal.detail)
+    if law.heldout is None:
+        return law, SizeError(size=size, mean=None, reason=law.heldout_reason)
+    here = _by_rows(runs, law.heldout)
+    both = [rows for rows in here if rows in judged]
+    paired = (
+        Alternative.against(f"in {size}", [here[rows] for rows in both], [judged[rows] for rows in both])
+        if both
+        else None
+    )
+    return law, SizeError(size=size, mean=law.heldout.mean, paired=paired)
+
+
+def _by_rows(runs: Observations, heldout: HeldOut) -> dict[Rows, HeldOutCell]:
+    """The cells held out by the runs that lie in them: a cell has another N in another count."""
+    columns = np.log([runs.params, runs.tokens, runs.batch_tokens])
+    places = [np.log([[cell.params], [cell.tokens], [cell.batch_tokens]]) for cell in heldout.cells]
+    rows = [np.flatnonzero((np.abs(columns - place) < CLOSE).all(axis=0)).tolist() for place in places]
+    return {tuple(found): cell for found, cell in zip(rows, heldout.cells, strict=True)}
+
+
+def size_warnings(used: str, others: tuple[SizeError, ...]) -> tuple[str, ...]:
+    """Names the counts in which a law would have lost less than the one in use, by more than chance."""
+    return tuple(
+        f"A law in {other.size} instead of {used} would have lost {percent(paired.mean)} instead of "
+        f"{percent(paired.mean + paired.gain)} at {paired.cells} cells held out: it predicts better here."
+        for other in others
+        if (paired := other.paired) is not None and paired.better
+    )
+
+
+def both_counts(
+    counts: Mapping[str, Observations], law: Law, used: str, *, so_far: bool = False
+) -> tuple[Law, dict[str, Any]]:
+    """A sweep's law in either count of parameters, and which predicts better.
+
+    Args:
+        counts: the same runs by the count that is their N, two of them.
+        law: their law in the count used.
+        used: that count.
+        so_far: whether models that are still to run let the counts vary apart.
+
+    Returns:
+        The law, with a warning where the other count predicts better; and a document: ``used``, ``proportional``
+        (then there is one law alone), ``laws`` (exponents of N and D with their standard errors, mean excess loss held
+        out), ``paired`` (what the other law gains, cell by cell), ``better`` (a count or None) and ``summary``.
+    """
+    told: dict[str, Any] = {"used": used, "proportional": True, "better": None, "paired": None}
+    found = _others(counts, law, used, NEARLY_PROPORTIONAL)
+    if not found:
+        told["laws"] = [_told(used, law, _mean(law), law.heldout_reason)]
+        (other,) = (size for size in counts if size != used)
+        return law, told | {"summary": _factor(counts, used, other, so_far=so_far)}
+    ((other_law, error),) = found
+    told["laws"] = [
+        _told(used, law, _mean(law), law.heldout_reason),
+        _told(error.size, other_law, error.mean, error.reason),
+    ]
+    told |= {"proportional": False, "better": _better(used, error), "summary": _summary(used, error)}
+    if (paired := error.paired) is not None:
+        told["paired"] = {"cells": paired.cells, "gain": paired.gain, "gain_sd": paired.gain_sd}
+    warnings = (*law.warnings, *size_warnings(used, (error,)))
+    return replace(law, warnings=warnings), told
+
+
+def _mean(law: Law) -> float | None:
+    return None if law.heldout is None else law.heldout.mean
+
+
+def _told(size: str, law: Law | None, mean: float | None, reason: str | None) -> dict[str, Any]:
+    terms = {} if law is None else {term.name: term for term in law.coefficients}
+    exponents = {
+        name: {"value": terms[term].value, "sd": terms[term].sd, "from_prior": terms[term].from_prior}
+        if term in terms
+        else None
+        for name, term in EXPONENTS.items()
+    }
+    return {"size": size, **exponents, "mean_excess_loss": mean, "reason": reason}
+
+
+def _better(used: str, error: SizeError) -> str | None:
+    """The count in which a law loses less by more than chance."""
+    paired = error.paired
+    if paired is None or paired.gain_sd is None or paired.cells < FEWEST_CELLS:
+        return None
+    if abs(paired.gain) <= STANDARD_ERRORS * paired.gain_sd:
+        return None
+    return error.size if paired.gain > 0 else used
+
+
+def _factor(counts: Mapping[str, Observations], used: str, other: str, *, so_far: bool) -> str:
+    ratios = np.log(counts[other].params) - np.log(counts[used].params)
+    apart = float(np.ptp(ratios))
+    nearly = f", to within {percent(apart, 1)}" if apart > PROPORTIONAL else ""
+    cells, advice = (
+        ("In every cell that has run so far", "")
+        if so_far
+        else ("In every cell", " Let the experts differ between scales to tell them apart.")
+    )
+    return (
+        f"{cells} {other} is {float(np.exp(np.median(ratios))):.3g} times {used}{nearly}: a law in either count "
+        f"is the same up to that factor.{advice}"
+    )
+
+
+def vary_apart(cells: Sequence[Cell]) -> bool:
+    """Whether total and active parameters of these cells are more than one up to a factor."""
+    ratios = [
+        cell.params_total / cell.params_active for cell in cells if cell.params_total and cell.params_active
+    ]
+    return bool(ratios) and float(np.ptp(np.log(ratios))) > NEARLY_PROPORTIONAL
+
+
+def _summary(used: str, error: SizeError) -> str:
+    paired = error.paired
+    if error.mean is None:
+        return f"Nothing tells the two apart: a law in {error.size} has no held-out error. {error.reason or ''}".strip()
+    if paired is None:
+        return (
+            f"Nothing tells the two apart: laws in {used} and in {error.size} are judged at different cells."
+        )
+    lost = {used: percent(paired.mean + paired.gain), error.size: percent(paired.mean)}
+    better = _better(used, error)
+    if better is not None:
+        (worse,) = set(lost) - {better}
+        return f"A law in {better} predicts better: it lost {lost[better]} instead of {lost[worse]} in {worse} at {paired.cells} cells held out."
+    why = (
+        "within chance"
+        if paired.cells >= FEWEST_CELLS
+        else f"too few cells to judge by ({FEWEST_CELLS} are enough)"
+    )
+    return (
+        f"At {paired.cells} cells held out a law in {used} lost {lost[used]} and one in {error.size} {lost[error.size]}: "
+        f"{why}."
+    )

@@ -1,0 +1,194 @@
+"""One refit and one plan: pure steps from what is known to what is written next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from orchestrator.answers.param_counts import both_counts, vary_apart
+from orchestrator.answers.prediction import prediction, target_document
+from orchestrator.errors import Unsupported
+from orchestrator.knowledge import Knowledge, question_of
+from orchestrator.law import Law, Refused, fit
+from orchestrator.planner import planner_of
+from orchestrator.planner.values import Plan, Proposal, Pruned, Question
+from orchestrator.spec import Dense, ProxyTrainer
+from orchestrator.states import RUN_OPEN, RunState
+from orchestrator.store.records import NewRun
+
+RECENT: Final = 64
+"""A law may lack one in so many of the results known and still choose the next runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What is asked for next.
+
+    Attributes:
+        runs: the runs to make.
+        pruned: rates that the law rules out and that the store does not know of yet.
+        ruled_out: every rate that the law rules out, known or not.
+        stop: the reason to end, if there is nothing more to run.
+    """
+
+    runs: tuple[NewRun, ...] = ()
+    pruned: tuple[NewRun, ...] = ()
+    ruled_out: tuple[Pruned, ...] = ()
+    stop: str | None = None
+
+    @property
+    def rulings(self) -> list[dict[str, Any]]:
+        """The rates that are ruled out, as a law records them."""
+        return [
+            {"cell": item.cell, "learning_rate": item.learning_rate, "reason": item.reason}
+            for item in self.ruled_out
+        ]
+
+
+def fitted(knowledge: Knowledge) -> Law | Refused:
+    """The law of everything known, or why there is none yet."""
+    try:
+        return fit(knowledge.observations)
+    except Refused as refusal:
+        return refusal
+
+
+def in_both_counts(law: Law, knowledge: Knowledge) -> tuple[Law, dict[str, Any] | None]:
+    """The law, and what one in the other count of parameters gives, for mixtures of experts (``sizes.both_counts``).
+
+    None where a sweep has one count alone, or prior runs, which are counted in one way alone.
+    """
+    counts, trainer = knowledge.both_counts, knowledge.sweep.spec.trainer
+    if counts is None or knowledge.prior is not None or not isinstance(trainer, ProxyTrainer):
+        return law, None
+    architecture = trainer.architecture
+    if isinstance(architecture, Dense):
+        return law, None
+    used, so_far = f"params_{architecture.params}", vary_apart(knowledge.cells)
+    return both_counts(counts, law, used, so_far=so_far)
+
+
+def is_recent(runs: int, known: int) -> bool:
+    """Whether a law of ``runs`` runs is still good to choose by where ``known`` are known.
+
+    Single results change a law of many runs by little; so ten thousand runs that end one by one leave some four hundred
+    laws behind, not ten thousand.
+    """
+    return known - runs <= known // RECENT
+
+
+def answer(law: Law, knowledge: Knowledge) -> dict[str, Any]:
+    """The prediction at the sweep's target as the API gives it, or the refusal with its reason."""
+    sweep, target = knowledge.sweep, knowledge.target
+    try:
+        return prediction(
+            law,
+            target,
+            sweep_id=sweep.id,
+            runs=lambda: knowledge.observations,
+            spec=sweep.spec,
+        )
+    except Unsupported as refusal:
+        reason = refusal.fields[0].message if refusal.fields else refusal.title
+        return {
+            "sweep_id": sweep.id,
+            "target": target_document(target),
+            "refused": reason,
+            "detail": refusal.detail,
+        }
+
+
+def next_batch(knowledge: Knowledge, law: Law | None) -> Batch:
+    """Ask the sweep's planner, and hold it to the budget and to what can still be run.
+
+    Args:
+        knowledge: of the sweep; runs that are open count as if they were in, and are paid for.
+        law: the newest law, or None.
+
+    Returns:
+        The batch; ``stop`` is set when nothing is open and there is nothing more to run.
+    """
+    spec, flops = knowledge.sweep.spec, knowledge.spent_flops + knowledge.promised_flops
+    question = question_of(spec, knowledge.target, runs=knowledge.asked, flops=flops, has_law=law is not None)
+    plan = planner_of(spec.search.strategy).plan(knowledge.record, law, question)
+    batch = Batch(pruned=_pruned_runs(plan, question, knowledge), ruled_out=plan.pruned)
+    if plan.stop is not None:
+        return replace(batch, stop=plan.stop)
+    possible = _possible(plan, knowledge)
+    affordable = _affordable(possible, question)
+    if not affordable and knowledge.is_open:
+        return batch
+    if not affordable:
+        return replace(batch, stop=_nothing_left(plan, possible))
+    return replace(batch, runs=tuple(_new_run(item, knowledge) for item in affordable))
+
+
+def _possible(plan: Plan, knowledge: Knowledge) -> tuple[Proposal, ...]:
+    """Proposals that can become pending: the store repeats no run that was already made.
+
+    One that would go on from a trunk under way waits for it: beside it, it would have to train that trunk again.
+    """
+    cells = knowledge.cells
+    made = {
+        (run.cell, run.learning_rate, run.seed) for run in knowledge.runs if run.state is not RunState.PRUNED
+    }
+    under_way = {
+        (trunk, run.learning_rate, run.seed)
+        for run in knowledge.runs
+        if run.state in RUN_OPEN and (trunk := cells[run.cell].trunk) is not None
+    }
+    return tuple(
+        item
+        for item in plan.batch
+        if (item.cell, item.learning_rate, item.seed) not in made
+        and (cells[item.cell].trunk, item.learning_rate, item.seed) not in under_way
+    )
+
+
+def _affordable(proposals: tuple[Proposal, ...], question: Question) -> tuple[Proposal, ...]:
+    """The first proposals that the budget allows: it is a hard stop, whatever a strategy thinks."""
+    if question.runs_left is not None:
+        proposals = proposals[: question.runs_left]
+    if question.flops_left is None:
+        return proposals
+    kept, left = [], question.flops_left
+    for proposal in proposals:
+        left -= proposal.flops
+        if left < 0:
+            break
+        kept.append(proposal)
+    return tuple(kept)
+
+
+def _nothing_left(plan: Plan, possible: tuple[Proposal, ...]) -> str:
+    if possible:
+        return "the budget allows no further run"
+    if plan.batch:
+        return "nothing is left to run: what the planner asks for has failed before"
+    return "nothing is left to run"
+
+
+def _new_run(proposal: Proposal, knowledge: Knowledge) -> NewRun:
+    return NewRun(
+        cell=proposal.cell,
+        learning_rate=proposal.learning_rate,
+        seed=proposal.seed,
+        trunk=knowledge.cells[proposal.cell].trunk,
+        reason=proposal.reason,
+    )
+
+
+def _pruned_runs(plan: Plan, question: Question, knowledge: Knowledge) -> tuple[NewRun, ...]:
+    known = {(run.cell, run.learning_rate, run.seed) for run in knowledge.runs}
+    return tuple(
+        NewRun(
+            cell=item.cell,
+            learning_rate=item.learning_rate,
+            seed=seed,
+            trunk=knowledge.cells[item.cell].trunk,
+            reason=item.reason,
+        )
+        for item in plan.pruned
+        for seed in range(question.seeds)
+        if (item.cell, item.learning_rate, seed) not in known
+    )

@@ -1,0 +1,1 @@
+"""Run tables: reading them, and what they pool within one cell."""

@@ -1,0 +1,142 @@
+"""Small sweeps as values, without a database: what the numbers of figures are tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from api.figures.numbers.snapshot import Snapshot, place
+from orchestrator.law import Law, Observations, fit
+from orchestrator.planner.values import Cell, full_grid_flops
+from orchestrator.spec import parse_spec
+from orchestrator.states import RunState, SweepState
+from orchestrator.store.records import LawRecord, LossPoint, Run, Sweep
+from tests.api.dashboard.seeding import bowl_loss, spec_fields
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+RATES = tuple(float(f"{1e-3 * 2 ** (i / 1.5):.6g}") for i in range(10))
+
+
+def make_cells(
+    sizes: Sequence[float] = (1e4, 4e4),
+    horizons: Sequence[float] = (1e5, 2e5, 4e5),
+    batches: Sequence[float] = (256.0,),
+) -> tuple[Cell, ...]:
+    places = [(n, b, d) for n in sizes for b in batches for d in horizons]
+    return tuple(
+        Cell(
+            number=number,
+            params=n,
+            tokens=d,
+            batch_tokens=b,
+            rates=RATES,
+            trunk=f"{n:g}-{b:g}",
+            decay_fraction=0.2,
+        )
+        for number, (n, b, d) in enumerate(places)
+    )
+
+
+def make_run(cell: int, rate: float, state: RunState = RunState.COMPLETED, **changes: Any) -> Run:
+    fields: dict[str, Any] = {
+        "id": f"run-{cell}-{rate:g}-{state}",
+        "sweep_id": "sweep",
+        "cell": cell,
+        "learning_rate": rate,
+        "seed": 0,
+        "state": state,
+        "trunk_id": f"trunk-{cell}-{rate:g}",
+        "batch": None if state is RunState.PRUNED else 1,
+        "attempt": 1,
+        "loss": 2.0 if state is RunState.COMPLETED else None,
+        "trunk_loss": None,
+        "flops": 0.0,
+        "seconds": None,
+        "reason": None,
+        "created_at": MOMENT,
+        "started_at": None if state in (RunState.PRUNED, RunState.PENDING) else MOMENT,
+        "ended_at": None,
+    }
+    return Run(**{**fields, **changes})
+
+
+def full_bowls(cells: Sequence[Cell]) -> list[Run]:
+    """Every rate of every cell, completed."""
+    return [
+        make_run(cell.number, rate, loss=bowl_loss(cell, rate), flops=cell.flops)
+        for cell in cells
+        for rate in cell.rates
+    ]
+
+
+def fitted(cells: Sequence[Cell], runs: Sequence[Run]) -> Law:
+    done = [run for run in runs if run.loss is not None]
+    return fit(
+        Observations(
+            params=np.array([cells[run.cell].params for run in done]),
+            tokens=np.array([cells[run.cell].tokens for run in done]),
+            batch_tokens=np.array([cells[run.cell].batch_tokens for run in done]),
+            learning_rate=np.array([run.learning_rate for run in done]),
+            loss=np.array([run.loss for run in done]),
+        )
+    )
+
+
+def make_record(
+    law: Law | None = None, prediction: Mapping[str, Any] | None = None, number: int = 1
+) -> LawRecord:
+    return LawRecord(
+        sweep_id="sweep",
+        number=number,
+        document={} if law is None else law.to_document(),
+        prediction=prediction or {"detail": "too far"},
+        ruled_out=(),
+        runs=10,
+        spent_flops=1.0,
+        batch=number,
+        created_at=MOMENT,
+    )
+
+
+def make_snapshot(
+    cells: tuple[Cell, ...],
+    runs: Sequence[Run] = (),
+    *,
+    law: Law | None = None,
+    prediction: Mapping[str, Any] | None = None,
+    state: SweepState = SweepState.RUNNING,
+    target: Mapping[str, float] | None = None,
+) -> Snapshot:
+    spec = parse_spec(spec_fields(**({} if target is None else {"target": target})))
+    sweep = Sweep(
+        id="sweep",
+        name="a sweep",
+        state=state,
+        spec=spec,
+        reason=None,
+        batches=1,
+        law_number=None if law is None else 1,
+        full_grid_flops=full_grid_flops(cells, 1),
+        submitted_by=None,
+        created_at=MOMENT,
+        updated_at=MOMENT,
+    )
+    bowls = () if law is None else law.bowls
+    return Snapshot(
+        sweep=sweep,
+        cells=cells,
+        runs=tuple(runs),
+        record=None if law is None else make_record(law, prediction),
+        law=law,
+        bowls={place(bowl.params, bowl.tokens, bowl.batch_tokens): bowl for bowl in bowls},
+    )
+
+
+def make_points(curve: str, losses: Sequence[float], start: int = 1) -> list[LossPoint]:
+    return [
+        LossPoint(curve=curve, step=start + i, tokens=256 * (start + i), loss=loss)
+        for i, loss in enumerate(losses)
+    ]

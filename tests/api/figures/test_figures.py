@@ -1,0 +1,285 @@
+"""Every figure of every kind of sweep is valid Plotly JSON, says what it waits for, and stays small."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from api.figures import NAMES, figure, run_figure
+from api.figures.drawing.run import draw_run
+from api.figures.drawing.style import params_colours, tokens_colours
+from orchestrator.answers.prediction import prediction
+from orchestrator.errors import NotFound
+from orchestrator.knowledge import target_of
+from orchestrator.law import fit
+from orchestrator.spec import parse_spec
+from orchestrator.states import RunState, SweepState
+from orchestrator.store import Store
+from orchestrator.store.records import NewRun
+from orchestrator.submission.cells import proxy_cells
+from orchestrator.tables.run_table import parse_csv
+from tests.api.dashboard.seeding import SCALES, Service, bowl_loss, spec_fields
+from tests.api.figures.building import make_cells, make_run
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A store with a sweep of every kind; the sweeps' ids by what they show."""
+    with Store.open(f"sqlite:///{tmp_path_factory.mktemp('figures') / 'etalon.db'}") as store:
+        store.migrate()
+        service = Service(store)
+        one_cell = {
+            **spec_fields()["grid"],
+            "scales": SCALES[:1],
+            "tokens": [131_072],
+        }
+        ids = {
+            "queued": service.submit().id,
+            "running": service.run(service.submit().id, batches=2, leave_open=4).id,
+            "completed": service.run(service.submit().id).id,
+            "refused": service.run(service.submit(target={"params": 1e12, "tokens": 1e15}).id, batches=1).id,
+            "one cell": service.run(service.submit(grid=one_cell).id).id,
+            "fit": fitted_sweep(service),
+            "no law": lawless_sweep(service),
+            "cancelled": service.submit().id,
+            "no law, ended": lawless_sweep(service),
+        }
+        for kind in ("cancelled", "no law, ended"):
+            store.sweeps.move(ids[kind], SweepState.CANCELLED)
+        yield store, ids
+
+
+def fitted_sweep(service: Service) -> str:
+    """A sweep without a grid: a law fitted to a table."""
+    spec = parse_spec(spec_fields())
+    cells = proxy_cells(spec.grid, spec.trainer)
+    lines = ["params,tokens,batch_tokens,learning_rate,loss"]
+    for cell in cells:
+        for rate in cell.rates:
+            loss = f"{bowl_loss(cell, rate):.5f}" if rate < 0.05 else ""
+            lines.append(f"{cell.params},{cell.tokens},{cell.batch_tokens},{rate},{loss}")
+    data = "\n".join(lines).encode()
+    table = service.store.tables.add(data, rows=len(lines) - 1, cells=len(cells))
+    sweep, _ = service.store.sweeps.create(
+        parse_spec({"name": "fit", "prior_runs": {"table": table.id}}), cells=()
+    )
+    law = fit(parse_csv(data).observations())
+    target = target_of(sweep.spec, tuple((c.params, c.tokens, c.batch_tokens) for c in cells))
+    service.store.laws.add(
+        sweep.id,
+        document=law.to_document(),
+        prediction=prediction(law, target),
+        ruled_out=[],
+        runs=len(lines) - 1,
+        spent_flops=0.0,
+        batch=0,
+        fence=service.fence,
+    )
+    return sweep.id
+
+
+def lawless_sweep(service: Service) -> str:
+    """A sweep with finished runs, too few for a law."""
+    sweep = service.submit()
+    driver = service.start(sweep.id)
+    cells = service.store.sweeps.cells(sweep.id)
+    two = [
+        NewRun(cell=0, learning_rate=rate, seed=0, trunk=cells[0].trunk, reason="a start")
+        for rate in cells[0].rates[:2]
+    ]
+    service.store.runs.add_batch(sweep.id, two, fence=service.fence)
+    service.work(service.store.runs.claim(sweep.id, fence=driver), cells, driver)
+    return sweep.id
+
+
+KINDS = (
+    "queued",
+    "running",
+    "completed",
+    "refused",
+    "one cell",
+    "fit",
+    "no law",
+    "cancelled",
+    "no law, ended",
+)
+
+
+@pytest.mark.parametrize("columns", [None, 2])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_figure_is_valid_plotly_json(stored, kind, name, columns):
+    store, ids = stored
+    drawn = figure(store, ids[kind], name, columns=columns)
+    assert json.loads(json.dumps(drawn, allow_nan=False)) == drawn
+    again = go.Figure(drawn)
+    assert again.layout.height > 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        ("queued", "bowls", "first runs"),
+        ("queued", "law", "first batch of runs"),
+        ("queued", "losses", "first loss"),
+        ("queued", "residuals", "once the law knows"),
+        ("queued", "savings", "first batch of runs"),
+        ("no law", "law", "once a bowl shows a minimum"),
+        ("fit", "coverage", "no grid of its own"),
+        ("cancelled", "bowls", "has ended, and none of its runs"),
+        ("cancelled", "savings", "has ended, and none of its runs"),
+        ("no law, ended", "law", "has ended, and there is no law"),
+        ("no law, ended", "residuals", "has ended, and no law"),
+    ],
+)
+def test_an_empty_figure_says_what_will_appear(stored, kind, name, words):
+    store, ids = stored
+    drawn = figure(store, ids[kind], name)
+    assert drawn["data"] == []
+    assert words in drawn["layout"]["annotations"][0]["text"].replace("<br>", " ")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (RunState.RUNNING, "appears here when the run reports"),
+        (RunState.DIVERGED, "ended without a loss on the way"),
+        (RunState.PRUNED, "ruled out before it began"),
+    ],
+)
+def test_a_run_without_points_says_whether_some_will_come(state, words):
+    (cell, *_) = make_cells()
+    drawn = draw_run(make_run(0, 1e-2, state), cell, [])
+    assert words in drawn.layout.annotations[0].text.replace("<br>", " ")
+
+
+@pytest.mark.parametrize("kind", ["no law", "running", "completed"])
+def test_batches_and_laws_are_counted_in_whole_ticks(stored, kind):
+    store, ids = stored
+    layout = figure(store, ids[kind], "savings")["layout"]
+    for axis in (layout["xaxis"], layout["xaxis2"]):
+        assert axis["tickvals"][0] == 1
+        assert axis["tickvals"][-1] <= axis["range"][1]
+        assert len(axis["tickvals"]) <= 8
+        assert all(isinstance(tick, int) for tick in axis["tickvals"])
+
+
+def named(drawn: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return [trace for trace in drawn["data"] if trace.get("name") == name and trace["x"][0] is not None]
+
+
+def test_bowls_of_a_completed_sweep_show_minimum_interval_and_every_state(stored):
+    store, ids = stored
+    drawn = figure(store, ids["completed"], "bowls")
+    for name in ("fitted bowl", "minimum", "95 % interval", "completed", "pruned", "rate by the law"):
+        assert named(drawn, name), name
+    diverged = sum(run.state == "diverged" for run in store.runs.of_sweep(ids["completed"]))
+    assert sum(len(trace["x"]) for trace in named(drawn, "diverged")) == diverged
+
+
+def test_open_runs_are_hollow(stored):
+    store, ids = stored
+    drawn = figure(store, ids["running"], "bowls")
+    marks = [*named(drawn, "pending"), *named(drawn, "running")]
+    assert marks
+    assert all(trace["marker"]["symbol"] == "circle-open" for trace in marks)
+
+
+def test_a_table_of_earlier_runs_shows_in_the_bowls_of_a_fit(stored):
+    store, ids = stored
+    drawn = figure(store, ids["fit"], "bowls")
+    assert sum(len(trace["x"]) for trace in named(drawn, "from the table")) > 50
+    assert named(drawn, "diverged")
+
+
+def test_the_target_has_its_interval_unless_it_is_refused(stored):
+    store, ids = stored
+    answered = named(figure(store, ids["completed"], "law"), "target")
+    assert len(answered) == 2
+    assert answered[0]["error_y"]["array"][0] > 0
+    assert not named(figure(store, ids["refused"], "law"), "target")
+
+
+@pytest.mark.parametrize("columns", [1, 2, 4])
+def test_panels_stand_in_as_many_columns_as_asked(stored, columns):
+    store, ids = stored
+    layout = figure(store, ids["refused"], "bowls", columns=columns)["layout"]
+    tops = {
+        round(axis["domain"][1], 3)
+        for key, axis in layout.items()
+        if key.startswith("yaxis") and axis.get("domain")
+    }
+    panels = sum(key.startswith("yaxis") for key in layout)
+    assert len(tops) == -(-panels // columns)
+
+
+def test_an_unknown_figure_or_sweep_is_told(stored):
+    store, ids = stored
+    with pytest.raises(NotFound, match="there are: bowls, law"):
+        figure(store, ids["queued"], "pie")
+    with pytest.raises(NotFound):
+        figure(store, "0" * 32, "bowls")
+
+
+def test_a_run_shows_its_trunk_its_branch_and_its_held_out_loss(stored):
+    store, ids = stored
+    done = next(run for run in store.runs.of_sweep(ids["completed"]) if run.loss is not None)
+    names = [trace["name"] for trace in run_figure(store, done.id)["data"]]
+    assert names == ["training loss, trunk", "training loss, branch", "held-out loss"]
+    waiting = next(run for run in store.runs.of_sweep(ids["completed"]) if run.state == "pruned")
+    assert run_figure(store, waiting.id)["data"] == []
+
+
+def test_colours_of_sizes_and_horizons_are_different_scales_and_ordered():
+    sizes = params_colours([1e4, 1e5, 1e6])
+    assert len(set(sizes.values())) == 3
+    assert not set(sizes.values()) & set(tokens_colours([1e4, 1e5, 1e6]).values())
+    assert params_colours([7.0]) == {7.0: params_colours([7.0, 70.0])[7.0]}
+
+
+@pytest.mark.parametrize("colours", [params_colours, tokens_colours])
+def test_close_neighbours_have_colours_that_can_be_told_apart(colours):
+    horizons = [65_536.0, 69_900.0, 70_000.0, 1_048_576.0, 2e6]
+    found = [tuple(int(colours(horizons)[d][i : i + 2], 16) for i in (1, 3, 5)) for d in horizons]
+    apart = [sum(abs(a - b) for a, b in zip(*pair, strict=True)) for pair in pairwise(found)]
+    assert min(apart) > 25
+
+
+def test_ten_thousand_runs_make_figures_that_a_browser_can_hold(tmp_path: Path):
+    with Store.open(f"sqlite:///{tmp_path / 'large.db'}") as store:
+        store.migrate()
+        sweep_id = large_sweep(Service(store))
+        drawn = {name: figure(store, sweep_id, name) for name in NAMES}
+    assert max(len(one["data"]) for one in drawn.values()) <= 200
+    # Of one tile for every rate, coverage is the largest by far: some 120 bytes each before compression.
+    assert max(len(json.dumps(one)) for one in drawn.values()) < 1_500_000
+
+
+def large_sweep(service: Service) -> str:
+    grid = {
+        "scales": [{"width": 16 * w, "depth": d} for w in range(1, 6) for d in (2, 3, 4, 5)],
+        "tokens": [65_536 * 2**i for i in range(5)],
+        "batch_tokens": [256, 1024],
+        "learning_rates": {"min": 1e-4, "max": 0.1, "per_octave": 5},
+    }
+    sweep = service.submit(grid=grid)
+    driver = service.start(sweep.id)
+    cells = service.store.sweeps.cells(sweep.id)
+    runs = [
+        NewRun(cell=cell.number, learning_rate=rate, seed=0, trunk=None, reason="one of ten thousand")
+        for cell in cells
+        for rate in cell.rates
+    ]
+    assert len(runs) == 10_000
+    asked, pruned = runs[::5], [run for place, run in enumerate(runs) if place % 5]
+    service.store.runs.add_batch(sweep.id, asked, fence=service.fence, pruned=pruned)
+    runs = service.store.runs.claim(sweep.id, fence=driver)
+    service.store.runs.finish([service.result(cells[run.cell], run) for run in runs], fence=driver)
+    service.refit(sweep, cells)
+    service.store.sweeps.move(sweep.id, SweepState.COMPLETED)
+    return sweep.id

@@ -1,0 +1,191 @@
+"""``etalon compare`` from a file, without a server: tables, JSON, pictures, refusals and exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from etalon.cli.commands import app
+from tests.orchestrator.strategies.tables import HORIZONS, counted, rows, text
+
+FAST = ("--strategy", "law", "--strategy", "four", "--replicates", "2", "--share", "5", "--share", "20")
+
+
+def etalon(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["compare", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small run table, in the folder that the command is run in."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "runs.csv"
+    path.write_text(text(rows()))
+    return path
+
+
+def test_it_tells_the_targets_a_row_per_strategy_and_where_the_picture_is(runs: Path) -> None:
+    code, shown = etalon(runs, *FAST)
+
+    assert code == 0, shown
+    words = " ".join(shown.replace("\u00a0", " ").split())
+    assert "Targets, never run: 3 cells: 8 M parameters" in words
+    assert "2 replays of each strategy, 1 of them without a tenth" in words
+    for row in ("law", "four", "no run", "all runs"):
+        assert any(line.startswith(row) for line in shown.splitlines()), row
+    assert "±" in shown
+    assert words.endswith("Picture: comparison.html")
+    assert "Plotly.newPlot" in Path("comparison.html").read_text(encoding="utf-8")
+
+
+def test_json_holds_fractions_per_strategy_and_share_and_writes_no_picture(runs: Path) -> None:
+    code, shown = etalon(runs, *FAST, "--json")
+
+    assert code == 0, shown
+    answer = json.loads(shown)
+    assert [target["params"] for target in answer["targets"]] == [8e6] * 3
+    assert answer["full_grid"]["cells"] == 9
+    assert answer["replicates"] == 2
+    assert [found["strategy"] for found in answer["strategies"]] == ["law", "four"]
+    scores = answer["strategies"][0]["scores"]
+    assert [score["share"] for score in scores] == [0.05, 0.2]
+    assert scores[1]["excess_loss"] < answer["excess_loss_without_runs"]
+    assert scores[1]["standard_error"] is not None
+    assert 0 < scores[1]["spent_share"] <= 0.2
+    assert answer["picture"] is None
+    assert list(runs.parent.iterdir()) == [runs]
+
+
+def test_json_with_plot_writes_the_picture_there(runs: Path, tmp_path: Path) -> None:
+    code, shown = etalon(runs, *FAST, "--json", "--plot", tmp_path / "mine.html")
+
+    assert code == 0, shown
+    assert json.loads(shown)["picture"] == str(tmp_path / "mine.html")
+    assert (tmp_path / "mine.html").stat().st_size > 0
+    assert not Path("comparison.html").exists()
+
+
+def test_every_strategy_is_compared_by_default_and_one_replicate_has_no_error(runs: Path) -> None:
+    code, shown = etalon(runs, "--replicates", "1", "--json")
+
+    assert code == 0, shown
+    answer = json.loads(shown)
+    names = [found["strategy"] for found in answer["strategies"]]
+    assert names == ["law", "four", "grid", "random", "tpe", "gp"]
+    assert all(score["standard_error"] is None for found in answer["strategies"] for score in found["scores"])
+
+
+def test_one_batch_is_compared_alone(runs: Path) -> None:
+    runs.write_text(text([*rows(), *rows(horizons=HORIZONS[:2], batch_tokens=131_072)]))
+
+    code, shown = etalon(runs, *FAST, "--batch-tokens", "131072", "--json")
+
+    assert code == 0, shown
+    assert {target["batch_tokens"] for target in json.loads(shown)["targets"]} == {131_072}
+
+
+def test_tokens_counted_in_each_run_are_compared_like_those_that_were_meant(runs: Path) -> None:
+    runs.write_text(text(counted(rows())))
+
+    code, shown = etalon(runs, *FAST, "--json")
+
+    assert code == 0, shown
+    answer = json.loads(shown)
+    assert answer["full_grid"]["cells"] == 9
+    assert len(answer["targets"]) == 3
+
+
+def test_a_batch_is_written_as_people_write_it(runs: Path) -> None:
+    runs.write_text(text([*rows(batch_tokens=65_000), *rows(horizons=HORIZONS[:2], batch_tokens=131_072)]))
+
+    code, shown = etalon(runs, *FAST, "--batch-tokens", "65k", "--json")
+
+    assert code == 0, shown
+    assert {target["batch_tokens"] for target in json.loads(shown)["targets"]} == {65_000}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--strategy", "best"], "no strategy 'best'"),
+        (["--share", "0"], "--share 0"),
+        (["--share", "101"], "at most 100"),
+        (["--replicates", "0"], "replicates"),
+        (["--batch-tokens", "many"], "--batch-tokens:"),
+        (["--batch-tokens", "7"], "The column takes: 65536"),
+        (["--where", "optimizer=adamw"], "no column 'optimizer'"),
+        (["--where", "optimizer"], "write it as name=value"),
+        (["--plot", "no/such/folder.html"], "there is no folder no/such"),
+        (["--plot", "."], "is a folder"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_replayed(
+    runs: Path, arguments: list[str], says: str
+) -> None:
+    code, shown = etalon(runs, *arguments)
+
+    assert code == 2
+    assert says in " ".join(shown.split())
+    assert not Path("comparison.html").exists()
+
+
+def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
+    code, shown = etalon(tmp_path / "none.csv")
+
+    assert code == 2
+    assert "cannot be read" in " ".join(shown.split())
+
+
+def test_a_table_of_several_recipes_asks_for_one(runs: Path) -> None:
+    first, *more = text(rows()).splitlines()
+    named = [f"{line},{'adamw' if place % 2 else 'muon'}" for place, line in enumerate(more)]
+    runs.write_text("\n".join([f"{first},optimizer", *named]))
+
+    code, shown = etalon(runs, *FAST)
+
+    assert code == 2
+    assert "2 values of optimizer: adamw, muon" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [(rows((1e6,), (1e8,)), "has one cell"), (rows(rates=[0.1, 0.2, 0.4]), "interior minimum")],
+)
+def test_a_table_that_cannot_support_it_is_refused(runs: Path, lines: list[str], says: str) -> None:
+    runs.write_text(text(lines))
+
+    code, shown = etalon(runs, *FAST, "--json")
+
+    assert code == 3
+    assert says in json.loads(shown)["detail"]
+
+
+def test_step_laws_runs_are_compared_at_their_largest_size(
+    recorded_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = recorded_runs / "steplaw_dense.csv"
+
+    code, shown = etalon(table, "--strategy", "law", "--replicates", "1", "--share", "1", "--json")
+
+    assert code == 0, shown
+    answer = json.loads(shown)
+    assert len(answer["targets"]) == 27
+    assert answer["strategies"][0]["scores"][0]["excess_loss"] < answer["excess_loss_without_runs"] / 2
+
+
+def test_a_setting_that_the_table_pools_is_named(runs: Path) -> None:
+    header, *lines = runs.read_text().split()
+    pooled = [f"{header},weight_decay", *(f"{line},{decay}" for line in lines for decay in ("0", "0.1"))]
+    runs.write_text("\n".join(pooled))
+
+    code, shown = etalon(runs, "--strategy", "four", "--replicates", "1", "--share", "20", "--json")
+
+    assert code == 0, shown
+    assert [warning.split(" within")[0] for warning in json.loads(shown)["warnings"]] == [
+        "weight_decay takes 2 values (0, 0.1)"
+    ]

@@ -1,0 +1,300 @@
+"""``etalon fit`` from a file, without a server: answers, refusals and exit codes."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from etalon.cli.commands import app
+
+HEADER = "params,tokens,batch_tokens,learning_rate,loss"
+
+
+def etalon(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+def plain(text: str) -> str:
+    """What a person reads, in one line: without the frames of cards."""
+    return " ".join(text.replace("\u00a0", " ").replace("│", " ").split())
+
+
+def synthetic(folder: Path, *, sizes: tuple[float, ...], horizons: tuple[float, ...]) -> Path:
+    rows = [HEADER]
+    for params in sizes:
+        for tokens in horizons:
+            optimum = 1e-2 * (params / 1e6) ** -0.3 * (tokens / 1e8) ** -0.3
+            for octave in range(-3, 4):
+                rate = 8e-3 * 2**octave
+                loss = 3.0 + 10 * params**-0.2 + 0.02 * math.log(rate / optimum) ** 2
+                rows.append(f"{params:g},{tokens:g},65536,{rate:g},{loss:.6f}")
+    path = folder / "runs.csv"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_it_recovers_a_known_law_and_predicts_beyond_the_table(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
+
+    code, text = etalon("fit", table, "--target", "params=16e6,tokens=8e8", "--json")
+
+    assert code == 0
+    answer = json.loads(text)
+    predicted = answer["predictions"][0]
+    truth = 1e-2 * 16**-0.3 * 8**-0.3
+    assert predicted["interval"]["low"] < truth < predicted["interval"]["high"]
+    assert predicted["learning_rate"] == pytest.approx(truth, rel=0.05)
+    assert len(answer["bowls"]) == 12
+    assert predicted["target"]["batch_tokens"] == 65536
+    assert {"law", "bowls", "predictions", "warnings"} == set(answer)
+
+
+def test_several_targets_are_answered_in_order(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+
+    code, text = etalon(
+        "fit", table, "--target", "params=8e6,tokens=2e8", "--target", "params=2e6,tokens=2e8", "--json"
+    )
+
+    assert code == 0
+    assert [p["target"]["params"] for p in json.loads(text)["predictions"]] == [8e6, 2e6]
+
+
+def test_amounts_are_written_as_people_write_them(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+
+    answer = answer_of("fit", table, "--target", "params=8M,tokens=0.2B,batch_tokens=65_536")
+
+    (predicted,) = answer["predictions"]
+    assert predicted["target"] == {"params": 8e6, "tokens": 2e8, "batch_tokens": 65536}
+
+
+def test_the_same_condition_twice_is_one_condition(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6), horizons=(1e8, 2e8))
+    with_recipe = [
+        line + ("," + "recipe" if line.startswith("params") else ",muon")
+        for line in table.read_text().split()
+    ]
+    table.write_text("\n".join(with_recipe))
+
+    code, _ = etalon("fit", table, "--where", "recipe=muon", "--where", "recipe=muon")
+
+    assert code == 0
+
+
+def test_a_setting_that_the_table_pools_is_named(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+    header, *runs = table.read_text().split()
+    pooled = [f"{header},weight_decay", *(f"{run},{decay}" for run in runs for decay in ("0", "0.1"))]
+    table.write_text("\n".join(pooled))
+
+    said = "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch"
+
+    assert any(said in warning for warning in answer_of("fit", table)["warnings"])
+    assert not any(said in w for w in answer_of("fit", table, "--where", "weight_decay=0.1")["warnings"])
+
+
+MIXED = (
+    "--target",
+    "params=8e6,tokens=2e8",
+    "--target",
+    "params=1e13,tokens=2e8",
+    "--target",
+    "params=2M,tokens=200M",
+)
+
+
+def test_a_refused_target_stands_in_its_place_and_hides_no_other(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+
+    code, text = etalon("fit", table, *MIXED, "--json")
+
+    assert code == 3
+    first, refused, last = json.loads(text)["predictions"]
+    assert (first["target"]["params"], last["target"]["params"]) == (8e6, 2e6)
+    assert first["learning_rate"] > 0
+    assert last["learning_rate"] > 0
+    assert refused["target"]["params"] == 1e13
+    assert "×/÷ 3" in refused["detail"]
+    assert "learning_rate" not in refused
+
+
+def test_in_a_terminal_a_refused_target_has_a_card_among_the_others(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+
+    code, text = etalon("fit", table, *MIXED)
+
+    assert code == 3
+    places = [plain(text).index(words) for words in ("at 8 M", "at 10 T", "no number, and why", "at 2 M")]
+    assert places == sorted(places)
+
+
+def test_where_all_targets_are_refused_one_problem_tells_them_all(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+    far = ("--target", "params=1e13,tokens=2e8", "--target", "params=2e13,tokens=2e8")
+
+    code, text = etalon("fit", table, *far, "--json")
+
+    assert code == 3
+    problem = json.loads(text)
+    assert [field["path"] for field in problem["errors"]] == ["target.0", "target.1"]
+    assert "10 T parameters" in problem["detail"].replace("\u00a0", " ")
+    assert "20 T parameters" in problem["detail"].replace("\u00a0", " ")
+
+
+def test_the_law_is_printed_so_that_it_can_be_used(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
+
+    code, text = etalon("fit", table, "--target", "params=16e6,tokens=8e8")
+
+    assert code == 0
+    shown = plain(text)
+    assert re.search(
+        r"η\* [=≈] \S+ · \(N / 2\.828 M\)\^−0\.\d+ · \(D / 200 M\)\^−0\.\d+ · \(B / 65\.54 k\)", shown
+    )
+    assert "ln η* ≈ −" in shown
+    assert "N₀ = 2.828 M parameters, D₀ = 200 M tokens, B₀ = 65.54 k tokens a batch" in shown
+
+
+def test_the_card_tells_what_a_wrong_rate_costs_and_when_published_laws_apply(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
+
+    code, text = etalon("fit", table, "--target", "params=16e6,tokens=8e8")
+
+    assert code == 0
+    shown = plain(text)
+    assert re.search(r"expected excess loss at this rate \S+ %; ×½ costs \S+ %, ×2 costs \S+ %", shown)
+    assert "published law rate applies when source" in shown
+    assert "compute-optimal runs" in shown
+
+
+def test_the_card_offers_to_confirm_the_answer(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
+    target = ("--target", "params=16e6,tokens=8e8")
+
+    offer = answer_of("fit", table, *target)["predictions"][0]["confirmation"]
+    _, text = etalon("fit", table, *target)
+
+    assert offer["flops_per_run"] == 6 * 16e6 * 8e8
+    assert re.search(
+        r"confirm with \d\.\d runs expected at the target(?: \(\d\.\d until sure\))?: \S+ first, 7\.7e16 FLOPs each",
+        plain(text),
+    )
+
+
+def test_a_budget_below_a_run_at_the_target_names_what_to_run_instead(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
+    asked = ("fit", table, "--target", "params=4e6,tokens=4e8", "--budget-flops", "6e15")
+
+    instead = answer_of(*asked)["predictions"][0]["confirmation"]["affordable"]
+    _, text = etalon(*asked)
+
+    assert instead["flops"] <= 6e15
+    assert instead["interval_factor_after"] < instead["interval_factor_before"]
+    assert re.search(
+        r"or \d runs at .* parameters, .*: \S+ FLOPs, interval ×/÷ \S+ to \S+ expected", plain(text)
+    )
+
+
+def test_a_target_without_a_valley_says_so_in_words(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
+    target = ("--target", "params=4e6,tokens=4e8")
+
+    valley = answer_of("fit", table, *target)["predictions"][0]["valley"]
+    _, text = etalon("fit", table, *target)
+
+    assert valley["low"] == valley["high"]
+    assert "No rate is sure to 80" in valley["reason"]
+    assert "none. No rate is sure" in plain(text)
+
+
+def test_a_target_far_beyond_the_only_size_is_refused_with_the_reason(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
+
+    code, text = etalon("fit", table, "--target", "params=1e8,tokens=4e8", "--json")
+
+    assert code == 3
+    problem = json.loads(text)
+    assert "params" in problem["detail"]
+    assert problem["title"] == "The data cannot support this answer"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--target", "params=1e8"], "lacks tokens"),
+        (["--target", "params=1e8,tokens=x"], "--target, tokens: 'x' is not a positive number"),
+        (["--target", "params=-1,tokens=1"], "positive number"),
+        (["--target", "params=0.5,tokens=1"], "from 1 to 1e18"),
+        (["--target", "params=1B,tokens=20B,params=2B"], "gives params two values, '1B' and '2B'"),
+        (["--where", "batch_tokens=65536", "--where", "batch_tokens=1024"], "gives batch_tokens two values"),
+        (["--target", "size=1,tokens=1"], "no field 'size'"),
+        (["--target", "params"], "write it as name=value"),
+        (["--where", "optimizer=adamw"], "no column 'optimizer'"),
+    ],
+)
+def test_bad_arguments_are_refused(tmp_path: Path, arguments: list[str], says: str) -> None:
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8,))
+
+    code, text = etalon("fit", table, *arguments)
+
+    assert code == 2
+    assert says in " ".join(text.split())
+
+
+def test_a_missing_file_and_an_empty_table_are_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.write_text(HEADER + "\n")
+
+    assert etalon("fit", tmp_path / "none.csv")[0] == 2
+    code, text = etalon("fit", empty, "--json")
+    assert code == 2
+    assert "no rows" in json.loads(text)["detail"]
+
+
+def answer_of(*arguments: str | Path) -> dict[str, Any]:
+    code, text = etalon(*arguments, "--json")
+    assert code == 0, text
+    return dict(json.loads(text))
+
+
+def test_step_laws_runs_give_a_rate_that_practice_agrees_with(recorded_runs: Path) -> None:
+    answer = answer_of(
+        "fit",
+        recorded_runs / "steplaw_dense.csv",
+        "--target",
+        "params=1073741824,tokens=20000000000,batch_tokens=262144",
+    )
+
+    predicted = answer["predictions"][0]
+    assert 6e-4 < predicted["learning_rate"] < 1.6e-3
+    assert predicted["interval"]["low"] < predicted["learning_rate"] < predicted["interval"]["high"]
+    assert any("ln B" in c["name"] for c in answer["law"]["coefficients"])
+    assert answer["law"]["heldout"]["mean"] < 0.001
+
+
+def test_twelve_optimizers_are_named_and_one_of_them_is_answered(recorded_runs: Path) -> None:
+    code, text = etalon("fit", recorded_runs / "optimizer_sweep.csv")
+
+    assert code == 2
+    assert "12 values of optimizer" in " ".join(text.split())
+    answer = answer_of("fit", recorded_runs / "optimizer_sweep.csv", "--where", "optimizer=adamw")
+    assert any(bowl["diverged"] for bowl in answer["bowls"])
+
+
+def test_one_size_answers_near_itself_and_says_that_a_prior_helped(recorded_runs: Path) -> None:
+    table = recorded_runs / "muon_token_horizons.csv"
+    target = "params=268435456,tokens=16e9"
+
+    answer = answer_of("fit", table, "--where", "optimizer=muon", "--target", target)
+
+    assert any("prior" in warning for warning in answer["predictions"][0]["warnings"])
+    code, _ = etalon("fit", table, "--where", "optimizer=muon", "--target", "params=13421772800,tokens=16e9")
+    assert code == 3

@@ -1,0 +1,123 @@
+"""``etalon plan`` and ``predict`` in a terminal: what they ask the service, and what they show of its answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+from typer.testing import CliRunner
+
+from etalon.cli import sweeps
+from etalon.cli.commands import app
+from orchestrator.errors import Unsupported
+from orchestrator.settings import Settings
+from orchestrator.spec import parse_spec
+from orchestrator.store import Store
+from orchestrator.submission.preview import preview
+
+SPEC = """
+name: small
+trainer: {kind: proxy, corpus: stdlib}
+grid:
+  scales: [{width: 32, depth: 2}, {width: 64, depth: 2}]
+  tokens: [400_000, 800_000]
+  batch_tokens: [2048]
+  learning_rates: {min: 1e-3, max: 3.2e-2, per_octave: 1}
+search: {strategy: grid}
+target: {params: 1e6, tokens: 8e5, batch_tokens: 2048}
+"""
+
+
+@dataclass
+class InThisProcess:
+    """Stands in for the client: plans as the service does, and remembers at which target a rate was asked for."""
+
+    store: Store
+    settings: Settings
+    asked: list[dict[str, float | None]] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def plan(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return preview(parse_spec(fields), self.store, self.settings)
+
+    def predict(self, sweep_id: str, **target: float | None) -> dict[str, Any]:
+        self.asked.append(target)
+        raise Unsupported(f"Sweep {sweep_id} has no law yet.")
+
+
+@pytest.fixture
+def service(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InThisProcess:
+    """What commands talk to."""
+    service = InThisProcess(store=store, settings=Settings(home=tmp_path))
+    monkeypatch.setattr(sweeps, "connect", lambda: service)
+    return service
+
+
+def etalon(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, " ".join(result.output.replace("\u00a0", " ").split())
+
+
+@pytest.mark.usefixtures("service")
+def test_a_plan_shows_cells_costs_and_why_it_would_stop(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(SPEC)
+
+    code, text = etalon("plan", tmp_path / "sweep.yaml")
+
+    assert code == 0
+    assert "small aims at 1 M parameters, 800 k tokens, batch of 2.05 k tokens" in text
+    assert "24.6 k 399 k 2.05 k 6 from 1e-3 to 3.2e-2" in text
+    assert "full grid 4 cells, 24 independent runs" in text
+    assert "worker time not told: no run of this kind of trainer has been measured here yet" in text
+    assert "strategy grid expected 24 runs in" in text
+    assert "it would stop" in text
+    assert text.rindex("it would stop") > text.rindex("FLOPs")
+
+
+@pytest.mark.usefixtures("service")
+def test_a_plan_for_programs_is_the_services_own(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(SPEC)
+
+    code, text = etalon("plan", tmp_path / "sweep.yaml", "--json")
+
+    assert code == 0
+    assert len(json.loads(text)["cells"]) == 4
+
+
+@pytest.mark.usefixtures("service")
+def test_a_plan_of_mixtures_shows_both_counts(tmp_path: Path) -> None:
+    mixture = "architecture: {kind: moe, experts: 8, top_k: 2}"
+    (tmp_path / "sweep.yaml").write_text(SPEC.replace("corpus: stdlib", f"corpus: stdlib, {mixture}"))
+
+    code, text = etalon("plan", tmp_path / "sweep.yaml")
+
+    assert code == 0
+    assert "N total active D B" in text
+    assert "74.2 k 25.1 k 399 k 2.05 k 6 from" in text
+
+
+def test_predict_reads_amounts_as_people_write_them(service: InThisProcess) -> None:
+    code, _ = etalon("predict", "0" * 32, "--params", "1.5B", "--tokens", "20_000M", "--batch-tokens", "262k")
+
+    assert code == 3
+    assert service.asked == [{"params": 1.5e9, "tokens": 2e10, "batch_tokens": 262_000, "budget_flops": None}]
+
+
+@pytest.mark.parametrize("wrong", ["1 Q", "many", "-1", "1,5B", "nan", "1e400", "0.2"])
+def test_predict_refuses_what_is_no_amount(service: InThisProcess, wrong: str) -> None:
+    code, text = etalon("predict", "0" * 32, f"--params={wrong}", "--tokens", "20B", "--json")
+
+    assert code == 2
+    assert json.loads(text)["detail"].startswith("--params:")
+    assert service.asked == []

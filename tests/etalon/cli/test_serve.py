@@ -1,0 +1,147 @@
+"""``etalon serve`` as a person uses it: started, used from the command line, wounded, ended; nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+SPEC = """
+name: replay
+trainer: {kind: replay, table: runs.csv}
+search: {strategy: law, stop: {interval_factor: 1.5}}
+target: {params: 1.6e7, tokens: 8e8, batch_tokens: 65536}
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A service of the test's own."""
+
+    process: psutil.Process
+    environment: dict[str, str]
+    folder: Path
+
+    def etalon(self, *arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", "from etalon.cli.main import main; main()", *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(self.etalon(*arguments, "--json", code=code))
+
+    def child(self, words: str) -> psutil.Process:
+        return next(p for p in self.process.children() if words in " ".join(p.cmdline()))
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} seconds"
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_table(folder: Path) -> None:
+    rows = ["params,tokens,batch_tokens,learning_rate,loss"]
+    for params in (1e6, 2e6, 4e6, 8e6):
+        for tokens in (1e8, 2e8, 4e8):
+            optimum = 1e-2 * (params / 1e6) ** -0.3 * (tokens / 1e8) ** -0.3
+            for octave in range(-3, 4):
+                rate = 8e-3 * 2**octave
+                loss = 3 + 10 * params**-0.2 + 0.02 * math.log(rate / optimum) ** 2
+                rows.append(f"{params:g},{tokens:g},65536,{rate:g},{loss:.6f}")
+    (folder / "runs.csv").write_text("\n".join(rows))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    port = free_port()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ETALON_")}
+    environment |= {"ETALON_HOME": str(tmp_path / "home"), "ETALON_URL": f"http://127.0.0.1:{port}"}
+    process = psutil.Popen(
+        [sys.executable, "-c", "from etalon.cli.main import main; main()", "serve", "--port", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in process.stderr:
+            if "Ready" in line:
+                break
+        assert process.is_running(), "the service ended before it was ready"
+        yield Served(process, environment, tmp_path)
+    finally:
+        family = [process, *process.children(recursive=True)]
+        process.terminate()
+        process.stderr.close()
+        _, alive = psutil.wait_procs(family, timeout=60)
+        for left in alive:
+            left.kill()
+        assert not alive, f"left running: {alive}"
+
+
+def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(served: Served) -> None:
+    write_table(served.folder)
+    (served.folder / "sweep.yaml").write_text(SPEC)
+
+    plan = served.json("plan", "sweep.yaml")
+    assert plan["full_grid"]["runs"] == 84
+    sweep_id = served.json("sweep", "submit", "sweep.yaml")["id"]
+    wait_for(lambda: served.json("sweep", "show", sweep_id)["progress"]["batches"], "the first batch")
+    served.child("orchestrator").send_signal(signal.SIGKILL)
+    swept = served.json("sweep", "watch", sweep_id)
+
+    assert swept["state"] == "completed"
+    assert swept["cost"]["spent_flops"] < 0.6 * swept["cost"]["full_grid_flops"]
+    answer = served.json("predict", sweep_id, "--params", "16e6", "--tokens", "8e8")
+    truth = 1e-2 * 16**-0.3 * 8**-0.3
+    assert answer["interval"]["low"] < truth < answer["interval"]["high"]
+    assert sweep_id in served.etalon("sweep", "list")
+
+    refused = served.json("predict", sweep_id, "--params", "1e15", "--tokens", "8e8", code=3)
+    assert "params" in refused["detail"]
+    assert served.json("sweep", "pause", sweep_id, code=1)["detail"]
+    assert "no sweep" in served.json("sweep", "show", "0" * 32, code=2)["detail"].lower()
+
+
+def test_it_refuses_to_be_reachable_without_a_token(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from etalon.cli.main import main; main()", "serve", "--host", "0.0.0.0"],
+        env=dict(os.environ) | {"ETALON_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "etalon token create" in done.stderr

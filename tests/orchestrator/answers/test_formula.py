@@ -1,0 +1,119 @@
+"""A law in numbers: what is written is what the law says, and how far it is from it is told."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from orchestrator.answers.formula import Formula, formula
+from orchestrator.law import Law, Observations, fit
+
+SIZES, HORIZONS, BATCHES = (1e6, 4e6, 16e6), (1e8, 4e8, 1.6e9), (65_536.0, 262_144.0)
+
+
+def law_of(bend: float) -> Law:
+    """The law of full bowls whose optimum is a power of N, D and B, bent in ln D."""
+    rows = []
+    for params in SIZES:
+        for tokens in HORIZONS:
+            for batch in BATCHES:
+                horizon = math.log(tokens / 4e8)
+                optimum = math.log(8e-3) - 0.4 * math.log(params / 4e6) - 0.3 * horizon + bend * horizon**2
+                optimum += 0.3 * math.log(batch / 131_072)
+                for step in range(-4, 5):
+                    rate = math.exp(optimum + 0.5 * step + 0.1)
+                    excess = 0.02 * (math.log(rate) - optimum) ** 2
+                    rows.append((params, tokens, batch, rate, (2 + 8 * params**-0.2) * (1 + excess)))
+    params, tokens, batch_tokens, learning_rate, loss = np.array(rows).T
+    return fit(
+        Observations(
+            params=params,
+            tokens=tokens,
+            batch_tokens=batch_tokens,
+            learning_rate=learning_rate,
+            loss=loss,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def straight() -> Law:
+    return law_of(0.0)
+
+
+@pytest.fixture(scope="module")
+def curved() -> Law:
+    return law_of(-0.12)
+
+
+def read(text: str) -> str:
+    """A written formula as Python."""
+    text = text.replace("−", "-").replace("·", "*").replace("²", "**2")
+    for symbol in "NDB":
+        text = text.replace(f"ln({symbol}/{symbol}₀)", f"(np.log({symbol}) - np.log({symbol}0))")
+    return re.sub(r"\b(ln|exp)\(", lambda found: {"ln": "np.log(", "exp": "np.exp("}[found[1]], text)
+
+
+def evaluated(law: Law, written: Formula) -> np.ndarray:
+    """The right side of ``ln η* = …`` in the law's cells, read back from the text."""
+    terms = {}
+    for line in filter(None, written.where.split(", ")):
+        name, _, right = line.partition(" = ")
+        terms[name] = f"({read(right)})"
+    text = re.sub(r"\b[sw]\b", lambda found: terms[found[0]], read(written.logarithm))
+    text = re.sub(r"\bw\b", lambda found: terms[found[0]], text)
+    reference = law.reference
+    names = {
+        "N0": reference.params,
+        "D0": reference.tokens,
+        "B0": reference.batch_tokens,
+        "N": np.array([bowl.params for bowl in law.bowls]),
+        "D": np.array([bowl.tokens for bowl in law.bowls]),
+        "B": np.array([bowl.batch_tokens for bowl in law.bowls]),
+        "np": np,
+    }
+    return np.asarray(eval(text, names))
+
+
+@pytest.mark.parametrize("shape", ["straight", "curved"])
+def test_the_written_law_is_the_law_as_far_as_it_says(shape: str, request: pytest.FixtureRequest) -> None:
+    law = request.getfixturevalue(shape)
+    written = formula(law)
+    cells = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls]).T
+    apart = np.abs(evaluated(law, written) - law.band(*cells)[0]).max()
+    assert math.exp(apart) == pytest.approx(written.off, abs=0.02)
+    assert 1 <= written.off < 1.03
+
+
+def test_a_bend_that_the_runs_show_is_written_and_makes_the_power_law_an_approximation(
+    straight: Law, curved: Law
+) -> None:
+    assert not formula(straight).bent
+    bent = formula(curved)
+    assert bent.bent
+    assert (formula(straight).sign, bent.sign) == ("=", "≈")
+    assert "(ln(D/D₀))²" in bent.logarithm
+
+
+def test_a_law_that_is_off_its_formula_in_some_cell_is_not_said_to_equal_it(straight: Law) -> None:
+    assert replace(formula(straight), off=1.019).sign == "="
+    assert replace(formula(straight), off=1.069).sign == "≈"
+
+
+def test_the_power_law_counts_from_the_reference_that_is_named(straight: Law) -> None:
+    written = formula(straight)
+    assert written.reference.replace("\u00a0", " ") == (
+        "N₀ = 4 M parameters, D₀ = 400 M tokens, B₀ = 131.1 k tokens a batch"
+    )
+    assert written.power_law.replace("\u00a0", " ").startswith("7.99e-3 · (N / 4 M)^−0.4 · (D /")
+    assert [base.split(" ")[0] for base, _ in written.powers] == ["N", "D", "B"]
+
+
+def test_every_coefficient_is_kept(curved: Law) -> None:
+    written = formula(curved)
+    assert written.terms == curved.coefficients
+    assert written.from_prior == sum(term.from_prior for term in curved.coefficients)

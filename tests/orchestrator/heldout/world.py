@@ -1,0 +1,67 @@
+"""A held-out scale whose best loss and bowl are known, and the runs that contenders would make there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from orchestrator.heldout.values import Arm, Contender, Expected, Outcome
+from orchestrator.law.shape import rise
+
+EXPECTED = Expected(curvature=0.03, asymmetry=0.7, noise=0.0015)
+"""What a law says beforehand: near the truth, not at it."""
+
+CONTENDERS = {"Fitting": 5e-3, "the same rate": 8e-3, "Step Law": 2.8e-2, "Zhou": 3.1e-3}
+TRANSFER_LOSS = 0.006
+"""Excess loss of Transfer, whose rate is in units of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Bowls of a known bottom, with noise that seeds share and noise of each run."""
+
+    seeds: int = 3
+    loss: float = 1.7
+    optimum: float = 4e-3
+    curvature: float = 0.039
+    asymmetry: float = 0.5
+    seed_sd: float = 0.004
+    noise: float = 0.001
+    reference: tuple[float, ...] = (1.6e-3, 2.8e-3, 8.9e-3, 1.6e-2)
+    rates: dict[str, float] = field(default_factory=lambda: dict(CONTENDERS))
+
+    @property
+    def contenders(self) -> tuple[Contender, ...]:
+        own = [
+            Contender(name=name, arm=Arm.STANDARD, learning_rate=rate, origin="a test")
+            for name, rate in self.rates.items()
+        ]
+        return (*own, Contender(name="Transfer", arm=Arm.TRANSFER, learning_rate=8e-3, origin="a test"))
+
+    def excess_loss(self, name: str) -> float:
+        """What a contender really costs."""
+        return TRANSFER_LOSS if name == "Transfer" else math.expm1(self._height(self.rates[name]))
+
+    def _height(self, rate: float) -> float:
+        distance = np.array([math.log(rate / self.optimum)])
+        return self.curvature * float(rise(distance, self.asymmetry)[0])
+
+    def outcomes(self, draw: int) -> dict[tuple[Arm, float, str], Outcome]:
+        """What the runs give: the same draw gives the same."""
+        random = np.random.default_rng(draw)
+        shared = random.normal(0, self.seed_sd, self.seeds)
+        heights = {
+            (Arm.STANDARD, rate, ""): self._height(rate) for rate in (*self.rates.values(), *self.reference)
+        }
+        heights[Arm.TRANSFER, 8e-3, ""] = math.log1p(TRANSFER_LOSS)
+        return {
+            place: Outcome(
+                losses={
+                    seed: self.loss * math.exp(height + shared[seed] + random.normal(0, self.noise))
+                    for seed in range(self.seeds)
+                }
+            )
+            for place, height in heights.items()
+        }

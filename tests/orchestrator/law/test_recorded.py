@@ -1,0 +1,80 @@
+"""Real runs that others published (skipped where the machine does not have them)."""
+
+import json
+
+import numpy as np
+import pytest
+
+from orchestrator.law import LawRefusal, Point, Refused, fit
+
+
+def test_dense_runs_give_the_rate_at_a_billion_parameters(recorded):
+    law = fit(recorded("steplaw_dense.csv"))
+    answer = law.predict(Point(params=1073741824, tokens=2e10, batch_tokens=262144))
+    assert 6e-4 < answer.learning_rate < 1.6e-3
+    assert answer.low < answer.learning_rate < answer.high
+    assert answer.high / answer.low < 3
+    terms = {term.name: term for term in law.coefficients}
+    for name in ("ln N", "ln B", "s"):  # they bend at the critical batch
+        assert abs(terms[name].value) > 2 * terms[name].sd
+        assert not terms[name].from_prior
+    assert law.heldout.mean < 5e-4
+    assert len(json.dumps(law.to_document())) < 200_000
+
+
+def test_dense_runs_show_that_the_exponent_of_tokens_rises_with_the_batch(recorded):
+    """At a fixed batch the optimum falls with the horizon below the critical batch and rises above it."""
+    law = fit(recorded("steplaw_dense.csv"))
+
+    def exponent(batch_tokens):
+        ends = law.band(np.array([4e8]), np.array([1e10, 4e10]), np.array([batch_tokens]))[0]
+        return (ends[1] - ends[0]) / np.log(4)
+
+    assert exponent(65_536) < -0.15
+    assert exponent(2_097_152) > 0.1
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "muonh"])
+def test_horizons_of_one_size_are_a_law_in_tokens(recorded, optimizer):
+    law = fit(recorded("muon_token_horizons.csv", optimizer=optimizer))
+    size = 134217728
+    exponent = next(term for term in law.coefficients if term.name == "ln D")
+    assert -0.4 < exponent.value < -0.1
+    assert not exponent.from_prior
+    own = law.predict(Point(params=size, tokens=3e10, batch_tokens=524288))
+    twice = law.predict(Point(params=2 * size, tokens=3e10, batch_tokens=524288))
+    assert twice.high / twice.low > own.high / own.low
+    assert any("params" in line and "prior" in line for line in twice.warnings)
+    with pytest.raises(Refused) as caught:
+        law.predict(Point(params=100 * size, tokens=3e10, batch_tokens=524288))
+    assert caught.value.reason is LawRefusal.INTERVAL_TOO_WIDE
+
+
+OPTIMIZERS = [
+    "adamw",
+    "cautious",
+    "kron",
+    "lion",
+    "mars",
+    "mini",
+    "mudam",
+    "muon",
+    "nadamw",
+    "scion",
+    "soape",
+    "sophia",
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_messy_runs_are_answered_or_refused_for_a_true_reason(recorded, optimizer):
+    runs = recorded("optimizer_sweep.csv", optimizer=optimizer)
+    if optimizer in {"cautious", "nadamw"}:  # four of their cells have three rates, the lowest is best in all
+        with pytest.raises(Refused) as caught:
+            fit(runs)
+        assert caught.value.reason is LawRefusal.NO_INTERIOR_MINIMUM
+        return
+    law = fit(runs)
+    assert sum(bowl.runs for bowl in law.bowls) == runs.size
+    assert any(bowl.status == "interior" for bowl in law.bowls)
+    assert np.isfinite(law.optimum(runs.params, runs.tokens, runs.batch_tokens)[0]).all()

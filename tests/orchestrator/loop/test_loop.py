@@ -1,0 +1,394 @@
+"""The loop brings a sweep from submission to its answer, whatever happens on the way."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import Conflict
+from orchestrator.law import LawRefusal, Refused
+from orchestrator.loop.decision import GRACE_SECONDS
+from orchestrator.planner.values import Cell
+from orchestrator.states import RunState, SweepState
+from orchestrator.store import LEADER, Store
+from orchestrator.store.records import Run, RunResult
+
+TABLE_HEADER = "params,tokens,batch_tokens,learning_rate,loss\n"
+
+
+def bowls(slope: float = 0.0) -> bytes:
+    """A run table of bowls in four cells; ``slope`` tilts them until no minimum is left."""
+    rows = [
+        (n, d, 2048, eta, 3.0 + 0.1 * math.log(eta / (1e-2 * (n / 1e5) ** -0.3)) ** 2 + slope * math.log(eta))
+        for n in (1e5, 4e5)
+        for d in (1e6, 4e6)
+        for eta in (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
+    ]
+    return (TABLE_HEADER + "\n".join(",".join(map(str, row)) for row in rows)).encode()
+
+
+def upload(store: Store, data: bytes) -> str:
+    return store.tables.add(data, rows=20, cells=4).id
+
+
+def test_a_sweep_is_carried_to_a_prediction_near_the_known_optimum(house: Any) -> None:
+    sweep = house.submit()
+    final = house.until_final(sweep.id)
+    assert final.state is SweepState.COMPLETED
+    assert final.reason
+    law = house.store.laws.latest(sweep.id)
+    truth = 8e-3 * 3**-0.3 * (400_000 / 1.4e5) ** -0.2
+    assert law.prediction["interval"]["low"] < truth < law.prediction["interval"]["high"]
+    assert law.prediction["sweep_id"] == sweep.id
+    assert law.prediction["law_number"] == law.number == final.law_number
+
+
+def test_every_result_is_in_the_last_law_and_its_cost(house: Any) -> None:
+    sweep = house.submit()
+    house.until_final(sweep.id)
+    counts = house.counts(sweep.id)
+    last = house.store.laws.latest(sweep.id)
+    assert last.runs == counts["completed"] + counts.get("diverged", 0)
+    assert last.spent_flops == pytest.approx(house.store.sweeps.spent_flops(sweep.id), rel=1e-12)
+
+
+def test_a_law_is_fitted_after_every_batch_once_there_is_one(house: Any) -> None:
+    sweep = house.submit()
+    final = house.until_final(sweep.id)
+    told = [event.data for event in house.store.events.after(0, sweep_id=sweep.id) if event.kind == "law"]
+    assert len(told) == final.batches
+    refused = [data for data in told if data["number"] is None]
+    laws = [data for data in told if data["number"] is not None]
+    assert told == refused + laws
+    assert all(data["detail"] for data in refused)
+    assert [data["number"] for data in laws] == [law.number for law in house.store.laws.of_sweep(sweep.id)]
+
+
+def test_rates_that_the_law_rules_out_are_kept_as_pruned_with_the_reason(house: Any) -> None:
+    sweep = house.submit()
+    house.until_final(sweep.id)
+    pruned = [run for run in house.store.runs.of_sweep(sweep.id) if run.state is RunState.PRUNED]
+    assert pruned
+    assert all(run.reason and run.batch is None for run in pruned)
+    ruled_out = [row for law in house.store.laws.of_sweep(sweep.id) for row in law.ruled_out]
+    assert {(run.cell, run.learning_rate) for run in pruned} <= {
+        (row["cell"], row["learning_rate"]) for row in ruled_out
+    }
+
+
+def test_the_grid_runs_every_rate_of_every_cell_once(house: Any) -> None:
+    sweep = house.submit(search={"strategy": "grid"})
+    final = house.until_final(sweep.id)
+    assert final.state is SweepState.COMPLETED
+    runs = house.store.runs.of_sweep(sweep.id)
+    assert len(runs) == 6 * 7
+    assert {run.state for run in runs} == {RunState.COMPLETED, RunState.DIVERGED}
+
+
+def test_the_driver_starts_with_the_sweep_and_only_once(house: Any) -> None:
+    sweep = house.submit()
+    house.loop.step()
+    house.loop.step()
+    assert house.driver.started == [sweep.id]
+    assert house.counts(sweep.id)["pending"] > 0
+
+
+def test_a_sweep_in_which_nothing_happened_is_not_looked_at_again(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = house.submit()
+    house.loop.step()
+    house.loop.step()
+    looks, real = [], house.store.sweeps.progress
+    monkeypatch.setattr(house.store.sweeps, "progress", lambda id_: looks.append(id_) or real(id_))
+    house.loop.step()
+    assert looks == []
+    live = house.driver.claim(sweep.id, most=1)
+    house.loop.step()
+    assert looks == [sweep.id]
+    house.driver.finish(live)
+    house.loop.step()
+    assert looks == [sweep.id] * 2
+    house.driver.die(sweep.id)
+    house.loop.step()
+    assert len(house.driver.started) == 2
+
+
+def test_nothing_is_asked_for_while_runs_are_open(house: Any) -> None:
+    sweep = house.submit()
+    house.loop.step()
+    asked = house.counts(sweep.id)
+    claimed = house.driver.claim(sweep.id)
+    house.driver.finish(claimed[:-1])
+    house.loop.step()
+    assert house.store.sweeps.get(sweep.id).batches == 1
+    assert sum(house.counts(sweep.id).values()) == sum(asked.values())
+
+
+def test_a_restarted_loop_plans_what_the_first_would_have(house: Any) -> None:
+    first = house.submit()
+    second = house.submit()
+    house.until_final(first.id)
+    for _ in range(200):
+        house.lead()
+        house.loop.step()
+        if house.store.sweeps.get(second.id).state is SweepState.COMPLETED:
+            break
+        house.driver.finish(house.driver.claim(second.id))
+    assert house.history(first.id) == house.history(second.id)
+
+
+def test_a_lost_driver_is_replaced_and_its_runs_are_run_again(house: Any) -> None:
+    sweep = house.submit()
+    house.loop.step()
+    lost = house.driver.claim(sweep.id)
+    house.driver.die(sweep.id)
+    house.loop.step()
+    assert house.driver.started == [sweep.id, sweep.id]
+    assert house.counts(sweep.id) == {"pending": len(lost)}
+    assert house.until_final(sweep.id).state is SweepState.COMPLETED
+    assert all(house.store.runs.get(run.id).attempt == 2 for run in lost)
+
+
+def test_a_driver_of_an_earlier_orchestrator_is_left_to_work(house: Any) -> None:
+    sweep = house.submit()
+    house.loop.step()
+    house.driver.alive = lambda sweep_id: False
+    house.loop.step()
+    assert house.driver.started == [sweep.id]
+
+
+def test_drivers_that_keep_dying_fail_the_sweep_with_their_last_words(house: Any) -> None:
+    sweep = house.submit()
+    house.loop.step()
+    house.driver.die(sweep.id)
+    house.driver.early_deaths = 4
+    house.loop.step()
+    final = house.store.sweeps.get(sweep.id)
+    assert final.state is SweepState.FAILED
+    assert "died 4 times" in final.reason
+    assert "no disk" in final.reason
+    assert set(house.counts(sweep.id)) == {"cancelled"}
+
+
+def test_a_budget_of_runs_is_never_passed(house: Any) -> None:
+    sweep = house.submit(search={"strategy": "grid", "budget": {"runs": 5}})
+    final = house.until_final(sweep.id)
+    assert final.state is SweepState.COMPLETED
+    counts = house.counts(sweep.id)
+    assert counts.get("completed", 0) + counts.get("diverged", 0) == 5
+
+
+def test_a_budget_of_flops_is_never_passed(house: Any) -> None:
+    full = house.submit().full_grid_flops
+    sweep = house.submit(search={"strategy": "grid", "budget": {"flops": 0.2 * full}})
+    final = house.until_final(sweep.id)
+    assert final.state is SweepState.COMPLETED
+    assert 0 < house.store.sweeps.spent_flops(sweep.id) <= 0.2 * full
+
+
+def test_spent_seconds_end_the_sweep_after_the_live_runs(house: Any) -> None:
+    sweep = house.submit(search={"strategy": "grid", "budget": {"seconds": 1e-6}})
+    house.loop.step()
+    live = house.driver.claim(sweep.id, most=1)
+    house.loop.step()
+    assert house.counts(sweep.id)["running"] == 1
+    assert "pending" not in house.counts(sweep.id)
+    house.driver.finish(live)
+    house.loop.step()
+    final = house.store.sweeps.get(sweep.id)
+    assert (final.state, final.reason) == (SweepState.COMPLETED, "the budget of 1e-06 seconds is spent")
+    assert house.counts(sweep.id)["completed"] == 1
+
+
+def test_runs_that_go_on_long_after_the_seconds_are_spent_are_cancelled(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = house.submit(search={"strategy": "grid", "budget": {"seconds": 60}})
+    house.loop.step()
+    live = house.driver.claim(sweep.id, most=2)
+    house.driver.finish(live[:1])
+    monkeypatch.setattr(house.store.sweeps, "span_seconds", lambda _: 60 + GRACE_SECONDS)
+    house.loop.step()
+    final = house.store.sweeps.get(sweep.id)
+    assert (final.state, final.reason) == (SweepState.COMPLETED, "the budget of 60 seconds is spent")
+    assert house.store.runs.get(live[1].id).state is RunState.CANCELLED
+    counts = house.counts(sweep.id)
+    assert set(counts) == {"completed", "cancelled"}
+    assert counts["completed"] == 1
+
+
+def test_a_refusal_is_written_by_the_leader_alone(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def robbed(*_: Any) -> Any:
+        house.rest()
+        house.store.leases.acquire(LEADER, "rival", 60)
+        return refused
+
+    refused = Refused(LawRefusal.NO_RUNS, finite=0, runs=20)
+    table = upload(house.store, bowls())
+    house.submit(trainer=None, grid={}, prior_runs={"table": table})
+    monkeypatch.setattr("orchestrator.loop.loop.fitted", robbed)
+    with pytest.raises(Conflict, match="Another orchestrator leads"):
+        house.loop.step()
+    assert not [event for event in house.store.events.after(0) if event.kind == "law"]
+
+
+def failing(run: Run, cell: Cell) -> RunResult:
+    return RunResult(run_id=run.id, state=RunState.FAILED, reason="out of memory")
+
+
+def test_a_sweep_whose_runs_all_fail_fails_with_their_reason(house: Any) -> None:
+    sweep = house.submit()
+    final = house.until_final(sweep.id, failing)
+    assert final.state is SweepState.FAILED
+    assert final.reason == "Every run failed; the last one said: out of memory"
+
+
+@pytest.mark.parametrize("strategy", ["law", "grid"])
+def test_runs_that_fail_in_one_cell_do_not_keep_a_sweep_from_ending(house: Any, strategy: str) -> None:
+    from_first = house.submit(search={"strategy": strategy, "budget": {"runs": 60}})
+
+    def ending(run: Run, cell: Cell) -> RunResult:
+        loss = 3.0 + 0.05 * math.log(run.learning_rate / 8e-3) ** 2
+        return (
+            failing(run, cell)
+            if cell.number == 2
+            else RunResult(run_id=run.id, state=RunState.COMPLETED, loss=loss, seconds=1.0)
+        )
+
+    assert house.until_final(from_first.id, ending).state is SweepState.COMPLETED
+
+
+def test_a_paused_sweep_ends_its_live_runs_and_asks_for_no_more(house: Any) -> None:
+    sweep = house.submit()
+    house.loop.step()
+    live = house.driver.claim(sweep.id)
+    house.store.sweeps.move(sweep.id, SweepState.PAUSED)
+    house.driver.finish(live)
+    house.loop.step()
+    assert house.store.sweeps.get(sweep.id).batches == 1
+    house.store.sweeps.move(sweep.id, SweepState.RUNNING)
+    assert house.until_final(sweep.id).state is SweepState.COMPLETED
+
+
+def test_a_stopped_sweep_has_a_law_of_everything_that_ran(house: Any) -> None:
+    sweep = house.submit(search={"strategy": "grid"})
+    house.loop.step()
+    live = house.driver.claim(sweep.id)
+    house.store.sweeps.move(sweep.id, SweepState.STOPPING)
+    house.loop.step()
+    assert house.store.sweeps.get(sweep.id).state is SweepState.STOPPING
+    house.driver.finish(live)
+    house.loop.step()
+    assert house.store.sweeps.get(sweep.id).state is SweepState.STOPPED
+    assert house.store.laws.latest(sweep.id).runs == len(live)
+
+
+def test_live_runs_of_a_stopping_sweep_outlive_their_driver(house: Any) -> None:
+    sweep = house.submit(search={"strategy": "grid"})
+    house.loop.step()
+    live = house.driver.claim(sweep.id, most=2)
+    house.store.sweeps.move(sweep.id, SweepState.STOPPING)
+    house.driver.die(sweep.id)
+    house.loop.step()
+    assert house.driver.started == [sweep.id, sweep.id]
+    assert house.counts(sweep.id)["pending"] == 2
+    again = house.driver.claim(sweep.id)
+    assert [run.id for run in again] == [run.id for run in live]
+    house.driver.finish(again)
+    house.loop.step()
+    assert house.store.sweeps.get(sweep.id).state is SweepState.STOPPED
+    assert house.counts(sweep.id)["completed"] == 2
+
+
+def test_a_sweep_stopped_before_anything_ran_just_stops(house: Any) -> None:
+    sweep = house.submit()
+    house.store.sweeps.move(sweep.id, SweepState.RUNNING)
+    house.store.sweeps.move(sweep.id, SweepState.STOPPING)
+    house.loop.step()
+    assert house.store.sweeps.get(sweep.id).state is SweepState.STOPPED
+    assert house.driver.started == []
+
+
+def test_a_cancelled_sweep_is_left_alone(house: Any) -> None:
+    sweep = house.submit()
+    house.loop.step()
+    live = house.driver.claim(sweep.id)
+    house.store.sweeps.move(sweep.id, SweepState.CANCELLED)
+    house.loop.step()
+    assert set(house.counts(sweep.id)) == {"cancelled"}
+    assert (
+        house.store.runs.finish(
+            [RunResult(run_id=run.id, state=RunState.COMPLETED, loss=1.0) for run in live], fence=1
+        )
+        == 0
+    )
+
+
+def test_a_sweep_of_prior_runs_alone_is_a_fit(house: Any) -> None:
+    table = upload(house.store, bowls())
+    sweep = house.submit(
+        trainer=None, grid={}, prior_runs={"table": table}, target={"params": 8e5, "tokens": 4e6}
+    )
+    final = house.until_final(sweep.id)
+    assert (final.state, final.reason) == (SweepState.COMPLETED, "the law is fitted to the prior runs")
+    assert house.store.laws.latest(sweep.id).runs == 20
+    assert house.driver.started == []
+
+
+def test_a_fit_without_a_target_answers_at_its_largest_cell(house: Any) -> None:
+    table = upload(house.store, bowls())
+    sweep = house.submit(trainer=None, grid={}, prior_runs={"table": table}, target=None)
+    house.until_final(sweep.id)
+    target = house.store.laws.latest(sweep.id).prediction["target"]
+    assert target == {"params": 4e5, "tokens": 4e6, "batch_tokens": 2048.0}
+
+
+def test_a_fit_that_is_refused_fails_with_the_refusal(house: Any) -> None:
+    table = upload(house.store, bowls(slope=-1.0))
+    sweep = house.submit(
+        trainer=None, grid={}, prior_runs={"table": table}, target={"params": 8e5, "tokens": 4e6}
+    )
+    final = house.until_final(sweep.id)
+    assert final.state is SweepState.FAILED
+    assert "interior minimum" in final.reason
+    assert house.store.laws.of_sweep(sweep.id) == []
+
+
+def test_a_target_beyond_what_the_runs_tell_is_kept_as_a_refusal(house: Any) -> None:
+    table = upload(house.store, bowls())
+    far = {"params": 1e12, "tokens": 1e14, "batch_tokens": 1e8}
+    sweep = house.submit(trainer=None, grid={}, prior_runs={"table": table}, target=far)
+    assert house.until_final(sweep.id).state is SweepState.COMPLETED
+    answer = house.store.laws.latest(sweep.id).prediction
+    assert answer["refused"]
+    assert "×/÷ 3" in answer["detail"]
+    assert answer["target"] == far
+
+
+def test_prior_runs_let_a_sweep_begin_with_a_law(house: Any) -> None:
+    table = upload(house.store, bowls())
+    sweep = house.submit(prior_runs={"table": table})
+    house.loop.step()
+    assert house.store.laws.latest(sweep.id).runs == 20
+    assert house.until_final(sweep.id).state is SweepState.COMPLETED
+    counts = house.counts(sweep.id)
+    assert house.store.laws.latest(sweep.id).runs == 20 + counts["completed"] + counts.get("diverged", 0)
+
+
+def test_a_replaced_leader_changes_nothing_more(house: Any) -> None:
+    sweep = house.submit()
+    old = house.loop
+    house.lead()
+    with pytest.raises(Conflict, match="Another orchestrator leads"):
+        old.step()
+    assert house.store.sweeps.get(sweep.id).state is SweepState.QUEUED
+
+
+def test_several_sweeps_go_on_side_by_side(house: Any) -> None:
+    sweeps = [house.submit() for _ in range(3)]
+    for sweep in sweeps:
+        assert house.until_final(sweep.id).state is SweepState.COMPLETED
+    assert len({tuple(house.history(sweep.id)) for sweep in sweeps}) == 1

@@ -1,0 +1,78 @@
+"""Where to run when a run at the target costs too much."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from orchestrator.law import FitOptions, Observations, fit
+from orchestrator.law.bowl import Z95
+from orchestrator.planner.affordable import affordable
+from tests.orchestrator.planner.test_confirmation import NOISE, TARGET, rise, sweep
+
+RUN = 6 * TARGET.params * TARGET.tokens
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.9, 2.0])
+def test_it_costs_no_more_than_may_be_spent_and_lies_no_farther_than_the_target(share: float) -> None:
+    law = sweep().law
+    found = affordable(law, TARGET, share * RUN)
+
+    assert found is not None
+    assert found.flops == pytest.approx(6 * found.cell.params * found.cell.tokens * len(found.rates))
+    assert found.flops <= share * RUN
+    assert found.cell.params <= TARGET.params * (1 + 1e-6)
+    assert found.cell.tokens <= TARGET.tokens * (1 + 1e-6)
+    assert 1 < found.factor_after < found.factor_before
+    interval = law.predict(TARGET)
+    assert found.factor_before == pytest.approx(interval.high / interval.learning_rate)
+
+
+def test_more_flops_narrow_at_least_as_much() -> None:
+    found = [affordable(sweep().law, TARGET, share * RUN) for share in (0.1, 0.3, 1.0, 3.0)]
+    factors = [one.factor_after for one in found if one is not None]
+
+    assert len(factors) == 4
+    assert factors == sorted(factors, reverse=True)
+
+
+def test_nothing_is_told_where_the_flops_pay_for_no_cell() -> None:
+    assert affordable(sweep().law, TARGET, 1e10) is None
+
+
+def test_the_interval_after_the_runs_is_about_what_was_promised() -> None:
+    """Over several sweeps: the runs are made, the law fitted again."""
+    promised, kept = [], []
+    for seed in range(12):
+        world = sweep(seed)
+        found = affordable(world.law, TARGET, 0.5 * RUN)
+        assert found is not None
+        random = np.random.default_rng(seed)
+        place = [np.array([v]) for v in (found.cell.params, found.cell.tokens, found.cell.batch_tokens)]
+        mean, sd = (float(value[0]) for value in world.law.prediction_band(*place))
+        bottom, level = random.normal(mean, sd), 2.4
+        losses = [
+            level * np.exp(min(rise(np.log(rate) - bottom), 0.3) + random.normal(0, NOISE))
+            for rate in found.rates
+        ]
+        extra = np.array(
+            [(*[v[0] for v in place], rate, loss) for rate, loss in zip(found.rates, losses, strict=True)]
+        )
+        law = fit(joined(world.runs, extra), options=FitOptions(heldout=False))
+        at = [np.array([v]) for v in (TARGET.params, TARGET.tokens, TARGET.batch_tokens)]
+        promised.append(np.log(found.factor_after))
+        kept.append(Z95 * float(law.optimum(*at)[1][0]))
+
+    assert np.mean(kept) == pytest.approx(np.mean(promised), rel=0.2)
+
+
+def joined(runs: Observations, rows: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> Observations:
+    """The runs and more of them."""
+    names = ("params", "tokens", "batch_tokens", "learning_rate", "loss")
+    columns = {
+        name: np.concatenate([getattr(runs, name), column])
+        for name, column in zip(names, rows.T, strict=True)
+    }
+    return replace(runs, **columns)

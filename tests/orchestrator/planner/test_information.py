@@ -1,0 +1,251 @@
+"""The information model: what a run would tell, before it is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.law import Law, Observations, Point
+from orchestrator.planner import planner_of
+from orchestrator.planner.information import NODES, WEIGHTS, Information, fisher
+from orchestrator.planner.model import model_of
+from orchestrator.planner.values import KnownRun, Outcome, Question, Record
+from tests.orchestrator.planner.worlds import Sweep, World, answered, law_of, proxies
+
+
+@pytest.fixture(scope="module")
+def sweep() -> Sweep:
+    """Three batches into a sweep of proxies."""
+    world = proxies(5, rates=13)
+    found = Sweep(
+        world=world, planner=planner_of("law"), question=Question(target=world.target, rates_per_cell=3)
+    )
+    for _ in range(3):
+        found.step()
+    return found
+
+
+@pytest.fixture(scope="module")
+def law(sweep: Sweep) -> Law:
+    found = sweep.law()
+    assert found is not None
+    return found
+
+
+def known(sweep: Sweep, law: Law) -> Information:
+    return Information(law, sweep.record, sweep.question)
+
+
+def sd_of(law: Law, target: Point) -> float:
+    place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
+    return float(law.optimum(*place)[1][0])
+
+
+def test_the_planner_is_as_sure_of_the_target_as_the_law(sweep: Sweep, law: Law) -> None:
+    """Two computations of one posterior: the law's from its residuals, the planner's from what runs should tell."""
+    assert np.sqrt(known(sweep, law).variance()) == pytest.approx(sd_of(law, sweep.world.target), rel=0.25)
+
+
+def test_the_prior_of_the_planner_is_the_law_s(sweep: Sweep, law: Law) -> None:
+    """Far from all runs a posterior is nearly its prior: how exponents drift, in the units that the runs chose."""
+    for drift in (0.2, 3.0):
+        scales = replace(law.scales, drift=drift)
+        model = model_of(replace(law, scales=scales), sweep.world.cells, (sweep.world.target,))
+        stated = [term.prior_sd for term in replace(law, scales=scales).coefficients]
+        assert model.prior_sd[: len(stated)] == pytest.approx(stated)
+
+
+@pytest.mark.parametrize("times", [1.0, 10.0, 1000.0])
+def test_the_planner_s_sd_far_away_is_the_law_s(sweep: Sweep, law: Law, times: float) -> None:
+    target = replace(sweep.world.target, params=times * sweep.world.target.params)
+    information = Information(law, sweep.record, replace(sweep.question, target=target))
+    assert np.sqrt(information.variance()) == pytest.approx(sd_of(law, target), rel=0.15)
+
+
+def test_the_places_of_the_bottom_have_the_variance_that_the_law_states() -> None:
+    assert WEIGHTS.sum() == pytest.approx(1.0)
+    assert float(WEIGHTS @ NODES**2) == pytest.approx(1.0)
+    assert float(WEIGHTS @ NODES**4) == pytest.approx(3.0)
+
+
+def test_what_the_cells_can_lead_to_is_reached_by_running_them_whole(sweep: Sweep, law: Law) -> None:
+    information = known(sweep, law)
+    bound = float(information.attainable()[0])
+    assert bound <= information.variance()
+    for cell in sweep.world.cells:
+        for rate in cell.rates:
+            information.add(cell.number, rate)
+    assert information.variance() == pytest.approx(bound, rel=0.2)
+
+
+def test_open_runs_count_as_if_they_were_in(sweep: Sweep, law: Law) -> None:
+    cell = sweep.world.cells[-1]
+    opened = tuple(
+        KnownRun(cell=cell.number, learning_rate=rate, seed=0, outcome=Outcome.OPEN)
+        for rate in cell.rates[:8:2]
+    )
+    more = replace(sweep.record, runs=sweep.record.runs + opened)
+    with_open = Information(law, more, sweep.question)
+    by_hand = known(sweep, law)
+    for run in opened:
+        by_hand.add(run.cell, run.learning_rate)
+    assert with_open.variance() == pytest.approx(by_hand.variance(), rel=1e-9)
+    assert with_open.variance() < known(sweep, law).variance()
+
+
+def test_the_expected_drop_is_the_drop_that_the_update_makes(sweep: Sweep, law: Law) -> None:
+    """In a cell whose bottom is well known, expectation over its place and the update agree."""
+    information = known(sweep, law)
+    at = np.array([int(np.argmin(information.belief.sd))])
+    rates = sweep.world.cells[at[0]].rates[1:12:5]
+    before = information.known[at]
+    more = before + sum(information.terms(at, [rate]) for rate in rates)
+    gained = information.reaching(at, more) - information.reaching(at, before)
+    expected = float(information.drop(at, gained)[0])
+    start = information.variance()
+    for rate in rates:
+        information.add(int(at[0]), rate)
+    assert expected > 0
+    assert start - information.variance() == pytest.approx(expected, rel=0.1)
+
+
+def without_largest(sweep: Sweep) -> Record:
+    """The sweep as it would stand had its largest size not been run."""
+    largest = sweep.world.cells[-1].params
+    runs = tuple(run for run in sweep.record.runs if sweep.world.cells[run.cell].params < largest)
+    return replace(sweep.record, runs=runs)
+
+
+def test_one_run_in_an_empty_cell_tells_nothing_and_two_do(sweep: Sweep, law: Law) -> None:
+    information = Information(law, without_largest(sweep), sweep.question)
+    empty = sweep.world.cells[-1]
+    at = np.array([empty.number])
+    low, high = (information.terms(at, [rate]) for rate in (empty.rates[0], empty.rates[5]))
+    assert information.reaching(at, low) @ WEIGHTS == pytest.approx(0.0, abs=1e-6)
+    assert (information.reaching(at, low + high) @ WEIGHTS)[0] > 1.0
+
+
+def test_two_cells_of_a_new_size_share_its_shift(sweep: Sweep) -> None:
+    """Runs at two horizons of a size that no run has had yet make the planner surer of its third."""
+    record = without_largest(sweep)
+    law = law_of(record)
+    assert law is not None
+    *shorter, longest = sweep.world.cells[-3:]
+    drops = []
+    for params in (longest.params, 1.01 * longest.params):
+        aim = Point(params=params, tokens=longest.tokens, batch_tokens=longest.batch_tokens)
+        information = Information(law, replace(record, cells=sweep.world.cells[:-1]), Question(target=aim))
+        before = information.variance()
+        for cell in shorter:
+            for rate in cell.rates[:9:2]:
+                information.add(cell.number, rate)
+        drops.append(before - information.variance())
+    assert drops[0] > drops[1] + 0.5 * law.scales.size**2
+
+
+def test_a_target_that_is_a_cell_is_best_run_itself(sweep: Sweep, law: Law) -> None:
+    cell = sweep.world.cells[7]
+    target = Point(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens)
+    information = Information(law, sweep.record, Question(target=target))
+    own = law.scales.cell**2
+    for rate in cell.rates:
+        for _ in range(50):
+            information.add(cell.number, rate)
+    assert information.variance() < own, "the cell's own shift is measured, not only the law's part"
+
+
+def test_runs_from_elsewhere_are_known(sweep: Sweep, law: Law) -> None:
+    """The same runs given as prior runs leave the planner as sure as if the sweep had made them."""
+    runs = [run for run in sweep.record.runs if run.outcome is Outcome.COMPLETED]
+    from_elsewhere = Record(cells=sweep.world.cells, prior=_observed(sweep.world, runs))
+    found = Information(law, from_elsewhere, sweep.question)
+    assert found.variance() == pytest.approx(known(sweep, law).variance(), rel=1e-6)
+    abroad = Record(cells=sweep.world.cells[-1:], prior=_observed(sweep.world, runs))
+    abroad = replace(abroad, cells=(replace(abroad.cells[0], number=0),))
+    assert Information(law, abroad, sweep.question).variance() < 1.5 * known(sweep, law).variance()
+
+
+def test_prior_runs_whose_tokens_were_counted_are_runs_of_their_cells(sweep: Sweep, law: Law) -> None:
+    """The law takes them for the cells' own, so the planner must too; a rounded rate is the lattice's."""
+    runs = [run for run in sweep.record.runs if run.outcome is Outcome.COMPLETED]
+    exact = _observed(sweep.world, runs)
+    draw = np.random.default_rng(0).uniform(-2e-4, 2e-4, (2, exact.size))
+    counted = replace(
+        exact, tokens=exact.tokens * (1 + draw[0]), learning_rate=exact.learning_rate * (1 + draw[1])
+    )
+    found = Information(law, Record(cells=sweep.world.cells, prior=counted), sweep.question)
+    assert found.variance() == pytest.approx(known(sweep, law).variance(), rel=1e-6)
+
+
+def _observed(world: World, runs: list[KnownRun]) -> Observations:
+    cells = [world.cells[run.cell] for run in runs]
+    return Observations(
+        params=np.array([cell.params for cell in cells]),
+        tokens=np.array([cell.tokens for cell in cells]),
+        batch_tokens=np.array([cell.batch_tokens for cell in cells]),
+        learning_rate=np.array([run.learning_rate for run in runs]),
+        loss=np.array([run.loss for run in runs]),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    slopes=st.lists(st.floats(-1, 1), min_size=1, max_size=6),
+    rises=st.lists(st.floats(0, 1), min_size=6, max_size=6),
+    weight=st.floats(1, 1e6),
+    sd=st.floats(0.05, 2),
+)
+def test_the_information_is_the_schur_complement(
+    slopes: list[float], rises: list[float], weight: float, sd: float
+) -> None:
+    s, h = np.array(slopes), np.array(rises[: len(slopes)])
+    sums = weight * np.array([s.size, s.sum(), h.sum(), s @ s, s @ h, h @ h])
+    whole = weight * np.array(
+        [[s @ s, s.sum(), s @ h], [s.sum(), s.size, h.sum()], [s @ h, h.sum(), h @ h]], dtype=np.float64
+    )
+    whole[2, 2] += sd**-2
+    expected = whole[0, 0] - whole[0, 1:] @ np.linalg.solve(whole[1:, 1:], whole[1:, 0])
+    assert float(fisher(sums, sd)) == pytest.approx(expected, rel=1e-4, abs=1e-8 * weight)
+
+
+def test_more_runs_never_make_the_planner_less_sure(sweep: Sweep, law: Law) -> None:
+    information = known(sweep, law)
+    random = np.random.default_rng(0)
+    last = information.variance()
+    for _ in range(60):
+        cell = sweep.world.cells[int(random.integers(len(sweep.world.cells)))]
+        information.add(cell.number, float(random.choice(cell.rates)))
+        assert information.variance() <= last * (1 + 1e-9)
+        last = information.variance()
+    assert last > 0
+
+
+def test_answers_of_a_world_are_the_same_each_time(sweep: Sweep) -> None:
+    batch = sweep.batches[0]
+    assert answered(sweep.world, batch) == answered(sweep.world, batch)
+    assert law_of(sweep.record) is not None
+
+
+def test_a_run_of_a_rate_that_was_run_averages_noise_but_not_what_the_shape_misses(
+    sweep: Sweep, law: Law
+) -> None:
+    """On the bottom a second seed is worth as much as the first; far from it little."""
+    information = Information(law, Record(cells=sweep.world.cells), sweep.question)
+    empty = sweep.world.cells[0]
+    at = np.array([empty.number])
+    worth = []
+    for rate in (
+        min(empty.rates, key=lambda rate: abs(np.log(rate) - information.belief.optimum[empty.number])),
+        empty.rates[0],
+    ):
+        first = information.terms(at, [rate])[0, 2, 0]
+        information.add(empty.number, rate)
+        second = information.terms(at, [rate])[0, 2, 0]
+        worth.append(second / first)
+    near, far = worth
+    assert far < near <= 1 + 1e-9
+    assert far < 0.5

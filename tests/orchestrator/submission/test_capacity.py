@@ -1,0 +1,54 @@
+"""What is known of the cluster: how many workers it holds, and what is said where it holds none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.spec import Resources, parse_spec
+from orchestrator.states import SweepState
+from orchestrator.submission.capacity import WORKERS, Cluster, event_of, needs_of, room_in, warnings_of
+from tests.orchestrator.conftest import FIELDS
+
+TWO_GPUS = Cluster(cpus=8, gpus=2)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "room"),
+    [
+        (1, 0, 8),
+        (3, 0, 2),
+        (9, 0, 0),
+        (1, 1, 2),
+        (1, 3, 0),
+        (1, 0.5, 4),
+        (1, 0.4, 4),
+        (4, 0.1, 2),
+        (0.01, 0, 800),
+    ],
+)
+def test_a_cluster_has_room_for_so_many_workers(cpus: float, gpus: float, room: int) -> None:
+    assert room_in(TWO_GPUS, Resources(cpus_per_run=cpus, gpus_per_run=gpus)) == room
+
+
+def test_a_replay_takes_nobodys_place_whatever_it_asks_for() -> None:
+    resources = {"cpus_per_run": 64, "gpus_per_run": 8, "max_parallel": 16}
+    trainer = {"kind": "replay", "table": "t"}
+    needs = needs_of(parse_spec({"name": "a", "trainer": trainer, "resources": resources}))
+    assert (needs.cpus_per_run, needs.gpus_per_run, needs.max_parallel) == (0.01, 0, 1)
+
+
+def test_a_plan_is_warned_of_a_cluster_that_a_live_sweep_told_of(house: Any) -> None:
+    wanted = parse_spec({**FIELDS, "resources": {"gpus_per_run": 1}})
+    assert warnings_of(house.store, wanted) == [], "nothing is known yet"
+    live = house.submit()
+    told = event_of(Cluster(cpus=4, gpus=0), live.spec.resources)
+    house.store.events.append(live.id, WORKERS, told)
+    assert warnings_of(house.store, wanted) == [
+        "resources: A run asks for 1 CPU and 1 GPU, and the Ray cluster has 4 CPUs and 0 GPUs in all. "
+        "As things are, no run of this sweep would start."
+    ]
+    assert warnings_of(house.store, parse_spec(FIELDS)) == []
+    house.store.sweeps.move(live.id, SweepState.CANCELLED)
+    assert warnings_of(house.store, wanted) == [], "what an earlier sweep saw may be gone"

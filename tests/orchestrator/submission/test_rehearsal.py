@@ -1,0 +1,121 @@
+"""Forecasts: a strategy rehearsed to its end, with what is known already, in bounded time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from orchestrator.law import Observations, Point
+from orchestrator.planner.values import Cell
+from orchestrator.spec import ProxyTrainer, parse_spec
+from orchestrator.submission.cells import proxy_cells
+from orchestrator.submission.rehearsal import Forecast, forecast
+
+TARGET = Point(params=200_000, tokens=400_000, batch_tokens=2048)
+
+
+def rehearse(strategy: str, **kwargs: Any) -> Forecast:
+    grid = {
+        "scales": [{"width": width, "depth": 2} for width in (32, 64, 96)],
+        "tokens": [200_704],
+        "batch_tokens": [2048],
+        "learning_rates": {"min": 1e-3, "max": 6.4e-2, "per_octave": 1},
+    }
+    search = {"strategy": strategy, "stop": {"interval_factor": 1.5}}
+    spec = parse_spec({"name": "a", "trainer": {"kind": "proxy"}, "grid": grid, "search": search})
+    assert isinstance(spec.trainer, ProxyTrainer)
+    return forecast(spec, proxy_cells(spec.grid, spec.trainer), TARGET, **kwargs)
+
+
+def known(loss_is_told: bool = True) -> Observations:
+    """A dense grid round the target whose optimum is 4e-3 everywhere."""
+    rates = 4e-3 * 2.0 ** np.arange(-2, 3)
+    params, tokens, rate = (
+        axis.ravel() for axis in np.meshgrid([5e4, 1e5, 2e5, 4e5], [1e5, 2e5, 4e5, 8e5], rates, indexing="ij")
+    )
+    loss = 3.0 * (params * tokens / 1e11) ** -0.05 * (1 + 0.03 * np.log(rate / 4e-3) ** 2)
+    return Observations(
+        params=params,
+        tokens=tokens,
+        batch_tokens=np.full(params.size, 2048.0),
+        learning_rate=rate,
+        loss=loss if loss_is_told else np.full(params.size, np.nan),
+    )
+
+
+def test_the_grid_strategy_runs_the_whole_grid() -> None:
+    expected = rehearse("grid")
+
+    assert expected.runs == 21
+    assert "complete" in expected.reason
+
+
+def test_what_prior_runs_tell_need_not_be_run() -> None:
+    alone, informed = rehearse("law"), rehearse("law", prior=known())
+
+    assert informed.runs < alone.runs
+    assert "×/÷ 1.5" in informed.reason
+
+
+def test_prior_runs_without_a_loss_tell_nothing_and_do_no_harm() -> None:
+    assert rehearse("grid", prior=known(loss_is_told=False)).runs == 21
+
+
+def test_a_sweep_that_only_fits_is_told_as_that() -> None:
+    spec = parse_spec({"name": "a fit", "prior_runs": {"table": "tbl-1"}})
+
+    expected = forecast(spec, (), TARGET, prior=known())
+
+    assert (expected.runs, expected.batches, expected.flops) == (0, 0, 0.0)
+    assert expected.reason == "it fits the 80 prior runs"
+
+
+def test_a_long_rehearsal_is_cut_off_and_says_so() -> None:
+    seconds = count()
+
+    expected = rehearse("random", clock=lambda: float(next(seconds)))
+
+    assert expected.batches == 2
+    assert expected.runs == 16
+    assert expected.reason == "the rehearsal was cut off after 2 seconds; the sweep may spend more"
+
+
+def rehearsal(
+    trainer: dict[str, Any], clock: Callable[[], float] = time.thread_time, **search: Any
+) -> Forecast:
+    """A rehearsal in twelve cells that share nothing, until the interval is within ×/÷ 1.1."""
+    cells = tuple(
+        Cell(number=at, params=n, tokens=d, batch_tokens=2048.0, rates=tuple(1e-3 * 2.0 ** np.arange(7)))
+        for at, (n, d) in enumerate((n, d) for n in (5e4, 1e5, 2e5, 4e5) for d in (1e5, 2e5, 4e5))
+    )
+    fields = {
+        "name": "a",
+        "trainer": trainer,
+        "search": {"stop": {"interval_factor": 1.1}, **search},
+        "resources": {"max_parallel": 3},
+    }
+    return forecast(parse_spec(fields), cells, TARGET, clock=clock)
+
+
+def test_a_rehearsal_asks_as_the_sweep_will() -> None:
+    replay, command = {"kind": "replay", "table": "t"}, {"kind": "command", "name": "c"}
+
+    in_batches = rehearsal(replay, refit="batch")
+    together, apart = rehearsal(replay), rehearsal(command)
+
+    assert all("×/÷ 1.1 was asked for" in found.reason for found in (in_batches, together, apart))
+    assert together.batches > in_batches.batches
+    assert together.runs <= in_batches.runs
+    assert apart.batches > together.batches, "a run is asked for whenever one has ended"
+
+
+def test_a_rehearsal_of_runs_that_end_one_by_one_is_cut_off_in_time_too() -> None:
+    seconds = count(0.0, 0.9)
+
+    expected = rehearsal({"kind": "command", "name": "c"}, clock=lambda: next(seconds), refit="arrival")
+
+    assert expected.reason == "the rehearsal was cut off after 2 seconds; the sweep may spend more"

@@ -1,0 +1,85 @@
+"""Settings that a table pools: numbers that take a few values within one cell, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from orchestrator.tables.pooled_columns import mixed, mixed_warnings
+from orchestrator.tables.run_table import parse_csv
+
+HEADER = "params,tokens,batch_tokens,learning_rate,loss,params_total,seed,weight_decay,width,final_rate,noise,data_seed"
+
+
+def rows(*, decays: tuple[str, ...] = ("0",), totals: tuple[str, ...] = ("2e6",)) -> list[list[str]]:
+    """Two sizes, three rates and two seeds of every decay and every total count of parameters."""
+    crossed = itertools.product(("1e6", "2e6"), (1e-3, 2e-3, 4e-3), (0, 1), decays, totals)
+    return [
+        [
+            n,
+            "1e8",
+            "1024",
+            f"{rate}",
+            f"3.{i}",
+            total,
+            f"{seed}",
+            decay,
+            n,
+            f"{rate / 10}",
+            f"{i / 7}",
+            f"{seed}",
+        ]
+        for i, (n, rate, seed, decay, total) in enumerate(crossed)
+    ]
+
+
+def table(runs: list[list[str]]) -> bytes:
+    return "\n".join([HEADER, *map(",".join, runs)]).encode()
+
+
+def test_a_setting_that_varies_within_a_cell_is_named_with_its_values() -> None:
+    runs = parse_csv(table(rows(decays=("0", "0.1", "0.10"))))
+
+    assert mixed(runs) == {"weight_decay": ("0", "0.1")}
+    assert mixed_warnings(runs) == (
+        "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch: pick one with where if it is part "
+        "of the recipe.",
+    )
+    assert mixed(runs.where({"weight_decay": "0.1"})) == {}
+
+
+def test_several_total_sizes_of_one_active_size_are_pooled_unless_they_are_the_size() -> None:
+    runs = parse_csv(table(rows(totals=("4e6", "8e6"))))
+
+    assert mixed(runs) == {"params_total": ("4000000", "8000000")}
+    assert "params_total" not in mixed(runs.sized("params_total"))
+
+
+def test_seeds_measurements_and_what_follows_the_size_or_the_rate_are_no_settings() -> None:
+    assert mixed(parse_csv(table(rows()))) == {}
+
+
+def test_what_tells_divergence_is_no_setting() -> None:
+    runs = rows(decays=("0", "1"))
+    for run in runs:
+        run[4] = "" if run[7] == "1" else run[4]
+
+    assert mixed(parse_csv(table(runs))) == {}
+
+
+def test_a_setting_of_some_rates_only_is_named() -> None:
+    runs = rows()
+    for run in runs:
+        run[7] = "0.1" if run[3] == "0.004" else "0"
+    more = [
+        [*run[:3], f"{float(run[3]) * 8}", *run[4:9], f"{float(run[3]) * 0.8}", f"{run[10]}5", run[11]]
+        for run in runs
+    ]
+
+    assert mixed(parse_csv(table(runs + more))).keys() == {"weight_decay"}
+
+
+@pytest.mark.parametrize("name", ["muon_token_horizons", "optimizer_sweep", "steplaw_dense"])
+def test_the_recorded_tables_pool_nothing(recorded_runs, name: str) -> None:
+    assert mixed(parse_csv((recorded_runs / f"{name}.csv").read_bytes())) == {}
