@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from orchestrator.spec import ProxyTrainer
-from orchestrator.spec.trainers import ReplayTrainer
 from orchestrator.states import RunState
 from orchestrator.store.records import Run, Sweep
 
@@ -43,12 +41,9 @@ def why_unseen(run: Run, sweep: Sweep) -> str:
         run: the run.
         sweep: its sweep.
     """
-    if isinstance(sweep.spec.trainer, ReplayTrainer):
-        return (
-            "A replay trains nothing: its runs answer with recorded losses, so there is nothing to look into."
-        )
-    if not isinstance(sweep.spec.trainer, ProxyTrainer):
-        return "A training script of one's own tells its losses alone."
+    reason = sweep.spec.training.no_lenses
+    if reason is not None:
+        return reason
     if run.state is RunState.PRUNED:
         return "The run was ruled out before it began."
     if run.state in (RunState.PENDING, RunState.RUNNING):

@@ -14,7 +14,7 @@ from etalon.cli.outcome import out, print_json, tells_errors
 from etalon.cli.sweeps import AsJson, SpecFile, read_fields
 from etalon.cli.tables import assignments
 from orchestrator.amounts import count, rate
-from orchestrator.errors import BadInput, FieldProblem
+from orchestrator.errors import BadInput
 from orchestrator.spec import (
     Base,
     Dense,
@@ -24,9 +24,9 @@ from orchestrator.spec import (
     SweepSpec,
     base_of,
     field_problems,
+    params_of,
     parse_spec,
 )
-from orchestrator.submission.cells import params_of
 
 SIZE_FIELDS: Final = ("width", "depth", "heads", "experts", "expert_width")
 TARGET_FIELDS: Final = (*SIZE_FIELDS, "tokens", "batch_tokens")
@@ -73,41 +73,22 @@ def rules_command(
         )
     if scale is not None and target is not None:
         raise BadInput("--scale and --target: give one of them.")
-    spec, trainer = _proxies(parse_spec(read_fields(file)))
+    spec = parse_spec(read_fields(file))
+    trainer, _ = spec.proxies
     there = _place(spec, trainer, target) if target is not None else _of_grid(spec, trainer, scale)
-    from workers.rules import document  # noqa: PLC0415 - PyTorch takes seconds to load
+    from workers.rule_table import rule_table  # noqa: PLC0415 - PyTorch takes seconds to load
 
-    found = document(trainer, _base(spec, trainer), *there, learning_rate=learning_rate)
+    found = rule_table(trainer, _base(spec, trainer), *there, learning_rate=learning_rate)
     if as_json:
         print_json(found)
     else:
         _show(found)
 
 
-def _proxies(spec: SweepSpec) -> tuple[SweepSpec, ProxyTrainer]:
-    if isinstance(spec.trainer, ProxyTrainer):
-        return spec, spec.trainer
-    kind = None if spec.trainer is None else spec.trainer.kind
-    told = (
-        "is missing"
-        if kind is None
-        else f"is {kind}; Etalon knows how its own proxies start and move, not how others do"
-    )
-    problem = FieldProblem(path="trainer.kind", message=f"{told}, so take proxy")
-    raise BadInput(f"{problem.path}: {problem.message}.", fields=(problem,))
-
-
 def _base(spec: SweepSpec, trainer: ProxyTrainer) -> Base:
     """The base; of the standard parametrization, which needs none, the grid's smallest scale."""
-    mup = trainer if isinstance(trainer.parametrization, Mup) else _as_mup(trainer)
-    base = base_of(spec.grid, mup)
-    if base is None:
-        raise TypeError("base_of gave no base for mup")
-    return base
-
-
-def _as_mup(trainer: ProxyTrainer) -> ProxyTrainer:
-    return trainer.model_copy(update={"parametrization": Mup()})
+    own = trainer.parametrization
+    return base_of(spec.grid, trainer.architecture, own if isinstance(own, Mup) else Mup())
 
 
 def _of_grid(spec: SweepSpec, trainer: ProxyTrainer, index: int | None) -> Place:

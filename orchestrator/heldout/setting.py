@@ -12,8 +12,7 @@ from orchestrator.heldout.modules import STACK, ModuleSearch
 from orchestrator.heldout.values import Arm
 from orchestrator.law.cells import CLOSE
 from orchestrator.planner.values import Cell
-from orchestrator.spec import ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
-from orchestrator.submission.cells import proxy_cells
+from orchestrator.spec import ComparisonSpec, Dense, GridOf, ProxyTrainer, Scale, SweepSpec
 
 ROUTER: Final = "router"
 
@@ -54,14 +53,15 @@ def held_out_cells(spec: SweepSpec, cells: tuple[Cell, ...]) -> tuple[Cell, ...]
     Raises:
         BadInput: the held-out scale has as many parameters as one of the grid, and is the same to the law.
     """
-    comparison, trainer = spec.comparison, spec.trainer
-    if comparison is None or not isinstance(trainer, ProxyTrainer):
+    comparison = spec.comparison
+    if comparison is None:
         return ()
-    held_out = _cell(comparison.scale, comparison.place(spec.grid), trainer)
+    trainer, grid = spec.proxies
+    held_out = _cell(comparison.scale, comparison.horizon(grid), trainer)
     _check_held_out(held_out, cells)
     places = [(Arm.STANDARD, held_out), (Arm.TRANSFER, held_out)]
     if comparison.module_rates is not None:
-        places.append((Arm.BASE, _base(spec.grid, comparison, trainer, cells)))
+        places.append((Arm.BASE, _base(grid, comparison, trainer, cells)))
     return tuple(
         replace(cell, number=number, rates=(), arm=arm, trunk=f"{arm}-{cell.trunk}")
         for number, (arm, cell) in enumerate(places, len(cells))
@@ -75,14 +75,15 @@ def setting_of(spec: SweepSpec, cells: tuple[Cell, ...]) -> Setting | None:
         spec: the sweep.
         cells: all its cells, those of the comparison included.
     """
-    comparison, trainer = spec.comparison, spec.trainer
-    if comparison is None or not isinstance(trainer, ProxyTrainer):
+    comparison = spec.comparison
+    if comparison is None:
         return None
+    trainer, grid = spec.proxies
     by_arm = {cell.arm: cell for cell in cells}
     own = tuple(cell for cell in cells if cell.arm is None)
     is_dense = isinstance(trainer.architecture, Dense)
     return Setting(
-        base=_base(spec.grid, comparison, trainer, own),
+        base=_base(grid, comparison, trainer, own),
         standard=by_arm[Arm.STANDARD],
         transfer=by_arm[Arm.TRANSFER],
         modules=by_arm.get(Arm.BASE),
@@ -118,16 +119,18 @@ def _search(comparison: ComparisonSpec, *, is_dense: bool, workers: int) -> Modu
     )
 
 
-def _base(grid: Grid, comparison: ComparisonSpec, trainer: ProxyTrainer, cells: tuple[Cell, ...]) -> Cell:
+def _base(
+    grid: GridOf[Scale], comparison: ComparisonSpec, trainer: ProxyTrainer, cells: tuple[Cell, ...]
+) -> Cell:
     """The cell of the grid that is the base."""
-    wanted = _cell(comparison.base_scale(grid), comparison.base_place(grid), trainer)
+    wanted = _cell(comparison.base_scale(grid), comparison.base_horizon(grid), trainer)
     return next(cell for cell in cells if (cell.trunk, cell.tokens) == (wanted.trunk, wanted.tokens))
 
 
-def _cell(scale: Scale, place: tuple[int, int], trainer: ProxyTrainer) -> Cell:
-    """A scale at a horizon and batch."""
-    tokens, batch_tokens = place
-    return proxy_cells(Grid(scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)), trainer)[0]
+def _cell(scale: Scale, horizon: tuple[int, int], trainer: ProxyTrainer) -> Cell:
+    """A scale at tokens and batch_tokens."""
+    tokens, batch_tokens = horizon
+    return trainer.cells(GridOf[Scale](scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)))[0]
 
 
 def _check_held_out(held_out: Cell, cells: tuple[Cell, ...]) -> None:

@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orchestrator.spec import ReplayTrainer, Resources, SweepSpec
+from orchestrator.spec import Resources, SweepSpec
 from orchestrator.states import SWEEP_LIVE
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 
 WORKERS: Final = "workers"
 """Kind of the events that tell of the cluster."""
-
-OF_A_REPLAY: Final = Resources(cpus_per_run=0.01, gpus_per_run=0, max_parallel=1)
-"""A replay looks its answers up: one worker is enough, and it takes nobody's place (Ray knows no worker of nothing)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +21,6 @@ class Cluster:
 
     cpus: float
     gpus: float
-
-
-def needs_of(spec: SweepSpec) -> Resources:
-    """What a worker of a sweep really takes, and how many there are at most."""
-    return OF_A_REPLAY if isinstance(spec.trainer, ReplayTrainer) else spec.resources
 
 
 def room_in(cluster: Cluster, resources: Resources) -> int:
@@ -74,7 +66,7 @@ def warnings_of(store: Store, spec: SweepSpec) -> list[str]:
     told = store.events.newest([sweep.id for sweep in store.sweeps.live()], WORKERS)
     if told is None:
         return []
-    cluster, needs = Cluster(cpus=told.data["cpus"], gpus=told.data["gpus"]), needs_of(spec)
+    cluster, needs = Cluster(cpus=told.data["cpus"], gpus=told.data["gpus"]), spec.needs
     if room_in(cluster, needs):
         return []
     return [f"resources: {shortage(cluster, needs)} As things are, no run of this sweep would start."]

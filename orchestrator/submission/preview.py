@@ -12,16 +12,13 @@ from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
 from orchestrator.knowledge import recorded_runs, target_of
 from orchestrator.planner.values import Cell, full_grid_flops
 from orchestrator.settings import Settings
-from orchestrator.spec import CommandTrainer, Grid, PriorRuns, ProxyTrainer, ReplayTrainer, SweepSpec
-from orchestrator.spec.fields import FieldError
-from orchestrator.spec.grid import check_size
+from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 from orchestrator.submission.capacity import warnings_of
-from orchestrator.submission.cells import fewest_repeats, narrowed, proxy_cells, table_cells
+from orchestrator.submission.catalogue import StoreCatalogue
 from orchestrator.submission.rehearsal import Forecast, forecast
 from orchestrator.tables.pooled_columns import mixed_warnings
-from orchestrator.tables.run_table import RunTable
 
 
 def cells_of(spec: SweepSpec, store: Store) -> tuple[Cell, ...]:
@@ -31,36 +28,7 @@ def cells_of(spec: SweepSpec, store: Store) -> tuple[Cell, ...]:
         BadInput: an unknown table, a table of mixed recipes, a grid that asks for what is not recorded, more
             runs than a sweep may have, or a trainer that is not registered.
     """
-    trainer = spec.trainer
-    if isinstance(trainer, ProxyTrainer):
-        return proxy_cells(spec.grid, trainer)
-    if isinstance(trainer, ReplayTrainer):
-        return _replayed(spec.grid, recorded_runs(store, trainer, "trainer"))
-    if isinstance(trainer, CommandTrainer):
-        message = f"no {trainer.kind} trainer {trainer.name!r} is registered with this service"
-        raise _refusal("trainer.name", message)
-    return ()
-
-
-def _replayed(grid: Grid, table: RunTable) -> tuple[Cell, ...]:
-    """The cells of a replay, which can answer with nothing but what is recorded."""
-    if grid.scales:
-        message = (
-            "a replay has the sizes that its table records; leave scales out, or pick rows with trainer.where"
-        )
-        raise _refusal("grid.scales", message)
-    cells = narrowed(table_cells(table), grid)
-    if not cells:
-        raise _refusal("grid", "no recorded run of the table lies on it; leave the grid out to use them all")
-    try:
-        check_size(len(cells), sum(len(cell.rates) for cell in cells) * grid.seeds)
-    except FieldError as error:
-        raise _refusal(error.path, str(error)) from error
-    repeats = fewest_repeats(table, cells)
-    if grid.seeds > repeats:
-        message = f"{grid.seeds} is more than the table records of some learning rate on the grid; at most {repeats}"
-        raise _refusal("grid.seeds", message)
-    return cells
+    return spec.training.cells(spec.grid, StoreCatalogue(store))
 
 
 def table_warnings(spec: SweepSpec, store: Store) -> list[str]:
@@ -69,14 +37,11 @@ def table_warnings(spec: SweepSpec, store: Store) -> list[str]:
     Raises:
         BadInput: as ``recorded_runs``.
     """
-    sources: list[tuple[str, ReplayTrainer | PriorRuns]] = []
-    if isinstance(spec.trainer, ReplayTrainer):
-        sources.append(("trainer", spec.trainer))
-    if spec.prior_runs is not None:
-        sources.append(("prior_runs", spec.prior_runs))
+    sources = (("trainer", spec.training.recorded), ("prior_runs", spec.prior_runs))
     return [
         f"{field}: {warning}"
         for field, source in sources
+        if source is not None
         for warning in mixed_warnings(recorded_runs(store, source, field))
     ]
 
@@ -87,18 +52,18 @@ def check_corpus(spec: SweepSpec, settings: Settings) -> None:
     Raises:
         BadInput: the name is not known here, or its file cannot be read as what it is known as.
     """
-    trainer = spec.trainer
-    if not isinstance(trainer, ProxyTrainer) or trainer.corpus == BUILT_IN:
+    name = spec.training.corpus_name
+    if name is None or name == BUILT_IN:
         return
     try:
-        source = find_corpus(trainer.corpus, settings)
+        source = find_corpus(name, settings)
     except BadInput as error:
         raise _refusal("trainer.corpus", error.detail.rstrip(".")) from error
     if source is None:
         known = ", ".join(corpus_names(settings))
         raise _refusal(
             "trainer.corpus",
-            f"no corpus {trainer.corpus!r}; known here: {known}; `etalon corpus prepare SOURCE --name NAME` makes one "
+            f"no corpus {name!r}; known here: {known}; `etalon corpus prepare SOURCE --name NAME` makes one "
             "of a folder of text",
         )
     reason = source.unreadable()
@@ -108,7 +73,7 @@ def check_corpus(spec: SweepSpec, settings: Settings) -> None:
             if isinstance(source, PreparedSource)
             else "its operator registers it in ETALON_CORPORA"
         )
-        raise _refusal("trainer.corpus", f"the corpus {trainer.corpus!r} cannot be read: {reason}; {mend}")
+        raise _refusal("trainer.corpus", f"the corpus {name!r} cannot be read: {reason}; {mend}")
 
 
 def submit(

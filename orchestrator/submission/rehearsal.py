@@ -19,7 +19,7 @@ from orchestrator.knowledge import question_of
 from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import Cell, KnownRun, Outcome, Proposal, Record, trunk_reach
-from orchestrator.spec import ReplayTrainer, SweepSpec
+from orchestrator.spec import SweepSpec
 
 PARAMS_EXPONENT, TOKENS_EXPONENT = -0.3, -0.3
 """Middle of the published exponents of η* in N and in D at a fixed batch (arXiv 2601.05049, 2409.19913)."""
@@ -96,7 +96,7 @@ def forecast(
 
 def _ends_apart(spec: SweepSpec) -> bool:
     """Whether a result is planned with while other runs go on; those of a replay all come at once."""
-    return spec.refits_on_arrival and not isinstance(spec.trainer, ReplayTrainer)
+    return spec.refits_on_arrival and not spec.training.answers_at_once
 
 
 class _Stage:

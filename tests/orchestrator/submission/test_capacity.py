@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.spec import Resources, parse_spec
 from orchestrator.states import SweepState
-from orchestrator.submission.capacity import WORKERS, Cluster, event_of, needs_of, room_in, warnings_of
+from orchestrator.submission.capacity import WORKERS, Cluster, event_of, room_in, warnings_of
 from tests.orchestrator.conftest import FIELDS
 
 TWO_GPUS = Cluster(cpus=8, gpus=2)
@@ -30,13 +30,6 @@ TWO_GPUS = Cluster(cpus=8, gpus=2)
 )
 def test_a_cluster_has_room_for_so_many_workers(cpus: float, gpus: float, room: int) -> None:
     assert room_in(TWO_GPUS, Resources(cpus_per_run=cpus, gpus_per_run=gpus)) == room
-
-
-def test_a_replay_takes_nobodys_place_whatever_it_asks_for() -> None:
-    resources = {"cpus_per_run": 64, "gpus_per_run": 8, "max_parallel": 16}
-    trainer = {"kind": "replay", "table": "t"}
-    needs = needs_of(parse_spec({"name": "a", "trainer": trainer, "resources": resources}))
-    assert (needs.cpus_per_run, needs.gpus_per_run, needs.max_parallel) == (0.01, 0, 1)
 
 
 def test_a_plan_is_warned_of_a_cluster_that_a_live_sweep_told_of(house: Any) -> None:

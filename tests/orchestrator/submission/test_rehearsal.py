@@ -12,7 +12,6 @@ import numpy as np
 from orchestrator.law import Observations, Point
 from orchestrator.planner.values import Cell
 from orchestrator.spec import ProxyTrainer, parse_spec
-from orchestrator.submission.cells import proxy_cells
 from orchestrator.submission.rehearsal import Forecast, forecast
 
 TARGET = Point(params=200_000, tokens=400_000, batch_tokens=2048)
@@ -28,7 +27,7 @@ def rehearse(strategy: str, **kwargs: Any) -> Forecast:
     search = {"strategy": strategy, "stop": {"interval_factor": 1.5}}
     spec = parse_spec({"name": "a", "trainer": {"kind": "proxy"}, "grid": grid, "search": search})
     assert isinstance(spec.trainer, ProxyTrainer)
-    return forecast(spec, proxy_cells(spec.grid, spec.trainer), TARGET, **kwargs)
+    return forecast(spec, spec.trainer.cells(spec.grid), TARGET, **kwargs)
 
 
 def known(loss_is_told: bool = True) -> Observations:

@@ -1,4 +1,4 @@
-"""The table of scaling rules of a specification, for programs: at the base, and at another scale."""
+"""The table of scaling rules that ``etalon rules`` prints: at the base, and at another scale."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from orchestrator.errors import BadInput
 from orchestrator.spec import Base, Dense, ProxyTrainer, Scale, experts_of
 from trainer import Recipe, TrainerError, rules_of
 from trainer.rules import MUON, MUON_SOURCE, RULE_SOURCES, Row
-from workers.recipes import parametrization_of, recipe_of, shape_of
+from workers.proxy_recipes import parametrization_of, recipe_of, shape_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A model and how it is trained.
+class TrainedScale:
+    """A model and its training.
 
     Attributes:
         scale: its size.
@@ -27,7 +27,7 @@ class Place:
     tokens: int
 
 
-def document(
+def rule_table(
     trainer: ProxyTrainer,
     base: Base,
     scale: Scale,
@@ -36,25 +36,27 @@ def document(
     *,
     learning_rate: float | None = None,
 ) -> dict[str, Any]:
-    """The table for programs.
+    """The table as a JSON-able mapping.
 
     Args:
         trainer: the sweep's recipe.
-        base: where its parametrization changes nothing.
-        scale: the size to carry the rate to.
+        base: where the parametrization changes nothing.
+        scale: the size that the rate is transferred to.
         batch_tokens: tokens per optimizer step there.
         tokens: horizon there.
-        learning_rate: at the base; None leaves the rates out and their factors in.
+        learning_rate: at the base; None gives factors only.
 
     Raises:
-        BadInput: the rules cannot carry a rate from the base to that scale.
+        BadInput: the rules cannot transfer a rate from the base to that scale.
     """
-    place = Place(scale=scale, batch_tokens=batch_tokens, tokens=tokens)
-    at_base = Place(scale=_base_scale(trainer, base), batch_tokens=base.batch_tokens, tokens=base.tokens)
+    target = TrainedScale(scale=scale, batch_tokens=batch_tokens, tokens=tokens)
+    at_base = TrainedScale(
+        scale=_base_scale(trainer, base), batch_tokens=base.batch_tokens, tokens=base.tokens
+    )
     asked = parametrization_of(trainer, base)
     columns = {
         "base": _column(trainer, base, at_base, learning_rate),
-        "target": _column(trainer, base, place, learning_rate),
+        "target": _column(trainer, base, target, learning_rate),
     }
     sources: dict[str, str] = {rule: RULE_SOURCES[rule] for rule in sorted(asked.rules)}
     kinds = columns["base"].pop("kinds"), columns["target"].pop("kinds")
@@ -63,7 +65,7 @@ def document(
         "rules": sorted(asked.rules),
         "rule_sources": sources,
         "learning_rate": learning_rate,
-        "ratios": _ratios(trainer, at_base, place),
+        "ratios": _ratios(trainer, at_base, target),
         **columns,
         "parameters": [
             {**row, "base": before, "target": after} for (row, before), (_, after) in zip(*kinds, strict=True)
@@ -80,41 +82,43 @@ def _base_scale(trainer: ProxyTrainer, base: Base) -> Scale:
     )
 
 
-def _ratios(trainer: ProxyTrainer, base: Place, place: Place) -> dict[str, float]:
-    """Target over base; of the experts that one token meets only where there are some."""
+def _ratios(trainer: ProxyTrainer, base: TrainedScale, target: TrainedScale) -> dict[str, float]:
+    """Target over base; ``expert_width`` only for mixtures of experts."""
     ratios = {
-        "width": place.scale.width / base.scale.width,
-        "depth": place.scale.depth / base.scale.depth,
-        "batch_tokens": place.batch_tokens / base.batch_tokens,
-        "tokens": place.tokens / base.tokens,
+        "width": target.scale.width / base.scale.width,
+        "depth": target.scale.depth / base.scale.depth,
+        "batch_tokens": target.batch_tokens / base.batch_tokens,
+        "tokens": target.tokens / base.tokens,
     }
-    sizes = experts_of(base.scale, trainer.architecture), experts_of(place.scale, trainer.architecture)
+    sizes = experts_of(base.scale, trainer.architecture), experts_of(target.scale, trainer.architecture)
     if sizes[0] is None or sizes[1] is None:
         return ratios
     return ratios | {"expert_width": sizes[1].width / sizes[0].width}
 
 
-def _column(trainer: ProxyTrainer, base: Base, place: Place, learning_rate: float | None) -> dict[str, Any]:
-    """One place: its size, what holds for all parameters, and for each kind its row of the table and its numbers."""
+def _column(
+    trainer: ProxyTrainer, base: Base, there: TrainedScale, learning_rate: float | None
+) -> dict[str, Any]:
+    """One column: sizes, values common to all parameters, and for each kind its row of the table and its numbers."""
     try:
         recipe = recipe_of(
-            shape_of(place.scale, trainer),
+            shape_of(there.scale, trainer),
             trainer,
             base,
-            batch_tokens=place.batch_tokens,
-            tokens=place.tokens,
+            batch_tokens=there.batch_tokens,
+            tokens=there.tokens,
         )
         rules = rules_of(recipe)
     except TrainerError as error:
         raise BadInput(f"trainer.parametrization: {error}.") from error
-    experts = experts_of(place.scale, trainer.architecture)
+    experts = experts_of(there.scale, trainer.architecture)
     return {
-        "width": place.scale.width,
-        "depth": place.scale.depth,
-        "heads": place.scale.attention_heads,
+        "width": there.scale.width,
+        "depth": there.scale.depth,
+        "heads": there.scale.attention_heads,
         "expert_width": None if experts is None else experts.width,
-        "batch_tokens": place.batch_tokens,
-        "tokens": place.tokens,
+        "batch_tokens": there.batch_tokens,
+        "tokens": there.tokens,
         "attention_scale": rules.attention_scale,
         "beta1": rules.beta1,
         "beta2": rules.beta2,
@@ -144,6 +148,6 @@ def _column(trainer: ProxyTrainer, base: Base, place: Place, learning_rate: floa
 
 
 def _source(row: Row, recipe: Recipe) -> str:
-    """Where the row's rates come from; of what Muon moves, its own."""
+    """The source of the row's rates; Muon's own for the matrices that it moves."""
     by_muon = recipe.optimizer == "muon" and row.module in MUON and recipe.parametrization.kind == "mup"
     return f"{row.source}; its rate and decay: {MUON_SOURCE}" if by_muon else row.source
