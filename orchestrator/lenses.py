@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from orchestrator.states import RunState
-from orchestrator.store.records import Run, Sweep
-
 MODULES: Final = ("embedding", "attention", "feedforward", "router", "head")
 """Parts of a model, in the order in which they are listed; a dense model has no router."""
 
@@ -32,20 +29,3 @@ def diverged_tokens(reason: str | None) -> int | None:
     """After how many tokens a divergence was noticed, from its recorded reason; None where that does not tell."""
     found = _DIVERGED.match(reason or "")
     return None if found is None else int(found[1])
-
-
-def why_unseen(run: Run, sweep: Sweep) -> str:
-    """Why the lenses saw nothing of a run, in a sentence.
-
-    Args:
-        run: the run.
-        sweep: its sweep.
-    """
-    reason = sweep.spec.training.no_lenses
-    if reason is not None:
-        return reason
-    if run.state is RunState.PRUNED:
-        return "The run was ruled out before it began."
-    if run.state in (RunState.PENDING, RunState.RUNNING):
-        return "The first numbers appear when the run reports its first steps."
-    return "Nothing was recorded of this run besides its losses."

@@ -10,10 +10,9 @@ from typing import Final
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
 from orchestrator.heldout.setting import comparison_scales
-from orchestrator.heldout.values import Arm
 from orchestrator.planner.values import Cell
 from orchestrator.settings import CorpusSource, Settings
-from orchestrator.spec import Base, ProxyTrainer, Scale, SweepSpec
+from orchestrator.spec import Arm, Base, ProxyTrainer, Scale, SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints

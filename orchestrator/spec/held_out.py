@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
@@ -14,6 +15,18 @@ from orchestrator.spec.proxy import ProxyTrainer, check_batch
 from orchestrator.spec.proxy_scale import Scale, check_experts, experts_of, smallest_scale
 from orchestrator.spec.trainer_kind import TrainerKind
 from orchestrator.spec.transfer import PATH
+
+
+class Arm(StrEnum):
+    """How the further cells of a comparison are trained.
+
+    ``standard`` and ``transfer`` are the held-out scale in standard parametrization and in Transfer's; ``base`` is the
+    base proxy again, for the search of module-wise rates.
+    """
+
+    STANDARD = "standard"
+    TRANSFER = "transfer"
+    BASE = "base"
 
 
 class BaseSpec(Strict):
