@@ -20,6 +20,7 @@ from api.traffic import Traffic
 from api.v1 import comparison, events, figures, laws, predictions, runs, sweeps, tables
 from api.v1.queries import only_known_queries
 from orchestrator import logs
+from orchestrator.private import close_home
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     if settings is None:
         settings = Settings()
         logs.configure(settings.log_level)
+        close_home(settings)
     own = store is None
     store = store or Store.open(settings.database_url)
 

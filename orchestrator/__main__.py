@@ -9,6 +9,7 @@ import threading
 
 from orchestrator import logs
 from orchestrator.loop.leader import serve
+from orchestrator.private import close_home, restrict_umask
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
@@ -17,6 +18,8 @@ def main() -> int:
     """Run the orchestrator with the settings of the environment; 0 when asked to leave."""
     settings = Settings()
     logs.configure(settings.log_level)
+    restrict_umask()
+    close_home(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

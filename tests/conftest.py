@@ -10,7 +10,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +24,28 @@ TEMPLATE = "etalon_template"
 
 Databases = Callable[..., AbstractContextManager[str]]
 """Makes a database, by default a copy of the migrated one, and drops it afterwards."""
+
+
+@pytest.fixture
+def open_to_others() -> Callable[[Path], list[Path]]:
+    """Lists everything in a folder that other users could use, were the folders above open."""
+
+    def look(folder: Path) -> list[Path]:
+        found = []
+        for path in (folder, *folder.rglob("*")):
+            with suppress(FileNotFoundError):  # it was renamed meanwhile
+                if not path.is_symlink() and path.stat().st_mode & 0o077:
+                    found.append(path)
+        return found
+
+    return look
+
+
+@pytest.fixture
+def short_tmp() -> Iterator[Path]:
+    """A folder for temporary files with a path as short as Ray's sockets need it."""
+    with tempfile.TemporaryDirectory(prefix="e", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
