@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -61,6 +62,16 @@ def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
     """An SQLite database of the test's own, at the newest revision."""
     path = tmp_path / "etalon.db"
     shutil.copy(_sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def url_of_another_version(tmp_path: Path) -> str:
+    """An SQLite database that another version of Etalon made."""
+    path = tmp_path / "etalon.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE etalon_version (version_num VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO etalon_version VALUES ('0002')")
     return f"sqlite:///{path}"
 
 
