@@ -33,6 +33,17 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Stage(StrEnum):
+    """Where a comparison stands, as people read it."""
+
+    WAITING = "waiting"
+    TUNING = "tuning modules"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    CUT_SHORT = "cut short"
+    NOT_RUN = "not run"
+
+
 SWEEP_TRANSITIONS: Final[dict[SweepState, frozenset[SweepState]]] = {
     SweepState.QUEUED: frozenset(
         {SweepState.RUNNING, SweepState.PAUSED, SweepState.STOPPED, SweepState.CANCELLED, SweepState.FAILED}

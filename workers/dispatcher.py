@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
+from orchestrator.answers.sweeps import WORKERS
 from orchestrator.errors import Conflict, Unavailable
 from orchestrator.loop.lease import KeptLease
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
-from orchestrator.submission.capacity import WORKERS, Cluster, event_of, room_in
+from orchestrator.submission.capacity import Cluster, event_of, room_in
 from workers.jobs import Job
 from workers.recorder import Recorder
 from workers.runner import Report

@@ -8,10 +8,9 @@ from typing import Protocol
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
 from orchestrator.heldout.setting import comparison_scales
-from orchestrator.heldout.values import Arm
 from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
-from orchestrator.spec import ProxyTrainer, ReplayTrainer, SweepSpec, base_of
+from orchestrator.spec import Arm, ProxyTrainer, ReplayTrainer, SweepSpec, base_of
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from orchestrator.submission.cells import trunk_scales

@@ -18,7 +18,6 @@ from orchestrator.heldout.values import (
     MODULE_WISE,
     SAME_RATE,
     TRANSFER,
-    Arm,
     Contender,
     Expected,
     LeftOut,
@@ -27,6 +26,7 @@ from orchestrator.law import BowlStatus, Law, Point
 from orchestrator.law.observations import Array
 from orchestrator.law.published import LAWS, Anchor, published_rates
 from orchestrator.planner.values import Cell
+from orchestrator.spec import Arm
 
 REFERENCE_STEP: Final = 10**0.25
 REFERENCE: Final = tuple(REFERENCE_STEP**power for power in (-2, -1, 1, 2))

@@ -16,15 +16,14 @@ from orchestrator.heldout.values import (
     ENDED,
     FITTING,
     TRANSFER,
-    Arm,
     Contender,
     Outcome,
     Outcomes,
-    Stage,
 )
 from orchestrator.heldout.verdict import verdict
 from orchestrator.planner.values import Cell
-from orchestrator.states import RUN_OPEN, SWEEP_LIVE, RunState, SweepState
+from orchestrator.spec import Arm
+from orchestrator.states import RUN_OPEN, SWEEP_LIVE, RunState, Stage, SweepState
 from orchestrator.store.records import Run
 
 

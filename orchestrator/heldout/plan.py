@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from orchestrator.heldout.contenders import BaseOptimum, LineUp
 from orchestrator.heldout.setting import Setting
-from orchestrator.heldout.values import Arm, Contender, Expected, LeftOut
+from orchestrator.heldout.values import Contender, Expected, LeftOut
 from orchestrator.planner.values import Cell
+from orchestrator.spec import Arm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,8 @@ import numpy as np
 from scipy.stats import t as student
 
 from orchestrator.heldout.reference import Reference
-from orchestrator.heldout.values import FITTING, Arm, Contender, Outcome, Outcomes
+from orchestrator.heldout.values import FITTING, Contender, Outcome, Outcomes
+from orchestrator.spec import Arm
 
 PRIOR_FREEDOM: Final = 4.0
 """Degrees of freedom that the noise of the whole cell counts for beside those of a contender's own seeds."""

@@ -9,10 +9,9 @@ from typing import Final
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.heldout.module_rates import MODULES
 from orchestrator.heldout.modules import STACK, ModuleSearch
-from orchestrator.heldout.values import Arm
 from orchestrator.law.cells import CLOSE
 from orchestrator.planner.values import Cell
-from orchestrator.spec import ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
+from orchestrator.spec import Arm, ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
 from orchestrator.submission.cells import proxy_cells
 
 ROUTER: Final = "router"

@@ -11,8 +11,8 @@ from orchestrator.heldout.document import Found, document, joined
 from orchestrator.heldout.plan import Plan
 from orchestrator.heldout.setting import Setting, setting_of
 from orchestrator.heldout.steps import Ask, Basis, Over, next_step
-from orchestrator.heldout.values import Stage
 from orchestrator.knowledge import Knowledge
+from orchestrator.states import Stage
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 

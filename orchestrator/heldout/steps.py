@@ -15,9 +15,9 @@ from orchestrator.heldout.module_rates import told
 from orchestrator.heldout.modules import Trial
 from orchestrator.heldout.plan import Plan
 from orchestrator.heldout.setting import Setting
-from orchestrator.heldout.values import Arm, Stage
 from orchestrator.law import Law, Refused
-from orchestrator.states import RUN_OPEN, RunState
+from orchestrator.spec import Arm
+from orchestrator.states import RUN_OPEN, RunState, Stage
 from orchestrator.store.records import NewRun, Run
 
 

@@ -4,36 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
+
+from orchestrator.spec import Arm
+from orchestrator.states import Stage
 
 FITTING: Final = "Fitting"
 TRANSFER: Final = "Transfer"
 SAME_RATE: Final = "the same rate"
 MODULE_WISE: Final = "module-wise"
-
-
-class Arm(StrEnum):
-    """How the further cells of a comparison are trained.
-
-    ``standard`` and ``transfer`` are the held-out scale in standard parametrization and in Transfer's; ``base`` is the
-    base proxy again, for the search of module-wise rates.
-    """
-
-    STANDARD = "standard"
-    TRANSFER = "transfer"
-    BASE = "base"
-
-
-class Stage(StrEnum):
-    """Where a comparison stands, as people read it."""
-
-    WAITING = "waiting"
-    TUNING = "tuning modules"
-    RUNNING = "running"
-    COMPLETE = "complete"
-    CUT_SHORT = "cut short"
-    NOT_RUN = "not run"
 
 
 ENDED: Final = frozenset({Stage.COMPLETE, Stage.CUT_SHORT, Stage.NOT_RUN})

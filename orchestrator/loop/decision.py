@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.heldout.values import ENDED, Stage
+from orchestrator.heldout.values import ENDED
 from orchestrator.spec import Budget
-from orchestrator.states import RUN_OPEN, RunState, SweepState
+from orchestrator.states import RUN_OPEN, RunState, Stage, SweepState
 
 MOST_DRIVER_DEATHS: Final = 4
 """Drivers that die one after another, each soon after its start, before the sweep is given up."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.heldout import stages
 from orchestrator.heldout.steps import Basis
-from orchestrator.heldout.values import ENDED, Stage
+from orchestrator.heldout.values import ENDED
 from orchestrator.knowledge import RESULTS, Knowledge, knowledge_of, recorded_runs
 from orchestrator.law import Law, Observations, OutdatedLaw, Refused
 from orchestrator.loop.decision import (
@@ -27,7 +27,7 @@ from orchestrator.loop.decision import (
 )
 from orchestrator.loop.refit import Batch, answer, fitted, in_both_counts, is_recent, next_batch
 from orchestrator.spec import Budget
-from orchestrator.states import RUN_FINAL, RunState, SweepState
+from orchestrator.states import RUN_FINAL, RunState, Stage, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import Sweep
 
@@ -316,13 +316,13 @@ class Loop:
         law = self._store.laws.add(
             sweep.id,
             document=kept.to_document(),
-            prediction=answer(kept, knowledge),
+            prediction=answer(kept, knowledge).model_dump(mode="json"),
             ruled_out=batch.rulings,
             runs=runs,
             spent_flops=knowledge.spent_flops,
             batch=sweep.batches,
             fence=self._fence,
-            sizes=sizes,
+            sizes=None if sizes is None else sizes.model_dump(mode="json"),
         )
         log.info("law fitted", extra={"sweep_id": sweep.id, "law_number": law.number, "runs": runs})
 

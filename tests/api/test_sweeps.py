@@ -8,9 +8,10 @@ import pytest
 import yaml
 from starlette.testclient import TestClient
 
+from orchestrator.answers.sweeps import WORKERS
 from orchestrator.states import SweepState
 from orchestrator.store import Store
-from orchestrator.submission.capacity import WORKERS, Cluster, event_of
+from orchestrator.submission.capacity import Cluster, event_of
 
 
 def test_a_submitted_sweep_is_queued_and_has_an_address(client: TestClient, fields: dict[str, Any]) -> None:

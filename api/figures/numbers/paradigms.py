@@ -14,8 +14,10 @@ from orchestrator.heldout.document import Found
 from orchestrator.heldout.module_rates import told
 from orchestrator.heldout.reference import Reference
 from orchestrator.heldout.scores import Score
-from orchestrator.heldout.values import FITTING, MODULE_WISE, SAME_RATE, TRANSFER, Arm, Stage
+from orchestrator.heldout.values import FITTING, MODULE_WISE, SAME_RATE, TRANSFER
 from orchestrator.law.shape import rise
+from orchestrator.spec import Arm
+from orchestrator.states import Stage
 
 SAMPLES: Final = 81
 ROOM: Final = 1.25

@@ -11,7 +11,8 @@ from api.figures.drawing.paradigms import draw_paradigms
 from api.figures.numbers.paradigms import Contestant, ParadigmsView, paradigms_view
 from orchestrator.heldout.document import Found
 from orchestrator.heldout.stages import comparison_of
-from orchestrator.heldout.values import Outcome, Stage
+from orchestrator.heldout.values import Outcome
+from orchestrator.states import Stage
 from orchestrator.store import Store
 from tests.orchestrator.heldout.carried import compared_sweep
 

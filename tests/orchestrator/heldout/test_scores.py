@@ -10,8 +10,9 @@ import pytest
 
 from orchestrator.heldout.reference import reference
 from orchestrator.heldout.scores import Score, by_name, scored
-from orchestrator.heldout.values import Arm, Outcome
+from orchestrator.heldout.values import Outcome
 from orchestrator.law import BowlStatus
+from orchestrator.spec import Arm
 from tests.orchestrator.heldout.world import EXPECTED, HeldOut
 
 DRAWS = 60

@@ -18,10 +18,9 @@ from orchestrator.heldout.modules import Trial
 from orchestrator.heldout.plan import Plan
 from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
 from orchestrator.heldout.steps import Ask, Basis, Over, Step, Wait, next_step
-from orchestrator.heldout.values import Arm, Stage
 from orchestrator.law import BowlStatus, Law, Observations, Point, fit
-from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
-from orchestrator.states import RunState
+from orchestrator.spec import Arm, ProxyTrainer, SweepSpec, parse_spec
+from orchestrator.states import RunState, Stage
 from orchestrator.store.records import NewRun, Run
 from orchestrator.submission.cells import proxy_cells
 from tests.orchestrator.conftest import FIELDS, loss_of

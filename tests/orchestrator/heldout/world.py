@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.heldout.values import Arm, Contender, Expected, Outcome
+from orchestrator.heldout.values import Contender, Expected, Outcome
 from orchestrator.law.shape import rise
+from orchestrator.spec import Arm
 
 EXPECTED = Expected(curvature=0.03, asymmetry=0.7, noise=0.0015)
 """What a law says beforehand: near the truth, not at it."""

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.heldout.values import Stage
 from orchestrator.loop.decision import (
     GRACE_SECONDS,
     MOST_DRIVER_DEATHS,
@@ -23,7 +22,7 @@ from orchestrator.loop.decision import (
     decide,
 )
 from orchestrator.spec import Budget
-from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, RunState, SweepState
+from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, RunState, Stage, SweepState
 
 OPEN_RUN = {RunState.RUNNING: 1}
 WAITING_RUN = {RunState.PENDING: 2}

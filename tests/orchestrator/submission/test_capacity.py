@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.answers.sweeps import WORKERS
 from orchestrator.spec import Resources, parse_spec
 from orchestrator.states import SweepState
-from orchestrator.submission.capacity import WORKERS, Cluster, event_of, needs_of, room_in, warnings_of
+from orchestrator.submission.capacity import Cluster, event_of, needs_of, room_in, warnings_of
 from tests.orchestrator.conftest import FIELDS
 
 TWO_GPUS = Cluster(cpus=8, gpus=2)
