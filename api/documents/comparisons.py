@@ -10,8 +10,8 @@ from api.documents.document import EXAMPLE_ID, Document
 from api.documents.predictions import TargetDocument
 from orchestrator.errors import NotFound
 from orchestrator.heldout.stages import comparison_document
-from orchestrator.heldout.values import Arm, Stage
-from orchestrator.states import RunState
+from orchestrator.spec import CellRole
+from orchestrator.states import ComparisonStage, RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 
@@ -38,7 +38,7 @@ class ContenderDocument(Document):
     """One way to set the rate of the held-out scale, and how it did."""
 
     name: str = Field(examples=["Fitting", "Transfer", "the same rate", "Step Law", "module-wise"])
-    arm: Arm = Field(description="How it is trained there: standard parametrization, or Transfer's.")
+    arm: CellRole = Field(description="How it is trained there: standard parametrization, or Transfer's.")
     learning_rate: float = Field(description="In Transfer's arm the global rate, in the base's units.")
     module_rates: dict[str, float] = Field(description="Multipliers by module; empty for none.")
     origin: str = Field(description="Where the rate comes from.")
@@ -107,7 +107,7 @@ class ComparisonDocument(Document):
     """Both paradigms at a held-out scale."""
 
     sweep_id: str = Field(examples=[EXAMPLE_ID])
-    state: Stage
+    state: ComparisonStage
     reason: str | None = Field(description="Why it was not run, or what cut it short.")
     held_out: TargetDocument
     base: BaseDocument

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from api.documents.document import Document
+from orchestrator.documents.events import LawEvent
 from orchestrator.store import Store
 
 
@@ -159,5 +160,5 @@ def prediction_of(
 
 def why_no_law(store: Store, sweep_id: str) -> str | None:
     """What the last fit that was refused said; None before the first."""
-    event = store.events.latest(sweep_id, "law")
-    return None if event is None else event.data.get("detail")
+    event = store.events.latest(sweep_id, LawEvent)
+    return None if event is None else event.detail

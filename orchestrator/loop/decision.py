@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.heldout.values import ENDED, Stage
 from orchestrator.spec import Budget
-from orchestrator.states import RUN_OPEN, RunState, SweepState
+from orchestrator.states import COMPARISON_FINAL, RUN_OPEN, ComparisonStage, RunState, SweepState
 
 MOST_DRIVER_DEATHS: Final = 4
 """Drivers that die one after another, each soon after its start, before the sweep is given up."""
@@ -59,7 +58,7 @@ class Snapshot:
     driver_deaths: int = 0
     driver_said: str | None = None
     failure: str | None = None
-    comparison: Stage | None = None
+    comparison: ComparisonStage | None = None
 
     def count(self, *states: RunState) -> int:
         """How many runs are in one of ``states``."""
@@ -148,7 +147,7 @@ def _running(snapshot: Snapshot) -> Action:
         return _settled(snapshot, _fit_alone(snapshot))
     if snapshot.failure is not None and not snapshot.count(RunState.COMPLETED, RunState.DIVERGED):
         return Move(to=SweepState.FAILED, reason=f"Every run failed; the last one said: {snapshot.failure}")
-    if spent is None or snapshot.comparison in ENDED | {Stage.RUNNING}:
+    if spent is None or snapshot.comparison in COMPARISON_FINAL | {ComparisonStage.RUNNING}:
         return Plan()  # all that a comparison is going to run has ended then: it costs nothing more
     undone = "" if snapshot.comparison is None else "; the comparison at the held-out scale was not run"
     return _settled(snapshot, Move(to=SweepState.COMPLETED, reason=f"{spent}{undone}"))

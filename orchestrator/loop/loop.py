@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Final, Protocol
 
+from orchestrator.documents.events import BatchEvent, ComparisonEvent, LawEvent, WaitEvent
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.heldout import stages
 from orchestrator.heldout.steps import Basis
-from orchestrator.heldout.values import ENDED, Stage
 from orchestrator.knowledge import RESULTS, Knowledge, knowledge_of, recorded_runs
 from orchestrator.law import Law, Observations, OutdatedLaw, Refused
 from orchestrator.loop.decision import (
@@ -27,7 +27,7 @@ from orchestrator.loop.decision import (
 )
 from orchestrator.loop.refit import Batch, answer, fitted, in_both_counts, is_recent, next_batch
 from orchestrator.spec import Budget
-from orchestrator.states import RUN_FINAL, RunState, SweepState
+from orchestrator.states import COMPARISON_FINAL, RUN_FINAL, ComparisonStage, RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import Sweep
 
@@ -42,6 +42,9 @@ MOST_FAULTS = 3
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 1.0, 30.0
 """Pause with a sweep after its first unexpected error; it doubles with each one in a row, up to the longest."""
 
+NEVER_FITTED: Final = LawEvent(number=None, runs=0)
+"""Stands for the newest fit of a sweep before its first."""
+
 MACHINE_FAULTS = (OSError, MemoryError)
 """Errors of this machine, not of a sweep: they pass, or the operator sees to them."""
 
@@ -54,15 +57,6 @@ class _Glance:
     driver_alive: bool
     driver_rests: bool
     driver_deaths: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fit:
-    """What is told of a sweep's last fit: the number of its law, or why it gave none, and the runs that it saw."""
-
-    runs: int = 0
-    number: int | None = None
-    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +171,7 @@ class Loop:
         runs = self._store.sweeps.progress(sweep.id)
         budget = sweep.spec.search.budget
         fit, stage = self._last_fit(sweep.id), stages.stage_of(self._store, sweep)
-        searches = stage in {None, Stage.WAITING}
+        searches = stage in {None, ComparisonStage.WAITING}
         tops_up = sweep.spec.refits_on_arrival and fit.number is not None and searches
         return Snapshot(
             state=sweep.state,
@@ -189,7 +183,7 @@ class Loop:
             most_open=sweep.spec.most_open if tops_up else None,
             is_planned=tops_up and self._is_planned(sweep.id, runs),
             fit_is_current=fit.runs == self._known(sweep, runs),
-            refusal=fit.refusal,
+            refusal=fit.detail,
             driver_alive=self._has_driver(sweep.id),
             driver_rests=self._drivers.rests(sweep.id),
             driver_deaths=self._drivers.deaths(sweep.id),
@@ -198,11 +192,8 @@ class Loop:
             comparison=stage,
         )
 
-    def _last_fit(self, sweep_id: str) -> _Fit:
-        last = self._store.events.latest(sweep_id, "law")
-        if last is None:
-            return _Fit()
-        return _Fit(runs=last.data["runs"], number=last.data["number"], refusal=last.data.get("detail"))
+    def _last_fit(self, sweep_id: str) -> LawEvent:
+        return self._store.events.latest(sweep_id, LawEvent) or NEVER_FITTED
 
     def _known(self, sweep: Sweep, runs: dict[RunState, int]) -> int:
         """Runs that a fit would see now."""
@@ -212,11 +203,14 @@ class Loop:
         return own + (0 if prior is None else prior.size)
 
     def _is_planned(self, sweep_id: str, runs: dict[RunState, int]) -> bool:
-        """Whether the planner knew of every run that has ended when it was last asked, or waits for those open."""
-        asked, waits = (self._store.events.latest(sweep_id, kind) for kind in ("batch", "wait"))
-        if asked is None or (waits is not None and waits.id > asked.id):
-            return waits is not None
-        return asked.data.get("ended") == sum(runs[state] for state in RUN_FINAL)
+        """Whether the planner's last choice was to wait, or was made after the last run had ended."""
+        match self._store.events.latest(sweep_id, BatchEvent, WaitEvent):
+            case BatchEvent(ended=ended):
+                return ended == sum(runs[state] for state in RUN_FINAL)
+            case WaitEvent():
+                return True
+            case _:
+                return False
 
     def _span(self, sweep: Sweep, budget: Budget) -> float:
         return self._store.sweeps.span_seconds(sweep.id) if budget.seconds else 0.0
@@ -248,13 +242,13 @@ class Loop:
     def _plan(self, sweep: Sweep) -> None:
         """Refit, plan, and ask for the batch; killed in between, a restart plans the same from the same record."""
         knowledge = self._knowledge(sweep)
-        if (said := self._told(sweep)) is not None:
-            self._compare(knowledge, said)
+        begun = sweep.spec.comparison and self._store.events.latest(sweep.id, ComparisonEvent)
+        if begun:
+            self._compare(knowledge, begun)
             return
         batch = self._chosen(knowledge)
         if not batch.runs and batch.stop is None:
-            event = {"ended": knowledge.ended}
-            self._store.events.append(sweep.id, "wait", event, fence=self._fence)
+            self._store.events.append(sweep.id, WaitEvent(ended=knowledge.ended), fence=self._fence)
         if batch.runs or batch.pruned:
             number = self._store.runs.add_batch(
                 sweep.id, batch.runs, fence=self._fence, pruned=batch.pruned, ended=knowledge.ended
@@ -266,15 +260,11 @@ class Loop:
         elif batch.stop is not None:
             stages.begin(self._store, knowledge, batch.stop, fence=self._fence)
 
-    def _told(self, sweep: Sweep) -> Mapping[str, Any] | None:
-        """What was last told of the sweep's comparison; None without one, and while the search goes on."""
-        return None if sweep.spec.comparison is None else stages.told(self._store, sweep.id)
-
-    def _compare(self, knowledge: Knowledge, said: Mapping[str, Any]) -> None:
-        """Carry on the comparison of a sweep whose search is over, or end the sweep with it."""
+    def _compare(self, knowledge: Knowledge, newest: ComparisonEvent) -> None:
+        """Carry on the comparison of a sweep whose search is over, or complete the sweep after it."""
         sweep = knowledge.sweep
-        if Stage(said["stage"]) in ENDED:
-            self._move(sweep, SweepState.COMPLETED, stages.ending(said))
+        if newest.stage in COMPARISON_FINAL:
+            self._move(sweep, SweepState.COMPLETED, stages.ending(newest))
             return
         fit = self._last_fit(sweep.id)
         try:
@@ -282,7 +272,7 @@ class Loop:
         except OutdatedLaw:  # Etalon was upgraded while the sweep was live
             self._record(fitted(knowledge), knowledge, Batch())
             return
-        basis = Basis(law=law, law_number=fit.number or 0, search=said["search"], refusal=fit.refusal)
+        basis = Basis(law=law, law_number=fit.number or 0, search=newest.search, refusal=fit.detail)
         stages.advance(self._store, sweep, basis, fence=self._fence)
 
     def _chosen(self, knowledge: Knowledge) -> Batch:
@@ -304,13 +294,8 @@ class Loop:
         """Keep a law, or why there is none yet: people see the reason among the events."""
         sweep, runs = knowledge.sweep, knowledge.observations.size
         if isinstance(fresh, Refused):
-            refusal = {
-                "number": None,
-                "refused": fresh.reason.name.lower(),
-                "detail": fresh.detail,
-                "runs": runs,
-            }
-            self._store.events.append(sweep.id, "law", refusal, fence=self._fence)
+            refusal = LawEvent(number=None, refused=fresh.reason.name.lower(), detail=fresh.detail, runs=runs)
+            self._store.events.append(sweep.id, refusal, fence=self._fence)
             return
         kept, sizes = in_both_counts(fresh, knowledge)
         law = self._store.laws.add(
@@ -326,7 +311,7 @@ class Loop:
         )
         log.info("law fitted", extra={"sweep_id": sweep.id, "law_number": law.number, "runs": runs})
 
-    def _recorded_law(self, sweep_id: str, fit: _Fit) -> Law | None:
+    def _recorded_law(self, sweep_id: str, fit: LawEvent) -> Law | None:
         """The law of a fit; None if it was refused."""
         if fit.number is None:
             return None

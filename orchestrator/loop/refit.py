@@ -162,10 +162,10 @@ def _affordable(proposals: tuple[Proposal, ...], question: Question) -> tuple[Pr
 
 def _nothing_left(plan: Plan, possible: tuple[Proposal, ...]) -> str:
     if possible:
-        return "the budget allows no further run"
+        return "The budget allows no further run."
     if plan.batch:
-        return "nothing is left to run: what the planner asks for has failed before"
-    return "nothing is left to run"
+        return "Nothing is left to run: what the planner asks for has failed before."
+    return "Nothing is left to run."
 
 
 def _new_run(proposal: Proposal, knowledge: Knowledge) -> NewRun:

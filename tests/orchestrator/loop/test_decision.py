@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.heldout.values import Stage
 from orchestrator.loop.decision import (
     GRACE_SECONDS,
     MOST_DRIVER_DEATHS,
@@ -23,7 +22,7 @@ from orchestrator.loop.decision import (
     decide,
 )
 from orchestrator.spec import Budget
-from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, RunState, SweepState
+from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, ComparisonStage, RunState, SweepState
 
 OPEN_RUN = {RunState.RUNNING: 1}
 WAITING_RUN = {RunState.PENDING: 2}
@@ -143,7 +142,7 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
             "budget": SECONDS,
             "span_seconds": 99.0,
             "fit_is_current": True,
-            "comparison": Stage.TUNING,
+            "comparison": ComparisonStage.TUNING,
         },
         Move(
             to=SweepState.COMPLETED,
@@ -152,17 +151,17 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
     ),
     (
         "a comparison whose runs have ended costs nothing more",
-        {"runs": DONE, "budget": SECONDS, "span_seconds": 99.0, "comparison": Stage.RUNNING},
+        {"runs": DONE, "budget": SECONDS, "span_seconds": 99.0, "comparison": ComparisonStage.RUNNING},
         Plan(),
     ),
     (
         "nor does one that is over",
-        {"runs": DONE, "budget": FLOPS, "spent_flops": 2e12, "comparison": Stage.COMPLETE},
+        {"runs": DONE, "budget": FLOPS, "spent_flops": 2e12, "comparison": ComparisonStage.COMPLETE},
         Plan(),
     ),
     (
         "a comparison is waited for",
-        {"runs": BOTH, "comparison": Stage.RUNNING},
+        {"runs": BOTH, "comparison": ComparisonStage.RUNNING},
         Wait(),
     ),
     ("an unspent budget changes nothing", {"runs": DONE, "budget": FLOPS, "spent_flops": 9e11}, Plan()),
@@ -227,7 +226,7 @@ def test_table(changes: dict[str, Any], action: Action) -> None:
         driver_rests=st.booleans(),
         driver_deaths=st.integers(0, MOST_DRIVER_DEATHS + 1),
         failure=st.none() | st.just("failed"),
-        comparison=st.none() | st.sampled_from(Stage),
+        comparison=st.none() | st.sampled_from(ComparisonStage),
     )
 )
 def test_every_decision_is_possible_and_ends_no_sweep_with_live_runs(snapshot: Snapshot) -> None:
