@@ -1,1 +1,1 @@
-"""Documents: the typed JSON that the store keeps, the core fills, the API serves and the command line reads."""
+"""The JSON of the contract: one model per document, without the store. The core fills them, the API serves them, clients read them."""

@@ -301,13 +301,13 @@ class Loop:
         law = self._store.laws.add(
             sweep.id,
             document=kept.to_document(),
-            prediction=answer(kept, knowledge),
+            prediction=answer(kept, knowledge).model_dump(mode="json"),
             ruled_out=batch.rulings,
             runs=runs,
             spent_flops=knowledge.spent_flops,
             batch=sweep.batches,
             fence=self._fence,
-            sizes=sizes,
+            sizes=None if sizes is None else sizes.model_dump(mode="json"),
         )
         log.info("law fitted", extra={"sweep_id": sweep.id, "law_number": law.number, "runs": runs})
 

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from orchestrator.answers.param_counts import both_counts, vary_apart
 from orchestrator.answers.prediction import prediction, target_document
+from orchestrator.documents.laws import SizesDocument
+from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import Knowledge, question_of
 from orchestrator.law import Law, Refused, fit
@@ -53,7 +55,7 @@ def fitted(knowledge: Knowledge) -> Law | Refused:
         return refusal
 
 
-def in_both_counts(law: Law, knowledge: Knowledge) -> tuple[Law, dict[str, Any] | None]:
+def in_both_counts(law: Law, knowledge: Knowledge) -> tuple[Law, SizesDocument | None]:
     """The law, and what one in the other count of parameters gives, for mixtures of experts (``sizes.both_counts``).
 
     None where a sweep has one count alone, or prior runs, which are counted in one way alone.
@@ -77,7 +79,7 @@ def is_recent(runs: int, known: int) -> bool:
     return known - runs <= known // RECENT
 
 
-def answer(law: Law, knowledge: Knowledge) -> dict[str, Any]:
+def answer(law: Law, knowledge: Knowledge) -> PredictionDocument | RefusalDocument:
     """The prediction at the sweep's target as the API gives it, or the refusal with its reason."""
     sweep, target = knowledge.sweep, knowledge.target
     try:
@@ -90,12 +92,9 @@ def answer(law: Law, knowledge: Knowledge) -> dict[str, Any]:
         )
     except Unsupported as refusal:
         reason = refusal.fields[0].message if refusal.fields else refusal.title
-        return {
-            "sweep_id": sweep.id,
-            "target": target_document(target),
-            "refused": reason,
-            "detail": refusal.detail,
-        }
+        return RefusalDocument(
+            sweep_id=sweep.id, target=target_document(target), refused=reason, detail=refusal.detail
+        )
 
 
 def next_batch(knowledge: Knowledge, law: Law | None) -> Batch:

@@ -7,9 +7,7 @@ from typing import Final
 
 from orchestrator.documents.events import WorkersEvent
 from orchestrator.spec import ReplayTrainer, Resources, SweepSpec
-from orchestrator.states import SWEEP_LIVE
 from orchestrator.store import Store
-from orchestrator.store.records import Sweep
 
 OF_A_REPLAY: Final = Resources(cpus_per_run=0.01, gpus_per_run=0, max_parallel=1)
 """A replay looks its answers up: one worker is enough, and it takes nobody's place (Ray knows no worker of nothing)."""
@@ -52,16 +50,6 @@ def shortage(cluster: Cluster, resources: Resources) -> str:
 def size(resources: Resources) -> str:
     """What one run asks for, in words."""
     return _size(resources.cpus_per_run, resources.gpus_per_run)
-
-
-def waits_because(store: Store, sweep: Sweep) -> str | None:
-    """Why no run of a live sweep can start now; None if its cluster has room, or nothing is known."""
-    if sweep.state not in SWEEP_LIVE:
-        return None
-    measured = store.events.latest(sweep.id, WorkersEvent)
-    if measured is None or measured.reason is None:
-        return None
-    return f"{measured.reason} Runs wait until it grows."
 
 
 def warnings_of(store: Store, spec: SweepSpec) -> list[str]:

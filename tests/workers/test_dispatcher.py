@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from orchestrator.answers.sweeps import waits_because
 from orchestrator.errors import Unavailable
 from orchestrator.loop.lease import KeptLease
 from orchestrator.spec import Resources
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
-from orchestrator.submission.capacity import Cluster, waits_because
+from orchestrator.submission.capacity import Cluster
 from workers.dispatcher import (
     LEADERLESS_SECONDS,
     MEASURE_SECONDS,

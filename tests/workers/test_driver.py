@@ -11,10 +11,10 @@ import psutil
 import pytest
 import torch
 
+from orchestrator.answers.sweeps import waits_because
 from orchestrator.loop.drivers import NOT_NOW
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import driver_lease
-from orchestrator.submission.capacity import waits_because
 from trainer import Finished, Job, Member, Recipe, Schedule, Shape, Training, load_corpus
 from workers.checkpoints import Checkpoints
 

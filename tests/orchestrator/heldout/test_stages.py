@@ -189,11 +189,11 @@ def test_a_budget_that_does_not_reach_for_it_is_told_and_kept(
 
 def test_a_plan_warns_of_a_budget_that_may_not_reach_for_it(house: House) -> None:
     fields = {**FIELDS, "search": {**SEARCH, "budget": {"runs": 30}}, "comparison": COMPARISON}
-    warnings = preview(parse_spec(fields), house.store, Settings())["warnings"]
+    warnings = preview(parse_spec(fields), house.store, Settings()).warnings
     assert any("may not be run: it takes up to 26 runs, and the budget of 30" in text for text in warnings)
     fields["search"] = SEARCH
     assert not any(
-        "comparison" in text for text in preview(parse_spec(fields), house.store, Settings())["warnings"]
+        "comparison" in text for text in preview(parse_spec(fields), house.store, Settings()).warnings
     )
 
 
@@ -204,9 +204,9 @@ def test_it_costs_no_more_than_was_told(house: House) -> None:
     house.until_final(sweep_id, compared_loss)
     runs = own_runs(house, sweep_id)
     cells = house.store.sweeps.cells(sweep_id)
-    assert len(runs) <= plan["comparison"]["runs"]
-    assert sum(cells[run.cell].flops for run in runs) <= plan["comparison"]["flops"] * (1 + 1e-9)
-    assert plan["comparison"]["held_out"]["params"] == 2 * 12 * 128**2
+    assert len(runs) <= plan.comparison.runs
+    assert sum(cells[run.cell].flops for run in runs) <= plan.comparison.flops * (1 + 1e-9)
+    assert plan.comparison.held_out.params == 2 * 12 * 128**2
 
 
 def test_without_a_law_nothing_is_compared_and_the_reason_is_told(house: House) -> None:

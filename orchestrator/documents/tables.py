@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from api.documents.document import Document
+from orchestrator.documents.document import Document
 
 
 class TableDocument(Document):

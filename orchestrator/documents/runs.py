@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Self
 
 from pydantic import Field
 
-from api.documents.document import EXAMPLE_ID, Document
-from orchestrator.planner.values import Cell
+from orchestrator.documents.document import EXAMPLE_ID, Document
 from orchestrator.states import RunState
-from orchestrator.store.records import LossPoint, Run
 
 
 class RunDocument(Document):
@@ -47,36 +43,6 @@ class RunDocument(Document):
     started_at: datetime | None
     ended_at: datetime | None
 
-    @classmethod
-    def of(cls, run: Run, cells: Mapping[int, Cell]) -> Self:
-        """A stored run, with its cell of ``cells`` (by number)."""
-        cell = cells[run.cell]
-        return cls(
-            id=run.id,
-            sweep_id=run.sweep_id,
-            state=run.state,
-            cell=run.cell,
-            params=cell.params,
-            params_total=cell.params_total,
-            params_active=cell.params_active,
-            tokens=cell.tokens,
-            batch_tokens=cell.batch_tokens,
-            learning_rate=run.learning_rate,
-            seed=run.seed,
-            batch=run.batch,
-            attempt=run.attempt,
-            arm=cell.arm,
-            module_rates=run.module_rates,
-            loss=run.loss,
-            trunk_loss=run.trunk_loss,
-            flops=run.flops,
-            seconds=run.seconds,
-            reason=run.reason,
-            created_at=run.created_at,
-            started_at=run.started_at,
-            ended_at=run.ended_at,
-        )
-
 
 class LossDocument(Document):
     """One point of a learning curve."""
@@ -92,19 +58,3 @@ class CurveDocument(Document):
 
     run_id: str
     points: list[LossDocument]
-
-    @classmethod
-    def of(cls, run: Run, points: list[LossPoint]) -> Self:
-        """A run's stored points."""
-        return cls(
-            run_id=run.id,
-            points=[
-                LossDocument(
-                    step=point.step,
-                    tokens=point.tokens,
-                    loss=point.loss,
-                    part="trunk" if point.curve == run.trunk_id else "branch",
-                )
-                for point in points
-            ],
-        )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from api.documents.document import Document
-from api.documents.predictions import PredictionDocument, TargetDocument, prediction_of
-from orchestrator.store.records import LawRecord
+from orchestrator.documents.document import Document
+from orchestrator.documents.predictions import PredictionDocument, TargetDocument
 
 
 class Coefficient(Document):
@@ -85,11 +84,6 @@ class LawSummary(Document):
         description="The law in either count of parameters; null where every parameter is active.",
     )
 
-    @classmethod
-    def of(cls, law: LawRecord) -> Self:
-        """The summary of a stored law."""
-        return cls.model_validate(_law_fields(law))
-
 
 class LawDocument(LawSummary):
     """A law whole: immutable, numbered per sweep from 1."""
@@ -106,28 +100,3 @@ class LawDocument(LawSummary):
     ruled_out: list[RuledOut]
     prediction: PredictionDocument | None = Field(description="At the sweep's target.")
     prediction_refused: str | None = Field(description="Why there is no prediction.")
-
-    @classmethod
-    def of(cls, law: LawRecord) -> Self:
-        """The whole of a stored law."""
-        prediction, refused = prediction_of(law.prediction)
-        return cls.model_validate(
-            _law_fields(law)
-            | {
-                "sweep_id": law.sweep_id,
-                "ruled_out": [dict(item) for item in law.ruled_out],
-                "prediction": prediction,
-                "prediction_refused": refused,
-            }
-        )
-
-
-def _law_fields(law: LawRecord) -> dict[str, Any]:
-    return dict(law.document) | {
-        "number": law.number,
-        "batch": law.batch,
-        "runs": law.runs,
-        "spent_flops": law.spent_flops,
-        "created_at": law.created_at,
-        "sizes": law.sizes,
-    }

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 from pydantic import Field
 
-from api.documents.document import EXAMPLE_ID, Document
-from api.documents.predictions import TargetDocument
-from orchestrator.errors import NotFound
-from orchestrator.heldout.stages import comparison_document
+from orchestrator.documents.document import EXAMPLE_ID, Document
+from orchestrator.documents.predictions import TargetDocument
 from orchestrator.spec import CellRole
 from orchestrator.states import ComparisonStage, RunState
-from orchestrator.store import Store
-from orchestrator.store.records import Sweep
 
 
 class EstimateDocument(Document):
@@ -119,18 +113,3 @@ class ComparisonDocument(Document):
     reference: list[ReferenceRate]
     left_out: list[LeftOutDocument]
     verdict: str | None = Field(description="Which paradigm to trust here, in a sentence.")
-
-    @classmethod
-    def of(cls, store: Store, sweep: Sweep) -> Self:
-        """A sweep's comparison as it stands.
-
-        Raises:
-            NotFound: its specification has none.
-        """
-        if sweep.spec.comparison is None:
-            raise NotFound(
-                f"Sweep {sweep.id} compares nothing: its specification has no comparison. Submit one with "
-                "comparison: {scale: {width: …, depth: …}}."
-            )
-        fields: dict[str, Any] = comparison_document(store, sweep)
-        return cls.model_validate(fields)

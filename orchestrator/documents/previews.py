@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field
 
-from api.documents.document import Document
-from api.documents.predictions import TargetDocument
+from orchestrator.documents.document import Document
+from orchestrator.documents.predictions import TargetDocument
 
 
 class CellDocument(Document):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from typing import Self
-
 from pydantic import Field
 
-from api.documents.document import Document
+from orchestrator.documents.document import Document
 from orchestrator.lenses import MODULES
-from orchestrator.store.records import LensPoint, Run
 
 _NULL = "null where it was not looked at or not finite."
 
@@ -52,32 +48,6 @@ class LensPointDocument(Document):
         description=f"The feature-learning lens, by part of the model: {', '.join(MODULES)}."
     )
 
-    @classmethod
-    def of(cls, run: Run, point: LensPoint) -> Self:
-        """A stored point of a run."""
-        values = {name: value for name, value in point.values.items() if math.isfinite(value)}
-        spikes = values.get("loss_spikes")
-        return cls(
-            step=point.step,
-            tokens=point.tokens,
-            part="trunk" if point.curve == run.trunk_id else "branch",
-            gradient_norm=values.get("gradient_norm"),
-            gradient_norm_max=values.get("gradient_norm_max"),
-            loss_spikes=None if spikes is None else int(spikes),
-            attention_logit=values.get("attention_logit"),
-            output_logit_rms=values.get("head.activation"),
-            expert_imbalance=values.get("expert_imbalance"),
-            modules={
-                module: ModuleDocument(
-                    activation=values.get(f"{module}.activation"),
-                    change=values.get(f"{module}.change"),
-                    update=values.get(f"{module}.update"),
-                )
-                for module in MODULES
-                if f"{module}.update" in values
-            },
-        )
-
 
 class LensesDocument(Document):
     """What the lenses saw of a run, the trunk's part first."""
@@ -85,12 +55,3 @@ class LensesDocument(Document):
     run_id: str
     points: list[LensPointDocument]
     reason: str | None = Field(description="Why there are no points; null where there are.")
-
-    @classmethod
-    def of(cls, run: Run, points: list[LensPoint], reason: str) -> Self:
-        """A run's stored points, or the reason why there are none."""
-        return cls(
-            run_id=run.id,
-            points=[LensPointDocument.of(run, point) for point in points],
-            reason=None if points else reason,
-        )

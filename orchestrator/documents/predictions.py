@@ -7,9 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from api.documents.document import Document
-from orchestrator.documents.events import LawEvent
-from orchestrator.store import Store
+from orchestrator.documents.document import Document
 
 
 class TargetDocument(Document):
@@ -142,23 +140,19 @@ class PredictionDocument(Document):
     published: list[PublishedRate]
 
 
-def prediction_of(
-    answer: Mapping[str, Any] | None, *, no_law: str | None = None
-) -> tuple[PredictionDocument | None, str | None]:
-    """The prediction at the sweep's target that a law was stored with, or why there is none.
+class RefusalDocument(Document):
+    """A refused prediction, as a law keeps it in place of one."""
 
-    Args:
-        answer: ``prediction`` of the law, or None where none could be fitted yet.
-        no_law: why there is none.
-    """
-    if answer is None:
-        return None, no_law or "No law has been fitted yet."
-    if answer.get("learning_rate") is None:
-        return None, str(answer["detail"])
-    return PredictionDocument.model_validate(answer), None
+    model_config = ConfigDict(extra="allow")
+
+    sweep_id: str | None = None
+    law_number: int | None = None
+    target: TargetDocument
+    refused: str | None = Field(default=None, description="The rule that refuses, in a few words.")
+    detail: str
 
 
-def why_no_law(store: Store, sweep_id: str) -> str | None:
-    """What the last fit that was refused said; None before the first."""
-    event = store.events.latest(sweep_id, LawEvent)
-    return None if event is None else event.detail
+def read_answer(content: Mapping[str, Any]) -> PredictionDocument | RefusalDocument:
+    """Read an answer that was kept with a law."""
+    refused = content.get("learning_rate") is None
+    return (RefusalDocument if refused else PredictionDocument).model_validate(content)
