@@ -225,7 +225,7 @@ def test_runs_that_all_fail_are_not_replaced_for_ever_by_those_of_a_prior_law(ho
         fail = [RunResult(run_id=run.id, state=RunState.FAILED, reason="no") for run in work(house, sweep.id)]
         house.store.runs.finish(fail[:1], fence=house.driver.fences.get(sweep.id, 0))
     final = house.store.sweeps.get(sweep.id)
-    assert (final.state, final.reason) == (SweepState.FAILED, "Every run failed; the last one said: no")
+    assert (final.state, final.reason) == (SweepState.FAILED, "Every run failed; reason of the last one: no")
 
 
 def test_ten_thousand_results_one_by_one_leave_few_laws() -> None:
