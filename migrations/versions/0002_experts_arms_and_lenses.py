@@ -23,6 +23,9 @@ def upgrade() -> None:
     op.add_column("laws", sa.Column("sizes", sa.JSON(), nullable=True))
     with op.batch_alter_table("runs") as runs:
         runs.add_column(sa.Column("module_rates", sa.String(length=200), server_default="", nullable=False))
+        runs.add_column(
+            sa.Column("diverged_tokens", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True)
+        )
         runs.drop_constraint(op.f(BEFORE), type_="unique")
         runs.create_unique_constraint(
             op.f(AFTER), ["sweep_id", "cell", "learning_rate", "seed", "module_rates"]
@@ -60,6 +63,7 @@ def downgrade() -> None:
     with op.batch_alter_table("runs") as runs:
         runs.drop_constraint(op.f(AFTER), type_="unique")
         runs.create_unique_constraint(op.f(BEFORE), ["sweep_id", "cell", "learning_rate", "seed"])
+        runs.drop_column("diverged_tokens")
         runs.drop_column("module_rates")
     op.drop_column("laws", "sizes")
     for column in ("arm", "params_active", "params_total"):
