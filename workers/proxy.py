@@ -12,7 +12,7 @@ from orchestrator.errors import BadInput
 from orchestrator.heldout.setting import comparison_scales
 from orchestrator.planner.values import Cell
 from orchestrator.settings import CorpusSource, Settings
-from orchestrator.spec import Arm, Base, ProxyTrainer, Scale, SweepSpec
+from orchestrator.spec import Base, CellRole, ProxyTrainer, Scale, SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints
@@ -132,5 +132,5 @@ def _transferred(spec: SweepSpec, cells: Sequence[Cell]) -> dict[str, TransferRe
     base = recipe.base(there)
     if base is None:
         return {}
-    trunks = [cell.trunk for cell in cells if cell.arm == Arm.TRANSFER and cell.trunk is not None]
+    trunks = [cell.trunk for cell in cells if cell.arm == CellRole.TRANSFER and cell.trunk is not None]
     return {trunk: TransferRecipe(trainer=recipe, base=base) for trunk in trunks}

@@ -17,21 +17,21 @@ from orchestrator.states import RunState
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from trainer import (
     Corpus,
-    Diverged,
-    Event,
-    Finished,
-    Measured,
+    CurveEvent,
+    DivergedEvent,
+    FinishedEvent,
+    LensEvent,
+    Member,
     OldCheckpoint,
-    Points,
     Recipe,
-    Seen,
     Shape,
+    TokenFileStats,
     Training,
+    TrainingEvent,
+    TrainingJob,
     load_corpus,
     stack_limit,
 )
-from trainer import Job as TrainerJob
-from trainer import Member as TrainerMember
 from workers.checkpoints import Checkpoints
 from workers.proxy import ProxySetup
 from workers.proxy_jobs import ProxyJob
@@ -119,14 +119,14 @@ class _Stack:
     ) -> None:
         self._job, self._checkpoints = job, checkpoints
         members = tuple(
-            TrainerMember(
+            Member(
                 learning_rate=member.learning_rate,
                 horizons=member.horizons,
                 module_rates=read(member.module_rates),
             )
             for member in job.members
         )
-        work = TrainerJob(recipe=recipe, members=members)
+        work = TrainingJob(recipe=recipe, members=members)
         self._reported = Report()
         try:
             self.training = self._resumed(work, corpus, device)
@@ -138,12 +138,12 @@ class _Stack:
         self._save_at, self._saving = self._began + SAVE_SECONDS, 0.0
         self._saved_trunks: set[str] = set()
 
-    def _resumed(self, work: TrainerJob, corpus: Corpus, device: str) -> Training:
+    def _resumed(self, work: TrainingJob, corpus: Corpus, device: str) -> Training:
         saved = self._checkpoints.read_job(self._job)
         if saved is None:
             return Training(work, corpus, trunks=self._trunks(work), device=device)
         reported, state = saved
-        training = Training.resume(work, corpus, state, device=device)
+        training = Training(work, corpus, state=state, device=device)
         self._reported = reported
         return training
 
@@ -170,7 +170,7 @@ class _Stack:
         self._saving += now - before
         self._save_at = max(now + SAVE_SECONDS, self._began + (self._saving + now - before) / SAVE_SHARE)
 
-    def _trunks(self, work: TrainerJob) -> list[bytes] | None:
+    def _trunks(self, work: TrainingJob) -> list[bytes] | None:
         """The members' saved trunks, or None to begin anew: a position is only known to half a step."""
         first = min(work.recipe.timetable.fork(member.horizons[0]) for member in work.members)
         start = self._job.start_tokens
@@ -187,10 +187,10 @@ class _Stack:
             self._checkpoints.write_trunk(member.trunk_id, tokens, state)
 
 
-def _points(job: ProxyJob, events: Sequence[Event]) -> Iterable[LossPoint]:
+def _points(job: ProxyJob, events: Sequence[TrainingEvent]) -> Iterable[LossPoint]:
     """Points of trunks by the trunk's id, and of branches by their run's; without losses that are not finite."""
     for event in events:
-        if not isinstance(event, Points):
+        if not isinstance(event, CurveEvent):
             continue
         for curve in _curves(job, event):
             for step, tokens, loss in zip(event.steps, event.tokens, event.losses, strict=True):
@@ -198,23 +198,23 @@ def _points(job: ProxyJob, events: Sequence[Event]) -> Iterable[LossPoint]:
                     yield LossPoint(curve=curve, step=step, tokens=tokens, loss=loss)
 
 
-def _lenses(job: ProxyJob, events: Sequence[Event]) -> Iterable[LensPoint]:
+def _lenses(job: ProxyJob, events: Sequence[TrainingEvent]) -> Iterable[LensPoint]:
     """What the lenses measured, by the same ids; without values that are not finite."""
     for event in events:
-        if isinstance(event, Seen):
+        if isinstance(event, LensEvent):
             values = {name: value for name, value in event.values.items() if math.isfinite(value)}
             for curve in _curves(job, event):
                 yield LensPoint(curve=curve, step=event.step, tokens=event.tokens, values=values)
 
 
-def _curves(job: ProxyJob, event: Points | Seen) -> tuple[str, ...]:
+def _curves(job: ProxyJob, event: CurveEvent | LensEvent) -> tuple[str, ...]:
     member = job.members[event.member]
     return (member.trunk_id,) if event.horizon is None else member.run_ids((event.horizon,))
 
 
-def _results(job: ProxyJob, events: Sequence[Event]) -> Iterable[RunResult]:
+def _results(job: ProxyJob, events: Sequence[TrainingEvent]) -> Iterable[RunResult]:
     for event in events:
-        if isinstance(event, Finished):
+        if isinstance(event, FinishedEvent):
             run_ids = job.members[event.member].run_ids((event.horizon,))
             yield from _shared_cost(
                 event,
@@ -228,16 +228,23 @@ def _results(job: ProxyJob, events: Sequence[Event]) -> Iterable[RunResult]:
                     for run_id in run_ids
                 ],
             )
-        elif isinstance(event, Diverged):
+        elif isinstance(event, DivergedEvent):
             run_ids = job.members[event.member].run_ids(event.horizons)
-            reason = f"Diverged after {event.tokens} tokens: {event.reason}."
             yield from _shared_cost(
                 event,
-                [RunResult(run_id=run_id, state=RunState.DIVERGED, reason=reason) for run_id in run_ids],
+                [
+                    RunResult(
+                        run_id=run_id,
+                        state=RunState.DIVERGED,
+                        diverged_tokens=event.tokens,
+                        reason=f"Diverged after {event.tokens} tokens: {event.reason}.",
+                    )
+                    for run_id in run_ids
+                ],
             )
 
 
-def _shared_cost(event: Finished | Diverged, results: Sequence[RunResult]) -> Iterable[RunResult]:
+def _shared_cost(event: FinishedEvent | DivergedEvent, results: Sequence[RunResult]) -> Iterable[RunResult]:
     """Divide the cost of the event equally: the sum over all runs is what was really trained."""
     for result in results:
         yield replace(result, flops=event.flops / len(results), seconds=event.seconds / len(results))
@@ -253,7 +260,7 @@ def _corpus(setup: ProxySetup) -> Corpus:
         if (reason := source.unreadable()) is not None:
             raise BadInput(f"The corpus {name!r} cannot be read on the worker: {reason}.")
         document = source.document
-        measured = Measured(
+        measured = TokenFileStats(
             tokens=document.tokens, sha256=document.sha256, unigram_entropy=document.unigram_entropy
         )
     return load_corpus(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from orchestrator.documents.events import ProgressEvent
 from orchestrator.states import RunState
 from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
@@ -81,6 +82,6 @@ class ReportWriter:
     def _announce_progress(self) -> None:
         """Record an event of the new points, at most every ``PROGRESS_SECONDS``."""
         if self._unannounced and self._clock() - self._announced_at >= PROGRESS_SECONDS:
-            event = {"points": self._unannounced}
-            self._store.events.append(self._sweep_id, "progress", event, fence=self._fence, lease=self._lease)
+            event = ProgressEvent(points=self._unannounced)
+            self._store.events.append(self._sweep_id, event, fence=self._fence, lease=self._lease)
             self._unannounced, self._announced_at = 0, self._clock()

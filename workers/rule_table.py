@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.errors import BadInput
 from orchestrator.spec import Base, Dense, ProxyTrainer, Scale, experts_of
-from trainer import Recipe, TrainerError, rules_of
-from trainer.rules import MUON, MUON_SOURCE, RULE_SOURCES, Row
+from trainer import TrainerError, rules_of
+from trainer.scaling_rules import RULE_SOURCES
 from workers.proxy_recipes import parametrization_of, recipe_of, shape_of
 
 
@@ -125,10 +125,10 @@ def _column(
         "kinds": [
             (
                 {
-                    "kind": rule.row.kind,
-                    "module": rule.row.module,
-                    "role": rule.row.role,
-                    "source": _source(rule.row, recipe),
+                    "kind": rule.kind.name,
+                    "module": rule.kind.module,
+                    "role": rule.kind.role,
+                    "source": rule.source,
                 },
                 {
                     "initial_std": rule.std,
@@ -145,9 +145,3 @@ def _column(
             for rule in rules.rules
         ],
     }
-
-
-def _source(row: Row, recipe: Recipe) -> str:
-    """The source of the row's rates; Muon's own for the matrices that it moves."""
-    by_muon = recipe.optimizer == "muon" and row.module in MUON and recipe.parametrization.kind == "mup"
-    return f"{row.source}; its rate and decay: {MUON_SOURCE}" if by_muon else row.source

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.private import restrict_umask
 from workers.kinds import open_runner
 from workers.runner import Job, Report, Runner, WorkerSetup
 
@@ -28,6 +29,7 @@ class Worker(tune.Trainable):
 
     def setup(self, config: dict[str, Any], setup: WorkerSetup) -> None:  # type: ignore[override]
         """Load what all jobs of the sweep need; ``tune.with_parameters`` passes ``setup``."""
+        restrict_umask()  # an operator's Ray has its own
         try:
             self._runner = open_runner(setup)
         except (OSError, MemoryError):

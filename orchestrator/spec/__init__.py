@@ -2,7 +2,7 @@
 
 from orchestrator.spec.architecture import Architecture, Dense, MixtureOfExperts
 from orchestrator.spec.command import CommandTrainer
-from orchestrator.spec.held_out import Arm, BaseSpec, ComparisonSpec, ModuleRates
+from orchestrator.spec.held_out import BaseSpec, CellRole, ComparisonSpec, ModuleRates
 from orchestrator.spec.kinds import KINDS, Grid, Trainer
 from orchestrator.spec.lattice import MAX_CELLS, MAX_LATTICE, MAX_RUNS, GridOf, Lattice
 from orchestrator.spec.mup import BaseShape, Mup, Parametrization
@@ -24,12 +24,12 @@ __all__ = [
     "MAX_RUNS",
     "AdamW",
     "Architecture",
-    "Arm",
     "Base",
     "BaseShape",
     "BaseSpec",
     "Budget",
     "Catalogue",
+    "CellRole",
     "CommandTrainer",
     "ComparisonSpec",
     "Dense",

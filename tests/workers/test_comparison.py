@@ -19,15 +19,15 @@ from orchestrator.store import LEADER, Store
 from orchestrator.store.records import NewRun
 from orchestrator.submission.preview import submit
 from trainer import (
-    Base,
-    Finished,
-    Job,
+    BaseScale,
+    FinishedEvent,
     Member,
     Parametrization,
     Recipe,
     Schedule,
     Shape,
     Training,
+    TrainingJob,
     load_corpus,
 )
 from workers.kinds import job_factory
@@ -73,8 +73,8 @@ def alone(shape: Shape, *, seed: int = 0, module_rates: str = "", **recipe: Any)
         **recipe,
     )
     member = Member(learning_rate=RATE, horizons=(HORIZON,), module_rates=read(module_rates))
-    events = Training(Job(recipe=built, members=(member,)), load_corpus("stdlib")).advance()
-    (end,) = (event for event in events if isinstance(event, Finished))
+    events = Training(TrainingJob(recipe=built, members=(member,)), load_corpus("stdlib")).advance()
+    (end,) = (event for event in events if isinstance(event, FinishedEvent))
     return end.loss
 
 
@@ -121,7 +121,7 @@ def test_a_stack_holds_members_with_rates_by_module_of_their_own(
 def test_transfer_is_trained_in_units_of_its_base_by_its_rules(
     store: Store, settings: Settings, spec: SweepSpec
 ) -> None:
-    base = Base(width=8, depth=1, head_width=8, batch_tokens=BATCH, tokens=HORIZON)
+    base = BaseScale(width=8, depth=1, head_width=8, batch_tokens=BATCH, tokens=HORIZON)
     rules = frozenset({"depth", "weight_decay", "batch", "horizon"})
     parametrization = Parametrization(kind="mup", base=base, rules=rules)
     (found,) = losses(store, settings, spec, "transfer", "")

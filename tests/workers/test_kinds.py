@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
-from workers.corpora.preparing import prepare
 from workers.kinds import job_factory
+from workers.preparation.preparing import prepare
 from workers.proxy import ProxySetup
 
 
