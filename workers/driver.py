@@ -19,7 +19,7 @@ from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import Sweep
-from orchestrator.submission.capacity import room_in, size
+from orchestrator.submission.capacity import described, room_in
 from workers.checkpoints import EXPERIMENT, Checkpoints
 from workers.cluster import cluster_size, ray_cluster
 from workers.dispatcher import Dispatcher, Ending
@@ -138,7 +138,7 @@ def _workers(resources: Resources, settings: Settings) -> int:
     Raises:
         BadInput: this machine has no room for a single one.
     """
-    room, wanted = room_in(cluster_size(), resources), size(resources)
+    room, wanted = room_in(cluster_size(), resources), described(resources)
     if settings.ray_address is not None:
         if not room:  # the dispatcher records it for the user
             log.warning("no room on the Ray cluster: runs wait until it grows", extra={"wanted": wanted})

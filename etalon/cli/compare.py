@@ -32,7 +32,7 @@ from orchestrator.strategies import (
     replays,
     world_of,
 )
-from orchestrator.tables.pooled_columns import mixed_warnings
+from orchestrator.tables.pooled_columns import pooled_warnings
 
 REPLICATES: Final = 5
 PICTURE: Final = Path("comparison.html")
@@ -69,7 +69,7 @@ def compare_command(
     check_place(picture)
     batch = [] if batch_tokens is None else [f"batch_tokens={amount('--batch-tokens', batch_tokens)!r}"]
     runs = read_recipe(table, [*(where or []), *batch])
-    warnings = mixed_warnings(runs)
+    warnings = pooled_warnings(runs)
     world = world_of(runs)
     worlds = [world.replicate(number) for number in range(replicates)]
     shares = wanted or default_shares(world)

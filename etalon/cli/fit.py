@@ -18,7 +18,7 @@ from orchestrator.answers.param_counts import SizeError, other_sizes, size_warni
 from orchestrator.answers.prediction import prediction, target_document
 from orchestrator.errors import BadInput, FieldProblem, Unsupported
 from orchestrator.law import Law, Observations, Point, Refused, fit
-from orchestrator.tables.pooled_columns import mixed_warnings
+from orchestrator.tables.pooled_columns import pooled_warnings
 from orchestrator.tables.run_table import RunTable
 
 TARGET_FIELDS = ("params", "tokens", "batch_tokens")
@@ -72,7 +72,7 @@ def fit_command(
     except Refused as refusal:
         raise Unsupported(refusal.detail) from refusal
     others = other_sizes(recipe, law, size)
-    law = replace(law, warnings=(*law.warnings, *size_warnings(size, others), *mixed_warnings(runs)))
+    law = replace(law, warnings=(*law.warnings, *size_warnings(size, others), *pooled_warnings(runs)))
     answers = [_answer(law, wanted, observations, budget) for wanted in targets]
     refusals = [answer for answer in answers if isinstance(answer, Unsupported)]
     if targets and len(refusals) == len(targets):

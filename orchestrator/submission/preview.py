@@ -20,10 +20,10 @@ from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
-from orchestrator.submission.capacity import warnings_of
+from orchestrator.submission.capacity import capacity_warnings
 from orchestrator.submission.catalogue import StoreCatalogue
-from orchestrator.submission.rehearsal import Forecast, forecast
-from orchestrator.tables.pooled_columns import mixed_warnings
+from orchestrator.submission.rehearsal import Rehearsal, rehearse
+from orchestrator.tables.pooled_columns import pooled_warnings
 
 
 def cells_of(spec: SweepSpec, store: Store) -> tuple[Cell, ...]:
@@ -47,7 +47,7 @@ def table_warnings(spec: SweepSpec, store: Store) -> list[str]:
         f"{field}: {warning}"
         for field, source in sources
         if source is not None
-        for warning in mixed_warnings(recorded_runs(store, source, field))
+        for warning in pooled_warnings(recorded_runs(store, source, field))
     ]
 
 
@@ -127,7 +127,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
         places += tuple(zip(prior.params, prior.tokens, prior.batch_tokens, strict=True))
     target = target_of(spec, places)
     flops = full_grid_flops(cells, spec.grid.seeds)
-    expected = forecast(spec, cells, target, prior=None if prior is None else prior.observations())
+    expected = rehearse(spec, cells, target, prior=None if prior is None else prior.observations())
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
     compared = setting_of(spec, (*cells, *held_out_cells(spec, cells)))
     return PreviewDocument(
@@ -151,7 +151,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
         ),
         comparison=None if compared is None else _expected_comparison(compared, speed),
         warnings=[
-            *warnings_of(store, spec),
+            *capacity_warnings(store, spec),
             *table_warnings(spec, store),
             *_comparison_warnings(compared, spec, expected),
         ],
@@ -172,7 +172,7 @@ def _expected_comparison(setting: Setting, speed: float | None) -> ExpectedCompa
     )
 
 
-def _comparison_warnings(setting: Setting | None, spec: SweepSpec, expected: Forecast) -> list[str]:
+def _comparison_warnings(setting: Setting | None, spec: SweepSpec, expected: Rehearsal) -> list[str]:
     """Whether the budget may not reach for the comparison, if the search spends what it is expected to."""
     if setting is None:
         return []
