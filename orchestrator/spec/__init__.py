@@ -9,7 +9,7 @@ from orchestrator.spec.mup import BaseShape, Mup, Parametrization
 from orchestrator.spec.optimization import AdamW, Muon, Optimizer, Schedule
 from orchestrator.spec.parsing import field_problems, parse_spec
 from orchestrator.spec.proxy import ProxyTrainer
-from orchestrator.spec.proxy_scale import ExpertSize, ParamCounts, Scale, experts_of, params_of
+from orchestrator.spec.proxy_scale import ExpertSize, ParamCounts, Scale, TrainedScale, experts_of, params_of
 from orchestrator.spec.replay import ReplayTrainer, table_cells
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.sweep import Budget, PriorRuns, Search, Stop, SweepSpec, TargetSpec
@@ -55,6 +55,7 @@ __all__ = [
     "Stop",
     "SweepSpec",
     "TargetSpec",
+    "TrainedScale",
     "Trainer",
     "TrainerKind",
     "base_of",

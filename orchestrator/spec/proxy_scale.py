@@ -98,6 +98,15 @@ def experts_of(scale: Scale, architecture: Architecture) -> ExpertSize | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedScale:
+    """A proxy and its training: its scale, tokens per optimizer step, and horizon in tokens."""
+
+    scale: Scale
+    batch_tokens: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParamCounts:
     """Parameters of a proxy without its embedding and its output head.
 
