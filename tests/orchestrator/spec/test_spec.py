@@ -155,7 +155,7 @@ def test_a_spec_survives_json() -> None:
             "trainer.schedule.final_fraction",
             "greater than or equal to 0",
         ),
-        ("trainer.kind", "magic", "trainer.kind", "proxy, replay, command or python, not 'magic'"),
+        ("trainer.kind", "magic", "trainer.kind", "not 'magic'"),
         ("trainer", {"corpus": "stdlib"}, "trainer.kind", "is missing"),
         ("trainer", "proxy", "trainer", "mapping of fields"),
         (
