@@ -9,7 +9,7 @@ from typing import Final
 from api.figures.numbers.snapshot import law_of
 from orchestrator.amounts import exact, parse_amount
 from orchestrator.answers.prediction import prediction
-from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.documents.predictions import PredictionDocument, read_answer
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import default_batch, observations_of
 from orchestrator.law import Point
@@ -76,10 +76,9 @@ def _given(query: Mapping[str, str]) -> dict[str, str]:
 
 def _defaults(sweep: Sweep, law: LawRecord | None) -> dict[str, str]:
     """The sweep's own target, to start from."""
-    target = law.prediction.get("target") if law is not None else None
-    if target is None:
-        target = sweep.spec.target.model_dump() if sweep.spec.target is not None else {}
-    return {name: exact(target[name]) for name in FIELDS if target.get(name)}
+    target = sweep.spec.target if law is None else read_answer(law.prediction).target
+    values = {} if target is None else target.model_dump(exclude_none=True)
+    return {name: exact(values[name]) for name in FIELDS if name in values}
 
 
 def _numbers(typed: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.documents.laws import LawDocument, LawSummary
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, read_answer
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord
+
+NO_LAW: Final = "No law has been fitted yet."
 
 
 def law_summary(law: LawRecord) -> LawSummary:
@@ -46,7 +48,7 @@ def answer_at_target(
         no_law: the reason why there is no law.
     """
     if content is None:
-        return None, no_law or "No law has been fitted yet."
+        return None, no_law or NO_LAW
     answer = read_answer(content)
     return (None, answer.detail) if isinstance(answer, RefusalDocument) else (answer, None)
 
