@@ -17,6 +17,7 @@ from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.laws import NO_LAW, law_summary
 from orchestrator.answers.stable_phase import Phase, has_stable_phase
 from orchestrator.answers.sweeps import waits_because
+from orchestrator.documents.events import SweepEvent
 from orchestrator.documents.laws import LawSummary
 from orchestrator.documents.predictions import (
     PredictionDocument,
@@ -260,7 +261,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
     snapshot = read_snapshot(store, sweep_id)
     sweep, law = snapshot.sweep, snapshot.record
     tally = store.sweeps.tallies([sweep_id])[sweep_id]
-    moved = store.events.latest(sweep_id, "sweep")
+    moved = store.events.latest(sweep_id, SweepEvent)
     return SweepView(
         sweep=sweep,
         waits_because=waits_because(store, sweep),
@@ -276,7 +277,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         compared=None if sweep.spec.comparison is None else comparison_document(store, sweep),
         seconds=tally.seconds,
         span_seconds=store.sweeps.span_seconds(sweep_id),
-        actor=None if moved is None else moved.data.get("actor"),
+        actor=None if moved is None else moved.actor,
         asked=ask(store, sweep, law, query),
         figures=_figure_choice(snapshot, query),
         runs=_run_table(snapshot, query),
