@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
 from pydantic import Field
 
 from api.documents.document import EXAMPLE_ID, Document
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cells
 from orchestrator.states import RunState
 from orchestrator.store.records import LossPoint, Run
 
@@ -48,8 +47,8 @@ class RunDocument(Document):
     ended_at: datetime | None
 
     @classmethod
-    def of(cls, run: Run, cells: Mapping[int, Cell]) -> Self:
-        """A stored run, with its cell of ``cells`` (by number)."""
+    def of(cls, run: Run, cells: Cells) -> Self:
+        """A stored run, with its cell of ``cells``."""
         cell = cells[run.cell]
         return cls(
             id=run.id,
