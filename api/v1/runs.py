@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
@@ -18,7 +18,7 @@ from orchestrator.answers.runs import curve_document, lenses_document, run_docum
 from orchestrator.documents.document import Page
 from orchestrator.documents.lenses import LensesDocument
 from orchestrator.documents.runs import CurveDocument, RunDocument
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cells
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run
@@ -57,7 +57,7 @@ def list_runs(
 ) -> Page[RunDocument]:
     """List runs in the order in which they were asked for."""
     runs, following, total = store.runs.page(sweep.id, state=state, limit=limit, cursor=cursor)
-    cells = cells_by_number(store, sweep.id)
+    cells = store.sweeps.cells(sweep.id)
     return Page(items=[run_document(run, cells) for run in runs], next_cursor=following, total=total)
 
 
@@ -80,7 +80,7 @@ def export_runs(store: Stored, sweep: ThatSweep) -> StreamingResponse:
 @router.get("/runs/{run_id}", dependencies=[reads], summary="Show a run", responses=responses(404))
 def show_run(store: Stored, run: ThatRun) -> RunDocument:
     """Show a run."""
-    return run_document(run, cells_by_number(store, run.sweep_id))
+    return run_document(run, store.sweeps.cells(run.sweep_id))
 
 
 @router.get(
@@ -131,13 +131,8 @@ def exclude_run(run: ThatRun) -> RunDocument:
     )
 
 
-def cells_by_number(store: Store, sweep_id: str) -> dict[int, Cell]:
-    """A sweep's cells by number."""
-    return {cell.number: cell for cell in store.sweeps.cells(sweep_id)}
-
-
 def _table(store: Store, sweep_id: str, columns: Sequence[str]) -> Iterator[str]:
-    cells = cells_by_number(store, sweep_id)
+    cells = store.sweeps.cells(sweep_id)
     yield ",".join(columns) + "\r\n"
     cursor: str | None = None
     while True:
@@ -149,7 +144,7 @@ def _table(store: Store, sweep_id: str, columns: Sequence[str]) -> Iterator[str]
             return
 
 
-def _row(run: Run, cells: Mapping[int, Cell], columns: Sequence[str]) -> list[str]:
+def _row(run: Run, cells: Cells, columns: Sequence[str]) -> list[str]:
     cell = cells[run.cell]
     values = {
         "params": cell.params,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +10,9 @@ import numpy as np
 from orchestrator.amounts import percent
 from orchestrator.documents.laws import ExponentDocument, PairedSizes, SizeLaw, SizesDocument
 from orchestrator.law import Law, Observations, Refused, fit
-from orchestrator.law.cells import CLOSE
+from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.heldout import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cells
 from orchestrator.tables.run_table import RunTable
 
 Rows = tuple[int, ...]
@@ -188,7 +188,7 @@ def _factor(counts: Mapping[str, Observations], used: str, other: str, *, so_far
     )
 
 
-def vary_apart(cells: Sequence[Cell]) -> bool:
+def vary_apart(cells: Cells) -> bool:
     """Whether total and active parameters of these cells are more than one up to a factor."""
     ratios = [
         cell.params_total / cell.params_active for cell in cells if cell.params_total and cell.params_active

@@ -8,8 +8,8 @@ from scipy.spatial import KDTree
 
 from orchestrator.law import support
 from orchestrator.law.bowl import Bowl, measure
-from orchestrator.law.cells import CLOSE, Cells
 from orchestrator.law.evidence import OPTIMUM
+from orchestrator.law.grouped_runs import CLOSE, GroupedRuns
 from orchestrator.law.heldout import Alternative, HeldOut, largest_parts
 from orchestrator.law.joint import Fitted, fit_joint
 from orchestrator.law.judging import Unseen
@@ -124,7 +124,7 @@ def fit_rest(observations: Observations, law: Law, without: tuple[str, ...]) -> 
     )
 
 
-def bottoms(cells: Cells, points: Array, fitted: Fitted) -> Surface:
+def bottoms(cells: GroupedRuns, points: Array, fitted: Fitted) -> Surface:
     """The loss surface through the bottoms of all cells that have a usable run."""
     has = np.isfinite(cells.best_loss)
     level = np.log(cells.best_loss[has]) + fitted.locals.bottom[has]
@@ -133,7 +133,7 @@ def bottoms(cells: Cells, points: Array, fitted: Fitted) -> Surface:
     return fit_surface(points[has], level, 1 / fitted.evidence.weight[has] + spread)
 
 
-def with_bowl(cells: Cells, bowls: tuple[Bowl, ...]) -> NDArray[np.bool_]:
+def with_bowl(cells: GroupedRuns, bowls: tuple[Bowl, ...]) -> NDArray[np.bool_]:
     """Which cells say where their optimum is: those with a minimum, or two rates to tell a slope from."""
     interior = np.array([bowl.status is BowlStatus.INTERIOR for bowl in bowls])
     return np.asarray(interior | (cells.total(np.ones_like(cells.x)) >= 2))

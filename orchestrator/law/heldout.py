@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.law.bowl import Bowl
-from orchestrator.law.cells import CLOSE
+from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.observations import Observations
 from orchestrator.law.status import BowlStatus
 

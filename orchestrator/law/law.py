@@ -10,9 +10,9 @@ from scipy.special import ndtri
 from orchestrator.amounts import count
 from orchestrator.law import document, support
 from orchestrator.law.bowl import Z95, Bowl
-from orchestrator.law.cells import CLOSE, Index
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, matrix, prior_sds
+from orchestrator.law.grouped_runs import CLOSE, Index
 from orchestrator.law.heldout import HeldOut
 from orchestrator.law.horizon import HorizonLaw, fit_horizons
 from orchestrator.law.observations import Array

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from orchestrator.amounts import count
 from orchestrator.law.bowl import Bowl
-from orchestrator.law.cells import BLOWN, CLOSE
+from orchestrator.law.grouped_runs import BLOWN, CLOSE
 from orchestrator.law.observations import Array
 from orchestrator.law.point import Point
 from orchestrator.law.status import FEWEST_RATES, BowlStatus

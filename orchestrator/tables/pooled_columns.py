@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.law.cells import numbered
+from orchestrator.law.grouped_runs import numbered
 from orchestrator.tables.run_table import OPTIONAL, OTHER_SIZES, REQUIRED, RunTable
 
 MOST_VALUES: Final = 8
