@@ -5,11 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from orchestrator.spec import ProxyTrainer
-from orchestrator.spec.trainers import ReplayTrainer
-from orchestrator.states import RunState
-from orchestrator.store.records import Run, Sweep
-
 MODULES: Final = ("embedding", "attention", "feedforward", "router", "head")
 """Parts of a model, in the order in which they are listed; a dense model has no router."""
 
@@ -34,23 +29,3 @@ def diverged_tokens(reason: str | None) -> int | None:
     """After how many tokens a divergence was noticed, from its recorded reason; None where that does not tell."""
     found = _DIVERGED.match(reason or "")
     return None if found is None else int(found[1])
-
-
-def why_unseen(run: Run, sweep: Sweep) -> str:
-    """Why the lenses saw nothing of a run, in a sentence.
-
-    Args:
-        run: the run.
-        sweep: its sweep.
-    """
-    if isinstance(sweep.spec.trainer, ReplayTrainer):
-        return (
-            "A replay trains nothing: its runs answer with recorded losses, so there is nothing to look into."
-        )
-    if not isinstance(sweep.spec.trainer, ProxyTrainer):
-        return "A training script of one's own tells its losses alone."
-    if run.state is RunState.PRUNED:
-        return "The run was ruled out before it began."
-    if run.state in (RunState.PENDING, RunState.RUNNING):
-        return "The first numbers appear when the run reports its first steps."
-    return "Nothing was recorded of this run besides its losses."

@@ -1,4 +1,4 @@
-"""The states of sweeps and runs, and the only moves between them."""
+"""The states of sweeps, runs and comparisons, and the only moves between them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,22 @@ class RunState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+
+class ComparisonStage(StrEnum):
+    """How far a sweep's comparison at a held-out scale is."""
+
+    WAITING = "waiting"
+    TUNING = "tuning modules"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    CUT_SHORT = "cut short"
+    NOT_RUN = "not run"
+
+
+COMPARISON_FINAL: Final = frozenset(
+    {ComparisonStage.COMPLETE, ComparisonStage.CUT_SHORT, ComparisonStage.NOT_RUN}
+)
+"""The stages after which nothing more happens to a comparison."""
 
 SWEEP_TRANSITIONS: Final[dict[SweepState, frozenset[SweepState]]] = {
     SweepState.QUEUED: frozenset(

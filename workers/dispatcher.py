@@ -15,7 +15,7 @@ from orchestrator.loop.lease import KeptLease
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
-from orchestrator.submission.capacity import WORKERS, Cluster, event_of, room_in
+from orchestrator.submission.capacity import Cluster, event_of, room_in
 from workers.jobs import Job
 from workers.recorder import Recorder
 from workers.runner import Report
@@ -224,9 +224,8 @@ class Dispatcher:
             return
         cluster = self._cluster()
         if cluster != self._measured:
-            told = event_of(cluster, self._needs)
-            lease = driver_lease(self._sweep_id)
-            self._store.events.append(self._sweep_id, WORKERS, told, fence=self._lease.fence, lease=lease)
+            event, lease = event_of(cluster, self._needs), driver_lease(self._sweep_id)
+            self._store.events.append(self._sweep_id, event, fence=self._lease.fence, lease=lease)
         self._measured, self._measured_at = cluster, self._clock()
 
     @property

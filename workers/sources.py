@@ -8,10 +8,9 @@ from typing import Protocol
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
 from orchestrator.heldout.setting import comparison_scales
-from orchestrator.heldout.values import Arm
 from orchestrator.planner.values import Cells
 from orchestrator.settings import Settings
-from orchestrator.spec import ProxyTrainer, ReplayTrainer, SweepSpec, base_of
+from orchestrator.spec import CellRole, ProxyTrainer, ReplayTrainer, SweepSpec, base_of
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from orchestrator.submission.cells import trunk_scales
@@ -110,7 +109,7 @@ def _carried(spec: SweepSpec, cells: Cells) -> dict[str, Carried]:
     base = base_of(grid, trainer)
     if base is None:
         return {}
-    trunks = [cell.trunk for cell in cells if cell.arm == Arm.TRANSFER and cell.trunk is not None]
+    trunks = [cell.trunk for cell in cells if cell.arm == CellRole.TRANSFER and cell.trunk is not None]
     return {trunk: Carried(trainer=trainer, base=base) for trunk in trunks}
 
 

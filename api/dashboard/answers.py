@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from orchestrator import amounts
 from orchestrator.answers.formula import AXES
+from orchestrator.documents.predictions import Interval, PredictionDocument, Valley
 
 FAR: Final = 1.05
 """A target this far beyond the runs is called an extrapolation."""
@@ -32,28 +33,27 @@ class Ruler:
     ticks: tuple[tuple[float, str], ...]
 
 
-def ruler(answer: Mapping[str, Any]) -> Ruler:
+def ruler(answer: PredictionDocument) -> Ruler:
     """Lay out a prediction on a ruler that holds its interval, its valley and most published laws."""
-    interval, valley = answer["interval"], answer["valley"]
-    rate = answer["learning_rate"]
-    low = min(interval["low"], valley["low"], rate / 2)
-    high = max(interval["high"], valley["high"], rate * 2)
-    near = [item for item in answer["published"] if rate / 12 <= item["learning_rate"] <= rate * 12]
-    low = min([low, *(item["learning_rate"] for item in near)]) / 1.15
-    high = max([high, *(item["learning_rate"] for item in near)]) * 1.15
+    interval, valley, rate = answer.interval, answer.valley, answer.learning_rate
+    low = min(interval.low, valley.low, rate / 2)
+    high = max(interval.high, valley.high, rate * 2)
+    near = [item for item in answer.published if rate / 12 <= item.learning_rate <= rate * 12]
+    low = min([low, *(item.learning_rate for item in near)]) / 1.15
+    high = max([high, *(item.learning_rate for item in near)]) * 1.15
 
     def place(value: float) -> float:
         return round(100 * math.log(value / low) / math.log(high / low), 2)
 
-    def span(ends: Mapping[str, float]) -> tuple[float, float]:
-        return place(ends["low"]), round(place(ends["high"]) - place(ends["low"]), 2)
+    def span(ends: Interval | Valley) -> tuple[float, float]:
+        return place(ends.low), round(place(ends.high) - place(ends.low), 2)
 
     ticks = amounts.rate_ticks(low, high, 5)
     return Ruler(
         rate=place(rate),
         interval=span(interval),
-        valley=span(valley) if valley["high"] > valley["low"] else None,
-        published=tuple((place(item["learning_rate"]), item["law"]) for item in near),
+        valley=span(valley) if valley.high > valley.low else None,
+        published=tuple((place(item.learning_rate), item.law) for item in near),
         ticks=tuple((place(value), label) for value, label in zip(*ticks, strict=True)),
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from api.figures.numbers.snapshot import law_of
 from orchestrator.amounts import exact, parse_amount
 from orchestrator.answers.prediction import prediction
+from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import default_batch, observations_of
 from orchestrator.law import Point
@@ -32,7 +33,7 @@ class Asked:
 
     typed: Mapping[str, str]
     problems: Mapping[str, str]
-    answer: Mapping[str, Any] | None = None
+    answer: PredictionDocument | None = None
     refusal: str | None = None
 
 

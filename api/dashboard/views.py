@@ -10,18 +10,20 @@ from typing import Any, Final
 import yaml
 
 from api.dashboard.asking import Asked, ask
-from api.documents.predictions import prediction_of
 from api.figures.numbers.savings import Split, split
 from api.figures.numbers.selection import Group, groups, showing
 from api.figures.numbers.snapshot import Snapshot, read_snapshot
 from orchestrator.answers.formula import Formula, formula
+from orchestrator.answers.laws import answer_at_target
 from orchestrator.answers.stable_phase import Phase, has_stable_phase
+from orchestrator.answers.sweeps import waits_because
+from orchestrator.documents.events import SweepEvent
+from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Run, Sweep, Tally
-from orchestrator.submission.capacity import waits_because
 
 SWEEPS_PER_PAGE: Final = 25
 RUNS_PER_PAGE: Final = 25
@@ -42,7 +44,7 @@ BAR_ORDER: Final = (
 class Answer:
     """The prediction at a sweep's target, or in words why there is none."""
 
-    prediction: Mapping[str, Any] | None
+    prediction: PredictionDocument | None
     refusal: str | None
 
 
@@ -218,8 +220,8 @@ def _row(sweep: Sweep, tally: Tally, answer: Mapping[str, Any] | None) -> SweepR
 
 
 def _answer(answer: Mapping[str, Any] | None) -> Answer:
-    prediction, refusal = prediction_of(answer)
-    return Answer(prediction=None if prediction is None else prediction.model_dump(), refusal=refusal)
+    prediction, refusal = answer_at_target(answer)
+    return Answer(prediction=prediction, refusal=refusal)
 
 
 def _progress(sweep: Sweep, tally: Tally) -> Progress:
@@ -248,7 +250,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
     snapshot = read_snapshot(store, sweep_id)
     sweep, law = snapshot.sweep, snapshot.record
     tally = store.sweeps.tallies([sweep_id])[sweep_id]
-    moved = store.events.latest(sweep_id, "sweep")
+    moved = store.events.latest(sweep_id, SweepEvent)
     return SweepView(
         sweep=sweep,
         waits_because=waits_because(store, sweep),
@@ -264,7 +266,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         compared=None if sweep.spec.comparison is None else comparison_document(store, sweep),
         seconds=tally.seconds,
         span_seconds=store.sweeps.span_seconds(sweep_id),
-        actor=None if moved is None else moved.data.get("actor"),
+        actor=None if moved is None else moved.actor,
         asked=ask(store, sweep, law, query),
         figures=_figure_choice(snapshot, query),
         runs=_run_table(snapshot, query),

@@ -32,11 +32,12 @@ from api.figures.numbers.residuals import residuals
 from api.figures.numbers.savings import savings
 from api.figures.numbers.selection import EVENLY, Selection
 from api.figures.numbers.snapshot import Snapshot, read_snapshot, what_comes
+from orchestrator.answers.runs import why_unseen
 from orchestrator.answers.stable_phase import Phase
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.heldout.document import verdict_of
 from orchestrator.heldout.stages import comparison_of
-from orchestrator.lenses import diverged_tokens, why_unseen
+from orchestrator.lenses import diverged_tokens
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.strategies import Comparison

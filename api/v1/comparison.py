@@ -6,9 +6,11 @@ from fastapi import APIRouter
 
 from api.access import reads
 from api.context import Stored
-from api.documents.comparisons import ComparisonDocument
 from api.problems import responses
 from api.v1.queries import ThatSweep
+from orchestrator.documents.comparisons import ComparisonDocument
+from orchestrator.errors import NotFound
+from orchestrator.heldout.stages import comparison_document
 
 router = APIRouter(prefix="/v1/sweeps/{sweep_id}", tags=["sweeps"], dependencies=[reads])
 
@@ -19,4 +21,9 @@ def show_comparison(store: Stored, sweep: ThatSweep) -> ComparisonDocument:
 
     `state` is waiting while the search goes on, then tuning modules, running, complete; or cut short, or not run.
     """
-    return ComparisonDocument.of(store, sweep)
+    if sweep.spec.comparison is None:
+        raise NotFound(
+            f"Sweep {sweep.id} compares nothing: its specification has no comparison. Submit one with "
+            "comparison: {scale: {width: …, depth: …}}."
+        )
+    return ComparisonDocument.model_validate(comparison_document(store, sweep))

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Path, Query
 
 from api.access import reads
 from api.context import Stored
-from api.documents.document import Page
-from api.documents.laws import LawDocument
 from api.problems import responses
 from api.v1.queries import Limit, ThatSweep
+from orchestrator.answers.laws import law_document
+from orchestrator.documents.document import Page
+from orchestrator.documents.laws import LawDocument
 
 router = APIRouter(prefix="/v1/sweeps/{sweep_id}/laws", tags=["laws"], dependencies=[reads])
 
@@ -30,7 +31,7 @@ def list_laws(
     """List every refit, oldest first: coefficients, covariance, bowls, held-out error, what it ruled out and why."""
     laws, following, total = store.laws.page(sweep.id, limit=limit, after=cursor or 0)
     return Page(
-        items=[LawDocument.of(law) for law in laws],
+        items=[law_document(law) for law in laws],
         next_cursor=None if following is None else str(following),
         total=total,
     )
@@ -41,4 +42,4 @@ def show_law(
     store: Stored, sweep: ThatSweep, number: Annotated[int, Path(ge=1, le=MOST_LAWS)]
 ) -> LawDocument:
     """Show one refit."""
-    return LawDocument.of(store.laws.get(sweep.id, number))
+    return law_document(store.laws.get(sweep.id, number))

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query
 
 from api.access import reads
 from api.context import Stored
-from api.documents.predictions import PredictionDocument, why_no_law
 from api.problems import responses
 from api.v1.laws import MOST_LAWS
 from api.v1.queries import Flops, Size, ThatSweep
+from orchestrator.answers.laws import why_no_law
 from orchestrator.answers.prediction import prediction
+from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import default_batch, observations_of
 from orchestrator.law import Law, Point
@@ -50,7 +51,7 @@ def predict(
     fitted = Law.from_document(dict(record.document))
     batch = batch_tokens or default_batch(sweep.spec, (bowl.batch_tokens for bowl in fitted.bowls))
     target = Point(params=params, tokens=tokens, batch_tokens=batch)
-    answer = prediction(
+    return prediction(
         fitted,
         target,
         sweep_id=sweep.id,
@@ -59,7 +60,6 @@ def predict(
         budget_flops=budget_flops,
         spec=sweep.spec,
     )
-    return PredictionDocument.model_validate(answer)
 
 
 def _law(store: Store, sweep: Sweep, number: int | None) -> LawRecord:

@@ -12,12 +12,12 @@ from fastapi.responses import StreamingResponse
 
 from api.access import reads, submits
 from api.context import Stored
-from api.documents.document import Page
-from api.documents.lenses import LensesDocument
-from api.documents.runs import CurveDocument, RunDocument
 from api.problems import NotYet, responses
 from api.v1.queries import Cursor, Limit, MaxPoints, ThatRun, ThatSweep
-from orchestrator.lenses import why_unseen
+from orchestrator.answers.runs import curve_document, lenses_document, run_document
+from orchestrator.documents.document import Page
+from orchestrator.documents.lenses import LensesDocument
+from orchestrator.documents.runs import CurveDocument, RunDocument
 from orchestrator.planner.values import Cells
 from orchestrator.states import RunState
 from orchestrator.store import Store
@@ -58,7 +58,7 @@ def list_runs(
     """List runs in the order in which they were asked for."""
     runs, following, total = store.runs.page(sweep.id, state=state, limit=limit, cursor=cursor)
     cells = store.sweeps.cells(sweep.id)
-    return Page(items=[RunDocument.of(run, cells) for run in runs], next_cursor=following, total=total)
+    return Page(items=[run_document(run, cells) for run in runs], next_cursor=following, total=total)
 
 
 @router.get(
@@ -80,7 +80,7 @@ def export_runs(store: Stored, sweep: ThatSweep) -> StreamingResponse:
 @router.get("/runs/{run_id}", dependencies=[reads], summary="Show a run", responses=responses(404))
 def show_run(store: Stored, run: ThatRun) -> RunDocument:
     """Show a run."""
-    return RunDocument.of(run, store.sweeps.cells(run.sweep_id))
+    return run_document(run, store.sweeps.cells(run.sweep_id))
 
 
 @router.get(
@@ -91,7 +91,7 @@ def show_run(store: Stored, run: ThatRun) -> RunDocument:
 )
 def show_losses(store: Stored, run: ThatRun, max_points: MaxPoints = 500) -> CurveDocument:
     """The learning curve, the shared trunk's part first."""
-    return CurveDocument.of(run, store.losses.curve(run, max_points=max_points))
+    return curve_document(run, store.losses.curve(run, max_points=max_points))
 
 
 @router.get(
@@ -102,7 +102,7 @@ def show_losses(store: Stored, run: ThatRun, max_points: MaxPoints = 500) -> Cur
 )
 def show_lenses(store: Stored, run: ThatRun) -> LensesDocument:
     """How stable the training was and how much each part of the model learned, the shared trunk's part first."""
-    return LensesDocument.of(run, store.lenses.curve(run), why_unseen(run, store.sweeps.get(run.sweep_id)))
+    return lenses_document(run, store.sweeps.get(run.sweep_id), store.lenses.curve(run))
 
 
 @router.post(

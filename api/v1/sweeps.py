@@ -9,11 +9,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 from api.access import Submitter, reads, submits
 from api.bodies import JSON_TYPES, MAX_SWEEP_BYTES, YAML_TYPES, amount, body_of, media_type, sweep_fields
 from api.context import Configured, Stored
-from api.documents.document import Page
-from api.documents.previews import PreviewDocument
-from api.documents.sweeps import SweepDocument, SweepSummary
 from api.problems import NotYet, responses
 from api.v1.queries import Cursor, Limit, ThatSweep
+from orchestrator.answers.sweeps import sweep_document, sweep_summaries
+from orchestrator.documents.document import Page
+from orchestrator.documents.previews import PreviewDocument
+from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.spec import parse_spec
 from orchestrator.states import SweepState
 from orchestrator.submission.preview import preview, submit, table_warnings
@@ -85,11 +86,11 @@ def submit_sweep(
     spec = parse_spec(sweep_fields(body, media_type(request)))
     if validate_only:
         response.status_code = status.HTTP_200_OK
-        return PreviewDocument.model_validate(preview(spec, store, settings))
+        return preview(spec, store, settings)
     sweep, new = submit(spec, store, settings, idempotency_key=idempotency_key, submitted_by=caller.name)
     response.headers["Location"] = f"{router.prefix}/{sweep.id}"
     response.status_code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
-    return SweepDocument.of(store, sweep, table_warnings(spec, store))
+    return sweep_document(store, sweep, table_warnings(spec, store))
 
 
 @router.get("", dependencies=[reads], summary="List sweeps, newest first", responses=responses(422))
@@ -101,13 +102,13 @@ def list_sweeps(
 ) -> Page[SweepSummary]:
     """List sweeps with their progress, cost and prediction."""
     sweeps, following, total = store.sweeps.page(state=state, limit=limit, cursor=cursor)
-    return Page(items=SweepSummary.of_page(store, sweeps), next_cursor=following, total=total)
+    return Page(items=sweep_summaries(store, sweeps), next_cursor=following, total=total)
 
 
 @router.get("/{sweep_id}", dependencies=[reads], summary="Show a sweep", responses=responses(404))
 def show_sweep(store: Stored, sweep: ThatSweep) -> SweepDocument:
     """Show a sweep: spec, state, progress, cost, the newest law and the prediction at the target."""
-    return SweepDocument.of(store, sweep)
+    return sweep_document(store, sweep)
 
 
 @router.post(
@@ -115,25 +116,25 @@ def show_sweep(store: Stored, sweep: ThatSweep) -> SweepDocument:
 )
 def pause_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
     """Start no further run; what is running goes on."""
-    return SweepDocument.of(store, store.sweeps.move(sweep.id, SweepState.PAUSED, actor=caller.name))
+    return sweep_document(store, store.sweeps.move(sweep.id, SweepState.PAUSED, actor=caller.name))
 
 
 @router.post("/{sweep_id}/resume", summary="Resume a paused sweep", responses=responses(404, 409))
 def resume_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
     """Go on where the sweep was paused."""
-    return SweepDocument.of(store, store.sweeps.resume(sweep.id, actor=caller.name))
+    return sweep_document(store, store.sweeps.resume(sweep.id, actor=caller.name))
 
 
 @router.post("/{sweep_id}/stop", summary="Stop: live runs finish", responses=responses(404, 409))
 def stop_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
     """Ask for nothing more; the sweep is stopped when its live runs have finished."""
-    return SweepDocument.of(store, store.sweeps.stop(sweep.id, actor=caller.name))
+    return sweep_document(store, store.sweeps.stop(sweep.id, actor=caller.name))
 
 
 @router.post("/{sweep_id}/cancel", summary="Cancel: live runs are killed", responses=responses(404, 409))
 def cancel_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
     """End the sweep now; what has finished is kept."""
-    return SweepDocument.of(store, store.sweeps.move(sweep.id, SweepState.CANCELLED, actor=caller.name))
+    return sweep_document(store, store.sweeps.move(sweep.id, SweepState.CANCELLED, actor=caller.name))
 
 
 @router.patch(

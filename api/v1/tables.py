@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, status
 from api.access import submits
 from api.bodies import CSV_TYPES, MAX_TABLE_BYTES, amount, body_of
 from api.context import Stored
-from api.documents.tables import TableDocument
 from api.problems import responses
+from orchestrator.documents.tables import TableDocument
 from orchestrator.tables.run_table import parse_csv
 
 router = APIRouter(prefix="/v1/tables", tags=["tables"])

@@ -125,7 +125,7 @@ def write(picture: Path, text: str) -> None:
 def document(comparison: Comparison, world: World, picture: Path | None) -> dict[str, Any]:
     """The comparison for programs; losses and shares are fractions."""
     return {
-        "targets": [target_document(target.target) for target in world.targets],
+        "targets": [target_document(target.target).model_dump() for target in world.targets],
         "full_grid": {"cells": len(world.cells), "runs": world.runs, "flops": world.flops},
         "replicates": comparison.replicates,
         "excess_loss_without_runs": comparison.middle,

@@ -95,9 +95,10 @@ def _answer(
 ) -> dict[str, Any] | Unsupported:
     """The prediction at one target, or its refusal."""
     try:
-        return prediction(law, target, runs=lambda: observations, budget_flops=budget_flops)
+        answer = prediction(law, target, runs=lambda: observations, budget_flops=budget_flops)
     except Unsupported as refusal:
         return refusal
+    return answer.model_dump(mode="json")
 
 
 def _all_refused(refusals: list[Unsupported]) -> Unsupported:
@@ -120,7 +121,7 @@ def _document(law: Law, targets: list[Point], answers: list[dict[str, Any] | Uns
         "law": {key: value for key, value in document.items() if key != "bowls"},
         "bowls": document["bowls"],
         "predictions": [
-            problem_document(answer) | {"target": target_document(target)}
+            problem_document(answer) | {"target": target_document(target).model_dump()}
             if isinstance(answer, Unsupported)
             else answer
             for target, answer in zip(targets, answers, strict=True)
@@ -150,6 +151,6 @@ def _show(law: Law, targets: list[Point], answers: list[dict[str, Any] | Unsuppo
     for target, answer in zip(targets, answers, strict=True):
         out.print()
         if isinstance(answer, Unsupported):
-            out.print(refusal_panel(target_document(target), answer.detail))
+            out.print(refusal_panel(target_document(target).model_dump(), answer.detail))
         else:
             out.print(prediction_panel(answer))

@@ -1,101 +1,99 @@
-"""The offer to confirm an answer at the target itself, or at the largest cell affordable, as a prediction tells it."""
+"""The offer to confirm an answer with runs at the target itself, or in the largest affordable cell."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from orchestrator.amounts import percent, rate
+from orchestrator.documents.predictions import AffordableRuns, BestTried, Confirmation
 from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.planner.affordable import affordable
-from orchestrator.planner.confirmation import CONFIRMED_PROBABILITY, NEAR, Confirmation, Trial, confirm
+from orchestrator.planner.confirmation import CONFIRMED_PROBABILITY, NEAR, ConfirmationPlan, Trial, confirm
 from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
 
 Runs = Callable[[], Observations]
 """Reads what a law was fitted to, when it is needed."""
 
 
-def confirmation_document(
+def confirmation(
     law: Law,
     target: Point,
     *,
     runs: Runs | None = None,
     budget_flops: float | None = None,
     active_share: float = 1.0,
-) -> dict[str, Any]:
-    """What to run at the target so that the answer is settled.
+) -> Confirmation:
+    """Plan the runs at the target that settle the answer.
 
     Args:
         law: the law that predicts.
         target: where.
         runs: everything the law was fitted to; read once, and only where the target itself has runs or the budget
             does not pay for one.
-        budget_flops: what may be spent in all; less than a run at the target costs asks for another cell.
+        budget_flops: FLOPs that may be spent in all; less than one run at the target plans runs in another cell.
         active_share: active parameters over N: a run costs 6 FLOPs for each active parameter and token.
-
-    Returns:
-        The ``confirmation`` of a prediction.
     """
-    known, _ = law.known_cells(*_place(target))
+    known, _ = law.known_cells(*_axes(target))
     has_runs = bool(known.size)
     flops_per_run = TRAINING_FLOPS_PER_PARAM_TOKEN * active_share * target.params * target.tokens
     short = budget_flops is not None and budget_flops < flops_per_run
     observations = runs().counting() if runs is not None and (has_runs or short) else None
-    told = _at_target(target, observations) if has_runs else _document(confirm(law, target))
-    return {
-        **told,
-        "flops_per_run": flops_per_run,
-        "affordable": None
-        if budget_flops is None or not short
-        else _affordable_document(law, target, budget_flops, observations, active_share),
-    }
+    found = _at_target(target, observations) if has_runs else confirm(law, target)
+    instead = (
+        _affordable(law, target, budget_flops, observations, active_share)
+        if budget_flops is not None and short
+        else None
+    )
+    if isinstance(found, str):
+        return Confirmation(
+            learning_rates=[],
+            flops_per_run=flops_per_run,
+            expected_runs=None,
+            expected_runs_until_sure=None,
+            probability_first=None,
+            best=None,
+            reason=found,
+            affordable=instead,
+        )
+    return Confirmation(
+        learning_rates=list(found.rates),
+        flops_per_run=flops_per_run,
+        expected_runs=found.expected_runs,
+        expected_runs_until_sure=found.expected_runs_until_sure,
+        probability_first=found.probability_first,
+        best=_best(found),
+        reason=_reason(found),
+        affordable=instead,
+    )
 
 
-def _at_target(target: Point, observations: Observations | None) -> dict[str, Any]:
-    """What to run at a target that has runs."""
+def _at_target(target: Point, observations: Observations | None) -> ConfirmationPlan | str:
+    """The runs to make at a target that has runs, or the reason why there is no telling."""
     if observations is None:
-        return _untold("The target has runs of its own, and what they found is not at hand here.")
-    here = np.abs(np.log(_places(observations) / _place(target))).max(axis=1) <= CLOSE
+        return "The target has runs of its own, and their results are not available here."
+    here = np.abs(np.log(_cells(observations) / _axes(target))).max(axis=1) <= CLOSE
     try:
         rest = fit(observations.where(~here), options=FitOptions(heldout=False))
     except Refused as refused:
-        return _untold(f"Without the target's own runs the others give no law: {refused.detail}")
+        return f"Without the target's own runs the others give no law: {refused.detail}"
     own = observations.where(here)
     trials = [
         Trial(learning_rate=x, loss=loss if np.isfinite(loss) else None)
         for x, loss in zip(own.learning_rate.tolist(), own.loss.tolist(), strict=True)
     ]
-    return _document(confirm(rest, target, trials=trials))
+    return confirm(rest, target, trials=trials)
 
 
-def _document(found: Confirmation) -> dict[str, Any]:
-    return {
-        "learning_rates": list(found.rates),
-        "expected_runs": found.expected_runs,
-        "expected_runs_until_sure": found.expected_runs_until_sure,
-        "probability_first": found.probability_first,
-        "best": None
-        if found.best is None
-        else {"learning_rate": found.best, "probability": found.probability_best},
-        "reason": _reason(found),
-    }
+def _best(found: ConfirmationPlan) -> BestTried | None:
+    if found.best is None or found.probability_best is None:
+        return None
+    return BestTried(learning_rate=found.best, probability=found.probability_best)
 
 
-def _untold(reason: str) -> dict[str, Any]:
-    return {
-        "learning_rates": [],
-        "expected_runs": None,
-        "expected_runs_until_sure": None,
-        "probability_first": None,
-        "best": None,
-        "reason": reason,
-    }
-
-
-def _reason(found: Confirmation) -> str:
+def _reason(found: ConfirmationPlan) -> str:
     """The offer in sentences."""
     near, best = f"within {percent(NEAR)} of the best rate", ""
     if found.best is not None and found.probability_best is not None:
@@ -112,7 +110,7 @@ def _reason(found: Confirmation) -> str:
     return f"{best}{rate(found.rates[0])} is {near} with probability {found.probability_first:.2f}. {_runs_text(found)}"
 
 
-def _runs_text(found: Confirmation) -> str:
+def _runs_text(found: ConfirmationPlan) -> str:
     """How many runs to expect; said once where to be sure takes no more."""
     near, sure = f"{found.expected_runs:.1f}", f"{found.expected_runs_until_sure:.1f}"
     known = f"with probability {CONFIRMED_PROBABILITY:g}"
@@ -121,30 +119,30 @@ def _runs_text(found: Confirmation) -> str:
     return f"Runs expected at the target: {near} until one is that close, {sure} until one is known to be {known}."
 
 
-def _sure(found: Confirmation) -> bool:
+def _sure(found: ConfirmationPlan) -> bool:
     return found.probability_best is not None and found.probability_best >= CONFIRMED_PROBABILITY
 
 
-def _affordable_document(
+def _affordable(
     law: Law, target: Point, budget_flops: float, observations: Observations | None, active_share: float
-) -> dict[str, Any] | None:
+) -> AffordableRuns | None:
     found = affordable(law, target, budget_flops, observations=observations, active_share=active_share)
     if found is None:
         return None
-    return {
-        "params": found.cell.params,
-        "tokens": found.cell.tokens,
-        "batch_tokens": found.cell.batch_tokens,
-        "learning_rates": list(found.rates),
-        "flops": found.flops,
-        "interval_factor_before": found.factor_before,
-        "interval_factor_after": found.factor_after,
-    }
+    return AffordableRuns(
+        params=found.cell.params,
+        tokens=found.cell.tokens,
+        batch_tokens=found.cell.batch_tokens,
+        learning_rates=list(found.rates),
+        flops=found.flops,
+        interval_factor_before=found.factor_before,
+        interval_factor_after=found.factor_after,
+    )
 
 
-def _place(target: Point) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _axes(target: Point) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.array([target.params, target.tokens, target.batch_tokens])
 
 
-def _places(runs: Observations) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _cells(runs: Observations) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     return np.column_stack([runs.params, runs.tokens, runs.batch_tokens])

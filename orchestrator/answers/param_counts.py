@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from orchestrator.amounts import percent
+from orchestrator.documents.laws import ExponentDocument, PairedSizes, SizeLaw, SizesDocument
 from orchestrator.law import Law, Observations, Refused, fit
 from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.heldout import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
@@ -108,8 +108,8 @@ def size_warnings(used: str, others: tuple[SizeError, ...]) -> tuple[str, ...]:
 
 def both_counts(
     counts: Mapping[str, Observations], law: Law, used: str, *, so_far: bool = False
-) -> tuple[Law, dict[str, Any]]:
-    """A sweep's law in either count of parameters, and which predicts better.
+) -> tuple[Law, SizesDocument]:
+    """Compare a sweep's laws in its two counts of parameters.
 
     Args:
         counts: the same runs by the count that is their N, two of them.
@@ -118,41 +118,49 @@ def both_counts(
         so_far: whether models that are still to run let the counts vary apart.
 
     Returns:
-        The law, with a warning where the other count predicts better; and a document: ``used``, ``proportional``
-        (then there is one law alone), ``laws`` (exponents of N and D with their standard errors, mean excess loss held
-        out), ``paired`` (what the other law gains, cell by cell), ``better`` (a count or None) and ``summary``.
+        The law, with a warning where the other count predicts better; and the comparison.
     """
-    told: dict[str, Any] = {"used": used, "proportional": True, "better": None, "paired": None}
     found = _others(counts, law, used, NEARLY_PROPORTIONAL)
+    own = _size_law(used, law, _mean(law), law.heldout_reason)
     if not found:
-        told["laws"] = [_told(used, law, _mean(law), law.heldout_reason)]
         (other,) = (size for size in counts if size != used)
-        return law, told | {"summary": _factor(counts, used, other, so_far=so_far)}
+        summary = _factor(counts, used, other, so_far=so_far)
+        return law, SizesDocument(
+            used=used, proportional=True, laws=[own], paired=None, better=None, summary=summary
+        )
     ((other_law, error),) = found
-    told["laws"] = [
-        _told(used, law, _mean(law), law.heldout_reason),
-        _told(error.size, other_law, error.mean, error.reason),
-    ]
-    told |= {"proportional": False, "better": _better(used, error), "summary": _summary(used, error)}
-    if (paired := error.paired) is not None:
-        told["paired"] = {"cells": paired.cells, "gain": paired.gain, "gain_sd": paired.gain_sd}
-    warnings = (*law.warnings, *size_warnings(used, (error,)))
-    return replace(law, warnings=warnings), told
+    paired = error.paired
+    document = SizesDocument(
+        used=used,
+        proportional=False,
+        laws=[own, _size_law(error.size, other_law, error.mean, error.reason)],
+        paired=None
+        if paired is None
+        else PairedSizes(cells=paired.cells, gain=paired.gain, gain_sd=paired.gain_sd),
+        better=_better(used, error),
+        summary=_summary(used, error),
+    )
+    return replace(law, warnings=(*law.warnings, *size_warnings(used, (error,)))), document
 
 
 def _mean(law: Law) -> float | None:
     return None if law.heldout is None else law.heldout.mean
 
 
-def _told(size: str, law: Law | None, mean: float | None, reason: str | None) -> dict[str, Any]:
+def _size_law(size: str, law: Law | None, mean: float | None, reason: str | None) -> SizeLaw:
     terms = {} if law is None else {term.name: term for term in law.coefficients}
     exponents = {
-        name: {"value": terms[term].value, "sd": terms[term].sd, "from_prior": terms[term].from_prior}
-        if term in terms
-        else None
+        name: ExponentDocument(value=terms[term].value, sd=terms[term].sd, from_prior=terms[term].from_prior)
         for name, term in EXPONENTS.items()
+        if term in terms
     }
-    return {"size": size, **exponents, "mean_excess_loss": mean, "reason": reason}
+    return SizeLaw(
+        size=size,
+        params=exponents.get("params"),
+        tokens=exponents.get("tokens"),
+        mean_excess_loss=mean,
+        reason=reason,
+    )
 
 
 def _better(used: str, error: SizeError) -> str | None:

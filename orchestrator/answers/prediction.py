@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from orchestrator.amounts import percent
-from orchestrator.answers.confirmation import Runs, confirmation_document
+from orchestrator.answers.confirmation import Runs, confirmation
+from orchestrator.documents.predictions import (
+    Interval,
+    PredictionDocument,
+    PublishedRate,
+    TargetDocument,
+    Valley,
+    WrongRate,
+)
 from orchestrator.errors import FieldProblem, Unsupported
 from orchestrator.law import Law, Point, Refused
 from orchestrator.law.law import VALLEY_PROBABILITY
 from orchestrator.law.published import published_rates
+from orchestrator.planner.values import Cell
 from orchestrator.spec import Dense, ProxyTrainer, SweepSpec
 from orchestrator.spec.transfer import Base, base_of
 from orchestrator.submission.cells import params_of
@@ -35,7 +44,7 @@ def prediction(
     runs: Runs | None = None,
     budget_flops: float | None = None,
     spec: SweepSpec | None = None,
-) -> dict[str, Any]:
+) -> PredictionDocument:
     """Predict the learning rate at a target, with its interval, valley and warnings.
 
     Args:
@@ -47,9 +56,6 @@ def prediction(
         budget_flops: what may be spent on confirming, for a cell to run where the target costs more.
         spec: of the sweep, where the law is one's: it says what the rates are in units of, and what a parameter costs.
 
-    Returns:
-        The prediction document of the contract.
-
     Raises:
         Unsupported: the data cannot tell the rate at this target within ×/÷ 3.
     """
@@ -60,29 +66,27 @@ def prediction(
         raise Unsupported(refusal.detail, fields=(FieldProblem(path="target", message=reason),)) from refusal
     wrong = wrong_rate(law, target, answer.learning_rate)
     base, share = (None, 1.0) if spec is None else (base_of_sweep(spec), active_share(spec))
-    return {
-        "sweep_id": sweep_id,
-        "law_number": law_number,
-        "target": target_document(target),
-        "learning_rate": answer.learning_rate,
-        "interval": {"level": answer.level, "low": answer.low, "high": answer.high},
-        "valley": {
-            "low": answer.valley_low,
-            "high": answer.valley_high,
-            "excess_loss": VALLEY_EXCESS_LOSS,
-            "probability": VALLEY_PROBABILITY,
-            "reason": None if answer.valley_low < answer.valley_high else _no_valley(wrong),
-        },
-        "wrong_rate": wrong,
-        "confirmation": confirmation_document(
-            law, target, runs=runs, budget_flops=budget_flops, active_share=share
+    return PredictionDocument(
+        sweep_id=sweep_id,
+        law_number=law_number,
+        target=target_document(target),
+        learning_rate=answer.learning_rate,
+        interval=Interval(level=answer.level, low=answer.low, high=answer.high),
+        valley=Valley(
+            low=answer.valley_low,
+            high=answer.valley_high,
+            excess_loss=VALLEY_EXCESS_LOSS,
+            probability=VALLEY_PROBABILITY,
+            reason=None if answer.valley_low < answer.valley_high else _no_valley(wrong),
         ),
-        "expected_loss": answer.expected_loss,
-        "extrapolation": dict(answer.extrapolation),
-        "base": None if base is None else asdict(base),
-        "warnings": [*answer.warnings, *_units(base), *_costs(share)],
-        "published": published_documents(law, target, of_mup=base is not None),
-    }
+        wrong_rate=wrong,
+        confirmation=confirmation(law, target, runs=runs, budget_flops=budget_flops, active_share=share),
+        expected_loss=answer.expected_loss,
+        extrapolation=dict(answer.extrapolation),
+        base=None if base is None else asdict(base),
+        warnings=[*answer.warnings, *_units(base), *_costs(share)],
+        published=published(law, target, of_mup=base is not None),
+    )
 
 
 def base_of_sweep(spec: SweepSpec) -> Base | None:
@@ -123,7 +127,7 @@ def _units(base: Base | None) -> list[str]:
     ]
 
 
-def wrong_rate(law: Law, target: Point, learning_rate: float) -> list[dict[str, float]]:
+def wrong_rate(law: Law, target: Point, learning_rate: float) -> list[WrongRate]:
     """What rates beside the predicted one are expected to cost at a target, the optimum's uncertainty included.
 
     Args:
@@ -132,8 +136,7 @@ def wrong_rate(law: Law, target: Point, learning_rate: float) -> list[dict[str, 
         learning_rate: the predicted rate.
 
     Returns:
-        ``factor`` on the predicted rate, ``learning_rate``, and ``excess_loss`` over the best loss there (0.01 is
-        1 %), from the lowest rate to the highest; factor 1 is the predicted rate itself.
+        One entry per factor of ``WRONG_FACTORS``, from the lowest rate to the highest.
     """
     rates = learning_rate * np.array(WRONG_FACTORS)
     params, tokens, batch_tokens = (
@@ -141,28 +144,28 @@ def wrong_rate(law: Law, target: Point, learning_rate: float) -> list[dict[str, 
     )
     costs = law.excess_loss(params, tokens, batch_tokens, rates)
     return [
-        {"factor": factor, "learning_rate": float(rate), "excess_loss": float(cost)}
+        WrongRate(factor=factor, learning_rate=float(rate), excess_loss=float(cost))
         for factor, rate, cost in zip(WRONG_FACTORS, rates, costs, strict=True)
     ]
 
 
-def _no_valley(wrong: list[dict[str, float]]) -> str:
+def _no_valley(wrong: list[WrongRate]) -> str:
     """Why low and high of a valley are one rate."""
-    (here,) = (item["excess_loss"] for item in wrong if item["factor"] == 1)
+    (here,) = (item.excess_loss for item in wrong if item.factor == 1)
     return (
         f"No rate is sure to {percent(VALLEY_PROBABILITY)} to lose as little as {percent(VALLEY_EXCESS_LOSS)}: the optimum is too uncertain, and "
         f"the predicted rate itself is expected to lose {percent(here)}."
     )
 
 
-def target_document(target: Point) -> dict[str, float]:
-    """The target as the contract spells it."""
-    return {"params": target.params, "tokens": target.tokens, "batch_tokens": target.batch_tokens}
+def target_document(at: Point | Cell) -> TargetDocument:
+    """The (N, D, B) of a point or cell as a document."""
+    return TargetDocument(params=at.params, tokens=at.tokens, batch_tokens=at.batch_tokens)
 
 
-def published_documents(law: Law, target: Point, *, of_mup: bool = False) -> list[dict[str, Any]]:
-    """What the published laws say at the same target; ratio-only laws start from the law's own optimum."""
+def published(law: Law, target: Point, *, of_mup: bool = False) -> list[PublishedRate]:
+    """The rates of the published laws at the same target; ratio-only laws start from the law's own optimum."""
     return [
-        {"law": rate.law, "learning_rate": rate.learning_rate, "source": rate.source, "note": rate.note}
+        PublishedRate(law=rate.law, learning_rate=rate.learning_rate, source=rate.source, note=rate.note)
         for rate in published_rates(target, anchor=law.anchor(target.batch_tokens), of_mup=of_mup)
     ]

@@ -9,10 +9,9 @@ from typing import Final
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.heldout.module_rates import MODULES
 from orchestrator.heldout.modules import STACK, ModuleSearch
-from orchestrator.heldout.values import Arm
 from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.planner.values import Cell, Cells
-from orchestrator.spec import ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
+from orchestrator.spec import CellRole, ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
 from orchestrator.submission.cells import proxy_cells
 
 ROUTER: Final = "router"
@@ -39,9 +38,9 @@ class Setting:
     seeds: int
     is_dense: bool
 
-    def cell(self, arm: Arm) -> Cell:
+    def cell(self, arm: CellRole) -> Cell:
         """The held-out cell of an arm."""
-        return self.transfer if arm is Arm.TRANSFER else self.standard
+        return self.transfer if arm is CellRole.TRANSFER else self.standard
 
 
 def held_out_cells(spec: SweepSpec, cells: Cells) -> tuple[Cell, ...]:
@@ -59,9 +58,9 @@ def held_out_cells(spec: SweepSpec, cells: Cells) -> tuple[Cell, ...]:
         return ()
     held_out = _cell(comparison.scale, comparison.place(spec.grid), trainer)
     _check_held_out(held_out, cells)
-    places = [(Arm.STANDARD, held_out), (Arm.TRANSFER, held_out)]
+    places = [(CellRole.STANDARD, held_out), (CellRole.TRANSFER, held_out)]
     if comparison.module_rates is not None:
-        places.append((Arm.BASE, _base(spec.grid, comparison, trainer, cells)))
+        places.append((CellRole.BASE, _base(spec.grid, comparison, trainer, cells)))
     return tuple(
         replace(cell, number=number, rates=(), arm=arm, trunk=f"{arm}-{cell.trunk}")
         for number, (arm, cell) in enumerate(places, cells.next_number)
@@ -82,9 +81,9 @@ def setting_of(spec: SweepSpec, cells: Cells) -> Setting | None:
     is_dense = isinstance(trainer.architecture, Dense)
     return Setting(
         base=_base(spec.grid, comparison, trainer, cells.searched),
-        standard=by_arm[Arm.STANDARD],
-        transfer=by_arm[Arm.TRANSFER],
-        modules=by_arm.get(Arm.BASE),
+        standard=by_arm[CellRole.STANDARD],
+        transfer=by_arm[CellRole.TRANSFER],
+        modules=by_arm.get(CellRole.BASE),
         search=_search(comparison, is_dense=is_dense, workers=spec.resources.max_parallel),
         seeds=comparison.seeds,
         is_dense=is_dense,
@@ -98,7 +97,7 @@ def comparison_scales(spec: SweepSpec, cells: Cells) -> dict[str, Scale]:
         return {}
     base = comparison.base_scale(spec.grid)
     return {
-        cell.trunk: base if cell.arm == Arm.BASE else comparison.scale
+        cell.trunk: base if cell.arm == CellRole.BASE else comparison.scale
         for cell in cells
         if cell.arm is not None and cell.trunk is not None
     }

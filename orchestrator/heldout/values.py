@@ -4,40 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
+
+from orchestrator.spec import CellRole
 
 FITTING: Final = "Fitting"
 TRANSFER: Final = "Transfer"
 SAME_RATE: Final = "the same rate"
 MODULE_WISE: Final = "module-wise"
-
-
-class Arm(StrEnum):
-    """How the further cells of a comparison are trained.
-
-    ``standard`` and ``transfer`` are the held-out scale in standard parametrization and in Transfer's; ``base`` is the
-    base proxy again, for the search of module-wise rates.
-    """
-
-    STANDARD = "standard"
-    TRANSFER = "transfer"
-    BASE = "base"
-
-
-class Stage(StrEnum):
-    """Where a comparison stands, as people read it."""
-
-    WAITING = "waiting"
-    TUNING = "tuning modules"
-    RUNNING = "running"
-    COMPLETE = "complete"
-    CUT_SHORT = "cut short"
-    NOT_RUN = "not run"
-
-
-ENDED: Final = frozenset({Stage.COMPLETE, Stage.CUT_SHORT, Stage.NOT_RUN})
-"""Nothing more happens to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +28,14 @@ class Contender:
     """
 
     name: str
-    arm: Arm
+    arm: CellRole
     learning_rate: float
     module_rates: str = ""
     origin: str
     source: str | None = None
 
     @property
-    def place(self) -> tuple[Arm, float, str]:
+    def place(self) -> tuple[CellRole, float, str]:
         """What tells its runs from others': contenders with one place share their runs."""
         return self.arm, self.learning_rate, self.module_rates
 
@@ -102,5 +76,5 @@ class Outcome:
     diverged: tuple[int, ...] = ()
 
 
-Outcomes = Mapping[tuple[Arm, float, str], Outcome]
+Outcomes = Mapping[tuple[CellRole, float, str], Outcome]
 """What the runs of each place gave; places without an ended run are left out."""

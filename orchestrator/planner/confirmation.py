@@ -70,7 +70,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Confirmation:
+class ConfirmationPlan:
     """What to run at the target.
 
     Attributes:
@@ -97,7 +97,7 @@ def confirm(
     rates: Sequence[float] | None = None,
     trials: Sequence[Trial] = (),
     sure: float = CONFIRMED_PROBABILITY,
-) -> Confirmation:
+) -> ConfirmationPlan:
     """The next rate to run at the target, and what it will take until the answer is settled.
 
     Args:
@@ -114,7 +114,7 @@ def confirm(
     until_near, until_sure, asked = _forecast(state, sure)
     likely = [int(place) for place in np.argsort(-asked, kind="stable") if asked[place] >= LIKELY]
     told = [] if chosen < 0 else [chosen, *(place for place in likely if place != chosen)]
-    return Confirmation(
+    return ConfirmationPlan(
         rates=tuple(float(grid.rates[place]) for place in told),
         expected_runs=until_near if chosen >= 0 else 0.0,
         expected_runs_until_sure=until_sure if chosen >= 0 else 0.0,

@@ -1,7 +1,7 @@
 """What a user asks for: the sweep specification of the contract, read from text and checked field by field."""
 
 from orchestrator.spec.architecture import Architecture, Dense, MixtureOfExperts
-from orchestrator.spec.comparison import BaseSpec, ComparisonSpec, ModuleRates
+from orchestrator.spec.comparison import BaseSpec, CellRole, ComparisonSpec, ModuleRates
 from orchestrator.spec.grid import (
     MAX_CELLS,
     MAX_LATTICE,
@@ -38,6 +38,7 @@ __all__ = [
     "BaseShape",
     "BaseSpec",
     "Budget",
+    "CellRole",
     "CommandTrainer",
     "ComparisonSpec",
     "Dense",

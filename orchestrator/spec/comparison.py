@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
@@ -14,6 +15,18 @@ from orchestrator.spec.transfer import PATH, check_transfer
 
 if TYPE_CHECKING:
     from orchestrator.spec.sweep import SweepSpec
+
+
+class CellRole(StrEnum):
+    """The role of a further cell of a sweep in its comparison.
+
+    ``standard`` and ``transfer`` are the held-out scale in standard parametrization and in Transfer's; ``base`` is the
+    base proxy again, for the search of module-wise rates.
+    """
+
+    STANDARD = "standard"
+    TRANSFER = "transfer"
+    BASE = "base"
 
 
 class BaseSpec(Strict):

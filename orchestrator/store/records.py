@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from orchestrator.documents.events import EventPayload, payload_of
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RunState, SweepState
 
@@ -179,13 +180,24 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a sweep. ``id`` grows over all sweeps: it is the event stream's id."""
+    """Something that happened to a sweep.
+
+    Attributes:
+        id: grows over all sweeps; the event stream's id.
+        kind: of the payload (``orchestrator.documents.events.PAYLOADS``).
+        data: the payload as it is stored.
+    """
 
     id: int
     sweep_id: str
     kind: str
     data: Mapping[str, Any]
     at: datetime
+
+    @property
+    def payload(self) -> EventPayload | None:
+        """The typed payload; None if the kind is unknown or the data have another shape."""
+        return payload_of(self.kind, self.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from orchestrator.answers.prediction import target_document
 from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
+from orchestrator.documents.previews import (
+    CellDocument,
+    Expected,
+    ExpectedComparison,
+    FullGrid,
+    PreviewDocument,
+)
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.heldout.cost import Spent, cost_of, out_of_reach
 from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
@@ -136,7 +141,7 @@ def submit(
     return store.sweeps.create(spec, cells=every, idempotency_key=idempotency_key, submitted_by=submitted_by)
 
 
-def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]:
+def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocument:
     """What a sweep would do and cost, without writing anything.
 
     Returns:
@@ -160,46 +165,46 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> dict[str, Any]
     expected = forecast(spec, cells, target, prior=None if prior is None else prior.observations())
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
     compared = setting_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
-    return {
-        "valid": True,
-        "name": spec.name,
-        "target": target_document(target),
-        "cells": [_cell_document(cell) for cell in cells],
-        "full_grid": {
-            "runs": sum(len(cell.rates) for cell in cells) * spec.grid.seeds,
-            "flops": flops,
-            "worker_seconds": flops / speed if speed else None,
-        },
-        "expected": {
-            "strategy": spec.search.strategy,
-            "runs": expected.runs,
-            "batches": expected.batches,
-            "flops": expected.flops,
-            "saved_fraction": 1.0 - expected.flops / flops if flops else None,
-            "worker_seconds": expected.flops / speed if speed else None,
-            "ends_because": expected.reason,
-        },
-        "comparison": None if compared is None else _comparison_document(compared, speed),
-        "warnings": [
+    return PreviewDocument(
+        valid=True,
+        name=spec.name,
+        target=target_document(target),
+        cells=[_cell_document(cell) for cell in cells],
+        full_grid=FullGrid(
+            runs=sum(len(cell.rates) for cell in cells) * spec.grid.seeds,
+            flops=flops,
+            worker_seconds=flops / speed if speed else None,
+        ),
+        expected=Expected(
+            strategy=spec.search.strategy,
+            runs=expected.runs,
+            batches=expected.batches,
+            flops=expected.flops,
+            saved_fraction=1.0 - expected.flops / flops if flops else None,
+            worker_seconds=expected.flops / speed if speed else None,
+            ends_because=expected.reason,
+        ),
+        comparison=None if compared is None else _expected_comparison(compared, speed),
+        warnings=[
             *warnings_of(store, spec),
             *table_warnings(spec, store),
             *_comparison_warnings(compared, spec, expected),
         ],
-        "seconds_reason": None if speed else "no run of this kind of trainer has been measured here yet",
-    }
+        seconds_reason=None if speed else "no run of this kind of trainer has been measured here yet",
+    )
 
 
-def _comparison_document(setting: Setting, speed: float | None) -> dict[str, Any]:
+def _expected_comparison(setting: Setting, speed: float | None) -> ExpectedComparison:
     """What the comparison adds at most, once the search is over."""
     cost = cost_of(setting)
-    return {
-        "held_out": _place_document(setting.standard),
-        "base": _place_document(setting.base),
-        "seeds": setting.seeds,
-        "runs": cost.runs,
-        "flops": cost.flops,
-        "worker_seconds": cost.flops / speed if speed else None,
-    }
+    return ExpectedComparison(
+        held_out=target_document(setting.standard),
+        base=target_document(setting.base),
+        seeds=setting.seeds,
+        runs=cost.runs,
+        flops=cost.flops,
+        worker_seconds=cost.flops / speed if speed else None,
+    )
 
 
 def _comparison_warnings(setting: Setting | None, spec: SweepSpec, expected: Forecast) -> list[str]:
@@ -211,22 +216,18 @@ def _comparison_warnings(setting: Setting | None, spec: SweepSpec, expected: For
     return [] if reason is None else [f"The comparison may not be run: {reason} after the search."]
 
 
-def _place_document(cell: Cell) -> dict[str, float]:
-    return {"params": cell.params, "tokens": cell.tokens, "batch_tokens": cell.batch_tokens}
-
-
 def _refusal(path: str, message: str) -> BadInput:
     return BadInput(f"{path}: {message}.", fields=(FieldProblem(path=path, message=message),))
 
 
-def _cell_document(cell: Cell) -> dict[str, Any]:
-    return {
-        "number": cell.number,
-        "params": cell.params,
-        "params_total": cell.params_total,
-        "params_active": cell.params_active,
-        "tokens": cell.tokens,
-        "batch_tokens": cell.batch_tokens,
-        "learning_rates": list(cell.rates),
-        "flops_per_run": cell.flops,
-    }
+def _cell_document(cell: Cell) -> CellDocument:
+    return CellDocument(
+        number=cell.number,
+        params=cell.params,
+        params_total=cell.params_total,
+        params_active=cell.params_active,
+        tokens=cell.tokens,
+        batch_tokens=cell.batch_tokens,
+        learning_rates=list(cell.rates),
+        flops_per_run=cell.flops,
+    )

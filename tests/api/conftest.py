@@ -101,7 +101,7 @@ class Recorded:
         self.store.laws.add(
             self.sweep.id,
             document=law.to_document(),
-            prediction=prediction(law, target, sweep_id=self.sweep.id),
+            prediction=prediction(law, target, sweep_id=self.sweep.id).model_dump(mode="json"),
             ruled_out=[{"cell": 0, "learning_rate": 0.032, "reason": "too high"}],
             runs=runs,
             spent_flops=self.store.sweeps.spent_flops(self.sweep.id),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from orchestrator.answers.sweeps import waits_because
 from orchestrator.errors import Unavailable
 from orchestrator.loop.lease import KeptLease
 from orchestrator.planner.values import Cells
@@ -14,7 +15,7 @@ from orchestrator.spec import Resources
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
-from orchestrator.submission.capacity import WORKERS, Cluster, waits_because
+from orchestrator.submission.capacity import Cluster
 from workers.dispatcher import (
     LEADERLESS_SECONDS,
     MEASURE_SECONDS,
@@ -388,7 +389,7 @@ def test_the_size_of_the_cluster_is_told_once_until_it_changes(stage, shift):
     for _ in range(5):
         shift.tick(MEASURE_SECONDS)
     events = stage.store.events.after(0, sweep_id=shift.sweep_id)
-    (told,) = [event.data for event in events if event.kind == WORKERS]
+    (told,) = [event.data for event in events if event.kind == "workers"]
     assert told == {"cpus": 2.0, "gpus": 0.0, "room": 2, "reason": None}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.answers.prediction import prediction, target_document
+from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import target_of
 from orchestrator.law import Law, Observations, Point, Refused, fit
@@ -188,7 +189,7 @@ class Service:
         self.store.laws.add(
             sweep.id,
             document=law.to_document(),
-            prediction=answer(law, sweep.spec, cells),
+            prediction=answer(law, sweep.spec, cells).model_dump(mode="json"),
             ruled_out=[
                 {"cell": run.cell, "learning_rate": run.learning_rate, "reason": run.reason}
                 for run in runs
@@ -291,7 +292,7 @@ def observations(cells: Cells, runs: Sequence[Run]) -> Observations:
     )
 
 
-def answer(law: Law, spec: SweepSpec, cells: Cells) -> dict[str, Any]:
+def answer(law: Law, spec: SweepSpec, cells: Cells) -> PredictionDocument | RefusalDocument:
     """The prediction at the target, or the refusal."""
     target = target_of(spec, tuple((c.params, c.tokens, c.batch_tokens) for c in cells))
     try:
@@ -299,7 +300,7 @@ def answer(law: Law, spec: SweepSpec, cells: Cells) -> dict[str, Any]:
             law, Point(params=target.params, tokens=target.tokens, batch_tokens=target.batch_tokens)
         )
     except Unsupported as refusal:
-        return {"target": target_document(target), "title": refusal.title, "detail": refusal.detail}
+        return RefusalDocument(target=target_document(target), detail=refusal.detail)
 
 
 def main(url: str) -> None:

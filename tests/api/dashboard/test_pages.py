@@ -18,6 +18,7 @@ from orchestrator.store import Store
 from orchestrator.store.records import LensPoint
 from tests.api.dashboard.conftest import HOSTILE, Seeded
 from tests.api.dashboard.seeding import Service, with_many_cells
+from tests.api.figures.building import make_answer
 
 
 def text_of(page: str) -> str:
@@ -321,16 +322,8 @@ def test_a_sweep_that_is_not_valid_is_told_field_by_field(client: TestClient, ya
     assert words in answer.text
 
 
-ANSWER = {
-    "learning_rate": 1e-3,
-    "interval": {"level": 0.95, "low": 5e-4, "high": 2e-3},
-    "valley": {"low": 7e-4, "high": 1.4e-3},
-    "published": [{"law": "near", "learning_rate": 3e-3}, {"law": "far", "learning_rate": 1.0}],
-}
-
-
 def test_the_ruler_places_rates_by_their_logarithm():
-    scale = ruler(ANSWER)
+    scale = ruler(make_answer())
     left, width = scale.interval
     assert scale.rate == pytest.approx(left + width / 2, abs=0.1)
     assert scale.valley[0] > left
@@ -340,7 +333,7 @@ def test_the_ruler_places_rates_by_their_logarithm():
 
 
 def test_a_valley_too_uncertain_to_name_is_not_on_the_ruler():
-    assert ruler({**ANSWER, "valley": {"low": 1e-3, "high": 1e-3}}).valley is None
+    assert ruler(make_answer(valley=(1e-3, 1e-3))).valley is None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,13 @@ from typing import Any
 import numpy as np
 
 from api.figures.numbers.snapshot import Snapshot, place
+from orchestrator.documents.predictions import (
+    Interval,
+    PredictionDocument,
+    PublishedRate,
+    TargetDocument,
+    Valley,
+)
 from orchestrator.law import Law, Observations, fit
 from orchestrator.planner.values import Cell, Cells, full_grid_flops
 from orchestrator.spec import parse_spec
@@ -16,6 +23,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store.records import LawRecord, LossPoint, Run, Sweep
 from tests.api.dashboard.seeding import bowl_loss, spec_fields
 
+TARGET = {"params": 1e15, "tokens": 1e15, "batch_tokens": 256.0}
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RATES = tuple(float(f"{1e-3 * 2 ** (i / 1.5):.6g}") for i in range(10))
 
@@ -85,14 +93,35 @@ def fitted(cells: Cells, runs: Sequence[Run]) -> Law:
     )
 
 
+def make_answer(*, valley: tuple[float, float] = (7e-4, 1.4e-3)) -> PredictionDocument:
+    """A rate of 1e-3 within ×/÷ 2, between one published law near it and one far away."""
+    return PredictionDocument(
+        sweep_id=None,
+        law_number=None,
+        target=TargetDocument(params=1e6, tokens=1e7, batch_tokens=256),
+        learning_rate=1e-3,
+        interval=Interval(level=0.95, low=5e-4, high=2e-3),
+        valley=Valley(low=valley[0], high=valley[1], excess_loss=0.001),
+        expected_loss=None,
+        extrapolation={},
+        warnings=[],
+        published=[
+            PublishedRate(law="near", learning_rate=3e-3, source="a paper"),
+            PublishedRate(law="far", learning_rate=1.0, source="another"),
+        ],
+    )
+
+
 def make_record(
-    law: Law | None = None, prediction: Mapping[str, Any] | None = None, number: int = 1
+    law: Law | None = None, prediction: PredictionDocument | None = None, number: int = 1
 ) -> LawRecord:
     return LawRecord(
         sweep_id="sweep",
         number=number,
         document={} if law is None else law.to_document(),
-        prediction=prediction or {"detail": "too far"},
+        prediction={"target": TARGET, "detail": "too far"}
+        if prediction is None
+        else prediction.model_dump(mode="json"),
         ruled_out=(),
         runs=10,
         spent_flops=1.0,
@@ -106,7 +135,7 @@ def make_snapshot(
     runs: Sequence[Run] = (),
     *,
     law: Law | None = None,
-    prediction: Mapping[str, Any] | None = None,
+    prediction: PredictionDocument | None = None,
     state: SweepState = SweepState.RUNNING,
     target: Mapping[str, float] | None = None,
 ) -> Snapshot:

@@ -73,7 +73,7 @@ def fitted_sweep(service: Service) -> str:
     service.store.laws.add(
         sweep.id,
         document=law.to_document(),
-        prediction=prediction(law, target),
+        prediction=prediction(law, target).model_dump(mode="json"),
         ruled_out=[],
         runs=len(lines) - 1,
         spent_flops=0.0,

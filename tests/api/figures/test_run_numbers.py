@@ -18,6 +18,7 @@ from orchestrator.states import RunState, SweepState
 from tests.api.figures.building import (
     RATES,
     full_bowls,
+    make_answer,
     make_cells,
     make_points,
     make_record,
@@ -185,8 +186,7 @@ def test_batches_add_up_and_pruned_rates_cost_nothing():
 
 
 def test_the_interval_of_every_law_is_a_factor_and_a_refusal_has_none():
-    answered = {"learning_rate": 1e-3, "interval": {"level": 0.95, "low": 5e-4, "high": 2e-3}}
-    laws = [make_record(number=1), make_record(prediction=answered, number=2)]
+    laws = [make_record(number=1), make_record(prediction=make_answer(), number=2)]
     refits = savings(make_snapshot(make_cells()), laws).refits
     assert refits[0].factor is None
     assert refits[1].factor == pytest.approx(2.0)

@@ -62,7 +62,7 @@ def test_what_the_table_of_terms_leaves_out_is_told_in_one_line() -> None:
 
 @pytest.mark.parametrize(("more", "said"), [(0.0, "the target: "), (1.0, "the target (2.1 until sure): ")])
 def test_runs_until_sure_are_told_where_they_are_more(more: float, said: str) -> None:
-    answer = prediction(sweep().law, TARGET)
+    answer = prediction(sweep().law, TARGET).model_dump()
     answer["confirmation"] |= {"expected_runs": 1.1, "expected_runs_until_sure": 1.1 + more}
 
     assert f"confirm with 1.1 runs expected at {said}" in printed(prediction_panel(answer), 200)

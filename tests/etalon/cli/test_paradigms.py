@@ -64,6 +64,6 @@ def test_before_there_are_numbers_it_says_how_far_it_is(store: Store) -> None:
 
 def test_a_plan_says_what_the_comparison_adds(store: Store) -> None:
     plan = preview(parse_spec({**FIELDS, "search": SEARCH, "comparison": COMPARISON}), store, Settings())
-    text = "\n".join(printed(part) for part in plan_view(plan))
+    text = "\n".join(printed(part) for part in plan_view(plan.model_dump()))
     assert "up to 26 runs, 1.2e13 FLOPs beside it, 2 seeds of each contender" in text
     assert "at 393 k parameters, 201 k tokens, batch of 2.05 k tokens" in text

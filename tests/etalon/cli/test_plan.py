@@ -49,7 +49,7 @@ class InThisProcess:
         pass
 
     def plan(self, fields: dict[str, Any]) -> dict[str, Any]:
-        return preview(parse_spec(fields), self.store, self.settings)
+        return preview(parse_spec(fields), self.store, self.settings).model_dump(mode="json")
 
     def predict(self, sweep_id: str, **target: float | None) -> dict[str, Any]:
         self.asked.append(target)

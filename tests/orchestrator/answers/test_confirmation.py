@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from orchestrator.answers.confirmation import confirmation_document
+from orchestrator.answers.confirmation import confirmation
 from orchestrator.answers.prediction import prediction
 from orchestrator.law import Observations, Point, fit
 from tests.orchestrator.planner.test_affordable import joined
@@ -25,16 +25,16 @@ def tried(*rates: float) -> Observations:
 
 def test_where_nothing_ran_the_predicted_rate_is_first() -> None:
     answer = prediction(sweep().law, TARGET)
-    offer = answer["confirmation"]
+    offer = answer.confirmation
 
-    assert offer["learning_rates"][0] == pytest.approx(answer["learning_rate"], rel=0.05)
-    assert offer["flops_per_run"] == RUN
-    assert 0.5 < offer["probability_first"] < 1
-    assert 1 <= offer["expected_runs"] < offer["expected_runs_until_sure"] < 4
-    assert offer["best"] is None
-    assert offer["affordable"] is None
-    assert "within 0.1" in offer["reason"]
-    assert offer["reason"].endswith(
+    assert offer.learning_rates[0] == pytest.approx(answer.learning_rate, rel=0.05)
+    assert offer.flops_per_run == RUN
+    assert 0.5 < offer.probability_first < 1
+    assert 1 <= offer.expected_runs < offer.expected_runs_until_sure < 4
+    assert offer.best is None
+    assert offer.affordable is None
+    assert "within 0.1" in offer.reason
+    assert offer.reason.endswith(
         "Runs expected at the target: 1.2 until one is that close, 2.2 until one is known to be with probability 0.9."
     )
 
@@ -43,41 +43,41 @@ def test_where_to_be_sure_takes_no_more_runs_they_are_told_once() -> None:
     near = sweep().law.bowls[-1]
     place = Point(params=1.2 * near.params, tokens=1.2 * near.tokens, batch_tokens=near.batch_tokens)
 
-    offer = prediction(sweep().law, place)["confirmation"]
+    offer = prediction(sweep().law, place).confirmation
 
-    assert offer["expected_runs"] == offer["expected_runs_until_sure"] == pytest.approx(1)
-    assert offer["reason"].endswith("until one is that close, and known to be with probability 0.9: 1.0.")
+    assert offer.expected_runs == offer.expected_runs_until_sure == pytest.approx(1)
+    assert offer.reason.endswith("until one is that close, and known to be with probability 0.9: 1.0.")
 
 
 def test_runs_at_the_target_settle_it() -> None:
     at = sweep().optimum
     runs = tried(*np.exp([at - 0.4, at, at + 0.4]).tolist())
 
-    offer = prediction(fit(runs), TARGET, runs=lambda: runs)["confirmation"]
+    offer = prediction(fit(runs), TARGET, runs=lambda: runs).confirmation
 
-    assert offer["learning_rates"] == []
-    assert offer["expected_runs"] == 0
-    assert offer["best"]["learning_rate"] == pytest.approx(np.exp(at))
-    assert offer["best"]["probability"] >= 0.9
-    assert offer["reason"].endswith("No further run is needed.")
+    assert offer.learning_rates == []
+    assert offer.expected_runs == 0
+    assert offer.best.learning_rate == pytest.approx(np.exp(at))
+    assert offer.best.probability >= 0.9
+    assert offer.reason.endswith("No further run is needed.")
 
 
 def test_one_run_far_off_asks_for_another() -> None:
     runs = tried(float(np.exp(sweep().optimum + 1.0)))
 
-    offer = prediction(fit(runs), TARGET, runs=lambda: runs)["confirmation"]
+    offer = prediction(fit(runs), TARGET, runs=lambda: runs).confirmation
 
-    assert offer["best"]["probability"] < 0.1
-    assert np.log(offer["learning_rates"][0]) < sweep().optimum + 0.6
+    assert offer.best.probability < 0.1
+    assert np.log(offer.learning_rates[0]) < sweep().optimum + 0.6
 
 
 def test_a_target_whose_runs_are_not_at_hand_is_told_in_words() -> None:
     law = fit(tried(2e-3))
 
-    offer = prediction(law, TARGET)["confirmation"]
+    offer = prediction(law, TARGET).confirmation
 
-    assert (offer["learning_rates"], offer["expected_runs"]) == ([], None)
-    assert "runs of its own" in offer["reason"]
+    assert (offer.learning_rates, offer.expected_runs) == ([], None)
+    assert "runs of its own" in offer.reason
 
 
 def test_where_the_target_is_all_that_is_known_nothing_is_promised() -> None:
@@ -87,22 +87,22 @@ def test_where_the_target_is_all_that_is_known_nothing_is_promised() -> None:
     )
     one = runs.where((runs.params == place.params) & (runs.tokens == place.tokens))
 
-    offer = prediction(fit(one), place, runs=lambda: one)["confirmation"]
+    offer = prediction(fit(one), place, runs=lambda: one).confirmation
 
-    assert offer["expected_runs"] is None
-    assert "the others give no law" in offer["reason"]
+    assert offer.expected_runs is None
+    assert "the others give no law" in offer.reason
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_a_cell_to_run_instead_is_named_where_the_target_costs_more_than_may_be_spent(share: float) -> None:
     ask = partial(prediction, sweep().law, TARGET, runs=lambda: sweep().runs)
-    instead = ask(budget_flops=share * RUN)["confirmation"]["affordable"]
+    instead = ask(budget_flops=share * RUN).confirmation.affordable
 
     if share >= 1:
         assert instead is None
     else:
-        assert instead["flops"] <= share * RUN
-        assert 1 < instead["interval_factor_after"] < instead["interval_factor_before"]
+        assert instead.flops <= share * RUN
+        assert 1 < instead.interval_factor_after < instead.interval_factor_before
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,6 @@ def test_runs_are_read_once_and_only_where_they_are_needed(
         read.append(known)
         return known
 
-    confirmation_document(
-        fit(known), TARGET, runs=runs, budget_flops=None if budget is None else budget * RUN
-    )
+    confirmation(fit(known), TARGET, runs=runs, budget_flops=None if budget is None else budget * RUN)
 
     assert len(read) == reads

@@ -43,17 +43,17 @@ FAR = Point(params=4e6, tokens=4e8, batch_tokens=65_536)
 def test_a_wrong_rate_costs_what_the_bowl_says(law: Law) -> None:
     answer = prediction(law, NEAR)
 
-    costs = {item["factor"]: item for item in answer["wrong_rate"]}
+    costs = {item.factor: item for item in answer.wrong_rate}
     assert list(costs) == [0.25, 0.5, 1 / math.sqrt(2), 1, math.sqrt(2), 2, 4]
     for factor, item in costs.items():
-        assert item["learning_rate"] == pytest.approx(factor * answer["learning_rate"])
-        assert item["excess_loss"] == pytest.approx(CURVATURE * math.log(factor) ** 2, rel=0.25, abs=2e-4)
-    assert costs[1]["excess_loss"] < answer["valley"]["excess_loss"]
+        assert item.learning_rate == pytest.approx(factor * answer.learning_rate)
+        assert item.excess_loss == pytest.approx(CURVATURE * math.log(factor) ** 2, rel=0.25, abs=2e-4)
+    assert costs[1].excess_loss < answer.valley.excess_loss
 
 
 def test_the_uncertainty_of_the_optimum_is_part_of_the_cost(law: Law) -> None:
     near, far = (
-        {item["factor"]: item["excess_loss"] for item in prediction(law, target)["wrong_rate"]}
+        {item.factor: item.excess_loss for item in prediction(law, target).wrong_rate}
         for target in (NEAR, FAR)
     )
 
@@ -64,11 +64,11 @@ def test_the_uncertainty_of_the_optimum_is_part_of_the_cost(law: Law) -> None:
 def test_a_valley_says_nothing_more_and_its_absence_why(law: Law) -> None:
     near, far = prediction(law, NEAR), prediction(law, FAR)
 
-    assert near["valley"]["low"] < near["valley"]["high"]
-    assert near["valley"]["reason"] is None
-    assert far["valley"]["low"] == far["valley"]["high"] == far["learning_rate"]
-    assert far["valley"]["reason"].startswith("No rate is sure to 80")
-    assert any("too uncertain to name a range" in warning for warning in far["warnings"])
+    assert near.valley.low < near.valley.high
+    assert near.valley.reason is None
+    assert far.valley.low == far.valley.high == far.learning_rate
+    assert far.valley.reason.startswith("No rate is sure to 80")
+    assert any("too uncertain to name a range" in warning for warning in far.warnings)
 
 
 @pytest.mark.parametrize("parametrization", ["standard", "mup"])
@@ -88,14 +88,14 @@ def test_a_global_rate_of_mup_is_told_as_one(law: Law, parametrization: str) -> 
 
     answer = prediction(law, NEAR, spec=spec)
 
-    warned = [warning for warning in answer["warnings"] if "etalon rules" in warning]
-    laws = {item["law"] for item in answer["published"]}
+    warned = [warning for warning in answer.warnings if "etalon rules" in warning]
+    laws = {item.law for item in answer.published}
     if parametrization == "mup":
-        assert (answer["base"]["width"], answer["base"]["depth"]) == (32, 4)
+        assert (answer.base["width"], answer.base["depth"]) == (32, 4)
         assert "in units of the base of width 32 and depth 4" in warned[0]
         assert laws == {"Power Scheduler"}
     else:
-        assert answer["base"] is None
+        assert answer.base is None
         assert not warned
         assert {"Step Law", "Power Scheduler"} < laws
 
@@ -119,6 +119,6 @@ def test_a_run_costs_by_the_parameters_that_a_token_meets(law: Law, counted: str
 
     answer = prediction(law, FAR, spec=spec, budget_flops=0.5 * full)
 
-    assert answer["confirmation"]["flops_per_run"] == pytest.approx(share * full, rel=1e-6)
-    assert (answer["confirmation"]["affordable"] is None) == (share < 0.5)
-    assert any("N counts every expert" in warning for warning in answer["warnings"]) == (share < 1)
+    assert answer.confirmation.flops_per_run == pytest.approx(share * full, rel=1e-6)
+    assert (answer.confirmation.affordable is None) == (share < 0.5)
+    assert any("N counts every expert" in warning for warning in answer.warnings) == (share < 1)

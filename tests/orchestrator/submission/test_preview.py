@@ -62,11 +62,11 @@ def test_the_preview_of_a_fit_says_what_it_fits(store: Store, tmp_path: Path) ->
         parse_spec({"name": "a fit", "prior_runs": {"table": table}}), store, Settings(home=tmp_path)
     )
 
-    assert plan["cells"] == []
-    assert plan["full_grid"]["runs"] == 0
-    assert plan["expected"]["runs"] == 0
-    assert plan["expected"]["saved_fraction"] is None
-    assert plan["expected"]["ends_because"] == "it fits the 4 prior runs"
+    assert plan.cells == []
+    assert plan.full_grid.runs == 0
+    assert plan.expected.runs == 0
+    assert plan.expected.saved_fraction is None
+    assert plan.expected.ends_because == "it fits the 4 prior runs"
 
 
 @pytest.mark.parametrize("field", ["trainer", "prior_runs"])
@@ -83,7 +83,7 @@ def test_the_preview_names_a_setting_that_the_table_pools(store: Store, tmp_path
 
     plan = preview(parse_spec(fields), store, Settings(home=tmp_path))
 
-    (warning,) = plan["warnings"]
+    (warning,) = plan.warnings
     assert warning.startswith(f"{field}: weight_decay takes 2 values (0, 0.1)")
 
 

@@ -1,0 +1,113 @@
+"""Runs, their learning curves and their lenses: the documents of what the store keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from orchestrator.documents.lenses import LensesDocument, LensPointDocument, ModuleDocument
+from orchestrator.documents.runs import CurveDocument, LossDocument, RunDocument
+from orchestrator.lenses import MODULES
+from orchestrator.planner.values import Cells
+from orchestrator.spec import ProxyTrainer, ReplayTrainer
+from orchestrator.states import RunState
+from orchestrator.store.records import LensPoint, LossPoint, Run, Sweep
+
+
+def run_document(run: Run, cells: Cells) -> RunDocument:
+    """The document of a stored run.
+
+    Args:
+        run: the run.
+        cells: the cells of its sweep.
+    """
+    cell = cells[run.cell]
+    return RunDocument(
+        id=run.id,
+        sweep_id=run.sweep_id,
+        state=run.state,
+        cell=run.cell,
+        params=cell.params,
+        params_total=cell.params_total,
+        params_active=cell.params_active,
+        tokens=cell.tokens,
+        batch_tokens=cell.batch_tokens,
+        learning_rate=run.learning_rate,
+        seed=run.seed,
+        batch=run.batch,
+        attempt=run.attempt,
+        arm=cell.arm,
+        module_rates=run.module_rates,
+        loss=run.loss,
+        trunk_loss=run.trunk_loss,
+        flops=run.flops,
+        seconds=run.seconds,
+        reason=run.reason,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+    )
+
+
+def curve_document(run: Run, points: Sequence[LossPoint]) -> CurveDocument:
+    """The learning curve of a run, the trunk's part first as in ``points``."""
+    return CurveDocument(
+        run_id=run.id,
+        points=[
+            LossDocument(step=point.step, tokens=point.tokens, loss=point.loss, part=_part(run, point.curve))
+            for point in points
+        ],
+    )
+
+
+def lenses_document(run: Run, sweep: Sweep, points: Sequence[LensPoint]) -> LensesDocument:
+    """What the lenses recorded of a run of ``sweep``, the trunk's part first as in ``points``."""
+    return LensesDocument(
+        run_id=run.id,
+        points=[_lens_point(run, point) for point in points],
+        reason=None if points else why_unseen(run, sweep),
+    )
+
+
+def why_unseen(run: Run, sweep: Sweep) -> str:
+    """The reason why the lenses recorded nothing of a run of ``sweep``, in a sentence."""
+    if isinstance(sweep.spec.trainer, ReplayTrainer):
+        return (
+            "A replay trains nothing: its runs answer with recorded losses, so there is nothing to look into."
+        )
+    if not isinstance(sweep.spec.trainer, ProxyTrainer):
+        return "Custom trainers report losses only."
+    if run.state is RunState.PRUNED:
+        return "The run was ruled out before it began."
+    if run.state in (RunState.PENDING, RunState.RUNNING):
+        return "The first numbers appear when the run reports its first steps."
+    return "Nothing was recorded of this run besides its losses."
+
+
+def _lens_point(run: Run, point: LensPoint) -> LensPointDocument:
+    values = {name: value for name, value in point.values.items() if math.isfinite(value)}
+    spikes = values.get("loss_spikes")
+    return LensPointDocument(
+        step=point.step,
+        tokens=point.tokens,
+        part=_part(run, point.curve),
+        gradient_norm=values.get("gradient_norm"),
+        gradient_norm_max=values.get("gradient_norm_max"),
+        loss_spikes=None if spikes is None else int(spikes),
+        attention_logit=values.get("attention_logit"),
+        output_logit_rms=values.get("head.activation"),
+        expert_imbalance=values.get("expert_imbalance"),
+        modules={
+            module: ModuleDocument(
+                activation=values.get(f"{module}.activation"),
+                change=values.get(f"{module}.change"),
+                update=values.get(f"{module}.update"),
+            )
+            for module in MODULES
+            if f"{module}.update" in values
+        },
+    )
+
+
+def _part(run: Run, curve: str) -> str:
+    return "trunk" if curve == run.trunk_id else "branch"

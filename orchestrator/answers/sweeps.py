@@ -1,0 +1,98 @@
+"""Sweeps as they are now: the documents of what the store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from orchestrator.answers.laws import answer_at_target, law_summary, why_no_law
+from orchestrator.documents.events import WorkersEvent
+from orchestrator.documents.sweeps import Cost, Progress, SweepDocument, SweepSummary
+from orchestrator.states import SWEEP_LIVE, RunState, SweepState
+from orchestrator.store import Store
+from orchestrator.store.records import Sweep, Tally
+
+NOTHING_SAVED: Final = frozenset({SweepState.QUEUED, SweepState.FAILED, SweepState.CANCELLED})
+"""States of a sweep that has not done its work: what it did not run is no saving."""
+
+MEASURED: Final = (RunState.COMPLETED, RunState.DIVERGED)
+
+
+def sweep_summaries(store: Store, sweeps: Sequence[Sweep]) -> list[SweepSummary]:
+    """The short documents of stored sweeps, in their order."""
+    ids = [sweep.id for sweep in sweeps]
+    tallies, predictions = store.sweeps.tallies(ids), store.laws.predictions(ids)
+    return [
+        _summary(store, sweep, tallies[sweep.id], sweep.law_number, predictions.get(sweep.id))
+        for sweep in sweeps
+    ]
+
+
+def sweep_document(store: Store, sweep: Sweep, warnings: Sequence[str] = ()) -> SweepDocument:
+    """The whole document of a stored sweep.
+
+    Args:
+        store: where it is recorded.
+        sweep: the sweep.
+        warnings: of its submission.
+    """
+    law = None if sweep.law_number is None else store.laws.latest(sweep.id)
+    number, answer = (None, None) if law is None else (law.number, law.prediction)
+    summary = _summary(store, sweep, store.sweeps.tallies([sweep.id])[sweep.id], number, answer)
+    return SweepDocument(
+        **dict(summary),
+        waits_because=waits_because(store, sweep),
+        warnings=list(warnings),
+        spec=sweep.spec,
+        law=None if law is None else law_summary(law),
+    )
+
+
+def waits_because(store: Store, sweep: Sweep) -> str | None:
+    """The reason why no run of a live sweep can start now; None if its cluster has room or is unknown."""
+    if sweep.state not in SWEEP_LIVE:
+        return None
+    event = store.events.latest(sweep.id, WorkersEvent)
+    if event is None or event.reason is None:
+        return None
+    return f"{event.reason} Runs wait until it grows."
+
+
+def _summary(
+    store: Store, sweep: Sweep, tally: Tally, law_number: int | None, answer: Mapping[str, Any] | None
+) -> SweepSummary:
+    no_law = why_no_law(store, sweep.id) if answer is None else None
+    prediction, refused = answer_at_target(answer, no_law=no_law)
+    return SweepSummary(
+        id=sweep.id,
+        name=sweep.name,
+        state=sweep.state,
+        reason=sweep.reason,
+        target=sweep.spec.target,
+        progress=Progress(
+            runs_total_known=sum(tally.by_state.values()),
+            runs_by_state=dict(tally.by_state),
+            batches=sweep.batches,
+        ),
+        cost=_cost(sweep, tally),
+        law_number=law_number,
+        prediction=prediction,
+        prediction_refused=refused,
+        submitted_by=sweep.submitted_by,
+        created_at=sweep.created_at,
+        updated_at=sweep.updated_at,
+    )
+
+
+def _cost(sweep: Sweep, tally: Tally) -> Cost:
+    spent, full = tally.spent_flops, sweep.full_grid_flops
+    has_saved = (
+        full > 0 and sweep.state not in NOTHING_SAVED and any(tally.by_state[state] for state in MEASURED)
+    )
+    return Cost(
+        spent_flops=spent,
+        comparison_flops=tally.compared_flops,
+        full_grid_flops=full,
+        saved_fraction=1.0 - spent / full if has_saved else None,
+        seconds=tally.seconds,
+    )

@@ -1,0 +1,60 @@
+"""A run and its learning curve."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from orchestrator.documents.document import EXAMPLE_ID, Document
+from orchestrator.states import RunState
+
+
+class RunDocument(Document):
+    """One training from the first token to the loss of a cell at one rate and seed."""
+
+    id: str = Field(examples=[EXAMPLE_ID])
+    sweep_id: str
+    state: RunState
+    cell: int = Field(description="Number of its cell in the sweep.")
+    params: float = Field(description="N: the count of parameters that the law uses.")
+    params_total: float | None = Field(description="Of a mixture of experts; null where every one is active.")
+    params_active: float | None = Field(description="Those that one token meets; null where all are.")
+    tokens: float
+    batch_tokens: float
+    learning_rate: float
+    seed: int
+    batch: int | None = Field(
+        description="Its batch of runs; null for a rate ruled out before it was asked for."
+    )
+    attempt: int
+    arm: str | None = Field(
+        description="Of the comparison at a held-out scale; null for a run of the search."
+    )
+    module_rates: str = Field(
+        description="Multipliers of the rate by module, attention=0.5,embedding=2; empty for none."
+    )
+    loss: float | None = Field(description="Annealed held-out loss; null unless completed.")
+    trunk_loss: float | None = Field(description="Held-out loss of the undecayed trunk at the fork.")
+    flops: float = Field(description="Really spent for this run beyond what its trunk already had.")
+    seconds: float | None
+    reason: str | None = Field(description="Why it was asked for, ruled out, diverged or failed.")
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class LossDocument(Document):
+    """One point of a learning curve."""
+
+    step: int
+    tokens: int
+    loss: float | None = Field(description="Training loss; null where it was not finite.")
+    part: str = Field(description="trunk: shared with other horizons; branch: this run's own.")
+
+
+class CurveDocument(Document):
+    """A run's learning curve, the trunk's part first."""
+
+    run_id: str
+    points: list[LossDocument]

@@ -1,0 +1,21 @@
+"""An uploaded run table."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from orchestrator.documents.document import Document
+
+
+class TableDocument(Document):
+    """An uploaded run table."""
+
+    id: str = Field(
+        examples=["tbl-0123456789abcdef"], description="From the content: the same upload is the same table."
+    )
+    rows: int
+    cells: int
+    diverged: int = Field(description="Rows without a usable loss: kept as data, never a minimum.")
+    recipes: dict[str, list[str]] = Field(
+        description="Text columns that take several values: a law is of one recipe, so `where` must pick one."
+    )

@@ -1,0 +1,440 @@
+"""Preparing a corpus: what is in it, and that nothing that happens meanwhile changes it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from orchestrator.corpora import DOCUMENT_FILE, TOKENIZER_FILE, TOKENS_FILE
+from orchestrator.errors import BadInput, Conflict
+from trainer import load_corpus
+from workers.preparation import encoding, preparing
+from workers.preparation.files import list_source
+from workers.preparation.pieces import BY_NAME, BY_TAIL, places, read_piece, split, text_of
+from workers.preparation.preparing import Prepared
+from workers.preparation.progress import Progress, Stage
+
+RESULT = (DOCUMENT_FILE, TOKENIZER_FILE, TOKENS_FILE)
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def sentence(number: int) -> str:
+    return f"Line {number}: wer reitet so spät durch Nacht und Wind? It is {number * 7919} times the same.\n"
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty files that no test changes: two of them held out by their names, one long enough for two pieces."""
+    folder = tmp_path_factory.mktemp("corpora") / "text"
+    for number in range(40):
+        path = folder / f"book{number % 3}" / f"{number:02}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = 800 if number == 5 else 60
+        path.write_text("".join(sentence(number * 10_000 + line) for line in range(lines)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """The same, prepared without a disturbance."""
+    return prepare(text, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def changing(text: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(text, tmp_path / "text"))
+
+
+def prepare(
+    text: Path,
+    home: Path,
+    *,
+    again: bool = False,
+    vocab_size: int = 400,
+    kill_at: int | None = None,
+    kill_in: Stage | None = None,
+) -> Prepared:
+    """Prepare ``text`` as the corpus ``own`` below ``home``; end at a progress of that number or stage, if any."""
+    told: list[Progress] = []
+
+    def tell(progress: Progress) -> None:
+        if len(told) == kill_at or progress.stage is kill_in:
+            raise Killed
+        told.append(progress)
+
+    return preparing.prepare(
+        text,
+        "own",
+        folder=home,
+        vocab_size=vocab_size,
+        suffixes=(".txt",),
+        again=again,
+        tell=tell,
+    )
+
+
+def result(folder: Path) -> dict[str, bytes]:
+    return {file: (folder / file).read_bytes() for file in RESULT}
+
+
+def ids_of(prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.fromfile(prepared.folder / TOKENS_FILE, dtype=prepared.document.dtype)
+    border = prepared.document.train_tokens
+    return ids[:border], ids[border:]
+
+
+def read_back(prepared: Prepared, ids: np.ndarray) -> str:
+    tokenizer = Tokenizer.from_file(str(prepared.folder / TOKENIZER_FILE))
+    return tokenizer.decode(ids[ids != 0].tolist())
+
+
+def test_the_tokens_are_the_text_and_files_are_held_out_by_their_names(text: Path, whole: Prepared) -> None:
+    train, heldout = ids_of(whole)
+    sides: tuple[list[str], list[str]] = ([], [])
+    for name in sorted(path.relative_to(text).as_posix() for path in text.rglob("*.txt")):
+        sides[hashlib.sha256(name.encode()).digest()[0] % 16 == 0].append((text / name).read_text())
+    assert read_back(whole, train) == "".join(sides[0])
+    assert read_back(whole, heldout) == "".join(sides[1])
+    assert (np.count_nonzero(train == 0), np.count_nonzero(heldout == 0)) == (len(sides[0]), len(sides[1]))
+    document = whole.document
+    assert (document.heldout_rule, document.vocab_size, document.dtype) == (BY_NAME, 400, "uint16")
+    assert document.train_bytes == len("".join(sides[0]).encode())
+    assert document.heldout_bytes_per_token == document.heldout_bytes / len(heldout)
+    assert 2 < document.heldout_bytes_per_token < 6
+
+
+def test_what_is_measured_is_what_the_trainer_measures(whole: Prepared) -> None:
+    document = whole.document
+
+    corpus = load_corpus(
+        whole.folder / TOKENS_FILE,
+        token_type=document.dtype,
+        vocab_size=document.vocab_size,
+        heldout_tokens=document.heldout_tokens,
+    )
+
+    assert (corpus.sha256, corpus.unigram_entropy) == (document.sha256, document.unigram_entropy)
+    assert (len(corpus.train), len(corpus.heldout)) == (document.train_tokens, document.heldout_tokens)
+
+
+def test_the_end_of_a_text_is_no_token_of_letters(tmp_path: Path) -> None:
+    source = tmp_path / "quoting.txt"
+    source.write_text("".join(f"{number} <|endoftext|> is written here.\n" for number in range(500)))
+
+    prepared = prepare(source, tmp_path / "home")
+
+    ids = np.concatenate(ids_of(prepared))
+    assert np.count_nonzero(ids == 0) == 2, "one after each split"
+    assert read_back(prepared, ids) == source.read_text()
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_interrupted_in_any_stage_it_goes_on_to_the_same_bytes(
+    text: Path, whole: Prepared, tmp_path: Path, stage: Stage
+) -> None:
+    with pytest.raises(Killed):
+        prepare(text, tmp_path, kill_in=stage)
+    assert not (tmp_path / "own").exists()
+
+    assert prepare(text, tmp_path).new
+
+    assert result(tmp_path / "own") == result(whole.folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".own.lock", "own"]
+
+
+@pytest.mark.parametrize("part_bytes", [1, 50_000])
+def test_interrupted_at_any_piece_it_goes_on_to_the_same_bytes(
+    text: Path, whole: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_bytes: int
+) -> None:
+    monkeypatch.setattr(encoding, "BATCH_BYTES", 1)
+    monkeypatch.setattr(encoding, "PART_BYTES", part_bytes)
+    for number in (90, 4, 13, 1):
+        with pytest.raises(Killed):
+            prepare(text, tmp_path, kill_at=number)
+
+    prepare(text, tmp_path)
+
+    assert result(tmp_path / "own") == result(whole.folder)
+
+
+def test_what_was_encoded_is_not_encoded_again(text: Path, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        prepare(text, tmp_path, kill_in=Stage.MEASURING)
+    told: list[Progress] = []
+
+    preparing.prepare(
+        text, "own", folder=tmp_path, vocab_size=400, suffixes=(".txt",), again=False, tell=told.append
+    )
+
+    assert {progress.stage for progress in told} == {Stage.ENCODING, Stage.MEASURING}
+    assert told[0].done == told[0].total
+    assert told[0].tokens > 0
+
+
+SELF_KILLING = """
+import os, signal, sys
+from pathlib import Path
+from workers.preparation import encoding, preparing
+encoding.BATCH_BYTES, encoding.PART_BYTES = 1, 100_000
+left = int(sys.argv[3])
+def tell(progress):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+preparing.prepare(Path(sys.argv[1]), "own", folder=Path(sys.argv[2]), vocab_size=400, suffixes=(".txt",),
+                  again=False, tell=tell)
+"""
+
+
+def test_killed_again_and_again_the_result_is_the_same(text: Path, whole: Prepared, tmp_path: Path) -> None:
+    ends = []
+    for events in (60, 100, 10_000):
+        command = [sys.executable, "-c", SELF_KILLING, str(text), str(tmp_path), str(events)]
+        ends.append(subprocess.run(command, check=False, timeout=60).returncode)
+
+    assert ends == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    assert result(tmp_path / "own") == result(whole.folder)
+
+
+def test_a_token_file_shorter_than_its_journal_is_begun_anew(
+    text: Path, whole: Prepared, tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        prepare(text, tmp_path, kill_in=Stage.MEASURING)
+    os.truncate(tmp_path / ".own.partial" / TOKENS_FILE, 10)
+
+    prepare(text, tmp_path)
+
+    assert result(tmp_path / "own") == result(whole.folder)
+
+
+def test_a_finished_corpus_of_the_same_text_is_left_alone(text: Path, whole: Prepared) -> None:
+    stamp = (whole.folder / TOKENS_FILE).stat().st_mtime_ns
+
+    second = prepare(text, whole.folder.parent)
+
+    assert (whole.new, second.new) == (True, False)
+    assert second.document == whole.document
+    assert (whole.folder / TOKENS_FILE).stat().st_mtime_ns == stamp
+
+
+def test_a_changed_text_is_told_and_refused_until_asked_for_again(changing: Path, tmp_path: Path) -> None:
+    before = prepare(changing, tmp_path / "home")
+    (changing / "new.txt").write_text(sentence(1) * 50)
+    (changing / "book0" / "00.txt").unlink()
+    (changing / "book1" / "01.txt").write_text(sentence(2))
+
+    with pytest.raises(Conflict) as refused:
+        prepare(changing, tmp_path / "home", vocab_size=500)
+
+    for told in (
+        "vocab_size changed from 400 to 500",
+        "1 file added (new.txt)",
+        "1 file removed (book0/00.txt)",
+        "1 file written to (book1/01.txt)",
+        "--again",
+    ):
+        assert told in refused.value.detail
+    assert (before.folder / DOCUMENT_FILE).read_text() == before.document.model_dump_json(indent=2) + "\n"
+    after = prepare(changing, tmp_path / "home", vocab_size=500, again=True)
+    assert after.new
+    assert after.document.vocab_size == 500
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == [".own.lock", "own"]
+
+
+def test_an_unfinished_corpus_of_another_text_is_told_and_refused(changing: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with pytest.raises(Killed):
+        prepare(changing, home, kill_in=Stage.ENCODING)
+    (changing / "new.txt").write_text(sentence(1))
+
+    with pytest.raises(Conflict, match=r"begun and not finished.*1 file added \(new\.txt\).*--again"):
+        prepare(changing, home)
+
+    assert prepare(changing, home, again=True).new
+
+
+def test_a_replacement_that_was_interrupted_goes_on_and_leaves_the_old_one_meanwhile(
+    text: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    before = prepare(text, home)
+    with pytest.raises(Killed):
+        prepare(text, home, vocab_size=500, again=True, kill_in=Stage.ENCODING)
+    assert before.document.tokens * 2 == (home / "own" / TOKENS_FILE).stat().st_size
+    assert (home / ".own.partial" / TOKENIZER_FILE).exists()
+
+    assert prepare(text, home, vocab_size=500, again=True).document.vocab_size == 500
+
+
+def test_a_damaged_token_file_is_noticed(text: Path, tmp_path: Path) -> None:
+    prepared = prepare(text, tmp_path / "home")
+    with (prepared.folder / TOKENS_FILE).open("r+b") as file:
+        file.write(b"\xff\xff")
+
+    with pytest.raises(Conflict, match="token file is not the one that was written"):
+        prepare(text, tmp_path / "home")
+
+
+def test_a_second_process_is_refused_and_changes_nothing(text: Path, whole: Prepared, tmp_path: Path) -> None:
+    refusals = []
+
+    def tell(progress: Progress) -> None:
+        if progress.stage is Stage.ENCODING and not refusals:
+            command = [sys.executable, "-c", SELF_KILLING, str(text), str(tmp_path / "home"), "10000"]
+            other = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+            refusals.append((other.returncode, other.stderr))
+
+    preparing.prepare(
+        text, "own", folder=tmp_path / "home", vocab_size=400, suffixes=(".txt",), again=False, tell=tell
+    )
+
+    ((code, told),) = refusals
+    assert code == 1
+    assert "Another process is preparing the corpus 'own'" in told
+    assert result(tmp_path / "home" / "own") == result(whole.folder)
+
+
+def test_a_file_that_is_written_to_meanwhile_is_refused(changing: Path, tmp_path: Path) -> None:
+    def tell(progress: Progress) -> None:
+        if progress.stage is Stage.TRAINING:
+            (changing / "book2" / "38.txt").write_text("other text")
+
+    with pytest.raises(Conflict, match="38.txt was written to while"):
+        preparing.prepare(
+            changing,
+            "own",
+            folder=tmp_path / "home",
+            vocab_size=400,
+            suffixes=(".txt",),
+            again=False,
+            tell=tell,
+        )
+
+
+def test_files_that_are_not_text_are_named_before_anything_is_encoded(changing: Path, tmp_path: Path) -> None:
+    (changing / "latin.txt").write_bytes("spät".encode("latin-1"))
+    (changing / "packed.txt").write_bytes(b"\x1f\x8b\x08\xff")
+
+    with pytest.raises(
+        BadInput, match=r"2 of the files are not UTF-8 text: latin.txt \(near byte 2\), packed.txt"
+    ):
+        prepare(changing, tmp_path / "home")
+
+    (changing / "latin.txt").unlink()
+    (changing / "packed.txt").unlink()
+    assert prepare(changing, tmp_path / "home").new, "nothing was kept that stands in the way"
+
+
+def test_hidden_files_other_endings_and_empty_files_are_left_out(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.md", ".hidden.txt", ".git/c.txt", "deep/er/d.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (tmp_path / "empty.txt").touch()
+
+    assert [file.name for file in list_source(tmp_path, [".txt"]).files] == ["a.txt", "deep/er/d.txt"]
+    assert [file.name for file in list_source(tmp_path, [".txt", ".md"]).files] == [
+        "a.txt",
+        "b.md",
+        "deep/er/d.txt",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("endings", "told"),
+    [((".rst",), "other endings there: 1 .md"), ((".md",), None)],
+)
+def test_a_folder_without_such_files_says_what_it_holds(
+    tmp_path: Path, endings: tuple[str, ...], told: str | None
+) -> None:
+    (tmp_path / "b.md").write_text("text")
+    if told is None:
+        assert list_source(tmp_path, endings).size == 4
+        return
+    with pytest.raises(BadInput, match=told):
+        list_source(tmp_path, endings)
+
+
+def test_the_tail_of_a_single_file_is_held_out_after_a_whole_line(tmp_path: Path) -> None:
+    source = tmp_path / "one.txt"
+    source.write_text("".join(sentence(number) for number in range(3_000)))
+
+    found = list_source(source, [])
+    divided = split(found)
+
+    ((train,), (heldout,)) = divided.train, divided.heldout
+    data = source.read_bytes()
+    assert divided.rule == BY_TAIL
+    assert (train.start, train.end, heldout.end) == (0, heldout.start, len(data))
+    assert data[train.end - 1 : train.end] == b"\n"
+    assert heldout.end - heldout.start == pytest.approx(len(data) / 16, abs=100)
+
+
+def test_the_tail_of_few_files_is_held_out_whatever_their_names(tmp_path: Path) -> None:
+    for name, lines in (("a.txt", 10), ("b.txt", 3_000), ("c.txt", 20)):
+        (tmp_path / name).write_text("".join(sentence(number) for number in range(lines)))
+
+    divided = split(list_source(tmp_path, [".txt"]))
+
+    assert divided.rule == BY_TAIL
+    assert [span.file.name for span in divided.train] == ["a.txt", "b.txt"]
+    assert [span.file.name for span in divided.heldout] == ["b.txt", "c.txt"]
+
+
+def test_a_text_too_short_to_hold_some_out_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+
+    with pytest.raises(BadInput, match="too few to hold some out"):
+        prepare(tmp_path / "a.txt", tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    "letters",
+    ["a line of text\n", "ä", "日本語", "😀", "x" * 5_000 + "\n", "\r\n", " "],
+    ids=["lines", "two bytes", "three bytes", "four bytes", "long lines", "empty lines", "spaces"],
+)
+def test_pieces_are_text_and_together_the_whole(tmp_path: Path, letters: str) -> None:
+    source = tmp_path / "one.txt"
+    source.write_bytes((letters * (300_000 // len(letters.encode()))).encode())
+    found = list_source(source, [])
+    cut = list(places(split(found)))
+
+    texts = [text_of(found.root, place) for place in cut]
+
+    assert "".join(texts).encode() == source.read_bytes()
+    assert len(texts) >= 5
+    assert max(len(read_piece(found.root, place)) for place in cut) <= 70_000
+
+
+def test_a_large_vocabulary_is_stored_in_four_bytes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    words = ["".join(map(chr, 97 + rng.integers(0, 26, size=26))) for _ in range(8_500)]
+    (tmp_path / "words.txt").write_text("\n".join(words * 2))
+
+    prepared = prepare(tmp_path / "words.txt", tmp_path / "home", vocab_size=100_000)
+
+    assert 65_536 < prepared.document.vocab_size <= 100_000
+    assert prepared.document.dtype == "uint32"
+    assert int(np.concatenate(ids_of(prepared)).max()) < prepared.document.vocab_size
+
+
+@pytest.mark.parametrize("vocab_size", [256, 0, -1, 1 << 21])
+def test_a_vocabulary_out_of_range_is_refused(text: Path, tmp_path: Path, vocab_size: int) -> None:
+    with pytest.raises(BadInput, match="from 257"):
+        prepare(text, tmp_path / "home", vocab_size=vocab_size)
+    assert not (tmp_path / "home").exists()
