@@ -18,6 +18,7 @@ from orchestrator.law.evidence import (
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.joint import cautious
 from orchestrator.law.observations import Array
+from orchestrator.law.point import Point
 from orchestrator.law.pooled import Shrunk
 from orchestrator.law.scales import Scales
 from orchestrator.law.status import BowlStatus, classify, told
@@ -67,6 +68,11 @@ class Bowl:
     law_learning_rate: float
     law_sd: float
     doubted: int = 0
+
+    @property
+    def point(self) -> Point:
+        """Its (N, D, B)."""
+        return Point(params=self.params, tokens=self.tokens, batch_tokens=self.batch_tokens)
 
     def to_document(self) -> dict[str, Any]:
         """As a JSON-able mapping."""

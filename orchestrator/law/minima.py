@@ -4,7 +4,7 @@ from enum import Enum
 
 import numpy as np
 
-from orchestrator.law import support
+from orchestrator.law import identifiability
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
@@ -93,7 +93,7 @@ def counted(
     low, high, flat = (count[s] for s in (BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH, BowlStatus.FLAT))
     if 2 * max(sloping) > flat:
         low, high, flat = low + sloping[0], high + sloping[1], flat - sum(sloping)
-    few, wasted = support.too_few(bowls)
+    few, wasted = identifiability.too_few(bowls)
     where = " downwards" if low > high else " upwards" if high > low else ""
     if low + high + flat == 0:
         advice = (
@@ -112,7 +112,7 @@ def counted(
         "high": high,
         "few": few,
         "wasted": wasted,
-        "above": support.WASTED,
+        "above": identifiability.WASTED,
         "flat": flat,
         "lowest": float(rates.min()),
         "highest": float(rates.max()),

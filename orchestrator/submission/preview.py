@@ -25,7 +25,7 @@ from orchestrator.store.records import Sweep
 from orchestrator.submission.capacity import warnings_of
 from orchestrator.submission.cells import fewest_repeats, narrowed, proxy_cells, table_cells
 from orchestrator.submission.rehearsal import Forecast, forecast
-from orchestrator.tables.pooled_columns import mixed_warnings
+from orchestrator.tables.pooled_columns import pooling_notices
 from orchestrator.tables.run_table import RunTable
 
 
@@ -80,9 +80,9 @@ def table_warnings(spec: SweepSpec, store: Store) -> list[str]:
     if spec.prior_runs is not None:
         sources.append(("prior_runs", spec.prior_runs))
     return [
-        f"{field}: {warning}"
+        f"{field}: {notice.message}"
         for field, source in sources
-        for warning in mixed_warnings(recorded_runs(store, source, field))
+        for notice in pooling_notices(recorded_runs(store, source, field))
     ]
 
 
