@@ -16,9 +16,9 @@ from orchestrator.corpora import PreparedSource, corpus_names, find_corpus
 from orchestrator.errors import BadInput, EtalonError
 from orchestrator.private import close_home, restricted_umask
 from orchestrator.settings import CorpusSource, Settings
-from workers.corpora.preparing import Prepared, prepare
-from workers.corpora.progress import Progress as Told
-from workers.corpora.progress import Stage
+from workers.preparation.preparing import Prepared, prepare
+from workers.preparation.progress import Progress as Told
+from workers.preparation.progress import Stage
 
 app = typer.Typer(no_args_is_help=True, help="Corpora that proxies are trained on.")
 

@@ -179,6 +179,9 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("module_rates", sa.String(length=200), nullable=False),
+        sa.Column(
+            "diverged_tokens", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
         sa.ForeignKeyConstraint(
             ["sweep_id", "cell"], ["cells.sweep_id", "cells.number"], name=op.f("fk_runs_sweep_id_cell")
         ),

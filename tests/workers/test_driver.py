@@ -16,7 +16,7 @@ from orchestrator.answers.sweeps import waits_because
 from orchestrator.processes import NOT_NOW
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import driver_lease
-from trainer import Finished, Job, Member, Recipe, Schedule, Shape, Training, load_corpus
+from trainer import FinishedEvent, Member, Recipe, Schedule, Shape, Training, TrainingJob, load_corpus
 from workers.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.ray
@@ -37,8 +37,8 @@ def undisturbed() -> dict[float, float]:
         batch_tokens=128,
     )
     members = tuple(Member(learning_rate=rate, horizons=(LONG,)) for rate in RATES)
-    events = Training(Job(recipe=recipe, members=members), load_corpus("stdlib")).advance()
-    return {RATES[event.member]: event.loss for event in events if isinstance(event, Finished)}
+    events = Training(TrainingJob(recipe=recipe, members=members), load_corpus("stdlib")).advance()
+    return {RATES[event.member]: event.loss for event in events if isinstance(event, FinishedEvent)}
 
 
 def trainables(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
