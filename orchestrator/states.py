@@ -1,4 +1,4 @@
-"""The states of sweeps and runs, and the only moves between them."""
+"""The states of sweeps, runs and comparisons, and the only moves between them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Stage(StrEnum):
-    """Where a comparison stands, as people read it."""
+class ComparisonStage(StrEnum):
+    """How far a sweep's comparison at a held-out scale is."""
 
     WAITING = "waiting"
     TUNING = "tuning modules"
@@ -43,6 +43,11 @@ class Stage(StrEnum):
     CUT_SHORT = "cut short"
     NOT_RUN = "not run"
 
+
+COMPARISON_FINAL: Final = frozenset(
+    {ComparisonStage.COMPLETE, ComparisonStage.CUT_SHORT, ComparisonStage.NOT_RUN}
+)
+"""The stages after which nothing more happens to a comparison."""
 
 SWEEP_TRANSITIONS: Final[dict[SweepState, frozenset[SweepState]]] = {
     SweepState.QUEUED: frozenset(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from orchestrator.answers.sweeps import WORKERS
 from orchestrator.errors import Conflict, Unavailable
 from orchestrator.loop.lease import KeptLease
 from orchestrator.spec import Resources
@@ -225,9 +224,8 @@ class Dispatcher:
             return
         cluster = self._cluster()
         if cluster != self._measured:
-            told = event_of(cluster, self._needs)
-            lease = driver_lease(self._sweep_id)
-            self._store.events.append(self._sweep_id, WORKERS, told, fence=self._lease.fence, lease=lease)
+            event, lease = event_of(cluster, self._needs), driver_lease(self._sweep_id)
+            self._store.events.append(self._sweep_id, event, fence=self._lease.fence, lease=lease)
         self._measured, self._measured_at = cluster, self._clock()
 
     @property

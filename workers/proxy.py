@@ -13,7 +13,6 @@ import torch
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
 from orchestrator.heldout.module_rates import read
-from orchestrator.lenses import diverged_after
 from orchestrator.states import RunState
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from trainer import (
@@ -238,10 +237,17 @@ def _results(job: ProxyJob, events: Sequence[TrainingEvent]) -> Iterable[RunResu
             )
         elif isinstance(event, DivergedEvent):
             run_ids = job.members[event.member].run_ids(event.horizons)
-            reason = diverged_after(event.tokens, event.reason)
             yield from _shared_cost(
                 event,
-                [RunResult(run_id=run_id, state=RunState.DIVERGED, reason=reason) for run_id in run_ids],
+                [
+                    RunResult(
+                        run_id=run_id,
+                        state=RunState.DIVERGED,
+                        diverged_tokens=event.tokens,
+                        reason=f"Diverged after {event.tokens} tokens: {event.reason}.",
+                    )
+                    for run_id in run_ids
+                ],
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from orchestrator.documents.events import ProgressEvent
 from orchestrator.states import RunState
 from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
@@ -82,6 +83,6 @@ class Recorder:
     def _tell(self) -> None:
         """Say now and then that curves have grown."""
         if self._untold and self._clock() - self._told_at >= PROGRESS_SECONDS:
-            event = {"points": self._untold}
-            self._store.events.append(self._sweep_id, "progress", event, fence=self._fence, lease=self._lease)
+            event = ProgressEvent(points=self._untold)
+            self._store.events.append(self._sweep_id, event, fence=self._fence, lease=self._lease)
             self._untold, self._told_at = 0, self._clock()

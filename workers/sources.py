@@ -10,7 +10,7 @@ from orchestrator.errors import BadInput
 from orchestrator.heldout.setting import comparison_scales
 from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
-from orchestrator.spec import Arm, ProxyTrainer, ReplayTrainer, SweepSpec, base_of
+from orchestrator.spec import CellRole, ProxyTrainer, ReplayTrainer, SweepSpec, base_of
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from orchestrator.submission.cells import trunk_scales
@@ -111,7 +111,7 @@ def _carried(spec: SweepSpec, cells: Sequence[Cell]) -> dict[str, Carried]:
     base = base_of(grid, trainer)
     if base is None:
         return {}
-    trunks = [cell.trunk for cell in cells if cell.arm == Arm.TRANSFER and cell.trunk is not None]
+    trunks = [cell.trunk for cell in cells if cell.arm == CellRole.TRANSFER and cell.trunk is not None]
     return {trunk: Carried(trainer=trainer, base=base) for trunk in trunks}
 
 

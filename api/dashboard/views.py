@@ -17,6 +17,7 @@ from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.laws import answer_at_target
 from orchestrator.answers.stable_phase import Phase, has_stable_phase
 from orchestrator.answers.sweeps import waits_because
+from orchestrator.documents.events import SweepEvent
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.planner.values import Cell
@@ -249,7 +250,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
     snapshot = read_snapshot(store, sweep_id)
     sweep, law = snapshot.sweep, snapshot.record
     tally = store.sweeps.tallies([sweep_id])[sweep_id]
-    moved = store.events.latest(sweep_id, "sweep")
+    moved = store.events.latest(sweep_id, SweepEvent)
     return SweepView(
         sweep=sweep,
         waits_because=waits_because(store, sweep),
@@ -265,7 +266,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         compared=None if sweep.spec.comparison is None else comparison_document(store, sweep),
         seconds=tally.seconds,
         span_seconds=store.sweeps.span_seconds(sweep_id),
-        actor=None if moved is None else moved.data.get("actor"),
+        actor=None if moved is None else moved.actor,
         asked=ask(store, sweep, law, query),
         figures=_figure_choice(snapshot, query),
         runs=_run_table(snapshot, query),

@@ -15,7 +15,8 @@ from api.context import Stored
 from api.problems import responses
 from api.shutdown import Shutdown, shutdown_of
 from api.v1.queries import ThatSweep
-from orchestrator.states import SWEEP_LIVE, SweepState
+from orchestrator.documents.events import SweepEvent
+from orchestrator.states import SWEEP_LIVE
 from orchestrator.store import Store
 from orchestrator.store.records import Event, Sweep
 
@@ -75,7 +76,7 @@ async def stream(store: Store, sweep: Sweep, last: int, shutdown: Shutdown) -> A
         for event in events:
             yield _message(event)
             last = event.id
-            state = SweepState(event.data["state"]) if event.kind == "sweep" else state
+            state = payload.state if isinstance(payload := event.payload, SweepEvent) else state
         if events or state in SWEEP_LIVE:
             quiet_since = time.monotonic()
         elif time.monotonic() - quiet_since >= patience:

@@ -15,6 +15,7 @@ from etalon.cli.outcome import err, out, print_json, tells_errors
 from orchestrator.amounts import count
 from orchestrator.corpora import PreparedSource, corpus_names, find_corpus
 from orchestrator.errors import BadInput, EtalonError
+from orchestrator.private import close_home, restricted_umask
 from orchestrator.settings import Settings
 from workers.preparation.preparing import PreparedCorpus, prepare
 from workers.preparation.progress import PreparationProgress, PreparationStage
@@ -63,15 +64,16 @@ def prepare_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a tokenizer on a text and write the text as tokens; after an interruption the same command continues."""
+    close_home(settings := Settings())
     path = source.resolve()
     if name is None:
         name = path.stem if path.is_file() else path.name
     try:
-        with _Display() as display:
+        with _Display() as display, restricted_umask():
             prepared = prepare(
                 source,
                 name,
-                folder=Settings().corpora_folder.absolute(),
+                folder=settings.corpora_folder.absolute(),
                 vocab_size=vocab_size,
                 suffixes=tuple(suffix or [".txt"]),
                 again=again,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.documents.events import LawEvent
 from orchestrator.documents.laws import LawDocument, LawSummary
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, read_answer
 from orchestrator.store import Store
@@ -53,5 +54,5 @@ def answer_at_target(
 
 def why_no_law(store: Store, sweep_id: str) -> str | None:
     """The reason of the newest refused fit; None before the first."""
-    event = store.events.latest(sweep_id, "law")
-    return None if event is None else event.data.get("detail")
+    event = store.events.latest(sweep_id, LawEvent)
+    return None if event is None else event.detail

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from orchestrator.answers.laws import answer_at_target, law_summary, why_no_law
+from orchestrator.documents.events import WorkersEvent
 from orchestrator.documents.sweeps import Cost, Progress, SweepDocument, SweepSummary
 from orchestrator.states import SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep, Tally
-
-WORKERS: Final = "workers"
-"""Kind of the events in which drivers report the size of the cluster."""
 
 NOTHING_SAVED: Final = frozenset({SweepState.QUEUED, SweepState.FAILED, SweepState.CANCELLED})
 """States of a sweep that has not done its work: what it did not run is no saving."""
@@ -54,10 +52,10 @@ def waits_because(store: Store, sweep: Sweep) -> str | None:
     """The reason why no run of a live sweep can start now; None if its cluster has room or is unknown."""
     if sweep.state not in SWEEP_LIVE:
         return None
-    event = store.events.latest(sweep.id, WORKERS)
-    if event is None or event.data["reason"] is None:
+    event = store.events.latest(sweep.id, WorkersEvent)
+    if event is None or event.reason is None:
         return None
-    return f"{event.data['reason']} Runs wait until it grows."
+    return f"{event.reason} Runs wait until it grows."
 
 
 def _summary(

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from orchestrator.documents.document import EXAMPLE_ID, Document
 from orchestrator.documents.predictions import TargetDocument
-from orchestrator.spec import Arm
-from orchestrator.states import RunState, Stage
+from orchestrator.spec import CellRole
+from orchestrator.states import ComparisonStage, RunState
 
 
 class EstimateDocument(Document):
@@ -32,7 +32,7 @@ class ContenderDocument(Document):
     """One way to set the rate of the held-out scale, and how it did."""
 
     name: str = Field(examples=["Fitting", "Transfer", "the same rate", "Step Law", "module-wise"])
-    arm: Arm = Field(description="How it is trained there: standard parametrization, or Transfer's.")
+    arm: CellRole = Field(description="How it is trained there: standard parametrization, or Transfer's.")
     learning_rate: float = Field(description="In Transfer's arm the global rate, in the base's units.")
     module_rates: dict[str, float] = Field(description="Multipliers by module; empty for none.")
     origin: str = Field(description="Where the rate comes from.")
@@ -101,7 +101,7 @@ class ComparisonDocument(Document):
     """Both paradigms at a held-out scale."""
 
     sweep_id: str = Field(examples=[EXAMPLE_ID])
-    state: Stage
+    state: ComparisonStage
     reason: str | None = Field(description="Why it was not run, or what cut it short.")
     held_out: TargetDocument
     base: BaseDocument

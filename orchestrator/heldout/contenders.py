@@ -26,7 +26,7 @@ from orchestrator.law import BowlStatus, Law, Point
 from orchestrator.law.observations import Array
 from orchestrator.law.published import LAWS, Anchor, published_rates
 from orchestrator.planner.values import Cell
-from orchestrator.spec import Arm
+from orchestrator.spec import CellRole
 
 REFERENCE_STEP: Final = 10**0.25
 REFERENCE: Final = tuple(REFERENCE_STEP**power for power in (-2, -1, 1, 2))
@@ -76,13 +76,13 @@ class LineUp:
     expected: Expected
 
     @property
-    def places(self) -> Mapping[tuple[Arm, float, str], str]:
+    def places(self) -> Mapping[tuple[CellRole, float, str], str]:
         """What is run, each once, with whom it is run for."""
-        found: dict[tuple[Arm, float, str], str] = {}
+        found: dict[tuple[CellRole, float, str], str] = {}
         for item in self.contenders:
             found[item.place] = f"{found[item.place]}, {item.name}" if item.place in found else item.name
         for learning_rate in self.reference:
-            found.setdefault((Arm.STANDARD, learning_rate, NONE), "the reference bowl")
+            found.setdefault((CellRole.STANDARD, learning_rate, NONE), "the reference bowl")
         return found
 
 
@@ -120,19 +120,19 @@ def line_up(setting: Setting, law: Law, base: BaseOptimum, best: Trial | None, *
     predicted = law.predict(target)
     fitted = Contender(
         name=FITTING,
-        arm=Arm.STANDARD,
+        arm=CellRole.STANDARD,
         learning_rate=_spelt(predicted.learning_rate),
         origin=f"law {law_number}, 95 % interval {rate(predicted.low)} to {rate(predicted.high)}",
     )
     transfer = Contender(
         name=TRANSFER,
-        arm=Arm.TRANSFER,
+        arm=CellRole.TRANSFER,
         learning_rate=base.learning_rate,
         origin=f"in the base's units: {base.origin}",
     )
     same = Contender(
         name=SAME_RATE,
-        arm=Arm.STANDARD,
+        arm=CellRole.STANDARD,
         learning_rate=base.learning_rate,
         origin=f"the base's: {base.origin}",
     )
@@ -151,7 +151,7 @@ def _further_rates(middle: float, contenders: Sequence[Contender]) -> tuple[floa
     run = [
         math.log(item.learning_rate)
         for item in contenders
-        if item.arm is Arm.STANDARD and item.module_rates == NONE
+        if item.arm is CellRole.STANDARD and item.module_rates == NONE
     ]
     wanted = [_spelt(middle * factor) for factor in REFERENCE]
     return tuple(
@@ -183,7 +183,7 @@ def _published(
     contenders = tuple(
         Contender(
             name=name,
-            arm=Arm.STANDARD,
+            arm=CellRole.STANDARD,
             learning_rate=_spelt(found[name].learning_rate),
             origin=f"its ratio from the base's optimum {rate(base.learning_rate)} at N {count(cell.params)}"
             if name in ratios
@@ -209,7 +209,7 @@ def _module_wise(fitted: Contender, best: Trial | None) -> tuple[Contender, ...]
     return (
         Contender(
             name=MODULE_WISE,
-            arm=Arm.STANDARD,
+            arm=CellRole.STANDARD,
             learning_rate=fitted.learning_rate,
             module_rates=best.module_rates,
             origin=f"Fitting's rate times the base's best multipliers: {found}",

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orchestrator.documents.events import ComparisonEvent
 from orchestrator.heldout.module_rates import read
 from orchestrator.heldout.plan import Plan
 from orchestrator.heldout.reference import Reference, reference
 from orchestrator.heldout.scores import Estimate, Score, by_name, scored
 from orchestrator.heldout.setting import Setting
 from orchestrator.heldout.steps import trials_of
-from orchestrator.heldout.values import (
-    ENDED,
-    FITTING,
-    TRANSFER,
-    Contender,
-    Outcome,
-    Outcomes,
-)
+from orchestrator.heldout.values import FITTING, TRANSFER, Contender, Outcome, Outcomes
 from orchestrator.heldout.verdict import verdict
 from orchestrator.planner.values import Cell
-from orchestrator.spec import Arm
-from orchestrator.states import RUN_OPEN, SWEEP_LIVE, RunState, Stage, SweepState
+from orchestrator.spec import CellRole
+from orchestrator.states import COMPARISON_FINAL, RUN_OPEN, SWEEP_LIVE, ComparisonStage, RunState, SweepState
 from orchestrator.store.records import Run
 
 
@@ -41,7 +35,7 @@ class Found:
         best: the reference bowl; None before, and where none of its runs completed.
     """
 
-    stage: Stage
+    stage: ComparisonStage
     reason: str | None
     setting: Setting
     plan: Plan | None
@@ -57,7 +51,7 @@ def joined(
     *,
     sweep_state: SweepState,
     sweep_reason: str | None,
-    told: Mapping[str, Any] | None,
+    event: ComparisonEvent | None,
 ) -> Found:
     """Join the runs to the plan.
 
@@ -67,13 +61,13 @@ def joined(
         runs: of its own cells.
         sweep_state: where the sweep is.
         sweep_reason: why it ended, if it has.
-        told: data of the newest event of the comparison.
+        event: the newest of the comparison.
     """
-    stage, reason = _stage(setting, plan, runs, sweep_state=sweep_state, told=told)
-    if stage in ENDED - {Stage.COMPLETE} and sweep_state not in SWEEP_LIVE:
+    stage, reason = _stage(setting, plan, runs, sweep_state=sweep_state, event=event)
+    if stage in COMPARISON_FINAL - {ComparisonStage.COMPLETE} and sweep_state not in SWEEP_LIVE:
         reason = reason or _of_sweep(sweep_state, sweep_reason)
     known = Found(stage=stage, reason=reason, setting=setting, plan=plan, runs=tuple(runs))
-    if plan is None or stage not in ENDED:
+    if plan is None or stage not in COMPARISON_FINAL:
         return known
     outcomes = outcomes_of(setting, runs)
     best = reference(outcomes, plan.line_up.expected)
@@ -89,22 +83,24 @@ def _stage(
     runs: Sequence[Run],
     *,
     sweep_state: SweepState,
-    told: Mapping[str, Any] | None,
-) -> tuple[Stage, str | None]:
-    if told is not None and told["stage"] == Stage.NOT_RUN:
-        return Stage.NOT_RUN, told.get("reason")
+    event: ComparisonEvent | None,
+) -> tuple[ComparisonStage, str | None]:
+    if event is not None and event.stage is ComparisonStage.NOT_RUN:
+        return ComparisonStage.NOT_RUN, event.reason
     if plan is None:
         if sweep_state not in SWEEP_LIVE:
-            return Stage.NOT_RUN, None
-        return (Stage.TUNING if told is not None and setting.search else Stage.WAITING), None
+            return ComparisonStage.NOT_RUN, None
+        return (
+            ComparisonStage.TUNING if event is not None and setting.search else ComparisonStage.WAITING
+        ), None
     if any(run.state in RUN_OPEN for run in runs):
-        return Stage.RUNNING, None
+        return ComparisonStage.RUNNING, None
     cut = [run.reason for run in runs if run.state is RunState.CANCELLED]
     if not cut:
-        return Stage.COMPLETE, None
+        return ComparisonStage.COMPLETE, None
     if sweep_state in SWEEP_LIVE:
-        return Stage.CUT_SHORT, cut[0]
-    return Stage.CUT_SHORT, None if told is None else told.get("reason")
+        return ComparisonStage.CUT_SHORT, cut[0]
+    return ComparisonStage.CUT_SHORT, None if event is None else event.reason
 
 
 def _of_sweep(state: SweepState, reason: str | None) -> str:
@@ -114,9 +110,9 @@ def _of_sweep(state: SweepState, reason: str | None) -> str:
 
 def outcomes_of(setting: Setting, runs: Iterable[Run]) -> Outcomes:
     """What the held-out runs gave, by place."""
-    arms = {cell.number: Arm(str(cell.arm)) for cell in (setting.standard, setting.transfer)}
-    losses: dict[tuple[Arm, float, str], dict[int, float]] = {}
-    diverged: dict[tuple[Arm, float, str], list[int]] = {}
+    arms = {cell.number: CellRole(str(cell.arm)) for cell in (setting.standard, setting.transfer)}
+    losses: dict[tuple[CellRole, float, str], dict[int, float]] = {}
+    diverged: dict[tuple[CellRole, float, str], list[int]] = {}
     for run in runs:
         if run.cell not in arms:
             continue
@@ -238,7 +234,7 @@ def _reference(known: Found, plan: Plan) -> list[dict[str, Any]]:
     return [
         {
             "learning_rate": rate,
-            "runs": _runs(known, Contender(name="", arm=Arm.STANDARD, learning_rate=rate, origin="")),
+            "runs": _runs(known, Contender(name="", arm=CellRole.STANDARD, learning_rate=rate, origin="")),
         }
         for rate in plan.line_up.reference
     ]

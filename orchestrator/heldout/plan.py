@@ -10,7 +10,7 @@ from orchestrator.heldout.contenders import BaseOptimum, LineUp
 from orchestrator.heldout.setting import Setting
 from orchestrator.heldout.values import Contender, Expected, LeftOut
 from orchestrator.planner.values import Cell
-from orchestrator.spec import Arm
+from orchestrator.spec import CellRole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class Plan:
             seeds=document["seeds"],
             line_up=LineUp(
                 contenders=tuple(
-                    Contender(**{**item, "arm": Arm(item["arm"])}) for item in told["contenders"]
+                    Contender(**{**item, "arm": CellRole(item["arm"])}) for item in told["contenders"]
                 ),
                 reference=tuple(told["reference"]),
                 left_out=tuple(LeftOut(**item) for item in told["left_out"]),

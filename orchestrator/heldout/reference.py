@@ -35,7 +35,7 @@ from orchestrator.law.evidence import (
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 from orchestrator.law.status import classify, told
-from orchestrator.spec import Arm
+from orchestrator.spec import CellRole
 
 CURVATURE_SD: Final = 0.3
 """Of the ln C that a law expects at a scale it has not seen, beside what cells differ by."""
@@ -106,7 +106,7 @@ def reference(outcomes: Outcomes, expected: Expected) -> Reference | None:
     Returns:
         The bowl; None where no run completed.
     """
-    plain = {rate: out for (arm, rate, by), out in outcomes.items() if arm is Arm.STANDARD and not by}
+    plain = {rate: out for (arm, rate, by), out in outcomes.items() if arm is CellRole.STANDARD and not by}
     if not any(out.losses for out in plain.values()):
         return None
     effects, noise = _seeds(plain, expected.noise)

@@ -21,7 +21,7 @@ from scipy.stats import t as student
 
 from orchestrator.heldout.reference import Reference
 from orchestrator.heldout.values import FITTING, Contender, Outcome, Outcomes
-from orchestrator.spec import Arm
+from orchestrator.spec import CellRole
 
 PRIOR_FREEDOM: Final = 4.0
 """Degrees of freedom that the noise of the whole cell counts for beside those of a contender's own seeds."""
@@ -96,7 +96,7 @@ def _excess(contender: Contender, own: Outcome, best: Reference) -> Estimate | N
     if own.diverged or not logs:
         return None
     variance, freedom = _moderated(list(logs.values()), best.noise**2)
-    in_bowl = contender.arm is Arm.STANDARD and not contender.module_rates
+    in_bowl = contender.arm is CellRole.STANDARD and not contender.module_rates
     rate = contender.learning_rate if in_bowl else None
     whole = best.variance_of_excess(rate, variance / len(logs))
     return _estimate(fmean(logs.values()) - math.log(best.loss), whole, freedom)

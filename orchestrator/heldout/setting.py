@@ -11,7 +11,7 @@ from orchestrator.heldout.module_rates import MODULES
 from orchestrator.heldout.modules import STACK, ModuleSearch
 from orchestrator.law.cells import CLOSE
 from orchestrator.planner.values import Cell
-from orchestrator.spec import Arm, ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
+from orchestrator.spec import CellRole, ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
 from orchestrator.submission.cells import proxy_cells
 
 ROUTER: Final = "router"
@@ -38,9 +38,9 @@ class Setting:
     seeds: int
     is_dense: bool
 
-    def cell(self, arm: Arm) -> Cell:
+    def cell(self, arm: CellRole) -> Cell:
         """The held-out cell of an arm."""
-        return self.transfer if arm is Arm.TRANSFER else self.standard
+        return self.transfer if arm is CellRole.TRANSFER else self.standard
 
 
 def held_out_cells(spec: SweepSpec, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
@@ -58,9 +58,9 @@ def held_out_cells(spec: SweepSpec, cells: tuple[Cell, ...]) -> tuple[Cell, ...]
         return ()
     held_out = _cell(comparison.scale, comparison.place(spec.grid), trainer)
     _check_held_out(held_out, cells)
-    places = [(Arm.STANDARD, held_out), (Arm.TRANSFER, held_out)]
+    places = [(CellRole.STANDARD, held_out), (CellRole.TRANSFER, held_out)]
     if comparison.module_rates is not None:
-        places.append((Arm.BASE, _base(spec.grid, comparison, trainer, cells)))
+        places.append((CellRole.BASE, _base(spec.grid, comparison, trainer, cells)))
     return tuple(
         replace(cell, number=number, rates=(), arm=arm, trunk=f"{arm}-{cell.trunk}")
         for number, (arm, cell) in enumerate(places, len(cells))
@@ -82,9 +82,9 @@ def setting_of(spec: SweepSpec, cells: tuple[Cell, ...]) -> Setting | None:
     is_dense = isinstance(trainer.architecture, Dense)
     return Setting(
         base=_base(spec.grid, comparison, trainer, own),
-        standard=by_arm[Arm.STANDARD],
-        transfer=by_arm[Arm.TRANSFER],
-        modules=by_arm.get(Arm.BASE),
+        standard=by_arm[CellRole.STANDARD],
+        transfer=by_arm[CellRole.TRANSFER],
+        modules=by_arm.get(CellRole.BASE),
         search=_search(comparison, is_dense=is_dense, workers=spec.resources.max_parallel),
         seeds=comparison.seeds,
         is_dense=is_dense,
@@ -98,7 +98,7 @@ def comparison_scales(spec: SweepSpec, cells: tuple[Cell, ...]) -> dict[str, Sca
         return {}
     base = comparison.base_scale(spec.grid)
     return {
-        cell.trunk: base if cell.arm == Arm.BASE else comparison.scale
+        cell.trunk: base if cell.arm == CellRole.BASE else comparison.scale
         for cell in cells
         if cell.arm is not None and cell.trunk is not None
     }

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
+from orchestrator.documents.events import ComparisonEvent
 from orchestrator.heldout.cost import Spent, cost_of, out_of_reach
 from orchestrator.heldout.document import Found, document, joined
 from orchestrator.heldout.plan import Plan
 from orchestrator.heldout.setting import Setting, setting_of
 from orchestrator.heldout.steps import Ask, Basis, Over, next_step
 from orchestrator.knowledge import Knowledge
-from orchestrator.states import Stage
+from orchestrator.states import ComparisonStage
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 
 log = logging.getLogger(__name__)
 
-EVENT: Final = "comparison"
-"""Kind of the events that tell how far a comparison is; the first is told when the search is over."""
 
-
-def told(store: Store, sweep_id: str) -> Mapping[str, Any] | None:
-    """What was last told of a sweep's comparison; None while its search goes on."""
-    event = store.events.latest(sweep_id, EVENT)
-    return None if event is None else event.data
-
-
-def stage_of(store: Store, sweep: Sweep) -> Stage | None:
-    """How far a sweep's comparison is, as it was last told; None where it has none."""
+def stage_of(store: Store, sweep: Sweep) -> ComparisonStage | None:
+    """The stage of a sweep's comparison by its newest event; None if the sweep has no comparison."""
     if sweep.spec.comparison is None:
         return None
-    said = told(store, sweep.id)
-    return Stage.WAITING if said is None else Stage(said["stage"])
+    event = store.events.latest(sweep.id, ComparisonEvent)
+    return ComparisonStage.WAITING if event is None else event.stage
 
 
 def begin(store: Store, knowledge: Knowledge, stop: str, *, fence: int) -> None:
@@ -54,14 +45,13 @@ def begin(store: Store, knowledge: Knowledge, stop: str, *, fence: int) -> None:
     )
     reason = out_of_reach(cost_of(setting), sweep.spec.search.budget, spent)
     if reason is not None:
-        event = {
-            "stage": Stage.NOT_RUN,
-            "search": stop,
-            "reason": f"the budget does not reach for it: {reason}",
-        }
+        event = ComparisonEvent(
+            stage=ComparisonStage.NOT_RUN, search=stop, reason=f"the budget does not reach for it: {reason}"
+        )
     else:
-        event = {"stage": Stage.WAITING if setting.search is None else Stage.TUNING, "search": stop}
-    store.events.append(sweep.id, EVENT, event, fence=fence)
+        stage = ComparisonStage.WAITING if setting.search is None else ComparisonStage.TUNING
+        event = ComparisonEvent(stage=stage, search=stop)
+    store.events.append(sweep.id, event, fence=fence)
 
 
 def advance(store: Store, sweep: Sweep, basis: Basis, *, fence: int) -> None:
@@ -82,19 +72,19 @@ def advance(store: Store, sweep: Sweep, basis: Basis, *, fence: int) -> None:
             counts = {"batch": number, "runs": len(asked)}
             log.info("runs of the comparison asked for", extra={"sweep_id": sweep.id, **counts})
         case Over(stage=stage, reason=reason):
-            event = {"stage": stage, "search": basis.search, "reason": reason}
+            event = ComparisonEvent(stage=stage, search=basis.search, reason=reason)
             if planned:
-                event["verdict"] = comparison_document(store, sweep)["verdict"]
-            store.events.append(sweep.id, EVENT, event, fence=fence)
+                verdict = comparison_document(store, sweep)["verdict"]
+                event = ComparisonEvent(stage=stage, search=basis.search, reason=reason, verdict=verdict)
+            store.events.append(sweep.id, event, fence=fence)
         case _:
             pass
 
 
-def ending(said: Mapping[str, Any]) -> str:
+def ending(event: ComparisonEvent) -> str:
     """Why a sweep is over whose comparison has come to its end."""
-    reason = said.get("reason")
-    search = said["search"].rstrip(".")
-    return f"{search}; the comparison is {said['stage']}" + (f": {reason}" if reason else "")
+    cause = f": {event.reason}" if event.reason else "."
+    return f"{event.search} The comparison is {event.stage}{cause}"
 
 
 def comparison_of(store: Store, sweep: Sweep) -> Found | None:
@@ -109,7 +99,7 @@ def comparison_of(store: Store, sweep: Sweep) -> Found | None:
         store.runs.of_comparison(sweep.id),
         sweep_state=sweep.state,
         sweep_reason=sweep.reason,
-        told=told(store, sweep.id),
+        event=store.events.latest(sweep.id, ComparisonEvent),
     )
 
 

@@ -16,8 +16,8 @@ from orchestrator.heldout.modules import Trial
 from orchestrator.heldout.plan import Plan
 from orchestrator.heldout.setting import Setting
 from orchestrator.law import Law, Refused
-from orchestrator.spec import Arm
-from orchestrator.states import RUN_OPEN, RunState, Stage
+from orchestrator.spec import CellRole
+from orchestrator.states import RUN_OPEN, ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run
 
 
@@ -38,7 +38,7 @@ class Wait:
 class Over:
     """Nothing is left to do, for a reason that people read."""
 
-    stage: Stage
+    stage: ComparisonStage
     reason: str | None = None
 
 
@@ -75,24 +75,31 @@ def next_step(setting: Setting, runs: Sequence[Run], basis: Basis, *, planned: b
         return Wait()
     if planned:
         cut = [run for run in runs if run.state is RunState.CANCELLED]
-        return Over(stage=Stage.CUT_SHORT, reason=cut[0].reason) if cut else Over(stage=Stage.COMPLETE)
+        return (
+            Over(stage=ComparisonStage.CUT_SHORT, reason=cut[0].reason)
+            if cut
+            else Over(stage=ComparisonStage.COMPLETE)
+        )
     if basis.law is None:
         return Over(
-            stage=Stage.NOT_RUN, reason=f"there is no law: {basis.refusal or 'no run of the search ended'}"
+            stage=ComparisonStage.NOT_RUN,
+            reason=f"there is no law: {basis.refusal or 'no run of the search ended'}",
         )
     optimum = base_optimum(basis.law, setting.base)
     trials = trials_of(setting, runs)
     try:
         asked = () if setting.search is None else setting.search.next_trials(trials)
     except Unsupported as error:  # the sweep has its answer: what this machine lacks must not take it away
-        return Over(stage=Stage.NOT_RUN, reason=error.detail)
+        return Over(stage=ComparisonStage.NOT_RUN, reason=error.detail)
     if asked:
         return Ask(runs=_trial_runs(setting, asked, _trial_rate(setting, runs, optimum), len(trials)))
     best = None if setting.search is None else setting.search.best(trials)
     try:
         found = line_up(setting, basis.law, optimum, best, law_number=basis.law_number)
     except Refused as refused:
-        return Over(stage=Stage.NOT_RUN, reason=f"the law refuses the held-out scale: {refused.detail}")
+        return Over(
+            stage=ComparisonStage.NOT_RUN, reason=f"the law refuses the held-out scale: {refused.detail}"
+        )
     plan = Plan.of(setting, found, optimum, search=basis.search, law_number=basis.law_number)
     return Ask(runs=_held_out_runs(setting, found), plan=plan)
 
@@ -140,10 +147,10 @@ def _trial_runs(
 def _held_out_runs(setting: Setting, found: LineUp) -> tuple[NewRun, ...]:
     return tuple(
         NewRun(
-            cell=setting.cell(Arm(arm)).number,
+            cell=setting.cell(CellRole(arm)).number,
             learning_rate=learning_rate,
             seed=seed,
-            trunk=setting.cell(Arm(arm)).trunk,
+            trunk=setting.cell(CellRole(arm)).trunk,
             module_rates=module_rates,
             reason=f"For {who} at the held-out scale.",
         )

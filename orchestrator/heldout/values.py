@@ -6,17 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.spec import Arm
-from orchestrator.states import Stage
+from orchestrator.spec import CellRole
 
 FITTING: Final = "Fitting"
 TRANSFER: Final = "Transfer"
 SAME_RATE: Final = "the same rate"
 MODULE_WISE: Final = "module-wise"
-
-
-ENDED: Final = frozenset({Stage.COMPLETE, Stage.CUT_SHORT, Stage.NOT_RUN})
-"""Nothing more happens to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +28,14 @@ class Contender:
     """
 
     name: str
-    arm: Arm
+    arm: CellRole
     learning_rate: float
     module_rates: str = ""
     origin: str
     source: str | None = None
 
     @property
-    def place(self) -> tuple[Arm, float, str]:
+    def place(self) -> tuple[CellRole, float, str]:
         """What tells its runs from others': contenders with one place share their runs."""
         return self.arm, self.learning_rate, self.module_rates
 
@@ -81,5 +76,5 @@ class Outcome:
     diverged: tuple[int, ...] = ()
 
 
-Outcomes = Mapping[tuple[Arm, float, str], Outcome]
+Outcomes = Mapping[tuple[CellRole, float, str], Outcome]
 """What the runs of each place gave; places without an ended run are left out."""

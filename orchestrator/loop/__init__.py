@@ -1,1 +1,1 @@
-"""What happens next: the loop over live sweeps, its leader, its decisions, and the drivers it starts."""
+"""The loop over live sweeps: its decisions, its leader, and the drivers that it starts."""

@@ -1,4 +1,4 @@
-"""What the orchestrator does next with a sweep: a pure function of a snapshot, tested as a table."""
+"""Chooses the next step of a sweep: a pure function of a snapshot, tested as a table."""
 
 from __future__ import annotations
 
@@ -6,42 +6,41 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.heldout.values import ENDED
 from orchestrator.spec import Budget
-from orchestrator.states import RUN_OPEN, RunState, Stage, SweepState
+from orchestrator.states import COMPARISON_FINAL, RUN_OPEN, ComparisonStage, RunState, SweepState
 
 MOST_DRIVER_DEATHS: Final = 4
-"""Drivers that die one after another, each soon after its start, before the sweep is given up."""
+"""A sweep fails after this many drivers in a row that each died soon after its start."""
 
 GRACE_SECONDS: Final = 10.0
-"""How long live runs may go on after the budget of seconds is spent: one that is about to end is not wasted."""
+"""Seconds that live runs may go on after the budget of seconds is spent, so that a run that is about to end counts."""
 
 NO_BUDGET: Final = Budget()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """A sweep as far as deciding is concerned.
+class SweepSnapshot:
+    """All that the next step of a sweep depends on.
 
     Attributes:
         state: of the sweep.
-        has_cells: whether there is anything to run; a sweep without cells only fits prior runs.
-        runs: how many runs are in each state; states left out have none.
-        budget: what may be spent.
-        spent_flops: really spent so far.
-        span_seconds: since the first run started, pauses left out.
-        most_open: most runs open at once where they are asked for as results arrive, once there is a law to choose
-            them by; None where the next are asked for when none is open.
-        is_planned: whether the planner has been asked since the last run ended, or has chosen to wait until none is
-            open: asked at every result, it would take each for a reason to go on.
-        fit_is_current: whether the last fit, or its refusal, saw every result there is.
-        refusal: why the last fit was refused; None if it gave a law or none was tried.
-        driver_alive: whether a driver holds the sweep's lease or has just been started.
+        has_cells: whether the sweep has cells; one without only fits prior runs.
+        runs: number of runs by state; absent states have none.
+        budget: limits on runs, FLOPs and seconds.
+        spent_flops: FLOPs of the runs that ended.
+        span_seconds: seconds since the first run started, without pauses.
+        most_open: most runs open at once, if batches are topped up as results arrive and there is a law to choose the
+            runs by; None if the next batch waits until no run is open.
+        is_planned: whether the planner has run since the last run ended, or has chosen to wait until none is open;
+            run again for the same results, it would ask for more each time.
+        fit_is_current: whether the last fit, or its refusal, saw every result.
+        refusal: why the last fit was refused; None if it gave a law, or before the first.
+        driver_alive: whether a driver holds the sweep's lease or was just started.
         driver_rests: whether the last driver ended so recently that the next one waits.
-        driver_deaths: drivers that died early, in a row.
-        driver_said: the last words of the driver that died.
-        failure: reason of the newest failed run, if any.
-        comparison: how far the comparison at a held-out scale is; None without one.
+        driver_deaths: drivers in a row that died early.
+        driver_said: last log line of the driver that died.
+        failure: reason of the newest failed run; None if no run failed.
+        comparison: stage of the comparison at a held-out scale; None if the sweep has none.
     """
 
     state: SweepState
@@ -59,21 +58,21 @@ class Snapshot:
     driver_deaths: int = 0
     driver_said: str | None = None
     failure: str | None = None
-    comparison: Stage | None = None
+    comparison: ComparisonStage | None = None
 
     def count(self, *states: RunState) -> int:
-        """How many runs are in one of ``states``."""
+        """Number of runs in any of ``states``."""
         return sum(self.runs.get(state, 0) for state in states)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Nothing to do until something happens."""
+class Idle:
+    """Do nothing until something happens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """Bring the sweep to another state, for a reason that people read."""
+class MoveSweep:
+    """Move the sweep to another state; ``reason`` is a sentence for its user."""
 
     to: SweepState
     reason: str | None = None
@@ -85,50 +84,50 @@ class StartDriver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drop:
-    """Cancel the runs that have not started, or with ``live`` all that are open: the budget is spent."""
+class DropRuns:
+    """Cancel the pending runs because the budget is spent; with ``live``, the running ones too."""
 
     reason: str
     live: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refit:
+class RefitLaw:
     """Fit the law to the new results."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class PlanRuns:
     """Fit the law if there are new results, then ask the planner for the next batch of runs.
 
-    Once the planner has stopped, the next runs are those of the comparison, where the sweep has one. With runs open the
-    batch is a top-up, which counts them as if they were in.
+    After the planner has stopped, the comparison, if there is one, asks for its runs instead. While runs are open the
+    batch is a top-up, planned as if they had ended.
     """
 
 
-Action = Wait | Move | StartDriver | Drop | Refit | Plan
+Action = Idle | MoveSweep | StartDriver | DropRuns | RefitLaw | PlanRuns
 
 
-def decide(snapshot: Snapshot) -> Action:
-    """Choose the next step: one transaction, after which a new snapshot is taken."""
+def decide(snapshot: SweepSnapshot) -> Action:
+    """Choose the next step; each is one transaction, and the following step needs a new snapshot."""
     if snapshot.state is SweepState.QUEUED:
-        return Move(to=SweepState.RUNNING)
+        return MoveSweep(to=SweepState.RUNNING)
     if _needs_driver(snapshot) and not snapshot.driver_alive:
         if snapshot.driver_deaths >= MOST_DRIVER_DEATHS:
-            return Move(to=SweepState.FAILED, reason=_driver_failure(snapshot))
+            return MoveSweep(to=SweepState.FAILED, reason=_driver_failure(snapshot))
         if not snapshot.driver_rests:
             return StartDriver()
     if snapshot.state is SweepState.RUNNING:
         return _running(snapshot)
     if snapshot.state is SweepState.STOPPING and not snapshot.count(*RUN_OPEN):
-        return _settled(snapshot, Move(to=SweepState.STOPPED, reason="stopped on request"))
-    return Wait()
+        return _settled(snapshot, MoveSweep(to=SweepState.STOPPED, reason="stopped on request"))
+    return Idle()
 
 
-def _needs_driver(snapshot: Snapshot) -> bool:
-    """A running sweep has one from the start; the others only while runs are under way.
+def _needs_driver(snapshot: SweepSnapshot) -> bool:
+    """Whether the sweep needs a driver: always while it runs, else while its runs are under way.
 
-    Pending runs of a stopping sweep are under way too: they were live when it was asked to stop.
+    Pending runs of a stopping sweep count as under way: they were running when the stop was requested.
     """
     if snapshot.state is SweepState.RUNNING:
         return snapshot.has_cells
@@ -136,50 +135,52 @@ def _needs_driver(snapshot: Snapshot) -> bool:
     return snapshot.count(*live) > 0
 
 
-def _running(snapshot: Snapshot) -> Action:
+def _running(snapshot: SweepSnapshot) -> Action:
     spent = _spent(snapshot)
     if spent is not None and snapshot.count(RunState.PENDING):
-        return Drop(reason=spent)
+        return DropRuns(reason=spent)
     if _overdue(snapshot) and snapshot.count(RunState.RUNNING):
-        return Drop(reason=str(spent), live=True)
+        return DropRuns(reason=str(spent), live=True)
     if snapshot.count(*RUN_OPEN):
-        return Plan() if spent is None and _has_room(snapshot) else Wait()
+        return PlanRuns() if spent is None and _has_room(snapshot) else Idle()
     if not snapshot.has_cells:
         return _settled(snapshot, _fit_alone(snapshot))
     if snapshot.failure is not None and not snapshot.count(RunState.COMPLETED, RunState.DIVERGED):
-        return Move(to=SweepState.FAILED, reason=f"Every run failed; the last one said: {snapshot.failure}")
-    if spent is None or snapshot.comparison in ENDED | {Stage.RUNNING}:
-        return Plan()  # all that a comparison is going to run has ended then: it costs nothing more
+        return MoveSweep(
+            to=SweepState.FAILED, reason=f"Every run failed; reason of the last one: {snapshot.failure}"
+        )
+    if spent is None or snapshot.comparison in COMPARISON_FINAL | {ComparisonStage.RUNNING}:
+        return PlanRuns()  # the comparison's runs have all ended: its next step costs nothing
     undone = "" if snapshot.comparison is None else "; the comparison at the held-out scale was not run"
-    return _settled(snapshot, Move(to=SweepState.COMPLETED, reason=f"{spent}{undone}"))
+    return _settled(snapshot, MoveSweep(to=SweepState.COMPLETED, reason=f"{spent}{undone}"))
 
 
-def _has_room(snapshot: Snapshot) -> bool:
-    """Whether results are in that the open runs were not chosen by, and workers have nothing to do.
+def _has_room(snapshot: SweepSnapshot) -> bool:
+    """Whether there are results that the open runs were not chosen by, and idle workers.
 
-    Without a result of its own a sweep is not topped up: runs that all fail must come to an end.
+    A sweep without a result of its own is not topped up, so that a sweep whose runs all fail ends.
     """
     if snapshot.most_open is None or snapshot.is_planned or not snapshot.has_cells:
         return False
     if snapshot.count(RunState.PENDING):
         return False
-    told = snapshot.count(RunState.COMPLETED, RunState.DIVERGED)
-    return bool(told) and snapshot.count(RunState.RUNNING) < snapshot.most_open
+    results = snapshot.count(RunState.COMPLETED, RunState.DIVERGED)
+    return results > 0 and snapshot.count(RunState.RUNNING) < snapshot.most_open
 
 
-def _settled(snapshot: Snapshot, end: Move) -> Action:
-    """End the sweep, but not before the law has seen every result."""
-    return end if snapshot.fit_is_current else Refit()
+def _settled(snapshot: SweepSnapshot, end: MoveSweep) -> Action:
+    """End the sweep, after a last fit if the law has not seen every result."""
+    return end if snapshot.fit_is_current else RefitLaw()
 
 
-def _fit_alone(snapshot: Snapshot) -> Move:
+def _fit_alone(snapshot: SweepSnapshot) -> MoveSweep:
     if snapshot.refusal is not None:
-        return Move(to=SweepState.FAILED, reason=snapshot.refusal)
-    return Move(to=SweepState.COMPLETED, reason="the law is fitted to the prior runs")
+        return MoveSweep(to=SweepState.FAILED, reason=snapshot.refusal)
+    return MoveSweep(to=SweepState.COMPLETED, reason="the law is fitted to the prior runs")
 
 
-def _spent(snapshot: Snapshot) -> str | None:
-    """Which part of the budget is spent, in words; runs are counted when they are asked for, by the planner."""
+def _spent(snapshot: SweepSnapshot) -> str | None:
+    """The spent part of the budget in words; None if some is left. The planner limits the number of runs."""
     budget = snapshot.budget
     if budget.seconds is not None and snapshot.span_seconds >= budget.seconds:
         return f"the budget of {budget.seconds:g} seconds is spent"
@@ -188,12 +189,12 @@ def _spent(snapshot: Snapshot) -> str | None:
     return None
 
 
-def _overdue(snapshot: Snapshot) -> bool:
-    """Whether even live runs have had their time."""
+def _overdue(snapshot: SweepSnapshot) -> bool:
+    """Whether the grace time of live runs is over."""
     seconds = snapshot.budget.seconds
     return seconds is not None and snapshot.span_seconds >= seconds + GRACE_SECONDS
 
 
-def _driver_failure(snapshot: Snapshot) -> str:
-    said = snapshot.driver_said or "nothing"
-    return f"Its driver process died {snapshot.driver_deaths} times soon after its start; the last one said: {said}"
+def _driver_failure(snapshot: SweepSnapshot) -> str:
+    last = f"its last log line: {snapshot.driver_said}" if snapshot.driver_said else "it logged nothing"
+    return f"The driver process died {snapshot.driver_deaths} times soon after its start; {last}"

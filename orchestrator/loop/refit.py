@@ -1,13 +1,13 @@
-"""One refit and one plan: pure steps from what is known to what is written next."""
+"""One refit and one plan: pure steps from the knowledge of a sweep to the rows to write next."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from orchestrator.answers.param_counts import both_counts, vary_apart
 from orchestrator.answers.prediction import prediction, target_document
-from orchestrator.documents.laws import SizesDocument
+from orchestrator.documents.laws import RuledOut, SizesDocument
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import Knowledge, question_of
@@ -19,18 +19,18 @@ from orchestrator.states import RUN_OPEN, RunState
 from orchestrator.store.records import NewRun
 
 RECENT: Final = 64
-"""A law may lack one in so many of the results known and still choose the next runs."""
+"""A law may choose the next runs while it lacks at most one in this many results."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What is asked for next.
+    """The next batch of runs.
 
     Attributes:
-        runs: the runs to make.
-        pruned: rates that the law rules out and that the store does not know of yet.
-        ruled_out: every rate that the law rules out, known or not.
-        stop: the reason to end, if there is nothing more to run.
+        runs: to ask for.
+        pruned: rates that the law rules out and the store does not have yet.
+        ruled_out: every rate that the law rules out.
+        stop: why the search ends, in a sentence; None while it goes on.
     """
 
     runs: tuple[NewRun, ...] = ()
@@ -39,16 +39,16 @@ class Batch:
     stop: str | None = None
 
     @property
-    def rulings(self) -> list[dict[str, Any]]:
+    def rulings(self) -> list[RuledOut]:
         """The rates that are ruled out, as a law records them."""
         return [
-            {"cell": item.cell, "learning_rate": item.learning_rate, "reason": item.reason}
+            RuledOut(cell=item.cell, learning_rate=item.learning_rate, reason=item.reason)
             for item in self.ruled_out
         ]
 
 
 def fitted(knowledge: Knowledge) -> Law | Refused:
-    """The law of everything known, or why there is none yet."""
+    """The law of all results, or the reason why there is none yet."""
     try:
         return fit(knowledge.observations)
     except Refused as refusal:
@@ -56,9 +56,9 @@ def fitted(knowledge: Knowledge) -> Law | Refused:
 
 
 def in_both_counts(law: Law, knowledge: Knowledge) -> tuple[Law, SizesDocument | None]:
-    """The law, and what one in the other count of parameters gives, for mixtures of experts (``sizes.both_counts``).
+    """The law, and for mixtures of experts the laws of both counts of parameters (``param_counts.both_counts``).
 
-    None where a sweep has one count alone, or prior runs, which are counted in one way alone.
+    The second is None if the sweep has one count, or prior runs, which have one count.
     """
     counts, trainer = knowledge.both_counts, knowledge.sweep.spec.trainer
     if counts is None or knowledge.prior is not None or not isinstance(trainer, ProxyTrainer):
@@ -71,16 +71,16 @@ def in_both_counts(law: Law, knowledge: Knowledge) -> tuple[Law, SizesDocument |
 
 
 def is_recent(runs: int, known: int) -> bool:
-    """Whether a law of ``runs`` runs is still good to choose by where ``known`` are known.
+    """Whether a law of ``runs`` results is recent enough to choose runs by, out of ``known`` results.
 
-    Single results change a law of many runs by little; so ten thousand runs that end one by one leave some four hundred
-    laws behind, not ten thousand.
+    A single result changes a law of many runs by little; ten thousand runs that end one by one leave some four hundred
+    laws, not ten thousand.
     """
     return known - runs <= known // RECENT
 
 
 def answer(law: Law, knowledge: Knowledge) -> PredictionDocument | RefusalDocument:
-    """The prediction at the sweep's target as the API gives it, or the refusal with its reason."""
+    """The prediction at the sweep's target, or the refusal with its reason."""
     sweep, target = knowledge.sweep, knowledge.target
     try:
         return prediction(
@@ -98,14 +98,14 @@ def answer(law: Law, knowledge: Knowledge) -> PredictionDocument | RefusalDocume
 
 
 def next_batch(knowledge: Knowledge, law: Law | None) -> Batch:
-    """Ask the sweep's planner, and hold it to the budget and to what can still be run.
+    """Ask the sweep's planner for runs, and keep those that the budget allows and that can still be made.
 
     Args:
-        knowledge: of the sweep; runs that are open count as if they were in, and are paid for.
-        law: the newest law, or None.
+        knowledge: of the sweep; open runs count as ended and paid for.
+        law: the newest; None before the first.
 
     Returns:
-        The batch; ``stop`` is set when nothing is open and there is nothing more to run.
+        The batch; ``stop`` is set if no run is open and none is left to make.
     """
     spec, flops = knowledge.sweep.spec, knowledge.spent_flops + knowledge.promised_flops
     question = question_of(spec, knowledge.target, runs=knowledge.asked, flops=flops, has_law=law is not None)
@@ -123,9 +123,9 @@ def next_batch(knowledge: Knowledge, law: Law | None) -> Batch:
 
 
 def _possible(plan: Plan, knowledge: Knowledge) -> tuple[Proposal, ...]:
-    """Proposals that can become pending: the store repeats no run that was already made.
+    """Proposals that can become pending: the store repeats no run.
 
-    One that would go on from a trunk under way waits for it: beside it, it would have to train that trunk again.
+    A proposal whose trunk is in training waits for that trunk, instead of training it a second time.
     """
     cells = knowledge.cells
     made = {
@@ -145,7 +145,7 @@ def _possible(plan: Plan, knowledge: Knowledge) -> tuple[Proposal, ...]:
 
 
 def _affordable(proposals: tuple[Proposal, ...], question: Question) -> tuple[Proposal, ...]:
-    """The first proposals that the budget allows: it is a hard stop, whatever a strategy thinks."""
+    """The first proposals that the budget allows: a hard stop for every strategy."""
     if question.runs_left is not None:
         proposals = proposals[: question.runs_left]
     if question.flops_left is None:
@@ -161,10 +161,10 @@ def _affordable(proposals: tuple[Proposal, ...], question: Question) -> tuple[Pr
 
 def _nothing_left(plan: Plan, possible: tuple[Proposal, ...]) -> str:
     if possible:
-        return "the budget allows no further run"
+        return "The budget allows no further run."
     if plan.batch:
-        return "nothing is left to run: what the planner asks for has failed before"
-    return "nothing is left to run"
+        return "Nothing is left to run: what the planner asks for has failed before."
+    return "Nothing is left to run."
 
 
 def _new_run(proposal: Proposal, knowledge: Knowledge) -> NewRun:

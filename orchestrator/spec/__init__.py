@@ -1,7 +1,7 @@
 """What a user asks for: the sweep specification of the contract, read from text and checked field by field."""
 
 from orchestrator.spec.architecture import Architecture, Dense, MixtureOfExperts
-from orchestrator.spec.comparison import Arm, BaseSpec, ComparisonSpec, ModuleRates
+from orchestrator.spec.comparison import BaseSpec, CellRole, ComparisonSpec, ModuleRates
 from orchestrator.spec.grid import (
     MAX_CELLS,
     MAX_LATTICE,
@@ -34,11 +34,11 @@ __all__ = [
     "MAX_RUNS",
     "AdamW",
     "Architecture",
-    "Arm",
     "Base",
     "BaseShape",
     "BaseSpec",
     "Budget",
+    "CellRole",
     "CommandTrainer",
     "ComparisonSpec",
     "Dense",

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from orchestrator.spec.sweep import SweepSpec
 
 
-class Arm(StrEnum):
-    """How the further cells of a comparison are trained.
+class CellRole(StrEnum):
+    """The role of a further cell of a sweep in its comparison.
 
     ``standard`` and ``transfer`` are the held-out scale in standard parametrization and in Transfer's; ``base`` is the
     base proxy again, for the search of module-wise rates.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -18,8 +18,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement
 
+from orchestrator.documents.events import EventPayload
 from orchestrator.errors import BadInput, Unavailable
-from orchestrator.settings import make_folder
+from orchestrator.private import make_database_file, make_folder
 from orchestrator.store import schema
 from orchestrator.store.schema import UtcTime
 
@@ -122,8 +123,7 @@ class Database:
         self,
         connection: Connection,
         sweep_id: str,
-        kind: str,
-        data: Sequence[Mapping[str, Any]],
+        payloads: Sequence[EventPayload],
         at: datetime,
     ) -> None:
         """Write event rows, the last thing a transaction does.
@@ -131,10 +131,12 @@ class Database:
         One transaction at a time numbers its events: otherwise a reader could see a later number before an
         earlier one commits, and pass over the earlier for good.
         """
-        if not data:
+        if not payloads:
             return
         self.lock(connection, EVENT_LOCK)
-        rows = [{"sweep_id": sweep_id, "kind": kind, "data": dict(item), "at": at} for item in data]
+        rows = [
+            {"sweep_id": sweep_id, "kind": item.KIND, "data": item.to_json(), "at": at} for item in payloads
+        ]
         connection.execute(schema.events.insert(), rows)
 
 
@@ -166,6 +168,7 @@ def _engine(url: URL) -> Engine:
             url, json_serializer=serializer, pool_size=5, max_overflow=15, pool_pre_ping=True
         )
     make_folder(Path(str(url.database)).parent)
+    make_database_file(Path(str(url.database)))
     engine = create_engine(url, json_serializer=serializer, pool_size=5, max_overflow=15)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
+from typing import TypeVar
 
 from sqlalchemy import RowMapping, func, select
 
+from orchestrator.documents.events import EventPayload
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.leases import LEADER, check_fence
 from orchestrator.store.records import Event
 
 _E = schema.events.c
+
+Payload = TypeVar("Payload", bound=EventPayload)
 
 
 class Events:
@@ -24,8 +27,7 @@ class Events:
     def append(
         self,
         sweep_id: str,
-        kind: str,
-        data: Mapping[str, Any],
+        payload: EventPayload,
         *,
         fence: int | None = None,
         lease: str = LEADER,
@@ -38,7 +40,7 @@ class Events:
         with self._database.write() as connection:
             if fence is not None:
                 check_fence(connection, lease, fence)
-            self._database.tell(connection, sweep_id, kind, [data], clock(connection))
+            self._database.tell(connection, sweep_id, [payload], clock(connection))
 
     def after(self, event_id: int, *, sweep_id: str | None = None, limit: int = 1000) -> list[Event]:
         """Events later than ``event_id``, in order; of one sweep or of all."""
@@ -48,16 +50,18 @@ class Events:
         with self._database.read() as connection:
             return [_event(row) for row in connection.execute(query).mappings()]
 
-    def latest(self, sweep_id: str, kind: str) -> Event | None:
-        """The newest event of a kind in a sweep; None if there is none."""
-        return self.newest([sweep_id], kind)
+    def latest(self, sweep_id: str, *models: type[Payload]) -> Payload | None:
+        """The newest event of some kinds in a sweep; None if there is none, or its data have another shape."""
+        return self.newest([sweep_id], *models)
 
-    def newest(self, sweep_ids: Collection[str], kind: str) -> Event | None:
-        """The newest event of a kind in any of these sweeps; None if there is none."""
-        query = select(schema.events).where(_E.sweep_id.in_(sweep_ids), _E.kind == kind)
+    def newest(self, sweep_ids: Collection[str], *models: type[Payload]) -> Payload | None:
+        """The newest event of some kinds in any of these sweeps; None if there is none, or its data have another shape."""
+        kinds = [model.KIND for model in models]
+        query = select(schema.events).where(_E.sweep_id.in_(sweep_ids), _E.kind.in_(kinds))
         with self._database.read() as connection:
             row = connection.execute(query.order_by(_E.id.desc()).limit(1)).mappings().one_or_none()
-        return None if row is None else _event(row)
+        payload = None if row is None else _event(row).payload
+        return payload if isinstance(payload, models) else None
 
     def last_ids(self, sweep_ids: Collection[str]) -> dict[str, int]:
         """The number of each sweep's newest event: what has not grown, has not changed."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping, func, insert, select, update
 
+from orchestrator.documents.events import LawEvent
 from orchestrator.errors import NotFound
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
@@ -78,8 +79,8 @@ class Laws:
             connection.execute(insert(schema.laws), _row(law))
             values = {"law_number": number, "updated_at": now}
             connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
-            event = {"number": number, "prediction": law.prediction, "runs": runs}
-            self._database.tell(connection, sweep_id, "law", [event], now)
+            event = LawEvent(number=number, prediction=dict(law.prediction), runs=runs)
+            self._database.tell(connection, sweep_id, [event], now)
         return law
 
     def get(self, sweep_id: str, number: int) -> LawRecord:

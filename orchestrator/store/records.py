@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from orchestrator.documents.events import EventPayload, payload_of
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RunState, SweepState
 
@@ -68,6 +69,7 @@ class Run:
         attempt: how often it has been started, from 0.
         loss: the annealed held-out loss; None unless completed.
         trunk_loss: the held-out loss of the undecayed trunk at the fork; None if not measured.
+        diverged_tokens: after how many tokens the divergence was noticed; None unless diverged, or if not measured.
         flops: spent for this run beyond what its trunk already had; 0.0 until it ends, and for good where it
             failed or was cancelled: what it had spent by then is not measured.
         seconds: wall seconds it took of its worker; None until it ends.
@@ -93,6 +95,7 @@ class Run:
     started_at: datetime | None
     ended_at: datetime | None
     module_rates: str = ""
+    diverged_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,7 @@ class RunResult:
     state: RunState
     loss: float | None = None
     trunk_loss: float | None = None
+    diverged_tokens: int | None = None
     flops: float = 0.0
     seconds: float | None = None
     reason: str | None = None
@@ -179,13 +183,24 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a sweep. ``id`` grows over all sweeps: it is the event stream's id."""
+    """Something that happened to a sweep.
+
+    Attributes:
+        id: grows over all sweeps; the event stream's id.
+        kind: of the payload (``orchestrator.documents.events.PAYLOADS``).
+        data: the payload as it is stored.
+    """
 
     id: int
     sweep_id: str
     kind: str
     data: Mapping[str, Any]
     at: datetime
+
+    @property
+    def payload(self) -> EventPayload | None:
+        """The typed payload; None if the kind is unknown or the data have another shape."""
+        return payload_of(self.kind, self.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, func, select, update
 
+from orchestrator.documents.events import BatchEvent, ComparisonEvent, ProgressEvent, RunEvent
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.states import RUN_OPEN, RUN_TRANSITIONS, RunState, SweepState
+from orchestrator.states import RUN_OPEN, RUN_TRANSITIONS, ComparisonStage, RunState, SweepState
 from orchestrator.store import schema
 from orchestrator.store.comparisons import keep_comparison
 from orchestrator.store.database import Database, clock
@@ -76,11 +77,11 @@ class Runs:
             if comparison is not None:
                 keep_comparison(self._database, connection, sweep_id, comparison, now)
             if runs:
-                event = {"batch": number, "runs": len(runs), "pruned": len(pruned), "ended": ended}
-                self._database.tell(connection, sweep_id, "batch", [event], now)
+                batch = BatchEvent(batch=number, runs=len(runs), pruned=len(pruned), ended=ended)
+                self._database.tell(connection, sweep_id, [batch], now)
             if comparison is not None:
-                told = {"stage": "running", "search": comparison["search"]}
-                self._database.tell(connection, sweep_id, "comparison", [told], now)
+                begun = ComparisonEvent(stage=ComparisonStage.RUNNING, search=comparison["search"])
+                self._database.tell(connection, sweep_id, [begun], now)
         return number
 
     def claim(self, sweep_id: str, *, fence: int, run_ids: Sequence[str] | None = None) -> list[Run]:
@@ -112,9 +113,8 @@ class Runs:
             claimed = update(schema.runs).where(*wanted).values(changed).returning(schema.runs)
             rows = connection.execute(claimed).mappings().all()
             if rows:
-                self._database.tell(
-                    connection, sweep_id, "progress", [{"claimed": len(rows)}], clock(connection)
-                )
+                event = ProgressEvent(claimed=len(rows))
+                self._database.tell(connection, sweep_id, [event], clock(connection))
         return sorted((_run(row) for row in rows), key=lambda run: run.id)
 
     def pending(self, sweep_id: str) -> list[Run]:
@@ -185,11 +185,11 @@ class Runs:
             now = clock(connection)
             ordered = sorted(results, key=lambda result: result.run_id)
             ended = [run for result in ordered if (run := _finish(connection, result, fence, now))]
-            told: dict[str, list[Mapping[str, Any]]] = {}
+            by_sweep: dict[str, list[RunEvent]] = {}
             for run in ended:
-                told.setdefault(run.sweep_id, []).append(_event(run))
-            for sweep_id, events in told.items():
-                self._database.tell(connection, sweep_id, "run", events, now)
+                by_sweep.setdefault(run.sweep_id, []).append(_event(run))
+            for sweep_id, events in by_sweep.items():
+                self._database.tell(connection, sweep_id, events, now)
         return len(ended)
 
     def release(
@@ -221,7 +221,7 @@ class Runs:
             released = update(schema.runs).where(*wanted).values(changed).returning(schema.runs)
             rows = connection.execute(released).mappings().all()
             events = [_event(_run(row)) for row in rows]
-            self._database.tell(connection, sweep_id, "run", events, clock(connection))
+            self._database.tell(connection, sweep_id, events, clock(connection))
         return len(rows)
 
     def drop(self, sweep_id: str, *, fence: int, reason: str, live: bool = False) -> int:
@@ -241,8 +241,8 @@ class Runs:
             changed = {"state": RunState.CANCELLED, "reason": reason, "ended_at": now, "fence": None}
             dropped = connection.execute(update(schema.runs).where(*wanted).values(changed)).rowcount
             if dropped:
-                event = {"cancelled": dropped, "reason": reason}
-                self._database.tell(connection, sweep_id, "progress", [event], now)
+                event = ProgressEvent(cancelled=dropped, reason=reason)
+                self._database.tell(connection, sweep_id, [event], now)
         return dropped
 
     def flops_per_second(self, trainer: str) -> float | None:
@@ -339,6 +339,7 @@ def _finish(connection: Connection, result: RunResult, fence: int, now: datetime
         "state": result.state,
         "loss": result.loss,
         "trunk_loss": result.trunk_loss,
+        "diverged_tokens": result.diverged_tokens,
         "flops": _R.flops + result.flops,
         "seconds": result.seconds,
         "ended_at": now,
@@ -351,15 +352,15 @@ def _finish(connection: Connection, result: RunResult, fence: int, now: datetime
     return None if row is None else _run(row)
 
 
-def _event(run: Run) -> dict[str, Any]:
-    return {
-        "run_id": run.id,
-        "cell": run.cell,
-        "learning_rate": run.learning_rate,
-        "seed": run.seed,
-        "state": run.state,
-        "loss": run.loss,
-    }
+def _event(run: Run) -> RunEvent:
+    return RunEvent(
+        run_id=run.id,
+        cell=run.cell,
+        learning_rate=run.learning_rate,
+        seed=run.seed,
+        state=run.state,
+        loss=run.loss,
+    )
 
 
 def _run(row: RowMapping) -> Run:
@@ -375,6 +376,7 @@ def _run(row: RowMapping) -> Run:
         attempt=row["attempt"],
         loss=row["loss"],
         trunk_loss=row["trunk_loss"],
+        diverged_tokens=row["diverged_tokens"],
         flops=row["flops"],
         seconds=row["seconds"],
         reason=row["reason"],

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
 
+from orchestrator.documents.events import SweepEvent, payload_of
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.planner.values import Cell, full_grid_flops
 from orchestrator.spec import SweepSpec
@@ -78,8 +79,8 @@ class Sweeps:
                 return _repeated(connection, str(key), str(idempotency_key), spec), False
             if cells:
                 connection.execute(insert(schema.cells), [_cell_row(sweep_id, cell) for cell in cells])
-            event = {"state": SweepState.QUEUED, "reason": None, "actor": submitted_by}
-            self._database.tell(connection, sweep_id, "sweep", [event], now)
+            event = SweepEvent(state=SweepState.QUEUED, reason=None, actor=submitted_by)
+            self._database.tell(connection, sweep_id, [event], now)
             return _get(connection, sweep_id), True
 
     def get(self, sweep_id: str) -> Sweep:
@@ -202,8 +203,8 @@ class Sweeps:
                 .where(_R.sweep_id == sweep_id, _R.state.in_(dropped))
                 .values(state=RunState.CANCELLED, reason=f"the sweep is {to}", ended_at=now, fence=None)
             )
-        event = {"state": to, "reason": reason, "actor": actor}
-        self._database.tell(connection, sweep_id, "sweep", [event], now)
+        event = SweepEvent(state=to, reason=reason, actor=actor)
+        self._database.tell(connection, sweep_id, [event], now)
         return _get(connection, sweep_id)
 
     def progress(self, sweep_id: str) -> dict[RunState, int]:
@@ -284,8 +285,12 @@ def _tally(parts: Sequence[_Sum], rates: int) -> Tally:
 
 def _paused_seconds(connection: Connection, sweep_id: str, first: datetime, end: datetime) -> float:
     """How much of the time from ``first`` to ``end`` the sweep was paused, by what was told of its states."""
-    query = select(_E.at, _E.data).where(_E.sweep_id == sweep_id, _E.kind == "sweep").order_by(_E.id)
-    moves = [(max(first, min(end, at)), data["state"]) for at, data in connection.execute(query)]
+    query = select(_E.at, _E.data).where(_E.sweep_id == sweep_id, _E.kind == SweepEvent.KIND).order_by(_E.id)
+    moves = [
+        (max(first, min(end, at)), event.state)
+        for at, data in connection.execute(query)
+        if isinstance(event := payload_of(SweepEvent.KIND, data), SweepEvent)
+    ]
     after = [at for at, _ in moves[1:]] + [end]
     spans = zip(moves, after, strict=True)
     pauses = [upto - at for (at, state), upto in spans if state == SweepState.PAUSED]

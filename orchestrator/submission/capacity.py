@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from orchestrator.answers.sweeps import WORKERS
+from orchestrator.documents.events import WorkersEvent
 from orchestrator.spec import ReplayTrainer, Resources, SweepSpec
 from orchestrator.store import Store
 
@@ -36,11 +35,11 @@ def room_in(cluster: Cluster, resources: Resources) -> int:
     return min(rooms)
 
 
-def event_of(cluster: Cluster, resources: Resources) -> Mapping[str, Any]:
-    """What a driver tells of its cluster."""
+def event_of(cluster: Cluster, resources: Resources) -> WorkersEvent:
+    """The event in which a driver reports the size of its cluster."""
     room = room_in(cluster, resources)
     reason = None if room else shortage(cluster, resources)
-    return {"cpus": cluster.cpus, "gpus": cluster.gpus, "room": room, "reason": reason}
+    return WorkersEvent(cpus=cluster.cpus, gpus=cluster.gpus, room=room, reason=reason)
 
 
 def shortage(cluster: Cluster, resources: Resources) -> str:
@@ -57,10 +56,10 @@ def warnings_of(store: Store, spec: SweepSpec) -> list[str]:
     """What stands against a sweep on the cluster that the drivers of live sweeps told of; nothing if none did."""
     if spec.trainer is None:
         return []
-    told = store.events.newest([sweep.id for sweep in store.sweeps.live()], WORKERS)
-    if told is None:
+    measured = store.events.newest([sweep.id for sweep in store.sweeps.live()], WorkersEvent)
+    if measured is None:
         return []
-    cluster, needs = Cluster(cpus=told.data["cpus"], gpus=told.data["gpus"]), needs_of(spec)
+    cluster, needs = Cluster(cpus=measured.cpus, gpus=measured.gpus), needs_of(spec)
     if room_in(cluster, needs):
         return []
     return [f"resources: {shortage(cluster, needs)} As things are, no run of this sweep would start."]

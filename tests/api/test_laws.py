@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from orchestrator.documents.events import LawEvent
 from orchestrator.law import Law
 
 
@@ -161,13 +162,8 @@ def test_without_a_law_there_is_no_number(client: TestClient, submitted: Callabl
 
 def test_the_reason_of_a_refused_fit_is_told(client: TestClient, submitted: Callable[..., Any]) -> None:
     recorded = submitted()
-    refusal = {
-        "number": None,
-        "refused": "no_interior_minimum",
-        "detail": "No bowl has both sides.",
-        "runs": 3,
-    }
-    recorded.store.events.append(recorded.sweep.id, "law", refusal)
+    refusal = LawEvent(number=None, refused="no_interior_minimum", detail="No bowl has both sides.", runs=3)
+    recorded.store.events.append(recorded.sweep.id, refusal)
     url = f"/v1/sweeps/{recorded.sweep.id}"
     answer = client.get(f"{url}/prediction", params={"params": "1e6", "tokens": "1e7"})
     assert answer.status_code == 409

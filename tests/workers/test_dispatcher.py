@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orchestrator.answers.sweeps import WORKERS, waits_because
+from orchestrator.answers.sweeps import waits_because
 from orchestrator.errors import Unavailable
 from orchestrator.loop.lease import KeptLease
 from orchestrator.spec import Resources
@@ -388,7 +388,7 @@ def test_the_size_of_the_cluster_is_told_once_until_it_changes(stage, shift):
     for _ in range(5):
         shift.tick(MEASURE_SECONDS)
     events = stage.store.events.after(0, sweep_id=shift.sweep_id)
-    (told,) = [event.data for event in events if event.kind == WORKERS]
+    (told,) = [event.data for event in events if event.kind == "workers"]
     assert told == {"cpus": 2.0, "gpus": 0.0, "room": 2, "reason": None}
 
 

@@ -218,8 +218,12 @@ def test_diverged_members_are_told_with_a_reason_and_no_bad_point(bench):
         **{f"run-0.002-{horizon}": RunState.COMPLETED for horizon in HORIZONS},
         **{f"run-60.0-{horizon}": RunState.DIVERGED for horizon in HORIZONS},
     }
-    reasons = {r.reason or "" for r in told.results if r.state is RunState.DIVERGED}
-    assert all(re.fullmatch(r"Diverged after \d+ tokens: .+; .+ at step \d+\.", reason) for reason in reasons)
+    for result in told.results:
+        if result.state is RunState.DIVERGED:
+            words = rf"Diverged after {result.diverged_tokens} tokens: .+; .+ at step \d+\."
+            assert re.fullmatch(words, result.reason or "")
+        else:
+            assert result.diverged_tokens is None
     assert all(math.isfinite(value) for seen in told.lenses for value in seen.values.values())
     assert all(math.isfinite(point.loss) for point in told.points)
 

@@ -32,7 +32,7 @@ from orchestrator.corpora import (
     sample_sha256,
 )
 from orchestrator.errors import BadInput, Conflict, FieldProblem
-from orchestrator.settings import make_folder
+from orchestrator.private import make_folder
 from workers.preparation.encoding import JOURNAL_FILE, encode, measure, write_whole
 from workers.preparation.files import TextSource, differences, list_lines, list_source, read_list
 from workers.preparation.pieces import TextSplit, check_text, pieces, split_text, text_of

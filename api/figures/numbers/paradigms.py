@@ -16,8 +16,8 @@ from orchestrator.heldout.reference import Reference
 from orchestrator.heldout.scores import Score
 from orchestrator.heldout.values import FITTING, MODULE_WISE, SAME_RATE, TRANSFER
 from orchestrator.law.shape import rise
-from orchestrator.spec import Arm
-from orchestrator.states import Stage
+from orchestrator.spec import CellRole
+from orchestrator.states import ComparisonStage
 
 SAMPLES: Final = 81
 ROOM: Final = 1.25
@@ -27,9 +27,9 @@ LEAST_TOP: Final = 0.01
 OURS: Final = (FITTING, TRANSFER, SAME_RATE, MODULE_WISE)
 
 WAITS: Final = {
-    Stage.WAITING: "Both paradigms are compared at the held-out scale once the search is over.",
-    Stage.TUNING: "Rates by module are searched at the base; the held-out scale comes next.",
-    Stage.RUNNING: "The runs at the held-out scale are under way; their scores appear here when all have ended.",
+    ComparisonStage.WAITING: "Both paradigms are compared at the held-out scale once the search is over.",
+    ComparisonStage.TUNING: "Rates by module are searched at the base; the held-out scale comes next.",
+    ComparisonStage.RUNNING: "The runs at the held-out scale are under way; their scores appear here when all have ended.",
 }
 
 
@@ -131,7 +131,7 @@ def _contestant(score: Score) -> Contestant:
         kind="ours" if item.name in OURS else "published",
         learning_rate=item.learning_rate,
         module_wise=item.name == MODULE_WISE,
-        own_units=item.arm is Arm.TRANSFER,
+        own_units=item.arm is CellRole.TRANSFER,
         excess_loss=None if excess is None else excess.value,
         error=0.0 if excess is None else excess.standard_error,
         difference=None if apart is None else apart.value,
@@ -144,7 +144,7 @@ def _contestant(score: Score) -> Contestant:
 
 def _text(score: Score) -> str:
     item, excess, apart = score.contender, score.excess_loss, score.difference
-    units = " in the base's units" if item.arm is Arm.TRANSFER else ""
+    units = " in the base's units" if item.arm is CellRole.TRANSFER else ""
     lines = [item.name, f"η {amounts.rate(item.learning_rate, 3)}{units}"]
     if item.module_rates:
         lines.append(told(item.module_rates))

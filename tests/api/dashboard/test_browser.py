@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from orchestrator.documents.events import ProgressEvent
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import RunResult
@@ -233,7 +234,7 @@ def test_curves_that_grow_are_drawn_anew_and_nothing_else(open_tab: OpenTab, own
     curves, coverage = page.locator("#losses [data-figure]"), page.locator("#coverage [data-figure]")
     curves.scroll_into_view_if_needed()
     before = coverage.get_attribute("data-drawn")
-    store.events.append(sweep_id, "progress", {"runs": 2})
+    store.events.append(sweep_id, ProgressEvent(points=2))
     expect(curves).to_have_attribute("data-drawn", "2")
     assert coverage.get_attribute("data-drawn") == before
 

@@ -12,7 +12,7 @@ from api.figures.numbers.paradigms import Contestant, ParadigmsView, paradigms_v
 from orchestrator.heldout.document import Found
 from orchestrator.heldout.stages import comparison_of
 from orchestrator.heldout.values import Outcome
-from orchestrator.states import Stage
+from orchestrator.states import ComparisonStage
 from orchestrator.store import Store
 from tests.orchestrator.heldout.carried import compared_sweep
 
@@ -91,14 +91,14 @@ def test_who_diverged_stands_at_the_edge_with_the_word(found: Found) -> None:
 @pytest.mark.parametrize(
     ("stage", "reason", "words"),
     [
-        (Stage.WAITING, None, "once the search is over"),
-        (Stage.TUNING, None, "Rates by module are searched"),
-        (Stage.RUNNING, None, "under way"),
-        (Stage.NOT_RUN, "there is no law", "Nothing was compared: there is no law."),
+        (ComparisonStage.WAITING, None, "once the search is over"),
+        (ComparisonStage.TUNING, None, "Rates by module are searched"),
+        (ComparisonStage.RUNNING, None, "under way"),
+        (ComparisonStage.NOT_RUN, "there is no law", "Nothing was compared: there is no law."),
     ],
 )
 def test_before_there_are_scores_it_says_what_will_appear(
-    found: Found, stage: Stage, reason: str | None, words: str
+    found: Found, stage: ComparisonStage, reason: str | None, words: str
 ) -> None:
     told = paradigms_view(replace(found, stage=stage, reason=reason, scores=(), best=None), None)
     assert isinstance(told, str)

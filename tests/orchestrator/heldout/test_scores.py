@@ -12,7 +12,7 @@ from orchestrator.heldout.reference import reference
 from orchestrator.heldout.scores import Score, by_name, scored
 from orchestrator.heldout.values import Outcome
 from orchestrator.law import BowlStatus
-from orchestrator.spec import Arm
+from orchestrator.spec import CellRole
 from tests.orchestrator.heldout.world import EXPECTED, HeldOut
 
 DRAWS = 60
@@ -79,7 +79,7 @@ def test_one_seed_has_the_standard_error_of_the_noise_between_rates() -> None:
 def test_a_contender_that_diverged_has_no_number() -> None:
     world = HeldOut()
     outcomes = world.outcomes(0)
-    place = (Arm.STANDARD, world.rates["Step Law"], "")
+    place = (CellRole.STANDARD, world.rates["Step Law"], "")
     outcomes[place] = Outcome(losses={0: 2.0, 2: 2.1}, diverged=(1,))
     score = by_name(scored(world.contenders, outcomes, reference(outcomes, EXPECTED)))["Step Law"]
     assert score.has_diverged
@@ -113,7 +113,7 @@ def test_the_bowl_finds_the_best_loss_and_rate() -> None:
 def test_a_rate_that_diverges_bounds_the_bowl_and_is_no_point_of_it() -> None:
     world = HeldOut(rates={"Fitting": 3.5e-3})
     outcomes = world.outcomes(2)
-    outcomes[Arm.STANDARD, 1.6e-2, ""] = Outcome(diverged=(0, 1, 2))
+    outcomes[CellRole.STANDARD, 1.6e-2, ""] = Outcome(diverged=(0, 1, 2))
     best = reference(outcomes, EXPECTED)
     assert best is not None
     assert 1.6e-2 not in best.weights
@@ -131,10 +131,10 @@ def test_without_a_minimum_among_the_rates_the_best_run_stands_for_it() -> None:
 def test_module_rates_and_transfer_are_no_points_of_the_bowl() -> None:
     outcomes = HeldOut().outcomes(0)
     before = reference(outcomes, EXPECTED)
-    outcomes[Arm.STANDARD, 4e-3, "head=4"] = Outcome(losses={0: 1.0, 1: 1.0, 2: 1.0})
-    outcomes[Arm.TRANSFER, 8e-3, ""] = Outcome(losses={0: 1.0, 1: 1.0, 2: 1.0})
+    outcomes[CellRole.STANDARD, 4e-3, "head=4"] = Outcome(losses={0: 1.0, 1: 1.0, 2: 1.0})
+    outcomes[CellRole.TRANSFER, 8e-3, ""] = Outcome(losses={0: 1.0, 1: 1.0, 2: 1.0})
     assert reference(outcomes, EXPECTED) == before
 
 
 def test_nothing_that_completed_is_no_bowl() -> None:
-    assert reference({(Arm.STANDARD, 1e-3, ""): Outcome(diverged=(0,))}, EXPECTED) is None
+    assert reference({(CellRole.STANDARD, 1e-3, ""): Outcome(diverged=(0,))}, EXPECTED) is None

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.documents.events import ComparisonEvent
 from orchestrator.heldout.module_rates import read
-from orchestrator.heldout.stages import comparison_document, told
+from orchestrator.heldout.stages import comparison_document
 from orchestrator.knowledge import knowledge_of
 from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
@@ -48,7 +49,7 @@ def test_a_sweep_compares_at_its_held_out_scale_before_it_completes(house: House
     sweep = house.until_final(sweep_id, compared_loss)
     assert sweep.state is SweepState.COMPLETED
     assert sweep.reason is not None
-    assert sweep.reason.endswith(" was asked for; the comparison is complete")
+    assert sweep.reason.endswith(" was asked for. The comparison is complete.")
     assert stages(house, sweep_id) == ["waiting", "running", "complete"]
     document = comparison_document(house.store, sweep)
     names = [item["name"] for item in document["contenders"]]
@@ -149,7 +150,7 @@ def test_killed_in_the_middle_of_any_phase_it_asks_for_the_same_runs(house: Hous
 
 def test_a_leader_that_was_replaced_while_it_planned_changes_nothing(house: House) -> None:
     sweep_id = submitted(house)
-    while told(house.store, sweep_id) is None:
+    while house.store.events.latest(sweep_id, ComparisonEvent) is None:
         house.loop.step()
         house.driver.finish(house.driver.claim(sweep_id), compared_loss)
     before = asked(house, sweep_id)
@@ -269,7 +270,7 @@ def test_a_budget_of_seconds_that_ends_in_the_middle_of_it_cuts_it_short(house: 
     house.store.runs.drop(sweep_id, fence=lease.fence, reason="the budget of 600 seconds is spent")
     sweep = house.until_final(sweep_id, compared_loss)
     assert sweep.reason is not None
-    assert sweep.reason.endswith("the comparison is cut short: the budget of 600 seconds is spent")
+    assert sweep.reason.endswith("The comparison is cut short: the budget of 600 seconds is spent")
     document = comparison_document(house.store, sweep)
     assert (document["state"], document["reason"]) == ("cut short", "the budget of 600 seconds is spent")
     assert document["contenders"][0]["excess_loss"] is not None

@@ -19,8 +19,8 @@ from orchestrator.heldout.plan import Plan
 from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
 from orchestrator.heldout.steps import Ask, Basis, Over, Step, Wait, next_step
 from orchestrator.law import BowlStatus, Law, Observations, Point, fit
-from orchestrator.spec import Arm, ProxyTrainer, SweepSpec, parse_spec
-from orchestrator.states import RunState, Stage
+from orchestrator.spec import CellRole, ProxyTrainer, SweepSpec, parse_spec
+from orchestrator.states import ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run
 from orchestrator.submission.cells import proxy_cells
 from tests.orchestrator.conftest import FIELDS, loss_of
@@ -115,13 +115,13 @@ STEPS: list[tuple[str, int | None, list[Run], bool, object]] = [
     ("after its last trial everything is asked for", 12, trials(batches=2), False, "everything"),
     ("an open trial is waited for", 12, [replace(trials()[0], state=RunState.RUNNING)], False, Wait()),
     ("a pending run is waited for", None, [replace(trials()[0], state=RunState.PENDING)], True, Wait()),
-    ("when all have ended it is complete", None, trials(), True, Over(stage=Stage.COMPLETE)),
+    ("when all have ended it is complete", None, trials(), True, Over(stage=ComparisonStage.COMPLETE)),
     (
         "a run that was cancelled cuts it short",
         None,
         [replace(trials()[0], state=RunState.CANCELLED)],
         True,
-        Over(stage=Stage.CUT_SHORT),
+        Over(stage=ComparisonStage.CUT_SHORT),
     ),
 ]
 
@@ -144,7 +144,7 @@ def test_the_next_step(modules: int | None, runs: list[Run], planned: bool, want
 def test_without_a_law_it_is_not_run() -> None:
     basis = Basis(law=None, law_number=0, search="it is enough", refusal="all is flat")
     assert next_step(setting(12), [], basis, planned=False) == Over(
-        stage=Stage.NOT_RUN, reason="there is no law: all is flat"
+        stage=ComparisonStage.NOT_RUN, reason="there is no law: all is flat"
     )
 
 
@@ -154,7 +154,7 @@ def test_a_sampler_that_is_not_installed_is_a_reason_and_no_fault_of_the_sweep(
     monkeypatch.setitem(sys.modules, "optuna", None)
     step = next_step(setting(12), [], BASIS, planned=False)
     assert isinstance(step, Over)
-    assert step.stage is Stage.NOT_RUN
+    assert step.stage is ComparisonStage.NOT_RUN
     assert "optuna is not installed here" in str(step.reason)
 
 
@@ -204,7 +204,7 @@ def test_fitting_has_the_laws_rate_and_transfer_the_bases() -> None:
     assert fitting.learning_rate == pytest.approx(wanted.learning_rate, rel=1e-5)
     assert fitting.origin.startswith("law 7, 95 % interval")
     assert transfer.learning_rate == same.learning_rate
-    assert (transfer.arm, same.arm) == (Arm.TRANSFER, Arm.STANDARD)
+    assert (transfer.arm, same.arm) == (CellRole.TRANSFER, CellRole.STANDARD)
 
 
 def test_the_base_is_tuned_by_its_own_runs_alone_where_they_show_a_minimum() -> None:
@@ -247,7 +247,7 @@ def test_laws_that_do_not_apply_are_left_out_with_the_reason() -> None:
 def test_the_reference_bowl_has_rates_over_a_decade_and_none_twice() -> None:
     found = line_up(setting(), law(), base_optimum(law(), setting().base), None, law_number=1)
     middle = found.contenders[0].learning_rate
-    standard = [item.learning_rate for item in found.contenders if item.arm is Arm.STANDARD]
+    standard = [item.learning_rate for item in found.contenders if item.arm is CellRole.STANDARD]
     for factor in (10**-0.5, 10**-0.25, 1.0, 10**0.25, 10**0.5):
         near = min(abs(math.log(rate / (factor * middle))) for rate in (*standard, *found.reference))
         assert near <= math.log(AS_GOOD) + 1e-6

@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.heldout.values import Contender, Expected, Outcome
 from orchestrator.law.shape import rise
-from orchestrator.spec import Arm
+from orchestrator.spec import CellRole
 
 EXPECTED = Expected(curvature=0.03, asymmetry=0.7, noise=0.0015)
 """What a law says beforehand: near the truth, not at it."""
@@ -36,10 +36,10 @@ class HeldOut:
     @property
     def contenders(self) -> tuple[Contender, ...]:
         own = [
-            Contender(name=name, arm=Arm.STANDARD, learning_rate=rate, origin="a test")
+            Contender(name=name, arm=CellRole.STANDARD, learning_rate=rate, origin="a test")
             for name, rate in self.rates.items()
         ]
-        return (*own, Contender(name="Transfer", arm=Arm.TRANSFER, learning_rate=8e-3, origin="a test"))
+        return (*own, Contender(name="Transfer", arm=CellRole.TRANSFER, learning_rate=8e-3, origin="a test"))
 
     def excess_loss(self, name: str) -> float:
         """What a contender really costs."""
@@ -49,14 +49,15 @@ class HeldOut:
         distance = np.array([math.log(rate / self.optimum)])
         return self.curvature * float(rise(distance, self.asymmetry)[0])
 
-    def outcomes(self, draw: int) -> dict[tuple[Arm, float, str], Outcome]:
+    def outcomes(self, draw: int) -> dict[tuple[CellRole, float, str], Outcome]:
         """What the runs give: the same draw gives the same."""
         random = np.random.default_rng(draw)
         shared = random.normal(0, self.seed_sd, self.seeds)
         heights = {
-            (Arm.STANDARD, rate, ""): self._height(rate) for rate in (*self.rates.values(), *self.reference)
+            (CellRole.STANDARD, rate, ""): self._height(rate)
+            for rate in (*self.rates.values(), *self.reference)
         }
-        heights[Arm.TRANSFER, 8e-3, ""] = math.log1p(TRANSFER_LOSS)
+        heights[CellRole.TRANSFER, 8e-3, ""] = math.log1p(TRANSFER_LOSS)
         return {
             place: Outcome(
                 losses={

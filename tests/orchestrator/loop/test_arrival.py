@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.documents.events import BatchEvent
 from orchestrator.law import fit
 from orchestrator.loop import refit
 from orchestrator.loop.refit import RECENT, is_recent
@@ -75,8 +76,8 @@ def test_a_worker_that_is_free_gets_one_run_that_knows_the_newest_result(house: 
     assert house.counts(sweep.id)["pending"] == 1
     results = sum(house.counts(sweep.id).get(state, 0) for state in ("completed", "diverged"))
     assert house.store.laws.latest(sweep.id).runs == results
-    asked = house.store.events.latest(sweep.id, "batch").data
-    assert (asked["runs"], asked["ended"]) == (1, results)
+    asked = house.store.events.latest(sweep.id, BatchEvent)
+    assert (asked.runs, asked.ended) == (1, results)
     assert not {run.id for run in running} & {run.id for run in house.store.runs.pending(sweep.id)}
 
 
@@ -224,7 +225,7 @@ def test_runs_that_all_fail_are_not_replaced_for_ever_by_those_of_a_prior_law(ho
         fail = [RunResult(run_id=run.id, state=RunState.FAILED, reason="no") for run in work(house, sweep.id)]
         house.store.runs.finish(fail[:1], fence=house.driver.fences.get(sweep.id, 0))
     final = house.store.sweeps.get(sweep.id)
-    assert (final.state, final.reason) == (SweepState.FAILED, "Every run failed; the last one said: no")
+    assert (final.state, final.reason) == (SweepState.FAILED, "Every run failed; reason of the last one: no")
 
 
 def test_ten_thousand_results_one_by_one_leave_few_laws() -> None:

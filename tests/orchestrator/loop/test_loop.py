@@ -230,7 +230,7 @@ def test_a_refusal_is_written_by_the_leader_alone(house: Any, monkeypatch: pytes
     table = upload(house.store, bowls())
     house.submit(trainer=None, grid={}, prior_runs={"table": table})
     monkeypatch.setattr("orchestrator.loop.loop.fitted", robbed)
-    with pytest.raises(Conflict, match="Another orchestrator leads"):
+    with pytest.raises(Conflict, match="Another orchestrator is the leader"):
         house.loop.step()
     assert not [event for event in house.store.events.after(0) if event.kind == "law"]
 
@@ -243,7 +243,7 @@ def test_a_sweep_whose_runs_all_fail_fails_with_their_reason(house: Any) -> None
     sweep = house.submit()
     final = house.until_final(sweep.id, failing)
     assert final.state is SweepState.FAILED
-    assert final.reason == "Every run failed; the last one said: out of memory"
+    assert final.reason == "Every run failed; reason of the last one: out of memory"
 
 
 @pytest.mark.parametrize("strategy", ["law", "grid"])
@@ -382,7 +382,7 @@ def test_a_replaced_leader_changes_nothing_more(house: Any) -> None:
     sweep = house.submit()
     old = house.loop
     house.lead()
-    with pytest.raises(Conflict, match="Another orchestrator leads"):
+    with pytest.raises(Conflict, match="Another orchestrator is the leader"):
         old.step()
     assert house.store.sweeps.get(sweep.id).state is SweepState.QUEUED
 

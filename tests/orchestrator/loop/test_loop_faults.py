@@ -49,7 +49,7 @@ def test_a_fault_in_one_sweep_ends_that_sweep_and_no_other(
     assert tried == [0.0, 1.0, 3.0]
     final = house.store.sweeps.get(broken.id)
     assert final.state is SweepState.FAILED
-    assert final.reason == "An error inside Etalon: ZeroDivisionError: by zero"
+    assert final.reason == "Internal error: ZeroDivisionError: by zero"
 
 
 @pytest.mark.parametrize("error", [OSError("no more processes"), MemoryError()])

@@ -71,12 +71,12 @@ def test_the_budget_cuts_what_a_planner_asks_for(
 def test_a_budget_that_allows_nothing_ends_the_sweep(house: Any, plan_of: Callable[[Plan], None]) -> None:
     plan_of(Plan(batch=THREE))
     batch = refit.next_batch(knowledge(house, search={"budget": {"flops": 1.0}}), None)
-    assert (batch.runs, batch.stop) == ((), "the budget allows no further run")
+    assert (batch.runs, batch.stop) == ((), "The budget allows no further run.")
 
 
 def test_a_planner_without_a_proposal_ends_the_sweep(house: Any, plan_of: Callable[[Plan], None]) -> None:
     plan_of(Plan())
-    assert refit.next_batch(knowledge(house), None).stop == "nothing is left to run"
+    assert refit.next_batch(knowledge(house), None).stop == "Nothing is left to run."
 
 
 def test_what_was_made_before_is_not_asked_for_again(house: Any, plan_of: Callable[[Plan], None]) -> None:
@@ -90,7 +90,7 @@ def test_what_was_made_before_is_not_asked_for_again(house: Any, plan_of: Callab
     known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
     again = refit.next_batch(known, None)
     assert (again.runs, again.pruned) == ((), ())
-    assert again.stop == "nothing is left to run: what the planner asks for has failed before"
+    assert again.stop == "Nothing is left to run: what the planner asks for has failed before."
     assert again.rulings == [{"cell": 3, "learning_rate": 1e-3, "reason": "too low"}]
 
 

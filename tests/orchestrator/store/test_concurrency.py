@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from orchestrator.documents.events import ProgressEvent
 from orchestrator.errors import Conflict
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RunState, SweepState
@@ -78,14 +79,14 @@ def test_a_reader_sees_events_in_order_while_threads_write_them(bench: Any) -> N
 
     def write(writer: int) -> None:
         for number in range(25):
-            bench.store.events.append(sweep.id, "progress", {"writer": writer, "number": number})
+            bench.store.events.append(sweep.id, ProgressEvent(claimed=writer, points=number))
 
     seen, last = [], before
     with ThreadPoolExecutor(4) as threads:
         written = [threads.submit(write, writer) for writer in range(4)]
         while len(seen) < 100:
             fresh = bench.store.events.after(last)
-            seen += [(event.data["writer"], event.data["number"]) for event in fresh]
+            seen += [(event.data["claimed"], event.data["points"]) for event in fresh]
             last = fresh[-1].id if fresh else last
             if all(done.done() for done in written) and not bench.store.events.after(last):
                 break
@@ -171,7 +172,8 @@ def test_writers_and_readers_of_one_store_share_its_connections(bench: Any, writ
     with ThreadPoolExecutor(2 * writers) as threads:
         reads = [threads.submit(bench.store.sweeps.progress, sweep_id) for _ in range(20 * writers)]
         writes = [
-            threads.submit(bench.store.events.append, sweep_id, "progress", {"n": n}) for n in range(writers)
+            threads.submit(bench.store.events.append, sweep_id, ProgressEvent(points=n))
+            for n in range(writers)
         ]
         assert {sum(done.result().values()) for done in reads} == {40}
         for done in writes:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.documents.events import LawEvent, ProgressEvent, SweepEvent
 from orchestrator.errors import BadInput, Conflict, NotFound
 from orchestrator.states import SweepState
-from orchestrator.store import Store
+from orchestrator.store import Store, schema
+from orchestrator.store.database import Database, clock
 
 LAW: dict[str, Any] = {
     "document": {"coefficients": [{"name": "ln_params", "value": -0.3}]},
@@ -71,12 +73,12 @@ def test_an_unknown_law_or_sweep_is_not_found(bench: Any) -> None:
 
 def test_events_come_in_one_order_over_all_sweeps(bench: Any) -> None:
     first, second = bench.sweep(SweepState.QUEUED), bench.sweep(SweepState.QUEUED)
-    bench.store.events.append(first.id, "progress", {"done_fraction": 0.5})
+    bench.store.events.append(first.id, ProgressEvent(points=5))
     events = bench.store.events.after(0)
     assert [event.sweep_id for event in events] == [first.id, second.id, first.id]
     assert [event.id for event in events] == sorted({event.id for event in events})
     assert bench.store.events.last_id() == events[-1].id
-    assert events[-1].data == {"done_fraction": 0.5}
+    assert events[-1].data == {"points": 5}
 
 
 def test_events_can_be_read_from_any_place_of_one_sweep(bench: Any) -> None:
@@ -90,10 +92,30 @@ def test_events_can_be_read_from_any_place_of_one_sweep(bench: Any) -> None:
 
 def test_the_newest_event_of_a_kind_is_found(bench: Any) -> None:
     sweep = bench.sweep()
-    assert bench.store.events.latest(sweep.id, "law") is None
+    assert bench.store.events.latest(sweep.id, LawEvent) is None
     for number in (1, 2):
-        bench.store.events.append(sweep.id, "law", {"number": number})
-    assert bench.store.events.latest(sweep.id, "law").data == {"number": 2}
+        bench.store.events.append(sweep.id, LawEvent(number=number, runs=7))
+    assert bench.store.events.latest(sweep.id, LawEvent) == LawEvent(number=2, runs=7)
+    assert bench.store.events.latest(sweep.id, SweepEvent, LawEvent) == LawEvent(number=2, runs=7)
+    assert bench.store.events.latest(sweep.id, SweepEvent).state is SweepState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"), [("weather", {"rain": True}), ("law", {"law": 3}), ("sweep", {"state": "archived"})]
+)
+def test_an_event_of_an_unknown_kind_or_shape_is_read_without_a_payload(
+    bench: Any, database_url: str, kind: str, data: dict[str, Any]
+) -> None:
+    sweep = bench.sweep()
+    database = Database(database_url)
+    with database.write() as connection:
+        row = {"sweep_id": sweep.id, "kind": kind, "data": data, "at": clock(connection)}
+        connection.execute(schema.events.insert(), row)
+    database.engine.dispose()
+    event = bench.store.events.after(0, sweep_id=sweep.id)[-1]
+    assert (event.kind, event.data, event.payload) == (kind, data, None)
+    assert bench.store.events.latest(sweep.id, LawEvent) is None
+    assert bench.store.sweeps.span_seconds(sweep.id) == 0.0
 
 
 def test_no_events_no_last_number(store: Store) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.answers.sweeps import WORKERS
 from orchestrator.spec import Resources, parse_spec
 from orchestrator.states import SweepState
 from orchestrator.submission.capacity import Cluster, event_of, needs_of, room_in, warnings_of
@@ -45,7 +44,7 @@ def test_a_plan_is_warned_of_a_cluster_that_a_live_sweep_told_of(house: Any) -> 
     assert warnings_of(house.store, wanted) == [], "nothing is known yet"
     live = house.submit()
     told = event_of(Cluster(cpus=4, gpus=0), live.spec.resources)
-    house.store.events.append(live.id, WORKERS, told)
+    house.store.events.append(live.id, told)
     assert warnings_of(house.store, wanted) == [
         "resources: A run asks for 1 CPU and 1 GPU, and the Ray cluster has 4 CPUs and 0 GPUs in all. "
         "As things are, no run of this sweep would start."

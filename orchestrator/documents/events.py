@@ -1,0 +1,154 @@
+"""Events of a sweep: one payload model per kind.
+
+Whatever writes an event builds its payload here, and whatever reads one gets it from ``payload_of``. Clients of the
+event stream receive the same JSON, so a field may be added to a model and never removed or renamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.states import ComparisonStage, RunState, SweepState
+
+
+class EventPayload(BaseModel):
+    """Base of every payload; unknown fields of a stored event are ignored.
+
+    Attributes:
+        KIND: the kind of event that the payload belongs to.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    KIND: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that were set, as JSON-able values."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class SweepEvent(EventPayload):
+    """The sweep was submitted, or moved to another state."""
+
+    KIND = "sweep"
+
+    state: SweepState
+    reason: str | None = None
+    actor: str | None = Field(
+        default=None, description="Name of a token, leader or driver; null without tokens."
+    )
+
+
+class BatchEvent(EventPayload):
+    """A batch of runs was asked for."""
+
+    KIND = "batch"
+
+    batch: int = Field(description="Its number, from 1.")
+    runs: int
+    pruned: int = Field(default=0, description="Rates that the newest law dropped with it.")
+    ended: int | None = Field(default=None, description="Runs that had ended when the batch was chosen.")
+
+
+class WaitEvent(EventPayload):
+    """The planner waits for the open runs before it asks for more."""
+
+    KIND = "wait"
+
+    ended: int = Field(description="Runs that had ended by then.")
+
+
+class RunEvent(EventPayload):
+    """A run ended, or became pending again."""
+
+    KIND = "run"
+
+    run_id: str
+    cell: int
+    learning_rate: float
+    seed: int
+    state: RunState
+    loss: float | None = Field(description="Null unless completed.")
+
+
+class LawEvent(EventPayload):
+    """A fit: of a law, or of none, with the reason."""
+
+    KIND = "law"
+
+    number: int | None = Field(description="Null where the fit gave no law.")
+    runs: int = Field(description="Runs that the fit saw.")
+    prediction: dict[str, Any] | None = Field(
+        default=None, description="At the sweep's target, or why the law refuses it."
+    )
+    refused: str | None = Field(default=None, description="Name of the reason why there is no law.")
+    detail: str | None = Field(default=None, description="The same reason, in a sentence.")
+
+
+class ProgressEvent(EventPayload):
+    """Runs began, learning curves grew, or runs were cancelled: only the fields that changed are set."""
+
+    KIND = "progress"
+
+    claimed: int | None = Field(default=None, description="Runs that began.")
+    points: int | None = Field(default=None, description="Points added to learning curves.")
+    cancelled: int | None = Field(default=None, description="Runs cancelled because the budget is spent.")
+    reason: str | None = Field(default=None, description="Which part of the budget.")
+
+
+class WorkersEvent(EventPayload):
+    """The size of the sweep's Ray cluster, when it was first measured or has changed."""
+
+    KIND = "workers"
+
+    cpus: float
+    gpus: float
+    room: int = Field(description="Workers that fit into the cluster; 0 where not one does.")
+    reason: str | None = Field(description="Why none fits; null where one does.")
+
+
+class ComparisonEvent(EventPayload):
+    """The comparison at the held-out scale reached a stage; the first says that the search is over."""
+
+    KIND = "comparison"
+
+    stage: ComparisonStage
+    search: str = Field(description="Why the search ended, in a sentence.")
+    reason: str | None = Field(
+        default=None, description="Why the comparison was not run, or what cut it short."
+    )
+    verdict: str | None = Field(default=None, description="Which paradigm to trust, in a sentence.")
+
+
+PAYLOADS: Final[Mapping[str, type[EventPayload]]] = {
+    model.KIND: model
+    for model in (
+        SweepEvent,
+        BatchEvent,
+        WaitEvent,
+        RunEvent,
+        LawEvent,
+        ProgressEvent,
+        WorkersEvent,
+        ComparisonEvent,
+    )
+}
+"""The payload model of each kind of event."""
+
+
+def payload_of(kind: str, data: Mapping[str, Any]) -> EventPayload | None:
+    """The payload of a stored event; None if its kind is unknown or its data have another shape.
+
+    Args:
+        kind: of the event.
+        data: as they are stored.
+    """
+    model = PAYLOADS.get(kind)
+    if model is None:
+        return None
+    try:
+        return model.model_validate(data)
+    except ValidationError:
+        return None

@@ -1,0 +1,52 @@
+"""The payloads of events: their JSON is what was set, and what cannot be read is None."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.documents.events import PAYLOADS, EventPayload, LawEvent, ProgressEvent, payload_of
+
+STORED: dict[str, dict[str, Any]] = {
+    "sweep": {"state": "running", "reason": None, "actor": "leader"},
+    "batch": {"batch": 2, "runs": 8, "pruned": 1, "ended": 6},
+    "wait": {"ended": 6},
+    "run": {"run_id": "a", "cell": 1, "learning_rate": 0.002, "seed": 0, "state": "diverged", "loss": None},
+    "law": {"number": None, "refused": "no_interior_minimum", "detail": "No bowl has both sides.", "runs": 3},
+    "progress": {"cancelled": 3, "reason": "the budget of 10 seconds is spent"},
+    "workers": {"cpus": 2.0, "gpus": 0.0, "room": 0, "reason": "A run asks for more."},
+    "comparison": {"stage": "not run", "search": "It is enough.", "reason": "there is no law"},
+}
+
+
+def test_every_kind_has_a_payload() -> None:
+    assert PAYLOADS.keys() == STORED.keys()
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_a_stored_event_is_read_and_written_unchanged(kind: str) -> None:
+    payload = payload_of(kind, STORED[kind])
+    assert type(payload) is PAYLOADS[kind]
+    assert isinstance(payload, EventPayload)
+    assert payload.to_json() == STORED[kind]
+
+
+def test_fields_that_were_not_set_are_not_written() -> None:
+    assert ProgressEvent(claimed=4).to_json() == {"claimed": 4}
+    assert LawEvent(number=1, runs=7, prediction={"learning_rate": 1e-3}).to_json() == {
+        "number": 1,
+        "runs": 7,
+        "prediction": {"learning_rate": 1e-3},
+    }
+
+
+def test_fields_of_another_version_are_ignored() -> None:
+    assert payload_of("progress", {"points": 2, "lenses": 5}) == ProgressEvent(points=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"), [("weather", {}), ("law", {"law": 3}), ("sweep", {"state": "archived"})]
+)
+def test_an_unknown_kind_or_shape_has_no_payload(kind: str, data: dict[str, Any]) -> None:
+    assert payload_of(kind, data) is None
