@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from workers.preparation import encoding, preparing
 from workers.preparation.files import list_source
 from workers.preparation.pieces import BY_NAME, BY_TAIL, pieces, read_piece, split_text, text_of
 from workers.preparation.preparing import PreparedCorpus
-from workers.preparation.progress import PreparationProgress, PreparationStage
+from workers.preparation.progress import OnProgress, PreparationProgress, PreparationStage
 
 RESULT = (DOCUMENT_FILE, TOKENIZER_FILE, TOKENS_FILE)
 
@@ -66,14 +67,15 @@ def prepare(
     vocab_size: int = 400,
     kill_at: int | None = None,
     kill_in: PreparationStage | None = None,
+    on_progress: OnProgress = lambda progress: None,
 ) -> PreparedCorpus:
     """Prepare ``text`` as the corpus ``own`` in ``home``; stop at a progress of that number or stage, if given."""
-    progresses: list[PreparationProgress] = []
+    numbers = count()
 
-    def on_progress(progress: PreparationProgress) -> None:
-        if len(progresses) == kill_at or progress.stage is kill_in:
+    def killed_or_reported(progress: PreparationProgress) -> None:
+        if next(numbers) == kill_at or progress.stage is kill_in:
             raise Killed
-        progresses.append(progress)
+        on_progress(progress)
 
     return preparing.prepare(
         text,
@@ -82,7 +84,7 @@ def prepare(
         vocab_size=vocab_size,
         suffixes=(".txt",),
         again=again,
-        on_progress=on_progress,
+        on_progress=killed_or_reported,
     )
 
 
@@ -177,15 +179,7 @@ def test_what_was_encoded_is_not_encoded_again(text: Path, tmp_path: Path) -> No
         prepare(text, tmp_path, kill_in=PreparationStage.MEASURING)
     progresses: list[PreparationProgress] = []
 
-    preparing.prepare(
-        text,
-        "own",
-        folder=tmp_path,
-        vocab_size=400,
-        suffixes=(".txt",),
-        again=False,
-        on_progress=progresses.append,
-    )
+    prepare(text, tmp_path, on_progress=progresses.append)
 
     assert {progress.stage for progress in progresses} == {
         PreparationStage.ENCODING,
@@ -316,15 +310,7 @@ def test_a_second_process_is_refused_and_changes_nothing(
             other = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
             refusals.append((other.returncode, other.stderr))
 
-    preparing.prepare(
-        text,
-        "own",
-        folder=tmp_path / "home",
-        vocab_size=400,
-        suffixes=(".txt",),
-        again=False,
-        on_progress=on_progress,
-    )
+    prepare(text, tmp_path / "home", on_progress=on_progress)
 
     ((code, printed),) = refusals
     assert code == 1
@@ -338,15 +324,7 @@ def test_a_file_that_is_written_to_meanwhile_is_refused(changing: Path, tmp_path
             (changing / "book2" / "38.txt").write_text("other text")
 
     with pytest.raises(Conflict, match="38.txt was written to while"):
-        preparing.prepare(
-            changing,
-            "own",
-            folder=tmp_path / "home",
-            vocab_size=400,
-            suffixes=(".txt",),
-            again=False,
-            on_progress=on_progress,
-        )
+        prepare(changing, tmp_path / "home", on_progress=on_progress)
 
 
 def test_files_that_are_not_text_are_named_before_anything_is_encoded(changing: Path, tmp_path: Path) -> None:
