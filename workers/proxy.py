@@ -10,7 +10,7 @@ from typing import Final
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
 from orchestrator.heldout.setting import comparison_scales
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Base, CellRole, ProxyTrainer, Scale, SweepSpec
 from orchestrator.store import Store
@@ -123,7 +123,7 @@ def _corpus(name: str, settings: Settings) -> CorpusSource | None:
     return source
 
 
-def _transferred(spec: SweepSpec, cells: Sequence[Cell]) -> dict[str, TransferRecipe]:
+def _transferred(spec: SweepSpec, cells: Cells) -> dict[str, TransferRecipe]:
     """Transfer's recipe by its trunk; empty for a sweep without a comparison."""
     if spec.comparison is None:
         return {}

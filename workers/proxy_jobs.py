@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from orchestrator.planner.trunks import rate_flops
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.store.records import Run
 
 LEVEL = 1.1
@@ -83,7 +83,7 @@ ByHorizon = Mapping[tuple[str, int], Cell]
 
 def proxy_jobs(
     runs: Sequence[Run],
-    cells: Sequence[Cell],
+    cells: Cells,
     *,
     positions: Mapping[str, Sequence[int]],
     limits: Mapping[str, int],
@@ -93,7 +93,7 @@ def proxy_jobs(
 
     Args:
         runs: pending runs; all of them have a trunk.
-        cells: the sweep's cells by number.
+        cells: the sweep's cells.
         positions: where each trunk (by id) has been saved, in tokens.
         limits: the most members of one stack, by the trunk's name.
         workers: how many jobs run at once, at least 1.
@@ -118,7 +118,7 @@ def proxy_jobs(
     return _levelled(jobs, by_horizon, workers)
 
 
-def _by_member(runs: Sequence[Run], cells: Sequence[Cell]) -> dict[tuple[str, int, float, str], list[Run]]:
+def _by_member(runs: Sequence[Run], cells: Cells) -> dict[tuple[str, int, float, str], list[Run]]:
     """Runs by the trunk that they branch off: by shape, seed, rate and rates by module."""
     members: dict[tuple[str, int, float, str], list[Run]] = {}
     for run in runs:
@@ -127,7 +127,7 @@ def _by_member(runs: Sequence[Run], cells: Sequence[Cell]) -> dict[tuple[str, in
     return members
 
 
-def _member(runs: Sequence[Run], cells: Sequence[Cell]) -> ProxyMember:
+def _member(runs: Sequence[Run], cells: Cells) -> ProxyMember:
     branches = [Branch(run_id=run.id, tokens=int(cells[run.cell].tokens)) for run in runs]
     return ProxyMember(
         learning_rate=runs[0].learning_rate,

@@ -9,7 +9,7 @@ from typing import Final
 
 from orchestrator.errors import BadInput
 from orchestrator.law import Point
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
 from orchestrator.store import Store
@@ -27,7 +27,7 @@ class ReplaySetup:
 
     table: bytes
     where: Mapping[str, str]
-    cells: tuple[Cell, ...]
+    cells: Cells
     kind: str = "replay"
 
 
@@ -119,8 +119,7 @@ class Recording:
         Raises:
             BadInput: nothing is recorded there.
         """
-        point = Point(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens)
-        rows = self._rows.get((point, lookup.learning_rate), [])
+        rows = self._rows.get((cell.point, lookup.learning_rate), [])
         if lookup.seed >= len(rows):
             raise BadInput(
                 f"The table holds {len(rows)} runs of params {cell.params:g}, tokens {cell.tokens:g}, batch_tokens "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
 
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cells
 from orchestrator.spec.command import CommandTrainer
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.proxy import ProxyTrainer
@@ -39,9 +39,9 @@ class PriorFit(TrainerKind):
 
     kind: Literal["none"] = "none"
 
-    def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> tuple[Cell, ...]:  # noqa: ARG002
+    def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> Cells:  # noqa: ARG002
         """None: nothing is run."""
-        return ()
+        return Cells()
 
     @property
     def no_stable_phase(self) -> str:

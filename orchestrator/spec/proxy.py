@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from orchestrator.errors import BadInput
-from orchestrator.law.cells import CLOSE
-from orchestrator.planner.values import Cell
+from orchestrator.law.grouped_runs import CLOSE
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec.architecture import Architecture, Dense
 from orchestrator.spec.fields import BadField
 from orchestrator.spec.lattice import MAX_CELLS, GridOf, check_size
@@ -59,7 +59,7 @@ class ProxyTrainer(TrainerKind):
         if isinstance(self.parametrization, Mup):
             check_transfer(grid, self.architecture, self.parametrization, self.optimizer)
 
-    def cells(self, grid: GridOf[Scale], catalogue: Catalogue | None = None) -> tuple[Cell, ...]:  # noqa: ARG002
+    def cells(self, grid: GridOf[Scale], catalogue: Catalogue | None = None) -> Cells:  # noqa: ARG002
         """The cells of a grid, smallest model first. Horizons of one shape and batch share a trunk.
 
         A horizon is a whole number of steps, so tokens are rounded down to a multiple of the batch. Scales and
@@ -75,7 +75,7 @@ class ProxyTrainer(TrainerKind):
             for batch_tokens in sorted(set(grid.batch_tokens))
             for tokens in sorted({tokens // batch_tokens * batch_tokens for tokens in grid.tokens})
         ]
-        return tuple(
+        return Cells(
             Cell(
                 number=number,
                 params=float(self._counted(counts)),

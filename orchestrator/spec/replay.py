@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field
 
 from orchestrator.errors import BadInput
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec.fields import BadField, Condition
 from orchestrator.spec.lattice import GridOf, check_size
 from orchestrator.spec.resources import Resources
@@ -48,7 +48,7 @@ class ReplayTrainer(TrainerKind):
                 "a replay has the sizes that its table records; leave scales out, or pick rows with trainer.where",
             )
 
-    def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> tuple[Cell, ...]:
+    def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> Cells:
         """As ``TrainerKind.cells``: the recorded cells that lie on the grid, cheapest first.
 
         Raises:
@@ -81,13 +81,13 @@ class ReplayTrainer(TrainerKind):
         return self
 
 
-def table_cells(table: RunTable) -> tuple[Cell, ...]:
+def table_cells(table: RunTable) -> Cells:
     """All cells of a recorded table with the rates recorded in each, cheapest first."""
     return _numbered(recorded_cells(table))
 
 
-def _numbered(recorded: Iterable[RecordedCell]) -> tuple[Cell, ...]:
-    return tuple(
+def _numbered(recorded: Iterable[RecordedCell]) -> Cells:
+    return Cells(
         Cell(
             number=number,
             params=cell.point.params,

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cells
 from orchestrator.spec.fields import Strict
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.resources import Resources
@@ -75,7 +75,7 @@ class TrainerKind(Strict):
         """
 
     @abstractmethod
-    def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> tuple[Cell, ...]:
+    def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> Cells:
         """The cells that a sweep of this trainer may run, numbered from 0.
 
         Args:

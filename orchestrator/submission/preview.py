@@ -15,7 +15,7 @@ from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.heldout.cost import Spent, cost_of, out_of_reach
 from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
 from orchestrator.knowledge import recorded_runs, target_of
-from orchestrator.planner.values import Cell, full_grid_flops
+from orchestrator.planner.values import Cell, Cells, full_grid_flops
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
@@ -23,10 +23,10 @@ from orchestrator.store.records import Sweep
 from orchestrator.submission.capacity import capacity_warnings
 from orchestrator.submission.catalogue import StoreCatalogue
 from orchestrator.submission.rehearsal import Rehearsal, rehearse
-from orchestrator.tables.pooled_columns import pooled_warnings
+from orchestrator.tables.pooled_columns import pooling_notices
 
 
-def cells_of(spec: SweepSpec, store: Store) -> tuple[Cell, ...]:
+def cells_of(spec: SweepSpec, store: Store) -> Cells:
     """The cells that a sweep may run; none for a sweep that only fits prior runs.
 
     Raises:
@@ -44,10 +44,10 @@ def table_warnings(spec: SweepSpec, store: Store) -> list[str]:
     """
     sources = (("trainer", spec.training.recorded), ("prior_runs", spec.prior_runs))
     return [
-        f"{field}: {warning}"
+        f"{field}: {notice.message}"
         for field, source in sources
         if source is not None
-        for warning in pooled_warnings(recorded_runs(store, source, field))
+        for notice in pooling_notices(recorded_runs(store, source, field))
     ]
 
 
@@ -102,7 +102,7 @@ def submit(
     cells = cells_of(spec, store)
     if spec.prior_runs is not None:
         recorded_runs(store, spec.prior_runs, "prior_runs")
-    every = (*cells, *held_out_cells(spec, cells))
+    every = Cells((*cells, *held_out_cells(spec, cells)))
     return store.sweeps.create(spec, cells=every, idempotency_key=idempotency_key, submitted_by=submitted_by)
 
 
@@ -129,7 +129,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     flops = full_grid_flops(cells, spec.grid.seeds)
     expected = rehearse(spec, cells, target, prior=None if prior is None else prior.observations())
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
-    compared = setting_of(spec, (*cells, *held_out_cells(spec, cells)))
+    compared = setting_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     return PreviewDocument(
         valid=True,
         name=spec.name,

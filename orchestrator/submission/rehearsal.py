@@ -18,7 +18,7 @@ import numpy as np
 from orchestrator.knowledge import question_of
 from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, KnownRun, Outcome, Proposal, Record, trunk_reach
+from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Proposal, Record, trunk_reach
 from orchestrator.spec import SweepSpec
 
 PARAMS_EXPONENT, TOKENS_EXPONENT = -0.3, -0.3
@@ -53,7 +53,7 @@ class Rehearsal:
 
 def rehearse(
     spec: SweepSpec,
-    cells: tuple[Cell, ...],
+    cells: Cells,
     target: Point,
     *,
     prior: Observations | None = None,
@@ -202,7 +202,7 @@ def _expected_loss(law: Law, cell: Cell, learning_rate: float) -> float:
         return float(law.expected_loss(*row)[0])
 
 
-def _synthetic(cells: tuple[Cell, ...]) -> TrueLoss:
+def _synthetic(cells: Cells) -> TrueLoss:
     """A law whose optimum is in the middle of the lattice for the mean ln N and ln D of the cells."""
     middle = sum(math.log(cell.rates[0] * cell.rates[-1]) / 2 for cell in cells) / len(cells)
     params = sum(math.log(cell.params) for cell in cells) / len(cells)

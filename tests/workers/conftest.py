@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cells
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, table_cells
 from orchestrator.states import RUN_FINAL, RunState, SweepState
@@ -88,7 +88,7 @@ class Stage:
         )
         return self._running(spec, spec.proxies[0].cells(spec.grid))
 
-    def _running(self, spec: SweepSpec, cells: tuple[Cell, ...]) -> str:
+    def _running(self, spec: SweepSpec, cells: Cells) -> str:
         sweep, _ = self.store.sweeps.create(spec, cells=cells)
         self.store.sweeps.move(sweep.id, SweepState.RUNNING)
         return sweep.id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import BadInput
+from orchestrator.planner.values import Cells
 from orchestrator.spec import table_cells
 from orchestrator.states import RunState
 from orchestrator.tables.run_table import parse_csv
@@ -62,7 +63,7 @@ def test_what_is_not_recorded_is_refused(rate, seed):
 
 
 def test_the_runner_answers_a_whole_job_and_fails_only_what_is_missing():
-    setup = ReplaySetup(table=TABLE, where={"optimizer": "adamw"}, cells=(CELL,))
+    setup = ReplaySetup(table=TABLE, where={"optimizer": "adamw"}, cells=Cells((CELL,)))
     runner = open_runner(setup)
     assert isinstance(runner, ReplayRunner)
     runner.begin(
@@ -85,4 +86,4 @@ def test_the_runner_answers_a_whole_job_and_fails_only_what_is_missing():
 
 def test_a_table_of_several_recipes_is_refused():
     with pytest.raises(BadInput, match="adamw, muon"):
-        open_runner(ReplaySetup(table=TABLE, where={}, cells=(CELL,)))
+        open_runner(ReplaySetup(table=TABLE, where={}, cells=Cells((CELL,))))

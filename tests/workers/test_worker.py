@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.planner.values import Cells
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Grid, ProxyTrainer, Scale
 from workers import worker
@@ -16,7 +17,7 @@ from workers.runner import Report
 from workers.worker import Worker
 
 JOB = ReplayJob(lookups=())
-SETUP = ReplaySetup(table=b"", where={}, cells=())
+SETUP = ReplaySetup(table=b"", where={}, cells=Cells())
 WAIT = {"job": None, "pause": 0.0}
 WORK = {"job": JOB, "pause": 0.0}
 

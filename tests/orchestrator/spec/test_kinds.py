@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from orchestrator.errors import BadInput
+from orchestrator.planner.values import Cells
 from orchestrator.spec import KINDS, Grid, ProxyTrainer, Scale, SweepSpec, TrainerKind, parse_spec
 from orchestrator.spec.kinds import TRAINERS
 from workers.kinds import KINDS as CARRIED_OUT
@@ -133,7 +134,7 @@ def test_a_sweep_that_only_fits_has_no_cells() -> None:
     spec = parse_spec({"name": "a fit", "prior_runs": {"table": "t"}})
 
     assert spec.trainer is None
-    assert spec.training.cells(spec.grid, NoCatalogue()) == ()  # type: ignore[arg-type]
+    assert spec.training.cells(spec.grid, NoCatalogue()) == Cells()  # type: ignore[arg-type]
     assert spec.needs == spec.resources
 
 

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import BadInput
 from orchestrator.planner.trunks import rate_flops
 from orchestrator.planner.values import (
-    Cell,
+    Cells,
     KnownRun,
     Outcome,
     Proposal,
@@ -82,7 +82,7 @@ MIXTURE = {"kind": "moe", "experts": 4, "top_k": 2}
 MIXED = [{"width": 32, "depth": 1}, {"width": 16, "depth": 2, "experts": 16}]
 
 
-def mixed_cells(scales: list[dict[str, int]], **architecture: object) -> tuple[Cell, ...]:
+def mixed_cells(scales: list[dict[str, int]], **architecture: object) -> Cells:
     trainer = ProxyTrainer.model_validate({"kind": "proxy", "architecture": MIXTURE | architecture})
     return trainer.cells(Grid.model_validate(GRID.model_dump() | {"scales": scales}))
 
@@ -210,7 +210,7 @@ def test_horizons_of_a_cosine_share_the_warmup_alone_in_whole_steps() -> None:
     both = tuple(Proposal(cell=cell, learning_rate=1e-3, seed=0, flops=0.0, reason="") for cell in (1, 0))
     tokens = 131_072 + 262_144 - warmup
     assert batch_flops(Record(cells=cells), both) == pytest.approx(6 * 9216 * tokens)
-    assert rate_flops(cells[:2]) == pytest.approx(6 * 9216 * tokens)
+    assert rate_flops((cells[0], cells[1])) == pytest.approx(6 * 9216 * tokens)
     runs = tuple(
         KnownRun(cell=cell, learning_rate=1e-3, seed=0, outcome=Outcome.COMPLETED, loss=2.0)
         for cell in (0, 1)
