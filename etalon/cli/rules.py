@@ -1,4 +1,4 @@
-"""``etalon rules``: how a sweep's parametrization carries a learning rate from its base to another scale, kind by kind."""
+"""``etalon rules``: how a sweep's parametrization scales initial values, rates and decay from its base to another scale."""
 
 from __future__ import annotations
 
@@ -57,16 +57,19 @@ def rules_command(
         str | None,
         typer.Option(
             metavar="width=…,depth=…",
-            help=f"Show a model outside the grid: {', '.join(TARGET_FIELDS)}; what is left out comes from the "
-            "sweep's target and its largest scale.",
+            help=f"Show a model outside the grid, by {', '.join(TARGET_FIELDS)}; defaults: the sweep's target and its "
+            "largest scale.",
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(metavar="RATE", help="Show the rates themselves, of this one at the base.")
+        float | None,
+        typer.Option(
+            metavar="RATE", help="Learning rate at the base, to show the rates besides their factors."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what each kind of parameter starts from and how fast it moves: at the base, and at another scale."""
+    """Show initial values and learning rates of each kind of parameter, at the base and at another scale."""
     if learning_rate is not None and not 0 < learning_rate <= LARGEST_RATE:
         raise BadInput(
             f"--learning-rate {learning_rate:g}: give a rate above 0 and at most {LARGEST_RATE:g}."
