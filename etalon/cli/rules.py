@@ -9,10 +9,9 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from etalon.cli.options import amount
-from etalon.cli.outcome import out, print_json, tells_errors
-from etalon.cli.sweeps import AsJson, SpecFile, read_fields
-from etalon.cli.tables import assignments
+from etalon.cli.options import AsJson, amount, assignments
+from etalon.cli.outcome import out, print_json, reports_errors
+from etalon.cli.sweeps import SpecFile, read_fields
 from orchestrator.amounts import count, rate
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.spec import (
@@ -26,7 +25,6 @@ from orchestrator.spec import (
     field_problems,
     parse_spec,
 )
-from orchestrator.submission.cells import params_of
 
 SIZE_FIELDS: Final = ("width", "depth", "heads", "experts", "expert_width")
 TARGET_FIELDS: Final = (*SIZE_FIELDS, "tokens", "batch_tokens")
@@ -46,7 +44,7 @@ Place = tuple[Scale, int, int]
 """A model and how it is trained: its size, tokens per optimizer step, and horizon."""
 
 
-@tells_errors
+@reports_errors
 def rules_command(
     file: SpecFile,
     scale: Annotated[
@@ -75,7 +73,7 @@ def rules_command(
         raise BadInput("--scale and --target: give one of them.")
     spec, trainer = _proxies(parse_spec(read_fields(file)))
     there = _place(spec, trainer, target) if target is not None else _of_grid(spec, trainer, scale)
-    from workers.rules import document  # noqa: PLC0415 - PyTorch takes seconds to load
+    from workers.rules import document  # PyTorch takes seconds to load
 
     found = document(trainer, _base(spec, trainer), *there, learning_rate=learning_rate)
     if as_json:
@@ -116,6 +114,8 @@ def _of_grid(spec: SweepSpec, trainer: ProxyTrainer, index: int | None) -> Place
     Raises:
         BadInput: there is no scale of this number.
     """
+    from orchestrator.submission.cells import params_of  # loads SciPy
+
     scales, grid = spec.grid.scales, spec.grid
     if index is not None and not 0 <= index < len(scales):
         raise BadInput(f"--scale {index}: the grid has grid.scales.0 to grid.scales.{len(scales) - 1}.")

@@ -161,7 +161,7 @@ def test_interrupted_it_says_how_to_go_on(novels: Path, monkeypatch: pytest.Monk
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("etalon.cli.corpus.prepare", interrupt)
+    monkeypatch.setattr("workers.preparation.preparing.prepare", interrupt)
 
     code, told = etalon("prepare", str(novels), "--suffix", ".md")
 
