@@ -8,10 +8,9 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from etalon.cli.options import amount
-from etalon.cli.outcome import out, print_json, tells_errors
-from etalon.cli.sweeps import AsJson, SpecFile, read_fields
-from etalon.cli.tables import assignments
+from etalon.cli.options import AsJson, amount, assignments
+from etalon.cli.outcome import out, print_json, reports_errors
+from etalon.cli.sweeps import SpecFile, read_fields
 from orchestrator.amounts import count, rate
 from orchestrator.documents.rule_tables import RuleColumn, RuleTable
 from orchestrator.errors import BadInput
@@ -25,7 +24,6 @@ from orchestrator.spec import (
     TrainedScale,
     base_of,
     field_problems,
-    params_of,
     parse_spec,
 )
 
@@ -43,7 +41,7 @@ RATIOS: Final = {
 """Symbol of each ratio of target to base, and the rule without which it scales nothing."""
 
 
-@tells_errors
+@reports_errors
 def rules_command(
     file: SpecFile,
     scale: Annotated[
@@ -76,7 +74,7 @@ def rules_command(
     spec = parse_spec(read_fields(file))
     trainer, _ = spec.proxies
     there = _given(spec, trainer, target) if target is not None else _of_grid(spec, trainer, scale)
-    from workers.rule_table import rule_table  # noqa: PLC0415 - PyTorch takes seconds to load
+    from workers.rule_table import rule_table  # PyTorch takes seconds to load
 
     found = rule_table(trainer, _base(spec, trainer), there, learning_rate=learning_rate)
     if as_json:
@@ -97,6 +95,8 @@ def _of_grid(spec: SweepSpec, trainer: ProxyTrainer, index: int | None) -> Train
     Raises:
         BadInput: there is no scale of this number.
     """
+    from orchestrator.submission.cells import params_of  # loads SciPy
+
     scales, grid = spec.grid.scales, spec.grid
     if index is not None and not 0 <= index < len(scales):
         raise BadInput(f"--scale {index}: the grid has grid.scales.0 to grid.scales.{len(scales) - 1}.")

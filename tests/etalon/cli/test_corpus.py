@@ -161,7 +161,7 @@ def test_an_interruption_reports_how_to_continue(novels: Path, monkeypatch: pyte
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("etalon.cli.corpus.prepare", interrupt)
+    monkeypatch.setattr("workers.preparation.preparing.prepare", interrupt)
 
     code, printed = etalon("prepare", str(novels), "--suffix", ".md")
 
