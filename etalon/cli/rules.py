@@ -26,6 +26,7 @@ from orchestrator.spec import (
     field_problems,
     parse_spec,
 )
+from orchestrator.spec.proxy_scale import params_of
 
 SIZE_FIELDS: Final = ("width", "depth", "heads", "experts", "expert_width")
 TARGET_FIELDS: Final = (*SIZE_FIELDS, "tokens", "batch_tokens")
@@ -95,8 +96,6 @@ def _of_grid(spec: SweepSpec, trainer: ProxyTrainer, index: int | None) -> Train
     Raises:
         BadInput: there is no scale of this number.
     """
-    from orchestrator.submission.cells import params_of  # loads SciPy
-
     scales, grid = spec.grid.scales, spec.grid
     if index is not None and not 0 <= index < len(scales):
         raise BadInput(f"--scale {index}: the grid has grid.scales.0 to grid.scales.{len(scales) - 1}.")
