@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 from orchestrator.errors import Conflict, Unavailable
-from orchestrator.loop.lease import KeptLease
+from orchestrator.loop.lease import RenewedLease
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
@@ -56,7 +56,7 @@ class Dispatcher:
         self,
         store: Store,
         sweep_id: str,
-        lease: KeptLease,
+        lease: RenewedLease,
         factory: JobFactory,
         *,
         needs: Resources,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from ray import tune
 
 from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound
-from orchestrator.loop.lease import KeptLease, holder_name
+from orchestrator.loop.lease import RenewedLease, holder_name
 from orchestrator.private import close_folder
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources
@@ -54,17 +54,19 @@ def drive(sweep_id: str, settings: Settings) -> None:
                 _give_up(store, sweep_id, lease.fence, error)
 
 
-def _acquired(store: Store, sweep_id: str, seconds: float) -> KeptLease:
+def _acquired(store: Store, sweep_id: str, seconds: float) -> RenewedLease:
     """The driver's lease, as soon as that of a killed driver has expired."""
     deadline, holder = time.monotonic() + 2 * seconds, holder_name()
-    while (lease := KeptLease.try_acquire(store, driver_lease(sweep_id), holder, seconds)) is None:
+    while (lease := RenewedLease.try_acquire(store, driver_lease(sweep_id), holder, seconds)) is None:
         if time.monotonic() > deadline:
             raise Conflict(f"Sweep {sweep_id} has a live driver.")
         time.sleep(seconds / 20)
     return lease
 
 
-def _carry_out(sweep: Sweep, factory: JobFactory, store: Store, lease: KeptLease, settings: Settings) -> None:
+def _carry_out(
+    sweep: Sweep, factory: JobFactory, store: Store, lease: RenewedLease, settings: Settings
+) -> None:
     resources = sweep.spec.needs
     checkpoints = Checkpoints(settings.checkpoints, sweep.id)
     close_folder(checkpoints.folder)

@@ -1,4 +1,4 @@
-"""``etalon rules``: how a sweep's parametrization carries a learning rate from its base to another scale, kind by kind."""
+"""``etalon rules``: how a sweep's parametrization scales initial values, rates and decay from its base to another scale."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from etalon.cli.options import amount
-from etalon.cli.outcome import out, print_json, tells_errors
-from etalon.cli.sweeps import AsJson, SpecFile, read_fields
-from etalon.cli.tables import assignments
+from etalon.cli.options import AsJson, amount, assignments
+from etalon.cli.outcome import out, print_json, reports_errors
+from etalon.cli.sweeps import SpecFile, read_fields
 from orchestrator.amounts import count, rate
 from orchestrator.documents.rule_tables import RuleColumn, RuleTable
 from orchestrator.errors import BadInput
@@ -25,9 +24,9 @@ from orchestrator.spec import (
     TrainedScale,
     base_of,
     field_problems,
-    params_of,
     parse_spec,
 )
+from orchestrator.spec.proxy_scale import params_of
 
 SIZE_FIELDS: Final = ("width", "depth", "heads", "experts", "expert_width")
 TARGET_FIELDS: Final = (*SIZE_FIELDS, "tokens", "batch_tokens")
@@ -43,7 +42,7 @@ RATIOS: Final = {
 """Symbol of each ratio of target to base, and the rule without which it scales nothing."""
 
 
-@tells_errors
+@reports_errors
 def rules_command(
     file: SpecFile,
     scale: Annotated[
@@ -54,16 +53,19 @@ def rules_command(
         str | None,
         typer.Option(
             metavar="width=…,depth=…",
-            help=f"Show a model outside the grid: {', '.join(TARGET_FIELDS)}; what is left out comes from the "
-            "sweep's target and its largest scale.",
+            help=f"Show a model outside the grid, by {', '.join(TARGET_FIELDS)}; defaults: the sweep's target and its "
+            "largest scale.",
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(metavar="RATE", help="Show the rates themselves, of this one at the base.")
+        float | None,
+        typer.Option(
+            metavar="RATE", help="Learning rate at the base, to show the rates besides their factors."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what each kind of parameter starts from and how fast it moves: at the base, and at another scale."""
+    """Show initial values and learning rates of each kind of parameter, at the base and at another scale."""
     if learning_rate is not None and not 0 < learning_rate <= LARGEST_RATE:
         raise BadInput(
             f"--learning-rate {learning_rate:g}: give a rate above 0 and at most {LARGEST_RATE:g}."
@@ -73,7 +75,7 @@ def rules_command(
     spec = parse_spec(read_fields(file))
     trainer, _ = spec.proxies
     there = _given(spec, trainer, target) if target is not None else _of_grid(spec, trainer, scale)
-    from workers.rule_table import rule_table  # noqa: PLC0415 - PyTorch takes seconds to load
+    from workers.rule_table import rule_table  # PyTorch takes seconds to load
 
     found = rule_table(trainer, _base(spec, trainer), there, learning_rate=learning_rate)
     if as_json:

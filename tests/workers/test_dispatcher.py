@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.answers.sweeps import waits_because
 from orchestrator.errors import Unavailable
-from orchestrator.loop.lease import KeptLease
+from orchestrator.loop.lease import RenewedLease
 from orchestrator.planner.values import Cells
 from orchestrator.spec import Resources
 from orchestrator.states import RunState, SweepState
@@ -69,7 +69,7 @@ class Shift:
     """A dispatcher and all around it."""
 
     sweep_id: str
-    lease: KeptLease
+    lease: RenewedLease
     source: OneRunJobs
     clock: Clock
     cluster: Size
@@ -99,7 +99,7 @@ class Shift:
 def shift(stage) -> Shift:
     sweep_id = stage.replay(max_parallel=2)
     stage.lead()
-    lease = KeptLease.try_acquire(stage.store, driver_lease(sweep_id), "test", 600)
+    lease = RenewedLease.try_acquire(stage.store, driver_lease(sweep_id), "test", 600)
     assert lease is not None
     source, clock, cluster = OneRunJobs(), Clock(), Size()
     dispatcher = Dispatcher(
