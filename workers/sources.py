@@ -7,7 +7,7 @@ from typing import Protocol
 
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
-from orchestrator.heldout.setting import comparison_scales
+from orchestrator.heldout.comparison_setup import comparison_scales
 from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
 from orchestrator.spec import CellRole, ProxyTrainer, ReplayTrainer, SweepSpec, base_of

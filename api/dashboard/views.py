@@ -17,6 +17,7 @@ from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.laws import answer_at_target
 from orchestrator.answers.stable_phase import Phase, has_stable_phase
 from orchestrator.answers.sweeps import waits_because
+from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.events import SweepEvent
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.heldout.stages import comparison_document
@@ -164,7 +165,7 @@ class SweepView:
     law_warnings: tuple[str, ...]
     split: Split
     compared_flops: float
-    compared: Mapping[str, Any] | None
+    compared: ComparisonDocument | None
     seconds: float | None
     span_seconds: float
     actor: str | None

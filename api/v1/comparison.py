@@ -9,7 +9,6 @@ from api.context import Stored
 from api.problems import responses
 from api.v1.queries import ThatSweep
 from orchestrator.documents.comparisons import ComparisonDocument
-from orchestrator.errors import NotFound
 from orchestrator.heldout.stages import comparison_document
 
 router = APIRouter(prefix="/v1/sweeps/{sweep_id}", tags=["sweeps"], dependencies=[reads])
@@ -17,13 +16,8 @@ router = APIRouter(prefix="/v1/sweeps/{sweep_id}", tags=["sweeps"], dependencies
 
 @router.get("/comparison", summary="Fitting and Transfer at the held-out scale", responses=responses(404))
 def show_comparison(store: Stored, sweep: ThatSweep) -> ComparisonDocument:
-    """Who contends with which rate, what each rate lost against the best one, and which paradigm to trust.
+    """The contenders with their rates, the loss of each over the best one, and which paradigm to trust.
 
-    `state` is waiting while the search goes on, then tuning modules, running, complete; or cut short, or not run.
+    `state` is waiting during the search, then tuning modules, running, complete; or cut short, or not run.
     """
-    if sweep.spec.comparison is None:
-        raise NotFound(
-            f"Sweep {sweep.id} compares nothing: its specification has no comparison. Submit one with "
-            "comparison: {scale: {width: …, depth: …}}."
-        )
-    return ComparisonDocument.model_validate(comparison_document(store, sweep))
+    return comparison_document(store, sweep)

@@ -18,6 +18,7 @@ from etalon.cli.service import Service, ServiceFailed, ended_by_signals, free_po
 from etalon.cli.watch import watch
 from etalon.client import Client
 from orchestrator.amounts import flops, percent, readable
+from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.settings import Settings
 
 DEMO_PORTS: Final = range(8765, 8865)
@@ -103,7 +104,7 @@ def _run(client: Client, service: Service) -> None:
     _report_savings(cost, sum(_alone_flops(run) for run in searched))
     out.print(prediction_panel(swept["prediction"]))
     out.print("\nThe law put to the test at a scale that the sweep never trained:")
-    out.print(comparison_view(client.comparison(swept["id"])))
+    out.print(comparison_view(ComparisonDocument.model_validate(client.comparison(swept["id"]))))
     err.print(f"The whole demo took {time.monotonic() - began:.0f} s.")
 
 

@@ -16,6 +16,7 @@ from etalon.cli.paradigms import comparison_view
 from etalon.cli.watch import watch
 from etalon.client import Client
 from orchestrator.amounts import duration, flops, readable
+from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 from orchestrator.spec import read_yaml
@@ -230,7 +231,7 @@ def _show_compared(client: Client, sweep: dict[str, Any], *, as_json: bool, brie
         sweep = {**sweep, "comparison": compared}
     _show_sweep(sweep, as_json=as_json, brief=brief)
     if compared is not None and not as_json:
-        out.print(comparison_view(compared))
+        out.print(comparison_view(ComparisonDocument.model_validate(compared)))
 
 
 def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) -> None:

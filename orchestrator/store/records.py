@@ -170,15 +170,6 @@ class LawRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """What a sweep runs at its held-out scale, and why (``orchestrator.heldout.plan.Plan.to_document``)."""
-
-    sweep_id: str
-    document: Mapping[str, Any]
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to a sweep.
 

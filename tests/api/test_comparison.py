@@ -200,7 +200,7 @@ def test_a_contender_none_of_whose_runs_completed_has_dashes_for_numbers(
     assert (transfer["excess_loss"], transfer["difference"], transfer["diverged"]) == (None, None, False)
     text = spoken(client.get(f"/sweeps/{sweep.id}").text)
     assert re.search(r"Transfer [0-9.e-]+ – – ", text)
-    assert "so they cannot be told apart." in text
+    assert "so the two cannot be compared." in text
     names = [item["name"] for item in answer(client, f"/v1/sweeps/{sweep.id}/figures/comparison")["data"]]
     assert "Fitting" in names
 
@@ -219,7 +219,7 @@ def test_a_page_of_one_that_was_cut_short_says_so_beside_what_is_known(
     house.rest()
     text = spoken(client.get(f"/sweeps/{sweep_id}").text)
     assert "The comparison was cut short: the sweep is cancelled " in text
-    assert "so they cannot be told apart." in text
+    assert "so the two cannot be compared." in text
 
 
 def test_its_events_tell_how_far_it_is(over: TestClient, ended: Sweep, stored: tuple[Store, Sweep]) -> None:

@@ -32,8 +32,8 @@ def test_the_table_has_a_line_for_every_contender_and_fits_eighty_columns(store:
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     assert "2 seeds" in text
-    for item in document["contenders"]:
-        assert sum(re.match(rf"{re.escape(item['name'])} +\d", line) is not None for line in lines) == 1
+    for item in document.contenders:
+        assert sum(re.match(rf"{re.escape(item.name)} +\d", line) is not None for line in lines) == 1
     assert "Trust Fitting here" in text
     assert "rates by module, the best of 8 trials" in text
     assert "not compared: Joint MoE, it is a law of mixtures of experts" in text
@@ -41,16 +41,18 @@ def test_the_table_has_a_line_for_every_contender_and_fits_eighty_columns(store:
 
 def test_who_diverged_has_a_word_for_a_number(store: Store) -> None:
     document = comparison_document(store, compared_sweep(store))
-    document["contenders"][1] |= {"diverged": True, "excess_loss": None, "difference": None}
+    fitting, transfer, *others = document.contenders
+    lost = transfer.model_copy(update={"diverged": True, "excess_loss": None, "difference": None})
+    changed = document.model_copy(update={"contenders": [fitting, lost, *others]})
     (line,) = (
-        line for line in printed(comparison_view(document)).splitlines() if line.startswith("Transfer ")
+        line for line in printed(comparison_view(changed)).splitlines() if line.startswith("Transfer ")
     )
     assert line.split()[2:] == ["diverged", "–", "–", "–"]
 
 
 def test_a_sentence_from_a_comparison_that_was_cut_short_says_so(store: Store) -> None:
     document = comparison_document(store, compared_sweep(store))
-    cut = {**document, "state": "cut short", "reason": "the budget of 600 seconds is spent"}
+    cut = document.model_copy(update={"state": "cut short", "reason": "the budget of 600 seconds is spent"})
     lines = printed(comparison_view(cut)).splitlines()
     assert "cut short: the budget of 600 seconds is spent" in lines
     assert any("Trust Fitting here" in line for line in lines)
@@ -58,8 +60,10 @@ def test_a_sentence_from_a_comparison_that_was_cut_short_says_so(store: Store) -
 
 def test_before_there_are_numbers_it_says_how_far_it_is(store: Store) -> None:
     document = comparison_document(store, compared_sweep(store))
-    waiting = {**document, "verdict": None, "state": "not run", "reason": "the budget does not reach for it"}
-    assert printed(comparison_view(waiting)).splitlines()[-1] == "not run: the budget does not reach for it"
+    waiting = document.model_copy(
+        update={"verdict": None, "state": "not run", "reason": "the budget does not suffice for it"}
+    )
+    assert printed(comparison_view(waiting)).splitlines()[-1] == "not run: the budget does not suffice for it"
 
 
 def test_a_plan_says_what_the_comparison_adds(store: Store) -> None:
