@@ -15,8 +15,9 @@ COPY trainer trainer
 COPY workers workers
 RUN pip install --no-deps . \
     && useradd --system --create-home --home-dir /var/lib/etalon etalon \
-    && install --directory --owner etalon --group etalon /var/lib/etalon/checkpoints \
-    && install --directory --owner etalon --group etalon /var/lib/etalon/corpora
+    && chmod 0700 /var/lib/etalon \
+    && install --directory --mode 0700 --owner etalon --group etalon /var/lib/etalon/checkpoints \
+    && install --directory --mode 0700 --owner etalon --group etalon /var/lib/etalon/corpora
 USER etalon
 EXPOSE 8765
 CMD ["etalon", "--help"]

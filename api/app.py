@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from fastapi import Depends, FastAPI
@@ -20,6 +20,8 @@ from api.traffic import Traffic
 from api.v1 import comparison, events, figures, laws, predictions, runs, sweeps, tables
 from api.v1.queries import only_known_queries
 from orchestrator import logs
+from orchestrator.errors import Unavailable
+from orchestrator.private import close_home
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
@@ -50,8 +52,11 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     if settings is None:
         settings = Settings()
         logs.configure(settings.log_level)
+        close_home(settings)
     own = store is None
     store = store or Store.open(settings.database_url)
+    with suppress(Unavailable):  # it may come later
+        store.check_revision()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -21,7 +21,18 @@ import torch
 from orchestrator.spec import Grid, ProxyTrainer, Scale
 from orchestrator.spec import Schedule as SweepSchedule
 from orchestrator.submission.cells import proxy_cells, trunk_name
-from trainer import Corpus, Experts, Job, Member, Recipe, Schedule, Shape, Training, load_corpus, stack_limit
+from trainer import (
+    Corpus,
+    Experts,
+    Member,
+    Recipe,
+    Schedule,
+    Shape,
+    Training,
+    TrainingJob,
+    load_corpus,
+    stack_limit,
+)
 from workers import proxy
 from workers.checkpoints import Checkpoints
 from workers.jobs import Branch, ProxyJob, ProxyMember
@@ -62,7 +73,7 @@ def lens_share(shape: Shape, steps: int, corpus: Corpus, *, qk_norm: bool, round
     return sum(quickest[1]) / sum(quickest[0]) - 1.0
 
 
-def job_of(shape: Shape, steps: int, *, qk_norm: bool) -> Job:
+def job_of(shape: Shape, steps: int, *, qk_norm: bool) -> TrainingJob:
     """A trunk and one branch of every rate."""
     recipe = Recipe(
         shape=replace(shape, qk_norm=qk_norm),
@@ -70,7 +81,7 @@ def job_of(shape: Shape, steps: int, *, qk_norm: bool) -> Job:
         batch_tokens=BATCH_TOKENS,
     )
     members = (Member(learning_rate=rate, horizons=(BATCH_TOKENS * steps,)) for rate in rates(shape))
-    return Job(recipe=recipe, members=tuple(members))
+    return TrainingJob(recipe=recipe, members=tuple(members))
 
 
 def checkpoint_share(shape: Shape, steps: int) -> float:

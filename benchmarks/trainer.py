@@ -32,9 +32,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer import Experts, Recipe, Schedule, Shape, TrainerError, load_corpus, stack_limit
-from trainer.graphs import Updates
-from trainer.model import Model
-from trainer.optimizer import Optimizer, Rates
+from trainer.graphs import UpdateRunner
+from trainer.optimizer import MemberRates, StackOptimizer
+from trainer.proxy_model import ProxyModel
 from trainer.stack import Stack
 
 CPU_BATCHES = (128, 256)
@@ -59,7 +59,7 @@ class Block(nn.Module):
 
     def __init__(self, shape: Shape, cos: Tensor, sin: Tensor) -> None:
         super().__init__()
-        width, hidden = shape.width, shape.feedforward * shape.width
+        width, hidden = shape.width, shape.hidden
         self.heads = shape.head_count
         self.register_buffer("cos", cos)
         self.register_buffer("sin", sin)
@@ -130,9 +130,9 @@ def stacked_step(
     recipe: Recipe, batch: tuple[Tensor, Tensor], device: torch.device, members: int, *, compiled: bool
 ) -> Callable[[], None]:
     """One update of a stack, carried out as a training does."""
-    model = Model(recipe, device, compiled=compiled)
-    stack, updates = Stack.initial(model, members), Updates.on(model, Optimizer(model))
-    rates = [Rates(learning_rate=1e-3)] * members
+    model = ProxyModel(recipe, device, compiled=compiled)
+    stack, updates = Stack.initial(model, members), UpdateRunner.on(model, StackOptimizer(model))
+    rates = [MemberRates(learning_rate=1e-3)] * members
 
     def step() -> None:
         updates.train(stack, *batch, rates)

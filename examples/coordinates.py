@@ -18,9 +18,9 @@ import torch
 from api.figures import page
 from api.figures.drawing.style import STATE_COLOURS, axis, axis_domains, canvas
 from orchestrator.states import RunState
-from trainer import Base, Experts, Parametrization, Recipe, Schedule, Shape, load_corpus
-from trainer.model import Model, Place
-from trainer.optimizer import Optimizer, Rates
+from trainer import BaseScale, Experts, Parametrization, Recipe, Schedule, Shape, load_corpus
+from trainer.optimizer import MemberRates, StackOptimizer
+from trainer.proxy_model import HookPoint, ProxyModel
 from trainer.stack import Stack
 
 WIDTHS, BASE_WIDTH, DEPTH = (16, 32, 64, 128, 256), 16, 2
@@ -33,7 +33,7 @@ def recipe(architecture: str, kind: str, width: int) -> Recipe:
     """A proxy of one width; the experts of a mixture are as wide as the model."""
     mixed = architecture != "dense"
     experts = Experts(count=4, top_k=2, width=width) if mixed else None
-    base = Base(width=BASE_WIDTH, depth=DEPTH, expert_width=2 * BASE_WIDTH if mixed else None)
+    base = BaseScale(width=BASE_WIDTH, depth=DEPTH, expert_width=2 * BASE_WIDTH if mixed else None)
     return Recipe(
         shape=Shape(width=width, depth=DEPTH, experts=experts, context=CONTEXT),
         schedule=Schedule(warmup_tokens=0),
@@ -44,19 +44,21 @@ def recipe(architecture: str, kind: str, width: int) -> Recipe:
 
 def stream(asked: Recipe) -> float:
     """The root mean square of the residual stream behind the last block, after the updates."""
-    model, corpus = Model(asked, torch.device("cpu")), load_corpus("stdlib")
-    optimizer, stack = Optimizer(model), Stack.initial(model, 1)
+    model, corpus = ProxyModel(asked, torch.device("cpu")), load_corpus("stdlib")
+    optimizer, stack = StackOptimizer(model), Stack.initial(model, 1)
     for step in range(UPDATES):
         tokens = torch.from_numpy(corpus.batch(0, step, BATCH_TOKENS // CONTEXT, CONTEXT))
-        stack.train(model, optimizer, tokens[:, :-1], tokens[:, 1:], [Rates(learning_rate=LEARNING_RATE)])
+        stack.train(
+            model, optimizer, tokens[:, :-1], tokens[:, 1:], [MemberRates(learning_rate=LEARNING_RATE)]
+        )
     added: list[torch.Tensor] = []
 
-    def watch(place: Place, _block: int, x: torch.Tensor) -> None:
+    def hook(place: HookPoint, _block: int, x: torch.Tensor) -> None:
         if place in {"embedding", "attention", "feedforward"}:
             added.append(x)
 
     with torch.no_grad():
-        model.forward(stack.parameters, stack.balance, tokens[:, :-1], tokens[:, 1:], watch=watch)
+        model.forward(stack.parameters, stack.balance, tokens[:, :-1], tokens[:, 1:], hook=hook)
     return float(torch.stack(added).sum(0).pow(2).mean().sqrt())
 
 

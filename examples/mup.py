@@ -28,15 +28,15 @@ from api.figures.drawing.style import axis, axis_domains, canvas, params_colours
 from orchestrator.amounts import rate
 from orchestrator.law import Bowl, BowlStatus, Observations, fit
 from trainer import (
-    Base,
-    Finished,
-    Job,
+    BaseScale,
+    FinishedEvent,
     Member,
     Parametrization,
     Recipe,
     Schedule,
     Shape,
     Training,
+    TrainingJob,
     load_corpus,
     stack_limit,
 )
@@ -98,7 +98,7 @@ def train(stack: Stack) -> dict[float, float]:
     """Train a stack in a process of its own: the held-out loss by rate, NaN where it diverged."""
     torch.set_num_threads(1)
     mup = Parametrization(
-        kind="mup", base=Base(width=BASE_WIDTH, depth=DEPTH), rules=frozenset({"weight_decay"})
+        kind="mup", base=BaseScale(width=BASE_WIDTH, depth=DEPTH), rules=frozenset({"weight_decay"})
     )
     recipe = Recipe(
         shape=Shape(width=stack.width, depth=DEPTH),
@@ -108,8 +108,8 @@ def train(stack: Stack) -> dict[float, float]:
     )
     members = tuple(Member(learning_rate=each, horizons=(stack.tokens,)) for each in stack.rates)
     losses = dict.fromkeys(stack.rates, math.nan)
-    for event in Training(Job(recipe=recipe, members=members), load_corpus("stdlib")).advance():
-        if isinstance(event, Finished):
+    for event in Training(TrainingJob(recipe=recipe, members=members), load_corpus("stdlib")).advance():
+        if isinstance(event, FinishedEvent):
             losses[stack.rates[event.member]] = event.loss
     return losses
 

@@ -8,21 +8,34 @@ import sys
 import threading
 
 from orchestrator import logs
+from orchestrator.errors import BadInput
 from orchestrator.loop.leader import serve
+from orchestrator.private import close_home, restrict_umask
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
 
 def main() -> int:
-    """Run the orchestrator with the settings of the environment; 0 when asked to leave."""
+    """Run the orchestrator with the settings of the environment.
+
+    Returns:
+        0 when asked to leave, 1 when the database cannot be used.
+    """
     settings = Settings()
     logs.configure(settings.log_level)
+    restrict_umask()
+    close_home(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with Store.open(settings.database_url) as store:
-        serve(store, settings, stop)
-    logging.getLogger("orchestrator").info("left")
+    log = logging.getLogger("orchestrator")
+    try:
+        with Store.open(settings.database_url) as store:
+            serve(store, settings, stop)
+    except BadInput as error:
+        log.error(error.detail)  # noqa: TRY400 - the sentence says it all
+        return 1
+    log.info("left")
     return 0
 
 

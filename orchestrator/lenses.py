@@ -1,8 +1,7 @@
-"""The two lenses in names: what is recorded of a run besides its losses, and the sentence that tells of a divergence."""
+"""The two lenses in names: what is recorded of a run besides its losses, and from where it is a symptom."""
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 MODULES: Final = ("embedding", "attention", "feedforward", "router", "head")
@@ -16,16 +15,3 @@ OUTPUT_LOGIT: Final = 30.0
 
 UPDATE: Final = 0.3
 """RMS of an update over that of the weights above which little is left of what was learned."""
-
-_DIVERGED: Final = re.compile(r"Diverged after (\d+) tokens: ")
-
-
-def diverged_after(tokens: int, reason: str) -> str:
-    """The recorded reason of a run that diverged: after how many tokens it was noticed, and why."""
-    return f"Diverged after {tokens} tokens: {reason}."
-
-
-def diverged_tokens(reason: str | None) -> int | None:
-    """After how many tokens a divergence was noticed, from its recorded reason; None where that does not tell."""
-    found = _DIVERGED.match(reason or "")
-    return None if found is None else int(found[1])

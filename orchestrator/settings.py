@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from codecs import getincrementaldecoder
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -87,24 +86,6 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     url: str = "http://127.0.0.1:8765"
     token: str | None = None
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder of this machine's own state, if need be.
-
-    Raises:
-        BadInput: it cannot be made, or not be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        reason = None if os.access(folder, os.W_OK | os.X_OK) else "it is read-only for this user"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    if reason is not None:
-        raise BadInput(
-            f"The folder {folder}, where Etalon is to keep its state, cannot be written: {reason}. "
-            "Set ETALON_HOME (or ETALON_DATABASE_URL) to a place that you may write."
-        )
 
 
 def check_environment() -> None:

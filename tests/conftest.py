@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -26,6 +27,28 @@ Databases = Callable[..., AbstractContextManager[str]]
 """Makes a database, by default a copy of the migrated one, and drops it afterwards."""
 
 
+@pytest.fixture
+def open_to_others() -> Callable[[Path], list[Path]]:
+    """Lists everything in a folder that other users could use, were the folders above open."""
+
+    def look(folder: Path) -> list[Path]:
+        found = []
+        for path in (folder, *folder.rglob("*")):
+            with suppress(FileNotFoundError):  # it was renamed meanwhile
+                if not path.is_symlink() and path.stat().st_mode & 0o077:
+                    found.append(path)
+        return found
+
+    return look
+
+
+@pytest.fixture
+def short_tmp() -> Iterator[Path]:
+    """A folder for temporary files with a path as short as Ray's sockets need it."""
+    with tempfile.TemporaryDirectory(prefix="e", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
@@ -39,6 +62,16 @@ def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
     """An SQLite database of the test's own, at the newest revision."""
     path = tmp_path / "etalon.db"
     shutil.copy(_sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def url_of_another_version(tmp_path: Path) -> str:
+    """An SQLite database that another version of Etalon made."""
+    path = tmp_path / "etalon.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE etalon_version (version_num VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO etalon_version VALUES ('0002')")
     return f"sqlite:///{path}"
 
 

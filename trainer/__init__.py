@@ -1,7 +1,8 @@
 """Trains grids of small proxy language models: many learning rates of one shape in one program."""
 
-from trainer.corpus import Corpus, Measured, load_corpus
-from trainer.errors import (
+from trainer.data import Corpus, TokenFileStats, load_corpus
+from trainer.divergence import DivergenceCause
+from trainer.exceptions import (
     BadCheckpoint,
     BadCorpus,
     BadJob,
@@ -11,14 +12,21 @@ from trainer.errors import (
     OldCheckpoint,
     TrainerError,
 )
-from trainer.events import Diverged, Event, Finished, Points, Seen
-from trainer.parametrization import Base, Parametrization
-from trainer.recipe import Recipe
-from trainer.rules import Rule, Rules, rules_of
-from trainer.schedule import Schedule, Timetable
-from trainer.shape import Experts, Shape
-from trainer.stack import stack_limit
-from trainer.training import Job, Member, Training
+from trainer.job import (
+    CurveEvent,
+    DivergedEvent,
+    FinishedEvent,
+    LensEvent,
+    Member,
+    TrainingEvent,
+    TrainingJob,
+)
+from trainer.memory import stack_limit
+from trainer.proxy_shape import Experts, Shape
+from trainer.recipe import BaseScale, Parametrization, Recipe
+from trainer.scaling_rules import rules_of
+from trainer.schedule import Schedule
+from trainer.training import Training
 
 __all__ = [
     "BadCheckpoint",
@@ -27,27 +35,25 @@ __all__ = [
     "BadRecipe",
     "BadSchedule",
     "BadShape",
-    "Base",
+    "BaseScale",
     "Corpus",
-    "Diverged",
-    "Event",
+    "CurveEvent",
+    "DivergedEvent",
+    "DivergenceCause",
     "Experts",
-    "Finished",
-    "Job",
-    "Measured",
+    "FinishedEvent",
+    "LensEvent",
     "Member",
     "OldCheckpoint",
     "Parametrization",
-    "Points",
     "Recipe",
-    "Rule",
-    "Rules",
     "Schedule",
-    "Seen",
     "Shape",
-    "Timetable",
+    "TokenFileStats",
     "TrainerError",
     "Training",
+    "TrainingEvent",
+    "TrainingJob",
     "load_corpus",
     "rules_of",
     "stack_limit",

@@ -1,4 +1,4 @@
-"""Saved state as bytes: tensors and plain values, loaded without running any code."""
+"""Checkpoints as bytes: tensors and plain values only, so that loading one runs no code."""
 
 import io
 import json
@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from trainer.errors import BadCheckpoint, OldCheckpoint
+from trainer.exceptions import BadCheckpoint, OldCheckpoint
 
-_FORMAT = 4
+_FORMAT = 5
 
 
 def identity(*parts: object) -> str:
-    """What saved state belongs to, in the same words in every process: sets have no order of their own."""
+    """A string that identifies the owner of a checkpoint; sets are sorted, so it is the same in every process."""
     return json.dumps(parts, default=_plain, sort_keys=True)
 
 
@@ -26,17 +26,17 @@ def _plain(part: Any) -> object:
 
 
 def pack(identity: str, content: dict[str, Any]) -> bytes:
-    """The content with the identity of what it belongs to."""
+    """Serializes the content together with the identity of its owner."""
     buffer = io.BytesIO()
     torch.save({"format": _FORMAT, "identity": identity, "content": content}, buffer)
     return buffer.getvalue()
 
 
 def unpack(identity: str, saved: bytes) -> dict[str, Any]:
-    """The content that was packed for this identity.
+    """The content that `pack` saved for the same identity.
 
     Raises:
-        BadCheckpoint: The bytes are unreadable, or were packed for something else.
+        BadCheckpoint: The bytes are unreadable, or were packed for another identity.
         OldCheckpoint: Another version packed them.
     """
     try:
@@ -44,7 +44,7 @@ def unpack(identity: str, saved: bytes) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise BadCheckpoint(f"checkpoint: {len(saved)} bytes that cannot be read: {error}") from error
     if not isinstance(loaded, dict) or loaded.get("format") != _FORMAT:
-        raise OldCheckpoint(f"checkpoint: not of format {_FORMAT}; it was written by another version")
+        raise OldCheckpoint(f"checkpoint: not of format {_FORMAT}; another version wrote it")
     if loaded["identity"] != identity:
         raise BadCheckpoint(f"checkpoint: it belongs to {loaded['identity']}, not to {identity}")
     content: dict[str, Any] = loaded["content"]

@@ -1,4 +1,4 @@
-"""What the members of a job cost: updates of each, and its share of the stack's time, until a run's end settles them."""
+"""Cost of each member of a job: its updates and its share of the stack's time since its last finished run."""
 
 import time
 from collections.abc import Sequence
@@ -8,38 +8,35 @@ from typing import Any, Self
 
 @dataclass(slots=True, kw_only=True)
 class Costs:
-    """Counts what is trained.
+    """Unsettled costs; `settle` reports those of one member and resets them.
 
     Attributes:
         steps: Updates of each member since it was last settled.
-        seconds: Each member's share of the stack's time since then.
-        spent: Updates of all members since the job began.
-        charged_until: When time was last shared, by `time.perf_counter`.
+        seconds: Each member's share of the stack's time since it was last settled.
+        charged_until: `time.perf_counter` of the last charge.
     """
 
     steps: list[int]
     seconds: list[float]
-    spent: int = 0
     charged_until: float = 0.0
 
     @classmethod
     def fresh(cls, members: int) -> Self:
-        """Nothing trained yet."""
+        """Costs of a job before its first update."""
         return cls(steps=[0] * members, seconds=[0.0] * members)
 
     def begin(self) -> None:
-        """Time counts from here on."""
+        """Starts the clock; time before this call is charged to no member."""
         self.charged_until = time.perf_counter()
 
     def update(self, members: Sequence[int]) -> None:
-        """One update of these members, with the time that it took."""
-        self.spent += len(members)
+        """Counts one update of these members, and the time that it took."""
         for member in members:
             self.steps[member] += 1
         self.charge(members)
 
     def charge(self, members: Sequence[int]) -> None:
-        """Shares the time since the last charge between members."""
+        """Divides the time since the last charge equally between members."""
         now = time.perf_counter()
         for member in members:
             self.seconds[member] += (now - self.charged_until) / len(members)
@@ -52,5 +49,5 @@ class Costs:
         return settled
 
     def saved(self) -> dict[str, Any]:
-        """As plain values."""
-        return {"steps": self.steps, "seconds": self.seconds, "spent": self.spent}
+        """The content of a checkpoint: `Costs(**saved)` restores it."""
+        return {"steps": self.steps, "seconds": self.seconds}

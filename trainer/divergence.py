@@ -1,32 +1,68 @@
-"""When a member counts as diverged.
+"""The test for divergence.
 
-A loss above the corpus's unigram entropy is worse than knowing no context at all, but it is not enough:
-every fresh model begins there, and one with a very low rate honestly stays there for long. So a member
-above that entropy must besides have got clearly worse than it already was; or, once its loss is annealed,
-have had ample room to learn. AdamW moves a weight by at most about its rate in one step, so the sum of the
-rates bounds how far any weight has travelled, and weights start at one or less: whoever has travelled
-several times that and ends worse than the unigram was not slow but lost.
+A loss above the corpus's unigram entropy is worse than a prediction without any context. That alone does not prove a
+divergence: a fresh model starts there, and a very low learning rate stays there for long. A member above that entropy
+counts as diverged only if its loss has clearly risen from its own best, or if it is annealed and had room to learn:
+AdamW moves a weight by at most about the learning rate in one step, so the sum of the rates bounds the distance that
+any weight has moved, and weights start at one or less. Above `TRAVEL` times that, a member was not slow but unstable.
 
-All of this is judged on the text trained on. A loss on held-out text alone is no sign: it may rise because the member
-overfits, and lie above the entropy because that text differs. It only counts where it is not finite, and where it is
-the lower of the two: just after the decay the smoothed training loss still remembers higher rates.
+The training loss decides. A held-out loss alone is no evidence: it may rise through overfitting, and lie above the
+entropy because that text differs. It counts if it is not finite, and if it is below the smoothed training loss, which
+just after the decay still includes steps at higher rates.
 """
 
+from dataclasses import dataclass
+from enum import StrEnum
 from math import fsum, isfinite
 
 from trainer.schedule import Timetable
 
 GRACE_STEPS = 64
-"""Steps after the warm-up in which only a loss that is not finite counts: high rates often stumble and recover."""
+"""Steps after the warm-up in which only a loss that is not finite counts: high rates often recover from a rise."""
 
 RISE = 0.5
-"""Nats above its own best that count as clearly worse; many times the noise of a smoothed loss."""
+"""Nats above its own best loss that count as clearly worse; many times the noise of a smoothed loss."""
 
 TRAVEL = 4.0
-"""Sum of learning rates after which no member is merely slow; healthy ones need a hundredth to a tenth of it.
+"""Sum of learning rates above which slow learning is ruled out; stable members need a hundredth to a tenth of it.
 
-Under `mup` the rates are the base's: wider members travel less in their hidden matrices, and as much in the rest.
+Under `mup` the rates are those of the base: the hidden matrices of wider members move less, all others as much.
 """
+
+
+class DivergenceCause(StrEnum):
+    """The rule by which a member counts as diverged."""
+
+    NOT_FINITE = "not_finite"
+    ROSE = "rose"
+    NOT_LEARNED = "not_learned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """A divergence and the numbers behind it, in nats per token.
+
+    Attributes:
+        cause: The rule that was broken.
+        loss: The loss that was tested.
+        best: The lowest smoothed training loss before.
+        unigram_entropy: That of the corpus.
+    """
+
+    cause: DivergenceCause
+    loss: float
+    best: float
+    unigram_entropy: float
+
+    def __str__(self) -> str:
+        above = f"above the corpus's unigram entropy of {self.unigram_entropy:.3f}"
+        match self.cause:
+            case DivergenceCause.NOT_FINITE:
+                return "the loss is not finite"
+            case DivergenceCause.ROSE:
+                return f"the loss rose from {self.best:.3f} to {self.loss:.3f} nats, {above}"
+            case DivergenceCause.NOT_LEARNED:
+                return f"the loss after the decay is {self.loss:.3f} nats, {above}"
 
 
 def travel(timetable: Timetable, horizon: int, learning_rate: float) -> float:
@@ -35,7 +71,7 @@ def travel(timetable: Timetable, horizon: int, learning_rate: float) -> float:
     Args:
         timetable: The schedule in steps.
         horizon: Tokens of the run.
-        learning_rate: Its peak.
+        learning_rate: Peak learning rate.
     """
     warmup, fork = timetable.warmup_steps, timetable.fork(horizon)
     rise = (warmup + 1) / 2 if warmup else 0.0
@@ -44,32 +80,34 @@ def travel(timetable: Timetable, horizon: int, learning_rate: float) -> float:
 
 
 def judged_loss(smoothed: float, heldout: float) -> float:
-    """The loss that a member is judged by where its loss on held-out text is known, in nats per token.
+    """The loss to test for divergence after an evaluation, in nats per token.
 
     Args:
-        smoothed: Its smoothed training loss; infinite before it is first known.
-        heldout: Its loss on held-out text.
+        smoothed: Smoothed training loss; infinite before the first logging interval ends.
+        heldout: Loss on held-out text.
     """
     return min(smoothed, heldout) if isfinite(heldout) else heldout
 
 
-def reason_for_divergence(
+def find_divergence(
     loss: float, best: float, travel: float | None, unigram_entropy: float
-) -> str | None:
-    """Why a member that has passed its warm-up is diverged, or None.
+) -> Divergence | None:
+    """Tests a member that has passed its warm-up; None if it has not diverged.
 
     Args:
         loss: Its smoothed training loss, or its `judged_loss`, in nats per token.
-        best: The lowest that its smoothed training loss has been.
-        travel: Sum of the learning rates of all its steps if the loss is an annealed one, else None.
-        unigram_entropy: That of the text trained on, in nats per token.
+        best: The lowest value that its smoothed training loss has had.
+        travel: Sum of the learning rates of all its steps if the loss is annealed, else None.
+        unigram_entropy: That of the training text, in nats per token.
     """
     if not isfinite(loss):
-        return "the loss is not finite"
-    if loss <= unigram_entropy:
+        cause = DivergenceCause.NOT_FINITE
+    elif loss <= unigram_entropy:
         return None
-    if loss > best + RISE:
-        return f"the loss rose from {best:.3f} to {loss:.3f} nats, above the corpus's unigram entropy of {unigram_entropy:.3f}"
-    if travel is not None and travel > TRAVEL:
-        return f"the loss after the decay is {loss:.3f} nats, above the corpus's unigram entropy of {unigram_entropy:.3f}"
-    return None
+    elif loss > best + RISE:
+        cause = DivergenceCause.ROSE
+    elif travel is not None and travel > TRAVEL:
+        cause = DivergenceCause.NOT_LEARNED
+    else:
+        return None
+    return Divergence(cause=cause, loss=loss, best=best, unigram_entropy=unigram_entropy)

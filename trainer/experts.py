@@ -1,13 +1,13 @@
-"""A mixture of experts for a whole stack: which experts see which tokens, and what comes out.
+"""A mixture of experts for a whole stack: routing of the tokens, and the experts' outputs.
 
-No token is dropped and no expert is padded: the tokens of all members are sorted by expert, and one grouped
-product does them all (`torch.nn.functional.grouped_mm`), so a member gets the same alone and in a stack.
+No token is dropped and no expert is padded: the tokens of all members are sorted by expert, and one grouped product
+(`torch.nn.functional.grouped_mm`) computes them all, so a member has the same outputs alone and in a stack.
 
 | symbol | meaning |
 |---|---|
 | K | members of the stack |
 | R | rows: tokens of one batch |
-| E, k | experts of one block, and how many of them see a token |
+| E, k | experts of one block, experts of one token |
 | W, H | width of the model and of one expert |
 """
 
@@ -17,18 +17,18 @@ import torch
 from torch import Tensor
 
 from trainer.operators import dispatch, grouped_product, permute, squared_relu
-from trainer.shape import Experts
+from trainer.proxy_shape import Experts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
-    """Where the tokens of one block go.
+    """The routing of one block.
 
     Attributes:
         chosen: Experts of each token, [K, R, k].
-        weights: Their weights, [K, R, k]; they sum to k for each token, where k is 1 only at the start.
+        weights: Their weights, [K, R, k]; they sum to k for each token; with k = 1 a weight is twice the score.
         loads: Each expert's share of all choices, float32 [K, E].
-        penalty: The balancing loss of each member, [K]; 0 where a bias balances.
+        penalty: The balancing loss of each member, [K]; 0 with a balancing bias.
     """
 
     chosen: Tensor
@@ -38,18 +38,18 @@ class Routing:
 
 
 def route(logits: Tensor, bias: Tensor, experts: Experts) -> Routing:
-    """Sigmoid scores, as DeepSeek-V3 has them (arXiv 2412.19437, section 2.1.2); a bias only helps to choose.
+    """Routes by sigmoid scores (DeepSeek-V3, arXiv 2412.19437, section 2.1.2); the bias affects the choice only.
 
     Args:
-        logits: The router's, float32 [K, R, E].
-        bias: [K, E].
+        logits: The router's output, float32 [K, R, E].
+        bias: Added to the scores for the choice, [K, E].
         experts: The mixture.
     """
     members, rows, count = logits.shape
     scores = torch.sigmoid(logits)
     chosen = torch.topk(scores.detach() + bias[:, None], experts.top_k, dim=-1).indices
     kept = scores.gather(-1, chosen)
-    # A single score over itself would be one whatever it is, and the router would never learn.
+    # A single score divided by itself is always 1, and the router would have no gradient.
     total = kept.sum(-1, keepdim=True).clamp_min(1e-12) if experts.top_k > 1 else 0.5
     weights = kept * (experts.top_k / total)
     ones = torch.ones((), device=logits.device).expand(members, rows * experts.top_k)
@@ -63,11 +63,11 @@ def route(logits: Tensor, bias: Tensor, experts: Experts) -> Routing:
 
 
 def mixture(x: Tensor, routing: Routing, inwards: Tensor, outwards: Tensor) -> Tensor:
-    """The chosen experts' outputs, weighted and summed: [K, R, W] to the same.
+    """The weighted sum of the chosen experts' outputs, [K, R, W].
 
     Args:
         x: Normalized rows [K, R, W].
-        routing: Where they go.
+        routing: Experts and weights of each row.
         inwards: First matrices of the experts, [K, E, W, H].
         outwards: Second matrices, [K, E, H, W].
     """

@@ -1,6 +1,6 @@
-"""Updates from fixed memory: recorded once as a CUDA graph, then replayed in one launch.
+"""Updates as CUDA graphs: recorded once for each stack, then replayed in one launch.
 
-A small proxy's update is hundreds of kernels of a few microseconds, more than a CPU can launch in time.
+An update of a small proxy is hundreds of kernels of a few microseconds, more than a CPU can launch in that time.
 """
 
 import logging
@@ -11,49 +11,49 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainer.model import Model
-from trainer.optimizer import Moves, Optimizer, Rates
-from trainer.stack import Stack, Step
+from trainer.optimizer import MemberRates, StackOptimizer, StepScalars
+from trainer.proxy_model import ProxyModel
+from trainer.stack import Stack, UpdateResult
 
 WARM_UPDATES = 3
-"""Updates of a new stack before its graph is recorded: they compile, and let libraries choose their kernels."""
+"""Updates of a new stack before the recording, in which functions are compiled and libraries choose their kernels."""
 
 _log = logging.getLogger(__name__)
 
 
-class Recorder(Protocol):
-    """What makes a function of fixed memory replayable."""
+class GraphRecorder(Protocol):
+    """Records functions that read and write the same memory at every call."""
 
     def warm(self, function: Callable[[], None]) -> None:
-        """Calls it as a recording would, and waits for nothing."""
+        """Calls the function as it would be recorded, without waiting for it."""
         ...
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
-        """What does the same from now on; the function itself must not have run.
+        """Records the function without running it, and returns its replay.
 
         Raises:
-            RuntimeError: It does something that cannot be recorded.
+            RuntimeError: The function contains an operation that cannot be recorded.
         """
         ...
 
 
-class CudaGraphs:
-    """Records CUDA graphs, each with memory of its own that goes when the graph goes."""
+class CudaGraphRecorder:
+    """Records CUDA graphs, each with its own memory, which is freed with the graph."""
 
     def __init__(self) -> None:
-        # One for all warm-ups: the allocator keeps the memory of each stream apart.
-        self._aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        # One stream for all warm-ups: the allocator keeps separate memory for each stream.
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def warm(self, function: Callable[[], None]) -> None:
-        """Calls it on a stream of its own, as PyTorch asks before a recording."""
-        here, aside = torch.cuda.current_stream(), self._aside
+        """Calls the function on a separate stream, as PyTorch requires before a recording."""
+        here, aside = torch.cuda.current_stream(), self._stream
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
             function()
         here.wait_stream(aside)
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
-        """The replay of what it launches."""
+        """Records the function's kernels."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             function()
@@ -62,109 +62,118 @@ class CudaGraphs:
 
 
 class FixedStep:
-    """An update of one stack that reads its batch and its rates from the same memory every time."""
+    """An update of one stack that reads its batch and its scalars from the same memory every time."""
 
-    def __init__(self, model: Model, optimizer: Optimizer, stack: Stack, batch: Tensor, moves: Moves) -> None:
-        """Takes memory for what changes from one update to the next.
+    def __init__(
+        self,
+        model: ProxyModel,
+        optimizer: StackOptimizer,
+        stack: Stack,
+        batch: Tensor,
+        scalars: StepScalars,
+    ) -> None:
+        """Allocates memory for the inputs of an update.
 
         Args:
-            model: The members' shape and recipe.
-            optimizer: Of that model.
+            model: The stack's model.
+            optimizer: The optimizer of that model.
             stack: Updated in place.
-            batch: Token ids of inputs and targets, [2, sequences, context], as all later ones will be.
-            moves: Of the first update.
+            batch: Token ids of inputs and targets, [2, sequences, context]; all later batches have this shape.
+            scalars: Those of the first update.
         """
         self.stack = stack
         self.updates = 0
         self._model = model
         self._optimizer = optimizer
         self._batch = torch.empty_like(batch)
-        self._moves = Moves(
-            rates=torch.empty_like(moves.rates, device=batch.device),
-            corrections=torch.empty_like(moves.corrections, device=batch.device),
-            by_module=moves.by_module,
+        self._scalars = StepScalars(
+            rates=torch.empty_like(scalars.rates, device=batch.device),
+            corrections=torch.empty_like(scalars.corrections, device=batch.device),
+            by_module=scalars.by_module,
         )
-        self._told: Step | None = None
+        self._result: UpdateResult | None = None
 
-    def fits(self, stack: Stack, batch: Tensor, moves: Moves) -> bool:
-        """Whether this is the step of such an update."""
-        alike = self._batch.shape == batch.shape and self._moves.by_module == moves.by_module
-        return self.stack is stack and alike
+    def fits(self, stack: Stack, batch: Tensor, scalars: StepScalars) -> bool:
+        """Whether this step can carry out an update of this stack with these inputs."""
+        same = self._batch.shape == batch.shape and self._scalars.by_module == scalars.by_module
+        return self.stack is stack and same
 
-    def load(self, batch: Tensor, moves: Moves) -> None:
-        """Puts in what the next update reads."""
+    def load(self, batch: Tensor, scalars: StepScalars) -> None:
+        """Copies the inputs of the next update."""
         self._batch.copy_(batch)
-        self._moves.rates.copy_(moves.rates)
-        self._moves.corrections.copy_(moves.corrections)
+        self._scalars.rates.copy_(scalars.rates)
+        self._scalars.corrections.copy_(scalars.corrections)
 
     def run(self) -> None:
-        """One update; what it tells lies where that of the last one lay if it is replayed."""
+        """One update; a replay overwrites the previous update's result."""
         stack = self.stack
         moments = stack.first_moments, stack.second_moments
 
         def update(gradients: Tensor) -> Tensor:
-            return self._optimizer.apply(stack.parameters, gradients, moments, self._moves)
+            return self._optimizer.apply(stack.parameters, gradients, moments, self._scalars)
 
         inputs, targets = self._batch.unbind()
-        self._told = stack.advance(self._model, inputs, targets, update)
+        self._result = stack.advance(self._model, inputs, targets, update)
 
-    def told(self) -> Step:
-        """A copy of what the last update told."""
-        told = self._told
-        if told is None:
+    def result(self) -> UpdateResult:
+        """A copy of the last update's result."""
+        result = self._result
+        if result is None:
             raise RuntimeError("no update has run yet")
-        return Step(
-            losses=told.losses.clone(),
-            gradient_norms=told.gradient_norms.clone(),
-            loads=None if told.loads is None else told.loads.clone(),
+        return UpdateResult(
+            losses=result.losses.clone(),
+            gradient_norms=result.gradient_norms.clone(),
+            loads=None if result.loads is None else result.loads.clone(),
         )
 
 
 @dataclass(slots=True)
-class Updates:
+class UpdateRunner:
     """Carries out the updates of a job's stacks, one stack at a time.
 
     Attributes:
-        model: The stacks' shape and recipe.
-        optimizer: Of that model.
-        recorder: What makes updates replayable; None runs each of them.
+        model: The stacks' model.
+        optimizer: The optimizer of that model.
+        recorder: Records updates; None runs each without recording.
     """
 
-    model: Model
-    optimizer: Optimizer
-    recorder: Recorder | None = None
+    model: ProxyModel
+    optimizer: StackOptimizer
+    recorder: GraphRecorder | None = None
     _step: FixedStep | None = None
     _replay: Callable[[], None] | None = None
 
     @classmethod
-    def on(cls, model: Model, optimizer: Optimizer) -> "Updates":
-        """With CUDA graphs if the model is on such a device."""
-        return cls(model, optimizer, CudaGraphs() if model.device.type == "cuda" else None)
+    def on(cls, model: ProxyModel, optimizer: StackOptimizer) -> "UpdateRunner":
+        """A runner with CUDA graphs if the model is on a GPU."""
+        return cls(model, optimizer, CudaGraphRecorder() if model.device.type == "cuda" else None)
 
-    def train(self, stack: Stack, inputs: Tensor, targets: Tensor, rates: Sequence[Rates]) -> Step:
-        """One update of every member, in place, as `Stack.train`.
+    def train(
+        self, stack: Stack, inputs: Tensor, targets: Tensor, rates: Sequence[MemberRates]
+    ) -> UpdateResult:
+        """Updates every member once, in place, as `Stack.train`.
 
-        A stack that is another one than the last time is warmed up and recorded anew, after the memory of the
-        last one's recording is given back. What cannot be recorded runs as it is.
+        For another stack than the last, the old recording's memory is freed, and the update is warmed up and
+        recorded again. An update that cannot be recorded runs without recording.
         """
         if self.recorder is None:
             return stack.train(self.model, self.optimizer, inputs, targets, rates)
-        batch, moves = torch.stack([inputs, targets]), self.optimizer.moves(stack.step + 1, rates)
-        moves = moves.sent(self.model.device)
+        batch, scalars = torch.stack([inputs, targets]), self.optimizer.scalars(stack.step + 1, rates)
+        scalars = scalars.sent(self.model.device)
         step = self._step
-        if step is None or not step.fits(stack, batch, moves):
-            self.give_back()
-            step = self._step = FixedStep(self.model, self.optimizer, stack, batch, moves)
-        step.load(batch, moves)
+        if step is None or not step.fits(stack, batch, scalars):
+            self.release()
+            step = self._step = FixedStep(self.model, self.optimizer, stack, batch, scalars)
+        step.load(batch, scalars)
         self._run(step, self.recorder)
         stack.step += 1
-        return step.told()
+        return step.result()
 
-    def give_back(self) -> None:
-        """Forget the stack and its recording, whose memory is then free for what comes before the next update."""
+    def release(self) -> None:
+        """Frees the memory of the recording until the next update."""
         self._step = self._replay = None
 
-    def _run(self, step: FixedStep, recorder: Recorder) -> None:
+    def _run(self, step: FixedStep, recorder: GraphRecorder) -> None:
         if self._replay is None and step.updates >= WARM_UPDATES:
             self._record(step, recorder)
         step.updates += 1
@@ -175,9 +184,9 @@ class Updates:
         else:
             recorder.warm(step.run)
 
-    def _record(self, step: FixedStep, recorder: Recorder) -> None:
+    def _record(self, step: FixedStep, recorder: GraphRecorder) -> None:
         try:
             self._replay = recorder.record(step.run)
         except RuntimeError as error:
-            _log.warning("updates are not recorded, and are slower for it: %s", error)
+            _log.warning("Updates run without CUDA graphs, which is slower: %s", error)
             self.recorder = self._step = None

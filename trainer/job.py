@@ -1,27 +1,29 @@
-"""What a training is asked to do."""
+"""Input and output of a training: the job, and the events that report its progress."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import get_args
 
-from trainer.corpus import Corpus
-from trainer.errors import BadJob
+from trainer.data import Corpus
+from trainer.divergence import DivergenceCause
+from trainer.exceptions import BadJob
 from trainer.recipe import Recipe
-from trainer.rules import Module, rules_of
+from trainer.scaling_rules import Module, rules_of
+from trainer.symptoms import SymptomKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One learning rate of the grid and the horizons wanted of it.
+    """One learning rate of the grid, with the horizons to train it to.
 
     Attributes:
-        learning_rate: Peak rate, above 0; in units of the base where the recipe has one.
-        horizons: Tokens of each run, ascending; only those wanted now.
-        module_rates: Factors of modules on the rate; 1 where left out.
+        learning_rate: Peak rate, above 0; with `mup` that of the base.
+        horizons: Tokens of each run, ascending.
+        module_rates: Factors on the rate by module; 1 for those left out.
 
     Raises:
-        BadJob: The rate is no positive number, or the horizons are missing or not ascending.
+        BadJob: A rate is not a positive number, or the horizons are missing or not ascending.
     """
 
     learning_rate: float
@@ -41,17 +43,17 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """Some members of one recipe, to be trained as one stack.
+class TrainingJob:
+    """Members of one recipe that are trained as one stack.
 
     Attributes:
-        recipe: What they share.
-        members: The grid.
+        recipe: Common to all members.
+        members: At least one.
 
     Raises:
         BadRecipe: The recipe cannot be compared with the base of its parametrization.
         BadJob: There is no member, or two horizons of one member are the same number of steps.
-        BadSchedule: A horizon has no room for the warm-up before its decay.
+        BadSchedule: A horizon is too short for the warm-up and the decay.
     """
 
     recipe: Recipe
@@ -65,9 +67,10 @@ class Job:
         for member in self.members:
             if self.recipe.tokens is not None and member.horizons != (self.recipe.tokens,):
                 raise BadJob(
-                    f"job: horizons are {member.horizons}; allowed: {self.recipe.tokens}, which the recipe's rates are for"
+                    f"job: horizons are {member.horizons}; allowed: {self.recipe.tokens}, the horizon that the "
+                    "recipe's rates are scaled for"
                 )
-            timetable.fork(member.horizons[0])  # the shortest has the least room
+            timetable.fork(member.horizons[0])  # Raises if the shortest horizon is too short.
             ends = [timetable.end(horizon) for horizon in member.horizons]
             if len(set(ends)) < len(ends):
                 raise BadJob(
@@ -75,7 +78,7 @@ class Job:
                 )
 
     def check_corpus(self, corpus: Corpus) -> None:
-        """Refuses a corpus that this job's model cannot read.
+        """Checks that the corpus has the vocabulary of the shape.
 
         Raises:
             BadJob: The vocabularies differ.
@@ -85,3 +88,97 @@ class Job:
                 f"job: the shape's vocab_size is {self.recipe.shape.vocab_size}, "
                 f"but corpus {corpus.name!r} has {corpus.vocab_size}; make them equal"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveEvent:
+    """Consecutive points of one member's learning curve.
+
+    Attributes:
+        member: Index in the job.
+        horizon: Tokens of the decay branch, or None for the trunk.
+        steps: Updates made at the end of each logging interval, ascending.
+        tokens: Tokens seen by then.
+        losses: Mean training loss over each interval, in nats per token; intervals without a finite mean are left out.
+    """
+
+    member: int
+    horizon: int | None
+    steps: tuple[int, ...]
+    tokens: tuple[int, ...]
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LensEvent:
+    """What the lenses measured of one member after one update.
+
+    Attributes:
+        member: Index in the job.
+        horizon: Tokens of the decay branch, or None for the trunk.
+        step: Updates made by then.
+        tokens: Tokens seen by then.
+        values: By name (table in `trainer.lens`), to five digits; infinite or NaN if they overflowed float32.
+    """
+
+    member: int
+    horizon: int | None
+    step: int
+    tokens: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedEvent:
+    """A run is finished and has its annealed loss.
+
+    Costs count from the member's previous finished run: its new part of the trunk, and its branch. Their sum over
+    all `FinishedEvent` and `DivergedEvent` is the cost of the job. Evaluation counts in seconds, not in FLOPs.
+
+    Attributes:
+        member: Index in the job.
+        horizon: Tokens of the run.
+        tokens: The horizon rounded to whole batches.
+        loss: Held-out loss after the decay, in nats per token.
+        trunk_loss: Held-out loss where the branch left the trunk, in nats per token.
+        flops: 6·N·tokens.
+        seconds: This member's share of the stack's time.
+    """
+
+    member: int
+    horizon: int
+    tokens: int
+    loss: float
+    trunk_loss: float
+    flops: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DivergedEvent:
+    """A member has diverged; its unfinished horizons are not trained further.
+
+    Attributes:
+        member: Index in the job.
+        horizons: Its unfinished horizons, in tokens.
+        step: Updates made when the divergence was detected.
+        tokens: Tokens seen by then.
+        cause: The rule that it broke (`trainer.divergence`).
+        symptom: What the lenses noticed first in the steps before; None if nothing, or without lenses.
+        reason: Cause and symptom as a sentence, without its full stop.
+        flops: 6·N·tokens since its last finished run.
+        seconds: This member's share of the stack's time since then.
+    """
+
+    member: int
+    horizons: tuple[int, ...]
+    step: int
+    tokens: int
+    cause: DivergenceCause
+    symptom: SymptomKind | None
+    reason: str
+    flops: int
+    seconds: float
+
+
+TrainingEvent = CurveEvent | LensEvent | FinishedEvent | DivergedEvent

@@ -1,20 +1,21 @@
 """The two lenses: how stable a training is, and how much each part of the model learns.
 
-At a few steps (`is_due`) a small part of the batch goes forward once before and once after the update. All steps
-give their loss and the norm of their gradient anyhow. Both passes are on the side: nothing that trains is touched,
-random or rounded differently, and all numbers of a point leave the device together.
+At a few steps (`is_due`), called points, a part of the batch passes the model once before and once after the update.
+Every step gives its loss and gradient norm. Between points the logits of single members are measured as well while
+these are suspicious (a probe, `trainer.symptoms`). Measurements change nothing that trains, not even its rounding, and
+all numbers of a point are transferred from the device at once.
 
 | number | meaning |
 |---|---|
-| gradient_norm, gradient_norm_max | of the steps since the last point, before the clip: their mean and the largest |
-| loss_spikes | steps since then whose loss was far above its moving average (`trainer.symptoms`) |
-| attention_logit | largest size of a visible product of query and key, over heads and blocks |
-| expert_imbalance | load of the busiest expert over the mean load, the largest over blocks |
+| gradient_norm, gradient_norm_max | before the clip: mean and maximum over the steps since the last point |
+| loss_spikes | steps since the last point whose loss was far above its moving average (`trainer.symptoms`) |
+| attention_logit | largest size of an unmasked product of query and key, over heads and blocks |
+| expert_imbalance | load of the busiest expert over the mean load, maximum over blocks |
 | MODULE.activation | RMS of what the module adds to the residual stream; of its logits for router and head |
-| MODULE.change | RMS of the difference that this update made to that |
+| MODULE.change | RMS of the change of that by this update |
 | MODULE.update | RMS of the update over the RMS of the weights before it |
 
-Over the blocks, RMS again. The modules are those of `trainer.rules.Module`.
+RMS values include all blocks. The modules are those of `trainer.scaling_rules.Module`.
 """
 
 from collections.abc import Sequence
@@ -25,9 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.model import Model, Place
-from trainer.stack import Stack, Step
-from trainer.symptoms import Glance, Track, number
+from trainer.proxy_model import HookPoint, ProxyModel
+from trainer.stack import Stack, UpdateResult
+from trainer.symptoms import MemberState, StepSample, finite_or_inf
 
 EVERY = 48
 """Steps between two points, after a few early ones: a point costs about half a step, all together under 3 %."""
@@ -36,17 +37,21 @@ DOUBLING = 32
 """Points between a step and its double, once there are that many."""
 
 SEQUENCES = 1
-"""Sequences of the batch that go forward."""
+"""Sequences of the batch that are measured."""
 
 ROWS = 64
-"""Rows of activations kept of each member, at even steps."""
+"""Rows of activations kept of each member, evenly spaced."""
 
 SAMPLE = 1 << 14
-"""Weights of a module kept of each member, at even steps: its RMS is then known to half a percent."""
+"""Weights of a module kept of each member, evenly spaced; they determine its RMS to half a percent."""
+
+Unread = tuple[Tensor, Tensor, Tensor | None]
+"""One step on the device: losses and gradient norms [K], and the two logits [2, K], NaN for members without a probe;
+None if no member had one."""
 
 
 def is_due(step: int) -> bool:
-    """Whether there is a point after this many updates: so on the trunk, on branches and after a resumption alike."""
+    """Whether there is a point after this many updates; the same on trunk, branches and after a resumption."""
     if step < EVERY:
         return step in (1, 4, 16)
     spacing = EVERY << max(0, (step // EVERY // DOUBLING).bit_length() - 1)
@@ -54,47 +59,46 @@ def is_due(step: int) -> bool:
 
 
 @dataclass(slots=True, kw_only=True)
-class Watched:
-    """What the lenses remember of the members of a line.
+class LensState:
+    """What the lenses keep of the members of a segment between steps.
 
     Attributes:
-        tracks: Of each member.
-        unread: Of each step that is still on the device only: losses and gradient norms [K], and the two logits
-            of those looked at closely, [2, K], or None where there is nobody.
+        members: One state for each.
+        unread: Steps that are not yet added to these states.
         point: The step of the last point.
     """
 
-    tracks: list[Track]
-    unread: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list)
+    members: list[MemberState]
+    unread: list[Unread] = field(default_factory=list)
     point: int = 0
 
     @classmethod
-    def fresh(cls, members: int) -> "Watched":
-        """Nothing seen yet."""
-        return cls(tracks=[Track() for _ in range(members)])
+    def fresh(cls, members: int) -> "LensState":
+        """The state before the first step."""
+        return cls(members=[MemberState() for _ in range(members)])
 
-    def select(self, places: Sequence[int]) -> "Watched":
-        """A copy for the members at these places."""
-        places = list(places)
-        return Watched(
-            tracks=[self.tracks[place].copy() for place in places],
+    def select(self, indices: Sequence[int]) -> "LensState":
+        """A copy for some members of the stack."""
+        indices = list(indices)
+        return LensState(
+            members=[self.members[index].copy() for index in indices],
             unread=[
-                (losses[places], norms[places], None if logits is None else logits[:, places])
+                (losses[indices], norms[indices], None if logits is None else logits[:, indices])
                 for losses, norms, logits in self.unread
             ],
             point=self.point,
         )
 
     def saved(self) -> dict[str, Any]:
-        """As tensors and plain values."""
-        tracks = [track.saved() for track in self.tracks]
-        return {"tracks": tracks, "unread": self.unread, "point": self.point}
+        """The content of a checkpoint."""
+        members = [member.saved() for member in self.members]
+        return {"members": members, "unread": self.unread, "point": self.point}
 
     @classmethod
-    def loaded(cls, saved: dict[str, Any], device: torch.device) -> "Watched":
-        """What `saved` described."""
+    def loaded(cls, saved: dict[str, Any], device: torch.device) -> "LensState":
+        """The state that `saved` returned."""
         return cls(
-            tracks=[Track.loaded(track) for track in saved["tracks"]],
+            members=[MemberState.loaded(member) for member in saved["members"]],
             unread=[
                 (losses.to(device), norms.to(device), None if logits is None else logits.to(device))
                 for losses, norms, logits in saved["unread"]
@@ -103,250 +107,261 @@ class Watched:
         )
 
     @classmethod
-    def joined(cls, parts: Sequence["Watched"]) -> "Watched":
-        """Members at the same step as one."""
+    def joined(cls, parts: Sequence["LensState"]) -> "LensState":
+        """The state of several stacks at the same step as that of one."""
         return cls(
-            tracks=[track for part in parts for track in part.tracks],
-            unread=[_side_by_side(steps) for steps in zip(*(part.unread for part in parts), strict=True)],
+            members=[member for part in parts for member in part.members],
+            unread=[_concatenated(steps) for steps in zip(*(part.unread for part in parts), strict=True)],
             point=parts[0].point,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What was seen of one member.
+class LensReading:
+    """Measurements of one member.
 
     Attributes:
-        place: Its place in the stack.
+        index: Index of the member in the stack.
         step: Updates made by then.
-        values: By the names of the table above; the two logits alone where it was a closer look between points.
+        values: By the names of the table above; of a probe, the two logits only.
     """
 
-    place: int
+    index: int
     step: int
     values: dict[str, float]
 
 
 @dataclass(slots=True, kw_only=True)
-class Sight:
-    """What passed during one forward pass.
+class Activations:
+    """Activations of one forward pass.
 
     Attributes:
-        activations: [K, rows, columns] by place and block.
+        values: [K, rows, columns] by point and block.
         attention_logits: The largest of each block, [K] each.
     """
 
-    activations: dict[tuple[Place, int], Tensor] = field(default_factory=dict)
+    values: dict[tuple[HookPoint, int], Tensor] = field(default_factory=dict)
     attention_logits: list[Tensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Before:
-    """What there was before an update: activations, and a sample of each module's weights [K, ·]."""
+class BeforeUpdate:
+    """Activations, and samples of each module's weights [K, ·], before an update."""
 
-    sight: Sight
+    activations: Activations
     weights: dict[str, Tensor]
 
 
 class Lens:
-    """Looks at the members of a stack while they train."""
+    """Measures the members of a stack while they train."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: ProxyModel) -> None:
         self._model = model
         self._modules: dict[str, slice] = {}
-        places: dict[str, list[int]] = {}
+        bounds: dict[str, list[int]] = {}
         stop = 0
         for matrix in model.matrices:
             start, stop = stop, stop + matrix.size
-            places.setdefault(matrix.rule.row.module, []).extend((start, stop))
-        for module, found in places.items():
+            bounds.setdefault(matrix.rule.kind.module, []).extend((start, stop))
+        for module, found in bounds.items():
             first, last = min(found), max(found)
             self._modules[module] = slice(first, last, -(-(last - first) // SAMPLE) | 1)
 
-    def before(self, stack: Stack, inputs: Tensor, targets: Tensor) -> Before:
-        """Look at members that are about to be updated with this batch."""
-        sight = self._look(stack.parameters, stack.balance, inputs, targets)
-        return Before(sight=sight, weights={name: one.clone() for name, one in self._weights(stack).items()})
+    def before(self, stack: Stack, inputs: Tensor, targets: Tensor) -> BeforeUpdate:
+        """Measures members before an update with this batch, if the update is a point."""
+        activations = self._activations(stack.parameters, stack.balance, inputs, targets)
+        weights = {name: sample.clone() for name, sample in self._weights(stack).items()}
+        return BeforeUpdate(activations=activations, weights=weights)
 
-    def note(self, watched: Watched, stack: Stack, told: Step, inputs: Tensor, targets: Tensor) -> None:
-        """Take note of an update that is no point; look closely at those members that gave reason to.
+    def record(
+        self, state: LensState, stack: Stack, result: UpdateResult, inputs: Tensor, targets: Tensor
+    ) -> None:
+        """Records an update that is not a point, and probes members for which a probe is due.
 
         Args:
-            watched: What is known of them; grows.
+            state: Of these members; changed in place.
             stack: The members after the update.
-            told: What the update told.
+            result: The update's result.
             inputs: Token ids of its batch, [sequences, context].
             targets: The tokens that follow, [sequences, context].
         """
         logits, step = None, stack.step
-        close = [place for place, track in enumerate(watched.tracks) if track.watches(step)]
-        if close:
-            logits = _nobody_looked(told.losses)
-            for place in close:
-                watched.tracks[place].close += 1
-            sight = self._look(stack.parameters[close], stack.balance[close], inputs, targets)
-            largest = torch.stack(sight.attention_logits).amax(0)
-            logits[:, close] = torch.stack([largest, _rms(sight.activations["head", 0])])
-            logits[:, close] = logits[:, close].nan_to_num(nan=inf, posinf=inf)
-        watched.unread.append((told.losses, told.gradient_norms, logits))
+        probed = [index for index, member in enumerate(state.members) if member.probe_is_due(step)]
+        if probed:
+            logits = _no_logits(result.losses)
+            for index in probed:
+                state.members[index].probes += 1
+            found = self._activations(stack.parameters[probed], stack.balance[probed], inputs, targets)
+            largest = torch.stack(found.attention_logits).amax(0)
+            logits[:, probed] = torch.stack([largest, _rms(found.values["head", 0])])
+            logits[:, probed] = logits[:, probed].nan_to_num(nan=inf, posinf=inf)
+        state.unread.append((result.losses, result.gradient_norms, logits))
 
-    def read(self, watched: Watched, step: int) -> list[Look]:
-        """Bring what is still on the device to the tracks.
+    def read(self, state: LensState, step: int) -> list[LensReading]:
+        """Adds the unread steps to the members' states.
 
         Args:
-            watched: What is known; nothing in it is unread afterwards.
+            state: Changed in place; without unread steps afterwards.
             step: Updates made by now.
 
         Returns:
-            What was seen of members looked at closely.
+            The readings of probes.
         """
-        if not watched.unread:
+        if not state.unread:
             return []
-        return _read(watched, step, _stacked(watched).tolist())
+        return _read(state, step, _stacked(state).tolist())
 
     def point(
-        self, watched: Watched, stack: Stack, told: Step, inputs: Tensor, targets: Tensor, before: Before
-    ) -> list[Look]:
-        """Look at the members after an update.
+        self,
+        state: LensState,
+        stack: Stack,
+        result: UpdateResult,
+        inputs: Tensor,
+        targets: Tensor,
+        before: BeforeUpdate,
+    ) -> list[LensReading]:
+        """Measures the members after an update.
 
         Args:
-            watched: What is known of them; nothing in it is unread afterwards.
+            state: Of these members; changed in place, without unread steps afterwards.
             stack: The members after the update.
-            told: What the update told.
+            result: The update's result.
             inputs: Token ids of its batch, [sequences, context].
             targets: The tokens that follow, [sequences, context].
-            before: What `before` saw.
+            before: The measurements before the update.
 
         Returns:
-            What was seen since the last point, and last the point of each member.
+            The readings of probes since the last point, then those of this point.
         """
-        after = self._look(stack.parameters, stack.balance, inputs, targets)
-        names, numbers = self._measured(before, after, self._weights(stack), told)
-        watched.unread.append((told.losses, told.gradient_norms, None))
-        steps = _stacked(watched)
+        after = self._activations(stack.parameters, stack.balance, inputs, targets)
+        names, numbers = self._numbers(before, after, self._weights(stack), result)
+        state.unread.append((result.losses, result.gradient_norms, None))
+        steps = _stacked(state)
         rows = torch.cat([steps.flatten(1), torch.stack(numbers, 1)], 1).tolist()
         cut = steps[0].numel()
-        looks = _read(watched, stack.step, [[row[i : i + 4] for i in range(0, cut, 4)] for row in rows])
-        for place, (track, row) in enumerate(zip(watched.tracks, rows, strict=True)):
+        readings = _read(state, stack.step, [[row[i : i + 4] for i in range(0, cut, 4)] for row in rows])
+        for index, (member, row) in enumerate(zip(state.members, rows, strict=True)):
             values = _combined(names, row[cut:])
-            self._judge(track, watched.point, stack.step, values)
-            looks.append(Look(place=place, step=stack.step, values=track.close_point() | values))
-        watched.point = stack.step
-        return looks
+            self._check(member, state.point, stack.step, values)
+            values = member.close_point() | values
+            readings.append(LensReading(index=index, step=stack.step, values=values))
+        state.point = stack.step
+        return readings
 
     @staticmethod
-    def _judge(track: Track, before: int, step: int, values: dict[str, float]) -> None:
-        track.look(step, values["attention_logit"], values["head.activation"])
+    def _check(member: MemberState, before: int, step: int, values: dict[str, float]) -> None:
+        member.add_logits(step, values["attention_logit"], values["head.activation"])
         updates = {
             name.partition(".")[0]: value for name, value in values.items() if name.endswith(".update")
         }
-        track.weigh(before, step, updates)
+        member.add_updates(before, step, updates)
 
     @torch.no_grad()
-    def _look(self, parameters: Tensor, balance: Tensor, inputs: Tensor, targets: Tensor) -> Sight:
+    def _activations(
+        self, parameters: Tensor, balance: Tensor, inputs: Tensor, targets: Tensor
+    ) -> Activations:
         """One forward pass of a part of the batch."""
-        sight, members = Sight(), len(parameters)
+        found, members = Activations(), len(parameters)
 
-        def watch(place: Place, block: int, passing: Tensor) -> None:
-            if place == "attention_logits":
-                sizes = passing.tril().abs_()
-                sight.attention_logits.append(sizes.view(members, -1).amax(1))
+        def hook(point: HookPoint, block: int, values: Tensor) -> None:
+            if point == "attention_logits":
+                sizes = values.tril().abs_()
+                found.attention_logits.append(sizes.view(members, -1).amax(1))
             else:
-                sight.activations[place, block] = (
-                    passing[:, :: -(-passing.shape[1] // ROWS)].float().contiguous()
-                )
+                rows = values[:, :: -(-values.shape[1] // ROWS)]
+                found.values[point, block] = rows.float().contiguous()
 
-        self._model.forward(parameters, balance, inputs[:SEQUENCES], targets[:SEQUENCES], watch=watch)
-        return sight
+        self._model.forward(parameters, balance, inputs[:SEQUENCES], targets[:SEQUENCES], hook=hook)
+        return found
 
     def _weights(self, stack: Stack) -> dict[str, Tensor]:
-        return {name: stack.parameters[:, one] for name, one in self._modules.items()}
+        return {name: stack.parameters[:, sample] for name, sample in self._modules.items()}
 
-    def _measured(
-        self, before: Before, after: Sight, weights: dict[str, Tensor], told: Step
+    def _numbers(
+        self, before: BeforeUpdate, after: Activations, weights: dict[str, Tensor], result: UpdateResult
     ) -> tuple[list[str], list[Tensor]]:
-        """All numbers of a point, [K] each; a name comes once for each block."""
+        """All numbers of a point, [K] each, and their names, which repeat for each block."""
         found: list[tuple[str, Tensor]] = [("attention_logit", one) for one in after.attention_logits]
-        if told.loads is not None:
-            busiest = told.loads.amax(2).float() * told.loads.shape[2]
+        if result.loads is not None:
+            busiest = result.loads.amax(2).float() * result.loads.shape[2]
             found += [("expert_imbalance", one) for one in busiest.unbind(1)]
-        for places, now in _alike(after).items():
-            old = torch.stack([before.sight.activations[place] for place in places])
+        for points, now in _by_size(after).items():
+            old = torch.stack([before.activations.values[point] for point in points])
             for kind, values in (("activation", now), ("change", now - old)):
-                found += zip((f"{place}.{kind}" for place, _ in places), _rms(values), strict=True)
+                found += zip((f"{point}.{kind}" for point, _ in points), _rms(values), strict=True)
         for name, old in before.weights.items():
             found.append((f"{name}.update", _norm(weights[name] - old) / _norm(old)))
         return [name for name, _ in found], [number for _, number in found]
 
 
-def _read(watched: Watched, step: int, rows: list[list[list[float]]]) -> list[Look]:
-    """Give each member's track its steps, the last of which is `step`."""
-    watched.unread = []
-    looks = []
-    for place, (track, steps) in enumerate(zip(watched.tracks, rows, strict=True)):
-        glances = [
-            Glance(step=at, loss=loss, gradient_norm=norm, attention_logit=attention, output_logit=output)
+def _read(state: LensState, step: int, rows: list[list[list[float]]]) -> list[LensReading]:
+    """Adds each member's steps to its state; `step` is the last of them."""
+    state.unread = []
+    readings = []
+    for index, (member, steps) in enumerate(zip(state.members, rows, strict=True)):
+        samples = [
+            StepSample(step=at, loss=loss, gradient_norm=norm, attention_logit=attention, output_logit=output)
             for at, (loss, norm, attention, output) in enumerate(steps, step - len(steps) + 1)
         ]
-        track.read(glances)
-        looks += [
-            Look(
-                place=place,
+        member.add_steps(samples)
+        readings += [
+            LensReading(
+                index=index,
                 step=one.step,
                 values={"attention_logit": one.attention_logit, "head.activation": one.output_logit},
             )
-            for one in glances
-            if one.looked
+            for one in samples
+            if one.probed
         ]
-    return looks
+    return readings
 
 
 def _combined(names: Sequence[str], row: Sequence[float]) -> dict[str, float]:
-    """One number of each name: over the blocks the largest of sizes and loads, the RMS of the rest."""
+    """One number for each name: the maximum over blocks of sizes and loads, the RMS over blocks of the others."""
     blocks: dict[str, list[float]] = {}
     for name, value in zip(names, row, strict=True):
         blocks.setdefault(name, []).append(value)
     return {
-        name: max(values, key=number) if "." not in name else sqrt(fsum(v * v for v in values) / len(values))
+        name: max(values, key=finite_or_inf)
+        if "." not in name
+        else sqrt(fsum(v * v for v in values) / len(values))
         for name, values in blocks.items()
     }
 
 
-def _alike(sight: Sight) -> dict[tuple[tuple[Place, int], ...], Tensor]:
-    """Activations of one size as one, [places, K, rows, columns], by their places: few products instead of many."""
-    groups: dict[torch.Size, list[tuple[Place, int]]] = {}
-    for place, values in sight.activations.items():
-        groups.setdefault(values.shape, []).append(place)
+def _by_size(activations: Activations) -> dict[tuple[tuple[HookPoint, int], ...], Tensor]:
+    """Activations of equal size stacked, [points, K, rows, columns], by their points and blocks; for fewer kernels."""
+    groups: dict[torch.Size, list[tuple[HookPoint, int]]] = {}
+    for point, values in activations.values.items():
+        groups.setdefault(values.shape, []).append(point)
     return {
-        tuple(places): torch.stack([sight.activations[place] for place in places])
-        for places in groups.values()
+        tuple(points): torch.stack([activations.values[point] for point in points])
+        for points in groups.values()
     }
 
 
-def _stacked(watched: Watched) -> Tensor:
-    """What is unread: of each member and step its loss, gradient norm and two logits, [K, steps, 4]."""
-    losses, norms, logits = zip(*watched.unread, strict=True)
-    nobody = _nobody_looked(losses[0])
-    looked = torch.stack([nobody if one is None else one for one in logits])
-    return torch.cat([torch.stack(losses)[:, None], torch.stack(norms)[:, None], looked], 1).permute(2, 0, 1)
+def _stacked(state: LensState) -> Tensor:
+    """The unread loss, gradient norm and two logits of each member and step, [K, steps, 4]."""
+    losses, norms, logits = zip(*state.unread, strict=True)
+    missing = _no_logits(losses[0])
+    filled = torch.stack([missing if one is None else one for one in logits])
+    return torch.cat([torch.stack(losses)[:, None], torch.stack(norms)[:, None], filled], 1).permute(2, 0, 1)
 
 
-def _side_by_side(
-    steps: Sequence[tuple[Tensor, Tensor, Tensor | None]],
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def _concatenated(steps: Sequence[Unread]) -> Unread:
     """One step of several stacks as that of one."""
     losses, norms, logits = zip(*steps, strict=True)
-    looked = [_nobody_looked(own) if one is None else one for own, one in zip(losses, logits, strict=True)]
-    return torch.cat(losses), torch.cat(norms), torch.cat(looked, 1)
+    filled = [_no_logits(own) if one is None else one for own, one in zip(losses, logits, strict=True)]
+    return torch.cat(losses), torch.cat(norms), torch.cat(filled, 1)
 
 
-def _nobody_looked(losses: Tensor) -> Tensor:
-    """In place of the two logits [2, K]."""
+def _no_logits(losses: Tensor) -> Tensor:
+    """NaN for the two logits, [2, K]."""
     return losses.new_full((2, len(losses)), nan)
 
 
 def _norm(values: Tensor) -> Tensor:
-    """Over the last dimension."""
+    """Norm over the last dimension."""
     norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
     return norm
 

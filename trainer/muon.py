@@ -1,4 +1,4 @@
-"""Muon: matrices move by their momentum's nearest orthogonal matrix (Jordan et al. 2024; arXiv 2502.16982).
+"""Muon: the update of a matrix is the orthogonal matrix nearest to its momentum (Jordan et al. 2024; arXiv 2502.16982).
 
 | symbol | meaning |
 |---|---|
@@ -15,24 +15,24 @@ import torch
 from torch import Tensor
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the iteration x ↦ a·x + b·x³ + c·x⁵ on singular values, steepest at 0 (Jordan et al. 2024)."""
+"""Coefficients of the iteration x ↦ a·x + b·x³ + c·x⁵ on singular values, chosen for its slope at 0 (Jordan et al. 2024)."""
 
 ITERATIONS = 5
 
 ADAMW_RMS = 0.2
-"""RMS of AdamW's usual updates; at the same RMS its rates and its decay serve (arXiv 2502.16982, section 2.2)."""
+"""RMS of AdamW's usual updates; with it AdamW's learning rate and decay can be kept (arXiv 2502.16982, section 2.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrices:
-    """Equal matrices that lie one behind the other in a member's parameters.
+    """Consecutive matrices of equal size in a member's parameters.
 
     Attributes:
-        count: How many there are.
-        rows, columns: Of one of them.
-        parts: Linear maps that lie side by side in its columns, each orthogonalized alone. Queries, keys and
-            values are three maps in one matrix: together the one with the largest gradient would set the
-            length of all, and the others would hardly move.
+        count: Number of matrices.
+        rows, columns: Size of each.
+        parts: Linear maps side by side in the columns of each, orthogonalized separately. Queries, keys and values
+            are three maps in one matrix; orthogonalized together, the one with the largest gradient would determine
+            the norm of all, and the others would hardly change.
     """
 
     count: int
@@ -42,13 +42,13 @@ class Matrices:
 
     @property
     def sides(self) -> tuple[int, int]:
-        """The smaller and the larger side of one map, (m, n)."""
+        """Smaller and larger side of one map, (m, n)."""
         first, second = sorted((self.rows, self.columns // self.parts))
         return first, second
 
     @property
     def scale(self) -> float:
-        """The factor from an orthogonal matrix to an update with the RMS of AdamW's."""
+        """Factor on an orthogonal matrix that gives it the RMS of AdamW's updates."""
         return ADAMW_RMS * sqrt(self.sides[1])
 
     def apart(self, values: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class Matrices:
         return matrices if matrices.shape[2:] == self.sides else matrices.transpose(2, 3)
 
     def together(self, matrices: Tensor) -> Tensor:
-        """The way back from `apart`."""
+        """The inverse of `apart`."""
         if matrices.shape[2:] != (self.rows, self.columns // self.parts):
             matrices = matrices.transpose(2, 3)
         members, _, rows, columns = matrices.shape
@@ -67,11 +67,11 @@ class Matrices:
 
 
 def orthogonalize(matrices: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
-    """Each matrix with its singular values brought near 1 by Newton–Schulz, all of them at once.
+    """Each matrix with its singular values near 1, by Newton–Schulz iteration.
 
     Args:
         matrices: float32 [number, m, n], m ≤ n.
-        precision: Of the products.
+        precision: Type of the products.
     """
     norms = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True).clamp_min_(1e-12)
     x = (matrices / norms).to(precision)
@@ -79,25 +79,25 @@ def orthogonalize(matrices: Tensor, precision: torch.dtype = torch.float32) -> T
     for _ in range(ITERATIONS):
         gram = torch.bmm(x, x.transpose(1, 2))
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    moved: Tensor = x.to(matrices.dtype)
-    return moved
+    orthogonal: Tensor = x.to(matrices.dtype)
+    return orthogonal
 
 
 def directions(momenta: Sequence[Tensor], kinds: Sequence[Matrices], precision: torch.dtype) -> list[Tensor]:
-    """Updates of all kinds of matrices at a rate of 1; those of equal sides take the same products.
+    """Updates at a learning rate of 1; matrices with equal sides share their products.
 
     Args:
-        momenta: Of each kind, [K, M·rows·columns].
-        kinds: What lies there.
-        precision: Of the products.
+        momenta: One tensor for each entry of `kinds`, [K, M·rows·columns].
+        kinds: Layouts of these tensors.
+        precision: Type of the products.
     """
     found: dict[int, Tensor] = {}
     for sides in dict.fromkeys(kind.sides for kind in kinds):
         alike = [place for place, kind in enumerate(kinds) if kind.sides == sides]
         apart = [kinds[place].apart(momenta[place]) for place in alike]
         batch = torch.cat(apart, dim=1)
-        moved = orthogonalize(batch.flatten(0, 1), precision).view_as(batch)
-        split = torch.split(moved, [matrices.shape[1] for matrices in apart], dim=1)
+        orthogonal = orthogonalize(batch.flatten(0, 1), precision).view_as(batch)
+        split = torch.split(orthogonal, [matrices.shape[1] for matrices in apart], dim=1)
         for place, matrices in zip(alike, split, strict=True):
             found[place] = kinds[place].together(matrices).mul_(kinds[place].scale)
     return [found[place] for place in range(len(kinds))]

@@ -1,7 +1,7 @@
-"""The few differentiable operators that PyTorch has no fused kernel for on a CPU.
+"""Differentiable operators for which PyTorch has no fused kernel on a CPU.
 
-Each has its gradient written out, which saves kernels, passes over memory and autograd nodes. All work on
-a whole stack, so K members cost as many launches as one, and none mixes members.
+Their gradients are written by hand, which saves kernels, passes over memory and autograd nodes. Each works on a whole
+stack, so K members take as many launches as one, and keeps the members apart.
 
 | symbol | meaning |
 |---|---|
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 
 def lookup(tables: Tensor, tokens: Tensor) -> Tensor:
-    """Rows [K, R, W] of each member's embedding table [K, V, W] for tokens [R] that all members share."""
+    """Rows [K, R, W] of each member's embedding table [K, V, W] for tokens [R], the same for all members."""
     return _apply(_Lookup, tables, tokens)
 
 
@@ -29,12 +29,12 @@ def rms_norm(x: Tensor) -> Tensor:
 
 
 def rotary(x: Tensor, factors: Tensor, *, normalize: bool) -> Tensor:
-    """Queries and keys turned by their positions (arXiv 2104.09864), normalized before if asked.
+    """Queries and keys rotated by their positions (arXiv 2104.09864), normalized before if `normalize`.
 
     Args:
         x: [sequences, context, heads, head width].
         factors: From `rotation`, [context, heads, head width / 2].
-        normalize: Whether each head's vector is divided by its rms.
+        normalize: Whether to divide each head's vector by its rms.
     """
     return _apply(_Rotary, x, factors, normalize)
 
@@ -45,29 +45,29 @@ def squared_relu(x: Tensor) -> Tensor:
 
 
 def dispatch(x: Tensor, order: Tensor, inverse: Tensor, copies: int) -> Tensor:
-    """Rows [R, W], each as many times as there are copies, in another order: [R·copies, W].
+    """Copies of the rows [R, W] in another order, [R·copies, W].
 
     Args:
         x: The rows.
-        order: Which of the R·copies rows comes where; copy c of row r is number r·copies + c.
-        inverse: The order back.
-        copies: How many times each row is wanted.
+        order: Number of the row at each position, [R·copies]; copy c of row r has number r·copies + c.
+        inverse: The inverse permutation of `order`.
+        copies: Copies of each row.
     """
     return _apply(_Dispatch, x, order, inverse, copies)
 
 
 def permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-    """Rows [R, W] in another order, each of them once: the gradient goes the way back, nothing is summed."""
+    """Rows [R, W] in another order, each once; the gradient is permuted back, without sums."""
     return _apply(_Permute, x, order, inverse)
 
 
 def grouped_product(x: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
-    """Rows [R, W], group after group, each times its group's matrix.
+    """The rows of each group times its matrix, [R, H].
 
     Args:
-        x: The rows.
-        matrices: Of each group, [G, W, H].
-        ends: Where each group ends, int32 [G], ascending to R.
+        x: Rows [R, W], group after group.
+        matrices: One for each group, [G, W, H].
+        ends: End of each group, int32 [G], ascending to R.
     """
     if torch.compiler.is_compiling() and x.dtype != torch.bfloat16:
         return _apply(_GroupedProduct, x, matrices, ends)
@@ -75,7 +75,7 @@ def grouped_product(x: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
 
 
 def head_loss(x: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-    """Output head and mean cross-entropy in one; the logits need one buffer, and live only inside.
+    """Output head and mean cross-entropy in one, so that the logits need only one buffer.
 
     Args:
         x: [K, R, W].
@@ -83,13 +83,13 @@ def head_loss(x: Tensor, head: Tensor, targets: Tensor) -> Tensor:
         targets: Token ids [R].
 
     Returns:
-        Nats per token, float32 [K]. A token's loss is capped at 87, where its probability leaves float32.
+        Nats per token, float32 [K]. A token's loss is at most 87, where its probability underflows float32.
     """
     return _apply(_HeadLoss, x, head, targets)
 
 
 def rotation(context: int, heads: int, head_width: int, *, real: bool = False) -> Tensor:
-    """The factor of each position and pair, complex64 [context, heads, head width / 2].
+    """The rotation of each position and pair, complex64 [context, heads, head width / 2].
 
     Repeated over the heads, so that the product runs over long contiguous rows.
 
@@ -97,8 +97,8 @@ def rotation(context: int, heads: int, head_width: int, *, real: bool = False) -
         context: Positions.
         heads: Of queries and keys together.
         head_width: Of one head.
-        real: Cosines and sines instead, float32 [context, heads, head width / 2, 2]: what a compiler can fuse.
-            A CPU multiplies complex numbers faster.
+        real: Returns cosines and sines, float32 [context, heads, head width / 2, 2], which a compiler can fuse;
+            on a CPU complex products are faster.
     """
     pairs = head_width // 2
     frequencies = 10_000.0 ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
@@ -119,13 +119,13 @@ def _rms(x: Tensor) -> Tensor:
 
 
 def _normalized_gradient(gradient: Tensor, output: Tensor, rms: Tensor) -> Tensor:
-    """Gradient of x ↦ x / rms(x): what is left across the direction of x, over its length."""
+    """Gradient of x ↦ x / rms(x): the part orthogonal to x, over rms(x)."""
     along = (gradient * output).sum(-1, keepdim=True)
     return torch.addcmul(gradient, output, along, value=-1.0 / output.shape[-1]).div_(rms)
 
 
 def _rotate(x: Tensor, factors: Tensor, *, back: bool = False) -> Tensor:
-    """Each pair of the last dimension as a complex number, times its factor, or the factor's conjugate."""
+    """Pairs of the last dimension as complex numbers, times their factor, or its conjugate if `back`."""
     pairs = x.view(*x.shape[:-1], -1, 2)
     if factors.is_complex():
         turned = torch.view_as_complex(pairs) * (factors.conj_physical() if back else factors)
@@ -146,9 +146,9 @@ class _Lookup(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (tokens,) = ctx.saved_tensors
         members, vocab, width = ctx.shape
-        # Summed row by row in the order of the tokens, so that a member gets the same alone and in a stack.
+        # Sums rows in the order of the tokens, so that a member has the same gradient alone and in a stack.
         rows = tokens + vocab * torch.arange(members, device=tokens.device)[:, None]
-        # An operator of its own, which a compiler leaves alone: what it would make of PyTorch's adds in any order.
+        # A custom operator keeps that order when compiled; a compiler would add in any order.
         gradient, rows = gradient.reshape(-1, width), rows.flatten()
         if torch.compiler.is_compiling():
             summed = torch.ops.etalon.row_sums(gradient, rows, members * vocab)
@@ -180,7 +180,7 @@ class _Rotary(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        # A rotation commutes with the norm, so the rotated output serves for the gradient of both.
+        # The rotation commutes with the norm, so the gradient of both follows from the rotated output.
         factors, *normalized = ctx.saved_tensors
         if normalized:
             gradient = _normalized_gradient(gradient, *normalized)
@@ -228,7 +228,7 @@ class _Permute(Function):
 
 
 class _GroupedProduct(Function):
-    """For compilers, whose own rule for the operator knows bfloat16 alone."""
+    """For compilation: `torch.compile` supports the grouped product in bfloat16 only."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:

@@ -1,44 +1,118 @@
-"""Everything that decides a run besides its learning rate, its horizon and its corpus."""
+"""Everything that determines a run besides its learning rate, horizon and corpus; the parametrization included."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from trainer.errors import BadRecipe
-from trainer.parametrization import Parametrization
+from trainer.exceptions import BadRecipe
+from trainer.proxy_shape import Shape
 from trainer.schedule import Schedule, Timetable
-from trainer.shape import Shape
 
 OptimizerKind = Literal["adamw", "muon"]
+ParametrizationKind = Literal["standard", "mup"]
+ScalingRule = Literal["depth", "weight_decay", "batch", "horizon"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseScale:
+    """The scale whose learning rate is carried to other scales.
+
+    Attributes:
+        width: Width of the residual stream.
+        depth: Number of blocks.
+        head_width: Width of one attention head; None if it is the same at every scale.
+        expert_width: Hidden width of all experts of one token together (`Experts.active_width`); None for dense.
+        batch_tokens: Tokens per optimizer step; required by the rules `batch` and `horizon`.
+        tokens: Horizon; required by the rule `horizon`.
+
+    Raises:
+        BadRecipe: A field is below 1.
+    """
+
+    width: int
+    depth: int
+    head_width: int | None = None
+    expert_width: int | None = None
+    batch_tokens: int | None = None
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth", "head_width", "expert_width", "batch_tokens", "tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadRecipe(f"base: {name} is {value}; allowed: at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parametrization:
+    """How initial values, learning rates, weight decay and ε depend on the scale (`trainer.scaling_rules`).
+
+    Attributes:
+        kind: `standard`, the same rate at every scale; or `mup`, rates scaled by width from the base.
+        base: The scale at which `mup` equals `standard`; required by `mup`.
+        rules: What `mup` scales besides width.
+        horizon_exponent: Exponent of the horizon on the learning rate, for the rule `horizon`; None takes the
+            square roots of Complete(d)P (arXiv 2512.22382), which also scale decay, ε and β.
+
+    Raises:
+        BadRecipe: Fields that contradict each other.
+    """
+
+    kind: ParametrizationKind = "standard"
+    base: BaseScale | None = None
+    rules: frozenset[ScalingRule] = frozenset()
+    horizon_exponent: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(ParametrizationKind):
+            allowed = ", ".join(get_args(ParametrizationKind))
+            raise BadRecipe(f"parametrization: kind is {self.kind!r}; allowed: {allowed}")
+        if unknown := self.rules - set(get_args(ScalingRule)):
+            raise BadRecipe(
+                f"parametrization: rules are {sorted(unknown)}; allowed: {', '.join(get_args(ScalingRule))}"
+            )
+        if self.kind == "standard" and (self.base is not None or self.rules):
+            raise BadRecipe("parametrization: standard takes no base and no rules; use mup")
+        if self.kind == "mup" and self.base is None:
+            raise BadRecipe("parametrization: mup needs the base that its learning rate is tuned at")
+        if self.horizon_exponent is not None and "horizon" not in self.rules:
+            raise BadRecipe("parametrization: horizon_exponent needs the rule horizon")
+        if self.horizon_exponent is not None and not -1.0 <= self.horizon_exponent <= 0.0:
+            raise BadRecipe(
+                f"parametrization: horizon_exponent is {self.horizon_exponent}; allowed: from -1 to 0"
+            )
+        for name, needed in (("batch_tokens", {"batch", "horizon"}), ("tokens", {"horizon"})):
+            if self.rules & needed and self.base is not None and getattr(self.base, name) is None:
+                raise BadRecipe(f"parametrization: the rules {sorted(self.rules & needed)} need base.{name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Shape, schedule, batch, seed, optimizer and initialization of one cell of the grid.
 
-    The optimizer decays every parameter, decoupled from the gradient; each member of a stack has its own
-    moments and its own gradient clip.
+    Weight decay applies to every parameter, decoupled from the gradient. Each member of a stack has its own
+    moments, and its gradient is clipped alone.
 
     Attributes:
         shape: The proxy.
-        schedule: Warmup-stable-decay.
+        schedule: Warmup-stable-decay, or cosine.
         batch_tokens: Tokens per optimizer step; a multiple of the shape's context.
-        tokens: The horizon, where the parametrization's rule `horizon` needs it; else None.
+        tokens: The horizon, if the parametrization has the rule `horizon`; else None.
         parametrization: How rates, decay and initial values follow the scale.
-        seed: Decides the initial parameters and the order of the data.
+        seed: Determines the initial parameters and the order of the data.
         optimizer: `adamw` (arXiv 1711.05101), or `muon` (arXiv 2502.16982) for the hidden matrices and AdamW
             for the embedding, the router and the head.
-        momentum: Of Muon.
+        momentum: Momentum of Muon.
         beta1: Decay of the first moment.
         beta2: Decay of the second moment.
         epsilon: Added to the root of the second moment.
         weight_decay: Decoupled decay, multiplied by the learning rate.
         clip: Largest norm of a member's gradient.
         embedding_std: Standard deviation of the initial token embedding; 1 makes losses less noisy than 0.02.
-        qk_scale: Factor on normalized attention logits, which gain-free norms cap at the root of the head
-            width; without `qk_norm` it is not used.
+        qk_scale: Factor on normalized attention logits, whose size is at most the square root of the
+            head width; ignored without `qk_norm`.
 
     Raises:
-        BadRecipe: A number is out of range, or the batch is no whole number of sequences.
+        BadRecipe: A number is out of range, or the batch is not a whole number of sequences.
     """
 
     shape: Shape

@@ -5,33 +5,33 @@ from dataclasses import dataclass
 from math import ceil, cos, pi, sqrt
 from typing import Final, Literal, get_args
 
-from trainer.errors import BadSchedule
+from trainer.exceptions import BadSchedule
 
 DecayShape = Literal["linear", "sqrt", "cosine"]
 
 DECAY_FRACTION: Final = 0.2
-"""Part of a horizon that warmup-stable-decay spends decaying, where nothing else is said."""
+"""Default share of a horizon in which the learning rate decays."""
 
 _FALL: Final[Mapping[DecayShape, Callable[[float], float]]] = {
     "linear": lambda progress: progress,
     "sqrt": sqrt,
     "cosine": lambda progress: (1.0 - cos(pi * progress)) / 2.0,
 }
-"""How far a decay has fallen, 0 to 1, by its own progress."""
+"""Fraction of the fall that is done, 0 to 1, as a function of the decay's progress, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Linear warm-up, a constant trunk, and a decay over the last part of each horizon, or over all of it.
+    """Linear warm-up, a constant trunk, and a decay at the end of each horizon.
 
     The warm-up is in absolute tokens, so that all horizons share one trunk (arXiv 2405.18392). A cosine decays from
-    the end of the warm-up on (arXiv 1608.03983), so its trunk is the warm-up alone and it has no stable phase.
+    the end of the warm-up on (arXiv 1608.03983): its trunk is the warm-up alone, and it has no stable phase.
 
     Attributes:
         warmup_tokens: Tokens of the warm-up; 0 for none.
-        decay_fraction: Part of a horizon spent decaying, between 0 and 1, both excluded; left alone for `cosine`.
-        shape: `linear` falls as 1 − x, `sqrt` as 1 − √x, `cosine` as (1 + cos πx)/2, over the decay's own progress x.
-        final_fraction: The rate that the decay ends at, over the peak; from 0 to 1, 1 excluded.
+        decay_fraction: Share of a horizon that decays, in (0, 1); must keep its default for `cosine`.
+        shape: `linear` falls as 1 − x, `sqrt` as 1 − √x, `cosine` as (1 + cos πx)/2, where x is the decay's progress.
+        final_fraction: Learning rate at the end of the decay over the peak, in [0, 1).
 
     Raises:
         BadSchedule: A field is out of range.
@@ -62,13 +62,13 @@ class Schedule:
             )
 
     def in_steps(self, batch_tokens: int) -> "Timetable":
-        """This schedule at `batch_tokens` tokens a step."""
+        """This schedule at `batch_tokens` tokens per step."""
         return Timetable(schedule=self, batch_tokens=batch_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timetable:
-    """A schedule counted in optimizer steps; step 0 is the first update.
+    """A schedule in optimizer steps; step 0 is the first update.
 
     Attributes:
         schedule: The schedule in tokens.
@@ -80,18 +80,18 @@ class Timetable:
 
     @property
     def warmup_steps(self) -> int:
-        """Steps until the peak is reached."""
+        """Steps of the warm-up, rounded up."""
         return ceil(self.schedule.warmup_tokens / self.batch_tokens)
 
     def end(self, horizon: int) -> int:
-        """Steps of a whole run to `horizon` tokens: the nearest whole number of batches, at least one."""
+        """Steps of a run to `horizon` tokens: the nearest whole number of batches, at least one."""
         return max(1, round(horizon / self.batch_tokens))
 
     def fork(self, horizon: int) -> int:
-        """Trunk steps before the decay branch of `horizon` tokens begins; for a cosine those of the warm-up.
+        """Trunk steps before the decay branch of `horizon` tokens begins; for a cosine the steps of the warm-up.
 
         Raises:
-            BadSchedule: The decay would have to begin before the warm-up is over.
+            BadSchedule: The decay would begin before the end of the warm-up.
         """
         end, cosine = self.end(horizon), self.schedule.shape == "cosine"
         decay = max(1, end - self.warmup_steps if cosine else round(self.schedule.decay_fraction * end))
@@ -110,11 +110,11 @@ class Timetable:
 
         Args:
             step: Updates made before this one, from 0.
-            horizon: Tokens of the decay branch; None for the trunk, which never decays.
+            horizon: Tokens of the decay branch; None for the trunk, which does not decay.
         """
         warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if horizon is None or step < (fork := self.fork(horizon)):
             return warmup
-        # n updates at n equal steps below the peak: neither a full-rate nor a zero-rate update is wasted.
+        # n updates at n equal steps below the peak, none of them at the full rate or at zero.
         progress = (step - fork + 1) / (self.end(horizon) - fork + 1)
         return 1.0 - (1.0 - self.schedule.final_fraction) * _FALL[self.schedule.shape](progress)

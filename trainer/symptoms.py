@@ -1,6 +1,6 @@
-"""What a member's numbers tell of its health while it trains, and which of them went wrong first.
+"""Symptoms of an unstable training: which numbers of a member pass their thresholds, and which of them first.
 
-| symptom | passes when | source |
+| symptom | passes if | source |
 |---|---|---|
 | attention | an attention logit is above `ATTENTION_LOGIT` in size | Gemma 2 caps them there (arXiv 2408.00118); their growth as a sign: arXiv 2302.05442, 2309.14322 |
 | output | the RMS of the output logits is above `OUTPUT_LOGIT` | Gemma 2 caps every single one there; their growth as a sign: arXiv 2204.02311, 2309.14322 |
@@ -8,7 +8,7 @@
 | gradient | its norm is above `GRADIENT_RISE` times its median | arXiv 2501.06842 calls an entry a spike from 50 times its mean on; a norm averages over many entries |
 | spike | the loss is `SPIKE` standard deviations above its moving average | the spike score of OLMo 2 (arXiv 2501.00656); spikes of the loss: arXiv 2204.02311 |
 
-Plain numbers in, plain numbers out: one member's fate depends on its own numbers alone, however it was stacked.
+All of this is plain arithmetic on one member's numbers, so the result does not depend on the rest of its stack.
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from math import fsum, inf, isfinite, isnan, nan, sqrt
 from statistics import median
 from typing import Any, Literal
 
-Kind = Literal["attention", "output", "update", "gradient", "spike"]
+SymptomKind = Literal["attention", "output", "update", "gradient", "spike"]
 
 ATTENTION_LOGIT = 50.0
-"""Size of an attention logit from which on a softmax sees one token and hardly learns from others."""
+"""Size of an attention logit above which a softmax attends to one token and has hardly any gradient for others."""
 
 OUTPUT_LOGIT = 30.0
-"""RMS of output logits from which on the model is all but certain of nearly every token."""
+"""RMS of the output logits above which the model is almost certain of nearly every token."""
 
 UPDATE = 0.3
-"""Update RMS over weight RMS of a module: a few such updates leave nothing of what was learned."""
+"""RMS of an update over the RMS of a module's weights above which a few updates erase what was learned."""
 
 GRADIENT_RISE = 10.0
 """Gradient norm over its median of the last `WINDOW` steps."""
@@ -35,26 +35,26 @@ SPIKE = 7.0
 """Standard deviations of the loss above its moving average."""
 
 WINDOW = 128
-"""Steps behind a median; a symptom older than these at the end is no explanation of it."""
+"""Steps of a median; a symptom that ended longer ago does not explain a divergence."""
 
 SETTLED = 32
-"""Steps before which neither a median nor a moving average means much."""
+"""Steps before medians and moving averages are used."""
 
 MEMORY = 32.0
-"""Steps of the exponential average of the loss and of its variance."""
+"""Steps of the exponential averages of the loss and of its variance."""
 
 SUSPICIOUS = 0.7
-"""Share of a threshold from which on a member is watched closely."""
+"""Share of a threshold from which on a member is probed between points."""
 
-CLOSE, CLOSE_EVERY = 4, 128
-"""Closer looks that may be taken at once, and steps of training that earn one more: a bound on the time spent."""
+PROBES, STEPS_PER_PROBE = 4, 128
+"""Probes that a member may have at first, and steps of training for each further one, which bound their cost."""
 
-APART = 4
-"""Steps between two closer looks."""
+PROBE_SPACING = 4
+"""Steps between two probes."""
 
 _LOGITS = ("attention", "output")
 
-_PHRASES = {
+_SENTENCES = {
     "attention": "attention logits passed {threshold:g} {when}",
     "output": "the output logits' RMS passed {threshold:g} {when}",
     "update": "one update was {value:.2g} times as large as the {module} weights {when}",
@@ -63,9 +63,9 @@ _PHRASES = {
 }
 _OVERFLOWS = {
     "gradient": "the gradient norm was not finite",
-    "update": "the update of the {module} weights left float32",
+    "update": "the update of the {module} weights overflowed float32",
 }
-_THRESHOLDS: dict[Kind, float] = {
+_THRESHOLDS: dict[SymptomKind, float] = {
     "attention": ATTENTION_LOGIT,
     "output": OUTPUT_LOGIT,
     "update": UPDATE,
@@ -76,20 +76,20 @@ _THRESHOLDS: dict[Kind, float] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Symptom:
-    """A number that passed its threshold, and when.
+    """A number that passed its threshold.
 
     Attributes:
-        kind: Which number.
-        before: The last step that was looked at before it passed.
-        step: The first step at which it was seen above its threshold.
-        last: The last one.
-        value: What it was then, in the units of its threshold; infinite where it was not finite. Of a gradient
-            the largest since.
+        kind: The number.
+        before: The last measured step before it passed.
+        step: The first step measured above its threshold.
+        last: The last step measured above its threshold.
+        value: The number in the units of its threshold, infinite if it was not finite: at `step`, but for a gradient
+            the largest up to `last`.
         peak: The step of that value.
-        module: The module where it was largest, for an update.
+        module: For an update, the module where it was largest.
     """
 
-    kind: Kind
+    kind: SymptomKind
     before: int
     step: int
     last: int
@@ -102,12 +102,11 @@ class Symptom:
         """The value over its threshold."""
         return self.value / _THRESHOLDS[self.kind]
 
-    def told(self) -> str:
-        """In words."""
+    def __str__(self) -> str:
         if not isfinite(self.value) and self.kind in _OVERFLOWS:
             return f"{_OVERFLOWS[self.kind]} {self._when(self.peak, self.peak)}".format(module=self.module)
         first = self.before + 1 if self.kind in _LOGITS else self.step
-        return _PHRASES[self.kind].format(
+        return _SENTENCES[self.kind].format(
             threshold=_THRESHOLDS[self.kind],
             value=self.value,
             module=self.module,
@@ -119,15 +118,15 @@ class Symptom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Glance:
-    """What is known of one step of one member.
+class StepSample:
+    """The numbers of one step of one member.
 
     Attributes:
         step: Updates made with this one.
         loss: Before the update, nats per token.
         gradient_norm: Before the clip.
-        attention_logit: The largest after the update, NaN where nobody looked.
-        output_logit: RMS of the output logits after the update, NaN where nobody looked.
+        attention_logit: The largest after the update; NaN if not measured.
+        output_logit: RMS of the output logits after the update; NaN if not measured.
     """
 
     step: int
@@ -137,83 +136,83 @@ class Glance:
     output_logit: float = nan
 
     @property
-    def looked(self) -> bool:
-        """Whether somebody looked."""
+    def probed(self) -> bool:
+        """Whether the logits were measured."""
         return not isnan(self.attention_logit)
 
 
 @dataclass(slots=True, kw_only=True)
-class Track:
-    """What is remembered of one member.
+class MemberState:
+    """What the lenses keep of one member between steps.
 
     Attributes:
-        step: The last step known.
-        looked: The last step at which its logits were looked at.
+        step: The last step added.
+        measured: The last step with logits.
         norms: Gradient norms of the last `WINDOW` steps.
         mean, variance: Exponential averages of the loss.
         since: Gradient norms since the last point.
         spikes: Spikes of the loss since the last point.
-        close: Steps watched closely so far.
-        suspicious: Whether the last steps known gave reason to look closely.
-        lost: Whether a loss was not finite: what comes after tells nothing.
+        probes: Number of probes so far.
+        suspicious: Whether a number of the last steps added is near its threshold.
+        lost: Whether a loss was not finite; later steps are ignored.
         symptoms: The latest of each kind.
     """
 
     step: int = 0
-    looked: int = 0
+    measured: int = 0
     norms: list[float] = field(default_factory=list)
     mean: float = 0.0
     variance: float = 0.0
     since: list[float] = field(default_factory=list)
     spikes: int = 0
-    close: int = 0
+    probes: int = 0
     suspicious: bool = False
     lost: bool = False
     symptoms: dict[str, Symptom] = field(default_factory=dict)
 
-    def copy(self) -> "Track":
-        """One that goes its own way from here."""
+    def copy(self) -> "MemberState":
+        """An independent copy."""
         return replace(self, norms=list(self.norms), since=list(self.since), symptoms=dict(self.symptoms))
 
-    def watches(self, step: int) -> bool:
-        """Whether this step is worth a closer look: something seems wrong, and the logits are not known to be."""
-        if not self.suspicious or step % APART:
+    def probe_is_due(self, step: int) -> bool:
+        """Whether to measure the logits at this step: the member is suspicious, and they are not known to be large."""
+        if not self.suspicious or step % PROBE_SPACING:
             return False
-        known = any(one.last == self.looked for kind, one in self.symptoms.items() if kind in _LOGITS)
-        return not known and self.close < CLOSE + step // CLOSE_EVERY
+        known = any(one.last == self.measured for kind, one in self.symptoms.items() if kind in _LOGITS)
+        return not known and self.probes < PROBES + step // STEPS_PER_PROBE
 
-    def read(self, glances: Sequence[Glance]) -> None:
-        """Take in some steps in their order."""
+    def add_steps(self, samples: Sequence[StepSample]) -> None:
+        """Adds consecutive steps."""
         usual = median(self.norms) if len(self.norms) >= SETTLED else inf
-        shares = [self._take(glance, usual) for glance in glances]
+        shares = [self._add_step(sample, usual) for sample in samples]
         self.norms = self.norms[-WINDOW:]
         self.suspicious = max(shares, default=0.0) > SUSPICIOUS
 
-    def _take(self, glance: Glance, usual: float) -> float:
-        """One step; the largest share of its threshold that a number has."""
-        self.lost |= not isfinite(glance.loss)
+    def _add_step(self, sample: StepSample, usual: float) -> float:
+        """Adds one step; returns the largest ratio of a number to its threshold."""
+        self.lost |= not isfinite(sample.loss)
         if self.lost:
             return 0.0
         spread = sqrt(self.variance) if self.step >= SETTLED else inf
-        deviations = (glance.loss - self.mean) / spread if spread else 0.0
-        step, before = glance.step, self.step
+        deviations = (sample.loss - self.mean) / spread if spread else 0.0
+        step, before = sample.step, self.step
         shares = [
-            self._check("gradient", before, step, glance.gradient_norm / usual if usual else 0.0),
+            self._check("gradient", before, step, sample.gradient_norm / usual if usual else 0.0),
             self._check("spike", before, step, deviations),
         ]
         self.spikes += deviations > SPIKE
-        self._average(glance.loss)
-        self.since.append(glance.gradient_norm)
-        if isfinite(glance.gradient_norm):
-            self.norms.append(glance.gradient_norm)
-        if glance.looked:
-            shares.append(self.look(step, glance.attention_logit, glance.output_logit))
+        self._average(sample.loss)
+        self.since.append(sample.gradient_norm)
+        if isfinite(sample.gradient_norm):
+            self.norms.append(sample.gradient_norm)
+        if sample.probed:
+            shares.append(self.add_logits(step, sample.attention_logit, sample.output_logit))
         self.step = step
         return max(shares)
 
-    def look(self, step: int, attention_logit: float, output_logit: float) -> float:
-        """Take in the logits after a step; the larger share of its threshold."""
-        before, self.looked = self.looked, step
+    def add_logits(self, step: int, attention_logit: float, output_logit: float) -> float:
+        """Adds the logits after a step; returns the larger ratio of the two to their thresholds."""
+        before, self.measured = self.measured, step
         share = max(
             self._check("attention", before, step, attention_logit),
             self._check("output", before, step, output_logit),
@@ -221,19 +220,19 @@ class Track:
         self.suspicious |= share > SUSPICIOUS
         return share
 
-    def weigh(self, before: int, step: int, updates: dict[str, float]) -> None:
-        """Take in each module's update RMS over its weight RMS at a step.
+    def add_updates(self, before: int, step: int, updates: dict[str, float]) -> None:
+        """Adds the relative size of an update.
 
         Args:
-            before: The step of the last look at them.
-            step: This one.
-            updates: By module.
+            before: The last step with such a measurement.
+            step: This step.
+            updates: RMS of the update over RMS of the weights, by module.
         """
-        module = max(updates, key=lambda name: number(updates[name]))
+        module = max(updates, key=lambda name: finite_or_inf(updates[name]))
         self._check("update", before, step, updates[module], module)
 
-    def _check(self, kind: Kind, before: int, step: int, value: float, module: str = "") -> float:
-        value = 0.0 if self.lost else number(value)
+    def _check(self, kind: SymptomKind, before: int, step: int, value: float, module: str = "") -> float:
+        value = 0.0 if self.lost else finite_or_inf(value)
         if value > _THRESHOLDS[kind]:
             known = self.symptoms.get(kind)
             now = Symptom(
@@ -257,37 +256,34 @@ class Track:
         self.mean += change
 
     def close_point(self) -> dict[str, float]:
-        """What all steps since the last point gave; the count begins anew."""
+        """Gradient norms and spikes of the steps since the last point, which are then reset."""
         norms, spikes = self.since or [nan], self.spikes
         self.since, self.spikes = [], 0
         return {
             "gradient_norm": fsum(norms) / len(norms) if all(map(isfinite, norms)) else nan,
-            "gradient_norm_max": max(norms, key=number),
+            "gradient_norm_max": max(norms, key=finite_or_inf),
             "loss_spikes": float(spikes),
         }
 
-    def explanation(self, step: int) -> str:
-        """What went wrong first, in words, for a member that is lost at a step: the earliest, then the gravest.
+    def first_symptom(self, step: int) -> Symptom | None:
+        """The earliest recent symptom before a divergence at a step, of several at once the most severe.
 
-        A large update is the rate's own doing, and is named where nothing came of it but the end.
+        A large update is a direct effect of the learning rate, and counts only if there is no other symptom.
         """
         recent = [symptom for symptom in self.symptoms.values() if symptom.last >= step - WINDOW]
-        if not recent:
-            return "no symptom before it"
-        first = min(recent, key=lambda one: (one.kind == "update", one.step, -one.severity))
-        return first.told()
+        return min(recent, key=lambda one: (one.kind == "update", one.step, -one.severity), default=None)
 
     def saved(self) -> dict[str, Any]:
-        """As plain values."""
+        """The content of a checkpoint."""
         return asdict(self)
 
     @classmethod
-    def loaded(cls, saved: dict[str, Any]) -> "Track":
-        """The track that `saved` described."""
+    def loaded(cls, saved: dict[str, Any]) -> "MemberState":
+        """The state that `saved` returned."""
         symptoms = {kind: Symptom(**fields) for kind, fields in saved["symptoms"].items()}
         return cls(**{**saved, "symptoms": symptoms})
 
 
-def number(value: float) -> float:
-    """The value, infinite where it is no number: that is beyond every threshold."""
+def finite_or_inf(value: float) -> float:
+    """The value; infinity, which is above every threshold, if it is not finite."""
     return value if isfinite(value) else inf

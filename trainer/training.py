@@ -1,4 +1,4 @@
-"""Carries out one job: the trunk to each horizon's fork, the branch from there, and on."""
+"""Carries out one job: the trunk to the fork of each horizon, then that horizon's branch, then the trunk again."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -8,23 +8,28 @@ import torch
 from torch import Tensor
 
 from trainer.checkpoint import identity, pack, unpack
-from trainer.corpus import Corpus
 from trainer.costs import Costs
-from trainer.divergence import GRACE_STEPS, judged_loss, reason_for_divergence, travel
-from trainer.errors import BadCheckpoint
-from trainer.events import Diverged, Event, Finished, Points, Seen
-from trainer.graphs import Updates
-from trainer.job import Job, Member
-from trainer.lens import Lens, Look, Watched, is_due
-from trainer.line import Line
-from trainer.model import Model
-from trainer.optimizer import Optimizer, Rates, sent
-from trainer.stack import Stack, Step
-
-__all__ = ["HELDOUT_WINDOWS", "Job", "Member", "Training"]
+from trainer.data import Corpus
+from trainer.divergence import GRACE_STEPS, Divergence, find_divergence, judged_loss, travel
+from trainer.exceptions import BadCheckpoint
+from trainer.graphs import UpdateRunner
+from trainer.job import (
+    CurveEvent,
+    DivergedEvent,
+    FinishedEvent,
+    LensEvent,
+    Member,
+    TrainingEvent,
+    TrainingJob,
+)
+from trainer.lens import Lens, LensReading, LensState, is_due
+from trainer.optimizer import MemberRates, StackOptimizer, sent
+from trainer.proxy_model import ProxyModel
+from trainer.segment import Segment
+from trainer.stack import Stack, UpdateResult
 
 HELDOUT_WINDOWS = 256
-"""Held-out windows behind each loss of a run: enough that the text sampled adds no noise worth the time."""
+"""Held-out windows of each evaluation; more would take longer than the sampling noise is worth."""
 
 _EVALUATION_TOKENS = 1_024
 
@@ -32,127 +37,126 @@ _EVALUATION_TOKENS = 1_024
 class Training:
     """A job in progress.
 
-    The same job gives the same losses however it is cut: members alone or stacked, steps at once or in
-    pieces, resumed, or continued from trunks. With one PyTorch thread on a CPU they agree bit for bit.
+    The same job gives the same losses whether its members are trained alone or stacked, in one call or in several,
+    resumed, or continued from trunks. On a CPU with one PyTorch thread they are equal bit for bit.
 
     Attributes:
-        job: What is asked for.
-        corpus: What it trains on.
+        job: The job.
+        corpus: The corpus that it trains on.
     """
 
     def __init__(
         self,
-        job: Job,
+        job: TrainingJob,
         corpus: Corpus,
         *,
+        state: bytes | None = None,
         trunks: Sequence[bytes] | None = None,
         device: str = "cpu",
         compiled: bool | None = None,
         log_every: int = 16,
         lens: bool = True,
     ) -> None:
-        """Prepares the job; nothing is trained yet.
+        """Prepares the job without training.
 
         Args:
-            job: What is asked for.
-            corpus: What to train on; its vocabulary must be the shape's.
-            trunks: Each member's `trunk` of an earlier job, all at one step, to go on from; None starts afresh.
+            job: The job.
+            corpus: The corpus to train on; its vocabulary must be that of the shape.
+            state: A `state` of this job on this corpus to resume; None begins the job.
+            trunks: Each member's `trunk` of an earlier job to continue from, all at one step; None starts from the
+                initial parameters. Ignored with `state`.
             device: A PyTorch device.
-            compiled: Whether updates are compiled; None compiles them on a GPU if it can.
+            compiled: Whether to compile updates; None compiles on a GPU if possible.
             log_every: Steps of a logging interval.
-            lens: Whether to look at the members besides their losses; it changes none of these.
+            lens: Whether to measure more than losses; it does not change them.
 
         Raises:
-            BadJob: The corpus does not fit.
+            BadJob: The corpus has another vocabulary.
             BadCorpus: The corpus is too short for the context.
-            BadCheckpoint: The trunks are of other members, at different steps, or past a horizon's fork.
+            BadCheckpoint: The state is unreadable or of another job or corpus; or the trunks are of other members,
+                at different steps, or past the fork of a horizon.
         """
         job.check_corpus(corpus)
         self.job, self.corpus = job, corpus
         self._log_every = log_every
         self._device = torch.device(device)
-        self._model = Model(job.recipe, self._device, compiled=compiled)
-        self._updates = Updates.on(self._model, Optimizer(self._model))
+        self._model = ProxyModel(job.recipe, self._device, compiled=compiled)
+        self._updates = UpdateRunner.on(self._model, StackOptimizer(self._model))
         self._lens = Lens(self._model) if lens else None
         self._timetable = job.recipe.timetable
         windows = torch.from_numpy(corpus.heldout_windows(HELDOUT_WINDOWS, job.recipe.shape.context))
         self._windows = torch.split(
             windows.to(self._device), max(1, _EVALUATION_TOKENS // job.recipe.shape.context)
         )
-        self._branch: Line | None = None
-        self._trunk = self._watched(self._first_trunk(trunks))
-        self._waiting = [list(member.horizons) for member in job.members]
-        self._finished_trunks: dict[int, Line] = {}
-        self._costs = Costs.fresh(len(job.members))
-        self._events: list[Event] = []
+        self._events: list[TrainingEvent] = []
         self._curves: dict[tuple[int, int | None], list[tuple[int, float]]] = {}
+        self._branch: Segment | None = None
+        self._finished_trunks: dict[int, Segment] = {}
+        if state is not None:
+            self._resume(state)
+            return
+        self._trunk = self._with_lens(self._first_trunk(trunks))
+        self._waiting = [list(member.horizons) for member in job.members]
+        self._costs = Costs.fresh(len(job.members))
 
-    def _first_trunk(self, trunks: Sequence[bytes] | None) -> Line:
-        if trunks is None:
-            return Line.fresh(Stack.initial(self._model, len(self.job.members)))
-        if len(trunks) != len(self.job.members):
-            raise BadCheckpoint(
-                f"trunks: {len(trunks)} for {len(self.job.members)} members; give one for each"
-            )
-        lines = [
-            Line.loaded(unpack(self._identity(member), saved), self._device)
-            for member, saved in zip(self.job.members, trunks, strict=True)
+    def _resume(self, state: bytes) -> None:
+        saved, on = unpack(identity(self.job, self.corpus.sha256), state), self._device
+        self._trunk = self._with_lens(Segment.loaded(saved["trunk"], on))
+        if saved["branch"] is not None:
+            self._branch = self._with_lens(Segment.loaded(saved["branch"], on))
+        self._finished_trunks = {m: Segment.loaded(one, on) for m, one in saved["finished_trunks"].items()}
+        self._waiting = saved["waiting"]
+        self._costs = Costs(**saved["costs"])
+
+    def _first_trunk(self, saved_trunks: Sequence[bytes] | None) -> Segment:
+        members = self.job.members
+        if saved_trunks is None:
+            return Segment.fresh(Stack.initial(self._model, len(members)))
+        if len(saved_trunks) != len(members):
+            raise BadCheckpoint(f"trunks: {len(saved_trunks)} for {len(members)} members; give one for each")
+        trunks = [
+            Segment.loaded(unpack(self._identity(member), saved), self._device)
+            for member, saved in zip(members, saved_trunks, strict=True)
         ]
-        if len({(line.stack.step, len(line.interval)) for line in lines}) > 1:
-            raise BadCheckpoint(f"trunks: they end at different steps: {[line.stack.step for line in lines]}")
-        step, first = lines[0].stack.step, min(member.horizons[0] for member in self.job.members)
-        if self._timetable.fork(first) < step:
+        steps = [trunk.stack.step for trunk in trunks]
+        if len({(trunk.stack.step, len(trunk.interval)) for trunk in trunks}) > 1:
+            raise BadCheckpoint(f"trunks: they end at different steps: {steps}")
+        first = min(member.horizons[0] for member in members)
+        if self._timetable.fork(first) < steps[0]:
             raise BadCheckpoint(
-                f"trunks: they are {step} steps long, past the fork of a horizon of {first} tokens"
+                f"trunks: they are {steps[0]} steps long, past the fork of a horizon of {first} tokens"
             )
-        return Line.joined(lines)
+        return Segment.joined(trunks)
 
-    def _watched(self, line: Line) -> Line:
+    def _with_lens(self, segment: Segment) -> Segment:
         if self._lens is None:
-            line.watched = None
-        elif line.watched is None:
-            line.watched = Watched.fresh(len(line.members))
-        return line
+            segment.lens = None
+        elif segment.lens is None:
+            segment.lens = LensState.fresh(len(segment.members))
+        return segment
 
     @property
     def done(self) -> bool:
         """Whether every run has finished or diverged."""
         return self._branch is None and not self._trunk.members
 
-    @property
-    def progress(self) -> float:
-        """Share of the FLOPs trained, 0 to 1, of those that members not diverged still need."""
-        remaining = 0
-        for member, waiting in enumerate(self._waiting):
-            if waiting:
-                remaining += sum(
-                    self._timetable.end(horizon) - self._timetable.fork(horizon) for horizon in waiting
-                )
-            if member in self._trunk.members:
-                remaining += self._timetable.fork(waiting[-1]) - self._trunk.stack.step
-        if self._branch is not None and self._branch.horizon is not None:
-            decayed = self._branch.stack.step - self._timetable.fork(self._branch.horizon)
-            remaining -= decayed * len(self._branch.members)
-        spent = self._costs.spent
-        return spent / max(1, spent + remaining) if remaining else 1.0
-
-    def advance(self, seconds: float | None = None, steps: int | None = None) -> list[Event]:
-        """Trains for about that long and tells what happened.
+    def advance(self, seconds: float | None = None, steps: int | None = None) -> list[TrainingEvent]:
+        """Trains for a while, or to the end without arguments.
 
         Args:
-            seconds: Stop at the first step that ends after this time; one is always made.
-            steps: Stop after this many updates of the stack; a fork or an evaluation counts as one.
+            seconds: Stops after the first step that ends later than this; at least one step is made.
+            steps: Stops after this many updates of the stack; a fork and an evaluation count as one each.
 
         Returns:
-            Learning-curve points and ends of runs, in order. Without arguments, all that remain.
+            The events, in order.
         """
         self._costs.begin()
         deadline = inf if seconds is None else time.monotonic() + seconds
         taken = 0
-        torch.set_flush_denormal(True)  # Of this thread only; denormal moments are many times slower.
+        torch.set_flush_denormal(True)  # For this thread: denormal moments are many times slower.
         try:
             while not self.done and taken != steps and (taken == 0 or time.monotonic() < deadline):
-                self._work()
+                self._step()
                 taken += 1
         finally:
             torch.set_flush_denormal(False)
@@ -161,135 +165,113 @@ class Training:
         return events
 
     def state(self) -> bytes:
-        """A checkpoint of the whole job, also in the middle of a branch."""
+        """A checkpoint of the whole job, possible at any step."""
         return pack(
             identity(self.job, self.corpus.sha256),
             {
                 "trunk": self._trunk.saved(),
                 "branch": None if self._branch is None else self._branch.saved(),
-                "finished_trunks": {member: line.saved() for member, line in self._finished_trunks.items()},
+                "finished_trunks": {member: trunk.saved() for member, trunk in self._finished_trunks.items()},
                 "waiting": self._waiting,
                 "costs": self._costs.saved(),
             },
         )
 
-    @classmethod
-    def resume(
-        cls,
-        job: Job,
-        corpus: Corpus,
-        state: bytes,
-        *,
-        device: str = "cpu",
-        compiled: bool | None = None,
-        log_every: int = 16,
-        lens: bool = True,
-    ) -> "Training":
-        """The training that `state` was taken of, which goes on as if nothing had happened.
-
-        Raises:
-            BadCheckpoint: The state is unreadable or of another job or corpus.
-        """
-        training = cls(job, corpus, device=device, compiled=compiled, log_every=log_every, lens=lens)
-        saved = unpack(identity(job, corpus.sha256), state)
-        on = training._device
-        training._trunk = training._watched(Line.loaded(saved["trunk"], on))
-        training._branch = saved["branch"] and training._watched(Line.loaded(saved["branch"], on))
-        training._finished_trunks = {m: Line.loaded(line, on) for m, line in saved["finished_trunks"].items()}
-        training._waiting = saved["waiting"]
-        training._costs = Costs(**saved["costs"])
-        return training
-
     def trunk(self, member: int) -> bytes | None:
-        """This member's trunk where its last horizon forked off, to go on to a longer one in a later job.
+        """This member's trunk at the fork of its last horizon, from which a later job can continue to longer ones.
 
-        None before that fork, and for a member that diverged.
+        None before that fork, and for a member that has diverged.
         """
-        line = self._finished_trunks.get(member)
-        return None if line is None else pack(self._identity(self.job.members[member]), line.saved())
+        trunk = self._finished_trunks.get(member)
+        return None if trunk is None else pack(self._identity(self.job.members[member]), trunk.saved())
 
     def trunk_tokens(self, member: int) -> int | None:
-        """Tokens that `trunk` has seen, or None where there is none."""
-        line = self._finished_trunks.get(member)
-        return None if line is None else line.stack.step * self.job.recipe.batch_tokens
+        """Tokens of `trunk`; None if there is none."""
+        trunk = self._finished_trunks.get(member)
+        return None if trunk is None else trunk.stack.step * self.job.recipe.batch_tokens
 
     def _identity(self, member: Member) -> str:
         return identity(self.job.recipe, member.learning_rate, member.module_rates, self.corpus.sha256)
 
-    def _work(self) -> None:
+    def _step(self) -> None:
         """One update, or the fork or the end of a branch that is due."""
-        line = self._trunk if self._branch is None else self._branch
-        if line.horizon is None:
-            horizon = min(self._waiting[member][0] for member in line.members)
-            if line.stack.step < self._timetable.fork(horizon):
-                self._update(line)
+        segment = self._trunk if self._branch is None else self._branch
+        if segment.horizon is None:
+            horizon = min(self._waiting[member][0] for member in segment.members)
+            if segment.stack.step < self._timetable.fork(horizon):
+                self._update(segment)
             else:
                 self._fork(horizon)
-        elif line.stack.step < self._timetable.end(line.horizon):
-            self._update(line)
+        elif segment.stack.step < self._timetable.end(segment.horizon):
+            self._update(segment)
         else:
-            self._finish(line, line.horizon)
+            self._finish(segment, segment.horizon)
 
-    def _update(self, line: Line) -> None:
-        """One optimizer step of a line; at the end of a logging interval, its points and its casualties."""
-        recipe, step = self.job.recipe, line.stack.step
+    def _update(self, segment: Segment) -> None:
+        """One update of a segment; at the end of a logging interval also its points and divergences."""
+        recipe, step = self.job.recipe, segment.stack.step
         tokens = self.corpus.batch(recipe.seed, step, recipe.sequences, recipe.shape.context)
         batch = sent(torch.from_numpy(tokens), self._device)
-        multiplier = self._timetable.multiplier(step, line.horizon)
-        members = [self.job.members[member] for member in line.members]
-        rates = [Rates(learning_rate=m.learning_rate * multiplier, modules=m.module_rates) for m in members]
-        ends = line.horizon is not None and step + 1 == self._timetable.end(line.horizon)
-        told = self._train(line, batch, rates, point=ends or is_due(step + 1))
-        line.interval.append(told.losses)
-        self._costs.update(line.members)
+        multiplier = self._timetable.multiplier(step, segment.horizon)
+        members = [self.job.members[member] for member in segment.members]
+        rates = [
+            MemberRates(learning_rate=m.learning_rate * multiplier, modules=m.module_rates) for m in members
+        ]
+        ends = segment.horizon is not None and step + 1 == self._timetable.end(segment.horizon)
+        result = self._train(segment, batch, rates, point=ends or is_due(step + 1))
+        segment.interval.append(result.losses)
+        self._costs.update(segment.members)
         if ends or (step + 1) % self._log_every == 0:
-            self._log(line)
+            self._log(segment)
 
-    def _train(self, line: Line, batch: Tensor, rates: Sequence[Rates], *, point: bool) -> Step:
-        """The update of a step, and what the lenses see of it."""
-        inputs, targets, lens, watched = batch[:, :-1], batch[:, 1:], self._lens, line.watched
-        if lens is None or watched is None:
-            return self._updates.train(line.stack, inputs, targets, rates)
-        before = lens.before(line.stack, inputs, targets) if point else None
-        told = self._updates.train(line.stack, inputs, targets, rates)
+    def _train(
+        self, segment: Segment, batch: Tensor, rates: Sequence[MemberRates], *, point: bool
+    ) -> UpdateResult:
+        """The update, with the measurements of the lenses."""
+        inputs, targets, lens, state = batch[:, :-1], batch[:, 1:], self._lens, segment.lens
+        if lens is None or state is None:
+            return self._updates.train(segment.stack, inputs, targets, rates)
+        before = lens.before(segment.stack, inputs, targets) if point else None
+        result = self._updates.train(segment.stack, inputs, targets, rates)
         if before is None:
-            lens.note(watched, line.stack, told, inputs, targets)
+            lens.record(state, segment.stack, result, inputs, targets)
         else:
-            self._tell(line, lens.point(watched, line.stack, told, inputs, targets, before))
-        return told
+            self._report(segment, lens.point(state, segment.stack, result, inputs, targets, before))
+        return result
 
-    def _tell(self, line: Line, looks: Sequence[Look]) -> None:
-        """Events of what the lenses saw."""
-        for look in looks:
+    def _report(self, segment: Segment, readings: Sequence[LensReading]) -> None:
+        """Adds an event for each reading of the lenses."""
+        for reading in readings:
             self._events.append(
-                Seen(
-                    member=line.members[look.place],
-                    horizon=line.horizon,
-                    step=look.step,
-                    tokens=look.step * self.job.recipe.batch_tokens,
-                    values={name: float(f"{value:.5g}") for name, value in look.values.items()},
+                LensEvent(
+                    member=segment.members[reading.index],
+                    horizon=segment.horizon,
+                    step=reading.step,
+                    tokens=reading.step * self.job.recipe.batch_tokens,
+                    values={name: float(f"{value:.5g}") for name, value in reading.values.items()},
                 )
             )
 
-    def _log(self, line: Line) -> None:
-        if self._lens is not None and line.watched is not None:
-            self._tell(line, self._lens.read(line.watched, line.stack.step))
-        for member, loss in zip(line.members, line.close_interval(), strict=True):
+    def _log(self, segment: Segment) -> None:
+        if self._lens is not None and segment.lens is not None:
+            self._report(segment, self._lens.read(segment.lens, segment.stack.step))
+        for member, loss in zip(segment.members, segment.close_interval(), strict=True):
             if isfinite(loss):
-                self._curves.setdefault((member, line.horizon), []).append((line.stack.step, loss))
-        self._drop_diverged(line, line.smoothed)
+                self._curves.setdefault((member, segment.horizon), []).append((segment.stack.step, loss))
+        self._drop_diverged(segment, segment.smoothed)
 
     def _fork(self, horizon: int) -> None:
-        """Branches off the members that want this horizon; those that want no longer one leave the trunk."""
-        self._updates.give_back()  # The branch is another stack anyhow, and copies and evaluation want memory.
-        wanted = [p for p, member in enumerate(self._trunk.members) if self._waiting[member][0] == horizon]
-        branch = self._trunk.select(wanted)
+        """Starts the branch of the members with this horizon; those without a longer one leave the trunk."""
+        self._updates.release()  # The branch is another stack, and the copy and the evaluation need memory.
+        branch = self._trunk.select(
+            [i for i, member in enumerate(self._trunk.members) if self._waiting[member][0] == horizon]
+        )
         branch.trunk_losses = branch.stack.evaluate(self._model, self._heldout())
         self._costs.charge(branch.members)
         branch.horizon, branch.interval = horizon, []
-        if self._lens is not None and branch.watched is not None:
-            # The trunk tells of these steps when it reads them.
-            self._lens.read(branch.watched, branch.stack.step)
+        if self._lens is not None and branch.lens is not None:
+            # No events: the trunk reports these steps when it reads them.
+            self._lens.read(branch.lens, branch.stack.step)
         self._branch = branch
         self._drop_diverged(branch, _judged(branch, branch.trunk_losses))
         leaving = [member for member in self._trunk.members if self._waiting[member] == [horizon]]
@@ -297,9 +279,9 @@ class Training:
             self._finished_trunks[member] = self._trunk.select([self._trunk.members.index(member)])
         self._trunk = self._trunk.without(leaving)
 
-    def _finish(self, branch: Line, horizon: int) -> None:
-        """Measures the annealed losses of a branch at its end; the trunk's turn comes again."""
-        self._updates.give_back()
+    def _finish(self, branch: Segment, horizon: int) -> None:
+        """Evaluates a branch at its end; the trunk continues afterwards."""
+        self._updates.release()
         losses = branch.stack.evaluate(self._model, self._heldout())
         self._costs.charge(branch.members)
         measured = dict(zip(branch.members, zip(losses, branch.trunk_losses, strict=True), strict=True))
@@ -310,7 +292,7 @@ class Training:
             flops, seconds = self._settle(member)
             self._waiting[member].remove(horizon)
             self._events.append(
-                Finished(
+                FinishedEvent(
                     member=member,
                     horizon=horizon,
                     tokens=branch.stack.step * self.job.recipe.batch_tokens,
@@ -322,24 +304,23 @@ class Training:
             )
         self._branch = None
 
-    def _drop_diverged(self, line: Line, losses: Sequence[float], *, ended: int | None = None) -> None:
-        """Takes members that diverged out of the job, so that they cost nothing more.
+    def _drop_diverged(self, segment: Segment, losses: Sequence[float], *, ended: int | None = None) -> None:
+        """Removes diverged members from the job, so that they cost no more.
 
         Args:
-            line: Where they train.
-            losses: What each is judged by.
-            ended: The horizon whose decay is over; None before that.
+            segment: The segment of the members.
+            losses: The loss of each member that is tested.
+            ended: The horizon whose decay has ended; None before that.
         """
-        step, warmup = line.stack.step, self._timetable.warmup_steps
+        step, warmup = segment.stack.step, self._timetable.warmup_steps
         judged = ended is not None or step >= warmup + GRACE_STEPS
         lost = []
-        for place, (member, loss, best) in enumerate(zip(line.members, losses, line.best, strict=True)):
-            rate = self.job.members[member].learning_rate
+        for index, (member, loss) in enumerate(zip(segment.members, losses, strict=True)):
+            rate, best = self.job.members[member].learning_rate, segment.best[index]
             travelled = None if ended is None else travel(self._timetable, ended, rate)
-            reason = reason_for_divergence(loss, best, travelled, self.corpus.unigram_entropy)
-            if reason is not None and (judged or not isfinite(loss)):
-                where = "" if ended is None else f" (in the run to {ended} tokens)"
-                self._diverge(member, step, reason + where + _explained(line, place))
+            found = find_divergence(loss, best, travelled, self.corpus.unigram_entropy)
+            if found is not None and (judged or not isfinite(loss)):
+                self._diverge(segment, index, found, ended)
                 lost.append(member)
         self._trunk = self._trunk.without(lost)
         if self._branch is not None:
@@ -347,15 +328,22 @@ class Training:
             if not self._branch.members:
                 self._branch = None
 
-    def _diverge(self, member: int, step: int, reason: str) -> None:
+    def _diverge(self, segment: Segment, index: int, divergence: Divergence, ended: int | None) -> None:
         self._release_points()
+        member, step, symptom = segment.members[index], segment.stack.step, None
         flops, seconds = self._settle(member)
+        reason = str(divergence) if ended is None else f"{divergence} (in the run to {ended} tokens)"
+        if segment.lens is not None:
+            symptom = segment.lens.members[index].first_symptom(step)
+            reason += f"; {symptom or 'no symptom before it'}"
         self._events.append(
-            Diverged(
+            DivergedEvent(
                 member=member,
                 horizons=tuple(self._waiting[member]),
                 step=step,
                 tokens=step * self.job.recipe.batch_tokens,
+                cause=divergence.cause,
+                symptom=None if symptom is None else symptom.kind,
                 reason=reason,
                 flops=flops,
                 seconds=seconds,
@@ -376,7 +364,7 @@ class Training:
             steps, losses = zip(*curve, strict=True)
             tokens = tuple(step * batch_tokens for step in steps)
             self._events.append(
-                Points(member=member, horizon=horizon, steps=steps, tokens=tokens, losses=losses)
+                CurveEvent(member=member, horizon=horizon, steps=steps, tokens=tokens, losses=losses)
             )
         self._curves = {}
 
@@ -384,11 +372,6 @@ class Training:
         return ((windows[:, :-1], windows[:, 1:]) for windows in self._windows)
 
 
-def _explained(line: Line, place: int) -> str:
-    """What the lenses saw first of a member that is lost."""
-    return "" if line.watched is None else f"; {line.watched.tracks[place].explanation(line.stack.step)}"
-
-
-def _judged(line: Line, heldout: Sequence[float]) -> list[float]:
-    """What each member of a line is judged by, given its loss on held-out text."""
-    return [judged_loss(*losses) for losses in zip(line.smoothed, heldout, strict=True)]
+def _judged(segment: Segment, heldout: Sequence[float]) -> list[float]:
+    """The loss of each member of a segment to test for divergence after an evaluation."""
+    return [judged_loss(*losses) for losses in zip(segment.smoothed, heldout, strict=True)]

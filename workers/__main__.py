@@ -9,6 +9,7 @@ import sys
 from orchestrator import logs
 from orchestrator.errors import EtalonError, Unavailable
 from orchestrator.loop.drivers import NOT_NOW
+from orchestrator.private import close_home, restrict_umask
 from orchestrator.settings import Settings
 from workers import environment
 from workers.dispatcher import WorkersDie
@@ -27,6 +28,8 @@ def main() -> int:
     # Tune looks for the result files that its loggers would have written, and warns of each.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     logs.configure(settings.log_level)
+    restrict_umask()
+    close_home(settings)
     environment.prepare(settings.ray_address)
     from workers.driver import drive  # noqa: PLC0415 - Ray reads the environment when it is loaded
 

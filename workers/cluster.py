@@ -11,6 +11,7 @@ import ray
 from orchestrator.errors import Unavailable
 from orchestrator.submission.capacity import Cluster
 from workers import environment
+from workers.ray_folder import RayFolder
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Of a local Ray: jobs and reports are small."""
@@ -18,13 +19,16 @@ OBJECT_STORE_BYTES = 100 * 2**20
 CONNECT_SECONDS = 5.0
 """How long the operator's cluster may take to accept a connection: Ray itself would ask for many minutes."""
 
+RUNTIME = {"env_vars": environment.WORKER}
+"""What Ray gives to every worker."""
+
 
 @contextmanager
 def ray_cluster(address: str | None) -> Iterator[None]:
     """Attach to the operator's cluster, or start one and end it.
 
-    A local Ray listens on every interface, whatever address it is told: its token keeps others out
-    (``workers.environment``).
+    A local Ray listens on every interface, whatever address it is given: its token keeps others out
+    (``workers.environment``), and its files lie in a private folder.
 
     Args:
         address: of the operator's cluster; None for a local one.
@@ -32,25 +36,35 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     Raises:
         Unavailable: the operator's cluster cannot be reached.
     """
-    runtime = {"env_vars": environment.WORKER}
-    if address is None:
+    with _local() if address is None else _attached(address):
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _local() -> Iterator[None]:
+    with RayFolder() as folder:
         ray.init(
             address="local",  # never one that happens to run on this machine
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
-            runtime_env=runtime,
+            runtime_env=RUNTIME,
+            _temp_dir=str(folder.temp_dir),
         )
-    else:
-        _check_reachable(address)
-        try:
-            ray.init(address=address, log_to_driver=False, runtime_env=runtime)
-        except ConnectionError as error:
-            raise _unreachable(address, error) from error
-    try:
         yield
-    finally:
-        ray.shutdown()
+
+
+@contextmanager
+def _attached(address: str) -> Iterator[None]:
+    _check_reachable(address)
+    try:
+        ray.init(address=address, log_to_driver=False, runtime_env=RUNTIME)
+    except ConnectionError as error:
+        raise _unreachable(address, error) from error
+    yield
 
 
 def _check_reachable(address: str) -> None:

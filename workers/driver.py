@@ -13,6 +13,7 @@ from ray import tune
 
 from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound
 from orchestrator.loop.lease import KeptLease, holder_name
+from orchestrator.private import close_folder
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
@@ -65,6 +66,7 @@ def _acquired(store: Store, sweep_id: str, seconds: float) -> KeptLease:
 def _carry_out(sweep: Sweep, source: Source, store: Store, lease: KeptLease, settings: Settings) -> None:
     resources = needs_of(sweep.spec)
     checkpoints = Checkpoints(settings.checkpoints, sweep.id)
+    close_folder(checkpoints.folder)
     with ray_cluster(settings.ray_address):
         log.info("attached to Ray", extra={"sweep_id": sweep.id, "address": settings.ray_address or "local"})
         workers = _workers(resources, settings)

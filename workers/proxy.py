@@ -13,26 +13,25 @@ import torch
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
 from orchestrator.heldout.module_rates import parse_module_rates
-from orchestrator.lenses import diverged_after
 from orchestrator.states import RunState
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from trainer import (
     Corpus,
-    Diverged,
-    Event,
-    Finished,
-    Measured,
+    CurveEvent,
+    DivergedEvent,
+    FinishedEvent,
+    LensEvent,
+    Member,
     OldCheckpoint,
-    Points,
     Recipe,
-    Seen,
     Shape,
+    TokenFileStats,
     Training,
+    TrainingEvent,
+    TrainingJob,
     load_corpus,
     stack_limit,
 )
-from trainer import Job as TrainerJob
-from trainer import Member as TrainerMember
 from workers.checkpoints import Checkpoints
 from workers.jobs import ProxyJob
 from workers.recipes import recipe_of, shape_of
@@ -119,14 +118,14 @@ class _Stack:
     ) -> None:
         self._job, self._checkpoints = job, checkpoints
         members = tuple(
-            TrainerMember(
+            Member(
                 learning_rate=member.learning_rate,
                 horizons=member.horizons,
                 module_rates=parse_module_rates(member.module_rates),
             )
             for member in job.members
         )
-        asked = TrainerJob(recipe=recipe, members=members)
+        asked = TrainingJob(recipe=recipe, members=members)
         self._told = Report()
         try:
             self.training = self._taken_up(asked, corpus, device)
@@ -138,12 +137,12 @@ class _Stack:
         self._save_at, self._saving = self._began + SAVE_SECONDS, 0.0
         self._saved_trunks: set[str] = set()
 
-    def _taken_up(self, asked: TrainerJob, corpus: Corpus, device: str) -> Training:
+    def _taken_up(self, asked: TrainingJob, corpus: Corpus, device: str) -> Training:
         saved = self._checkpoints.read_job(self._job)
         if saved is None:
             return Training(asked, corpus, trunks=self._trunks(asked), device=device)
         told, state = saved
-        training = Training.resume(asked, corpus, state, device=device)
+        training = Training(asked, corpus, state=state, device=device)
         self._told = told
         return training
 
@@ -170,7 +169,7 @@ class _Stack:
         self._saving += now - before
         self._save_at = max(now + SAVE_SECONDS, self._began + (self._saving + now - before) / SAVE_SHARE)
 
-    def _trunks(self, asked: TrainerJob) -> list[bytes] | None:
+    def _trunks(self, asked: TrainingJob) -> list[bytes] | None:
         """The members' saved trunks, or None to start afresh: a position is only known to half a step."""
         first = min(asked.recipe.timetable.fork(member.horizons[0]) for member in asked.members)
         start = self._job.start_tokens
@@ -195,10 +194,10 @@ def _joined(first: Report, second: Report) -> Report:
     )
 
 
-def _points(job: ProxyJob, events: Sequence[Event]) -> Iterable[LossPoint]:
+def _points(job: ProxyJob, events: Sequence[TrainingEvent]) -> Iterable[LossPoint]:
     """Points of the trunk under the trunk's id, of a branch under its run's; a loss that is no number is none."""
     for event in events:
-        if not isinstance(event, Points):
+        if not isinstance(event, CurveEvent):
             continue
         for curve in _curves(job, event):
             for step, tokens, loss in zip(event.steps, event.tokens, event.losses, strict=True):
@@ -206,23 +205,23 @@ def _points(job: ProxyJob, events: Sequence[Event]) -> Iterable[LossPoint]:
                     yield LossPoint(curve=curve, step=step, tokens=tokens, loss=loss)
 
 
-def _lenses(job: ProxyJob, events: Sequence[Event]) -> Iterable[LensPoint]:
+def _lenses(job: ProxyJob, events: Sequence[TrainingEvent]) -> Iterable[LensPoint]:
     """What the lenses saw, under the same ids; a value that is no number is left out."""
     for event in events:
-        if isinstance(event, Seen):
+        if isinstance(event, LensEvent):
             values = {name: value for name, value in event.values.items() if math.isfinite(value)}
             for curve in _curves(job, event):
                 yield LensPoint(curve=curve, step=event.step, tokens=event.tokens, values=values)
 
 
-def _curves(job: ProxyJob, event: Points | Seen) -> tuple[str, ...]:
+def _curves(job: ProxyJob, event: CurveEvent | LensEvent) -> tuple[str, ...]:
     member = job.members[event.member]
     return (member.trunk_id,) if event.horizon is None else member.run_ids((event.horizon,))
 
 
-def _results(job: ProxyJob, events: Sequence[Event]) -> Iterable[RunResult]:
+def _results(job: ProxyJob, events: Sequence[TrainingEvent]) -> Iterable[RunResult]:
     for event in events:
-        if isinstance(event, Finished):
+        if isinstance(event, FinishedEvent):
             run_ids = job.members[event.member].run_ids((event.horizon,))
             yield from _shared_cost(
                 event,
@@ -236,16 +235,23 @@ def _results(job: ProxyJob, events: Sequence[Event]) -> Iterable[RunResult]:
                     for run_id in run_ids
                 ],
             )
-        elif isinstance(event, Diverged):
+        elif isinstance(event, DivergedEvent):
             run_ids = job.members[event.member].run_ids(event.horizons)
-            reason = diverged_after(event.tokens, event.reason)
             yield from _shared_cost(
                 event,
-                [RunResult(run_id=run_id, state=RunState.DIVERGED, reason=reason) for run_id in run_ids],
+                [
+                    RunResult(
+                        run_id=run_id,
+                        state=RunState.DIVERGED,
+                        diverged_tokens=event.tokens,
+                        reason=f"Diverged after {event.tokens} tokens: {event.reason}.",
+                    )
+                    for run_id in run_ids
+                ],
             )
 
 
-def _shared_cost(event: Finished | Diverged, results: Sequence[RunResult]) -> Iterable[RunResult]:
+def _shared_cost(event: FinishedEvent | DivergedEvent, results: Sequence[RunResult]) -> Iterable[RunResult]:
     """What the event cost, in equal parts: the sum over all runs is what was really trained."""
     for result in results:
         yield replace(result, flops=event.flops / len(results), seconds=event.seconds / len(results))
@@ -261,7 +267,7 @@ def _corpus(bench: ProxyBench) -> Corpus:
         if (reason := source.unreadable()) is not None:
             raise BadInput(f"The corpus {name!r} cannot be read on the worker: {reason}.")
         document = source.document
-        measured = Measured(
+        measured = TokenFileStats(
             tokens=document.tokens, sha256=document.sha256, unigram_entropy=document.unigram_entropy
         )
     return load_corpus(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.spec import Base, Dense, Muon, Mup, ProxyTrainer, Scale, experts_of
-from trainer import Base as TrainerBase
-from trainer import Experts, Parametrization, Recipe, Schedule, Shape
+from trainer import BaseScale, Experts, Parametrization, Recipe, Schedule, Shape
 
 
 def shape_of(scale: Scale, trainer: ProxyTrainer, vocab_size: int = 256) -> Shape:
@@ -88,7 +87,7 @@ def parametrization_of(trainer: ProxyTrainer, base: Base | None) -> Parametrizat
     top_k = 1 if isinstance(architecture, Dense) else architecture.top_k
     return Parametrization(
         kind="mup",
-        base=TrainerBase(
+        base=BaseScale(
             width=base.width,
             depth=base.depth,
             head_width=base.head_width,

@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.errors import BadInput
 from orchestrator.spec import Base, Dense, ProxyTrainer, Scale, experts_of
-from trainer import Recipe, TrainerError, rules_of
-from trainer.rules import MUON, MUON_SOURCE, RULE_SOURCES, Row
+from trainer import TrainerError, rules_of
+from trainer.scaling_rules import RULE_SOURCES
 from workers.recipes import parametrization_of, recipe_of, shape_of
 
 
@@ -121,10 +121,10 @@ def _column(trainer: ProxyTrainer, base: Base, place: Place, learning_rate: floa
         "kinds": [
             (
                 {
-                    "kind": rule.row.kind,
-                    "module": rule.row.module,
-                    "role": rule.row.role,
-                    "source": _source(rule.row, recipe),
+                    "kind": rule.kind.name,
+                    "module": rule.kind.module,
+                    "role": rule.kind.role,
+                    "source": rule.source,
                 },
                 {
                     "initial_std": rule.std,
@@ -141,9 +141,3 @@ def _column(trainer: ProxyTrainer, base: Base, place: Place, learning_rate: floa
             for rule in rules.rules
         ],
     }
-
-
-def _source(row: Row, recipe: Recipe) -> str:
-    """Where the row's rates come from; of what Muon moves, its own."""
-    by_muon = recipe.optimizer == "muon" and row.module in MUON and recipe.parametrization.kind == "mup"
-    return f"{row.source}; its rate and decay: {MUON_SOURCE}" if by_muon else row.source

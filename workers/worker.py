@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.private import restrict_umask
 from workers.runner import Bench, Job, Report, Runner, open_runner
 
 STEP_SECONDS = 0.5
@@ -27,6 +28,7 @@ class Worker(tune.Trainable):
 
     def setup(self, config: dict[str, Any], bench: Bench) -> None:  # type: ignore[override]
         """Load what all jobs of the sweep need; ``tune.with_parameters`` brings the bench."""
+        restrict_umask()  # an operator's Ray has its own
         try:
             self._runner = open_runner(bench)
         except (OSError, MemoryError):

@@ -36,8 +36,6 @@ from orchestrator.answers.runs import why_unseen
 from orchestrator.answers.stable_phase import Phase
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.heldout.stages import comparison_document
-from orchestrator.lenses import diverged_tokens
-from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.strategies import Comparison
 
@@ -113,7 +111,7 @@ def lens_figure(store: Store, run_id: str, name: str, *, columns: int | None = N
     points = store.lenses.curve(run)
     if not points:
         return _plain(empty(why_unseen(run, store.sweeps.get(run.sweep_id))))
-    lost = diverged_tokens(run.reason) if run.state is RunState.DIVERGED else None
+    lost = run.diverged_tokens
     batch_tokens = store.sweeps.cells(run.sweep_id)[run.cell].batch_tokens
     view = LENSES[name](points, None if lost is None else round(lost / batch_tokens))
     return _plain(draw_lens(view, columns))

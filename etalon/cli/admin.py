@@ -11,6 +11,7 @@ from rich.table import Table
 
 from etalon.cli.outcome import err, out, print_json, tells_errors
 from orchestrator.errors import BadInput
+from orchestrator.private import close_home
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.store.records import Token
@@ -29,12 +30,13 @@ LOCKED_FROM_NOW = (
 
 
 def open_store(settings: Settings) -> Store:
-    """Open the database of the settings, brought to the newest schema.
+    """Close the home to other users and open its database, brought to the newest schema.
 
     Raises:
         BadInput: the folder of an SQLite file cannot be written.
         Unavailable: it cannot be reached.
     """
+    close_home(settings)
     store = Store.open(settings.database_url)
     store.migrate()
     return store

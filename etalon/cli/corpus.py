@@ -14,10 +14,11 @@ from etalon.cli.outcome import err, out, print_json, tells_errors
 from orchestrator.amounts import count
 from orchestrator.corpora import PreparedSource, corpus_names, find_corpus
 from orchestrator.errors import BadInput, EtalonError
+from orchestrator.private import close_home, restricted_umask
 from orchestrator.settings import CorpusSource, Settings
-from workers.corpora.preparing import Prepared, prepare
-from workers.corpora.progress import Progress as Told
-from workers.corpora.progress import Stage
+from workers.preparation.preparing import Prepared, prepare
+from workers.preparation.progress import Progress as Told
+from workers.preparation.progress import Stage
 
 app = typer.Typer(no_args_is_help=True, help="Corpora that proxies are trained on.")
 
@@ -40,14 +41,15 @@ def prepare_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a tokenizer on a text and write the text as tokens; interrupted, the same command goes on."""
+    close_home(settings := Settings())
     whole = source.resolve()
     called = name if name is not None else whole.stem if whole.is_file() else whole.name
     try:
-        with _Display() as display:
+        with _Display() as display, restricted_umask():
             prepared = prepare(
                 source,
                 called,
-                folder=Settings().corpora_folder.absolute(),
+                folder=settings.corpora_folder.absolute(),
                 vocab_size=vocab_size,
                 suffixes=tuple(suffix or [".txt"]),
                 again=again,

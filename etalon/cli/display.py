@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import TextWrapper
-from typing import Any, Final
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -93,10 +92,6 @@ def _confirmation_text(confirmation: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
-_ANCHOR: Final = re.compile(r" \([^()]* at params=[^()]*\)$")
-"""From where a ratio-only law starts: the same for all of them, and left to the JSON and the dashboard."""
-
-
 def published_table(published: Sequence[Mapping[str, Any]]) -> Table:
     """What published laws say at a target: law, rate, when it applies, source."""
     table = Table(
@@ -110,8 +105,8 @@ def published_table(published: Sequence[Mapping[str, Any]]) -> Table:
         header_style="dim",
     )
     for law in published:
-        note = readable(_ANCHOR.sub("", law.get("note") or ""))
-        table.add_row(escape(law["law"]), rate(law["learning_rate"]), escape(note), escape(law["source"]))
+        applies = law.get("applies") or law.get("note") or ""
+        table.add_row(escape(law["law"]), rate(law["learning_rate"]), escape(applies), escape(law["source"]))
     return table
 
 

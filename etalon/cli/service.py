@@ -6,12 +6,10 @@ import contextlib
 import ctypes
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +21,9 @@ import psutil
 
 from etalon.cli.admin import open_store
 from orchestrator.errors import BadInput, EtalonError
-from orchestrator.settings import Settings, make_folder
+from orchestrator.private import make_folder, restrict_umask
+from orchestrator.settings import Settings
+from workers.ray_folder import RayFolder
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 RAY_PORTS: Final = range(26379, 26479)
@@ -161,7 +161,7 @@ class Service:
     host: str
     port: int
     children: list[Child] = field(default_factory=list)
-    ray_folder: Path | None = None
+    ray_folder: RayFolder | None = None
 
     @property
     def url(self) -> str:
@@ -170,6 +170,7 @@ class Service:
         return f"http://{'127.0.0.1' if self.host in {'0.0.0.0', '::'} else host}:{self.port}"  # noqa: S104
 
     def __enter__(self) -> Self:
+        restrict_umask()
         self._check_address()
         _adopt_orphans()
         make_folder(self.settings.home / "logs")
@@ -200,7 +201,8 @@ class Service:
         self.children.clear()
         _end_orphans()
         if self.ray_folder is not None:
-            shutil.rmtree(self.ray_folder, ignore_errors=True)
+            self.ray_folder.close()
+            self.ray_folder = None
 
     def tend(self) -> None:
         """Start again what has died.
@@ -252,11 +254,10 @@ class Service:
         return environment
 
     def _ray_command(self, environment: Mapping[str, str]) -> list[str]:
-        # Ray keeps UNIX sockets under this folder, whose paths may not pass 107 bytes: not under a long home.
-        self.ray_folder = Path(tempfile.mkdtemp(prefix="etalon-ray-"))
+        self.ray_folder = RayFolder()
         host, port = environment["ETALON_RAY_ADDRESS"].split(":")
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
-        command += [f"--node-ip-address={host}", f"--port={port}", f"--temp-dir={self.ray_folder}"]
+        command += [f"--node-ip-address={host}", f"--port={port}", f"--temp-dir={self.ray_folder.temp_dir}"]
         return [*command, "--include-dashboard=false", "--include-log-monitor=false", "--disable-usage-stats"]
 
     def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from orchestrator.amounts import percent
 from orchestrator.answers.confirmation import Runs, confirmation
 from orchestrator.documents.predictions import (
+    AnchorDocument,
     Interval,
     PredictionDocument,
     PublishedRate,
@@ -165,7 +166,15 @@ def target_document(at: Point | Cell) -> TargetDocument:
 
 def published(law: Law, target: Point, *, of_mup: bool = False) -> list[PublishedRate]:
     """The rates of the published laws at the same target; ratio-only laws start from the law's own optimum."""
+    found = published_rates(target, anchor=law.anchor(target.batch_tokens), of_mup=of_mup)
     return [
-        PublishedRate(law=rate.law, learning_rate=rate.learning_rate, source=rate.source, note=rate.note)
-        for rate in published_rates(target, anchor=law.anchor(target.batch_tokens), of_mup=of_mup)
+        PublishedRate(
+            law=item.law,
+            learning_rate=item.learning_rate,
+            source=item.source,
+            note=item.note,
+            applies=item.applies,
+            anchor=None if item.anchor is None else AnchorDocument(**asdict(item.anchor)),
+        )
+        for item in found
     ]

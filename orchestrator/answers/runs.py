@@ -40,6 +40,7 @@ def run_document(run: Run, cells: Mapping[int, Cell]) -> RunDocument:
         module_rates=run.module_rates,
         loss=run.loss,
         trunk_loss=run.trunk_loss,
+        diverged_tokens=run.diverged_tokens,
         flops=run.flops,
         seconds=run.seconds,
         reason=run.reason,

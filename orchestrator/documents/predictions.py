@@ -101,13 +101,31 @@ class Confirmation(Document):
     )
 
 
+class AnchorDocument(Document):
+    """A measured optimum that a ratio starts from."""
+
+    params: float
+    tokens: float
+    batch_tokens: float
+    learning_rate: float
+
+
 class PublishedRate(Document):
-    """What a published law says at the same target."""
+    """The rate of a published law at the same target."""
 
     law: str
     learning_rate: float
     source: str
-    note: str | None = None
+    note: str | None = Field(
+        default=None, description="When it applies, and where a ratio starts, in one line."
+    )
+    applies: str | None = Field(
+        default=None,
+        description="Units and recipe it was fitted in; null in answers stored by earlier versions.",
+    )
+    anchor: AnchorDocument | None = Field(
+        default=None, description="Where a ratio starts; null where the law gives a rate itself."
+    )
 
 
 class PredictionDocument(Document):

@@ -36,6 +36,9 @@ class RunDocument(Document):
     )
     loss: float | None = Field(description="Annealed held-out loss; null unless completed.")
     trunk_loss: float | None = Field(description="Held-out loss of the undecayed trunk at the fork.")
+    diverged_tokens: int | None = Field(
+        description="Tokens after which the divergence was noticed; null unless diverged, or if not measured."
+    )
     flops: float = Field(description="Really spent for this run beyond what its trunk already had.")
     seconds: float | None
     reason: str | None = Field(description="Why it was asked for, ruled out, diverged or failed.")

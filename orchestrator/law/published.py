@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from orchestrator import amounts
 from orchestrator.law.point import Point
 
 FLOPS_PER_PARAM_TOKEN: Final = 6.0
@@ -46,13 +47,33 @@ class PublishedLaw:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedRate:
-    """What a published law says at a target."""
+class PublishedOptimum:
+    """The learning rate of a published law at a target.
+
+    Attributes:
+        law: Its name.
+        learning_rate: η there.
+        source: Paper.
+        applies: Units and recipe it was fitted in.
+        anchor: The measured optimum that a ratio starts from; None where the law gives a rate itself.
+    """
 
     law: str
     learning_rate: float
     source: str
-    note: str
+    applies: str
+    anchor: Anchor | None = None
+
+    @property
+    def note(self) -> str:
+        """When the law applies and where a ratio starts, in one line."""
+        start = self.anchor
+        if start is None:
+            return self.applies
+        return (
+            f"{self.applies} ({amounts.rate(start.learning_rate, 3)} at {amounts.count(start.params)} parameters, "
+            f"{amounts.count(start.tokens)} tokens, a batch of {amounts.count(start.batch_tokens)})"
+        )
 
 
 def step_law(params: float, tokens: float) -> float:
@@ -171,7 +192,7 @@ LAWS: Final = (
 
 def published_rates(
     target: Point, anchor: Anchor | None = None, *, of_mup: bool = False
-) -> list[PublishedRate]:
+) -> list[PublishedOptimum]:
     """What every published law says at a target.
 
     Args:
@@ -180,23 +201,25 @@ def published_rates(
         of_mup: Whether the rate asked for is the global one of muP: then only laws of that one are told.
 
     Returns:
-        One entry per law that gives a positive rate there, each with a note on when it applies.
+        One entry per law that gives a positive rate there.
     """
-    place = (target.params, target.tokens, target.batch_tokens)
     found = []
     for law in LAWS:
-        if of_mup and not law.of_mup:
+        if (of_mup and not law.of_mup) or (law.ratio_only and anchor is None):
             continue
-        rate, note = law.rate(*place), law.applies
-        if law.ratio_only:
-            if anchor is None:
-                continue
-            base = law.rate(anchor.params, anchor.tokens, anchor.batch_tokens)
-            rate = None if rate is None or base is None else anchor.learning_rate * rate / base
-            note = (
-                f"{note} ({anchor.learning_rate:.3g} at params={anchor.params:.4g}, tokens={anchor.tokens:.4g}, "
-                f"batch_tokens={anchor.batch_tokens:.4g})"
+        start = anchor if law.ratio_only else None
+        learning_rate = law.rate(target.params, target.tokens, target.batch_tokens)
+        if learning_rate is not None and start is not None:
+            base = law.rate(start.params, start.tokens, start.batch_tokens)
+            learning_rate = None if base is None else start.learning_rate * learning_rate / base
+        if learning_rate is not None:
+            found.append(
+                PublishedOptimum(
+                    law=law.name,
+                    learning_rate=learning_rate,
+                    source=law.source,
+                    applies=law.applies,
+                    anchor=start,
+                )
             )
-        if rate is not None:
-            found.append(PublishedRate(law=law.name, learning_rate=rate, source=law.source, note=note))
     return found

@@ -31,6 +31,9 @@ def serve(store: Store, settings: Settings, stop: threading.Event) -> None:
         store: migrated or not yet reachable: it is waited for.
         settings: times and folders.
         stop: set to leave; the drivers started here are ended first, then the lease is given back.
+
+    Raises:
+        BadInput: another version of Etalon made the database.
     """
     drivers = Drivers(settings.home / "logs")
     holder = holder_name()

@@ -20,7 +20,7 @@ from sqlalchemy.sql.expression import ColumnElement
 
 from orchestrator.documents.events import EventPayload
 from orchestrator.errors import BadInput, Unavailable
-from orchestrator.settings import make_folder
+from orchestrator.private import make_database_file, make_folder
 from orchestrator.store import schema
 from orchestrator.store.schema import UtcTime
 
@@ -168,6 +168,7 @@ def _engine(url: URL) -> Engine:
             url, json_serializer=serializer, pool_size=5, max_overflow=15, pool_pre_ping=True
         )
     make_folder(Path(str(url.database)).parent)
+    make_database_file(Path(str(url.database)))
     engine = create_engine(url, json_serializer=serializer, pool_size=5, max_overflow=15)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

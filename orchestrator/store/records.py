@@ -69,6 +69,7 @@ class Run:
         attempt: how often it has been started, from 0.
         loss: the annealed held-out loss; None unless completed.
         trunk_loss: the held-out loss of the undecayed trunk at the fork; None if not measured.
+        diverged_tokens: after how many tokens the divergence was noticed; None unless diverged, or if not measured.
         flops: spent for this run beyond what its trunk already had; 0.0 until it ends, and for good where it
             failed or was cancelled: what it had spent by then is not measured.
         seconds: wall seconds it took of its worker; None until it ends.
@@ -94,6 +95,7 @@ class Run:
     started_at: datetime | None
     ended_at: datetime | None
     module_rates: str = ""
+    diverged_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,7 @@ class RunResult:
     state: RunState
     loss: float | None = None
     trunk_loss: float | None = None
+    diverged_tokens: int | None = None
     flops: float = 0.0
     seconds: float | None = None
     reason: str | None = None

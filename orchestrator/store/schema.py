@@ -138,7 +138,8 @@ runs: Final = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime, nullable=True),
     Column("ended_at", UtcTime, nullable=True),
-    Column("module_rates", String(200), nullable=False, server_default=""),  # "attention=0.5,embedding=2"
+    Column("module_rates", String(200), nullable=False),  # "attention=0.5,embedding=2"
+    Column("diverged_tokens", BIG, nullable=True),
     ForeignKeyConstraint(["sweep_id", "cell"], ["cells.sweep_id", "cells.number"]),
     UniqueConstraint("sweep_id", "cell", "learning_rate", "seed", "module_rates"),
     Index(None, "sweep_id", "state", "id"),

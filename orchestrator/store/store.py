@@ -10,8 +10,11 @@ from typing import Self
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import text
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
 
+from orchestrator.errors import BadInput
 from orchestrator.store.comparisons import Comparisons
 from orchestrator.store.database import MIGRATION_LOCK, Database, clock
 from orchestrator.store.events import Events
@@ -20,6 +23,7 @@ from orchestrator.store.leases import Leases
 from orchestrator.store.lenses import Lenses
 from orchestrator.store.losses import Losses
 from orchestrator.store.runs import Runs
+from orchestrator.store.schema import VERSION_TABLE
 from orchestrator.store.sweeps import Sweeps
 from orchestrator.store.tables import Tables
 from orchestrator.store.tokens import Tokens
@@ -74,13 +78,36 @@ class Store:
         """Bring the database to this version's shape; several processes may call it at once.
 
         Raises:
+            BadInput: the database has a revision that this version does not know; nothing in it was changed.
             Unavailable: the database cannot be reached.
         """
         with _one_migration, self._database.write() as connection:
             self._database.lock(connection, MIGRATION_LOCK)
+            self._check_revision(connection)
             config = migration_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def check_revision(self) -> None:
+        """Refuse a database that another version of Etalon made; one without tables passes.
+
+        Raises:
+            BadInput: the database has a revision that this version does not know.
+            Unavailable: the database cannot be reached.
+        """
+        with self._database.read() as connection:
+            self._check_revision(connection)
+
+    def _check_revision(self, connection: Connection) -> None:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        scripts = ScriptDirectory.from_config(migration_config())
+        known = {script.revision for script in scripts.walk_revisions()}
+        for revision in set(context.get_current_heads()) - known:
+            raise BadInput(
+                f"The database {self._database.address} has the revision {revision!r}, which this version of Etalon does "
+                "not know. Nothing in it was changed. Open it with the version of Etalon that made it, or start with an "
+                "empty one: set ETALON_HOME (or ETALON_DATABASE_URL) to another place."
+            )
 
     def ping(self) -> None:
         """Ask the database anything.

@@ -80,6 +80,7 @@ class Recorded:
                     run_id=run.id,
                     state=RunState.DIVERGED if diverged else RunState.COMPLETED,
                     loss=None if diverged else _loss(cell, run.learning_rate),
+                    diverged_tokens=40 * 2048 if diverged else None,
                     flops=cell.flops / 2,
                     seconds=0.5,
                 )

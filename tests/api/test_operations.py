@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.health import KEPT_SECONDS, Check, RayPort
+from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import LEADER, Store
@@ -57,6 +58,11 @@ def test_a_database_without_tables_is_not_ready(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path / 'empty.db'}") as empty:
         app = create_app(settings=Settings(home=tmp_path), store=empty)
         assert missing(TestClient(app, base_url="http://127.0.0.1").get("/readyz")) == ["database"]
+
+
+def test_a_database_of_another_version_is_refused_at_the_start(url_of_another_version: str) -> None:
+    with pytest.raises(BadInput, match="revision '0002'"):
+        create_app(settings=Settings(database_url=url_of_another_version))
 
 
 def test_ray_is_asked_at_its_address(store: Store, with_ray: Callable[[str | None], TestClient]) -> None:

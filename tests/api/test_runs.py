@@ -92,6 +92,12 @@ def test_a_run_that_nobody_looked_at_says_why(client: TestClient, trained: Any) 
     assert client.get(f"/v1/runs/{'0' * 32}/lenses").status_code == 404
 
 
+def test_a_divergence_says_after_how_many_tokens(client: TestClient, trained: Any) -> None:
+    runs = client.get(f"/v1/sweeps/{trained.sweep.id}/runs?limit=200").json()["items"]
+    found = {(run["state"], run["diverged_tokens"]) for run in runs}
+    assert found == {("completed", None), ("diverged", 81_920), ("pruned", None)}
+
+
 def test_a_number_of_points_out_of_range_is_refused(client: TestClient, trained: Any) -> None:
     run_id = trained.store.runs.of_sweep(trained.sweep.id)[0].id
     for points in ("1", "10001", "all"):

@@ -8,15 +8,15 @@ import torch
 
 from trainer import (
     Corpus,
-    Event,
-    Finished,
-    Job,
+    CurveEvent,
+    FinishedEvent,
+    LensEvent,
     Member,
-    Points,
     Recipe,
     Schedule,
-    Seen,
     Shape,
+    TrainingEvent,
+    TrainingJob,
     load_corpus,
 )
 
@@ -34,16 +34,16 @@ def corpus() -> Corpus:
 
 
 @pytest.fixture
-def make_job() -> Callable[..., Job]:
+def make_job() -> Callable[..., TrainingJob]:
     """A small job: learning rates, horizons in steps, anything else of the shape or the recipe."""
 
     def make(
         rates: Iterable[float], steps: Iterable[int] = (60, 90), *, shape: Shape | None = None, **recipe: Any
-    ) -> Job:
+    ) -> TrainingJob:
         batch_tokens = recipe.pop("batch_tokens", BATCH)
         schedule = recipe.pop("schedule", Schedule(warmup_tokens=16 * batch_tokens))
         horizons = tuple(batch_tokens * count for count in steps)
-        return Job(
+        return TrainingJob(
             recipe=Recipe(
                 shape=shape or Shape(width=16, depth=2),
                 schedule=schedule,
@@ -57,20 +57,20 @@ def make_job() -> Callable[..., Job]:
 
 
 @pytest.fixture
-def outcome() -> Callable[[Iterable[Event], int], dict[Any, Any]]:
+def outcome() -> Callable[[Iterable[TrainingEvent], int], dict[Any, Any]]:
     """Everything that was measured of one member, without what the clock measured."""
 
-    def of(events: Iterable[Event], member: int) -> dict[Any, Any]:
+    def of(events: Iterable[TrainingEvent], member: int) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
         for event in events:
             if event.member != member:
                 continue
-            if isinstance(event, Points):
+            if isinstance(event, CurveEvent):
                 points = zip(event.steps, event.tokens, event.losses, strict=True)
                 found.setdefault(("curve", event.horizon), []).extend(points)
-            elif isinstance(event, Finished):
+            elif isinstance(event, FinishedEvent):
                 found["finished", event.horizon] = (event.tokens, event.loss, event.trunk_loss)
-            elif isinstance(event, Seen):
+            elif isinstance(event, LensEvent):
                 seen = (event.step, event.tokens, str(event.values))
                 found.setdefault(("seen", event.horizon), []).append(seen)
             else:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainer import Base, Experts, Parametrization, Recipe, Schedule, Shape, load_corpus
-from trainer.model import Model, Place
-from trainer.optimizer import Optimizer, Rates
+from trainer import BaseScale, Experts, Parametrization, Recipe, Schedule, Shape, load_corpus
+from trainer.optimizer import MemberRates, StackOptimizer
+from trainer.proxy_model import HookPoint, ProxyModel
 from trainer.stack import Stack
 
 UPDATES, LEARNING_RATE = 8, 1.5e-2
@@ -24,7 +24,7 @@ WIDTHS, DEPTHS = (16, 64, 256), (2, 6, 16)
 FLAT, GROWING = 0.22, 0.22
 
 Size = float
-Seen = dict[str, tuple[Size, Size]]
+LensEvent = dict[str, tuple[Size, Size]]
 """Root mean squares by place, the mean over its blocks: of what passes there, and of its change since the start."""
 
 
@@ -33,7 +33,7 @@ class Family:
     """Proxies of growing scale: how a scale becomes a shape, and the base of mup."""
 
     shape: Callable[[int], Shape]
-    base: Base
+    base: BaseScale
     optimizer: Literal["adamw", "muon"] = "adamw"
 
     def recipe(self, scale: int, kind: str) -> Recipe:
@@ -51,26 +51,28 @@ def mixture(width: int, expert_width: int, depth: int = 2) -> Shape:
     return Shape(width=width, depth=depth, experts=Experts(count=4, top_k=2, width=expert_width))
 
 
-DENSE = Family(shape=lambda width: Shape(width=width, depth=2), base=Base(width=16, depth=2, head_width=16))
+DENSE = Family(
+    shape=lambda width: Shape(width=width, depth=2), base=BaseScale(width=16, depth=2, head_width=16)
+)
 MIXTURE = Family(
     shape=lambda width: mixture(width, width),
-    base=Base(width=16, depth=2, head_width=16, expert_width=32),
+    base=BaseScale(width=16, depth=2, head_width=16, expert_width=32),
 )
 FIXED_EXPERTS = Family(
     shape=lambda width: mixture(width, 32),
-    base=Base(width=16, depth=2, head_width=16, expert_width=64),
+    base=BaseScale(width=16, depth=2, head_width=16, expert_width=64),
 )
 MUON = Family(shape=MIXTURE.shape, base=MIXTURE.base, optimizer="muon")
 WIDER_EXPERTS = Family(
-    shape=lambda width: mixture(16, width), base=Base(width=16, depth=2, head_width=16, expert_width=32)
+    shape=lambda width: mixture(16, width), base=BaseScale(width=16, depth=2, head_width=16, expert_width=32)
 )
 DEEP = Family(
     shape=lambda depth: Shape(width=32, depth=depth),
-    base=Base(width=32, depth=2),
+    base=BaseScale(width=32, depth=2),
 )
 DEEP_MIXTURE = Family(
     shape=lambda depth: mixture(32, 32, depth),
-    base=Base(width=32, depth=2, expert_width=64),
+    base=BaseScale(width=32, depth=2, expert_width=64),
 )
 FAMILIES = {
     "dense": DENSE,
@@ -93,26 +95,26 @@ def rms(x: torch.Tensor) -> Size:
 
 
 @torch.no_grad()
-def passing(model: Model, stack: Stack) -> dict[str, list[torch.Tensor]]:
+def passing(model: ProxyModel, stack: Stack) -> dict[str, list[torch.Tensor]]:
     """What passes each place on one batch, and the residual stream behind the last block."""
     seen: dict[str, list[torch.Tensor]] = {}
 
-    def watch(place: Place, block: int, x: torch.Tensor) -> None:
+    def hook(place: HookPoint, block: int, x: torch.Tensor) -> None:
         seen.setdefault(place, []).append(x.clone())
 
-    model.forward(stack.parameters, stack.balance, *batch(99), watch=watch)
+    model.forward(stack.parameters, stack.balance, *batch(99), hook=hook)
     added = [*seen["embedding"], *seen["attention"], *seen["feedforward"]]
     return seen | {"stream": [torch.stack(added).sum(0)]}
 
 
 @cache
-def trained(family: str, kind: str, scale: int) -> tuple[Model, Stack, Seen]:
+def trained(family: str, kind: str, scale: int) -> tuple[ProxyModel, Stack, LensEvent]:
     """A proxy after a few updates, and the coordinates that it moved to."""
-    model = Model(EVERY_FAMILY[family].recipe(scale, kind), torch.device("cpu"))
-    optimizer, stack = Optimizer(model), Stack.initial(model, 1)
+    model = ProxyModel(EVERY_FAMILY[family].recipe(scale, kind), torch.device("cpu"))
+    optimizer, stack = StackOptimizer(model), Stack.initial(model, 1)
     before = passing(model, stack)
     for number in range(UPDATES):
-        stack.train(model, optimizer, *batch(number), [Rates(learning_rate=LEARNING_RATE)])
+        stack.train(model, optimizer, *batch(number), [MemberRates(learning_rate=LEARNING_RATE)])
     after = passing(model, stack)
     seen = {
         place: (
@@ -197,7 +199,7 @@ def test_standard_grows_with_depth(family: str):
     assert moves > GROWING
 
 
-def gradients_over_epsilon(model: Model, stack: Stack) -> dict[str, Size]:
+def gradients_over_epsilon(model: ProxyModel, stack: Stack) -> dict[str, Size]:
     """Root mean squares by kind of parameter."""
     parameters = stack.parameters.requires_grad_()
     losses = model.forward(parameters, stack.balance, *batch(99)).losses
@@ -205,7 +207,7 @@ def gradients_over_epsilon(model: Model, stack: Stack) -> dict[str, Size]:
     parts = torch.split(gradient[0], [matrix.size for matrix in model.matrices])
     found: dict[str, list[Size]] = {}
     for matrix, part in zip(model.matrices, parts, strict=True):
-        found.setdefault(matrix.rule.row.kind, []).append(rms(part) / matrix.rule.epsilon)
+        found.setdefault(matrix.rule.kind.name, []).append(rms(part) / matrix.rule.epsilon)
     return {kind: float(np.mean(sizes)) for kind, sizes in found.items()}
 
 

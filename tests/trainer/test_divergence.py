@@ -5,19 +5,19 @@ import pytest
 import torch
 
 from trainer import (
-    Diverged,
-    Finished,
-    Job,
+    CurveEvent,
+    DivergedEvent,
+    FinishedEvent,
+    LensEvent,
     Member,
-    Points,
     Schedule,
-    Seen,
     Shape,
     Training,
+    TrainingJob,
     load_corpus,
 )
-from trainer.divergence import TRAVEL, judged_loss, reason_for_divergence, travel
-from trainer.model import Model
+from trainer.divergence import TRAVEL, DivergenceCause, find_divergence, judged_loss, travel
+from trainer.proxy_model import ProxyModel
 
 LOST = 1e30
 
@@ -26,14 +26,14 @@ LOST = 1e30
 def work(monkeypatch):
     """Member-tokens that went forward with a gradient to follow, counted at the model's own door."""
     done = []
-    forward = Model.forward
+    forward = ProxyModel.forward
 
     def counted(self, parameters, balance, inputs, targets, **others):
         if torch.is_grad_enabled():
             done.append(len(parameters) * inputs.numel())
         return forward(self, parameters, balance, inputs, targets, **others)
 
-    monkeypatch.setattr(Model, "forward", counted)
+    monkeypatch.setattr(ProxyModel, "forward", counted)
     return done
 
 
@@ -42,11 +42,13 @@ def test_a_lost_member_leaves_its_neighbours_bit_for_bit_as_they_were(corpus, ma
     without = Training(make_job([1e-3, 4e-3], (60, 90)), corpus).advance()
     assert outcome(with_it, 0) == outcome(without, 0)
     assert outcome(with_it, 2) == outcome(without, 1)
-    (lost,) = [event for event in with_it if isinstance(event, Diverged)]
+    (lost,) = [event for event in with_it if isinstance(event, DivergedEvent)]
     assert (lost.member, lost.horizons, lost.step) == (1, (60 * 128, 90 * 128), 16)
-    assert "not finite" in lost.reason
+    assert (lost.tokens, lost.cause) == (16 * 128, DivergenceCause.NOT_FINITE)
+    assert lost.reason.startswith("the loss is not finite; ")
     assert not any(
-        isinstance(event, Points | Finished) and event.member == 1 for event in with_it[with_it.index(lost) :]
+        isinstance(event, CurveEvent | FinishedEvent) and event.member == 1
+        for event in with_it[with_it.index(lost) :]
     )
 
 
@@ -59,7 +61,7 @@ def test_costs_add_up_to_what_was_trained(corpus, make_job, work):
     job = make_job([1e-3, LOST, 4e-3], (60, 90))
     training = Training(job, corpus)
     events = training.advance()
-    ends = [event for event in events if isinstance(event, Finished | Diverged)]
+    ends = [event for event in events if isinstance(event, FinishedEvent | DivergedEvent)]
     assert sum(event.flops for event in ends) == sum(work) * job.recipe.shape.flops_per_token
     assert all(event.seconds > 0 for event in ends)
     # One trunk of 72 steps and branches of 12 and 18 for each member that lived.
@@ -70,42 +72,48 @@ def test_a_job_whose_members_are_all_lost_is_done(corpus, make_job):
     training = Training(make_job([LOST, LOST], (60,)), corpus)
     events = training.advance()
     assert training.done
-    assert training.progress == 1.0
-    assert [type(event) for event in events if not isinstance(event, Seen)] == [Diverged, Diverged]
+    assert [type(event) for event in events if not isinstance(event, LensEvent)] == [
+        DivergedEvent,
+        DivergedEvent,
+    ]
     assert training.trunk(0) is None
 
 
 def test_a_rate_that_degrades_without_a_nan_is_noticed(corpus, make_job):
     events = Training(make_job([5.0], (200,)), corpus).advance()
-    (end,) = [event for event in events if isinstance(event, Finished | Diverged)]
-    assert isinstance(end, Diverged)
+    (end,) = [event for event in events if isinstance(event, FinishedEvent | DivergedEvent)]
+    assert isinstance(end, DivergedEvent)
+    assert end.cause is not DivergenceCause.NOT_FINITE
     assert "unigram entropy" in end.reason
-    assert all(math.isfinite(loss) for event in events if isinstance(event, Points) for loss in event.losses)
+    assert all(
+        math.isfinite(loss) for event in events if isinstance(event, CurveEvent) for loss in event.losses
+    )
 
 
 @pytest.mark.parametrize("log_every", [1, 16])
 def test_a_rate_that_is_merely_slow_is_not(corpus, make_job, log_every):
     events = Training(make_job([1e-7, 1e-5, 1e-4], (100,)), corpus, log_every=log_every).advance()
-    finished = [event for event in events if isinstance(event, Finished)]
+    finished = [event for event in events if isinstance(event, FinishedEvent)]
     assert [event.member for event in finished] == [0, 1, 2]
     assert finished[0].loss > corpus.unigram_entropy
 
 
 @pytest.mark.parametrize(
-    ("loss", "best", "travel", "lost"),
+    ("loss", "best", "travel", "cause"),
     [
-        (float("nan"), 2.0, 0.0, True),
-        (float("inf"), 2.0, 0.0, True),
-        (5.0, 5.2, 0.1, False),
-        (5.0, 2.0, 0.1, True),
-        (2.9, 2.0, 50.0, False),
-        (3.2, 3.1, 50.0, True),
-        (3.2, 3.1, 1.0, False),
-        (3.2, 3.1, None, False),
+        (float("nan"), 2.0, 0.0, DivergenceCause.NOT_FINITE),
+        (float("inf"), 2.0, 0.0, DivergenceCause.NOT_FINITE),
+        (5.0, 5.2, 0.1, None),
+        (5.0, 2.0, 0.1, DivergenceCause.ROSE),
+        (2.9, 2.0, 50.0, None),
+        (3.2, 3.1, 50.0, DivergenceCause.NOT_LEARNED),
+        (3.2, 3.1, 1.0, None),
+        (3.2, 3.1, None, None),
     ],
 )
-def test_the_rule(loss, best, travel, lost):
-    assert (reason_for_divergence(loss, best, travel, unigram_entropy=3.15) is not None) is lost
+def test_the_rule(loss, best, travel, cause):
+    found = find_divergence(loss, best, travel, unigram_entropy=3.15)
+    assert (None if found is None else found.cause) is cause
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 16])
@@ -143,7 +151,7 @@ def test_a_text_whose_end_differs_is_not_called_divergence(changing, make_job):
     """Its held-out loss is far above anything seen in training, and the rate has travelled far."""
     job = make_job([2e-2], (120, 300), shape=Shape(width=16, depth=2, vocab_size=64))
     assert travel(job.recipe.timetable, 300 * 128, 2e-2) > TRAVEL
-    finished = [event for event in Training(job, changing).advance() if isinstance(event, Finished)]
+    finished = [event for event in Training(job, changing).advance() if isinstance(event, FinishedEvent)]
     assert len(finished) == 2
     assert all(event.loss > changing.unigram_entropy + 1 for event in finished)
 
@@ -155,9 +163,9 @@ def test_overfitting_is_not_called_divergence(tmp_path, make_job):
     chance = load_corpus(path, token_type="uint16", vocab_size=64)
     shape = Shape(width=32, depth=2, vocab_size=64, context=32)
     events = Training(make_job([1e-2], (300, 600), shape=shape), chance).advance()
-    finished = [event for event in events if isinstance(event, Finished)]
+    finished = [event for event in events if isinstance(event, FinishedEvent)]
     assert len(finished) == 2
-    curve = [loss for event in events if isinstance(event, Points) for loss in event.losses]
+    curve = [loss for event in events if isinstance(event, CurveEvent) for loss in event.losses]
     assert curve[-1] < chance.unigram_entropy - 0.5
     assert finished[-1].loss > chance.unigram_entropy + 0.5
 
@@ -165,8 +173,8 @@ def test_overfitting_is_not_called_divergence(tmp_path, make_job):
 def test_it_is_noticed_on_a_branch_too(corpus, make_job):
     """The warm-up is so long that nothing is judged before the fork, and the rate is far too high."""
     recipe = make_job([1.0]).recipe
-    job = Job(recipe=recipe, members=(Member(learning_rate=LOST, horizons=(20 * 128,)),))
+    job = TrainingJob(recipe=recipe, members=(Member(learning_rate=LOST, horizons=(20 * 128,)),))
     events = Training(job, corpus, log_every=1_000).advance()
-    (end,) = [event for event in events if isinstance(event, Finished | Diverged)]
-    assert isinstance(end, Diverged)
+    (end,) = [event for event in events if isinstance(event, FinishedEvent | DivergedEvent)]
+    assert isinstance(end, DivergedEvent)
     assert end.step == 16

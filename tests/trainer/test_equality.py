@@ -9,15 +9,15 @@ import pytest
 
 from trainer import (
     BadCheckpoint,
-    Base,
-    Finished,
-    Job,
+    BaseScale,
+    CurveEvent,
+    FinishedEvent,
     Member,
     Parametrization,
-    Points,
     Schedule,
     Shape,
     Training,
+    TrainingJob,
 )
 from trainer.checkpoint import identity
 
@@ -71,7 +71,7 @@ def test_a_cosine_goes_on_from_an_earlier_job_and_from_any_step(corpus, make_job
     later = make_job(RATES[:2], (90,), schedule=COSINE)
     second = Training(later, corpus, trunks=trunks)
     events = second.advance(steps=40)
-    late = events + Training.resume(later, corpus, second.state()).advance()
+    late = events + Training(later, corpus, state=second.state()).advance()
     for member in range(2):
         for steps, found in ((60, early), (90, late)):
             key = ("finished", steps * 128)
@@ -82,32 +82,26 @@ def test_a_cosine_costs_its_warm_up_once_and_every_step_after(corpus, make_job):
     job = make_job(RATES[:2], (60, 90), schedule=COSINE)
     training = Training(job, corpus)
     whole = 2 * (16 + 44 + 74)
-    events, seen = [], [training.progress]
+    events = []
     while not training.done:
         events += training.advance(steps=30)
-        seen.append(training.progress)
-    assert seen[0] == 0.0
-    assert seen[1] == pytest.approx(2 * (16 + 13) / whole)  # the fork counts as a step
-    assert seen == sorted(seen)
-    assert seen[-1] == 1.0
-    flops = [event.flops for event in events if isinstance(event, Finished)]
+    flops = [event.flops for event in events if isinstance(event, FinishedEvent)]
     assert sum(flops) == whole * 128 * job.recipe.shape.flops_per_token
 
 
 @pytest.mark.parametrize("steps", [7, 50, 53, 62, 63, 70, 88])
-def test_resumed_anywhere_it_goes_on_as_if_nothing_had_happened(corpus, make_job, outcome, steps):
+def test_a_job_resumed_at_any_step_has_the_same_outcome(corpus, make_job, outcome, steps):
     """Steps 7 and 70 are within an interval of the trunk, 50 and 53 about the first fork, 62 and 63 its end."""
     job = make_job(RATES[:3], (60, 90))
     whole = Training(job, corpus).advance()
     first = Training(job, corpus)
     events = first.advance(steps=steps)
-    second = Training.resume(job, corpus, first.state())
-    assert second.progress == first.progress
+    second = Training(job, corpus, state=first.state())
     events += second.advance()
     for member in range(3):
         assert outcome(events, member) == outcome(whole, member)
-    assert sum(e.flops for e in events if isinstance(e, Finished)) == sum(
-        e.flops for e in whole if isinstance(e, Finished)
+    assert sum(e.flops for e in events if isinstance(e, FinishedEvent)) == sum(
+        e.flops for e in whole if isinstance(e, FinishedEvent)
     )
 
 
@@ -134,9 +128,9 @@ def test_members_may_want_different_horizons(corpus, make_job, outcome):
         Member(learning_rate=rate, horizons=tuple(128 * steps for steps in horizons))
         for rate, horizons in zip(RATES, wanted, strict=False)
     )
-    together = Training(Job(recipe=recipe, members=members), corpus).advance()
+    together = Training(TrainingJob(recipe=recipe, members=members), corpus).advance()
     for place, member in enumerate(members):
-        alone = Training(Job(recipe=recipe, members=(member,)), corpus).advance()
+        alone = Training(TrainingJob(recipe=recipe, members=(member,)), corpus).advance()
         assert outcome(alone, 0) == outcome(together, place)
 
 
@@ -166,13 +160,13 @@ def test_there_is_no_trunk_before_its_last_fork(corpus, make_job):
     assert training.trunk_tokens(0) == 72 * 128
 
 
-def test_state_and_trunks_of_something_else_are_refused(corpus, make_job):
+def test_state_and_trunks_of_another_job_are_refused(corpus, make_job):
     job = make_job([4e-3], (30, 40))
     training = Training(job, corpus)
     training.advance()
     trunk = training.trunk(0)
     with pytest.raises(BadCheckpoint, match="belongs to"):
-        Training.resume(make_job([2e-3], (30, 40)), corpus, training.state())
+        Training(make_job([2e-3], (30, 40)), corpus, state=training.state())
     with pytest.raises(BadCheckpoint, match="belongs to"):
         Training(make_job([2e-3], (60,)), corpus, trunks=[trunk])
     with pytest.raises(BadCheckpoint, match="32 steps long, past the fork of a horizon of 3840 tokens"):
@@ -180,15 +174,15 @@ def test_state_and_trunks_of_something_else_are_refused(corpus, make_job):
     with pytest.raises(BadCheckpoint, match="1 for 2 members"):
         Training(make_job([4e-3, 2e-3], (60,)), corpus, trunks=[trunk])
     with pytest.raises(BadCheckpoint, match="cannot be read"):
-        Training.resume(job, corpus, b"not a checkpoint")
+        Training(job, corpus, state=b"not a checkpoint")
     with pytest.raises(BadCheckpoint, match="cannot be read"):
-        Training.resume(job, corpus, training.state()[:1_000])
+        Training(job, corpus, state=training.state()[:1_000])
 
 
-def test_what_state_belongs_to_is_spelled_alike_in_every_process(make_job):
+def test_an_identity_is_the_same_in_every_process(make_job):
     """The order of a set of strings differs from one process to the next."""
     rules = frozenset({"depth", "weight_decay", "batch"})
-    base = Base(width=16, depth=2, batch_tokens=128)
+    base = BaseScale(width=16, depth=2, batch_tokens=128)
     job = make_job([4e-3], parametrization=Parametrization(kind="mup", base=base, rules=rules))
     code = (
         "import pickle, sys; from trainer.checkpoint import identity; "
@@ -196,14 +190,14 @@ def test_what_state_belongs_to_is_spelled_alike_in_every_process(make_job):
     )
     for seed in "123456":
         environment = os.environ | {"PYTHONHASHSEED": seed}
-        told = subprocess.run(
+        printed = subprocess.run(
             [sys.executable, "-c", code],
             input=pickle.dumps(job),
             capture_output=True,
             check=True,
             env=environment,
         )
-        assert told.stdout.decode().strip() == identity(job)
+        assert printed.stdout.decode().strip() == identity(job)
 
 
 def test_trunks_that_end_at_different_steps_are_refused(corpus, make_job):
@@ -219,7 +213,7 @@ def test_points_come_once_each_and_in_order(corpus, make_job):
     steps: dict[tuple[int, int | None], list[int]] = {}
     while not training.done:
         for event in training.advance(steps=11):
-            if isinstance(event, Points):
+            if isinstance(event, CurveEvent):
                 steps.setdefault((event.member, event.horizon), []).extend(event.steps)
                 assert event.tokens == tuple(128 * step for step in event.steps)
     for member in range(2):

@@ -14,17 +14,17 @@ import pytest
 import torch
 
 from trainer import (
-    Base,
+    BaseScale,
+    CurveEvent,
     Experts,
-    Finished,
-    Job,
+    FinishedEvent,
     Member,
     Parametrization,
-    Points,
     Recipe,
     Schedule,
     Shape,
     Training,
+    TrainingJob,
     load_corpus,
 )
 
@@ -46,7 +46,7 @@ CASES = {
         DENSE,
         shape=Shape(width=32, depth=4),
         parametrization=Parametrization(
-            kind="mup", base=Base(width=16, depth=2), rules=frozenset({"depth", "weight_decay"})
+            kind="mup", base=BaseScale(width=16, depth=2), rules=frozenset({"depth", "weight_decay"})
         ),
     ),
 }
@@ -76,11 +76,13 @@ def losses_of(recipe: Recipe, folder: Path) -> dict[str, list[float]]:
     path.write_bytes(text())
     members = tuple(Member(learning_rate=rate, horizons=HORIZONS) for rate in RATES)
     found: dict[str, list[float]] = {str(rate): [] for rate in RATES}
-    for event in Training(Job(recipe=recipe, members=members), load_corpus(path), log_every=8).advance():
+    for event in Training(
+        TrainingJob(recipe=recipe, members=members), load_corpus(path), log_every=8
+    ).advance():
         losses = found[str(RATES[event.member])]
-        if isinstance(event, Points):
+        if isinstance(event, CurveEvent):
             losses += event.losses
-        elif isinstance(event, Finished):
+        elif isinstance(event, FinishedEvent):
             losses += [event.loss, event.trunk_loss]
     return found
 

@@ -1,4 +1,4 @@
-"""Updates from fixed memory, recorded and replayed: all of it but the CUDA calls themselves."""
+"""Updates from fixed memory, recorded and replayed, without the CUDA calls themselves."""
 
 import logging
 import weakref
@@ -9,9 +9,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer import Experts, Recipe, Schedule, Shape, Training
-from trainer.graphs import WARM_UPDATES, FixedStep, Updates
-from trainer.model import Model
-from trainer.optimizer import Optimizer, Rates
+from trainer.graphs import WARM_UPDATES, FixedStep, UpdateRunner
+from trainer.optimizer import MemberRates, StackOptimizer
+from trainer.proxy_model import ProxyModel
 from trainer.stack import Stack
 
 MIXTURE = Shape(width=16, depth=2, experts=Experts(count=4, top_k=2, width=24, shared=1))
@@ -41,8 +41,8 @@ class Tape:
         return replay
 
 
-class NothingAsked(TorchDispatchMode):
-    """Fails at what would wait for a GPU, or has a shape that only the values decide."""
+class NeverWaits(TorchDispatchMode):
+    """Fails at operations that would wait for a GPU, or whose output shape depends on values."""
 
     WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "equal")
 
@@ -51,9 +51,9 @@ class NothingAsked(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def model_of(shape: Shape, **changes) -> Model:
+def model_of(shape: Shape, **changes) -> ProxyModel:
     recipe = Recipe(shape=shape, schedule=Schedule(warmup_tokens=0), batch_tokens=128, **changes)
-    return Model(recipe, torch.device("cpu"))
+    return ProxyModel(recipe, torch.device("cpu"))
 
 
 def batches(corpus, count: int = 12):
@@ -62,16 +62,18 @@ def batches(corpus, count: int = 12):
         yield tokens[:, :-1], tokens[:, 1:]
 
 
-def rates_at(step: int, members: int = 3, **modules: float) -> list[Rates]:
-    return [Rates(learning_rate=1e-3 * (step + 1) * (m + 1), modules=modules) for m in range(members)]
+def rates_at(step: int, members: int = 3, **modules: float) -> list[MemberRates]:
+    return [MemberRates(learning_rate=1e-3 * (step + 1) * (m + 1), modules=modules) for m in range(members)]
 
 
-def trained(updates: Updates, stack: Stack, corpus, count: int = 12, **modules: float) -> list[list[float]]:
-    told = [
+def trained(
+    updates: UpdateRunner, stack: Stack, corpus, count: int = 12, **modules: float
+) -> list[list[float]]:
+    results = [
         updates.train(stack, *batch, rates_at(step, len(stack.parameters), **modules))
         for step, batch in enumerate(batches(corpus, count))
     ]
-    return [one.losses.tolist() + one.gradient_norms.tolist() for one in told]
+    return [one.losses.tolist() + one.gradient_norms.tolist() for one in results]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -82,7 +84,7 @@ def test_a_replayed_update_is_the_update(corpus, shape, optimizer):
     found = []
     for recorder in (None, tape):
         stack = Stack.initial(model, 3)
-        updates = Updates(model, Optimizer(model, vectorized=True), recorder)
+        updates = UpdateRunner(model, StackOptimizer(model, vectorized=True), recorder)
         found.append((trained(updates, stack, corpus, head=0.5), stack))
     (direct, first), (replayed, second) = found
     assert direct == replayed
@@ -92,17 +94,23 @@ def test_a_replayed_update_is_the_update(corpus, shape, optimizer):
     assert (tape.warmed, tape.recorded, tape.replayed) == (WARM_UPDATES, 1, 12 - WARM_UPDATES)
 
 
-def test_what_an_update_told_is_not_overwritten_by_the_next(corpus):
+def test_the_result_of_an_update_is_not_overwritten_by_the_next(corpus):
     model = model_of(MIXTURE)
-    updates, stack = Updates(model, Optimizer(model, vectorized=True), Tape()), Stack.initial(model, 2)
-    told = [updates.train(stack, *batch, rates_at(0, 2)) for batch in batches(corpus, 6)]
-    places = {tensor.data_ptr() for one in told for tensor in (one.losses, one.gradient_norms, one.loads)}
+    updates, stack = (
+        UpdateRunner(model, StackOptimizer(model, vectorized=True), Tape()),
+        Stack.initial(model, 2),
+    )
+    results = [updates.train(stack, *batch, rates_at(0, 2)) for batch in batches(corpus, 6)]
+    places = {tensor.data_ptr() for one in results for tensor in (one.losses, one.gradient_norms, one.loads)}
     assert len(places) == 18
 
 
-def test_other_members_are_recorded_anew_and_the_old_memory_is_given_back(corpus):
+def test_other_members_are_recorded_again_and_the_old_memory_is_freed(corpus):
     model, tape = model_of(SHAPES[0]), Tape()
-    updates, stack = Updates(model, Optimizer(model, vectorized=True), tape), Stack.initial(model, 3)
+    updates, stack = (
+        UpdateRunner(model, StackOptimizer(model, vectorized=True), tape),
+        Stack.initial(model, 3),
+    )
     trained(updates, stack, corpus)
     fewer, memory = stack.select([0, 2]), weakref.ref(stack.parameters)
     del stack
@@ -111,75 +119,76 @@ def test_other_members_are_recorded_anew_and_the_old_memory_is_given_back(corpus
     assert memory() is None
 
 
-def test_what_is_given_back_is_forgotten_and_the_next_update_is_the_same(corpus):
+def test_a_released_stack_is_freed_and_the_next_update_is_the_same(corpus):
     model, found = model_of(SHAPES[0]), []
     for interrupted in (False, True):
-        updates = Updates(model, Optimizer(model, vectorized=True), Tape())
+        updates = UpdateRunner(model, StackOptimizer(model, vectorized=True), Tape())
         stack = Stack.initial(model, 2)
-        told = [trained(updates, stack, corpus, 6)]
+        first = [trained(updates, stack, corpus, 6)]
         if interrupted:
             memory = weakref.ref(stack.parameters)
-            updates.give_back()
+            updates.release()
             stack = stack.select([0, 1])
             assert memory() is None
-        found.append([*told, trained(updates, stack, corpus, 6)])
+        found.append([*first, trained(updates, stack, corpus, 6)])
     assert found[0] == found[1]
 
 
-def test_a_training_gives_its_recordings_back_where_a_branch_begins_and_where_it_ends(
-    corpus, make_job, monkeypatch
-):
+def test_a_training_releases_its_recordings_before_every_evaluation(corpus, make_job, monkeypatch):
     evaluate, held = Stack.evaluate, []
-    monkeypatch.setattr(Updates, "on", classmethod(lambda cls, model, own: cls(model, own, Tape())))
-    given = Updates.give_back
-    monkeypatch.setattr(Updates, "give_back", lambda self: (held.append("given back"), given(self))[1])
-    monkeypatch.setattr(Stack, "evaluate", lambda *told: (held.append("evaluated"), evaluate(*told))[1])
+    monkeypatch.setattr(UpdateRunner, "on", classmethod(lambda cls, model, own: cls(model, own, Tape())))
+    release = UpdateRunner.release
+    monkeypatch.setattr(UpdateRunner, "release", lambda self: (held.append("released"), release(self))[1])
+    monkeypatch.setattr(Stack, "evaluate", lambda *given: (held.append("evaluated"), evaluate(*given))[1])
     Training(make_job([2e-3], (20, 30)), corpus).advance()
     evaluations = [place for place, what in enumerate(held) if what == "evaluated"]
     assert len(evaluations) == 4
-    assert all(held[place - 1] == "given back" for place in evaluations)
+    assert all(held[place - 1] == "released" for place in evaluations)
 
 
 def test_a_stack_with_module_rates_is_not_the_step_of_one_without(corpus):
     model, tape = model_of(SHAPES[0]), Tape()
-    updates, stack = Updates(model, Optimizer(model, vectorized=True), tape), Stack.initial(model, 3)
+    updates, stack = (
+        UpdateRunner(model, StackOptimizer(model, vectorized=True), tape),
+        Stack.initial(model, 3),
+    )
     trained(updates, stack, corpus, 5)
     trained(updates, stack, corpus, 5, attention=2.0)
     assert tape.recorded == 2
 
 
-def test_what_cannot_be_recorded_runs_as_it_is_and_says_so_once(corpus, caplog):
+def test_an_update_that_cannot_be_recorded_runs_with_one_warning(corpus, caplog):
     model = model_of(SHAPES[0])
     found = []
     for recorder in (None, Tape("operation not permitted when stream is capturing")):
-        updates = Updates(model, Optimizer(model, vectorized=True), recorder)
+        updates = UpdateRunner(model, StackOptimizer(model, vectorized=True), recorder)
         with caplog.at_level(logging.WARNING):
             found.append(trained(updates, Stack.initial(model, 3), corpus))
     assert found[0] == found[1]
     assert [record.getMessage() for record in caplog.records] == [
-        "updates are not recorded, and are slower for it: operation not permitted when stream is capturing"
+        "Updates run without CUDA graphs, which is slower: operation not permitted when stream is capturing"
     ]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_an_update_from_fixed_memory_asks_the_device_nothing(corpus, shape, optimizer, precision):
+def test_an_update_from_fixed_memory_never_waits_for_the_device(corpus, shape, optimizer, precision):
     recipe = model_of(shape, optimizer=optimizer).recipe
-    model = Model(recipe, torch.device("cpu"), precision=precision)
-    own, stack = Optimizer(model, vectorized=True), Stack.initial(model, 3)
+    model = ProxyModel(recipe, torch.device("cpu"), precision=precision)
+    own, stack = StackOptimizer(model, vectorized=True), Stack.initial(model, 3)
     ((inputs, targets),) = batches(corpus, 1)
-    batch, moves = torch.stack([inputs, targets]), own.moves(1, rates_at(0))
-    step = FixedStep(model, own, stack, batch, moves)
-    step.load(batch, moves)
+    batch, scalars = torch.stack([inputs, targets]), own.scalars(1, rates_at(0))
+    step = FixedStep(model, own, stack, batch, scalars)
+    step.load(batch, scalars)
     before = stack.parameters.clone()
-    with NothingAsked():
+    with NeverWaits():
         step.run()
     assert not torch.equal(stack.parameters, before)
-    assert step.told().losses.isfinite().all()
+    assert step.result().losses.isfinite().all()
     assert stack.parameters.dtype == torch.float32
 
 
-def test_the_watch_for_questions_notices_one():
-    with NothingAsked(), pytest.raises(AssertionError):
+def test_an_operation_that_waits_is_detected():
+    with NeverWaits(), pytest.raises(AssertionError):
         torch.ones(3).sum().item()

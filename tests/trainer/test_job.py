@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from trainer import BadJob, BadRecipe, BadSchedule, Job, Member, Recipe, Schedule, Shape, Training
+from trainer import BadJob, BadRecipe, BadSchedule, Member, Recipe, Schedule, Shape, Training, TrainingJob
 
 SHAPE = Shape(width=16, depth=1)
 SCHEDULE = Schedule(warmup_tokens=0)
@@ -43,11 +43,11 @@ def test_horizons_ascend(horizons):
 def test_a_job_needs_members_and_horizons_that_are_a_batch_apart_and_beyond_the_warm_up():
     recipe = Recipe(shape=SHAPE, schedule=Schedule(warmup_tokens=1_280), batch_tokens=128)
     with pytest.raises(BadJob, match="no members"):
-        Job(recipe=recipe, members=())
+        TrainingJob(recipe=recipe, members=())
     with pytest.raises(BadJob, match="less than a batch"):
-        Job(recipe=recipe, members=(Member(learning_rate=1e-3, horizons=(12_800, 12_801)),))
+        TrainingJob(recipe=recipe, members=(Member(learning_rate=1e-3, horizons=(12_800, 12_801)),))
     with pytest.raises(BadSchedule, match="within the warm-up"):
-        Job(recipe=recipe, members=(Member(learning_rate=1e-3, horizons=(1_280,)),))
+        TrainingJob(recipe=recipe, members=(Member(learning_rate=1e-3, horizons=(1_280,)),))
 
 
 def test_a_corpus_of_another_vocabulary_is_refused(corpus, make_job):

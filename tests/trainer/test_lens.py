@@ -1,4 +1,4 @@
-"""The lenses look on: they change nothing, and what they tell is what there is to see."""
+"""The lenses change no loss, and measure what they say."""
 
 import math
 from itertools import pairwise
@@ -6,10 +6,21 @@ from itertools import pairwise
 import pytest
 import torch
 
-from trainer import Diverged, Experts, Finished, Job, Member, Points, Schedule, Seen, Shape, Training
-from trainer.lens import DOUBLING, EVERY, Lens, Watched, is_due
-from trainer.model import Model
-from trainer.optimizer import Optimizer, Rates
+from trainer import (
+    CurveEvent,
+    DivergedEvent,
+    Experts,
+    FinishedEvent,
+    LensEvent,
+    Member,
+    Schedule,
+    Shape,
+    Training,
+    TrainingJob,
+)
+from trainer.lens import DOUBLING, EVERY, Lens, LensState, is_due
+from trainer.optimizer import MemberRates, StackOptimizer
+from trainer.proxy_model import ProxyModel
 from trainer.stack import Stack
 from trainer.symptoms import ATTENTION_LOGIT, OUTPUT_LOGIT, UPDATE
 
@@ -17,43 +28,43 @@ MIXTURE = Shape(width=16, depth=2, experts=Experts(count=4, top_k=2, width=16))
 
 
 def seen(events, member=0, horizon=None):
-    return [e for e in events if isinstance(e, Seen) and (e.member, e.horizon) == (member, horizon)]
+    return [e for e in events if isinstance(e, LensEvent) and (e.member, e.horizon) == (member, horizon)]
 
 
 def points(events, **of):
-    """Without the closer looks between."""
+    """Without probes."""
     return [event for event in seen(events, **of) if "gradient_norm" in event.values]
 
 
 @pytest.mark.parametrize("shape", [Shape(width=16, depth=2), MIXTURE], ids=["dense", "experts"])
-def test_looking_changes_no_bit(corpus, make_job, shape):
-    told = []
+def test_lenses_change_no_bit(corpus, make_job, shape):
+    found = []
     for lens in (True, False):
         job = make_job([2e-3, 8e-3], (40,), shape=shape)
         training = Training(job, corpus, lens=lens)
         events = training.advance()
         kept = [
-            (e.member, e.horizon, e.losses) if isinstance(e, Points) else (e.member, e.loss, e.trunk_loss)
+            (e.member, e.horizon, e.losses) if isinstance(e, CurveEvent) else (e.member, e.loss, e.trunk_loss)
             for e in events
-            if isinstance(e, Points | Finished)
+            if isinstance(e, CurveEvent | FinishedEvent)
         ]
-        told.append(kept)
+        found.append(kept)
         assert bool(seen(events)) is lens
-    assert told[0] == told[1]
+    assert found[0] == found[1]
 
 
-def test_looking_changes_no_bit_of_a_member_that_is_lost(corpus, make_job):
-    told = []
+def test_lenses_change_no_bit_of_a_member_that_diverges(corpus, make_job):
+    found = []
     for lens in (True, False):
         events = Training(make_job([4e-3, 5.0], (100,)), corpus, lens=lens).advance()
-        told.append(
+        found.append(
             [
-                (e.step, e.reason.split("; ")[0]) if isinstance(e, Diverged) else e.loss
+                (e.step, e.reason.split("; ")[0]) if isinstance(e, DivergedEvent) else e.loss
                 for e in events
-                if isinstance(e, Diverged | Finished)
+                if isinstance(e, DivergedEvent | FinishedEvent)
             ]
         )
-    assert told[0] == told[1]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(
@@ -61,8 +72,8 @@ def test_looking_changes_no_bit_of_a_member_that_is_lost(corpus, make_job):
     [MIXTURE, Shape(width=16, depth=1, qk_norm=False), Shape(width=64, depth=1)],
     ids=["experts", "plain", "wide"],
 )
-def test_what_is_seen_of_a_member_is_the_same_alone_and_in_a_stack(corpus, make_job, outcome, shape):
-    """The highest rate is looked at closely, its neighbours are not."""
+def test_readings_of_a_member_are_the_same_alone_and_in_a_stack(corpus, make_job, outcome, shape):
+    """The highest rate is probed, the others are not."""
     rates = (2e-3, 3e-2, 0.3)
     stacked = Training(make_job(rates, (40, 50), shape=shape), corpus).advance()
     for member, rate in enumerate(rates):
@@ -72,12 +83,12 @@ def test_what_is_seen_of_a_member_is_the_same_alone_and_in_a_stack(corpus, make_
 
 
 @pytest.mark.parametrize("steps", [5, 35, 48])
-def test_what_is_seen_is_the_same_after_a_resumption(corpus, make_job, outcome, steps):
+def test_readings_are_the_same_after_a_resumption(corpus, make_job, outcome, steps):
     job = make_job([4e-3, 0.4], (40, 50), shape=Shape(width=16, depth=2, qk_norm=False))
     whole = Training(job, corpus).advance()
     first = Training(job, corpus)
     events = first.advance(steps=steps)
-    events += Training.resume(job, corpus, first.state()).advance()
+    events += Training(job, corpus, state=first.state()).advance()
     for member in range(2):
         assert outcome(events, member) == outcome(whole, member)
 
@@ -90,7 +101,7 @@ def test_points_are_at_absolute_steps_and_at_the_end_of_a_branch(corpus, make_jo
     assert all(event.tokens == 128 * event.step for event in seen(events))
 
 
-def test_points_of_a_long_training_are_a_few_for_each_doubling():
+def test_a_long_training_has_the_same_number_of_points_in_each_doubling():
     due = [step for step in range(1 << 17) if is_due(step)]
     assert due[:6] == [1, 4, 16, 48, 96, 144]
     assert {b - a for a, b in pairwise(due) if a >= 48 and b <= 2 * DOUBLING * EVERY} == {EVERY}
@@ -100,30 +111,30 @@ def test_points_of_a_long_training_are_a_few_for_each_doubling():
 
 
 @pytest.fixture
-def looked(corpus, make_job):
-    """One update of two members, seen through the lens: the values, the model, the stack before and after."""
+def point(corpus, make_job):
+    """One update of two members, as a point: the values, the model, the stack before and after."""
     recipe = make_job([4e-3], (30,), shape=MIXTURE).recipe
-    model = Model(recipe, torch.device("cpu"))
-    lens, watched, stack = Lens(model), Watched.fresh(2), Stack.initial(model, 2)
+    model = ProxyModel(recipe, torch.device("cpu"))
+    lens, state, stack = Lens(model), LensState.fresh(2), Stack.initial(model, 2)
     tokens = torch.from_numpy(corpus.batch(0, 0, recipe.sequences, recipe.shape.context))
     batch, start = (tokens[:, :-1], tokens[:, 1:]), stack.parameters.clone()
     before = lens.before(stack, *batch)
-    rates = [Rates(learning_rate=rate) for rate in (4e-3, 8e-3)]
-    told = stack.train(model, Optimizer(model), *batch, rates)
-    (values, _) = (look.values for look in lens.point(watched, stack, told, *batch, before))
-    return values, model, start, stack, told, batch
+    rates = [MemberRates(learning_rate=rate) for rate in (4e-3, 8e-3)]
+    result = stack.train(model, StackOptimizer(model), *batch, rates)
+    (values, _) = (reading.values for reading in lens.point(state, stack, result, *batch, before))
+    return values, model, start, stack, result, batch
 
 
-def test_updates_are_the_rms_of_the_change_over_that_of_the_weights(looked):
-    values, model, start, stack, _, _ = looked
+def test_updates_are_the_rms_of_the_change_over_that_of_the_weights(point):
+    values, model, start, stack, _, _ = point
     for module in ("embedding", "attention", "feedforward", "router", "head"):
-        kept = torch.cat([torch.full((m.size,), m.rule.row.module == module) for m in model.matrices])
+        kept = torch.cat([torch.full((m.size,), m.rule.kind.module == module) for m in model.matrices])
         old, new = start[0][kept], stack.parameters[0].detach()[kept]
         assert values[f"{module}.update"] == pytest.approx(((new - old).norm() / old.norm()).item(), rel=1e-5)
 
 
-def test_activations_are_those_of_the_first_sequence_and_change_by_the_update(looked):
-    values, model, start, stack, told, (inputs, targets) = looked
+def test_activations_are_those_of_the_first_sequence_and_change_by_the_update(point):
+    values, model, start, stack, result, (inputs, targets) = point
 
     def passing(parameters):
         found = {}
@@ -132,7 +143,7 @@ def test_activations_are_those_of_the_first_sequence_and_change_by_the_update(lo
             stack.balance,
             inputs[:1],
             targets[:1],
-            watch=lambda place, block, passed: found.setdefault(place, []).append(passed[0].detach()),
+            hook=lambda place, block, passed: found.setdefault(place, []).append(passed[0].detach()),
         )
         return {place: torch.stack(blocks) for place, blocks in found.items()}
 
@@ -141,19 +152,19 @@ def test_activations_are_those_of_the_first_sequence_and_change_by_the_update(lo
         assert values[f"{place}.activation"] == pytest.approx(rms(new[place]), rel=1e-5)
         assert values[f"{place}.change"] == pytest.approx(rms(new[place] - old[place]), rel=1e-4)
     assert values["attention_logit"] == pytest.approx(new["attention_logits"].tril().abs().max().item())
-    assert values["expert_imbalance"] == pytest.approx(4 * told.loads[0].max().item())
+    assert values["expert_imbalance"] == pytest.approx(4 * result.loads[0].max().item())
 
 
-def test_logits_that_are_no_numbers_in_a_later_block_are_not_hidden_by_an_earlier_one(looked):
-    _, model, _, stack, told, batch = looked
-    lens, watched = Lens(model), Watched.fresh(2)
+def test_logits_that_are_nan_in_a_later_block_are_not_hidden_by_an_earlier_one(point):
+    _, model, _, stack, result, batch = point
+    lens, state = Lens(model), LensState.fresh(2)
     places = torch.cat([torch.full((m.size,), m.name == "attention_in.1") for m in model.matrices])
     before = lens.before(stack, *batch)
     stack.parameters[0, places] = math.nan
-    lost, healthy = (look.values for look in lens.point(watched, stack, told, *batch, before))
+    lost, healthy = (reading.values for reading in lens.point(state, stack, result, *batch, before))
     assert math.isnan(lost["attention_logit"])
     assert math.isfinite(healthy["attention_logit"])
-    assert watched.tracks[0].explanation(1) == f"attention logits passed {ATTENTION_LOGIT:g} at step 1"
+    assert str(state.members[0].first_symptom(1)) == f"attention logits passed {ATTENTION_LOGIT:g} at step 1"
 
 
 def rms(values):
@@ -167,7 +178,7 @@ def test_the_largest_norm_and_the_mean_are_of_all_steps_since_the_last_point(cor
 
 
 def test_steps_between_the_last_reading_and_a_fork_count_on_the_branch_too(corpus, make_job):
-    """Steps 33 to 37 are the trunk's, and read only after the fork where the curve is logged every 16 steps."""
+    """Steps 33 to 37 belong to the trunk, and with a log every 16 steps are read only after the fork."""
     found = []
     for every in (1, 16):
         events = Training(make_job([4e-3], (46,)), corpus, log_every=every).advance()
@@ -177,7 +188,7 @@ def test_steps_between_the_last_reading_and_a_fork_count_on_the_branch_too(corpu
 
 
 @pytest.mark.parametrize("width", [16, 64])
-def test_large_models_are_seen_by_a_sample_that_tells_the_same(corpus, make_job, monkeypatch, width):
+def test_a_sample_of_the_weights_gives_nearly_the_same_update(corpus, make_job, monkeypatch, width):
     job = make_job([4e-3], (30,), shape=Shape(width=width, depth=2))
     monkeypatch.setattr("trainer.lens.SAMPLE", 1 << 20)
     whole = points(Training(job, corpus).advance())[-1].values
@@ -187,12 +198,13 @@ def test_large_models_are_seen_by_a_sample_that_tells_the_same(corpus, make_job,
         assert sample[f"{module}.update"] == pytest.approx(whole[f"{module}.update"], rel=0.1)
 
 
-def reason_of(events, member=0):
-    (lost,) = [e for e in events if isinstance(e, Diverged) and e.member == member]
-    return lost.reason.split("; ")[1]
+def explanation(events):
+    """The symptom of the only divergence, and its part of the reason."""
+    (lost,) = [e for e in events if isinstance(e, DivergedEvent)]
+    return lost.symptom, lost.reason.split("; ")[1]
 
 
-def test_attention_logits_that_explode_are_named_with_their_step(corpus, make_job):
+def test_exploding_attention_logits_are_reported_with_their_step(corpus, make_job):
     """Without a norm of queries and keys the products grow with the square of the rate."""
     shape = Shape(width=32, depth=2, qk_norm=False)
     job = make_job([1.5], (200,), shape=shape, schedule=Schedule(warmup_tokens=32 * 128))
@@ -204,32 +216,37 @@ def test_attention_logits_that_explode_are_named_with_their_step(corpus, make_jo
         if below[-1] == passed[0] - 1
         else f"between steps {below[-1] + 1} and {passed[0]}"
     )
-    assert reason_of(events) == f"attention logits passed {ATTENTION_LOGIT:g} {when}"
+    assert explanation(events) == ("attention", f"attention logits passed {ATTENTION_LOGIT:g} {when}")
 
 
-def test_output_logits_that_explode_are_named(corpus, make_job):
+def test_exploding_output_logits_are_reported(corpus, make_job):
     """The head alone has a rate far too high, and nothing holds its weights back."""
     recipe = make_job([1e-2], (200,), weight_decay=0.0).recipe
     member = Member(learning_rate=1e-2, horizons=(200 * 128,), module_rates={"head": 300.0})
-    events = Training(Job(recipe=recipe, members=(member,)), corpus).advance()
-    assert reason_of(events).startswith(f"the output logits' RMS passed {OUTPUT_LOGIT:g} ")
+    events = Training(TrainingJob(recipe=recipe, members=(member,)), corpus).advance()
+    symptom, sentence = explanation(events)
+    assert symptom == "output"
+    assert sentence.startswith(f"the output logits' RMS passed {OUTPUT_LOGIT:g} ")
 
 
-def test_a_loss_that_is_lost_at_once_is_explained_by_its_first_update(corpus, make_job):
+def test_a_divergence_at_once_is_explained_by_its_first_update(corpus, make_job):
     events = Training(make_job([1e9], (60,)), corpus).advance()
-    assert "weights" in reason_of(events)
-    assert "at step 1" in reason_of(events)
+    symptom, sentence = explanation(events)
+    assert symptom == "update"
+    assert sentence.endswith(" weights at step 1")
     assert points(events)[0].values["attention.update"] > UPDATE
 
 
-def test_without_a_lens_a_divergence_has_its_bare_reason(corpus, make_job):
+def test_without_lenses_a_divergence_has_no_symptom(corpus, make_job):
     (lost,) = [
-        e for e in Training(make_job([1e30], (60,)), corpus, lens=False).advance() if isinstance(e, Diverged)
+        e
+        for e in Training(make_job([1e30], (60,)), corpus, lens=False).advance()
+        if isinstance(e, DivergedEvent)
     ]
-    assert lost.reason == "the loss is not finite"
+    assert (lost.symptom, lost.reason) == (None, "the loss is not finite")
 
 
-def test_a_trunk_that_nobody_looked_at_goes_on_and_is_looked_at(corpus, make_job):
+def test_a_trunk_without_lenses_continues_with_them(corpus, make_job):
     first = Training(make_job([4e-3], (60,)), corpus, lens=False)
     first.advance()
     events = Training(make_job([4e-3], (90,)), corpus, trunks=[first.trunk(0)]).advance()

@@ -7,8 +7,8 @@ from torch.utils._pytree import tree_leaves
 
 from trainer import Experts, Recipe, Schedule, Shape, stack_limit
 from trainer.memory import memory_per_member
-from trainer.model import Model
-from trainer.optimizer import Optimizer, Rates
+from trainer.optimizer import MemberRates, StackOptimizer
+from trainer.proxy_model import ProxyModel
 from trainer.stack import Stack
 
 MIXTURE = Experts(count=8, top_k=2, width=64, shared=1)
@@ -59,11 +59,11 @@ def test_the_estimate_is_what_an_update_really_takes(shape, batch_tokens, precis
     recipe = Recipe(
         shape=shape, schedule=Schedule(warmup_tokens=0), batch_tokens=batch_tokens, optimizer=optimizer
     )
-    model = Model(recipe, torch.device("cpu"), precision=precision)
-    stack, own, members = Stack.initial(model, 3), Optimizer(model, vectorized=True), 3
+    model = ProxyModel(recipe, torch.device("cpu"), precision=precision)
+    stack, own, members = Stack.initial(model, 3), StackOptimizer(model, vectorized=True), 3
     tokens = torch.zeros(recipe.sequences, shape.context, dtype=torch.int64)
     with Peak() as peak:
-        stack.train(model, own, tokens, tokens, [Rates(learning_rate=1e-3)] * members)
+        stack.train(model, own, tokens, tokens, [MemberRates(learning_rate=1e-3)] * members)
     estimate = memory_per_member(shape, batch_tokens, product_bytes=precision.itemsize, optimizer=optimizer)
     assert estimate.update == pytest.approx(peak.most / members, rel=0.3)
     kept = (stack.parameters, stack.first_moments, stack.second_moments)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from trainer import BadJob, Experts, Member, Recipe, Schedule, Shape, Training
-from trainer.model import Model, layout
-from trainer.optimizer import Optimizer, Rates
-from trainer.rules import Module
+from trainer.optimizer import MemberRates, StackOptimizer
+from trainer.proxy_model import ProxyModel, layout
+from trainer.scaling_rules import Module
 from trainer.stack import Stack
 
 SHAPE = Shape(width=16, depth=2, context=32, experts=Experts(count=4, top_k=2, width=16, shared=1))
@@ -17,12 +17,12 @@ SHAPE = Shape(width=16, depth=2, context=32, experts=Experts(count=4, top_k=2, w
 def moved(corpus, modules: dict[str, float]) -> dict[str, float]:
     """Largest change of each matrix in one update without weight decay: AdamW's first step is the rate itself."""
     recipe = Recipe(shape=SHAPE, schedule=Schedule(warmup_tokens=0), batch_tokens=64, weight_decay=0.0)
-    model = Model(recipe, torch.device("cpu"))
+    model = ProxyModel(recipe, torch.device("cpu"))
     stack = Stack.initial(model, 1)
     before = stack.parameters.clone()
     tokens = torch.from_numpy(corpus.batch(0, 0, recipe.sequences, SHAPE.context))
-    rates = [Rates(learning_rate=1e-3, modules=modules)]
-    stack.train(model, Optimizer(model), tokens[:, :-1], tokens[:, 1:], rates)
+    rates = [MemberRates(learning_rate=1e-3, modules=modules)]
+    stack.train(model, StackOptimizer(model), tokens[:, :-1], tokens[:, 1:], rates)
     changes = torch.split((stack.parameters - before).abs()[0], [m.size for m in layout(recipe)])
     return {m.name: change.max().item() for m, change in zip(layout(recipe), changes, strict=True)}
 
@@ -30,7 +30,7 @@ def moved(corpus, modules: dict[str, float]) -> dict[str, float]:
 @pytest.mark.parametrize("module", get_args(Module))
 def test_a_factor_moves_its_module_and_no_other(corpus, module):
     of_module = {
-        m.name: m.rule.row.module
+        m.name: m.rule.kind.module
         for m in layout(Recipe(shape=SHAPE, schedule=Schedule(warmup_tokens=0), batch_tokens=32))
     }
     for name, change in moved(corpus, {module: 3.0}).items():

@@ -6,21 +6,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainer import Base, Experts, Parametrization, Recipe, Schedule, Shape, Training
-from trainer.model import Model, layout
-from trainer.optimizer import Optimizer, Rates
+from trainer import BaseScale, Experts, Parametrization, Recipe, Schedule, Shape, Training
+from trainer.optimizer import MemberRates, StackOptimizer
+from trainer.proxy_model import ProxyModel, layout
 from trainer.stack import Stack
 
 CPU = torch.device("cpu")
 DENSE = Shape(width=16, depth=2)
 MIXTURE = Shape(width=16, depth=2, experts=Experts(count=4, top_k=2, width=24, shared=1))
 MUP = Parametrization(
-    kind="mup", base=Base(width=8, depth=1, expert_width=24), rules=frozenset({"depth", "weight_decay"})
+    kind="mup", base=BaseScale(width=8, depth=1, expert_width=24), rules=frozenset({"depth", "weight_decay"})
 )
 MEMBERS = (
-    Rates(learning_rate=1e-3),
-    Rates(learning_rate=8e-3, modules={"attention": 0.5, "head": 2.0}),
-    Rates(learning_rate=3e-3, modules={"feedforward": 3.0}),
+    MemberRates(learning_rate=1e-3),
+    MemberRates(learning_rate=8e-3, modules={"attention": 0.5, "head": 2.0}),
+    MemberRates(learning_rate=3e-3, modules={"feedforward": 3.0}),
 )
 
 
@@ -30,8 +30,8 @@ def recipe_of(shape: Shape, **changes) -> Recipe:
 
 def moved(recipe: Recipe, members, gradients, *, vectorized: bool = False) -> torch.Tensor:
     """Parameters [K, P] after as many updates as there are gradients [P], from the recipe's own start."""
-    model = Model(recipe, CPU)
-    stack, optimizer = Stack.initial(model, len(members)), Optimizer(model, vectorized=vectorized)
+    model = ProxyModel(recipe, CPU)
+    stack, optimizer = Stack.initial(model, len(members)), StackOptimizer(model, vectorized=vectorized)
     for step, gradient in enumerate(gradients, start=1):
         alike = gradient.repeat(len(members), 1)
         moments = stack.first_moments, stack.second_moments
@@ -45,22 +45,22 @@ def drawn(recipe: Recipe, updates: int = 4) -> list[torch.Tensor]:
     return [torch.randn(size, generator=generator) * 0.02 for _ in range(updates)]
 
 
-def plain_muon(recipe: Recipe, member: Rates, gradients) -> torch.Tensor:
+def plain_muon(recipe: Recipe, member: MemberRates, gradients) -> torch.Tensor:
     """One member's parameters by the published recipe, one matrix after the other."""
-    values = Stack.initial(Model(recipe, CPU), 1).parameters[0].double()
+    values = Stack.initial(ProxyModel(recipe, CPU), 1).parameters[0].double()
     memory: dict[int, list[torch.Tensor]] = {}
     for step, raw in enumerate(gradients, start=1):
         gradient = raw.double() / max(1.0, raw.double().norm().item() / recipe.clip)
         start = 0
         for matrix in layout(recipe):
             rule = matrix.rule
-            rate = member.learning_rate * rule.rate * member.modules.get(rule.row.module, 1.0)
-            columns = matrix.columns // (3 if rule.row.kind == "attention_in" else 1)
+            rate = member.learning_rate * rule.rate * member.modules.get(rule.kind.module, 1.0)
+            columns = matrix.columns // (3 if rule.kind.name == "attention_in" else 1)
             ours = range(start, start + matrix.size)
             of = gradient[ours.start : ours.stop].view(matrix.count, matrix.rows, matrix.columns)
             now = values[ours.start : ours.stop].view(matrix.count, matrix.rows, matrix.columns)
             now *= 1.0 - rate * recipe.weight_decay * rule.decay
-            if rule.row.module in ("attention", "feedforward"):
+            if rule.kind.module in ("attention", "feedforward"):
                 for expert in range(matrix.count):
                     for left in range(0, matrix.columns, columns):
                         part = of[expert, :, left : left + columns]
@@ -106,7 +106,7 @@ def test_queries_keys_and_values_are_orthogonalized_each():
         start += matrix.size
     louder = gradient.clone()
     louder[places["attention_in.0"]].view(16, 3, 16)[:, 2] *= 30.0
-    before = Stack.initial(Model(recipe, CPU), 1).parameters[0]
+    before = Stack.initial(ProxyModel(recipe, CPU), 1).parameters[0]
     steps = []
     for given in (gradient, louder):
         change = moved(recipe, MEMBERS[:1], [given])[0] - before
@@ -119,7 +119,7 @@ def test_queries_keys_and_values_are_orthogonalized_each():
 @pytest.mark.parametrize("parametrization", [Parametrization(), MUP])
 def test_one_kernel_for_all_members_moves_as_the_fused_one_does(shape, parametrization):
     if shape is DENSE and parametrization is MUP:
-        parametrization = replace(MUP, base=Base(width=8, depth=1))
+        parametrization = replace(MUP, base=BaseScale(width=8, depth=1))
     recipe = recipe_of(shape, parametrization=parametrization)
     gradients = drawn(recipe, 6)
     fused, vectorized = (moved(recipe, MEMBERS, gradients, vectorized=v) for v in (False, True))
@@ -132,10 +132,10 @@ def test_one_kernel_for_all_members_moves_as_the_fused_one_does(shape, parametri
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_a_broken_member_leaves_the_others_bit_for_bit_alone(optimizer, vectorized, broken):
     recipe = recipe_of(MIXTURE, optimizer=optimizer)
-    model = Model(recipe, CPU)
+    model = ProxyModel(recipe, CPU)
     found = []
     for spoil in (False, True):
-        stack, own = Stack.initial(model, 3), Optimizer(model, vectorized=vectorized)
+        stack, own = Stack.initial(model, 3), StackOptimizer(model, vectorized=vectorized)
         for step, gradient in enumerate(drawn(recipe), start=1):
             gradients = gradient.repeat(3, 1)
             if spoil:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from trainer import Recipe, Schedule, Shape
-from trainer.model import Model
-from trainer.optimizer import Optimizer, Rates
+from trainer.optimizer import MemberRates, StackOptimizer
+from trainer.proxy_model import ProxyModel
 from trainer.stack import Stack
 
 SHAPE, BATCH, STEPS = Shape(width=16, depth=1), 256, 300
@@ -26,12 +26,12 @@ def optimum(corpus, *, seed: int = 0, **how) -> float:
     """ln η* of a bowl of 8 rates."""
     schedule = Schedule(warmup_tokens=32 * BATCH, decay_fraction=0.4)
     recipe = Recipe(shape=SHAPE, schedule=schedule, batch_tokens=BATCH, seed=seed)
-    model = Model(recipe, torch.device("cpu"), **how)
-    stack, optimizer = Stack.initial(model, len(RATES)), Optimizer(model, vectorized=model.compiled)
+    model = ProxyModel(recipe, torch.device("cpu"), **how)
+    stack, optimizer = Stack.initial(model, len(RATES)), StackOptimizer(model, vectorized=model.compiled)
     for step in range(STEPS):
         tokens = torch.from_numpy(corpus.batch(seed, step, recipe.sequences, SHAPE.context))
         multiplier = recipe.timetable.multiplier(step, STEPS * BATCH)
-        rates = [Rates(learning_rate=rate * multiplier) for rate in RATES]
+        rates = [MemberRates(learning_rate=rate * multiplier) for rate in RATES]
         stack.train(model, optimizer, tokens[:, :-1], tokens[:, 1:], rates)
     windows = torch.from_numpy(corpus.heldout_windows(256, SHAPE.context))
     return vertex(stack.evaluate(model, iter([(windows[:, :-1], windows[:, 1:])])))

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from trainer import Recipe, Schedule, Shape
-from trainer.model import Model, initial_parameters, layout
-from trainer.optimizer import Optimizer, Rates
+from trainer.optimizer import MemberRates, StackOptimizer
+from trainer.proxy_model import ProxyModel, initial_parameters, layout
 from trainer.stack import Stack
 
 
@@ -24,7 +24,7 @@ class PlainBlock(nn.Module):
     def __init__(self, recipe: Recipe):
         super().__init__()
         self.recipe = recipe
-        width, hidden = recipe.shape.width, recipe.shape.feedforward * recipe.shape.width
+        width, hidden = recipe.shape.width, recipe.shape.hidden
         self.attention_in = nn.Linear(width, 3 * width, bias=False)
         self.attention_out = nn.Linear(width, width, bias=False)
         self.feedforward_in = nn.Linear(width, hidden, bias=False)
@@ -86,8 +86,8 @@ def test_a_stack_trains_like_plain_models(corpus, shape):
         torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.1)
         for model, rate in zip(plain, rates, strict=True)
     ]
-    stacked = Model(recipe, torch.device("cpu"))
-    stack, optimizer = Stack.initial(stacked, len(rates)), Optimizer(stacked)
+    stacked = ProxyModel(recipe, torch.device("cpu"))
+    stack, optimizer = Stack.initial(stacked, len(rates)), StackOptimizer(stacked)
     for step in range(60):
         tokens = torch.from_numpy(corpus.batch(0, step, sequences, shape.context))
         batch = tokens[:, :-1], tokens[:, 1:]
@@ -99,8 +99,8 @@ def test_a_stack_trains_like_plain_models(corpus, shape):
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
             own.step()
             expected.append(loss.item())
-        told = stack.train(stacked, optimizer, *batch, [Rates(learning_rate=rate) for rate in rates])
-        assert told.losses.tolist() == pytest.approx(expected, abs=3e-5)
+        result = stack.train(stacked, optimizer, *batch, [MemberRates(learning_rate=rate) for rate in rates])
+        assert result.losses.tolist() == pytest.approx(expected, abs=3e-5)
 
 
 def test_products_in_bfloat16_train_alike_and_keep_parameters_in_float32(corpus):
@@ -108,9 +108,9 @@ def test_products_in_bfloat16_train_alike_and_keep_parameters_in_float32(corpus)
     recipe = Recipe(shape=Shape(width=32, depth=2), schedule=Schedule(warmup_tokens=0), batch_tokens=256)
     losses = []
     for precision in (torch.float32, torch.bfloat16):
-        model = Model(recipe, torch.device("cpu"), precision=precision)
-        stack, optimizer = Stack.initial(model, 2), Optimizer(model)
-        rates = [Rates(learning_rate=rate) for rate in (1e-3, 4e-3)]
+        model = ProxyModel(recipe, torch.device("cpu"), precision=precision)
+        stack, optimizer = Stack.initial(model, 2), StackOptimizer(model)
+        rates = [MemberRates(learning_rate=rate) for rate in (1e-3, 4e-3)]
         for step in range(40):
             tokens = torch.from_numpy(corpus.batch(0, step, recipe.sequences, recipe.shape.context))
             last = stack.train(model, optimizer, tokens[:, :-1], tokens[:, 1:], rates).losses

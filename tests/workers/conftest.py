@@ -23,6 +23,7 @@ from orchestrator.store import LEADER, Store
 from orchestrator.store.records import LossPoint, NewRun, Run
 from orchestrator.submission.cells import proxy_cells, table_cells
 from orchestrator.tables.run_table import parse_csv
+from workers.ray_folder import RayFolder
 
 RECORDED = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds
 1e6,1e8,4096,0.001,3.5,12.5
@@ -136,7 +137,9 @@ class Stage:
             "OPENBLAS_NUM_THREADS": "1",
         }
         driver = subprocess.Popen(
-            [sys.executable, "-m", "workers", sweep_id], env={**os.environ, **variables, **environment}
+            [sys.executable, "-m", "workers", sweep_id],
+            env={**os.environ, **variables, **environment},
+            umask=0,
         )
         self.drivers.append(driver)
         return driver
@@ -179,11 +182,13 @@ def stage(store: Store, sqlite_url: str, tmp_path: Path) -> Iterator[Stage]:
 def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One Ray for all tests that need no Ray of their own: two CPUs and one GPU that exists in name only."""
     log = (tmp_path_factory.mktemp("ray") / "log").open("wb")
+    folder = RayFolder()
     command = [
         str(Path(sys.executable).with_name("ray")),
         *("start", "--head", "--block", "--port=0", "--num-cpus=2", "--num-gpus=1"),
         *("--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats"),
         f"--object-store-memory={100 * 2**20}",
+        f"--temp-dir={folder.temp_dir}",
     ]
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
     head = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -197,6 +202,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for process in alive:
             process.kill()
         log.close()
+        folder.close()
 
 
 def _address_of(head: subprocess.Popen[bytes]) -> str:

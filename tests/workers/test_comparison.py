@@ -20,14 +20,14 @@ from orchestrator.store.records import NewRun
 from orchestrator.submission.preview import submit
 from trainer import (
     Base,
-    Finished,
-    Job,
+    FinishedEvent,
     Member,
     Parametrization,
     Recipe,
     Schedule,
     Shape,
     Training,
+    TrainingJob,
     load_corpus,
 )
 from workers.jobs import Branch, ProxyJob, ProxyMember, proxy_jobs
@@ -73,8 +73,8 @@ def alone(shape: Shape, *, seed: int = 0, module_rates: str = "", **recipe: Any)
         **recipe,
     )
     member = Member(learning_rate=RATE, horizons=(HORIZON,), module_rates=parse_module_rates(module_rates))
-    events = Training(Job(recipe=built, members=(member,)), load_corpus("stdlib")).advance()
-    (end,) = (event for event in events if isinstance(event, Finished))
+    events = Training(TrainingJob(recipe=built, members=(member,)), load_corpus("stdlib")).advance()
+    (end,) = (event for event in events if isinstance(event, FinishedEvent))
     return end.loss
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import stat
 import time
 from collections.abc import Iterable
 
@@ -15,7 +16,7 @@ from orchestrator.answers.sweeps import waits_because
 from orchestrator.loop.drivers import NOT_NOW
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import driver_lease
-from trainer import Finished, Job, Member, Recipe, Schedule, Shape, Training, load_corpus
+from trainer import FinishedEvent, Member, Recipe, Schedule, Shape, Training, TrainingJob, load_corpus
 from workers.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.ray
@@ -36,8 +37,8 @@ def undisturbed() -> dict[float, float]:
         batch_tokens=128,
     )
     members = tuple(Member(learning_rate=rate, horizons=(LONG,)) for rate in RATES)
-    events = Training(Job(recipe=recipe, members=members), load_corpus("stdlib")).advance()
-    return {RATES[event.member]: event.loss for event in events if isinstance(event, Finished)}
+    events = Training(TrainingJob(recipe=recipe, members=members), load_corpus("stdlib")).advance()
+    return {RATES[event.member]: event.loss for event in events if isinstance(event, FinishedEvent)}
 
 
 def trainables(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
@@ -147,13 +148,18 @@ def test_points_stream_and_a_killed_worker_changes_no_loss(stage, ray_address, u
     assert driver.wait(timeout=30) == 0
 
 
-def test_killed_and_stopped_drivers_lose_nothing_and_leave_no_process(stage, ray_address, undisturbed):
+def test_killed_and_stopped_drivers_lose_nothing_and_leave_no_process(
+    stage, ray_address, undisturbed, short_tmp, open_to_others
+):
     sweep_id = stage.proxy(tokens=(LONG,), rates=RATES)
     checkpoints = Checkpoints(stage.settings.checkpoints, sweep_id)
     stage.ask(sweep_id)
 
-    killed = stage.drive(sweep_id)
+    killed = stage.drive(sweep_id, TMPDIR=str(short_tmp))
     stage.until(checkpoints.unfinished_jobs, killed)
+    (left,) = short_tmp.glob("etalon-ray-*")
+    assert stat.S_IMODE(left.stat().st_mode) == 0o700
+    assert not open_to_others(stage.settings.home)
     family = psutil.Process(killed.pid).children(recursive=True)
     # Ray's two agents look for the control store for a minute before they end, whatever one sets.
     at_work = [process for process in family if not process.name().endswith("Agent")]
@@ -164,8 +170,9 @@ def test_killed_and_stopped_drivers_lose_nothing_and_leave_no_process(stage, ray
     assert alive == []
     assert stage.states(sweep_id) == {RunState.RUNNING}
 
-    stopped = stage.drive(sweep_id)
+    stopped = stage.drive(sweep_id, TMPDIR=str(short_tmp))
     stage.until(lambda: {run.attempt for run in stage.runs(sweep_id)} == {2}, stopped)
+    assert not left.exists()
     family = psutil.Process(stopped.pid).children(recursive=True)
     stopped.send_signal(signal.SIGTERM)
     assert stopped.wait(timeout=30) == 0
@@ -174,6 +181,7 @@ def test_killed_and_stopped_drivers_lose_nothing_and_leave_no_process(stage, ray
     assert stage.states(sweep_id) == {RunState.PENDING}
     assert stage.store.leases.current(driver_lease(sweep_id)) is None
     assert checkpoints.unfinished_jobs()
+    assert not list(short_tmp.glob("etalon-ray-*"))
 
     last = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
     stage.ended(sweep_id, last)

@@ -20,12 +20,22 @@ from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Grid, Muon, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
 from orchestrator.submission.cells import proxy_cells, trunk_name
-from trainer import BadCorpus, Finished, Job, Member, Recipe, Shape, Training, load_corpus, symptoms
+from trainer import (
+    BadCorpus,
+    FinishedEvent,
+    Member,
+    Recipe,
+    Shape,
+    Training,
+    TrainingJob,
+    load_corpus,
+    symptoms,
+)
 from trainer import Schedule as TrainerSchedule
-from trainer.rules import Module
+from trainer.scaling_rules import Module
 from workers.checkpoints import Checkpoints
-from workers.corpora.preparing import prepare
 from workers.jobs import Branch, ProxyJob, ProxyMember
+from workers.preparation.preparing import prepare
 from workers.proxy import ProxyRunner
 from workers.runner import ProxyBench, Report
 
@@ -94,9 +104,9 @@ def alone(*horizons: int, rate: float, schedule: TrainerSchedule = WSD) -> dict[
     recipe = Recipe(
         shape=Shape(width=16, depth=1, context=TRAINER.context), schedule=schedule, batch_tokens=BATCH
     )
-    job = Job(recipe=recipe, members=(Member(learning_rate=rate, horizons=horizons),))
+    job = TrainingJob(recipe=recipe, members=(Member(learning_rate=rate, horizons=horizons),))
     events = Training(job, load_corpus("stdlib")).advance()
-    return {event.horizon: event.loss for event in events if isinstance(event, Finished)}
+    return {event.horizon: event.loss for event in events if isinstance(event, FinishedEvent)}
 
 
 def test_losses_curves_and_costs_are_the_trainers_own(bench):
@@ -208,8 +218,12 @@ def test_diverged_members_are_told_with_a_reason_and_no_bad_point(bench):
         **{f"run-0.002-{horizon}": RunState.COMPLETED for horizon in HORIZONS},
         **{f"run-60.0-{horizon}": RunState.DIVERGED for horizon in HORIZONS},
     }
-    reasons = {r.reason or "" for r in told.results if r.state is RunState.DIVERGED}
-    assert all(re.fullmatch(r"Diverged after \d+ tokens: .+; .+ at step \d+\.", reason) for reason in reasons)
+    for result in told.results:
+        if result.state is RunState.DIVERGED:
+            words = rf"Diverged after {result.diverged_tokens} tokens: .+; .+ at step \d+\."
+            assert re.fullmatch(words, result.reason or "")
+        else:
+            assert result.diverged_tokens is None
     assert all(math.isfinite(value) for seen in told.lenses for value in seen.values.values())
     assert all(math.isfinite(point.loss) for point in told.points)
 
@@ -273,12 +287,12 @@ def test_a_prepared_corpus_is_trained_on_with_its_own_vocabulary(bench, prepared
         source.path, token_type="uint16", vocab_size=300, heldout_tokens=source.heldout_tokens, name="own"
     )
     schedule = TrainerSchedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear")
-    job = Job(
+    job = TrainingJob(
         recipe=Recipe(shape=shape, schedule=schedule, batch_tokens=BATCH),
         members=(Member(learning_rate=0.008, horizons=HORIZONS),),
     )
     events = Training(job, corpus).advance()
-    alone = {f"run-0.008-{e.horizon}": e.loss for e in events if isinstance(e, Finished)}
+    alone = {f"run-0.008-{e.horizon}": e.loss for e in events if isinstance(e, FinishedEvent)}
     losses = {result.run_id: result.loss for result in told.results}
     assert {run_id: losses[run_id] for run_id in alone} == alone
     assert all(loss < corpus.unigram_entropy < math.log(300) for loss in alone.values())

@@ -13,17 +13,17 @@ from orchestrator.planner.values import Cell
 from orchestrator.spec import Base, Grid, ProxyTrainer, base_of
 from orchestrator.states import RunState, SweepState
 from orchestrator.submission.cells import proxy_cells, trunk_scales
-from trainer import Base as TrainerBase
 from trainer import (
+    BaseScale,
     Experts,
-    Finished,
-    Job,
+    FinishedEvent,
     Member,
     Parametrization,
     Recipe,
     Schedule,
     Shape,
     Training,
+    TrainingJob,
     load_corpus,
 )
 from workers.jobs import Branch, ProxyJob, ProxyMember
@@ -80,7 +80,7 @@ def carried_out(folder: Path, cell: Cell, trainer: ProxyTrainer, grid: Grid) -> 
     return result
 
 
-def alone(shape: Shape, horizon: int, **recipe: Any) -> Finished:
+def alone(shape: Shape, horizon: int, **recipe: Any) -> FinishedEvent:
     """What the trainer gives without any of this around it."""
     built = Recipe(
         shape=shape,
@@ -88,8 +88,8 @@ def alone(shape: Shape, horizon: int, **recipe: Any) -> Finished:
         batch_tokens=BATCH,
         **recipe,
     )
-    job = Job(recipe=built, members=(Member(learning_rate=RATE, horizons=(horizon,)),))
-    (end,) = (e for e in Training(job, load_corpus("stdlib")).advance() if isinstance(e, Finished))
+    job = TrainingJob(recipe=built, members=(Member(learning_rate=RATE, horizons=(horizon,)),))
+    (end,) = (e for e in Training(job, load_corpus("stdlib")).advance() if isinstance(e, FinishedEvent))
     return end
 
 
@@ -115,7 +115,7 @@ def test_a_rate_in_units_of_the_base_is_carried_over_by_the_rules(tmp_path: Path
         update={"scales": (GRID.scales[0], GRID.scales[1].model_copy(update={"expert_width": 32}))}
     )
     cell = proxy_cells(grid, trainer)[-1]
-    base = TrainerBase(width=16, depth=1, head_width=16, expert_width=32, batch_tokens=BATCH, tokens=HORIZON)
+    base = BaseScale(width=16, depth=1, head_width=16, expert_width=32, batch_tokens=BATCH, tokens=HORIZON)
     end = alone(
         Shape(width=32, depth=2, experts=Experts(count=8, top_k=2, width=32, shared=1)),
         2 * HORIZON,

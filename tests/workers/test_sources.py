@@ -9,7 +9,7 @@ import pytest
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
 from orchestrator.spec import ProxyTrainer
-from workers.corpora.preparing import prepare
+from workers.preparation.preparing import prepare
 from workers.runner import ProxyBench
 from workers.sources import ProxySource
 

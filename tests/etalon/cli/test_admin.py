@@ -100,3 +100,13 @@ def test_upgrading_twice_does_no_harm(home: Path) -> None:
     assert etalon("db", "upgrade")[0] == 0
     assert etalon("db", "upgrade")[0] == 0
     assert (home / "etalon.db").is_file()
+
+
+@pytest.mark.usefixtures("url_of_another_version")
+@pytest.mark.parametrize("command", [("db", "upgrade"), ("serve",), ("token", "list")])
+def test_a_database_of_another_version_is_refused_with_what_to_do(command: tuple[str, ...]) -> None:
+    code, text = etalon(*command)
+
+    assert code == 2
+    assert "revision '0002'" in plain(text)
+    assert "set ETALON_HOME" in plain(text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,18 @@ def test_a_folder_is_prepared_under_its_own_name_and_listed(novels: Path, home: 
         == (home / "corpora" / "novels" / "tokens.bin").stat().st_size
     )
     assert 1 < rows[1]["bytes_per_token"] < 8
+
+
+def test_a_corpus_belongs_to_its_user_alone_whatever_the_umask(
+    novels: Path, home: Path, open_to_others: Callable[[Path], list[Path]]
+) -> None:
+    before = os.umask(0)
+    try:
+        etalon("prepare", str(novels), "--suffix", ".md", "--vocab-size", "300")
+    finally:
+        assert os.umask(before) == 0
+    assert (home / "corpora" / "novels" / "tokens.bin").exists()
+    assert not open_to_others(home)
 
 
 def test_the_document_is_printed_for_programs_the_first_time_and_the_second(novels: Path, home: Path) -> None:

@@ -7,10 +7,12 @@ import math
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ class Served:
     process: psutil.Process
     environment: dict[str, str]
     folder: Path
+    said: str
 
     def etalon(self, *arguments: str, code: int = 0) -> str:
         done = subprocess.run(
@@ -81,32 +84,43 @@ def write_table(folder: Path) -> None:
     (folder / "runs.csv").write_text("\n".join(rows))
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+@contextmanager
+def serving(folder: Path, **environment: str) -> Iterator[Served]:
+    """A service of the test's own that would leave every file open, were it for the umask; ended afterwards."""
     port = free_port()
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("ETALON_")}
-    environment |= {"ETALON_HOME": str(tmp_path / "home"), "ETALON_URL": f"http://127.0.0.1:{port}"}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("ETALON_")}
+    own = {"ETALON_HOME": str(folder / "home"), "ETALON_URL": f"http://127.0.0.1:{port}"}
+    environment = inherited | own | environment
     process = psutil.Popen(
         [sys.executable, "-c", "from etalon.cli.main import main; main()", "serve", "--port", str(port)],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        umask=0,
     )
+    said = []
     try:
         for line in process.stderr:
+            said.append(line)
             if "Ready" in line:
                 break
         assert process.is_running(), "the service ended before it was ready"
-        yield Served(process, environment, tmp_path)
+        yield Served(process, environment, folder, "".join(said))
     finally:
-        family = [process, *process.children(recursive=True)]
+        family = [process, *process.children(recursive=True)] if process.is_running() else []
         process.terminate()
         process.stderr.close()
         _, alive = psutil.wait_procs(family, timeout=60)
         for left in alive:
             left.kill()
         assert not alive, f"left running: {alive}"
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path) as service:
+        yield service
 
 
 def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(served: Served) -> None:
@@ -131,6 +145,31 @@ def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(served: Se
     assert "params" in refused["detail"]
     assert served.json("sweep", "pause", sweep_id, code=1)["detail"]
     assert "no sweep" in served.json("sweep", "show", "0" * 32, code=2)["detail"].lower()
+
+
+def test_other_users_are_kept_out_and_the_folder_of_a_killed_service_is_removed(
+    tmp_path: Path, short_tmp: Path, open_to_others: Callable[[Path], list[Path]]
+) -> None:
+    home = tmp_path / "home"
+    (home / "logs").mkdir(parents=True)
+    (home / "logs" / "api.log").touch(0o666)
+    home.chmod(0o777)
+
+    with serving(tmp_path, TMPDIR=str(short_tmp)) as first:
+        assert "Other users of this machine could enter" in first.said
+        assert not open_to_others(home)
+        (left,) = short_tmp.glob("etalon-ray-*")
+        assert stat.S_IMODE(left.stat().st_mode) == 0o700
+        assert (left / "ray" / "session_latest" / "logs").is_dir()
+        family = first.process.children(recursive=True)
+        first.process.kill()
+        psutil.wait_procs(family, timeout=60)
+        assert left.exists()
+
+    with serving(tmp_path, TMPDIR=str(short_tmp)) as second:
+        assert "Other users" not in second.said
+        assert left not in short_tmp.glob("etalon-ray-*")
+    assert not list(short_tmp.glob("etalon-ray-*"))
 
 
 def test_it_refuses_to_be_reachable_without_a_token(tmp_path: Path) -> None:

@@ -154,3 +154,13 @@ def test_a_second_orchestrator_waits_and_takes_over_when_the_first_dies(service:
     assert service.store.leases.current(LEADER).fence == leading.fence + 1
     second.send_signal(signal.SIGINT)
     assert second.wait(timeout=30) == 0
+
+
+def test_with_a_database_of_another_version_it_ends_with_a_sentence(
+    url_of_another_version: str, tmp_path: Path
+) -> None:
+    environment = os.environ | {"ETALON_HOME": str(tmp_path), "ETALON_DATABASE_URL": url_of_another_version}
+    command = [sys.executable, "-m", "orchestrator"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "revision '0002'" in json.loads(ended.stderr.splitlines()[-1])["message"]

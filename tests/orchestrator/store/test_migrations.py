@@ -13,7 +13,7 @@ import pytest
 from alembic import command
 from sqlalchemy import inspect
 
-from orchestrator.errors import Unavailable
+from orchestrator.errors import BadInput, Unavailable
 from orchestrator.store import Store
 from orchestrator.store.database import Database
 from orchestrator.store.schema import VERSION_TABLE, metadata
@@ -104,60 +104,24 @@ def test_a_database_that_was_never_migrated_says_what_to_call(empty_url: str) ->
         store.sweeps.live()
 
 
-OLD_ROWS = (
-    "INSERT INTO sweeps (id, name, state, spec, batches, full_grid_flops, created_at, updated_at) VALUES "
-    "('s', 'old', 'running', '{}', 1, 6e9, '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000')",
-    "INSERT INTO cells (sweep_id, number, params, tokens, batch_tokens, rates, decay_fraction) VALUES "
-    "('s', 0, 1000, 1000000, 256, '[0.001]', 0.2)",
-    "INSERT INTO trunks (id, sweep_id, name, learning_rate, seed) VALUES ('t', 's', 'w32', 0.001, 0)",
-    "INSERT INTO runs (id, sweep_id, cell, learning_rate, seed, state, trunk_id, attempt, loss, flops, created_at) "
-    "VALUES ('r', 's', 0, 0.001, 0, 'completed', 't', 1, 2.5, 6e9, '2026-01-01 00:00:00.000000')",
-    "INSERT INTO laws (sweep_id, number, document, prediction, ruled_out, runs, spent_flops, batch, created_at) "
-    "VALUES ('s', 1, '{}', '{}', '[]', 1, 6e9, 1, '2026-01-01 00:00:00.000000')",
-)
-"""A sweep as revision 0001 kept it."""
-
-
-def test_rows_of_the_first_shape_are_kept_forth_and_back(empty_url: str) -> None:
-    with Store.open(empty_url) as store:
-        database, config = Database(empty_url), migration_config()
-        with database.write() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "0001")
-            for row in OLD_ROWS:
-                connection.exec_driver_sql(row)
-        store.migrate()
-        (cell,), (run,), (law,) = store.sweeps.cells("s"), store.runs.of_sweep("s"), store.laws.of_sweep("s")
-        assert (cell.params, cell.flops) == (1e3, 6e9)
-        assert (cell.params_total, cell.params_active, cell.arm) == (None, None, None)
-        assert (run.id, run.trunk_id, run.loss, run.module_rates) == ("r", "t", 2.5, "")
-        assert (law.runs, law.sizes) == (1, None)
-        with database.write() as connection:
-            config.attributes["connection"] = connection
-            command.downgrade(config, "0001")
-            assert connection.exec_driver_sql("SELECT id, trunk_id, loss FROM runs").all() == [
-                ("r", "t", 2.5)
-            ]
-        database.engine.dispose()
-
-
-def test_going_back_leaves_out_what_the_first_shape_would_take_for_something_else(database_url: str) -> None:
-    database, config = Database(database_url), migration_config()
+@pytest.mark.parametrize("revision", ["0001", "0002", "2999_01_01"])
+def test_a_database_of_another_version_is_refused_and_nothing_in_it_changes(
+    empty_url: str, revision: str
+) -> None:
+    database = Database(empty_url)
     with database.write() as connection:
-        for row in OLD_ROWS:
-            connection.exec_driver_sql(row)
-        connection.exec_driver_sql(
-            "INSERT INTO cells (sweep_id, number, params, tokens, batch_tokens, rates, decay_fraction, arm) "
-            "VALUES ('s', 1, 1000, 1000000, 256, '[0.001]', 0.2, 'transfer')"
-        )
-        for name, cell, rates in (("module", 0, "embedding=2"), ("arm", 1, "")):
-            connection.exec_driver_sql(
-                "INSERT INTO runs (id, sweep_id, cell, learning_rate, seed, state, attempt, flops, created_at, "
-                f"module_rates) VALUES ('{name}', 's', {cell}, 0.001, 0, 'pending', 0, 0, "
-                f"'2026-01-01 00:00:00.000000', '{rates}')"
-            )
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0001")
-        assert connection.exec_driver_sql("SELECT id FROM runs").all() == [("r",)]
-        assert connection.exec_driver_sql("SELECT number FROM cells").all() == [(0,)]
+        connection.exec_driver_sql(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL)")
+        connection.exec_driver_sql(f"INSERT INTO {VERSION_TABLE} VALUES ('{revision}')")
+    with Store.open(empty_url) as store:
+        for call in (store.migrate, store.check_revision):
+            with pytest.raises(BadInput, match=f"revision '{revision}'.*ETALON_DATABASE_URL"):
+                call()
+    assert inspect(database.engine).get_table_names() == [VERSION_TABLE]
+    with database.read() as connection:
+        assert connection.exec_driver_sql(f"SELECT * FROM {VERSION_TABLE}").all() == [(revision,)]
     database.engine.dispose()
+
+
+def test_a_database_without_tables_is_not_refused(empty_url: str) -> None:
+    with Store.open(empty_url) as store:
+        store.check_revision()

@@ -181,6 +181,17 @@ def test_finishing_writes_what_was_measured(bench: Any) -> None:
     )
     assert ended.ended_at is not None
     assert ended.reason == "asked"
+    assert ended.diverged_tokens is None
+
+
+def test_a_divergence_keeps_the_tokens_at_which_it_was_noticed(bench: Any) -> None:
+    sweep = bench.sweep()
+    bench.ask(sweep.id, (0, 1e-3))
+    fence = bench.drive(sweep.id)
+    (run,) = bench.store.runs.claim(sweep.id, fence=fence)
+    result = RunResult(run_id=run.id, state=RunState.DIVERGED, diverged_tokens=20_480)
+    bench.store.runs.finish([result], fence=fence)
+    assert bench.store.runs.get(run.id).diverged_tokens == 20_480
 
 
 def test_a_repeated_result_changes_and_tells_nothing(bench: Any) -> None:

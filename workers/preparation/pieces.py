@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from orchestrator.errors import BadInput, Conflict
-from workers.corpora.files import Source, SourceFile
+from workers.preparation.files import Source, SourceFile
 
 PIECE_BYTES: Final = 1 << 16
 """Text that is encoded at once; measured fastest between 16 KiB and 64 KiB."""

@@ -17,11 +17,11 @@ from tokenizers import Tokenizer
 from orchestrator.corpora import DOCUMENT_FILE, TOKENIZER_FILE, TOKENS_FILE
 from orchestrator.errors import BadInput, Conflict
 from trainer import load_corpus
-from workers.corpora import encoding, preparing
-from workers.corpora.files import list_source
-from workers.corpora.pieces import BY_NAME, BY_TAIL, places, read_piece, split, text_of
-from workers.corpora.preparing import Prepared
-from workers.corpora.progress import Progress, Stage
+from workers.preparation import encoding, preparing
+from workers.preparation.files import list_source
+from workers.preparation.pieces import BY_NAME, BY_TAIL, places, read_piece, split, text_of
+from workers.preparation.preparing import Prepared
+from workers.preparation.progress import Progress, Stage
 
 RESULT = (DOCUMENT_FILE, TOKENIZER_FILE, TOKENS_FILE)
 
@@ -187,7 +187,7 @@ def test_what_was_encoded_is_not_encoded_again(text: Path, tmp_path: Path) -> No
 SELF_KILLING = """
 import os, signal, sys
 from pathlib import Path
-from workers.corpora import encoding, preparing
+from workers.preparation import encoding, preparing
 encoding.BATCH_BYTES, encoding.PART_BYTES = 1, 100_000
 left = int(sys.argv[3])
 def tell(progress):

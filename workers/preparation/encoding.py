@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenizers import Tokenizer
 
 from orchestrator.corpora import TOKENS_FILE
-from workers.corpora.pieces import Place, Split, places, text_of
-from workers.corpora.progress import Progress, Stage, Tell
+from workers.preparation.pieces import Place, Split, places, text_of
+from workers.preparation.progress import Progress, Stage, Tell
 
 TOKEN_TYPES: Final[Mapping[str, np.dtype[Any]]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 JOURNAL_FILE: Final = "written.json"

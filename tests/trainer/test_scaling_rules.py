@@ -9,27 +9,27 @@ import torch
 
 from trainer import (
     BadRecipe,
-    Base,
+    BaseScale,
     Corpus,
     Experts,
-    Finished,
-    Job,
+    FinishedEvent,
     Parametrization,
     Recipe,
     Schedule,
     Shape,
     Training,
+    TrainingJob,
     rules_of,
 )
-from trainer.model import initial_parameters
-from trainer.rules import TABLE
+from trainer.proxy_model import initial_parameters
+from trainer.scaling_rules import PARAMETER_KINDS
 
 EVERY_RULE = frozenset({"depth", "weight_decay", "batch", "horizon"})
 DENSE = ("embedding", "attention_in", "attention_out", "feedforward_in", "feedforward_out", "head")
 
 
 def recipe(
-    shape: Shape, *rules: str, base: Base | None = None, exponent: float | None = None, **fields: Any
+    shape: Shape, *rules: str, base: BaseScale | None = None, exponent: float | None = None, **fields: Any
 ) -> Recipe:
     """A recipe at a shape; mup from `base` if there is one."""
     parametrization = (
@@ -43,7 +43,7 @@ def recipe(
 
 def column(recipe: Recipe, name: str) -> dict[str, float]:
     """One column of the table, by kind of parameter."""
-    return {rule.row.kind: getattr(rule, name) for rule in rules_of(recipe).rules}
+    return {rule.kind.name: getattr(rule, name) for rule in rules_of(recipe).rules}
 
 
 def mixture(width: int, expert_width: int, *, top_k: int = 2, depth: int = 2, shared: int = 0) -> Shape:
@@ -54,8 +54,8 @@ def mixture(width: int, expert_width: int, *, top_k: int = 2, depth: int = 2, sh
     )
 
 
-WIDER = recipe(Shape(width=64, depth=2), base=Base(width=16, depth=2))
-DEEPER = recipe(Shape(width=64, depth=6), "depth", "weight_decay", base=Base(width=16, depth=2))
+WIDER = recipe(Shape(width=64, depth=2), base=BaseScale(width=16, depth=2))
+DEEPER = recipe(Shape(width=64, depth=6), "depth", "weight_decay", base=BaseScale(width=16, depth=2))
 
 
 def test_standard_scales_nothing():
@@ -101,7 +101,7 @@ def test_width_alone_leaves_decay_and_epsilon():
 
 def test_weight_decay_keeps_rate_times_decay():
     """MuAdamW of microsoft/mup: what AdamW takes off a weight in a step is rate × decay."""
-    wider = recipe(Shape(width=64, depth=2), "weight_decay", base=Base(width=16, depth=2))
+    wider = recipe(Shape(width=64, depth=2), "weight_decay", base=BaseScale(width=16, depth=2))
     assert column(wider, "decay") == dict.fromkeys(DENSE, 4.0) | {"embedding": 1.0, "head": 1.0}
     for rule in rules_of(wider).rules:
         assert rule.rate * rule.decay == 1.0
@@ -110,7 +110,7 @@ def test_weight_decay_keeps_rate_times_decay():
 def test_muons_rates_fall_as_the_root_of_the_growth():
     """arXiv 2512.05620: updates of the RMS of AdamW's stretch by √m; embedding, router and head stay with AdamW."""
     wider = recipe(
-        mixture(64, 64), "weight_decay", base=Base(width=16, depth=2, expert_width=32), optimizer="muon"
+        mixture(64, 64), "weight_decay", base=BaseScale(width=16, depth=2, expert_width=32), optimizer="muon"
     )
     assert column(wider, "rate") == {
         "embedding": 1.0,
@@ -158,12 +158,12 @@ def test_epsilon_falls_with_the_gradients():
 
 
 def test_a_deeper_proxy_without_the_rule_starts_smaller_where_it_writes_to_the_residual_stream():
-    without = recipe(Shape(width=64, depth=8), base=Base(width=16, depth=2))
+    without = recipe(Shape(width=64, depth=8), base=BaseScale(width=16, depth=2))
     assert column(without, "std")["attention_out"] == 1 / 32  # 1/√64 / √(2·8)
     assert column(without, "multiplier")["attention_out"] == 1.0
 
 
-NEAR = Base(width=16, depth=2, batch_tokens=128, tokens=8_192)
+NEAR = BaseScale(width=16, depth=2, batch_tokens=128, tokens=8_192)
 
 
 def test_batch_and_horizon_move_every_rate_decay_and_epsilon_by_square_roots():
@@ -213,7 +213,7 @@ def test_what_no_rule_names_does_not_scale():
 
 def test_router_and_expert_up_have_rates_by_width_and_expert_down_by_the_experts_width():
     """arXiv 2601.20205, table 2, with the width four-fold and the experts' eight-fold."""
-    wider = recipe(mixture(64, 128), "weight_decay", base=Base(width=16, depth=2, expert_width=2 * 16))
+    wider = recipe(mixture(64, 128), "weight_decay", base=BaseScale(width=16, depth=2, expert_width=2 * 16))
     rates, decays = column(wider, "rate"), column(wider, "decay")
     assert (rates["router"], rates["expert_in"], rates["expert_out"]) == (1 / 4, 1 / 4, 1 / 8)
     assert (decays["router"], decays["expert_in"], decays["expert_out"]) == (4.0, 4.0, 8.0)
@@ -221,7 +221,7 @@ def test_router_and_expert_up_have_rates_by_width_and_expert_down_by_the_experts
 
 def test_experts_of_a_fixed_width_keep_the_rate_of_their_second_matrix():
     wider = recipe(
-        mixture(64, 16), "weight_decay", "depth", base=Base(width=16, depth=2, expert_width=2 * 16)
+        mixture(64, 16), "weight_decay", "depth", base=BaseScale(width=16, depth=2, expert_width=2 * 16)
     )
     assert column(wider, "rate")["expert_out"] == column(wider, "decay")["expert_out"] == 1.0
     assert column(wider, "rate")["expert_in"] == 1 / 4
@@ -229,7 +229,7 @@ def test_experts_of_a_fixed_width_keep_the_rate_of_their_second_matrix():
 
 def test_epsilon_of_what_feeds_the_experts_falls_with_their_width():
     """arXiv 2601.20205, table 2: M^−1·L^−1 for expert up."""
-    wider = recipe(mixture(64, 128, depth=4), "depth", base=Base(width=16, depth=2, expert_width=2 * 16))
+    wider = recipe(mixture(64, 128, depth=4), "depth", base=BaseScale(width=16, depth=2, expert_width=2 * 16))
     epsilons = column(wider, "epsilon")
     assert epsilons["expert_in"] == 1 / 16
     assert epsilons["expert_out"] == epsilons["router"] == 1 / 8
@@ -237,13 +237,15 @@ def test_epsilon_of_what_feeds_the_experts_falls_with_their_width():
 
 def test_the_fan_in_of_the_second_matrix_is_that_of_all_experts_of_a_token():
     """More chosen experts of the same width grow the fan-in like wider ones do."""
-    more = recipe(mixture(16, 16, top_k=4), base=Base(width=16, depth=2, expert_width=2 * 16))
+    more = recipe(mixture(16, 16, top_k=4), base=BaseScale(width=16, depth=2, expert_width=2 * 16))
     assert column(more, "rate")["expert_out"] == 1 / 2
     assert column(more, "std")["expert_out"] == 1 / 16  # 1/√(4·16) / √(2·2)
 
 
 def test_shared_experts_follow_the_experts():
-    wider = recipe(mixture(64, 128, shared=1), "depth", base=Base(width=16, depth=2, expert_width=2 * 16))
+    wider = recipe(
+        mixture(64, 128, shared=1), "depth", base=BaseScale(width=16, depth=2, expert_width=2 * 16)
+    )
     for name in ("rate", "decay", "epsilon"):
         values = column(wider, name)
         assert values["feedforward_in"] == values["expert_in"]
@@ -253,14 +255,14 @@ def test_shared_experts_follow_the_experts():
 def test_attention_is_scaled_by_the_head_width_in_units_of_the_base():
     """Tensor Programs V: q·k / d. At d = 64 from a base of 16, √16/64 times the scale of 2."""
     wide_heads = Shape(width=64, depth=2, heads=1)
-    base = Base(width=16, depth=2, head_width=16)
+    base = BaseScale(width=16, depth=2, head_width=16)
     assert rules_of(recipe(wide_heads, base=base)).attention_scale == 2 * 4 / 64
     assert rules_of(recipe(wide_heads, base=replace(base, head_width=None))).attention_scale == 2 / 8
     assert rules_of(recipe(wide_heads)).attention_scale == 2 / 8
 
 
-def test_every_row_names_its_source():
-    assert all("arXiv" in row.source for row in TABLE)
+def test_every_kind_names_its_source():
+    assert all("arXiv" in kind.source for kind in PARAMETER_KINDS)
 
 
 SHAPES = {
@@ -272,7 +274,7 @@ SHAPES = {
 
 def at_the_base(shape: Shape, expert_width: int | None, rules: Iterable[str]) -> tuple[Recipe, Recipe]:
     """The standard recipe and mup's at the very same scale."""
-    base = Base(
+    base = BaseScale(
         width=shape.width,
         depth=shape.depth,
         head_width=shape.head_width,
@@ -294,33 +296,36 @@ def test_mup_at_its_base_is_standard_parameter_for_parameter(shape, expert_width
 
 @pytest.mark.parametrize(("shape", "expert_width"), SHAPES.values(), ids=SHAPES)
 def test_mup_at_its_base_trains_like_standard_bit_for_bit(
-    shape: Shape, expert_width: int | None, corpus: Corpus, make_job: Callable[..., Job]
+    shape: Shape, expert_width: int | None, corpus: Corpus, make_job: Callable[..., TrainingJob]
 ):
     job = make_job([3e-3, 1e-2], [30])
     losses = []
     for each in at_the_base(shape, expert_width, EVERY_RULE):
         training = Training(replace(job, recipe=each), corpus)
-        losses.append([event.loss for event in training.advance() if isinstance(event, Finished)])
+        losses.append([event.loss for event in training.advance() if isinstance(event, FinishedEvent)])
     assert len(losses[0]) == 2
     assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"kind": "spectral"}, "kind is 'spectral'; allowed: standard, mup"),
-        ({"kind": "mup", "base": Base(width=16, depth=2), "rules": frozenset({"heads"})}, "allowed: depth"),
+        (
+            {"kind": "mup", "base": BaseScale(width=16, depth=2), "rules": frozenset({"heads"})},
+            "allowed: depth",
+        ),
         ({"kind": "mup"}, "needs the base"),
-        ({"base": Base(width=16, depth=2)}, "standard takes no base"),
+        ({"base": BaseScale(width=16, depth=2)}, "standard takes no base"),
         ({"rules": frozenset({"depth"})}, "standard takes no base and no rules"),
         (
-            {"kind": "mup", "base": Base(width=16, depth=2), "rules": frozenset({"batch"})},
+            {"kind": "mup", "base": BaseScale(width=16, depth=2), "rules": frozenset({"batch"})},
             "need base.batch_tokens",
         ),
         (
             {
                 "kind": "mup",
-                "base": Base(width=16, depth=2, batch_tokens=128),
+                "base": BaseScale(width=16, depth=2, batch_tokens=128),
                 "rules": frozenset({"horizon"}),
             },
             "need base.tokens",
@@ -336,25 +341,25 @@ def test_mup_at_its_base_trains_like_standard_bit_for_bit(
         ),
     ],
 )
-def test_a_parametrization_that_contradicts_itself_is_refused(fields: dict[str, Any], told: str):
-    with pytest.raises(BadRecipe, match=told):
+def test_a_parametrization_that_contradicts_itself_is_refused(fields: dict[str, Any], message: str):
+    with pytest.raises(BadRecipe, match=message):
         Parametrization(**fields)
 
 
 @pytest.mark.parametrize("field", ["width", "depth", "head_width", "expert_width", "batch_tokens", "tokens"])
 def test_a_base_without_size_is_refused(field: str):
     with pytest.raises(BadRecipe, match=f"base: {field} is 0; allowed: at least 1"):
-        Base(**({"width": 16, "depth": 2} | {field: 0}))
+        BaseScale(**({"width": 16, "depth": 2} | {field: 0}))
 
 
 def test_a_mixture_is_not_compared_with_a_dense_base():
     with pytest.raises(BadRecipe, match="the shape is a mixture and its base is dense"):
-        rules_of(recipe(mixture(32, 16), base=Base(width=16, depth=2)))
+        rules_of(recipe(mixture(32, 16), base=BaseScale(width=16, depth=2)))
 
 
 def test_a_dense_proxy_is_not_compared_with_a_base_that_is_a_mixture():
     with pytest.raises(BadRecipe, match="the shape is dense and its base is a mixture"):
-        rules_of(recipe(Shape(width=32, depth=2), base=Base(width=16, depth=2, expert_width=32)))
+        rules_of(recipe(Shape(width=32, depth=2), base=BaseScale(width=16, depth=2, expert_width=32)))
 
 
 def test_the_rule_horizon_needs_a_horizon():

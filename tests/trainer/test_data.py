@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from trainer import BadCorpus, Measured, load_corpus
+from trainer import BadCorpus, TokenFileStats, load_corpus
 
 
 @pytest.fixture
@@ -159,12 +159,12 @@ def test_what_was_measured_is_taken_and_only_the_length_checked(tmp_path):
     path = ids_file(tmp_path / "ids.bin")
     options = {"token_type": "uint16", "vocab_size": 1_000, "heldout_tokens": 700}
     read = load_corpus(path, **options)
-    known = Measured(tokens=5_000, sha256=read.sha256, unigram_entropy=read.unigram_entropy)
+    known = TokenFileStats(tokens=5_000, sha256=read.sha256, unigram_entropy=read.unigram_entropy)
     corpus = load_corpus(path, **options, measured=known)
     assert (corpus.sha256, corpus.unigram_entropy) == (read.sha256, read.unigram_entropy)
     assert np.array_equal(corpus.batch(3, 7, 4, 64), read.batch(3, 7, 4, 64))
     with pytest.raises(BadCorpus, match="has 5000 tokens, but 4999 were measured; prepare it again"):
-        load_corpus(path, **options, measured=Measured(tokens=4_999, sha256="", unigram_entropy=1.0))
+        load_corpus(path, **options, measured=TokenFileStats(tokens=4_999, sha256="", unigram_entropy=1.0))
 
 
 def test_a_measured_file_far_larger_than_memory_is_loaded_and_drawn_from_in_pieces(tmp_path):
@@ -172,7 +172,7 @@ def test_a_measured_file_far_larger_than_memory_is_loaded_and_drawn_from_in_piec
     path, tokens = tmp_path / "huge.bin", 1 << 37
     path.touch()
     os.truncate(path, 2 * tokens)
-    known = Measured(tokens=tokens, sha256="of it", unigram_entropy=1.0)
+    known = TokenFileStats(tokens=tokens, sha256="of it", unigram_entropy=1.0)
     tracemalloc.start()
     try:
         corpus = load_corpus(

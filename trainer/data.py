@@ -1,4 +1,4 @@
-"""Text as tokens: what a proxy learns from, split once into train and held-out, with a hash of its data."""
+"""Corpora: token ids in a train and a held-out split, with a hash of the data."""
 
 import hashlib
 import os
@@ -13,17 +13,17 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.errors import BadCorpus
+from trainer.exceptions import BadCorpus
 
-Tokens = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
+TokenIds = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
 TokenType = Literal["uint16", "uint32"]
 
 BYTES = 256
 MOST_TOKENS = 1 << 24
-"""Largest vocabulary: far above any in use, and its counts still fit in memory."""
+"""Largest vocabulary: far above any in use, and token counts still fit in memory."""
 
 HELDOUT_SHARE = 16
-"""One part in 16 is held out."""
+"""One token in 16 is held out."""
 
 _STDLIB_WITHOUT = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "encodings", "pydoc_data"}
@@ -31,18 +31,18 @@ _STDLIB_WITHOUT = frozenset(
 _CHUNK_TOKENS = 1 << 22
 
 _READ_AHEAD_SHARE = 0.25
-"""A mapped file up to this share of the machine's memory is read ahead and soon in memory as a whole. Of a larger one
-the system would read a megabyte for every window and forget it again: it is told that windows come in no order."""
+"""Largest mapped file, as a share of the machine's memory, that the system may read ahead. For a larger file,
+read-ahead would load a megabyte per window and drop it again, so random access is announced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What is known of a file of token ids since it was written, so that a load need not read all of it.
+class TokenFileStats:
+    """Statistics of a file of token ids, known since it was written, that save reading it on load.
 
     Attributes:
         tokens: Ids in the file, train and held-out.
-        sha256: Of the whole file.
-        unigram_entropy: Of its train split, as `Corpus` has it.
+        sha256: Hash of the whole file.
+        unigram_entropy: Entropy of the train split, as in `Corpus`.
     """
 
     tokens: int
@@ -52,36 +52,36 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Corpus:
-    """Tokens to train on and tokens to measure on.
+    """Token ids for training and for evaluation.
 
     Attributes:
-        name: What the user calls it.
-        vocab_size: Token ids are below this.
-        sha256: Of the data, train then held-out; losses compare only within one hash.
+        name: The user's name for it.
+        vocab_size: Upper bound of the token ids, exclusive.
+        sha256: Hash of the data, train then held-out; losses are comparable only if it is the same.
         train: Token ids, one dimension.
-        heldout: Token ids that training never sees, one dimension.
-        unigram_entropy: Entropy of the train split's own token frequencies, in nats per token: what a model
-            reaches that knows the frequencies and nothing else.
+        heldout: Token ids for evaluation only, one dimension.
+        unigram_entropy: Entropy of the train split's token frequencies, in nats per token: the loss of a model
+            that predicts these frequencies.
     """
 
     name: str
     vocab_size: int
     sha256: str
-    train: Tokens = field(repr=False)
-    heldout: Tokens = field(repr=False)
+    train: TokenIds = field(repr=False)
+    heldout: TokenIds = field(repr=False)
     unigram_entropy: float
 
     def batch(self, seed: int, step: int, sequences: int, context: int) -> NDArray[np.int64]:
-        """The training batch of one step: a pure function of its arguments.
+        """The training batch of one step, a pure function of its arguments.
 
         Args:
             seed: The recipe's seed.
             step: Updates made before this one.
-            sequences: Windows to draw, each from anywhere in the train split.
+            sequences: Windows to draw, uniformly from the train split.
             context: Input tokens of a window.
 
         Returns:
-            Token ids [sequences, context + 1]: inputs and, one further, their targets.
+            Token ids [sequences, context + 1]: columns 0 to context − 1 are inputs, 1 to context their targets.
 
         Raises:
             BadCorpus: The train split is shorter than one window.
@@ -91,9 +91,9 @@ class Corpus:
         return _windows(self.train, starts, context)
 
     def heldout_windows(self, count: int, context: int) -> NDArray[np.int64]:
-        """The same held-out windows every time, evenly spread: token ids [count, context + 1].
+        """Evenly spaced windows of the held-out split, the same every time: token ids [count, context + 1].
 
-        They overlap where the held-out split is shorter than all of them together.
+        They overlap if the split is shorter than all of them together.
 
         Raises:
             BadCorpus: The held-out split is shorter than one window.
@@ -102,7 +102,7 @@ class Corpus:
         starts = np.linspace(0, len(self.heldout) - context - 1, count).astype(np.int64)
         return _windows(self.heldout, starts, context)
 
-    def _check(self, tokens: Tokens, split: str, context: int) -> None:
+    def _check(self, tokens: TokenIds, split: str, context: int) -> None:
         if len(tokens) <= context:
             raise BadCorpus(
                 f"corpus {self.name!r}: the {split} split has {len(tokens)} tokens; "
@@ -116,24 +116,24 @@ def load_corpus(
     token_type: TokenType | None = None,
     vocab_size: int | None = None,
     heldout_tokens: int | None = None,
-    measured: Measured | None = None,
+    measured: TokenFileStats | None = None,
     name: str | None = None,
 ) -> Corpus:
-    """Reads a corpus.
+    """Loads a corpus.
 
     Args:
-        source: `stdlib` for the Python standard library's own source, a path to UTF-8 text (both byte by byte),
-            or a path to flat little-endian token ids ending in `.bin`, which are mapped.
+        source: `stdlib` for the source of Python's standard library, a path to UTF-8 text (in both, one token per
+            byte), or a path to flat little-endian token ids ending in `.bin`, which are memory-mapped.
         token_type: Type of the ids of a `.bin` file.
-        vocab_size: Ids of a `.bin` file are below this.
-        heldout_tokens: Ids at the end of a `.bin` file that are held out; one part in 16 where None.
-        measured: What is known of a `.bin` file. Its hash, its entropy and the range of its ids are then taken
-            on trust and only its length is checked: the load reads nothing, and whoever passes it has made sure
-            that it is of this file. Where None every id is read once and checked.
-        name: What to call it; the source itself where None.
+        vocab_size: Upper bound of the ids of a `.bin` file, exclusive.
+        heldout_tokens: Ids at the end of a `.bin` file to hold out; None for one in 16.
+        measured: Known statistics of a `.bin` file. If given, only the length of the file is checked and no id is
+            read, so the caller must make sure that they are of this file. None reads and checks every id.
+        name: Name of the corpus; None takes the source.
 
     Raises:
-        BadCorpus: Nothing there, not UTF-8, ids out of range, another length than measured, or too little to split.
+        BadCorpus: The file is missing, not UTF-8, of another length than `measured`, or too short to split; or an
+            id is out of range.
     """
     label = name or str(source)
     if source == "stdlib":
@@ -156,7 +156,7 @@ def _load_ids(
     token_type: TokenType | None,
     vocab_size: int | None,
     heldout_tokens: int | None,
-    measured: Measured | None,
+    measured: TokenFileStats | None,
 ) -> Corpus:
     if token_type is None or vocab_size is None:
         raise BadCorpus(
@@ -182,7 +182,7 @@ def _load_ids(
     )
 
 
-def _corpus(name: str, vocab_size: int, train: Tokens, heldout: Tokens) -> Corpus:
+def _corpus(name: str, vocab_size: int, train: TokenIds, heldout: TokenIds) -> Corpus:
     digest = hashlib.sha256()
     counts = np.zeros(vocab_size, dtype=np.int64)
     for tokens in (train, heldout):
@@ -206,8 +206,8 @@ def _corpus(name: str, vocab_size: int, train: Tokens, heldout: Tokens) -> Corpu
     )
 
 
-def _stdlib_splits() -> tuple[Tokens, Tokens]:
-    """Whole files, sorted by name; a hash of the name alone decides the split, whatever else is installed."""
+def _stdlib_splits() -> tuple[TokenIds, TokenIds]:
+    """Whole files, sorted by name; a hash of its name decides the split of each, so other files do not matter."""
     root = Path(sysconfig.get_paths()["stdlib"])
     splits: tuple[list[bytes], list[bytes]] = ([], [])
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in _sources(root)):
@@ -215,7 +215,7 @@ def _stdlib_splits() -> tuple[Tokens, Tokens]:
         splits[digest[0] % HELDOUT_SHARE == 0].append(path.read_bytes())
     if not all(splits):
         raise BadCorpus(
-            f"corpus 'stdlib': too few *.py files under {root}; this Python carries no source of its library"
+            f"corpus 'stdlib': too few *.py files under {root}; this Python has no source of its library"
         )
     train, heldout = (np.frombuffer(b"".join(files), dtype=np.uint8) for files in splits)
     return train, heldout
@@ -227,7 +227,7 @@ def _sources(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in files if name.endswith(".py"))
 
 
-def _read_text(name: str, path: Path) -> Tokens:
+def _read_text(name: str, path: Path) -> TokenIds:
     data = path.read_bytes()
     try:
         data.decode()
@@ -238,7 +238,7 @@ def _read_text(name: str, path: Path) -> Tokens:
     return np.frombuffer(data, dtype=np.uint8)
 
 
-def _map_ids(name: str, path: Path, token_type: TokenType) -> Tokens:
+def _map_ids(name: str, path: Path, token_type: TokenType) -> TokenIds:
     kinds: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
     kind = kinds.get(token_type)
     if kind is None:
@@ -248,7 +248,7 @@ def _map_ids(name: str, path: Path, token_type: TokenType) -> Tokens:
         raise BadCorpus(
             f"corpus {name!r}: {path} has {size} bytes; {token_type} ids need a positive multiple of {kind.itemsize}"
         )
-    ids: Tokens = np.memmap(path, dtype=kind, mode="r")
+    ids: TokenIds = np.memmap(path, dtype=kind, mode="r")
     if size > _memory_bytes() * _READ_AHEAD_SHARE:
         cast("mmap", ids.base).madvise(MADV_RANDOM)
     return ids
@@ -258,12 +258,12 @@ def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _tail_split(name: str, tokens: Tokens, heldout: int | None = None) -> tuple[Tokens, Tokens]:
-    """The last part is held out, so that no window of one split reaches into the other."""
+def _tail_split(name: str, tokens: TokenIds, heldout: int | None = None) -> tuple[TokenIds, TokenIds]:
+    """Holds out the end of the tokens, so that no window reaches into the other split."""
     if heldout is None:
         heldout = ceil(len(tokens) / HELDOUT_SHARE)
         if heldout >= len(tokens):
-            raise BadCorpus(f"corpus {name!r}: {len(tokens)} tokens are too few to hold some out")
+            raise BadCorpus(f"corpus {name!r}: {len(tokens)} tokens are too few for a held-out split")
     if not 0 < heldout < len(tokens):
         raise BadCorpus(
             f"corpus {name!r}: heldout_tokens is {heldout}; allowed: 1 to {len(tokens) - 1}, all but one of its tokens"
@@ -271,10 +271,10 @@ def _tail_split(name: str, tokens: Tokens, heldout: int | None = None) -> tuple[
     return tokens[:-heldout], tokens[-heldout:]
 
 
-def _chunks(tokens: Tokens) -> Iterator[Tokens]:
+def _chunks(tokens: TokenIds) -> Iterator[TokenIds]:
     return (tokens[start : start + _CHUNK_TOKENS] for start in range(0, len(tokens), _CHUNK_TOKENS))
 
 
-def _windows(tokens: Tokens, starts: NDArray[np.int64], context: int) -> NDArray[np.int64]:
+def _windows(tokens: TokenIds, starts: NDArray[np.int64], context: int) -> NDArray[np.int64]:
     windows: NDArray[np.int64] = tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64)
     return windows

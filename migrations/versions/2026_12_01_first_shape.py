@@ -1,12 +1,12 @@
 """The first shape of the database.
 
-Revision 0001.
+Revision 2026_12_01.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "2026_12_01"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -31,6 +31,17 @@ def upgrade() -> None:
         sa.Column("tokens", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("loss", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("curve", "step", name=op.f("pk_losses")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "lenses",
+        sa.Column("curve", sa.String(length=32), nullable=False),
+        sa.Column(
+            "step", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+        ),
+        sa.Column("tokens", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("values", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("curve", "step", name=op.f("pk_lenses")),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -83,8 +94,19 @@ def upgrade() -> None:
         sa.Column("rates", sa.JSON(), nullable=False),
         sa.Column("trunk", sa.String(length=200), nullable=True),
         sa.Column("decay_fraction", sa.Double(), nullable=False),
+        sa.Column("params_total", sa.Double(), nullable=True),
+        sa.Column("params_active", sa.Double(), nullable=True),
+        sa.Column("arm", sa.String(length=32), nullable=True),
         sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_cells_sweep_id")),
         sa.PrimaryKeyConstraint("sweep_id", "number", name=op.f("pk_cells")),
+    )
+    op.create_table(
+        "comparisons",
+        sa.Column("sweep_id", sa.String(length=32), nullable=False),
+        sa.Column("document", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_comparisons_sweep_id")),
+        sa.PrimaryKeyConstraint("sweep_id", name=op.f("pk_comparisons")),
     )
     op.create_table(
         "events",
@@ -115,6 +137,7 @@ def upgrade() -> None:
         sa.Column("spent_flops", sa.Double(), nullable=False),
         sa.Column("batch", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("sizes", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_laws_sweep_id")),
         sa.PrimaryKeyConstraint("sweep_id", "number", name=op.f("pk_laws")),
     )
@@ -155,13 +178,22 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("module_rates", sa.String(length=200), nullable=False),
+        sa.Column(
+            "diverged_tokens", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
         sa.ForeignKeyConstraint(
             ["sweep_id", "cell"], ["cells.sweep_id", "cells.number"], name=op.f("fk_runs_sweep_id_cell")
         ),
         sa.ForeignKeyConstraint(["trunk_id"], ["trunks.id"], name=op.f("fk_runs_trunk_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
         sa.UniqueConstraint(
-            "sweep_id", "cell", "learning_rate", "seed", name=op.f("uq_runs_sweep_id_cell_learning_rate_seed")
+            "sweep_id",
+            "cell",
+            "learning_rate",
+            "seed",
+            "module_rates",
+            name=op.f("uq_runs_sweep_id_cell_learning_rate_seed_module_rates"),
         ),
     )
     op.create_index(op.f("ix_runs_sweep_id_id"), "runs", ["sweep_id", "id"], unique=False)
@@ -174,9 +206,11 @@ def downgrade() -> None:
     op.drop_table("trunks")
     op.drop_table("laws")
     op.drop_table("events")
+    op.drop_table("comparisons")
     op.drop_table("cells")
     op.drop_table("tokens")
     op.drop_table("tables")
     op.drop_table("sweeps")
+    op.drop_table("lenses")
     op.drop_table("losses")
     op.drop_table("leases")

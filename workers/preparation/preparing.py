@@ -32,12 +32,12 @@ from orchestrator.corpora import (
     sample_sha256,
 )
 from orchestrator.errors import BadInput, Conflict, FieldProblem
-from orchestrator.settings import make_folder
-from workers.corpora.encoding import JOURNAL_FILE, encode, measure, write_whole
-from workers.corpora.files import Source, differences, list_lines, list_source, read_list
-from workers.corpora.pieces import Split, check_text, places, split, text_of
-from workers.corpora.progress import Progress, Stage, Tell
-from workers.corpora.tokenizer import (
+from orchestrator.private import make_folder
+from workers.preparation.encoding import JOURNAL_FILE, encode, measure, write_whole
+from workers.preparation.files import Source, differences, list_lines, list_source, read_list
+from workers.preparation.pieces import Split, check_text, places, split, text_of
+from workers.preparation.progress import Progress, Stage, Tell
+from workers.preparation.tokenizer import (
     LEAST_VOCABULARY,
     MOST_VOCABULARY,
     SAMPLE_BYTES,

@@ -1,40 +1,68 @@
 """The GPT, dense or with experts, for K members at once: every matrix is a [K, in, out] view of one tensor [K, P]."""
 
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from importlib.util import find_spec
+from typing import Literal, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.compiling import can_compile, compiled_once
 from trainer.experts import Routing, mixture, route
 from trainer.operators import head_loss, lookup, rms_norm, rotary, rotation, squared_relu
 from trainer.recipe import Recipe
-from trainer.rules import Rule, rules_of
+from trainer.scaling_rules import ParameterRule, rules_of
 
-Place = Literal["embedding", "attention", "feedforward", "router", "head", "attention_logits"]
-Watch = Callable[[Place, int, Tensor], None]
-"""Told what passes a place of a block, members first: what the embedding, an attention or a feed-forward part
-adds to the residual stream [K, R, W]; the logits of the router [K, R, E] and of the head [K, R, V]; the products
-of queries and keys before the mask [K·sequences, heads, context, context]."""
+HookPoint = Literal["embedding", "attention", "feedforward", "router", "head", "attention_logits"]
+Hook = Callable[[HookPoint, int, Tensor], None]
+"""Called with a point, a block and the activations there: what the embedding, an attention or a feed-forward part adds
+to the residual stream [K, R, W]; the logits of the router [K, R, E] and of the head [K, R, V]; the products of
+queries and keys before the mask [K·sequences, heads, context, context]."""
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+COMPILATIONS = 1_024
+"""Most compilations of one function in one process: each shape, batch and optimizer takes one or two, and a worker
+runs as long as its sweep. PyTorch's own limit, for a function compiled as a whole, is 8."""
+
+
+def can_compile() -> bool:
+    """Whether PyTorch can compile for a GPU: Triton is installed, and a C compiler to build its launchers."""
+    compilers = (os.environ.get("CC") or "cc", "gcc", "clang")
+    return find_spec("triton") is not None and any(shutil.which(name) for name in compilers)
+
+
+def compiled_once(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+    """The function, compiled as a whole at its first call, and for any number of members when that first changes.
+
+    Raises:
+        Exception: When called, one of the compiler's own, if compilation fails.
+    """
+    config = torch._dynamo.config  # This attribute imports the module, which takes a second.
+    config.recompile_limit = max(config.recompile_limit, COMPILATIONS)
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, COMPILATIONS)
+    compiled: Callable[Arguments, Returned] = torch.compile(function, fullgraph=True)
+    return compiled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """One parameter of one member: its place in the layout and how it starts.
+    """One parameter of a member.
 
     Attributes:
-        rule: Of its kind.
-        block: The block it belongs to; 0 for the embedding and the head.
-        count: How many of them lie one behind the other: the experts of a block, else 1.
+        rule: The rule of its kind.
+        block: Its block; 0 for the embedding and the head.
+        count: Number of consecutive matrices: the experts of a block, else 1.
         rows: Input width (the vocabulary for the embedding).
         columns: Output width.
     """
 
-    rule: Rule
+    rule: ParameterRule
     block: int
     count: int = 1
     rows: int
@@ -42,20 +70,20 @@ class Matrix:
 
     @property
     def name(self) -> str:
-        """Its kind and block, such as `attention_in.0`; the kind alone outside of blocks."""
-        kind = self.rule.row.kind
-        return kind if self.rule.row.role != "hidden" else f"{kind}.{self.block}"
+        """Kind and block, such as `attention_in.0`; the kind alone outside of blocks."""
+        kind = self.rule.kind.name
+        return kind if self.rule.kind.role != "hidden" else f"{kind}.{self.block}"
 
     @property
     def size(self) -> int:
-        """Its number of parameters."""
+        """Number of parameters."""
         return self.count * self.rows * self.columns
 
 
 def layout(recipe: Recipe) -> tuple[Matrix, ...]:
-    """The matrices of one member, in the order in which they lie in its P parameters: kind by kind.
+    """The matrices of one member in their order in memory, kind by kind.
 
-    Parameters of one rule are so one stretch, which the optimizer updates in one go.
+    The parameters of one rule are thus contiguous, and the optimizer updates them at once.
     """
     shape = recipe.shape
     width, count = shape.width, shape.experts.count if shape.experts else 1
@@ -73,8 +101,8 @@ def layout(recipe: Recipe) -> tuple[Matrix, ...]:
     }
     matrices = []
     for rule in rules_of(recipe).rules:
-        number, rows, columns = sizes[rule.row.kind]
-        blocks = shape.depth if rule.row.role == "hidden" else 1
+        number, rows, columns = sizes[rule.kind.name]
+        blocks = shape.depth if rule.kind.role == "hidden" else 1
         matrices += [
             Matrix(rule=rule, block=block, count=number, rows=rows, columns=columns)
             for block in range(blocks)
@@ -83,27 +111,27 @@ def layout(recipe: Recipe) -> tuple[Matrix, ...]:
 
 
 def initial_parameters(recipe: Recipe) -> Tensor:
-    """The P parameters that every member of a stack starts from; the recipe's seed alone decides them.
+    """The initial parameters [P] of every member, determined by the recipe and its seed.
 
-    Drawn block by block, from the embedding to the head.
+    They are drawn block by block, from the embedding to the head.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     matrices = layout(recipe)
-    places = {"input": -1, "output": recipe.shape.depth}
+    order = {"input": -1, "output": recipe.shape.depth}
     drawn = {
         matrix.name: torch.randn(matrix.size, generator=generator) * matrix.rule.std
-        for matrix in sorted(matrices, key=lambda m: places.get(m.rule.row.role, m.block))
+        for matrix in sorted(matrices, key=lambda m: order.get(m.rule.kind.role, m.block))
     }
     return torch.cat([drawn[matrix.name] for matrix in matrices])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
-    """What one forward pass gives.
+class ForwardOutput:
+    """Results of one forward pass.
 
     Attributes:
         losses: Mean cross-entropy of each member, nats per token, float32 [K].
-        penalties: Balancing losses of all blocks together, [K]; None for a dense proxy.
+        penalties: Sum of the balancing losses of all blocks, [K]; None for a dense proxy.
         loads: Each expert's share of the choices, float32 [K, depth, E]; None for a dense proxy.
     """
 
@@ -112,11 +140,11 @@ class Pass:
     loads: Tensor | None = None
 
 
-Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Pass]
-"""`Model.forward` without a watch."""
+Forward = Callable[[Tensor, Tensor, Tensor, Tensor], ForwardOutput]
+"""Type of `ProxyModel.forward` without a hook."""
 
 
-class Model:
+class ProxyModel:
     """The losses of K members as a function of their stacked parameters."""
 
     def __init__(
@@ -131,11 +159,11 @@ class Model:
 
         Args:
             recipe: Shape and initialization.
-            device: Where the parameters will be.
+            device: Device of the parameters.
             precision: Type of the matrix products; None takes bfloat16 on a GPU and float32 on a CPU, where
-                bfloat16 is slower. The residual stream, norms and losses are float32 in any case.
-            compiled: Whether training goes through `torch.compile`, which takes a C++ compiler, and half a
-                minute for each shape and process; None compiles on a GPU if it can.
+                bfloat16 is slower. The residual stream, norms and losses are always float32.
+            compiled: Whether to train through `torch.compile`, which needs a C++ compiler, and half a minute for
+                each shape and process; None compiles on a GPU if possible.
         """
         shape = recipe.shape
         self.recipe = recipe
@@ -148,11 +176,11 @@ class Model:
         self.rotation = factors.to(device)
         self.differentiable: Forward = compiled_once(self.forward) if self.compiled else self.forward
         self._sizes = [matrix.size for matrix in self.matrices]
-        self._multipliers = {rule.row.kind: rule.multiplier for rule in self.rules.rules}
+        self._multipliers = {rule.kind.name: rule.multiplier for rule in self.rules.rules}
 
     @property
     def balance_shape(self) -> tuple[int, int]:
-        """Blocks and experts that a bias balances, [depth, E]; (0, 0) where there are none."""
+        """Blocks and experts, (depth, E); (0, 0) for a dense proxy."""
         experts = self.recipe.shape.experts
         return (0, 0) if experts is None else (self.recipe.shape.depth, experts.count)
 
@@ -163,56 +191,56 @@ class Model:
         inputs: Tensor,
         targets: Tensor,
         *,
-        watch: Watch | None = None,
-    ) -> Pass:
-        """Each member's loss on one batch that all share.
+        hook: Hook | None = None,
+    ) -> ForwardOutput:
+        """Each member's loss on one batch, which is the same for all.
 
         Args:
             parameters: [K, P].
-            balance: Biases on the experts' scores, [K, depth, E]; not looked at for a dense proxy.
+            balance: Biases on the experts' scores, [K, depth, E]; ignored for a dense proxy.
             inputs: Token ids [sequences, context].
             targets: The tokens that follow each of them, [sequences, context].
-            watch: Told what passes inside.
+            hook: Called with the activations.
         """
         lower = self.precision != torch.float32
         with torch.autocast(self.device.type, self.precision) if lower else nullcontext():
-            return self._forward(self._views(parameters), balance, inputs.flatten(), targets.flatten(), watch)
+            return self._forward(self._views(parameters), balance, inputs.flatten(), targets.flatten(), hook)
 
     def _forward(
-        self, views: dict[str, Tensor], balance: Tensor, tokens: Tensor, targets: Tensor, watch: Watch | None
-    ) -> Pass:
+        self, views: dict[str, Tensor], balance: Tensor, tokens: Tensor, targets: Tensor, hook: Hook | None
+    ) -> ForwardOutput:
         x = lookup(views["embedding"], tokens)
-        if watch is not None:
-            watch("embedding", 0, x)
+        if hook is not None:
+            hook("embedding", 0, x)
         routings = []
         for block in range(self.recipe.shape.depth):
-            x = self._attention(x, views, block, watch)
-            x, routing = self._feedforward(x, views, balance, block, watch)
+            x = self._attention(x, views, block, hook)
+            x, routing = self._feedforward(x, views, balance, block, hook)
             if routing is not None:
                 routings.append(routing)
         x = rms_norm(x)
         if (multiplier := self._multipliers["head"]) != 1.0:
             x = x * multiplier
-        if watch is not None:
-            watch("head", 0, torch.bmm(x, views["head"]))
+        if hook is not None:
+            hook("head", 0, torch.bmm(x, views["head"]))
         losses = head_loss(x, views["head"], targets)
         if not routings:
-            return Pass(losses=losses)
-        return Pass(
+            return ForwardOutput(losses=losses)
+        return ForwardOutput(
             losses=losses,
             penalties=torch.stack([routing.penalty for routing in routings]).sum(0),
             loads=torch.stack([routing.loads for routing in routings], dim=1),
         )
 
     def _views(self, parameters: Tensor) -> dict[str, Tensor]:
-        """By name: [K, rows, columns] of one matrix, [K, E, rows, columns] of the experts of a block."""
+        """Views by name: [K, rows, columns] of a matrix, [K, E, rows, columns] of the experts of a block."""
         views = {}
         for matrix, values in zip(self.matrices, torch.split(parameters, self._sizes, dim=1), strict=True):
             count = () if matrix.count == 1 else (matrix.count,)
             views[matrix.name] = values.view(-1, *count, matrix.rows, matrix.columns)
         return views
 
-    def _attention(self, x: Tensor, views: dict[str, Tensor], block: int, watch: Watch | None) -> Tensor:
+    def _attention(self, x: Tensor, views: dict[str, Tensor], block: int, hook: Hook | None) -> Tensor:
         """The residual stream [K, R, W] after causal attention within each sequence."""
         shape, (members, rows, _) = self.recipe.shape, x.shape
         heads, head_width = shape.head_count, shape.head_width
@@ -222,16 +250,16 @@ class Model:
         turned = rotary(both.float(), self.rotation, normalize=shape.qk_norm).to(value.dtype)
         query, key, value = (part.transpose(1, 2) for part in (*torch.split(turned, heads, dim=2), value))
         scale = self.rules.attention_scale
-        if watch is not None:
-            watch("attention_logits", block, (query @ key.transpose(2, 3) * scale).float())
+        if hook is not None:
+            hook("attention_logits", block, (query @ key.transpose(2, 3) * scale).float())
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
         mixed = mixed.transpose(1, 2).reshape(members, rows, shape.width)
-        return self._added(x, mixed, views, "attention_out", block, watch)
+        return self._added(x, mixed, views, "attention_out", block, hook)
 
     def _feedforward(
-        self, x: Tensor, views: dict[str, Tensor], balance: Tensor, block: int, watch: Watch | None
+        self, x: Tensor, views: dict[str, Tensor], balance: Tensor, block: int, hook: Hook | None
     ) -> tuple[Tensor, Routing | None]:
-        """The residual stream after the feed-forward part, and where its tokens went if experts are chosen."""
+        """The residual stream after the feed-forward part, and the routing of its tokens if there are experts."""
         normalized, before, routing = rms_norm(x), x, None
         if self.recipe.shape.hidden:
             hidden = squared_relu(torch.bmm(normalized, views[f"feedforward_in.{block}"]))
@@ -242,21 +270,21 @@ class Model:
             pair = (views[f"{kind}.{block}"].to(self.precision) for kind in ("expert_in", "expert_out"))
             mixed = mixture(normalized.to(self.precision), routing, *pair)
             x = torch.add(x, mixed, alpha=self._multipliers["expert_out"])
-            if watch is not None:
-                watch("router", block, logits)
-        if watch is not None:
-            watch("feedforward", block, x - before)
+            if hook is not None:
+                hook("router", block, logits)
+        if hook is not None:
+            hook("feedforward", block, x - before)
         return x, routing
 
     def _added(
-        self, x: Tensor, left: Tensor, views: dict[str, Tensor], kind: str, block: int, watch: Watch | None
+        self, x: Tensor, left: Tensor, views: dict[str, Tensor], kind: str, block: int, hook: Hook | None
     ) -> Tensor:
-        """The residual stream plus a product: one kernel, unless the product has a lower precision."""
+        """The residual stream plus a product, in one kernel unless the product has a lower precision."""
         right, multiplier = views[f"{kind}.{block}"], self._multipliers[kind]
         if self.precision != torch.float32:
             summed = torch.add(x, torch.bmm(left, right), alpha=multiplier)
         else:
             summed = torch.baddbmm(x, left, right, alpha=multiplier)
-        if watch is not None:
-            watch("attention", block, summed - x)
+        if hook is not None:
+            hook("attention", block, summed - x)
         return summed
