@@ -103,13 +103,13 @@ class ComparedRun(Document):
 
 
 class ContenderDocument(Document):
-    """One way to set the rate of the held-out scale, and how it did."""
+    """One way to set the rate of the held-out scale, and its score."""
 
     name: str = Field(examples=["Fitting", "Transfer", "the same rate", "Step Law", "module-wise"])
-    arm: CellRole = Field(description="How it is trained there: standard parametrization, or Transfer's.")
-    learning_rate: float = Field(description="In Transfer's arm the global rate, in the base's units.")
+    arm: CellRole = Field(description="Its parametrization there: the standard one, or Transfer's.")
+    learning_rate: float = Field(description="Of Transfer the global rate, in the base's units.")
     module_rates: dict[str, float] = Field(description="Multipliers by module; empty for none.")
-    origin: str = Field(description="Where the rate comes from.")
+    origin: str = Field(description="The origin of the rate.")
     source: str | None = Field(description="The paper of a published law.")
     runs: list[ComparedRun]
     diverged: bool | None = Field(

@@ -182,7 +182,7 @@ def test_its_page_shows_the_table_and_lists_every_run(over: TestClient, ended: S
         "of 8 for module-wise rates" in page
     )
     run = answer(over, f"/v1/sweeps/{ended.id}/comparison")["contenders"][-1]["runs"][0]["run_id"]
-    assert "Arm of the comparison" in over.get(f"/runs/{run}").text
+    assert "Role in the comparison" in over.get(f"/runs/{run}").text
 
 
 def test_a_contender_none_of_whose_runs_completed_has_dashes_for_numbers(

@@ -19,7 +19,7 @@ from orchestrator.store import LEADER, Store
 from orchestrator.store.records import NewRun
 from orchestrator.submission.preview import submit
 from trainer import (
-    Base,
+    BaseScale,
     FinishedEvent,
     Member,
     Parametrization,
@@ -121,7 +121,7 @@ def test_a_stack_holds_members_with_rates_by_module_of_their_own(
 def test_transfer_is_trained_in_units_of_its_base_by_its_rules(
     store: Store, settings: Settings, spec: SweepSpec
 ) -> None:
-    base = Base(width=8, depth=1, head_width=8, batch_tokens=BATCH, tokens=HORIZON)
+    base = BaseScale(width=8, depth=1, head_width=8, batch_tokens=BATCH, tokens=HORIZON)
     rules = frozenset({"depth", "weight_decay", "batch", "horizon"})
     parametrization = Parametrization(kind="mup", base=base, rules=rules)
     (found,) = losses(store, settings, spec, "transfer", "")
