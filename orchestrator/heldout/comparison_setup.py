@@ -8,8 +8,8 @@ from typing import Final
 
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.heldout.module_rates import MODULES, STACK, ModuleSearch
-from orchestrator.law.cells import CLOSE
-from orchestrator.planner.values import Cell
+from orchestrator.law.grouped_runs import CLOSE
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import CellRole, ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
 from orchestrator.submission.cells import proxy_cells
 
@@ -42,7 +42,7 @@ class ComparisonSetup:
         return self.transfer if role is CellRole.TRANSFER else self.standard
 
 
-def held_out_cells(spec: SweepSpec, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+def held_out_cells(spec: SweepSpec, cells: Cells) -> tuple[Cell, ...]:
     """The further cells of a sweep for its comparison, numbered after those of its search; none without one.
 
     Args:
@@ -60,14 +60,13 @@ def held_out_cells(spec: SweepSpec, cells: tuple[Cell, ...]) -> tuple[Cell, ...]
     further = [(CellRole.STANDARD, held_out), (CellRole.TRANSFER, held_out)]
     if comparison.module_rates is not None:
         further.append((CellRole.BASE, _base(spec.grid, comparison, trainer, cells)))
-    first = 1 + max((cell.number for cell in cells), default=-1)
     return tuple(
         replace(cell, number=number, rates=(), arm=role, trunk=f"{role}-{cell.trunk}")
-        for number, (role, cell) in enumerate(further, first)
+        for number, (role, cell) in enumerate(further, cells.next_number)
     )
 
 
-def setup_of(spec: SweepSpec, cells: tuple[Cell, ...]) -> ComparisonSetup | None:
+def setup_of(spec: SweepSpec, cells: Cells) -> ComparisonSetup | None:
     """The setup of a sweep's comparison; None if it has none.
 
     Args:
@@ -78,10 +77,9 @@ def setup_of(spec: SweepSpec, cells: tuple[Cell, ...]) -> ComparisonSetup | None
     if comparison is None or not isinstance(trainer, ProxyTrainer):
         return None
     by_role = {cell.arm: cell for cell in cells}
-    own = tuple(cell for cell in cells if cell.arm is None)
     is_dense = isinstance(trainer.architecture, Dense)
     return ComparisonSetup(
-        base=_base(spec.grid, comparison, trainer, own),
+        base=_base(spec.grid, comparison, trainer, cells.searched),
         standard=by_role[CellRole.STANDARD],
         transfer=by_role[CellRole.TRANSFER],
         modules=by_role.get(CellRole.BASE),
@@ -91,7 +89,7 @@ def setup_of(spec: SweepSpec, cells: tuple[Cell, ...]) -> ComparisonSetup | None
     )
 
 
-def comparison_scales(spec: SweepSpec, cells: tuple[Cell, ...]) -> dict[str, Scale]:
+def comparison_scales(spec: SweepSpec, cells: Cells) -> dict[str, Scale]:
     """The scale of each trunk of a comparison, by the trunk's name; empty without a comparison."""
     comparison = spec.comparison
     if comparison is None:
@@ -117,7 +115,7 @@ def _search(comparison: ComparisonSpec, *, is_dense: bool, workers: int) -> Modu
     )
 
 
-def _base(grid: Grid, comparison: ComparisonSpec, trainer: ProxyTrainer, cells: tuple[Cell, ...]) -> Cell:
+def _base(grid: Grid, comparison: ComparisonSpec, trainer: ProxyTrainer, cells: Cells) -> Cell:
     """The base's cell in the grid."""
     wanted = _cell(comparison.base_scale(grid), comparison.base_place(grid), trainer)
     return next(cell for cell in cells if (cell.trunk, cell.tokens) == (wanted.trunk, wanted.tokens))
@@ -126,10 +124,11 @@ def _base(grid: Grid, comparison: ComparisonSpec, trainer: ProxyTrainer, cells: 
 def _cell(scale: Scale, horizon: tuple[int, int], trainer: ProxyTrainer) -> Cell:
     """The cell of a scale at a horizon and a batch, both in tokens."""
     tokens, batch_tokens = horizon
-    return proxy_cells(Grid(scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)), trainer)[0]
+    (cell,) = proxy_cells(Grid(scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)), trainer)
+    return cell
 
 
-def _check_held_out(held_out: Cell, cells: tuple[Cell, ...]) -> None:
+def _check_held_out(held_out: Cell, cells: Cells) -> None:
     for cell in cells:
         if abs(math.log(held_out.params / cell.params)) <= CLOSE:
             path = "comparison.scale"

@@ -25,7 +25,6 @@ from orchestrator.documents.comparisons import ExpectedBowl
 from orchestrator.heldout.run_groups import GroupResult, GroupResults
 from orchestrator.law import BowlStatus, Observations
 from orchestrator.law.bowl import FREE_SD, Z95, alone
-from orchestrator.law.cells import Cells, group
 from orchestrator.law.evidence import (
     ASYMMETRY_SPREAD,
     OPTIMUM,
@@ -33,6 +32,7 @@ from orchestrator.law.evidence import (
     Locals,
     predicted,
 )
+from orchestrator.law.grouped_runs import GroupedRuns, group
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 from orchestrator.law.status import classify, told
@@ -168,7 +168,9 @@ def _seeds(plain: Mapping[float, GroupResult], expected_noise: float) -> tuple[d
     return dict(zip(seeds, effects.tolist(), strict=True)), math.sqrt(squares / freedom)
 
 
-def _cell(plain: Mapping[float, GroupResult], effects: Mapping[int, float]) -> tuple[list[float], Cells]:
+def _cell(
+    plain: Mapping[float, GroupResult], effects: Mapping[int, float]
+) -> tuple[list[float], GroupedRuns]:
     """The rates that are points of the bowl, ascending, and their runs as the cell that the law groups."""
     rows = [
         (rate, loss * math.exp(-effects[seed]), seed)
@@ -186,7 +188,7 @@ def _cell(plain: Mapping[float, GroupResult], effects: Mapping[int, float]) -> t
     return [float(known[np.argmin(np.abs(np.log(known) - x))]) for x in cells.x], cells
 
 
-def _linear(cells: Cells, own: Locals, covariance: Array, scales: Scales) -> tuple[Array, Array, float]:
+def _linear(cells: GroupedRuns, own: Locals, covariance: Array, scales: Scales) -> tuple[Array, Array, float]:
     """The bottom as a linear function of the points, at the end of the fit: k, the points' variances, the prior's part."""
     height, derivatives = predicted(cells, own)
     jacobian = np.column_stack(derivatives)
@@ -202,7 +204,7 @@ def _linear(cells: Cells, own: Locals, covariance: Array, scales: Scales) -> tup
 
 
 def _best_run(
-    cells: Cells,
+    cells: GroupedRuns,
     rates: Sequence[float],
     effects: Mapping[int, float],
     noise: float,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from api.figures.numbers.snapshot import Snapshot
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cells
 from orchestrator.states import RUN_OPEN, SWEEP_LIVE, RunState
 from orchestrator.store.records import LawRecord, Run
 
@@ -101,7 +101,7 @@ def split(snapshot: Snapshot) -> Split:
     return Split(spent=spent, shared=shared, open=waiting + left - never_run, never_run=never_run)
 
 
-def _independent_flops(cells: Sequence[Cell], runs: Sequence[Run], *, open_: bool) -> float:
+def _independent_flops(cells: Cells, runs: Sequence[Run], *, open_: bool) -> float:
     """What the finished (or the open) runs would cost each from its first token."""
     done = (RunState.COMPLETED, RunState.DIVERGED)
     states = RUN_OPEN if open_ else done

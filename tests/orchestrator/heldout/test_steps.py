@@ -27,6 +27,7 @@ from orchestrator.heldout.steps import (
     next_step,
 )
 from orchestrator.law import BowlStatus, Law, Observations, Point, fit
+from orchestrator.planner.values import Cells
 from orchestrator.spec import CellRole, ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run
@@ -49,7 +50,7 @@ def setup(modules: int | None = None, experts: int | None = None) -> ComparisonS
     spec = spec_of(modules, experts)
     assert isinstance(spec.trainer, ProxyTrainer)
     cells = proxy_cells(spec.grid, spec.trainer)
-    found = setup_of(spec, (*cells, *held_out_cells(spec, cells)))
+    found = setup_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     assert found is not None
     return found
 
