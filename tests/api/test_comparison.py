@@ -76,6 +76,7 @@ def test_the_document_tells_who_contends_what_it_costs_and_whom_to_trust(
         assert excess["low"] < excess["value"] < excess["high"]
         assert [run["seed"] for run in item["runs"]] == [0, 1]
     assert all(len(rate["runs"]) == 2 for rate in told["reference"])
+    assert all(rate["excess_loss"] > -0.001 for rate in told["reference"])
 
 
 def test_the_runs_that_it_names_are_runs_of_the_sweep(over: TestClient, ended: Sweep) -> None:

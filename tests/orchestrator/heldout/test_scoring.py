@@ -122,6 +122,19 @@ def test_a_rate_that_diverges_bounds_the_bowl_and_is_no_point_of_it() -> None:
     assert best.low < 4e-3 < best.high
 
 
+def test_the_excess_loss_of_equal_runs_is_over_the_bottom_without_the_effects_of_seeds() -> None:
+    world = HeldOut(seeds=8)
+    results = world.results(4)
+    bowl = reference_bowl(results, EXPECTED)
+    assert bowl is not None
+    far = results[RunGroup(CellRole.STANDARD, max(world.reference))].losses
+    excess, of_one = bowl.excess_loss(far), bowl.excess_loss({0: far[0]})
+    assert excess is not None
+    assert of_one == pytest.approx(excess, abs=5e-3)
+    assert excess > 0
+    assert bowl.excess_loss({}) is None
+
+
 def test_without_a_minimum_among_the_rates_the_best_run_stands_for_it() -> None:
     world = HeldOut(optimum=1e-4, rates={"Fitting": 3.5e-3})
     best = reference_bowl(world.results(1), EXPECTED)
