@@ -10,8 +10,7 @@ from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.heldout.module_rates import MODULES, STACK, ModuleSearch
 from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.planner.values import Cell, Cells
-from orchestrator.spec import CellRole, ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
-from orchestrator.submission.cells import proxy_cells
+from orchestrator.spec import CellRole, ComparisonSpec, Dense, GridOf, ProxyTrainer, Scale, SweepSpec
 
 ROUTER: Final = "router"
 
@@ -52,14 +51,15 @@ def held_out_cells(spec: SweepSpec, cells: Cells) -> tuple[Cell, ...]:
     Raises:
         BadInput: the held-out scale has as many parameters as a scale of the grid, so the law cannot tell them apart.
     """
-    comparison, trainer = spec.comparison, spec.trainer
-    if comparison is None or not isinstance(trainer, ProxyTrainer):
+    comparison = spec.comparison
+    if comparison is None:
         return ()
-    held_out = _cell(comparison.scale, comparison.place(spec.grid), trainer)
+    trainer, grid = spec.proxies
+    held_out = _cell(comparison.scale, comparison.horizon(grid), trainer)
     _check_held_out(held_out, cells)
     further = [(CellRole.STANDARD, held_out), (CellRole.TRANSFER, held_out)]
     if comparison.module_rates is not None:
-        further.append((CellRole.BASE, _base(spec.grid, comparison, trainer, cells)))
+        further.append((CellRole.BASE, _base(grid, comparison, trainer, cells)))
     return tuple(
         replace(cell, number=number, rates=(), arm=role, trunk=f"{role}-{cell.trunk}")
         for number, (role, cell) in enumerate(further, cells.next_number)
@@ -73,13 +73,14 @@ def setup_of(spec: SweepSpec, cells: Cells) -> ComparisonSetup | None:
         spec: the sweep.
         cells: all its cells, those of the comparison included.
     """
-    comparison, trainer = spec.comparison, spec.trainer
-    if comparison is None or not isinstance(trainer, ProxyTrainer):
+    comparison = spec.comparison
+    if comparison is None:
         return None
+    trainer, grid = spec.proxies
     by_role = {cell.arm: cell for cell in cells}
     is_dense = isinstance(trainer.architecture, Dense)
     return ComparisonSetup(
-        base=_base(spec.grid, comparison, trainer, cells.searched),
+        base=_base(grid, comparison, trainer, cells.searched),
         standard=by_role[CellRole.STANDARD],
         transfer=by_role[CellRole.TRANSFER],
         modules=by_role.get(CellRole.BASE),
@@ -115,16 +116,16 @@ def _search(comparison: ComparisonSpec, *, is_dense: bool, workers: int) -> Modu
     )
 
 
-def _base(grid: Grid, comparison: ComparisonSpec, trainer: ProxyTrainer, cells: Cells) -> Cell:
+def _base(grid: GridOf[Scale], comparison: ComparisonSpec, trainer: ProxyTrainer, cells: Cells) -> Cell:
     """The base's cell in the grid."""
-    wanted = _cell(comparison.base_scale(grid), comparison.base_place(grid), trainer)
+    wanted = _cell(comparison.base_scale(grid), comparison.base_horizon(grid), trainer)
     return next(cell for cell in cells if (cell.trunk, cell.tokens) == (wanted.trunk, wanted.tokens))
 
 
 def _cell(scale: Scale, horizon: tuple[int, int], trainer: ProxyTrainer) -> Cell:
     """The cell of a scale at a horizon and a batch, both in tokens."""
     tokens, batch_tokens = horizon
-    (cell,) = proxy_cells(Grid(scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)), trainer)
+    (cell,) = trainer.cells(GridOf[Scale](scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)))
     return cell
 
 

@@ -14,7 +14,7 @@ _M = schema.comparisons.c
 
 
 class Comparisons:
-    """The comparison of each sweep that has one; ``Runs.add_batch`` keeps it, beside the runs that it asks for."""
+    """Comparisons by sweep. ``Runs.add_batch`` writes them, together with their runs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -27,9 +27,9 @@ class Comparisons:
         return None if document is None else ComparisonPlan.model_validate(document)
 
 
-def keep_comparison(
+def insert_comparison(
     database: Database, connection: Connection, sweep_id: str, plan: ComparisonPlan, now: datetime
 ) -> None:
-    """Keep the plan of a comparison; a plan that is stored already stays as it is."""
+    """Write the plan of a comparison, unless its sweep has one."""
     values = {"sweep_id": sweep_id, "document": plan.model_dump(mode="json"), "created_at": now}
     connection.execute(database.insert(schema.comparisons).values(values).on_conflict_do_nothing())
