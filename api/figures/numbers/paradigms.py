@@ -18,7 +18,7 @@ from orchestrator.documents.comparisons import (
     ComparisonDocument,
     ContenderDocument,
 )
-from orchestrator.law.shape import rise
+from orchestrator.law.bowl_shape import rise
 from orchestrator.spec import CellRole
 from orchestrator.states import ComparisonStage
 

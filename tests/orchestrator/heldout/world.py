@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.documents.comparisons import ExpectedBowl, PlannedContender
 from orchestrator.heldout.run_groups import GroupResult, RunGroup
-from orchestrator.law.shape import rise
+from orchestrator.law.bowl_shape import rise
 from orchestrator.spec import CellRole
 
 EXPECTED = ExpectedBowl(curvature=0.03, asymmetry=0.7, noise=0.0015)
