@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from orchestrator.documents.events import BatchEvent, ComparisonEvent, LawEvent, WaitEvent
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.heldout import stages
-from orchestrator.heldout.steps import Basis
+from orchestrator.heldout.steps import FinishedSearch
 from orchestrator.knowledge import RESULTS, Knowledge, knowledge_of, recorded_runs
 from orchestrator.law import Law, Observations, OutdatedLaw, Refused
 from orchestrator.loop.decision import (
@@ -274,7 +274,7 @@ class Loop:
         """Carry on the comparison of a sweep whose search is over, or complete the sweep after it."""
         sweep = knowledge.sweep
         if newest.stage in COMPARISON_FINAL:
-            self._move(sweep, SweepState.COMPLETED, stages.ending(newest))
+            self._move(sweep, SweepState.COMPLETED, stages.end_of_sweep(newest))
             return
         fit = self._last_fit(sweep.id)
         try:
@@ -282,8 +282,8 @@ class Loop:
         except OutdatedLaw:  # Etalon was upgraded while the sweep was live
             self._record(fitted(knowledge), knowledge, Batch())
             return
-        basis = Basis(law=law, law_number=fit.number or 0, search=newest.search, refusal=fit.detail)
-        stages.advance(self._store, sweep, basis, fence=self._fence)
+        search = FinishedSearch(law=law, law_number=fit.number or 0, stop=newest.search, refusal=fit.detail)
+        stages.advance(self._store, sweep, search, fence=self._fence)
 
     def _next_batch(self, knowledge: Knowledge) -> Batch:
         """The next batch, by the last law while it is recent; by a fresh one otherwise, and before a stop."""

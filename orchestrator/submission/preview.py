@@ -12,8 +12,8 @@ from orchestrator.documents.previews import (
     PreviewDocument,
 )
 from orchestrator.errors import BadInput, FieldProblem
-from orchestrator.heldout.cost import Spent, cost_of, out_of_reach
-from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
+from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cells, setup_of
+from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
 from orchestrator.knowledge import recorded_runs, target_of
 from orchestrator.planner.values import Cell, Cells, full_grid_flops
 from orchestrator.settings import Settings
@@ -129,7 +129,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     flops = full_grid_flops(cells, spec.grid.seeds)
     expected = rehearse(spec, cells, target, prior=None if prior is None else prior.observations())
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
-    compared = setting_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
+    compared = setup_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     return PreviewDocument(
         valid=True,
         name=spec.name,
@@ -159,25 +159,25 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     )
 
 
-def _expected_comparison(setting: Setting, speed: float | None) -> ExpectedComparison:
+def _expected_comparison(setup: ComparisonSetup, speed: float | None) -> ExpectedComparison:
     """What the comparison adds at most, once the search is over."""
-    cost = cost_of(setting)
+    cost = cost_of(setup)
     return ExpectedComparison(
-        held_out=target_document(setting.standard),
-        base=target_document(setting.base),
-        seeds=setting.seeds,
+        held_out=target_document(setup.standard),
+        base=target_document(setup.base),
+        seeds=setup.seeds,
         runs=cost.runs,
         flops=cost.flops,
         worker_seconds=cost.flops / speed if speed else None,
     )
 
 
-def _comparison_warnings(setting: Setting | None, spec: SweepSpec, expected: Rehearsal) -> list[str]:
+def _comparison_warnings(setup: ComparisonSetup | None, spec: SweepSpec, expected: Rehearsal) -> list[str]:
     """Whether the budget may not reach for the comparison, if the search spends what it is expected to."""
-    if setting is None:
+    if setup is None:
         return []
     spent = Spent(runs=expected.runs, flops=expected.flops, seconds=0.0)
-    reason = out_of_reach(cost_of(setting), spec.search.budget, spent)
+    reason = out_of_reach(cost_of(setup), spec.search.budget, spent)
     return [] if reason is None else [f"The comparison may not be run: {reason} after the search."]
 
 
