@@ -77,10 +77,17 @@ def parts(document: dict[str, Any]) -> dict[str, Any]:
         "heldout": None if document["heldout"] is None else HeldOut.from_document(document["heldout"]),
         "heldout_reason": document["heldout_reason"],
         "without": tuple(document["without"]),
-        "notices": tuple(Notice.from_document(notice) for notice in document["notices"]),
+        "notices": tuple(Notice.from_document(notice) for notice in _notices(document)),
         "fingerprint": document["fingerprint"],
         "runs": document["runs"],
     }
+
+
+def _notices(document: dict[str, Any]) -> list[dict[str, str]]:
+    """The notices of a law; laws stored before notices had codes have warnings only."""
+    if "notices" in document:
+        return list(document["notices"])
+    return [{"code": "earlier_version", "message": warning} for warning in document["warnings"]]
 
 
 def pack(symmetric: Array) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.documents.events import WorkersEvent
+from orchestrator.law.notices import Notice
 from orchestrator.spec import ReplayTrainer, Resources, SweepSpec
 from orchestrator.store import Store
 
@@ -52,8 +53,8 @@ def size(resources: Resources) -> str:
     return _size(resources.cpus_per_run, resources.gpus_per_run)
 
 
-def warnings_of(store: Store, spec: SweepSpec) -> list[str]:
-    """What stands against a sweep on the cluster that the drivers of live sweeps told of; nothing if none did."""
+def capacity_notices(store: Store, spec: SweepSpec) -> list[Notice]:
+    """Says that a run of the sweep does not fit on the cluster, as far as live sweeps have measured it."""
     if spec.trainer is None:
         return []
     measured = store.events.newest([sweep.id for sweep in store.sweeps.live()], WorkersEvent)
@@ -62,7 +63,10 @@ def warnings_of(store: Store, spec: SweepSpec) -> list[str]:
     cluster, needs = Cluster(cpus=measured.cpus, gpus=measured.gpus), needs_of(spec)
     if room_in(cluster, needs):
         return []
-    return [f"resources: {shortage(cluster, needs)} As things are, no run of this sweep would start."]
+    message = (
+        f"{shortage(cluster, needs)} Until it grows, or resources ask for less, no run of this sweep starts."
+    )
+    return [Notice(code="cluster_too_small", message=message)]
 
 
 def _size(cpus: float, gpus: float) -> str:

@@ -50,13 +50,13 @@ def mixed(table: RunTable) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def pooling_notices(table: RunTable) -> tuple[Notice, ...]:
-    """Names the columns that are pooled, and asks to pick one value where they belong to the recipe."""
+def pooling_notices(table: RunTable, where: str = "where") -> tuple[Notice, ...]:
+    """Names the columns that are pooled, and asks to pick one value with ``where`` if they belong to the recipe."""
     return tuple(
         Notice(
             code="pooled_column",
             message=f"{name} takes {len(values)} values ({', '.join(values)}) within one size, horizon and batch: pick "
-            "one with where if it is part of the recipe.",
+            f"one with {where} if it is part of the recipe.",
         )
         for name, values in mixed(table).items()
     )

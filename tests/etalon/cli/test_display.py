@@ -96,7 +96,7 @@ def test_the_law_in_either_count_of_parameters_is_a_row_each_and_a_verdict() -> 
         "reason": None,
     }
     none = {"size": "params_total", "params": None, "tokens": None, "mean_excess_loss": None, "reason": "why"}
-    sizes = {"used": "params_active", "laws": [law, none], "summary": "Nothing tells the two apart."}
+    sizes = {"used": "params_active", "laws": [law, none], "summary": "The two counts cannot be compared."}
 
     table, verdict = sizes_view(sizes)
     lines = printed(table, 100).splitlines()

@@ -84,7 +84,9 @@ def test_the_preview_names_a_setting_that_the_table_pools(store: Store, tmp_path
     plan = preview(parse_spec(fields), store, Settings(home=tmp_path))
 
     (warning,) = plan.warnings
-    assert warning.startswith(f"{field}: weight_decay takes 2 values (0, 0.1)")
+    assert warning.startswith("weight_decay takes 2 values (0, 0.1)")
+    assert f"pick one with {field}.where" in warning
+    assert [(notice.code, notice.message) for notice in plan.notices] == [("pooled_column", warning)]
 
 
 PROXY = {
