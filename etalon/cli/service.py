@@ -1,4 +1,4 @@
-"""All of Etalon's processes on one machine: Ray, the API and the orchestrator, kept alive and ended together."""
+"""Supervises Etalon's processes on one machine: Ray, the API and the orchestrator."""
 
 from __future__ import annotations
 
@@ -8,54 +8,45 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final, Self
 
 import psutil
 
 from etalon.cli.admin import open_store
 from orchestrator.errors import BadInput, EtalonError
 from orchestrator.private import make_folder, restrict_umask
+from orchestrator.processes import Child, end_all
 from orchestrator.settings import Settings
 from workers.ray_folder import RayFolder
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 RAY_PORTS: Final = range(26379, 26479)
 STOP_SECONDS: Final = 30.0
-"""Longer than the orchestrator gives its drivers to leave (``orchestrator.loop.leader``)."""
+"""Longer than the orchestrator gives its drivers to end (``orchestrator.loop.leader``)."""
 MOST_RESTARTS: Final = 5
-HEALTHY_SECONDS: Final = 60.0
-"""A process that has lived so long starts with a clean record."""
-PR_SET_PDEATHSIG: Final = 1
+TAIL_LINES: Final = 20
 PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 class ServiceFailed(EtalonError):
-    """One of the processes does not stay alive."""
+    """A process keeps dying, or the service is not ready in time."""
 
     title = "The service could not run"
 
 
-def _end_with_parent() -> None:
-    """Let the kernel end the child with its supervisor, also when that is killed (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 def _adopt_orphans() -> None:
-    """Let what a killed child leaves behind become a child of this process, so that it can be ended (Linux)."""
+    """Become the parent of processes that a killed child leaves behind, to end them later (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _end_orphans() -> None:
-    """End what killed children left behind: drivers of an orchestrator, workers of a Ray node."""
+    """End the processes that killed children left behind: drivers and Ray's workers."""
     orphans = psutil.Process().children(recursive=True)
     for orphan in orphans:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -82,7 +73,7 @@ def free_port(host: str, wanted: range) -> int:
     """The first free port of a range.
 
     Raises:
-        ServiceFailed: all are taken.
+        ServiceFailed: none is free.
     """
     for port in wanted:
         if port_is_free(host, port):
@@ -91,70 +82,16 @@ def free_port(host: str, wanted: range) -> int:
 
 
 @dataclass(slots=True)
-class Child:
-    """One supervised process: how it is started, and how often it had to be."""
-
-    name: str
-    command: list[str]
-    environment: Mapping[str, str]
-    log: IO[bytes]
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    deaths: int = 0
-
-    def start(self) -> None:
-        """Start it; it ends with this process, however that ends."""
-        self.started = time.monotonic()
-        self.process = subprocess.Popen(
-            self.command,
-            env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the supervisor has no threads when it forks
-        )
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs now."""
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def lived(self) -> float:
-        """Seconds since it was last started."""
-        return time.monotonic() - self.started
-
-    @property
-    def rests(self) -> bool:
-        """Whether a start again should wait: each early death doubles the pause."""
-        return self.lived < 0.25 * float(2**self.deaths)
-
-    def stop(self) -> None:
-        """Ask it to end, and make it end if it does not."""
-        if self.process is None:
-            return
-        if self.alive:
-            self.process.terminate()
-        try:
-            self.process.wait(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.log.close()
-
-
-@dataclass(slots=True)
 class Service:
-    """Runs Etalon on this machine. Use it as a context: everything it started ends with it.
+    """Etalon on this machine. Use it as a context, which ends every process that it started.
 
     Args:
-        settings: where state lives; a local Ray is started unless they name a cluster.
-        host, port: where the API listens.
+        settings: name the home; a local Ray is started unless they name a cluster.
+        host, port: of the API.
 
     Raises:
-        BadInput: on entering: an address beyond loopback without a token, a port in use, or a home that cannot be
-            written.
+        BadInput: on entering, if the address is beyond loopback without a token, the port is in use, the home cannot be
+            written, or another version of Etalon made the database.
     """
 
     settings: Settings
@@ -165,7 +102,7 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Where people and programs reach it."""
+        """Base URL of the API and the dashboard."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{'127.0.0.1' if self.host in {'0.0.0.0', '::'} else host}:{self.port}"  # noqa: S104
 
@@ -197,7 +134,7 @@ class Service:
         for name in ("orchestrator", "api", "ray"):
             for child in self.children:
                 if child.name == name:
-                    child.stop()
+                    end_all([child], STOP_SECONDS)
         self.children.clear()
         _end_orphans()
         if self.ray_folder is not None:
@@ -205,23 +142,18 @@ class Service:
             self.ray_folder = None
 
     def tend(self) -> None:
-        """Start again what has died.
+        """Restart processes that have died.
 
         Raises:
-            ServiceFailed: a process died too often; the message shows the end of its log.
+            ServiceFailed: a process keeps dying; the message shows the end of its log.
         """
         for child in self.children:
-            if child.alive:
-                if child.lived > HEALTHY_SECONDS:
-                    child.deaths = 0
+            if child.is_alive() or child.is_resting():
                 continue
-            if child.deaths >= MOST_RESTARTS:
-                raise ServiceFailed(
-                    f"{child.name} died {child.deaths + 1} times. Its log ends:\n{self._tail(child)}"
-                )
-            if not child.rests:
-                child.deaths += 1
-                child.start()
+            if child.deaths > MOST_RESTARTS:
+                end = "\n".join(child.tail(TAIL_LINES))
+                raise ServiceFailed(f"{child.name} died {child.deaths} times in a row. Its log ends:\n{end}")
+            child.start()
 
     def _check_address(self) -> None:
         store = open_store(self.settings)
@@ -261,19 +193,15 @@ class Service:
         return [*command, "--include-dashboard=false", "--include-log-monitor=false", "--disable-usage-stats"]
 
     def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
-        log = (self.settings.home / "logs" / f"{name}.log").open("ab")
-        child = Child(name, command, environment, log)
+        output = self.settings.home / "logs" / f"{name}.log"
+        child = Child(name, command, output, environment=environment, ends_with_parent=True)
         self.children.append(child)
         child.start()
-
-    def _tail(self, child: Child) -> str:
-        text = Path(child.log.name).read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-20:])
 
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does."""
+    """Handle SIGTERM like Ctrl-C within the block."""
 
     def interrupt(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -289,7 +217,7 @@ def wait_until(condition: Callable[[], bool], service: Service, seconds: float) 
     """Wait for a condition while tending the service.
 
     Raises:
-        ServiceFailed: it did not come true in time, or a process kept dying.
+        ServiceFailed: it was not true in time, or a process keeps dying.
     """
     deadline = time.monotonic() + seconds
     while not condition():

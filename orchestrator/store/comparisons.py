@@ -1,4 +1,4 @@
-"""Comparisons: what a sweep runs at its held-out scale, planned once and never changed."""
+"""Comparisons at a held-out scale: one document per sweep, written once."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from sqlalchemy import Connection, select
 
 from orchestrator.store import schema
 from orchestrator.store.database import Database
-from orchestrator.store.records import Comparison
+from orchestrator.store.records import ComparisonRecord
 
 _M = schema.comparisons.c
 
 
 class Comparisons:
-    """The comparison of each sweep that has one; ``Runs.add_batch`` keeps it, beside the runs that it asks for."""
+    """Comparisons by sweep. ``Runs.add_batch`` writes them, together with their runs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def get(self, sweep_id: str) -> Comparison | None:
-        """The sweep's comparison; None until its runs have been asked for."""
+    def get(self, sweep_id: str) -> ComparisonRecord | None:
+        """The sweep's comparison; None before its runs are requested."""
         query = select(schema.comparisons).where(_M.sweep_id == sweep_id)
         with self._database.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else Comparison(**row)
+        return None if row is None else ComparisonRecord(**row)
 
 
-def keep_comparison(
+def insert_comparison(
     database: Database, connection: Connection, sweep_id: str, document: Mapping[str, Any], now: datetime
 ) -> None:
-    """Keep what a sweep compares; one that is kept stays as it is."""
+    """Write a sweep's comparison, unless it has one."""
     values = {"sweep_id": sweep_id, "document": dict(document), "created_at": now}
     connection.execute(database.insert(schema.comparisons).values(values).on_conflict_do_nothing())

@@ -17,7 +17,7 @@ from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Point, R
 from orchestrator.law.heldout import largest_parts
 from orchestrator.law.judging import RecordedBowl
 from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, full_grid_flops
-from orchestrator.submission.cells import table_cells
+from orchestrator.spec import table_cells
 from orchestrator.tables.run_table import RunTable
 
 FAST: Final = FitOptions(heldout=False)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from orchestrator.planner.values import Cell, Cells
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
-from workers.jobs import ProxyJob, proxy_jobs, replay_jobs
+from workers.proxy_jobs import ProxyJob, proxy_jobs
+from workers.replay import replay_jobs
 
 RATES = tuple(0.001 * 2**i for i in range(9))
 HORIZONS = (40_960, 81_920, 163_840)
@@ -177,5 +178,5 @@ def test_replays_are_cut_into_equal_parts(count, limit, workers):
     runs = [run(cell, rate, trunk=None) for cell, rate in places]
     jobs = replay_jobs(runs, limit=limit, workers=workers)
     assert [run_id for job in jobs for run_id in job.run_ids] == [one.id for one in runs]
-    assert all(1 <= len(job.asked) <= limit for job in jobs)
+    assert all(1 <= len(job.lookups) <= limit for job in jobs)
     assert len(jobs) <= max(workers, -(-count // limit))

@@ -1,4 +1,4 @@
-"""The first shape of the database.
+"""The first schema of the database.
 
 Revision 2026_12_01.
 """

@@ -1,4 +1,4 @@
-"""Trunks: the constant-rate parts that horizons share. How far each was trained, its checkpoints say."""
+"""Rows of trunks, the constant-rate parts that horizons share. Their checkpoints record how far each was trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _T = schema.trunks.c
 
 
 def trunk_key(run: NewRun) -> tuple[str, float, int]:
-    """What tells one trunk of a sweep from another: name, η and seed; other module rates are another name."""
+    """Name, η and seed, which identify a trunk in its sweep; module rates are part of the name."""
     rates = f"~{hashlib.sha256(run.module_rates.encode()).hexdigest()[:16]}" if run.module_rates else ""
     return (f"{run.trunk}{rates}", run.learning_rate, run.seed)
 
@@ -24,10 +24,10 @@ def trunk_key(run: NewRun) -> tuple[str, float, int]:
 def make_trunks(
     database: Database, connection: Connection, sweep_id: str, runs: Sequence[NewRun]
 ) -> dict[tuple[str, float, int], str]:
-    """Make the trunks that ``runs`` share, where they are missing.
+    """Insert the trunks of ``runs`` that are missing.
 
     Returns:
-        The ids of all trunks of the sweep by ``trunk_key``.
+        Ids of all trunks of the sweep, by ``trunk_key``.
     """
     keys = sorted({trunk_key(run) for run in runs if run.trunk is not None})
     if not keys:

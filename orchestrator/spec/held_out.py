@@ -1,20 +1,20 @@
-"""What a sweep compares at a scale that it does not train otherwise: Fitting, Transfer and what stands beside them."""
+"""The comparison of a sweep: Fitting and Transfer at a held-out scale, which the sweep does not train otherwise."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from orchestrator.spec.fields import Count, FieldError, Strict, as_number
-from orchestrator.spec.grid import Grid, Scale, check_batch, check_experts, check_horizon, experts_of
-from orchestrator.spec.parametrization import RULES, BaseShape, HorizonExponent, Mup, ScalingRules
-from orchestrator.spec.trainers import ProxyTrainer
-from orchestrator.spec.transfer import PATH, check_transfer
-
-if TYPE_CHECKING:
-    from orchestrator.spec.sweep import SweepSpec
+from orchestrator.spec.fields import BadField, Count, Strict, as_number
+from orchestrator.spec.lattice import GridOf
+from orchestrator.spec.mup import RULES, BaseShape, HorizonExponent, Mup, ScalingRules
+from orchestrator.spec.optimization import check_horizon
+from orchestrator.spec.proxy import ProxyTrainer, check_batch
+from orchestrator.spec.proxy_scale import Scale, check_experts, experts_of, smallest_scale
+from orchestrator.spec.trainer_kind import TrainerKind
+from orchestrator.spec.transfer import PATH
 
 
 class CellRole(StrEnum):
@@ -30,7 +30,7 @@ class CellRole(StrEnum):
 
 
 class BaseSpec(Strict):
-    """The proxy that Transfer is tuned at, one of the grid's cells; what is left out is as the comparison says."""
+    """The proxy that Transfer is tuned at, one of the grid's cells. Missing fields are those of the comparison."""
 
     scale: Scale | None = None
     tokens: Count | None = None
@@ -50,7 +50,7 @@ class ComparisonSpec(Strict):
 
     Tokens default to the grid's longest horizon, the batch to its smallest, the base to its smallest scale at its
     longest horizon and the comparison's batch. ``rules`` and ``horizon_exponent`` are as in the parametrization ``mup``;
-    where base and held-out scale are alike in something, its rule changes nothing.
+    a rule has no effect where base and held-out scale agree in what it scales.
     """
 
     scale: Scale
@@ -62,25 +62,25 @@ class ComparisonSpec(Strict):
     horizon_exponent: HorizonExponent | None = None
     module_rates: ModuleRates | None = None
 
-    def place(self, grid: Grid) -> tuple[int, int]:
-        """Tokens and batch of the held-out runs, the tokens a whole number of steps."""
+    def horizon(self, grid: GridOf[Scale]) -> tuple[int, int]:
+        """Tokens and batch_tokens of the held-out runs, the tokens a whole number of steps."""
         batch_tokens = self.batch_tokens or min(grid.batch_tokens)
         return (self.tokens or max(grid.tokens)) // batch_tokens * batch_tokens, batch_tokens
 
-    def base_place(self, grid: Grid) -> tuple[int, int]:
-        """Tokens and batch of the base, the tokens a whole number of steps."""
-        batch_tokens = self.base.batch_tokens or self.place(grid)[1]
+    def base_horizon(self, grid: GridOf[Scale]) -> tuple[int, int]:
+        """Tokens and batch_tokens of the base, the tokens a whole number of steps."""
+        batch_tokens = self.base.batch_tokens or self.horizon(grid)[1]
         return (self.base.tokens or max(grid.tokens)) // batch_tokens * batch_tokens, batch_tokens
 
-    def transferred(self, grid: Grid, trainer: ProxyTrainer) -> tuple[Grid, ProxyTrainer]:
-        """Transfer's recipe, and a grid of its base and its held-out scale.
+    def transferred(self, grid: GridOf[Scale], trainer: ProxyTrainer) -> tuple[GridOf[Scale], ProxyTrainer]:
+        """A grid of Transfer's base and its held-out scale, and Transfer's recipe.
 
         Args:
             grid: of the sweep.
             trainer: of the sweep, in standard parametrization.
         """
-        tokens, batch_tokens = self.place(grid)
-        base, (base_tokens, base_batch) = self.base_scale(grid), self.base_place(grid)
+        tokens, batch_tokens = self.horizon(grid)
+        base, (base_tokens, base_batch) = self.base_scale(grid), self.base_horizon(grid)
         experts = experts_of(base, trainer.architecture)
         parametrization = Mup(
             base=BaseShape(
@@ -93,39 +93,41 @@ class ComparisonSpec(Strict):
             rules=self.rules,
             horizon_exponent=self.horizon_exponent,
         )
-        places = Grid(scales=(base, self.scale), tokens=(tokens,), batch_tokens=(batch_tokens,))
-        return places, trainer.model_copy(update={"parametrization": parametrization})
+        there = GridOf[Scale](scales=(base, self.scale), tokens=(tokens,), batch_tokens=(batch_tokens,))
+        return there, trainer.model_copy(update={"parametrization": parametrization})
 
-    def base_scale(self, grid: Grid) -> Scale:
+    def base_scale(self, grid: GridOf[Scale]) -> Scale:
         """The base's scale as the grid has it: the smallest unless another is named."""
         named = self.base.scale
         if named is None:
-            return min(grid.scales, key=lambda scale: (scale.width**2 * scale.depth, scale.width))
+            return smallest_scale(grid.scales)
         return next((scale for scale in grid.scales if _size(scale) == _size(named)), named)
 
 
-def check_comparison(spec: SweepSpec) -> None:
+def check_comparison(comparison: ComparisonSpec, trainer: TrainerKind, grid: GridOf[Any]) -> None:
     """Refuse a comparison that cannot be carried out.
 
+    Args:
+        comparison: of a sweep.
+        trainer: of the sweep.
+        grid: of the sweep, checked before.
+
     Raises:
-        FieldError: at the field at fault.
+        BadField: at the field at fault.
     """
-    comparison, trainer, grid = spec.comparison, spec.trainer, spec.grid
-    if comparison is None:
-        return
     if not isinstance(trainer, ProxyTrainer):
-        raise FieldError(
+        raise BadField(
             "comparison", "needs the trainer of kind proxy: Transfer sets initial weights and rates by module"
         )
     if trainer.parametrization != "standard":
-        raise FieldError(
+        raise BadField(
             "comparison",
             "needs trainer.parametrization: standard, in which Fitting's proxies are trained; Transfer trains the "
             "held-out scale in its own",
         )
     _check_scale(comparison, grid)
     check_experts("comparison.scale", comparison.scale, trainer.architecture)
-    _, batch_tokens = comparison.place(grid)
+    _, batch_tokens = comparison.horizon(grid)
     if comparison.batch_tokens is not None:
         check_batch("comparison.batch_tokens", batch_tokens, trainer.context)
     asked = comparison.tokens or max(grid.tokens)
@@ -133,57 +135,58 @@ def check_comparison(spec: SweepSpec) -> None:
     check_horizon(path, asked, batch_tokens, trainer.schedule)
     _check_base(comparison, grid)
     if comparison.horizon_exponent is not None and "horizon" not in comparison.rules:
-        raise FieldError("comparison.horizon_exponent", "needs the rule horizon among the rules")
+        raise BadField("comparison.horizon_exponent", "needs the rule horizon among the rules")
     _check_transfer(comparison, grid, trainer)
 
 
-def _check_scale(comparison: ComparisonSpec, grid: Grid) -> None:
+def _check_scale(comparison: ComparisonSpec, grid: GridOf[Scale]) -> None:
     if _size(comparison.scale) in {_size(scale) for scale in grid.scales}:
-        raise FieldError(
+        raise BadField(
             "comparison.scale",
             f"width {comparison.scale.width} and depth {comparison.scale.depth} are one of grid.scales; what is "
             "compared must be a scale that the sweep does not train",
         )
 
 
-def _check_base(comparison: ComparisonSpec, grid: Grid) -> None:
-    """The base is a cell of the grid: its bowl is Transfer's tuning."""
+def _check_base(comparison: ComparisonSpec, grid: GridOf[Scale]) -> None:
+    """Refuse a base that is not a cell of the grid: its bowl is Transfer's tuning."""
     base = comparison.base
     if base.scale is not None and _size(base.scale) not in {_size(scale) for scale in grid.scales}:
-        raise FieldError(
+        raise BadField(
             "comparison.base.scale",
             f"width {base.scale.width} and depth {base.scale.depth} are none of grid.scales",
         )
-    _, batch_tokens = comparison.base_place(grid)
+    _, batch_tokens = comparison.base_horizon(grid)
     if batch_tokens not in grid.batch_tokens:
         said = "" if base.batch_tokens else "the comparison's own, "
-        raise FieldError("comparison.base.batch_tokens", said + _none_of(batch_tokens, "batch_tokens", grid))
+        raise BadField("comparison.base.batch_tokens", said + _none_of(batch_tokens, "batch_tokens", grid))
     if base.tokens is not None and base.tokens not in grid.tokens:
-        raise FieldError("comparison.base.tokens", _none_of(base.tokens, "tokens", grid))
+        raise BadField("comparison.base.tokens", _none_of(base.tokens, "tokens", grid))
 
 
-PLACES: Final = {
+OWN_FIELDS: Final = {
     "grid.scales.0": "comparison.base.scale",
     "grid.scales.1": "comparison.scale",
     "grid.tokens.0": "comparison.tokens",
     "grid.batch_tokens.0": "comparison.batch_tokens",
     PATH: "comparison.base",
 }
-"""Where the fields of Transfer's grid and recipe come from."""
+"""The comparison's field behind each field of Transfer's grid and recipe."""
 
 
-def _check_transfer(comparison: ComparisonSpec, grid: Grid, trainer: ProxyTrainer) -> None:
-    """Refuse a held-out scale that the rules cannot carry a rate to, at the comparison's own fields."""
+def _check_transfer(comparison: ComparisonSpec, grid: GridOf[Scale], trainer: ProxyTrainer) -> None:
+    """Refuse a held-out scale to which the rules cannot transfer a rate, at the comparison's own fields."""
+    there, recipe = comparison.transferred(grid, trainer)
     try:
-        check_transfer(*comparison.transferred(grid, trainer))
-    except FieldError as error:
+        recipe.check_base(there)
+    except BadField as error:
         path, message = error.path, str(error)
-        for theirs, ours in PLACES.items():
+        for theirs, ours in OWN_FIELDS.items():
             path, message = path.replace(theirs, ours), message.replace(theirs, ours)
-        raise FieldError(path, message) from error
+        raise BadField(path, message) from error
 
 
-def _none_of(value: int, axis: str, grid: Grid) -> str:
+def _none_of(value: int, axis: str, grid: GridOf[Scale]) -> str:
     return f"{value} is none of grid.{axis}: {', '.join(map(str, sorted(set(getattr(grid, axis)))))}"
 
 

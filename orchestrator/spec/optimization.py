@@ -1,4 +1,4 @@
-"""Who trains the runs of a sweep."""
+"""How a proxy is optimized: its schedule and its optimizer."""
 
 from __future__ import annotations
 
@@ -14,18 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.spec.architecture import Architecture, Dense, kind_or
-from orchestrator.spec.fields import (
-    Condition,
-    Count,
-    FieldError,
-    Fraction,
-    Parameter,
-    Positive,
-    Strict,
-    as_number,
-)
-from orchestrator.spec.parametrization import Parametrization
+from orchestrator.spec.architecture import kind_or
+from orchestrator.spec.fields import BadField, Count, Fraction, Positive, Strict, as_number
 
 
 class Schedule(Strict):
@@ -43,7 +33,7 @@ class Schedule(Strict):
     @model_validator(mode="after")
     def _cosine_has_no_fraction(self) -> Schedule:
         if not self.has_stable_phase and "decay_fraction" in self.model_fields_set:
-            raise FieldError(
+            raise BadField(
                 "decay_fraction",
                 f"{self.decay_fraction:g} goes with linear and sqrt: a cosine decays over everything after the warmup, "
                 "so leave it out, or take another shape",
@@ -52,7 +42,7 @@ class Schedule(Strict):
 
     @model_serializer(mode="wrap")
     def _without_idle_fraction(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what a cosine may not be given, so that what was written can be read again."""
+        """Leaves out ``decay_fraction`` of a cosine, which refuses it when the schedule is read again."""
         fields: dict[str, Any] = plain(self)
         if not self.has_stable_phase:
             fields.pop("decay_fraction", None)
@@ -60,25 +50,25 @@ class Schedule(Strict):
 
     @property
     def has_stable_phase(self) -> bool:
-        """Whether the rate stays at its peak for a while, on a trunk that horizons share."""
+        """Whether the rate stays at its peak after the warmup, on a trunk that horizons share."""
         return self.shape != "cosine"
 
     def decay_steps(self, steps: int, batch_tokens: int) -> int:
-        """Steps of the decay in a run of ``steps`` steps, counted as the trainer does.
+        """Steps of the decay, counted as the trainer counts them.
 
         Args:
             steps: of the whole run, at least 1.
             batch_tokens: tokens of one step.
 
         Returns:
-            At least 1; so many that the decay begins within the warmup, where the run is too short for both.
+            At least 1. In a run too short for both, the decay begins within the warmup.
         """
         warmup = math.ceil(self.warmup_tokens / batch_tokens)
         return max(1, round(self.decay_fraction * steps) if self.has_stable_phase else steps - warmup)
 
 
 class _Constants(Strict):
-    """What the optimizers share, the same for every run of a sweep."""
+    """Constants of all optimizers, the same for every run of a sweep."""
 
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
@@ -102,32 +92,21 @@ class Muon(_Constants):
 Optimizer = Annotated[Annotated[AdamW, Tag("adamw")] | Annotated[Muon, Tag("muon")], kind_or("adamw")]
 
 
-class ProxyTrainer(Strict):
-    """Etalon's own small language models."""
+def check_horizon(path: str, tokens: int, batch_tokens: int, schedule: Schedule) -> None:
+    """Refuse a horizon too short for its schedule, in whole optimizer steps, as the trainer counts them.
 
-    kind: Literal["proxy"]
-    corpus: Annotated[str, Field(min_length=1, max_length=200)] = "stdlib"
-    architecture: Architecture = Dense()
-    parametrization: Parametrization = "standard"
-    schedule: Schedule = Schedule()
-    optimizer: Optimizer = AdamW()
-    context: Annotated[int, Field(ge=8, le=65_536)] = 64
-
-
-class ReplayTrainer(Strict):
-    """Runs nothing: a run answers with the loss recorded in a run table."""
-
-    kind: Literal["replay"]
-    table: Annotated[str, Field(min_length=1, max_length=200)]
-    where: dict[str, Condition] = Field(default_factory=dict)
-
-
-class CommandTrainer(Strict):
-    """A program registered by the operator under a name."""
-
-    kind: Literal["command", "python"]
-    name: Annotated[str, Field(min_length=1, max_length=200)]
-    parameters: dict[str, Parameter] = Field(default_factory=dict)
-
-
-Trainer = Annotated[ProxyTrainer | ReplayTrainer | CommandTrainer, Field(discriminator="kind")]
+    Raises:
+        BadField: at ``path``, if the decay would begin before the warmup ends.
+    """
+    if tokens < batch_tokens:
+        raise BadField(path, f"{tokens} is less than one step of {batch_tokens} tokens")
+    end = tokens // batch_tokens
+    warmup = math.ceil(schedule.warmup_tokens / batch_tokens)
+    if end - schedule.decay_steps(end, batch_tokens) < warmup:
+        stable = 1 - schedule.decay_fraction if schedule.has_stable_phase else 1.0
+        enough = math.ceil((warmup + 1) / stable) * batch_tokens
+        raise BadField(
+            path,
+            f"{tokens} in steps of {batch_tokens} tokens decays before the warmup of {schedule.warmup_tokens} tokens "
+            f"has ended; {enough} tokens are enough, or a shorter trainer.schedule.warmup_tokens",
+        )

@@ -1,4 +1,4 @@
-"""How the proxies' rates, initial weights and decay go with their size."""
+"""The parametrization: how the proxies' rates, initial weights and decay scale with their size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, get_args
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from orchestrator.spec.architecture import ExpertWidth
-from orchestrator.spec.fields import Count, FieldError, Strict, as_number
+from orchestrator.spec.fields import BadField, Count, Strict, as_number
 
 Rule = Literal["depth", "weight_decay", "batch", "horizon"]
 RULES: Final[tuple[Rule, ...]] = get_args(Rule)
@@ -16,7 +16,7 @@ ALLOWED: Final = "must be standard, mup, or {kind: mup, base, rules, horizon_exp
 
 
 class BaseShape(Strict):
-    """The proxy at which the learning rate means what it says; what is left out comes from the grid."""
+    """The proxy at which the learning rate applies unscaled. Missing fields are completed from the grid."""
 
     width: Annotated[int, Field(ge=8, le=65_536)] | None = None
     depth: Annotated[int, Field(ge=1, le=1_024)] | None = None
@@ -27,14 +27,14 @@ class BaseShape(Strict):
     @model_validator(mode="after")
     def _width_is_even(self) -> BaseShape:
         if self.width is not None and self.width % 2:
-            raise FieldError(
+            raise BadField(
                 "width", f"{self.width} is odd; rotary positions turn pairs, so take an even width"
             )
         return self
 
 
 def _sorted(value: object) -> object:
-    """Rules in one order and once each, so that the same set is the same specification."""
+    """Sorts rules and removes repeats, so that equal sets are equal specifications."""
     if isinstance(value, list | tuple) and all(rule in RULES for rule in value):
         return tuple(rule for rule in RULES if rule in value)
     return value
@@ -47,9 +47,9 @@ HorizonExponent = Annotated[float, BeforeValidator(as_number), Field(ge=-1, le=0
 class Mup(Strict):
     """Maximal update parametrization: one rate, in units of the base, for models of every width.
 
-    ``rules`` carry it further: to other depths (CompleteP, arXiv 2505.01618), with weight decay that grows with width
-    (microsoft/mup, MuAdamW), to other batches and horizons (Complete(d)P, arXiv 2512.22382). ``horizon_exponent`` takes
-    a measured power of the horizon (arXiv 2409.19913 has −0.32) for Complete(d)P's square root.
+    ``rules`` extend it to other depths (CompleteP, arXiv 2505.01618), to weight decay that grows with width
+    (microsoft/mup, MuAdamW), and to other batches and horizons (Complete(d)P, arXiv 2512.22382). ``horizon_exponent``
+    replaces Complete(d)P's square root by a measured power of the horizon (arXiv 2409.19913 has −0.32).
     """
 
     kind: Literal["mup"] = "mup"
@@ -60,12 +60,12 @@ class Mup(Strict):
     @model_validator(mode="after")
     def _exponent_has_its_rule(self) -> Mup:
         if self.horizon_exponent is not None and "horizon" not in self.rules:
-            raise FieldError("horizon_exponent", "needs the rule horizon among the rules")
+            raise BadField("horizon_exponent", "needs the rule horizon among the rules")
         return self
 
 
 def _named(value: object) -> object:
-    """Take ``mup`` for its mapping without fields, and ``{kind: standard}`` for ``standard``."""
+    """Reads ``mup`` as its mapping without fields, and ``{kind: standard}`` as ``standard``."""
     match value:
         case "standard" | Mup():
             return value
@@ -76,7 +76,7 @@ def _named(value: object) -> object:
         case {"kind": "mup"}:
             return value
         case {"kind": "standard", **others}:
-            raise FieldError(
+            raise BadField(
                 str(next(iter(others))), "belongs to mup; the standard parametrization has no fields"
             )
         case _:

@@ -1,4 +1,4 @@
-"""What a driver gives its workers: the corpus that the sweep names, wherever it is known."""
+"""The workers' part of each kind of trainer, and what a driver gives its workers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ import pytest
 
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
-from orchestrator.spec import ProxyTrainer
+from workers.kinds import job_factory
 from workers.preparation.preparing import prepare
-from workers.runner import ProxyBench
-from workers.sources import ProxySource
+from workers.proxy import ProxySetup
 
 
-def bench_of(stage, corpus: str, **resources: float) -> ProxyBench:
+def setup_of(stage, corpus: str, **resources: float) -> ProxySetup:
     sweep_id = stage.proxy(corpus=corpus, **resources)
-    sweep = stage.store.sweeps.get(sweep_id)
-    assert isinstance(sweep.spec.trainer, ProxyTrainer)
-    source = ProxySource(sweep, sweep.spec.trainer, stage.store.sweeps.cells(sweep_id), stage.settings)
-    assert isinstance(source.bench, ProxyBench)
-    return source.bench
+    setup = job_factory(stage.store.sweeps.get(sweep_id), stage.store, stage.settings).setup
+    assert isinstance(setup, ProxySetup)
+    return setup
 
 
 def test_a_prepared_corpus_goes_to_the_workers_with_what_was_measured(stage, tmp_path: Path) -> None:
@@ -33,10 +30,10 @@ def test_a_prepared_corpus_goes_to_the_workers_with_what_was_measured(stage, tmp
         vocab_size=300,
         suffixes=(),
         again=False,
-        tell=lambda progress: None,
+        on_progress=lambda progress: None,
     )
 
-    corpus = bench_of(stage, "own").corpus
+    corpus = setup_of(stage, "own").corpus
 
     assert isinstance(corpus, PreparedSource)
     assert corpus.document == prepared.document
@@ -47,14 +44,14 @@ def test_a_prepared_corpus_goes_to_the_workers_with_what_was_measured(stage, tmp
     ("asked", "device", "share"), [(0.0, "cpu", 1.0), (0.25, "cuda", 0.25), (2.0, "cuda", 1.0)]
 )
 def test_a_worker_knows_its_part_of_a_gpu(stage, asked: float, device: str, share: float) -> None:
-    bench = bench_of(stage, "stdlib", gpus_per_run=asked)
-    assert (bench.device, bench.gpu_share) == (device, share)
+    setup = setup_of(stage, "stdlib", gpus_per_run=asked)
+    assert (setup.device, setup.gpu_share) == (device, share)
 
 
 def test_the_built_in_corpus_lies_nowhere(stage) -> None:
-    assert bench_of(stage, "stdlib").corpus is None
+    assert setup_of(stage, "stdlib").corpus is None
 
 
 def test_a_corpus_that_the_driver_does_not_see_is_refused_with_where_it_looked(stage) -> None:
     with pytest.raises(BadInput, match=r"'gone' is neither registered .* nor prepared .*corpora"):
-        bench_of(stage, "gone")
+        setup_of(stage, "gone")

@@ -19,7 +19,6 @@ from orchestrator.planner.trunks import rate_flops
 from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Grid, Muon, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
-from orchestrator.submission.cells import proxy_cells, trunk_name
 from trainer import (
     BadCorpus,
     FinishedEvent,
@@ -34,18 +33,19 @@ from trainer import (
 from trainer import Schedule as TrainerSchedule
 from trainer.scaling_rules import Module
 from workers.checkpoints import Checkpoints
-from workers.jobs import Branch, ProxyJob, ProxyMember
 from workers.preparation.preparing import prepare
-from workers.proxy import ProxyRunner
-from workers.runner import ProxyBench, Report
+from workers.proxy import ProxySetup
+from workers.proxy_jobs import Branch, ProxyJob, ProxyMember
+from workers.proxy_runner import ProxyRunner
+from workers.runner import Report
 
 SCALE = Scale(width=16, depth=1)
 BATCH = 128
 HORIZONS = (8_192, 16_384)
 TRAINER = ProxyTrainer(kind="proxy", schedule=Schedule(warmup_tokens=1_024))
 GRID = Grid(scales=(SCALE,), tokens=HORIZONS, batch_tokens=(BATCH,), learning_rates=(0.002, 0.008))
-TRUNK = trunk_name(SCALE, BATCH, TRAINER, HORIZONS[0])
-CELLS = proxy_cells(GRID, TRAINER)
+TRUNK = TRAINER.trunk_name(SCALE, BATCH, HORIZONS[0])
+CELLS = TRAINER.cells(GRID)
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +54,8 @@ def _one_thread():
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> ProxyBench:
-    return ProxyBench(
+def setup(tmp_path: Path) -> ProxySetup:
+    return ProxySetup(
         trainer=TRAINER,
         corpus=None,
         scales={TRUNK: SCALE},
@@ -109,8 +109,8 @@ def alone(*horizons: int, rate: float, schedule: TrainerSchedule = WSD) -> dict[
     return {event.horizon: event.loss for event in events if isinstance(event, FinishedEvent)}
 
 
-def test_losses_curves_and_costs_are_the_trainers_own(bench):
-    told = carried_out(ProxyRunner(bench), job_of(*HORIZONS))
+def test_losses_curves_and_costs_are_the_trainers_own(setup):
+    told = carried_out(ProxyRunner(setup), job_of(*HORIZONS))
 
     losses = {result.run_id: result.loss for result in told.results}
     for rate in (0.002, 0.008):
@@ -127,11 +127,11 @@ def test_losses_curves_and_costs_are_the_trainers_own(bench):
     assert last == HORIZONS[0]
 
 
-def test_a_cosine_is_trained_as_asked_and_costs_what_was_planned(bench):
+def test_a_cosine_is_trained_as_asked_and_costs_what_was_planned(setup):
     fields = {"warmup_tokens": 1_024, "shape": "cosine", "final_fraction": 0.1}
     trainer = ProxyTrainer(kind="proxy", schedule=Schedule(**fields))
-    cells = proxy_cells(GRID, trainer)
-    told = carried_out(ProxyRunner(replace(bench, trainer=trainer)), job_of(*HORIZONS, rates=(0.002,)))
+    cells = trainer.cells(GRID)
+    told = carried_out(ProxyRunner(replace(setup, trainer=trainer)), job_of(*HORIZONS, rates=(0.002,)))
 
     losses = {result.run_id: result.loss for result in told.results}
     for horizon, loss in alone(*HORIZONS, rate=0.002, schedule=TrainerSchedule(**fields)).items():
@@ -139,10 +139,10 @@ def test_a_cosine_is_trained_as_asked_and_costs_what_was_planned(bench):
     assert sum(result.flops for result in told.results) == pytest.approx(rate_flops(cells))
 
 
-def test_a_longer_horizon_costs_only_its_extension_and_decay(bench):
-    runner = ProxyRunner(bench)
+def test_a_longer_horizon_costs_only_its_extension_and_decay(setup):
+    runner = ProxyRunner(setup)
     carried_out(runner, job_of(HORIZONS[0], rates=(0.002,)))
-    (saved,) = Checkpoints(bench.checkpoints, "sweep").trunk_positions("trunk-0.002")
+    (saved,) = Checkpoints(setup.checkpoints, "sweep").trunk_positions("trunk-0.002")
 
     second = carried_out(runner, job_of(HORIZONS[1], start=saved, rates=(0.002,)))
 
@@ -151,8 +151,8 @@ def test_a_longer_horizon_costs_only_its_extension_and_decay(bench):
     assert second.results[0].flops == pytest.approx(6 * CELLS[0].params * extension, rel=0.01)
 
 
-def test_what_another_version_saved_is_trained_again(bench, caplog):
-    runner, checkpoints = ProxyRunner(bench), Checkpoints(bench.checkpoints, "sweep")
+def test_what_another_version_saved_is_trained_again(setup, caplog):
+    runner, checkpoints = ProxyRunner(setup), Checkpoints(setup.checkpoints, "sweep")
     carried_out(runner, job_of(HORIZONS[0], rates=(0.002,)))
     (saved,) = checkpoints.trunk_positions("trunk-0.002")
     other = io.BytesIO()
@@ -171,17 +171,17 @@ def test_what_another_version_saved_is_trained_again(bench, caplog):
     ] * 2
 
 
-def test_a_lost_worker_costs_no_point_and_no_result(bench):
+def test_a_lost_worker_costs_no_point_and_no_result(setup):
     job = job_of(*HORIZONS)
-    whole = carried_out(ProxyRunner(replace(bench, sweep_id="undisturbed")), job)
-    lost = ProxyRunner(bench)
+    whole = carried_out(ProxyRunner(replace(setup, sweep_id="undisturbed")), job)
+    lost = ProxyRunner(setup)
     lost.begin(job)
     while not lost.advance(0.05)[0].results:
         pass
     lost.save()
     lost.advance(0.05)  # trained after the checkpoint, and lost with the worker
 
-    resumed = ProxyRunner(bench)
+    resumed = ProxyRunner(setup)
     resumed.begin(job)
     told = rest_of(resumed)
 
@@ -191,28 +191,28 @@ def test_a_lost_worker_costs_no_point_and_no_result(bench):
     }
     assert {(r.run_id, r.loss) for r in told.results} == {(r.run_id, r.loss) for r in whole.results}
     for member in job.members:
-        assert Checkpoints(bench.checkpoints, "sweep").trunk_positions(member.trunk_id)
+        assert Checkpoints(setup.checkpoints, "sweep").trunk_positions(member.trunk_id)
     assert sum(r.flops for r in told.results) == sum(r.flops for r in whole.results)
 
 
-def test_a_resumed_job_goes_on_where_it_was_saved(bench):
+def test_a_resumed_job_goes_on_where_it_was_saved(setup):
     job = job_of(*HORIZONS)
-    lost = ProxyRunner(bench)
+    lost = ProxyRunner(setup)
     lost.begin(job)
     while not lost.advance(0.1)[0].points:
         pass
     lost.save()
-    (found,) = Checkpoints(bench.checkpoints, "sweep").unfinished_jobs()
+    (found,) = Checkpoints(setup.checkpoints, "sweep").unfinished_jobs()
     assert found == job
 
-    resumed = ProxyRunner(bench)
+    resumed = ProxyRunner(setup)
     resumed.begin(found)
     report, _ = resumed.advance(0.0)  # one step, and all that was told before
     assert max(point.step for point in report.points) > 1
 
 
-def test_diverged_members_are_told_with_a_reason_and_no_bad_point(bench):
-    told = carried_out(ProxyRunner(bench), job_of(*HORIZONS, rates=(0.002, 60.0)))
+def test_diverged_members_are_told_with_a_reason_and_no_bad_point(setup):
+    told = carried_out(ProxyRunner(setup), job_of(*HORIZONS, rates=(0.002, 60.0)))
     states = {result.run_id: result.state for result in told.results}
     assert states == {
         **{f"run-0.002-{horizon}": RunState.COMPLETED for horizon in HORIZONS},
@@ -234,8 +234,8 @@ def test_figures_and_trainer_go_by_the_same_thresholds_and_modules():
     assert get_args(Module) == lenses.MODULES
 
 
-def test_the_lenses_see_the_trunk_once_and_every_branch_to_its_end(bench):
-    told = carried_out(ProxyRunner(bench), job_of(*HORIZONS, rates=(0.002,)))
+def test_the_lenses_see_the_trunk_once_and_every_branch_to_its_end(setup):
+    told = carried_out(ProxyRunner(setup), job_of(*HORIZONS, rates=(0.002,)))
     steps = {
         curve: [s.step for s in told.lenses if s.curve == curve] for curve in {s.curve for s in told.lenses}
     }
@@ -246,15 +246,15 @@ def test_the_lenses_see_the_trunk_once_and_every_branch_to_its_end(bench):
     assert all(seen.tokens == BATCH * seen.step for seen in told.lenses)
 
 
-def test_a_shape_of_other_params_than_planned_is_refused(bench):
+def test_a_shape_of_other_params_than_planned_is_refused(setup):
     planned = {TRUNK: replace(CELLS[0], params=CELLS[0].params + 1)}
     with pytest.raises(BadInput, match="different versions"):
-        ProxyRunner(replace(bench, cells=planned))
+        ProxyRunner(replace(setup, cells=planned))
 
 
-def test_a_missing_corpus_is_the_users_to_mend_not_the_machines(bench, tmp_path):
+def test_a_missing_corpus_is_the_users_to_mend_not_the_machines(setup, tmp_path):
     with pytest.raises(BadCorpus, match="no such file"):
-        ProxyRunner(replace(bench, corpus=CorpusSource(path=tmp_path / "nothing.txt")))
+        ProxyRunner(replace(setup, corpus=CorpusSource(path=tmp_path / "nothing.txt")))
     assert not issubclass(BadCorpus, ProxyRunner.machine_faults)
 
 
@@ -272,15 +272,15 @@ def prepared(tmp_path: Path) -> Settings:
         vocab_size=300,
         suffixes=(),
         again=False,
-        tell=lambda progress: None,
+        on_progress=lambda progress: None,
     )
     return settings
 
 
-def test_a_prepared_corpus_is_trained_on_with_its_own_vocabulary(bench, prepared):
+def test_a_prepared_corpus_is_trained_on_with_its_own_vocabulary(setup, prepared):
     source = find_corpus("own", prepared)
     trainer = TRAINER.model_copy(update={"corpus": "own"})
-    told = carried_out(ProxyRunner(replace(bench, trainer=trainer, corpus=source)), job_of(*HORIZONS))
+    told = carried_out(ProxyRunner(replace(setup, trainer=trainer, corpus=source)), job_of(*HORIZONS))
 
     shape = Shape(width=16, depth=1, context=TRAINER.context, vocab_size=300)
     corpus = load_corpus(
@@ -298,28 +298,28 @@ def test_a_prepared_corpus_is_trained_on_with_its_own_vocabulary(bench, prepared
     assert all(loss < corpus.unigram_entropy < math.log(300) for loss in alone.values())
 
 
-def test_a_prepared_corpus_that_was_changed_is_told_by_the_worker(bench, prepared):
+def test_a_prepared_corpus_that_was_changed_is_told_by_the_worker(setup, prepared):
     source = find_corpus("own", prepared)
     with source.path.open("r+b") as file:
         file.write(b"\xff\xff")
     with pytest.raises(
         BadInput, match=r"'own' cannot be read on the worker: .* not the file that was prepared"
     ):
-        ProxyRunner(replace(bench, trainer=TRAINER.model_copy(update={"corpus": "own"}), corpus=source))
+        ProxyRunner(replace(setup, trainer=TRAINER.model_copy(update={"corpus": "own"}), corpus=source))
 
 
-def test_a_gpu_that_is_not_there_is_told_before_anything_runs(bench):
+def test_a_gpu_that_is_not_there_is_told_before_anything_runs(setup):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(BadInput, match="gpus_per_run"):
-        ProxyRunner(replace(bench, device="cuda"))
+        ProxyRunner(replace(setup, device="cuda"))
 
 
-def test_limits_are_told_for_every_trunk(bench):
-    assert ProxyRunner(bench).limits[TRUNK] >= 1
+def test_limits_are_told_for_every_trunk(setup):
+    assert ProxyRunner(setup).limits[TRUNK] >= 1
 
 
-def test_limits_on_a_gpu_are_for_the_workers_part_and_for_the_optimizer(bench, monkeypatch):
+def test_limits_on_a_gpu_are_for_the_workers_part_and_for_the_optimizer(setup, monkeypatch):
     """Of proxies wide enough that parameters, and what an optimizer makes of them, are most of the memory."""
     gib = 1 << 30
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -327,8 +327,8 @@ def test_limits_on_a_gpu_are_for_the_workers_part_and_for_the_optimizer(bench, m
     for held in ("memory_reserved", "memory_allocated"):
         monkeypatch.setattr(torch.cuda, held, lambda device: 0)
     wide = Scale(width=256, depth=1)
-    (cell, *_) = proxy_cells(GRID.model_copy(update={"scales": (wide,)}), TRAINER)
-    gpu = replace(bench, device="cuda", scales={TRUNK: wide}, cells={TRUNK: cell})
+    (cell, *_) = TRAINER.cells(GRID.model_copy(update={"scales": (wide,)}))
+    gpu = replace(setup, device="cuda", scales={TRUNK: wide}, cells={TRUNK: cell})
     muon = TRAINER.model_copy(update={"optimizer": Muon(kind="muon")})
     whole, quarter, by_muon = (
         ProxyRunner(each).limits[TRUNK]

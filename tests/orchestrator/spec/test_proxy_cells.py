@@ -1,4 +1,4 @@
-"""Cells of proxies and of recorded tables."""
+"""The cells of a grid of proxies: their parameters, trunks and costs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from orchestrator.planner.values import (
     Record,
     asked_flops,
     full_grid_flops,
-    prior_flops,
 )
-from orchestrator.spec import Dense, Grid, MixtureOfExperts, ProxyTrainer, Scale, Schedule, experts_of
-from orchestrator.submission.cells import (
-    fewest_repeats,
-    narrowed,
+from orchestrator.spec import (
+    Dense,
+    Grid,
+    MixtureOfExperts,
+    ProxyTrainer,
+    Scale,
+    Schedule,
+    experts_of,
     params_of,
-    proxy_cells,
-    table_cells,
-    trunk_scales,
 )
 from orchestrator.submission.rehearsal import batch_flops
-from orchestrator.tables.run_table import parse_csv
 from trainer import Experts, Shape
 from trainer import Schedule as TrainerSchedule
 
@@ -38,7 +37,7 @@ GRID = Grid.model_validate(
         "learning_rates": [1e-2, 1e-3],
     }
 )
-CELLS = proxy_cells(GRID, ProxyTrainer(kind="proxy"))
+CELLS = ProxyTrainer(kind="proxy").cells(GRID)
 
 
 @pytest.mark.parametrize(("width", "depth"), [(16, 3), (32, 2), (64, 4)])
@@ -71,7 +70,7 @@ def test_params_of_a_mixture_are_those_the_trainer_counts(
     ("top_k", "shared", "width", "found"),
     [(2, 0, 32, 64), (2, 1, 32, 40), (8, 0, 16, 8), (8, 8, 16, 8), (1, 0, 32, 128)],
 )
-def test_experts_nobody_gave_a_width_are_together_as_wide_as_a_dense_layer(
+def test_experts_without_a_width_are_together_as_wide_as_a_dense_layer(
     top_k: int, shared: int, width: int, found: int
 ) -> None:
     mixture = MixtureOfExperts(kind="moe", experts=8, top_k=top_k, shared_experts=shared)
@@ -85,7 +84,7 @@ MIXED = [{"width": 32, "depth": 1}, {"width": 16, "depth": 2, "experts": 16}]
 
 def mixed_cells(scales: list[dict[str, int]], **architecture: object) -> Cells:
     trainer = ProxyTrainer.model_validate({"kind": "proxy", "architecture": MIXTURE | architecture})
-    return proxy_cells(Grid.model_validate(GRID.model_dump() | {"scales": scales}), trainer)
+    return trainer.cells(Grid.model_validate(GRID.model_dump() | {"scales": scales}))
 
 
 def test_a_cell_of_a_mixture_has_both_counts_and_its_flops_are_of_the_active_one() -> None:
@@ -108,8 +107,8 @@ def test_a_dense_cell_has_one_count() -> None:
 def test_what_a_mixture_was_asked_is_priced_by_its_active_parameters() -> None:
     cells = mixed_cells(MIXED, params="total")
     first, second = (
-        KnownRun(cell=place, learning_rate=1e-3, seed=0, outcome=Outcome.COMPLETED, loss=3.0)
-        for place in (0, 1)
+        KnownRun(cell=cell, learning_rate=1e-3, seed=0, outcome=Outcome.COMPLETED, loss=3.0)
+        for cell in (0, 1)
     )
     shared = cells[0].flops + cells[1].marginal_flops(cells[0].fork_tokens)
 
@@ -144,15 +143,15 @@ def test_horizons_share_no_trunk_where_the_rate_depends_on_the_horizon() -> None
         trainer = ProxyTrainer.model_validate(
             {"kind": "proxy", "parametrization": {"kind": "mup", "rules": rules}}
         )
-        assert set(trunk_scales(GRID, trainer)) == {cell.trunk for cell in proxy_cells(GRID, trainer)}
-        return [cell.trunk for cell in proxy_cells(GRID, trainer)]
+        assert set(trainer.trunk_scales(GRID)) == {cell.trunk for cell in trainer.cells(GRID)}
+        return [cell.trunk for cell in trainer.cells(GRID)]
 
     assert names() == [cell.trunk for cell in CELLS]
     assert len(set(names("horizon"))) == len(CELLS)
 
 
 @pytest.mark.parametrize("width", range(8, 700, 2))
-def test_heads_nobody_asked_for_suit_the_width_and_are_the_trainers(width: int) -> None:
+def test_heads_by_default_suit_the_width_and_are_the_trainers(width: int) -> None:
     heads = Scale(width=width, depth=1).attention_heads
 
     assert heads == Shape(width=width, depth=1).head_count
@@ -184,42 +183,6 @@ def test_a_batch_pays_for_a_shared_trunk_once() -> None:
     assert batch_flops(Record(cells=CELLS), both) == pytest.approx(6 * 9216 * tokens)
 
 
-TABLE = b"""params,tokens,batch_tokens,learning_rate,loss
-2e6,1e8,1024,1e-3,3.5
-1e6,1e8,1024,2e-3,3.5
-1e6,1e8,1024,1e-3,3.5
-1e6,1e8,1024,1e-3,3.6
-1e6,2e8,2048,1e-3,
-"""
-
-
-def test_recorded_cells_hold_the_rates_recorded_there_cheapest_first() -> None:
-    cells = table_cells(parse_csv(TABLE))
-
-    assert [(cell.params, cell.tokens, cell.rates) for cell in cells] == [
-        (1e6, 1e8, (1e-3, 2e-3)),
-        (1e6, 2e8, (1e-3,)),
-        (2e6, 1e8, (1e-3,)),
-    ]
-
-
-COUNTED = b"""params,tokens,batch_tokens,learning_rate,loss
-1e6,100001000,1024,1e-3,3.5
-1e6,99990000,1024,2.0001e-3,3.5
-1e6,100000000,1024,2e-3,3.6
-1e6,100009000,1024,1.0001e-3,3.6
-1e6,101000000,1024,1e-3,3.6
-"""
-
-
-def test_tokens_counted_in_each_run_and_rounded_rates_are_one_cell_and_its_rates() -> None:
-    table = parse_csv(COUNTED)
-    cells = table_cells(table)
-
-    assert [(cell.tokens, cell.rates) for cell in cells] == [(1.00000e8, (1e-3, 2e-3)), (1.01e8, (1e-3,))]
-    assert fewest_repeats(table, Cells((cells[0],))) == 2
-
-
 def test_horizons_and_scales_that_come_to_the_same_are_one_cell() -> None:
     grid = Grid.model_validate(
         {
@@ -230,28 +193,12 @@ def test_horizons_and_scales_that_come_to_the_same_are_one_cell() -> None:
         }
     )
 
-    assert [cell.tokens for cell in proxy_cells(grid, ProxyTrainer(kind="proxy"))] == [399_360.0, 401_408.0]
-
-
-def test_repeats_are_counted_where_there_are_fewest() -> None:
-    table = parse_csv(TABLE)
-    cells = table_cells(table)
-
-    assert fewest_repeats(table, cells) == 1
-    assert fewest_repeats(table, narrowed(Cells((cells[0],)), Grid(learning_rates=(1e-3,)))) == 2
-
-
-def test_a_grid_narrows_what_is_recorded() -> None:
-    cells = table_cells(parse_csv(TABLE))
-
-    assert len(narrowed(cells, Grid())) == 3
-    kept = narrowed(cells, Grid(tokens=(100_000_000,), learning_rates=(0.0020001,)))
-    assert [(cell.number, cell.rates) for cell in kept] == [(0, (2e-3,))]
+    assert [cell.tokens for cell in ProxyTrainer(kind="proxy").cells(grid)] == [399_360.0, 401_408.0]
 
 
 def test_horizons_of_a_cosine_share_the_warmup_alone_in_whole_steps() -> None:
     schedule = Schedule(shape="cosine", warmup_tokens=10_000)
-    cells = proxy_cells(GRID, ProxyTrainer(kind="proxy", schedule=schedule))
+    cells = ProxyTrainer(kind="proxy", schedule=schedule).cells(GRID)
     timetable = TrainerSchedule(warmup_tokens=10_000, shape="cosine").in_steps(256)
     warmup = 40 * 256
 
@@ -269,12 +216,3 @@ def test_horizons_of_a_cosine_share_the_warmup_alone_in_whole_steps() -> None:
         for cell in (0, 1)
     )
     assert asked_flops(Record(cells=cells, runs=runs)) == pytest.approx(6 * 9216 * tokens)
-
-
-def test_prior_runs_of_mixtures_cost_their_active_parameters() -> None:
-    row = "params,params_active,tokens,batch_tokens,learning_rate,loss\n4e6,1e6,1e8,1024,1e-3,3.5\n"
-    blank = row.replace(",1e6,1e8", ",,1e8")
-
-    for text, active in ((row, 1e6), (blank, 4e6)):
-        prior = parse_csv(text.encode()).observations()
-        assert prior_flops(Record(cells=Cells(), prior=prior)) == 6 * active * 1e8

@@ -1,4 +1,4 @@
-"""Writes what workers report into the store, in batches."""
+"""Writes the reports of workers to the store, in batches."""
 
 from __future__ import annotations
 
@@ -12,46 +12,45 @@ from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from workers.runner import Report
 
 FLUSH_SECONDS = 1.0
-"""How long points of live runs may wait."""
-
+"""Longest delay of the points of live runs."""
 
 PROGRESS_SECONDS = 3.0
-"""Least time between two events that tell of new points: a page draws all curves anew for each."""
+"""Least time between two events of new points: a page draws all curves anew for each."""
 
 
-class Recorder:
-    """Holds reports back for a moment and writes them in one go; ends of runs are written at once.
+class ReportWriter:
+    """Collects reports for a moment and writes them together; ends of runs are written at once.
 
-    What could not be written stays and is tried again. Everything may be written twice without harm.
+    A failed write is repeated later. Writing twice does no harm.
     """
 
     def __init__(
         self, store: Store, sweep_id: str, fence: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Write on behalf of a driver.
+        """Write for a driver.
 
         Args:
-            store: where to.
+            store: where reports are written.
             sweep_id: the driver's sweep.
-            fence: of the driver's lease: once another driver holds it, everything is refused.
-            clock: seconds that only grow.
+            fence: of the driver's lease; once another driver holds it, every write is refused.
+            clock: monotonic seconds.
         """
         self._store, self._sweep_id, self._fence, self._clock = store, sweep_id, fence, clock
         self._lease = driver_lease(sweep_id)
         self._points: list[LossPoint] = []
         self._lenses: list[LensPoint] = []
         self._results: list[RunResult] = []
-        self._flushed_at = self._told_at = self._clock()
-        self._untold = 0
+        self._flushed_at = self._announced_at = self._clock()
+        self._unannounced = 0
 
     def add(self, report: Report) -> None:
-        """Take a report."""
+        """Add a report."""
         self._points += report.points
         self._lenses += report.lenses
         self._results += report.results
 
     def fail(self, run_ids: Iterable[str], reason: str) -> None:
-        """Take note that these runs cannot be carried out; those that ended before stay as they are."""
+        """Fail these runs; those that have ended stay as they are."""
         self._results += [RunResult(run_id=one, state=RunState.FAILED, reason=reason) for one in run_ids]
 
     def flush_when_due(self) -> None:
@@ -60,15 +59,15 @@ class Recorder:
             self.flush()
 
     def flush(self) -> None:
-        """Write everything: a run's points before its end, so that who sees it ended sees its whole curve.
+        """Write everything: a run's points before its end, so that an ended run always has its whole curve.
 
         Raises:
             Conflict: another driver has the lease.
-            Unavailable: the database does not answer; nothing is forgotten.
+            Unavailable: the database does not answer; nothing is lost.
         """
         if self._points:
             self._store.losses.append(self._points, fence=self._fence, lease=self._lease)
-            self._untold += len(self._points)
+            self._unannounced += len(self._points)
             self._points = []
         if self._lenses:
             self._store.lenses.append(self._lenses, fence=self._fence, lease=self._lease)
@@ -77,12 +76,12 @@ class Recorder:
             once = {result.run_id: result for result in reversed(self._results)}
             self._store.runs.finish(list(once.values()), fence=self._fence)
             self._results = []
-        self._tell()
+        self._announce_progress()
         self._flushed_at = self._clock()
 
-    def _tell(self) -> None:
-        """Say now and then that curves have grown."""
-        if self._untold and self._clock() - self._told_at >= PROGRESS_SECONDS:
-            event = ProgressEvent(points=self._untold)
+    def _announce_progress(self) -> None:
+        """Record an event of the new points, at most every ``PROGRESS_SECONDS``."""
+        if self._unannounced and self._clock() - self._announced_at >= PROGRESS_SECONDS:
+            event = ProgressEvent(points=self._unannounced)
             self._store.events.append(self._sweep_id, event, fence=self._fence, lease=self._lease)
-            self._untold, self._told_at = 0, self._clock()
+            self._unannounced, self._announced_at = 0, self._clock()

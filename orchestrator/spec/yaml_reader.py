@@ -1,4 +1,4 @@
-"""YAML text to plain fields, and nothing more than a specification needs of YAML."""
+"""Reads YAML text into plain fields; only the part of YAML that a specification needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 from orchestrator.errors import BadInput, FieldProblem
 
 MAX_NUMBER: Final = 100
-"""Characters of a number; much longer ones take very long to read, and mean nothing here."""
+"""Longest number, in characters: very long ones take very long to read."""
 
 _NUMBERS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MERGE: Final = "tag:yaml.org,2002:merge"
@@ -17,12 +17,12 @@ _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 
 
 class SpecLoader(yaml.SafeLoader):
-    """YAML without the parts that repeat each other, which a few lines can blow up to gigabytes.
+    """YAML without references, with which a few lines expand to gigabytes.
 
-    The loader in Python, not libyaml's: that one crashes the process on text nested very deep.
+    Based on the loader in Python: libyaml's crashes the process on very deeply nested text.
     """
 
-    # A sweep may be named after a day; no field is a date.
+    # A sweep may be named after a day. No field is a date.
     yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class declares it
         first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -32,14 +32,14 @@ class SpecLoader(yaml.SafeLoader):
         """Refuse anchors and aliases."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None:
-            raise _refusal("anchors and aliases (& and *) are not read here, write the part out", event)
+            raise _refusal("anchors and aliases (& and *) are not supported, write the part out", event)
         return super().compose_node(parent, index)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Refuse merge keys."""
         for key, _ in node.value:
             if key.tag == _MERGE:
-                raise _refusal("merge keys (<<) are not read here, write the fields out", key)
+                raise _refusal("merge keys (<<) are not supported, write the fields out", key)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse names of fields that are not text."""
@@ -50,7 +50,7 @@ class SpecLoader(yaml.SafeLoader):
         return mapping
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Tell a value that its tag does not allow with its place, whatever the constructor raised."""
+        """Reports a value that its tag does not allow with its line, whatever the constructor raised."""
         if node.tag in _NUMBERS and len(node.value) > MAX_NUMBER:
             raise _refusal(f"a number has {len(node.value)} characters, {MAX_NUMBER} are the most", node)
         try:
@@ -70,7 +70,7 @@ def read_yaml(text: str) -> dict[str, Any]:
             mapping of fields.
     """
     try:
-        fields = yaml.load(text, Loader=SpecLoader)  # noqa: S506 - a SafeLoader that allows less
+        fields = yaml.load(text, Loader=SpecLoader)  # noqa: S506 - stricter than SafeLoader
     except yaml.YAMLError as error:
         raise _not_yaml(error) from error
     except RecursionError as error:

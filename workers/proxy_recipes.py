@@ -1,4 +1,4 @@
-"""From a specification to the trainer's shape and recipe: what a worker trains, and what `etalon rules` tells of it."""
+"""Translates a specification into the trainer's shape and recipe."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def recipe_of(
     Args:
         shape: of the proxy (`shape_of`).
         trainer: the sweep's recipe.
-        base: where its parametrization changes nothing (`base_of`); None for the standard one.
+        base: where the parametrization changes nothing; None for the standard one.
         batch_tokens: tokens per optimizer step.
-        tokens: horizon; the recipe has it only where the parametrization's rules need it.
-        seed: decides initial parameters and the order of the data.
+        tokens: horizon; part of the recipe only if the rule ``horizon`` needs it.
+        seed: of the initial parameters and the order of the data.
 
     Raises:
-        TrainerError: the rules cannot carry the rate from the base to this cell.
+        TrainerError: the rules cannot transfer the rate from the base to this cell.
     """
     schedule, optimizer = trainer.schedule, trainer.optimizer
     parametrization = parametrization_of(trainer, base)
@@ -80,7 +80,7 @@ def recipe_of(
 
 
 def parametrization_of(trainer: ProxyTrainer, base: Base | None) -> Parametrization:
-    """The trainer's rules, whose base counts the experts of one token together."""
+    """The trainer's parametrization, whose ``expert_width`` is that of all experts of one token together."""
     asked, architecture = trainer.parametrization, trainer.architecture
     if not isinstance(asked, Mup) or base is None:
         return Parametrization()

@@ -1,4 +1,4 @@
-"""A specification out of plain fields, or what is wrong with them in the user's words."""
+"""Reads a specification from plain fields, and explains every field at fault in the user's words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import BadInput, FieldProblem
-from orchestrator.spec.fields import FieldError
+from orchestrator.spec.fields import BadField
+from orchestrator.spec.kinds import KINDS
 from orchestrator.spec.sweep import SweepSpec
 
 MOST_PROBLEMS: Final = 20
@@ -17,23 +18,25 @@ MOST_PROBLEMS: Final = 20
 MOST_SHOWN: Final = 100
 """Characters of a value that a message repeats."""
 
-_TAGS: Final[dict[tuple[int | str, ...], set[str]]] = {
-    ("trainer",): {"proxy", "replay", "command", "python"},
-    ("trainer", "proxy", "architecture"): {"dense", "moe"},
-    ("trainer", "proxy", "optimizer"): {"adamw", "muon"},
-    ("trainer", "proxy", "parametrization"): {"standard", "mup"},
-    ("grid", "learning_rates"): {"lattice", "list"},
+_TAGS: Final[dict[tuple[int | str, ...], frozenset[str]]] = {
+    ("trainer",): frozenset(KINDS),
+    ("grid", "learning_rates"): frozenset({"lattice", "list"}),
+    **{
+        ("trainer", kind, field): tags
+        for kind, trainer in KINDS.items()
+        for field, tags in trainer.tags.items()
+    },
 }
-"""Names of a union's members, which pydantic puts into the path behind the field; users never wrote them."""
+"""Names of a union's members. Pydantic adds them to the path behind the field, but they are not in the user's text."""
 
 _SENTENCES: Final = {
     "dict_type": "must be a mapping of fields",
-    "extra_forbidden": "is no field here and not permitted",
+    "extra_forbidden": "unknown field",
     "model_attributes_type": "must be a mapping of fields",
     "model_type": "must be a mapping of fields",
     "tuple_type": "must be a list",
 }
-"""Pydantic's kinds of findings that its own words tell in terms of Python."""
+"""Messages for those errors that pydantic words in terms of Python."""
 
 
 def parse_spec(fields: dict[str, Any]) -> SweepSpec:
@@ -46,27 +49,27 @@ def parse_spec(fields: dict[str, Any]) -> SweepSpec:
         return SweepSpec.model_validate(fields)
     except ValidationError as error:
         problems = field_problems(error)
-        told = "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
-        raise BadInput(f"The sweep is not valid: {told}.", fields=problems) from error
+        listed = "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
+        raise BadInput(f"The sweep is not valid: {listed}.", fields=problems) from error
 
 
 def field_problems(error: ValidationError) -> tuple[FieldProblem, ...]:
-    """Tell pydantic's findings in the user's words; of very many, the first."""
+    """Pydantic's errors in the user's words: the first ``MOST_PROBLEMS``, and how many more there are."""
     items = error.errors(include_url=False)
-    told = [FieldProblem(path=_path(item), message=_message(item)) for item in items[:MOST_PROBLEMS]]
+    problems = [FieldProblem(path=_path(item), message=_message(item)) for item in items[:MOST_PROBLEMS]]
     if len(items) > MOST_PROBLEMS:
-        told.append(
+        problems.append(
             FieldProblem(path="the sweep", message=f"has {len(items) - MOST_PROBLEMS} more such problems")
         )
-    return tuple(told)
+    return tuple(problems)
 
 
 def _path(item: ErrorDetails) -> str:
-    loc = [part for place, part in enumerate(item["loc"]) if part not in _TAGS.get(item["loc"][:place], ())]
+    loc = [part for at, part in enumerate(item["loc"]) if part not in _TAGS.get(item["loc"][:at], ())]
     if item["type"] in {"union_tag_not_found", "union_tag_invalid"}:
         loc.append("kind")
     finding = item.get("ctx", {}).get("error")
-    if isinstance(finding, FieldError):
+    if isinstance(finding, BadField):
         loc.append(finding.path)
     return ".".join(str(part)[:MOST_SHOWN] for part in loc) or "the sweep"
 
@@ -75,12 +78,10 @@ def _message(item: ErrorDetails) -> str:
     value = item["input"]
     match item["type"]:
         case "union_tag_not_found":
-            return (
-                "is missing; a trainer is a mapping of fields with the kind proxy, replay, command or python"
-            )
+            return f"is missing; a trainer is a mapping of fields with the kind {_either(list(KINDS))}"
         case "union_tag_invalid":
-            *others, last = item["ctx"]["expected_tags"].replace("'", "").split(", ")
-            return f"must be {', '.join(others)} or {last}, not {_shown(item['ctx']['tag'])}"
+            expected = item["ctx"]["expected_tags"].replace("'", "").split(", ")
+            return f"must be {_either(expected)}, not {_shown(item['ctx']['tag'])}"
         case "tuple_type" if item["loc"][-1] == "list":
             return "must be {min, max, per_octave} or a list of rates" + _got(value)
         case kind if kind in _SENTENCES:
@@ -92,6 +93,10 @@ def _message(item: ErrorDetails) -> str:
         case _:
             message = item["msg"].replace("Input should", "must").replace("String should", "must")
             return message if repr(value) in message else message + _got(value)
+
+
+def _either(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _got(value: object) -> str:

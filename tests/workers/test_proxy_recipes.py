@@ -10,9 +10,8 @@ import torch
 
 from orchestrator.errors import BadInput
 from orchestrator.planner.values import Cell, Cells
-from orchestrator.spec import Base, Grid, ProxyTrainer, base_of
+from orchestrator.spec import Base, Grid, ProxyTrainer
 from orchestrator.states import RunState, SweepState
-from orchestrator.submission.cells import proxy_cells, trunk_scales
 from trainer import (
     BaseScale,
     Experts,
@@ -26,9 +25,10 @@ from trainer import (
     TrainingJob,
     load_corpus,
 )
-from workers.jobs import Branch, ProxyJob, ProxyMember
-from workers.proxy import ProxyRunner
-from workers.runner import ProxyBench, RunResult
+from workers.proxy import ProxySetup
+from workers.proxy_jobs import Branch, ProxyJob, ProxyMember
+from workers.proxy_runner import ProxyRunner
+from workers.runner import RunResult
 
 MOE = {"kind": "moe", "experts": 4, "top_k": 2, "shared_experts": 1}
 RATE, BATCH, HORIZON = 0.004, 128, 8_192
@@ -51,23 +51,23 @@ def trainer_of(**recipe: Any) -> ProxyTrainer:
     return ProxyTrainer.model_validate({"kind": "proxy", "schedule": {"warmup_tokens": 1_024}} | recipe)
 
 
-def bench_of(folder: Path, trainer: ProxyTrainer, cells: Cells, grid: Grid) -> ProxyBench:
-    return ProxyBench(
+def setup_of(folder: Path, trainer: ProxyTrainer, cells: Cells, grid: Grid) -> ProxySetup:
+    return ProxySetup(
         trainer=trainer,
         corpus=None,
-        scales=trunk_scales(grid, trainer),
+        scales=trainer.trunk_scales(grid),
         cells={str(cell.trunk): cell for cell in cells},
         checkpoints=folder,
         sweep_id="sweep",
         device="cpu",
         threads=1,
-        base=base_of(grid, trainer),
+        base=trainer.base(grid),
     )
 
 
 def carried_out(folder: Path, cell: Cell, trainer: ProxyTrainer, grid: Grid) -> RunResult:
     """The one run of a cell."""
-    runner = ProxyRunner(bench_of(folder, trainer, proxy_cells(grid, trainer), grid))
+    runner = ProxyRunner(setup_of(folder, trainer, trainer.cells(grid), grid))
     member = ProxyMember(
         learning_rate=RATE, trunk_id="trunk", branches=(Branch(run_id="run", tokens=int(cell.tokens)),)
     )
@@ -95,9 +95,7 @@ def alone(shape: Shape, horizon: int, **recipe: Any) -> FinishedEvent:
 
 def test_a_mixture_trains_as_it_was_specified_and_costs_its_active_parameters(tmp_path: Path) -> None:
     trainer = trainer_of(architecture=MOE | {"balance": "loss", "balance_rate": 0.02})
-    (cell,) = (
-        cell for cell in proxy_cells(GRID, trainer) if "w32" in str(cell.trunk) and cell.tokens == HORIZON
-    )
+    (cell,) = (cell for cell in trainer.cells(GRID) if "w32" in str(cell.trunk) and cell.tokens == HORIZON)
     experts = Experts(count=8, top_k=2, width=40, shared=1, balance="loss", balance_rate=0.02)
     end = alone(Shape(width=32, depth=2, experts=experts), HORIZON)
     found = carried_out(tmp_path, cell, trainer, GRID)
@@ -114,7 +112,7 @@ def test_a_rate_in_units_of_the_base_is_carried_over_by_the_rules(tmp_path: Path
     grid = GRID.model_copy(
         update={"scales": (GRID.scales[0], GRID.scales[1].model_copy(update={"expert_width": 32}))}
     )
-    *_, cell = proxy_cells(grid, trainer)
+    *_, cell = trainer.cells(grid)
     base = BaseScale(width=16, depth=1, head_width=16, expert_width=32, batch_tokens=BATCH, tokens=HORIZON)
     end = alone(
         Shape(width=32, depth=2, experts=Experts(count=8, top_k=2, width=32, shared=1)),
@@ -133,7 +131,7 @@ def test_muon_moves_the_matrices_where_it_is_asked_for(tmp_path: Path) -> None:
     grid = GRID.model_copy(update={"scales": GRID.scales[:1]})
     end = alone(Shape(width=16, depth=1), HORIZON, optimizer="muon", momentum=0.9)
 
-    assert carried_out(tmp_path, proxy_cells(grid, trainer)[0], trainer, grid).loss == end.loss
+    assert carried_out(tmp_path, trainer.cells(grid)[0], trainer, grid).loss == end.loss
 
 
 def test_a_mixture_planned_with_other_parameters_is_refused(tmp_path: Path) -> None:
@@ -141,22 +139,19 @@ def test_a_mixture_planned_with_other_parameters_is_refused(tmp_path: Path) -> N
         trainer_of(architecture=MOE),
         trainer_of(architecture=MOE | {"shared_experts": 0, "expert_width": 40}),
     )
-    cells = [
-        (planned, cell)
-        for planned, cell in zip(proxy_cells(GRID, other), proxy_cells(GRID, trainer), strict=True)
-    ]
-    bench = bench_of(tmp_path, trainer, (), GRID)
+    cells = [(planned, cell) for planned, cell in zip(other.cells(GRID), trainer.cells(GRID), strict=True)]
+    setup = setup_of(tmp_path, trainer, (), GRID)
     swapped = {str(cell.trunk): planned for planned, cell in cells}
     with pytest.raises(BadInput, match="run different versions"):
         ProxyRunner(
-            ProxyBench(
-                **{name: getattr(bench, name) for name in bench.__dataclass_fields__} | {"cells": swapped}
+            ProxySetup(
+                **{name: getattr(setup, name) for name in setup.__dataclass_fields__} | {"cells": swapped}
             )
         )
 
 
 def test_the_base_reaches_the_workers_complete() -> None:
-    assert base_of(GRID, trainer_of(architecture=MOE | {"expert_width": 40}, parametrization="mup")) == Base(
+    assert trainer_of(architecture=MOE | {"expert_width": 40}, parametrization="mup").base(GRID) == Base(
         width=16, depth=1, head_width=16, expert_width=40, batch_tokens=BATCH, tokens=HORIZON
     )
 
