@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import BadInput, Conflict, NotFound
+from orchestrator.planner.values import Cells
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, RunState, SweepState
 from orchestrator.store import Store
@@ -41,7 +42,7 @@ def test_a_cell_keeps_both_counts_of_parameters_and_its_arm(store: Store, spec: 
     first, *others = spec.trainer.cells(spec.grid)
     cells = (replace(first, params_total=9e6, params_active=1e6, arm="transfer"), *others)
     sweep, _ = store.sweeps.create(spec, cells=cells)
-    assert store.sweeps.cells(sweep.id) == cells
+    assert store.sweeps.cells(sweep.id) == Cells(cells)
 
 
 def test_the_cost_of_the_full_grid_is_kept_with_it(store: Store, spec: SweepSpec) -> None:
@@ -78,7 +79,7 @@ def test_without_a_key_every_submission_is_a_sweep(store: Store, spec: SweepSpec
 def test_a_sweep_that_only_fits_has_no_cells_and_costs_nothing(store: Store) -> None:
     spec = parse_spec({"name": "a fit", "prior_runs": {"table": "tbl-1"}})
     sweep, _ = store.sweeps.create(spec, cells=())
-    assert store.sweeps.cells(sweep.id) == ()
+    assert store.sweeps.cells(sweep.id) == Cells()
     assert sweep.full_grid_flops == 0.0
 
 

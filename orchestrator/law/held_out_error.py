@@ -1,6 +1,6 @@
 """What the law would have cost at the largest cells, had it been fitted without them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.law.bowl import Bowl
+from orchestrator.law.bowl_status import BowlStatus
+from orchestrator.law.features import FEATURES
 from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
-from orchestrator.law.status import BowlStatus
 
 FEWEST_CELLS, STANDARD_ERRORS = 6, 3.0
 """A smaller law is taken from so many cells on, and from so many standard errors of the paired difference."""
@@ -139,3 +140,37 @@ def largest_parts(
         left_out = column >= top * (1 - CLOSE)
         if not left_out.all():
             yield left_out, f"{name} = {top:.4g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smaller:
+    """A law without some of the terms; `varying` names the column without which they say nothing."""
+
+    name: str
+    without: tuple[str, ...]
+    varying: str | None = None
+
+
+BENT = {"s"} | {feature.name for feature in FEATURES if feature.degree > 1}
+SMALLER = (
+    Smaller(name="without bends", without=tuple(sorted(BENT))),
+    Smaller(
+        name="without terms in batch_tokens",
+        without=tuple(feature.name for feature in FEATURES if feature.name in BENT or feature.name == "ln B"),
+        varying="batch_tokens",
+    ),
+)
+
+
+def matters(smaller: Smaller, bowls: Sequence[Bowl]) -> bool:
+    """Whether the cells of these bowls vary in what a smaller law leaves out."""
+    if smaller.varying is None:
+        return True
+    values = np.log([getattr(bowl, smaller.varying) for bowl in bowls])
+    return bool(np.ptp(values) > CLOSE)
+
+
+def best(alternatives: Mapping[Smaller, Alternative]) -> Smaller | None:
+    """The smaller law that gains most among those that are better than the full one; None where none is."""
+    better = [smaller for smaller, alternative in alternatives.items() if alternative.better]
+    return max(better, key=lambda smaller: alternatives[smaller].gain, default=None)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orchestrator.law.judging import RecordedBowl
+from orchestrator.law.unseen_cells import RecordedBowl
 
 X = np.log([1e-3, 2e-3, 2e-3, 4e-3])
 BOWL = RecordedBowl.of(X, np.array([2.2, 1.9, 2.1, 2.1]))

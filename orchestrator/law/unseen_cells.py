@@ -7,11 +7,11 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from orchestrator.law.bowl import Z95, Bowl
+from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.grouped_runs import CLOSE
-from orchestrator.law.heldout import HeldOutCell
+from orchestrator.law.held_out_error import HeldOutCell
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Observations
-from orchestrator.law.status import BowlStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""From runs to a law: fit jointly, measure the bowls, judge what was held out, say what is missing."""
+"""From runs to a law: the joint fit, the bowls, the held-out error and the notices."""
 
 from dataclasses import dataclass, replace
 
@@ -8,33 +8,33 @@ from scipy.spatial import KDTree
 
 from orchestrator.law import identifiability
 from orchestrator.law.bowl import Bowl, measure
-from orchestrator.law.evidence import OPTIMUM
+from orchestrator.law.bowl_status import BowlStatus
+from orchestrator.law.cell_information import OPTIMUM
+from orchestrator.law.fit_problem import FitProblem
 from orchestrator.law.grouped_runs import CLOSE, GroupedRuns
-from orchestrator.law.heldout import Alternative, HeldOut, largest_parts
-from orchestrator.law.joint import Fitted, fit_joint
-from orchestrator.law.judging import Unseen
+from orchestrator.law.held_out_error import SMALLER, Alternative, HeldOut, best, largest_parts, matters
+from orchestrator.law.joint import JointFit, fit_joint
 from orchestrator.law.law import Law
 from orchestrator.law.minima import refuse_without_minimum
-from orchestrator.law.nested import SMALLER, best, matters
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Array, Observations
+from orchestrator.law.point import columns
 from orchestrator.law.pooled import pooled_rows
-from orchestrator.law.problem import Problem
 from orchestrator.law.refusal import LawRefusal, Refused
-from orchestrator.law.status import BowlStatus
 from orchestrator.law.surface import Surface, fit_surface
+from orchestrator.law.unseen_cells import Unseen
 
-ROUGHLY = 1e-2  # tolerance in ln η of a law that is only judged at cells it has not seen
-UNSURE = 0.4  # sd of an exponent over its prior's, above which the runs do not tell it
+ROUGHLY = 1e-2  # tolerance in ln η of a law that is fitted for its held-out error only
+UNSURE = 0.4  # sd of an exponent over its prior's, above which the runs do not identify it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
-    """What may be chosen about a fit.
+    """Options of a fit.
 
     Attributes:
-        heldout: Whether to fit once more without the largest cells, report what that law would have cost, and take a
-            smaller law if it would have cost less (nested.py).
+        heldout: Whether to fit again without the largest cells, report the excess loss there, and take a smaller law if
+            its excess loss is less (held_out_error.py).
         without: Names of terms to leave out.
     """
 
@@ -45,21 +45,19 @@ class FitOptions:
 DEFAULT = FitOptions()
 
 
-def fit(observations: Observations, *, options: FitOptions = DEFAULT, start: Law | None = None) -> Law:
+def fit(observations: Observations, *, options: FitOptions = DEFAULT) -> Law:
     """Fits a law to runs of one recipe. The same runs give the same law, bit for bit, in whatever order.
 
     Args:
         observations: All runs, diverged ones included.
-        options: What to compute besides the law.
-        start: A law of nearly the same runs: the fit begins there instead of cold, takes three quarters of the time, and ends
-            as near to the optimum as a cold one, though not at the same bits: for rehearsals, not for what is kept.
+        options: Options of the fit.
 
     Raises:
         Refused: Too few finished runs, or no cell with an interior minimum.
     """
     counting = observations.counting()
-    law = fit_once(counting, options, start)
-    heldout, reason, law = tried_where_absent(counting, law, options)
+    law = fit_once(counting, options)
+    heldout, reason, law = judged_without_largest(counting, law, options)
     failed = 0 if observations.failed is None else int(observations.failed.sum())
     copies = observations.size - failed - counting.size
     return replace(
@@ -72,8 +70,8 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT, start: Law
 
 
 def fit_once(observations: Observations, options: FitOptions, near: Law | None = None) -> Law:
-    """The law without its held-out error, begun at a law that is near, if there is one."""
-    problem = Problem.of(observations, options.without, near)
+    """The law without its held-out error, starting from the law `near` if given."""
+    problem = FitProblem.of(observations, options.without, near)
     cells, fitted = problem.cells, fit_joint(problem.model, problem.start, problem.scales)
     mean, spread = pooled_rows(problem.model, fitted.pooled, fitted.covariance)
     law_sd = np.sqrt(fitted.local_covariance[:, OPTIMUM, OPTIMUM])
@@ -101,14 +99,14 @@ def fit_once(observations: Observations, options: FitOptions, near: Law | None =
 
 
 def fit_rest(observations: Observations, law: Law, without: tuple[str, ...]) -> Law:
-    """What a law of the runs that are left would say elsewhere, begun at the law of all; its bowls are that law's.
+    """Refits on the remaining runs, starting from `law`. Bowls are copied from `law`.
 
     Raises:
-        Refused: Too few runs are left, or none of their cells has a minimum.
+        Refused: Too few runs remain, or none of their cells has a minimum.
     """
-    problem = Problem.of(observations, without, law)
+    problem = FitProblem.of(observations, without, law)
     left = KDTree(problem.cells.coordinates)
-    places = np.log([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls])
+    places = np.log(np.column_stack(columns(bowl.point for bowl in law.bowls)))
     kept = np.isfinite(left.query(places, p=np.inf, distance_upper_bound=CLOSE)[0])
     bowls = tuple(bowl for bowl, here in zip(law.bowls, kept, strict=True) if here)
     if not any(bowl.status is BowlStatus.INTERIOR for bowl in bowls):
@@ -125,23 +123,23 @@ def fit_rest(observations: Observations, law: Law, without: tuple[str, ...]) -> 
     )
 
 
-def bottoms(cells: GroupedRuns, points: Array, fitted: Fitted) -> Surface:
+def bottoms(cells: GroupedRuns, points: Array, fitted: JointFit) -> Surface:
     """The loss surface through the bottoms of all cells that have a usable run."""
     has = np.isfinite(cells.best_loss)
     level = np.log(cells.best_loss[has]) + fitted.locals.bottom[has]
-    tilt = fitted.evidence.tilt[has]
+    tilt = fitted.information.tilt[has]
     spread = np.einsum("ci,cij,cj->c", tilt, fitted.local_covariance[has], tilt)
-    return fit_surface(points[has], level, 1 / fitted.evidence.weight[has] + spread)
+    return fit_surface(points[has], level, 1 / fitted.information.weight[has] + spread)
 
 
 def with_bowl(cells: GroupedRuns, bowls: tuple[Bowl, ...]) -> NDArray[np.bool_]:
-    """Which cells say where their optimum is: those with a minimum, or two rates to tell a slope from."""
+    """Whether each cell has information on its optimum: a minimum, or two rates that show a slope."""
     interior = np.array([bowl.status is BowlStatus.INTERIOR for bowl in bowls])
     return np.asarray(interior | (cells.total(np.ones_like(cells.x)) >= 2))
 
 
 def notices(law: Law, coordinates: Array) -> tuple[Notice, ...]:
-    """Everything that the user should know of the law, whatever the target; `coordinates` are of cells with a bowl."""
+    """Notices of the law, whatever the target; `coordinates` are those of cells with a bowl."""
     terms = law.coefficients
     batches_vary = bool(np.ptp(coordinates[:, 2]) > CLOSE)
     unsure = {term.name for term in terms if term.sd > UNSURE * term.prior_sd}
@@ -156,16 +154,16 @@ def notices(law: Law, coordinates: Array) -> tuple[Notice, ...]:
     )
 
 
-def tried_where_absent(
+def judged_without_largest(
     observations: Observations, law: Law, options: FitOptions
 ) -> tuple[HeldOut | None, str | None, Law]:
-    """Judges the law, and smaller ones, at the largest cells when fitted without them.
+    """Judges the law, and smaller laws, at the largest cells when fitted without them.
 
     Returns:
-        (the held-out error, or why there is none; the law, or the smaller one that lost less by more than chance).
+        (the held-out error or None, why there is none, the law or the smaller law that lost less by more than chance).
     """
     if not options.heldout:
-        return None, "it was not asked for", law
+        return None, "it was not requested", law
     reason = "the cells with a minimum have one size and one horizon"
     for left_out, words in largest_parts(observations, law.bowls):
         rest, unseen = observations.where(~left_out), Unseen.of(law, observations.where(left_out))
@@ -177,7 +175,7 @@ def tried_where_absent(
         judged = {
             smaller: unseen.judge(fit_rest(rest, law, (*options.without, *smaller.without)))
             for smaller in SMALLER
-            if matters(smaller, law)
+            if matters(smaller, law.bowls)
         }
         found = {smaller: Alternative.against(smaller.name, cells, full) for smaller, cells in judged.items()}
         chosen = best(found)

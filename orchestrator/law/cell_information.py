@@ -1,13 +1,13 @@
-"""What the runs of each cell say of its bowl, linearised: the step that the joint fit and the lone bowl share.
+"""Information of each cell's runs on its bowl, linearised: a step of the joint fit and of single bowls.
 
-    y_i = m_c + e^{ℓ_c} g(x_i − μ_c; a_c) + noise     ln loss of run i in cell c at x = ln η   (shape.py)
+    y_i = m_c + e^{ℓ_c} g(x_i − μ_c; a_c) + noise     ln loss of run i in cell c at x = ln η   (bowl_shape.py)
 
 | symbol | shape | what |
 |---|---|---|
-| A, h | [c, 3, 3], [c, 3] | what a cell's own runs say of (ℓ, μ, a), m eliminated: information and its vector |
+| A, h | [c, 3, 3], [c, 3] | information and information vector of a cell's own runs on (ℓ, μ, a), m eliminated |
 
-Noise is Student-t (reweighted), and grows with the rise above the bottom: the shape is right near it only. A diverged
-run says, softly, that the bottom is lower, and a loss far above the best that it is on the other side.
+Noise is Student-t (reweighted) and grows with the rise above the bottom, because the shape holds near the bottom only. A
+diverged run is a soft upper bound of the bottom; a loss far above the best one bounds the bottom on its side.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from orchestrator.law.bowl_shape import profile
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
-from orchestrator.law.shape import profile
 
 TAIL = 4.0  # degrees of freedom of the noise
-BOUND_MARGIN = 0.4  # a rate that diverges is typically this far above the bottom, in ln η …
-BOUND_SD = 0.4  # … give or take this
+BOUND_MARGIN = 0.4  # mean distance in ln η of a diverging rate above the bottom …
+BOUND_SD = 0.4  # … and its standard deviation
 CRASH = 0.02  # share of diverged runs that crashed for another reason
 ASYMMETRY_SPREAD = 0.2  # sd of a cell's a round the pool's, as recorded dense runs have it
 TINY = 1e-9
@@ -31,18 +31,18 @@ UNKNOWNS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Locals:
-    """A cell's own unknowns.
+class CellUnknowns:
+    """The unknowns of the cells.
 
     Attributes:
         bottom: m, shape [cells].
         shape: (ℓ, μ, a): ln curvature, ln η* and asymmetry, shape [cells, 3].
-        unrest: Its noise over the pool's, squared, shape [cells].
+        noise_ratio: Squared noise over the pool's, shape [cells].
     """
 
     bottom: Array
     shape: Array
-    unrest: Array
+    noise_ratio: Array
 
     @property
     def optimum(self) -> Array:
@@ -51,12 +51,12 @@ class Locals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What the runs of each cell say of (ℓ, μ, a) once m is eliminated, linearised at the present locals.
+class CellInformation:
+    """Information of the runs of each cell on (ℓ, μ, a), m eliminated, linearised at given unknowns.
 
     Attributes:
         weight: Weight of m alone, shape [cells].
-        tilt: How m moves with (ℓ, μ, a), shape [cells, 3].
+        tilt: Derivative of m by (ℓ, μ, a), negated, shape [cells, 3].
         level: m where (ℓ, μ, a) are zero, shape [cells].
         information: A, shape [cells, 3, 3].
         vector: h, shape [cells, 3].
@@ -69,11 +69,11 @@ class Evidence:
     vector: Array
 
     def bottom(self, shape: Array) -> Array:
-        """The bottom m that goes with (ℓ, μ, a), shape [cells, 3] -> [cells]."""
+        """The bottom m at (ℓ, μ, a), shape [cells, 3] -> [cells]."""
         return np.asarray(self.level - (self.tilt * shape).sum(axis=1))
 
 
-def predicted(cells: GroupedRuns, here: Locals) -> tuple[Array, tuple[Array, Array, Array]]:
+def predicted(cells: GroupedRuns, here: CellUnknowns) -> tuple[Array, tuple[Array, Array, Array]]:
     """The rise of each run above its bottom, and its derivatives by ℓ, μ and a, shape [runs] each."""
     curvature, optimum, asymmetry = here.shape[cells.cell].T
     steep = np.exp(curvature)
@@ -82,11 +82,11 @@ def predicted(cells: GroupedRuns, here: Locals) -> tuple[Array, tuple[Array, Arr
     return height, (height, -steep * at.slope, steep * at.bend)
 
 
-def gather(cells: GroupedRuns, here: Locals, scales: Scales) -> Evidence:
+def linearise(cells: GroupedRuns, here: CellUnknowns, scales: Scales) -> CellInformation:
     """Linearises every run at `here` and sums per cell."""
     height, jacobian = predicted(cells, here)
     residual = cells.y - here.bottom[cells.cell] - height
-    variance = here.unrest[cells.cell] * scales.variance(height, cells.repeats)
+    variance = here.noise_ratio[cells.cell] * scales.variance(height, cells.repeats)
     weight = (TAIL + 1) / (TAIL + residual**2 / variance) / variance
     total = cells.total
     weighted = [weight * column for column in jacobian]
@@ -103,7 +103,7 @@ def gather(cells: GroupedRuns, here: Locals, scales: Scales) -> Evidence:
     level = first * here.bottom + (cross * here.shape).sum(axis=1) + total(weight * residual)
     vector = cross * here.bottom[:, None] + (own @ here.shape[:, :, None])[:, :, 0] + pull
     tilt = cross / first[:, None]
-    return Evidence(
+    return CellInformation(
         weight=first,
         tilt=tilt,
         level=level / first,
@@ -115,8 +115,8 @@ def gather(cells: GroupedRuns, here: Locals, scales: Scales) -> Evidence:
 def bounds(cells: GroupedRuns, optimum: Array) -> tuple[Array, Array]:
     """Gradient and information on μ of the runs that bound a bowl: ln(ε + (1 − ε)·Φ((±(x − μ) − margin) / sd)).
 
-    A bowl so narrow that one rate alone lies between its bounds has its bottom anywhere between them, which no tangent
-    tells: there it counts as drawn with the standard deviation of a uniform distribution, round that rate.
+    If a single rate lies between the bounds, the bottom may lie anywhere between them and a tangent is useless: it counts
+    as Gaussian round that rate, with the standard deviation of a uniform distribution.
     """
     if not cells.bound_x.size:
         return np.zeros(cells.size), np.zeros(cells.size)

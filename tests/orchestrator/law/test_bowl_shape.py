@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.law.shape import expected_rise, half_widths, likely_within, profile, rise, slope
+from orchestrator.law.bowl_shape import expected_rise, half_widths, likely_within, profile, rise, slope
 
 asymmetries = st.floats(-1.5, 2.5)
 

@@ -1,21 +1,21 @@
-"""What a cell's runs say of its minimum, and whether losses depend on the rate at all."""
+"""Status of a cell's minimum, and whether its losses depend on the rate at all."""
 
 from enum import StrEnum
 
 import numpy as np
 
-from orchestrator.law.evidence import TAIL, Locals, predicted
+from orchestrator.law.cell_information import TAIL, CellUnknowns, predicted
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 
-LEAST_TOLD = 9.0  # squared noise that a bowl must explain: pure noise passes once in a hundred cells
-WIDEST_SD = 0.5  # sd of ln η* over the half-width of the rates tried, above which no minimum is told
+LEAST_GAIN = 9.0  # least deviance gain of a bowl: pure noise passes once in a hundred cells
+WIDEST_SD = 0.5  # sd of ln η* over the half-width of the rates tried, above which there is no minimum
 FEWEST_RATES = 3
 
 
 class BowlStatus(StrEnum):
-    """What a cell's runs say of its minimum; flat: no more than noise would."""
+    """Status of a cell's minimum; flat: the losses vary no more than noise."""
 
     INTERIOR = "interior"
     EDGE_LOW = "edge_low"
@@ -24,30 +24,30 @@ class BowlStatus(StrEnum):
     TOO_FEW = "too_few"
 
 
-def told(cells: GroupedRuns, own: Locals, scales: Scales) -> Array:
-    """How much better a bowl describes each cell than a constant, in squared units of the noise, shape [cells].
+def deviance_gain(cells: GroupedRuns, own: CellUnknowns, scales: Scales) -> Array:
+    """Gain of a bowl over a constant in each cell, in squared units of the noise, shape [cells].
 
-    A side that diverged, or rose too far to fit, is no noise: it counts for as much as is asked of a bowl. A loss that
-    is far off the bowl is far off any curve: it weighs as little in both.
+    A side that diverged, or rose too far to fit, is no noise: it adds `LEAST_GAIN`. An outlier has the same small weight
+    in both.
     """
     height, _ = predicted(cells, own)
-    variance = own.unrest[cells.cell] * scales.variance(height, cells.repeats)
+    variance = own.noise_ratio[cells.cell] * scales.variance(height, cells.repeats)
     residual = cells.y - own.bottom[cells.cell] - height
     weight = np.minimum((TAIL + 1) / (TAIL + residual**2 / variance), 1.0) / variance
     sum_of_weights = np.maximum(cells.total(weight), np.finfo(np.float64).tiny)
     mean = cells.total(weight * cells.y) / sum_of_weights
     fitted = cells.total(weight * ((cells.y - mean[cells.cell]) ** 2 - residual**2))
-    return fitted + LEAST_TOLD * (np.isfinite(cells.floor).astype(np.float64) + np.isfinite(cells.ceiling))
+    return fitted + LEAST_GAIN * (np.isfinite(cells.floor).astype(np.float64) + np.isfinite(cells.ceiling))
 
 
-def classify(cells: GroupedRuns, own: Locals, sd: Array, told: Array) -> list[BowlStatus]:
+def classify(cells: GroupedRuns, own: CellUnknowns, sd: Array, gain: Array) -> list[BowlStatus]:
     """The status of each cell: whether its losses depend on the rate, where its best rate lies, what rises.
 
     Args:
         cells: All runs.
-        own: Each cell's bowl from its own runs.
+        own: Bowl of each cell from its own runs.
         sd: Standard deviation of its ln η*, shape [cells].
-        told: How much better it is than a constant, shape [cells].
+        gain: `deviance_gain`, shape [cells].
     """
     rates = np.bincount(cells.cell, minlength=cells.size)
     low, high = cells.extremes(cells.cell, cells.x)
@@ -61,7 +61,7 @@ def classify(cells: GroupedRuns, own: Locals, sd: Array, told: Array) -> list[Bo
     at_low = (own.optimum < least) | ((best <= low) & ~propped)
     at_high = (own.optimum > most) | ((best >= high) & ~capped)
     found = np.select(
-        [few, told < LEAST_TOLD, at_low, at_high, vague],
+        [few, gain < LEAST_GAIN, at_low, at_high, vague],
         [BowlStatus.TOO_FEW, BowlStatus.FLAT, BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH, BowlStatus.FLAT],
         BowlStatus.INTERIOR,
     )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from orchestrator.law import FitOptions, Point, fit
-from orchestrator.law.heldout import Alternative, HeldOutCell
-from orchestrator.law.nested import SMALLER
+from orchestrator.law.fitting import fit_once
+from orchestrator.law.held_out_error import SMALLER, Alternative, HeldOutCell
 
 
 def cells(losses):
@@ -62,7 +62,7 @@ def test_a_smaller_law_is_better_only_beyond_chance(own, better):
 def test_a_fit_that_starts_near_ends_where_a_cold_one_does(sweep, fast):
     runs = sweep()
     earlier = fit(runs.where(np.arange(runs.size) % 7 != 3), options=fast)
-    cold, warm = fit(runs, options=fast), fit(runs, options=fast, start=earlier)
+    cold, warm = fit(runs, options=fast), fit_once(runs.counting(), fast, earlier)
     target = Point(params=1.6e9, tokens=2.5e10, batch_tokens=524288)
     one, other = cold.predict(target), warm.predict(target)
     assert np.log(other.learning_rate / one.learning_rate) == pytest.approx(0, abs=5e-3)
