@@ -1,7 +1,6 @@
 """The law of the best learning rate: bowls, the joint fit, its uncertainty, and when it refuses."""
 
 from orchestrator.law.bowl import Bowl
-from orchestrator.law.document import OutdatedLaw
 from orchestrator.law.fit import FitOptions, fit
 from orchestrator.law.heldout import HeldOut, HeldOutCell
 from orchestrator.law.horizon import HorizonLaw
@@ -24,7 +23,6 @@ __all__ = [
     "Law",
     "LawRefusal",
     "Observations",
-    "OutdatedLaw",
     "Point",
     "Prediction",
     "Reference",

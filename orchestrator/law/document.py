@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.errors import Conflict
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.effects import Effects
-from orchestrator.law.features import FEATURES
 from orchestrator.law.heldout import HeldOut
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Array
@@ -21,10 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.law.law import Law
 
 VERSION = 3
-
-
-class OutdatedLaw(Conflict):
-    """A law that an earlier version of Etalon wrote: its runs are there, its numbers mean something else now."""
+"""Of the document. A database holds laws of one version: a new one needs a new revision of the database."""
 
 
 def describe(law: "Law") -> dict[str, Any]:
@@ -52,17 +47,7 @@ def describe(law: "Law") -> dict[str, Any]:
 
 
 def parts(document: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of the law of a document.
-
-    Raises:
-        OutdatedLaw: The document was written by a version of the law with other terms.
-    """
-    names = [term["name"] for term in document["coefficients"]]
-    if document["version"] != VERSION or names != [feature.name for feature in FEATURES]:
-        raise OutdatedLaw(
-            f"This law was written by an earlier version of Etalon (version {document['version']} of its document, this is "
-            f"{VERSION}). Its runs are kept: fit them again as the prior_runs of a new sweep, or with etalon fit on its runs.csv."
-        )
+    """The attributes of the law of a document."""
     mean = np.array(document["pooled"]["mean"])
     return {
         "reference": Reference(**document["reference"]),

@@ -263,11 +263,7 @@ class Law:
 
     @classmethod
     def from_document(cls, content: dict[str, Any]) -> Self:
-        """The inverse of `to_document`.
-
-        Raises:
-            OutdatedLaw: The document was written by a version of the law with other terms.
-        """
+        """The inverse of `to_document`."""
         return cls(**document.parts(content))
 
     def rows(self, points: Array) -> tuple[Array, Array, Array]:
