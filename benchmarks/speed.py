@@ -130,10 +130,8 @@ def main() -> None:
     for name, shape in TABLES.items():
         runs = table(shape)
         peer, law = seconds(lambda: spreadsheet(runs)), fit(runs, options=FAST)  # noqa: B023
-        earlier = fit(runs.where(np.arange(runs.size) % 50 != 7), options=FAST)
         for label, work in {
-            "refit, cold": lambda: fit(runs, options=FAST),  # noqa: B023
-            "refit, from the law of 2 % fewer runs": lambda: fit(runs, options=FAST, start=earlier),  # noqa: B023
+            "refit": lambda: fit(runs, options=FAST),  # noqa: B023
             "with held-out errors of three laws": lambda: fit(runs),  # noqa: B023
         }.items():
             took = seconds(work)

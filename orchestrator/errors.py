@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,11 @@ class BadInput(EtalonError):
     """The input breaks the contract; nothing was changed."""
 
     title = "The input is not valid"
+
+    @classmethod
+    def at(cls, path: str, message: str) -> Self:
+        """A refusal of one field; ``message`` is a clause without a full stop."""
+        return cls(f"{path}: {message}.", fields=(FieldProblem(path=path, message=message),))
 
 
 class NotFound(EtalonError):

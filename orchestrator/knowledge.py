@@ -12,7 +12,7 @@ import numpy as np
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.law import Observations, Point
 from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Question, Record, asked_flops
-from orchestrator.spec import PriorRuns, ProxyTrainer, ReplayTrainer, SweepSpec
+from orchestrator.spec import RecordedRows, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_OPEN, RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
@@ -202,8 +202,7 @@ def question_of(
         has_law: whether there is a law to choose runs by: before, nothing is learnt by asking for few at a time.
     """
     budget = spec.search.budget
-    # Proxies of one shape train in one stack: a worker that is free gets a whole batch, not a run.
-    few = spec.refits_on_arrival and has_law and not isinstance(spec.trainer, ProxyTrainer)
+    few = spec.refits_on_arrival and has_law and not spec.training.takes_whole_batches
     return Question(
         target=target,
         seeds=spec.grid.seeds,
@@ -216,7 +215,7 @@ def question_of(
     )
 
 
-def recorded_runs(store: Store, source: ReplayTrainer | PriorRuns, field: str) -> RunTable:
+def recorded_runs(store: Store, source: RecordedRows, field: str) -> RunTable:
     """The rows of an uploaded table that a spec names, of one recipe.
 
     Args:

@@ -15,7 +15,7 @@ from api.figures.numbers.selection import Group, groups, showing
 from api.figures.numbers.snapshot import Snapshot, read_snapshot
 from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.laws import NO_LAW, law_summary
-from orchestrator.answers.stable_phase import Phase, has_stable_phase
+from orchestrator.answers.stable_phase import Phase
 from orchestrator.answers.sweeps import waits_because
 from orchestrator.documents.events import SweepEvent
 from orchestrator.documents.laws import LawSummary
@@ -289,7 +289,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
 def _figure_choice(snapshot: Snapshot, query: Mapping[str, str]) -> FigureChoice:
     found = groups(snapshot)
     wanted, phase = query.get("bowls", ""), query.get("phase", "")
-    phases = tuple(Phase) if has_stable_phase(snapshot.sweep.spec) else ()
+    phases = tuple(Phase) if snapshot.sweep.spec.training.no_stable_phase is None else ()
     return FigureChoice(
         cells=len(showing(snapshot)),
         groups=found,

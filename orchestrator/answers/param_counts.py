@@ -11,7 +11,7 @@ from orchestrator.amounts import percent
 from orchestrator.documents.laws import ExponentDocument, PairedSizes, SizeLaw, SizesDocument
 from orchestrator.law import Law, Observations, Refused, fit
 from orchestrator.law.grouped_runs import CLOSE
-from orchestrator.law.heldout import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
+from orchestrator.law.held_out_error import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
 from orchestrator.law.notices import Notice
 from orchestrator.planner.values import Cells
 from orchestrator.tables.run_table import RunTable

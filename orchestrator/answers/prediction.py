@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -26,9 +25,7 @@ from orchestrator.law import Law, Point, Refused
 from orchestrator.law.law import VALLEY_PROBABILITY
 from orchestrator.law.published import published_rates
 from orchestrator.planner.values import Cell
-from orchestrator.spec import Dense, ProxyTrainer, SweepSpec
-from orchestrator.spec.transfer import Base, base_of
-from orchestrator.submission.cells import params_of
+from orchestrator.spec import Base, SweepSpec
 
 VALLEY_EXCESS_LOSS: Final = 0.001
 """Learning rates that lose at most this much form the valley (0.1 %)."""
@@ -67,7 +64,9 @@ def prediction(
         reason = refusal.reason.name.lower().replace("_", " ")
         raise Unsupported(refusal.detail, fields=(FieldProblem(path="target", message=reason),)) from refusal
     wrong = wrong_rate(law, target, answer.learning_rate)
-    base, share = (None, 1.0) if spec is None else (base_of_sweep(spec), active_share(spec))
+    base, share = None, 1.0
+    if spec is not None:
+        base, share = spec.training.base(spec.grid), spec.training.active_share(spec.grid)
     return PredictionDocument(
         sweep_id=sweep_id,
         law_number=law_number,
@@ -89,24 +88,6 @@ def prediction(
         warnings=[*answer.warnings, *_units(base), *_costs(share)],
         published=published(law, target, of_mup=base is not None),
     )
-
-
-def base_of_sweep(spec: SweepSpec) -> Base | None:
-    """What a sweep's rates are in units of under its parametrization; None where they are the proxies' own."""
-    return base_of(spec.grid, spec.trainer) if isinstance(spec.trainer, ProxyTrainer) else None
-
-
-def active_share(spec: SweepSpec) -> float:
-    """Active parameters over N, as the largest proxy has it: 1 unless the law is in the total ones of a mixture."""
-    trainer = spec.trainer
-    if not isinstance(trainer, ProxyTrainer) or isinstance(trainer.architecture, Dense):
-        return 1.0
-    if trainer.architecture.params == "active":
-        return 1.0
-    largest = max(
-        (params_of(scale, trainer.architecture) for scale in spec.grid.scales), key=attrgetter("total")
-    )
-    return largest.active / largest.total
 
 
 def _costs(share: float) -> list[str]:

@@ -18,7 +18,6 @@ from orchestrator.knowledge import Knowledge
 from orchestrator.law import Bowl, BowlStatus, Coefficient, FitOptions, Law, fit
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.values import Cell, Cells
-from orchestrator.spec import ProxyTrainer, SweepSpec
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 
@@ -28,11 +27,6 @@ class Phase(StrEnum):
 
     ANNEALED = "annealed"
     STABLE = "stable"
-
-
-def has_stable_phase(spec: SweepSpec) -> bool:
-    """Whether the sweep's runs measure a loss at a constant rate, before their decay."""
-    return isinstance(spec.trainer, ProxyTrainer) and spec.trainer.schedule.has_stable_phase
 
 
 def undecayed(knowledge: Knowledge) -> Knowledge:
@@ -48,25 +42,15 @@ def undecayed(knowledge: Knowledge) -> Knowledge:
     Raises:
         Unsupported: the sweep's runs have no stable phase, or none that is measured.
     """
-    spec = knowledge.sweep.spec
-    if not has_stable_phase(spec):
-        raise Unsupported(f"There is no law of the stable phase of sweep {knowledge.sweep.id}: {_why(spec)}")
+    reason = knowledge.sweep.spec.training.no_stable_phase
+    if reason is not None:
+        raise Unsupported(f"There is no law of the stable phase of sweep {knowledge.sweep.id}: {reason}")
     return replace(
         knowledge,
         cells=Cells(replace(cell, tokens=cell.fork_tokens) for cell in knowledge.cells),
         runs=tuple(replace(run, loss=run.trunk_loss) for run in knowledge.runs if not _unmeasured(run)),
         prior=None,
     )
-
-
-def _why(spec: SweepSpec) -> str:
-    if isinstance(spec.trainer, ProxyTrainer):
-        return (
-            "its runs decay by a cosine from the end of the warmup on. Sweeps whose trainer.schedule.shape is linear or "
-            "sqrt have one."
-        )
-    what = "it fits runs made before" if spec.trainer is None else f"its trainer is {spec.trainer.kind}"
-    return f"{what}, and the loss before the decay is measured by the proxy trainer alone."
 
 
 def _unmeasured(run: Run) -> bool:

@@ -1,6 +1,6 @@
 """The reference bowl: the best loss of the held-out scale, from all runs in standard parametrization there.
 
-    ln L_is = δ_s + m + C·g(ln η_i − ln η*; a) + noise      rate i, seed s   (law/shape.py)
+    ln L_is = δ_s + m + C·g(ln η_i − ln η*; a) + noise      rate i, seed s   (law/bowl_shape.py)
 
 Runs of one seed share their start and the order of their data, so δ_s is common to all of them and cancels in every
 difference; what is left is the noise that matters. The bowl is the law's own (law/bowl.py), with the curvature and the
@@ -24,17 +24,17 @@ import numpy as np
 from orchestrator.heldout.values import Expected, Outcome, Outcomes
 from orchestrator.law import BowlStatus, Observations
 from orchestrator.law.bowl import FREE_SD, Z95, alone
-from orchestrator.law.evidence import (
+from orchestrator.law.bowl_status import classify, deviance_gain
+from orchestrator.law.cell_information import (
     ASYMMETRY_SPREAD,
     OPTIMUM,
     TAIL,
-    Locals,
+    CellUnknowns,
     predicted,
 )
 from orchestrator.law.grouped_runs import GroupedRuns, group
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
-from orchestrator.law.status import classify, told
 from orchestrator.spec import CellRole
 
 CURVATURE_SD: Final = 0.3
@@ -113,10 +113,12 @@ def reference(outcomes: Outcomes, expected: Expected) -> Reference | None:
     rates, cells = _cell(plain, effects)
     scales = Scales(noise=noise)
     pool = np.array([[math.log(expected.curvature), float(cells.x[np.argmin(cells.y)]), expected.asymmetry]])
-    start = Locals(bottom=np.zeros(1), shape=pool.copy(), unrest=np.ones(1))
+    start = CellUnknowns(bottom=np.zeros(1), shape=pool.copy(), noise_ratio=np.ones(1))
     own, covariance, careful = alone(cells, start, pool, np.array([[CURVATURE_SD, 0.0, 0.0]]), scales)
     sd = np.sqrt(careful[:, OPTIMUM, OPTIMUM])
-    status = classify(cells, own, np.sqrt(covariance[:, OPTIMUM, OPTIMUM]), told(cells, own, scales))[0]
+    status = classify(
+        cells, own, np.sqrt(covariance[:, OPTIMUM, OPTIMUM]), deviance_gain(cells, own, scales)
+    )[0]
     if status is not BowlStatus.INTERIOR:
         return _best_run(cells, rates, effects, noise, expected, status)
     weights, variances, prior = _linear(cells, own, covariance[0], scales)
@@ -177,7 +179,9 @@ def _cell(plain: Mapping[float, Outcome], effects: Mapping[int, float]) -> tuple
     return [float(known[np.argmin(np.abs(np.log(known) - x))]) for x in cells.x], cells
 
 
-def _linear(cells: GroupedRuns, own: Locals, covariance: Array, scales: Scales) -> tuple[Array, Array, float]:
+def _linear(
+    cells: GroupedRuns, own: CellUnknowns, covariance: Array, scales: Scales
+) -> tuple[Array, Array, float]:
     """How the bottom hangs on the points, linearised where the fit ended: k, the points' variances, the prior's part."""
     height, derivatives = predicted(cells, own)
     jacobian = np.column_stack(derivatives)

@@ -11,8 +11,7 @@ from orchestrator.heldout.module_rates import MODULES
 from orchestrator.heldout.modules import STACK, ModuleSearch
 from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.planner.values import Cell, Cells
-from orchestrator.spec import CellRole, ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
-from orchestrator.submission.cells import proxy_cells
+from orchestrator.spec import CellRole, ComparisonSpec, Dense, GridOf, ProxyTrainer, Scale, SweepSpec
 
 ROUTER: Final = "router"
 
@@ -53,14 +52,15 @@ def held_out_cells(spec: SweepSpec, cells: Cells) -> tuple[Cell, ...]:
     Raises:
         BadInput: the held-out scale has as many parameters as one of the grid, and is the same to the law.
     """
-    comparison, trainer = spec.comparison, spec.trainer
-    if comparison is None or not isinstance(trainer, ProxyTrainer):
+    comparison = spec.comparison
+    if comparison is None:
         return ()
-    held_out = _cell(comparison.scale, comparison.place(spec.grid), trainer)
+    trainer, grid = spec.proxies
+    held_out = _cell(comparison.scale, comparison.horizon(grid), trainer)
     _check_held_out(held_out, cells)
     places = [(CellRole.STANDARD, held_out), (CellRole.TRANSFER, held_out)]
     if comparison.module_rates is not None:
-        places.append((CellRole.BASE, _base(spec.grid, comparison, trainer, cells)))
+        places.append((CellRole.BASE, _base(grid, comparison, trainer, cells)))
     return tuple(
         replace(cell, number=number, rates=(), arm=arm, trunk=f"{arm}-{cell.trunk}")
         for number, (arm, cell) in enumerate(places, cells.next_number)
@@ -74,13 +74,14 @@ def setting_of(spec: SweepSpec, cells: Cells) -> Setting | None:
         spec: the sweep.
         cells: all its cells, those of the comparison included.
     """
-    comparison, trainer = spec.comparison, spec.trainer
-    if comparison is None or not isinstance(trainer, ProxyTrainer):
+    comparison = spec.comparison
+    if comparison is None:
         return None
+    trainer, grid = spec.proxies
     by_arm = {cell.arm: cell for cell in cells}
     is_dense = isinstance(trainer.architecture, Dense)
     return Setting(
-        base=_base(spec.grid, comparison, trainer, cells.searched),
+        base=_base(grid, comparison, trainer, cells.searched),
         standard=by_arm[CellRole.STANDARD],
         transfer=by_arm[CellRole.TRANSFER],
         modules=by_arm.get(CellRole.BASE),
@@ -116,16 +117,16 @@ def _search(comparison: ComparisonSpec, *, is_dense: bool, workers: int) -> Modu
     )
 
 
-def _base(grid: Grid, comparison: ComparisonSpec, trainer: ProxyTrainer, cells: Cells) -> Cell:
+def _base(grid: GridOf[Scale], comparison: ComparisonSpec, trainer: ProxyTrainer, cells: Cells) -> Cell:
     """The cell of the grid that is the base."""
-    wanted = _cell(comparison.base_scale(grid), comparison.base_place(grid), trainer)
+    wanted = _cell(comparison.base_scale(grid), comparison.base_horizon(grid), trainer)
     return next(cell for cell in cells if (cell.trunk, cell.tokens) == (wanted.trunk, wanted.tokens))
 
 
-def _cell(scale: Scale, place: tuple[int, int], trainer: ProxyTrainer) -> Cell:
-    """A scale at a horizon and batch."""
-    tokens, batch_tokens = place
-    (cell,) = proxy_cells(Grid(scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)), trainer)
+def _cell(scale: Scale, horizon: tuple[int, int], trainer: ProxyTrainer) -> Cell:
+    """A scale at tokens and batch_tokens."""
+    tokens, batch_tokens = horizon
+    (cell,) = trainer.cells(GridOf[Scale](scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)))
     return cell
 
 

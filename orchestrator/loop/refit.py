@@ -14,7 +14,6 @@ from orchestrator.knowledge import Knowledge, question_of
 from orchestrator.law import Law, Refused, fit
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import Plan, Proposal, Pruned, Question
-from orchestrator.spec import Dense, ProxyTrainer
 from orchestrator.states import RUN_OPEN, RunState
 from orchestrator.store.records import NewRun
 
@@ -60,14 +59,10 @@ def in_both_counts(law: Law, knowledge: Knowledge) -> tuple[Law, SizesDocument |
 
     The second is None if the sweep has one count, or prior runs, which have one count.
     """
-    counts, trainer = knowledge.both_counts, knowledge.sweep.spec.trainer
-    if counts is None or knowledge.prior is not None or not isinstance(trainer, ProxyTrainer):
+    counts, used = knowledge.both_counts, knowledge.sweep.spec.training.counted
+    if counts is None or knowledge.prior is not None or used not in counts:
         return law, None
-    architecture = trainer.architecture
-    if isinstance(architecture, Dense):
-        return law, None
-    used, so_far = f"params_{architecture.params}", vary_apart(knowledge.cells)
-    return both_counts(counts, law, used, so_far=so_far)
+    return both_counts(counts, law, used, so_far=vary_apart(knowledge.cells))
 
 
 def is_recent(runs: int, known: int) -> bool:

@@ -15,8 +15,8 @@ import numpy as np
 
 from orchestrator.law import Law, Observations, Point
 from orchestrator.law.bowl import Z95
+from orchestrator.law.bowl_shape import half_widths
 from orchestrator.law.law import VALLEY
-from orchestrator.law.shape import half_widths
 from orchestrator.planner.information import Information
 from orchestrator.planner.model import Array
 from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Cells, Question, Record

@@ -1,6 +1,6 @@
 """The few runs at the target itself that would settle the answer: which rate first, which next, and when to stop.
 
-    y_i = m + e^ℓ g(x_i − μ; a) + noise      ln loss of run i at the target, x = ln η (orchestrator/law/shape.py)
+    y_i = m + e^ℓ g(x_i − μ; a) + noise      ln loss of run i at the target, x = ln η (orchestrator/law/bowl_shape.py)
 
     μ ~ N(law's ln η* for a new cell)   ℓ ~ N(pooled ln C)   m ~ surface of the bottoms   a as pooled
 
@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from orchestrator.law import Law, Point
-from orchestrator.law.evidence import BOUND_MARGIN, BOUND_SD, CRASH
+from orchestrator.law.bowl_shape import half_widths, rise
+from orchestrator.law.cell_information import BOUND_MARGIN, BOUND_SD, CRASH
 from orchestrator.law.law import CURVATURE_TERMS, VALLEY
-from orchestrator.law.shape import half_widths, rise
 from orchestrator.planner.information import ROBUST
 from orchestrator.planner.model import Array
 

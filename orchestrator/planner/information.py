@@ -20,9 +20,9 @@ from numpy.polynomial.hermite_e import hermegauss
 from scipy.linalg import cho_factor, cho_solve
 
 from orchestrator.law import Law
-from orchestrator.law.evidence import TAIL
+from orchestrator.law.bowl_shape import rise, slope
+from orchestrator.law.cell_information import TAIL
 from orchestrator.law.grouped_runs import BLOWN, CLOSE, Index
-from orchestrator.law.shape import rise, slope
 from orchestrator.planner.model import Array, believe, model_of, row_at
 from orchestrator.planner.values import Outcome, Question, Record
 

@@ -2,7 +2,15 @@
 
 from orchestrator.strategies.contenders import STRATEGIES, Contender
 from orchestrator.strategies.replay import Replay, Standing, replay, replays
-from orchestrator.strategies.scores import TITLE, Comparison, Score, compared, default_shares, note
+from orchestrator.strategies.scores import (
+    TITLE,
+    Comparison,
+    Score,
+    compared,
+    default_shares,
+    note,
+    strategies_document,
+)
 from orchestrator.strategies.world import RecordedTarget, World, world_of
 
 __all__ = [
@@ -20,5 +28,6 @@ __all__ = [
     "note",
     "replay",
     "replays",
+    "strategies_document",
     "world_of",
 ]

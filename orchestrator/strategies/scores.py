@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Final
 
 from orchestrator.amounts import flops
+from orchestrator.documents.notices import NoticeDocument
+from orchestrator.documents.predictions import TargetDocument
+from orchestrator.documents.strategies import (
+    RecordedGrid,
+    StrategiesDocument,
+    StrategyDocument,
+    StrategyScore,
+)
+from orchestrator.law.notices import Notice, messages
 from orchestrator.planner.opening import SPACED
 from orchestrator.strategies.contenders import Contender
 from orchestrator.strategies.replay import Replay, Standing
@@ -92,6 +102,45 @@ def note(comparison: Comparison, world: World) -> str:
     return (
         f"Targets, never run: {world.aim}. The full grid of the others: {len(world.cells)} cells, "
         f"{world.runs} runs, {flops(world.flops)}. {replays} of each strategy{missing}."
+    )
+
+
+def strategies_document(
+    comparison: Comparison, world: World, *, picture: Path | None, notices: Sequence[Notice]
+) -> StrategiesDocument:
+    """The document of a comparison.
+
+    Args:
+        comparison: the scores.
+        world: whose recorded runs they are on.
+        picture: the file of its picture, if one was drawn.
+        notices: about the run table.
+    """
+    return StrategiesDocument(
+        targets=[TargetDocument(**asdict(recorded.target)) for recorded in world.targets],
+        full_grid=RecordedGrid(cells=len(world.cells), runs=world.runs, flops=world.flops),
+        replicates=comparison.replicates,
+        excess_loss_without_runs=comparison.middle,
+        excess_loss_of_full_grid=comparison.full_grid,
+        strategies=[
+            StrategyDocument(
+                strategy=contender.strategy,
+                scores=[
+                    StrategyScore(
+                        share=score.share,
+                        excess_loss=score.excess_loss,
+                        standard_error=score.standard_error,
+                        spent_share=score.spent,
+                        runs=score.runs,
+                    )
+                    for score in scores
+                ],
+            )
+            for contender, scores in comparison.scores.items()
+        ],
+        picture=None if picture is None else str(picture),
+        warnings=list(messages(notices)),
+        notices=[NoticeDocument(**notice.to_document()) for notice in notices],
     )
 
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from orchestrator.amounts import count
 from orchestrator.errors import Unsupported
 from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Point, Refused, fit
-from orchestrator.law.heldout import largest_parts
-from orchestrator.law.judging import RecordedBowl
+from orchestrator.law.held_out_error import largest_parts
+from orchestrator.law.unseen_cells import RecordedBowl
 from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, full_grid_flops
-from orchestrator.submission.cells import table_cells
+from orchestrator.spec import table_cells
 from orchestrator.tables.run_table import RunTable
 
 FAST: Final = FitOptions(heldout=False)

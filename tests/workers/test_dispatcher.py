@@ -25,18 +25,18 @@ from workers.dispatcher import (
     Ending,
     WorkersDie,
 )
-from workers.jobs import Job, ReplayJob, replay_jobs
-from workers.recorder import PROGRESS_SECONDS
-from workers.runner import ReplayBench, Report
+from workers.replay import ReplayJob, ReplaySetup, replay_jobs
+from workers.report_writer import PROGRESS_SECONDS
+from workers.runner import Job, Report
 
 READY = Report(limits={"trunk": 4})
 
 
 @dataclass
 class OneRunJobs:
-    """A source of one job per run."""
+    """Forms one job per run."""
 
-    bench: ReplayBench = field(default_factory=lambda: ReplayBench(table=b"", where={}, cells=Cells()))
+    setup: ReplaySetup = field(default_factory=lambda: ReplaySetup(table=b"", where={}, cells=Cells()))
     over: list[Job] = field(default_factory=list)
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:

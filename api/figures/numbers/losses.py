@@ -11,7 +11,6 @@ from typing import Final
 from api.figures.labels import cell_name
 from api.figures.numbers.snapshot import Snapshot, what_comes
 from orchestrator import amounts
-from orchestrator.spec import ReplayTrainer
 from orchestrator.store.records import LossPoint, Run
 
 HEADROOM: Final = 1.1
@@ -83,9 +82,7 @@ def learning_curves(snapshot: Snapshot, points: Mapping[str, Sequence[LossPoint]
 
 def why_no_curves(snapshot: Snapshot) -> str:
     """What stands where no curve does: whether some will come, and when."""
-    if isinstance(snapshot.sweep.spec.trainer, ReplayTrainer):
-        return "A replay looks up the loss at the end of every run: its runs have no learning curves."
-    return what_comes(
+    return snapshot.sweep.spec.training.no_curves or what_comes(
         snapshot,
         "Learning curves appear here as soon as a run reports its first loss.",
         "none of its runs reported a loss on the way",

@@ -15,7 +15,7 @@ from orchestrator.heldout.module_rates import told
 from orchestrator.heldout.reference import Reference
 from orchestrator.heldout.scores import Score
 from orchestrator.heldout.values import FITTING, MODULE_WISE, SAME_RATE, TRANSFER
-from orchestrator.law.shape import rise
+from orchestrator.law.bowl_shape import rise
 from orchestrator.spec import CellRole
 from orchestrator.states import ComparisonStage
 

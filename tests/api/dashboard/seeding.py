@@ -25,7 +25,6 @@ from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import LensPoint, LossPoint, NewRun, Run, RunResult, Sweep
-from orchestrator.submission.cells import proxy_cells
 
 OUTCOMES = {
     RunState.COMPLETED: Outcome.COMPLETED,
@@ -79,7 +78,7 @@ class Service:
         """Write a queued sweep."""
         spec = parse_spec(spec_fields(**changes))
         assert isinstance(spec.trainer, ProxyTrainer)
-        sweep, _ = self.store.sweeps.create(spec, cells=proxy_cells(spec.grid, spec.trainer))
+        sweep, _ = self.store.sweeps.create(spec, cells=spec.trainer.cells(spec.grid))
         return sweep
 
     def start(self, sweep_id: str) -> int:

@@ -132,7 +132,7 @@ def test_in_a_terminal_a_refused_target_has_a_card_among_the_others(tmp_path: Pa
     code, text = etalon("fit", table, *MIXED)
 
     assert code == 3
-    places = [plain(text).index(words) for words in ("at 8 M", "at 10 T", "no number, and why", "at 2 M")]
+    places = [plain(text).index(words) for words in ("at 8 M", "at 10 T", "No prediction:", "at 2 M")]
     assert places == sorted(places)
 
 

@@ -23,7 +23,6 @@ from orchestrator.planner.values import Cells
 from orchestrator.spec import CellRole, ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run
-from orchestrator.submission.cells import proxy_cells
 from tests.orchestrator.conftest import FIELDS, loss_of
 
 
@@ -41,7 +40,7 @@ def spec_of(modules: int | None = None, experts: int | None = None) -> SweepSpec
 def setting(modules: int | None = None, experts: int | None = None) -> Setting:
     spec = spec_of(modules, experts)
     assert isinstance(spec.trainer, ProxyTrainer)
-    cells = proxy_cells(spec.grid, spec.trainer)
+    cells = spec.trainer.cells(spec.grid)
     found = setting_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     assert found is not None
     return found
@@ -55,7 +54,7 @@ def law(*, base_tried: int = 7) -> Law:
     base = setting().base
     rows = [
         (cell.params, cell.tokens, cell.batch_tokens, rate, loss_of(cell, rate) or math.nan)
-        for cell in proxy_cells(spec.grid, spec.trainer)
+        for cell in spec.trainer.cells(spec.grid)
         for rate in cell.rates[: base_tried if cell.number == base.number else None]
     ]
     params, tokens, batch_tokens, rates, losses = np.array(rows).T
@@ -270,13 +269,13 @@ def test_a_scale_with_as_many_parameters_as_one_of_the_grid_is_not_held_out() ->
     with pytest.raises(
         BadInput, match=r"comparison\.scale: has 98304 parameters, as many as a scale of the grid"
     ):
-        held_out_cells(spec, proxy_cells(spec.grid, spec.trainer))
+        held_out_cells(spec, spec.trainer.cells(spec.grid))
 
 
 def test_a_sweep_without_a_comparison_has_no_further_cells() -> None:
     spec = parse_spec(FIELDS)
     assert isinstance(spec.trainer, ProxyTrainer)
-    cells = proxy_cells(spec.grid, spec.trainer)
+    cells = spec.trainer.cells(spec.grid)
     assert held_out_cells(spec, cells) == ()
     assert setting_of(spec, cells) is None
 
@@ -284,7 +283,7 @@ def test_a_sweep_without_a_comparison_has_no_further_cells() -> None:
 def test_the_further_cells_are_numbered_after_the_searchs_and_share_no_trunk() -> None:
     spec = spec_of(12)
     assert isinstance(spec.trainer, ProxyTrainer)
-    cells = proxy_cells(spec.grid, spec.trainer)
+    cells = spec.trainer.cells(spec.grid)
     further = held_out_cells(spec, cells)
     assert [cell.number for cell in further] == [6, 7, 8]
     assert [cell.arm for cell in further] == ["standard", "transfer", "base"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from orchestrator.heldout.values import Contender, Expected, Outcome
-from orchestrator.law.shape import rise
+from orchestrator.law.bowl_shape import rise
 from orchestrator.spec import CellRole
 
 EXPECTED = Expected(curvature=0.03, asymmetry=0.7, noise=0.0015)

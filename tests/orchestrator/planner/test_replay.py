@@ -24,7 +24,7 @@ from orchestrator.planner.values import (
     asked_flops,
     full_grid_flops,
 )
-from orchestrator.submission.cells import table_cells
+from orchestrator.spec import table_cells
 from orchestrator.tables.run_table import RunTable, parse_csv
 from tests.orchestrator.planner.worlds import World, answered, law_of
 

@@ -14,14 +14,13 @@ from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, RunState, SweepSt
 from orchestrator.store import Store
 from orchestrator.store.identity import new_id
 from orchestrator.store.records import LossPoint, RunResult
-from orchestrator.submission.cells import proxy_cells
 
 UNKNOWN = "0" * 32
 
 
 def submit(store: Store, spec: SweepSpec, **names: Any) -> Any:
     assert isinstance(spec.trainer, ProxyTrainer)
-    return store.sweeps.create(spec, cells=proxy_cells(spec.grid, spec.trainer), **names)
+    return store.sweeps.create(spec, cells=spec.trainer.cells(spec.grid), **names)
 
 
 def test_a_sweep_comes_back_as_it_was_submitted(store: Store, spec: SweepSpec) -> None:
@@ -35,21 +34,21 @@ def test_a_sweep_comes_back_as_it_was_submitted(store: Store, spec: SweepSpec) -
 def test_its_cells_come_back_exactly(store: Store, spec: SweepSpec) -> None:
     sweep, _ = submit(store, spec)
     assert isinstance(spec.trainer, ProxyTrainer)
-    assert store.sweeps.cells(sweep.id) == proxy_cells(spec.grid, spec.trainer)
+    assert store.sweeps.cells(sweep.id) == spec.trainer.cells(spec.grid)
 
 
 def test_a_cell_keeps_both_counts_of_parameters_and_its_arm(store: Store, spec: SweepSpec) -> None:
     assert isinstance(spec.trainer, ProxyTrainer)
-    first, *others = proxy_cells(spec.grid, spec.trainer)
-    cells = Cells([replace(first, params_total=9e6, params_active=1e6, arm="transfer"), *others])
+    first, *others = spec.trainer.cells(spec.grid)
+    cells = (replace(first, params_total=9e6, params_active=1e6, arm="transfer"), *others)
     sweep, _ = store.sweeps.create(spec, cells=cells)
-    assert store.sweeps.cells(sweep.id) == cells
+    assert store.sweeps.cells(sweep.id) == Cells(cells)
 
 
 def test_numbers_of_cells_may_have_holes(bench: Any) -> None:
     spec = bench.sweep().spec
     assert isinstance(spec.trainer, ProxyTrainer)
-    first, second = proxy_cells(spec.grid, spec.trainer)
+    first, second = spec.trainer.cells(spec.grid)
     cells = Cells([replace(second, number=7), replace(first, number=3)])
     sweep, _ = bench.store.sweeps.create(spec, cells=cells)
     bench.store.sweeps.move(sweep.id, SweepState.RUNNING)
