@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput
-from orchestrator.law import Point
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
 from orchestrator.store import Store

@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
+from orchestrator.cells import CLOSE, Cell, Cells
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.heldout.module_rates import MODULES, STACK, ModuleSearch
-from orchestrator.law.grouped_runs import CLOSE
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import CellRole, ComparisonSpec, Dense, GridOf, ProxyTrainer, Scale, SweepSpec
 
 ROUTER: Final = "router"

@@ -7,10 +7,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.cells import CLOSE
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.features import FEATURES
-from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
 

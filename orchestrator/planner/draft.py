@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from orchestrator.cells import Cell
 from orchestrator.planner.divergence_bounds import DivergenceBounds
 from orchestrator.planner.values import (
     BatchPlan,
-    Cell,
     PlanRequest,
     Proposal,
     Pruned,

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+from orchestrator.cells import Cells, Point
 from orchestrator.spec.fields import Strict
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.transfer import Base
-
-if TYPE_CHECKING:
-    from orchestrator.law import Point
-    from orchestrator.planner.values import Cells
 
 
 class RecordedRows(Protocol):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.cells import Cells
 from orchestrator.errors import BadInput
-from orchestrator.planner.values import Cells
 from orchestrator.spec import replayed_cells
 from orchestrator.states import RunState
 from orchestrator.tables.recorded_rates import recorded_rates
