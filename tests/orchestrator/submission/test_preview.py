@@ -113,7 +113,7 @@ def registered(folder: Path, file: str, content: bytes | None, **more: Any) -> S
         (".", None, "Is a directory"),
         ("empty.txt", b"", "is empty"),
         ("packed.txt", b"\x1f\x8b\x08\xff", "is not UTF-8 text .byte 1"),
-        ("ids.bin", b"\x01\x00" * 64, "without their dtype and vocab_size"),
+        ("ids.bin", b"\x01\x00" * 64, "so its registration needs dtype and vocab_size"),
     ],
 )
 def test_a_corpus_that_cannot_be_read_is_refused_before_anything_is_written(
