@@ -37,7 +37,7 @@ from orchestrator.answers.stable_phase import Phase
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.store import Store
-from orchestrator.strategies import Comparison
+from orchestrator.strategies import StrategyComparison
 
 __all__ = ["LENSES", "NAMES", "comparison_figure", "figure", "lens_figure", "page", "run_figure"]
 
@@ -117,7 +117,9 @@ def lens_figure(store: Store, run_id: str, name: str, *, columns: int | None = N
     return _plain(draw_lens(view, columns))
 
 
-def comparison_figure(comparison: Comparison, note: str, *, columns: int | None = None) -> dict[str, Any]:
+def comparison_figure(
+    comparison: StrategyComparison, note: str, *, columns: int | None = None
+) -> dict[str, Any]:
     """Draw a comparison of strategies; a Plotly figure as `figure`, with a sentence under it."""
     return _plain(draw_comparison(comparison_lines(comparison), note, columns))
 

@@ -13,7 +13,7 @@ from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.heldout import stages
 from orchestrator.heldout.steps import FinishedSearch
 from orchestrator.knowledge import RESULTS, Knowledge, knowledge_of, recorded_runs
-from orchestrator.law import Law, Observations, OutdatedLaw, Refused
+from orchestrator.law import Law, Observations, Refused
 from orchestrator.loop.decision import (
     Action,
     DropRuns,
@@ -277,11 +277,7 @@ class Loop:
             self._move(sweep, SweepState.COMPLETED, stages.end_of_sweep(newest))
             return
         fit = self._last_fit(sweep.id)
-        try:
-            law = self._recorded_law(sweep.id, fit)
-        except OutdatedLaw:  # Etalon was upgraded while the sweep was live
-            self._record(fitted(knowledge), knowledge, Batch())
-            return
+        law = self._recorded_law(sweep.id, fit)
         search = FinishedSearch(law=law, law_number=fit.number or 0, stop=newest.search, refusal=fit.detail)
         stages.advance(self._store, sweep, search, fence=self._fence)
 
@@ -289,11 +285,8 @@ class Loop:
         """The next batch, by the last law while it is recent; by a fresh one otherwise, and before a stop."""
         fit, known = self._last_fit(knowledge.sweep.id), knowledge.observations.size
         if fit.runs == known or (fit.number is not None and is_recent(fit.runs, known)):
-            try:
-                batch = next_batch(knowledge, self._recorded_law(knowledge.sweep.id, fit))
-            except OutdatedLaw:  # Etalon was upgraded while the sweep was live
-                batch = None
-            if batch is not None and (fit.runs == known or batch.stop is None):
+            batch = next_batch(knowledge, self._recorded_law(knowledge.sweep.id, fit))
+            if fit.runs == known or batch.stop is None:
                 return batch
         fresh = fitted(knowledge)
         batch = next_batch(knowledge, fresh if isinstance(fresh, Law) else None)
