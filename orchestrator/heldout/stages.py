@@ -11,7 +11,7 @@ from orchestrator.heldout.document import Found, document, joined
 from orchestrator.heldout.plan import Plan
 from orchestrator.heldout.setting import Setting, setting_of
 from orchestrator.heldout.steps import Ask, Basis, Over, next_step
-from orchestrator.knowledge import Knowledge
+from orchestrator.knowledge import SweepKnowledge
 from orchestrator.states import ComparisonStage
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
@@ -27,7 +27,7 @@ def stage_of(store: Store, sweep: Sweep) -> ComparisonStage | None:
     return ComparisonStage.WAITING if event is None else event.stage
 
 
-def begin(store: Store, knowledge: Knowledge, stop: str, *, fence: int) -> None:
+def begin(store: Store, knowledge: SweepKnowledge, stop: str, *, fence: int) -> None:
     """Tell that the search is over, and whether the budget reaches for the comparison.
 
     Args:
