@@ -11,7 +11,15 @@ import numpy as np
 
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.law import Observations, Point
-from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Question, Record, asked_flops
+from orchestrator.planner.values import (
+    Cell,
+    Cells,
+    KnownRun,
+    PlanRequest,
+    RunHistory,
+    RunOutcome,
+    asked_flops,
+)
 from orchestrator.spec import RecordedRows, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_OPEN, RunState
 from orchestrator.store import Store
@@ -19,11 +27,11 @@ from orchestrator.store.records import Run, Sweep
 from orchestrator.tables.run_table import RunTable, parse_csv
 
 OUTCOMES: Final = {
-    RunState.PENDING: Outcome.OPEN,
-    RunState.RUNNING: Outcome.OPEN,
-    RunState.COMPLETED: Outcome.COMPLETED,
-    RunState.DIVERGED: Outcome.DIVERGED,
-    RunState.FAILED: Outcome.FAILED,
+    RunState.PENDING: RunOutcome.OPEN,
+    RunState.RUNNING: RunOutcome.OPEN,
+    RunState.COMPLETED: RunOutcome.COMPLETED,
+    RunState.DIVERGED: RunOutcome.DIVERGED,
+    RunState.FAILED: RunOutcome.FAILED,
 }
 """The outcome that the planner sees for each state; pruned and cancelled runs were never tried."""
 
@@ -48,10 +56,10 @@ class SweepKnowledge:
     prior: Observations | None
 
     @property
-    def record(self) -> Record:
+    def record(self) -> RunHistory:
         """The runs as the planner takes them."""
         known = tuple(_known(run) for run in self.runs if run.state in OUTCOMES)
-        return Record(cells=self.cells, runs=known, prior=self.prior)
+        return RunHistory(cells=self.cells, runs=known, prior=self.prior)
 
     @property
     def observations(self) -> Observations:
@@ -114,7 +122,7 @@ class SweepKnowledge:
     def promised_flops(self) -> float:
         """FLOPs that the open runs are expected to add, without what they share with runs that ended."""
         record = self.record
-        ended = tuple(run for run in record.runs if run.outcome is not Outcome.OPEN)
+        ended = tuple(run for run in record.runs if run.outcome is not RunOutcome.OPEN)
         return max(0.0, asked_flops(record) - asked_flops(replace(record, runs=ended)))
 
     @property
@@ -143,7 +151,7 @@ def observations_of(store: Store, sweep: Sweep) -> Observations:
 
 def _known(run: Run) -> KnownRun:
     outcome = OUTCOMES[run.state]
-    loss = run.loss if outcome is Outcome.COMPLETED else None
+    loss = run.loss if outcome is RunOutcome.COMPLETED else None
     return KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=outcome, loss=loss)
 
 
@@ -193,9 +201,9 @@ def default_batch(spec: SweepSpec, known: Iterable[float]) -> float:
     return max(known) if own is None else own
 
 
-def question_of(
+def plan_request(
     spec: SweepSpec, target: Point, *, runs: int = 0, flops: float = 0.0, has_law: bool = False
-) -> Question:
+) -> PlanRequest:
     """The request to the planner, after ``runs`` and ``flops`` have been spent or promised.
 
     Args:
@@ -207,7 +215,7 @@ def question_of(
     """
     budget = spec.search.budget
     few = spec.refits_on_arrival and has_law and not spec.training.takes_whole_batches
-    return Question(
+    return PlanRequest(
         target=target,
         seeds=spec.grid.seeds,
         runs_left=None if budget.runs is None else max(0, budget.runs - runs),

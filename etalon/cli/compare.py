@@ -18,7 +18,7 @@ from orchestrator.documents.strategies import StrategiesDocument, StrategyScore
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
-    from orchestrator.strategies import Contender, Replay
+    from orchestrator.strategies import ComparedStrategy, StrategyReplay
 
 REPLICATES: Final = 5
 PICTURE: Final = Path("comparison.html")
@@ -57,23 +57,23 @@ def compare_command(
     from orchestrator.strategies import (
         STRATEGIES,
         TITLE,
-        Contender,
+        ComparedStrategy,
         compared,
         default_shares,
         note,
+        recorded_world,
         replays,
         strategies_document,
-        world_of,
     )
     from orchestrator.tables.pooled_columns import pooling_notices
 
-    contenders = [Contender(strategy=name) for name in dict.fromkeys(strategy or STRATEGIES)]
+    contenders = [ComparedStrategy(strategy=name) for name in dict.fromkeys(strategy or STRATEGIES)]
     wanted = checked_shares(share or [])
     picture = plot or (None if as_json else PICTURE)
     check_place(picture)
     batch = [] if batch_tokens is None else [f"batch_tokens={amount('--batch-tokens', batch_tokens)!r}"]
     runs = read_recipe(table, [*(where or []), *batch])
-    world = world_of(runs)
+    world = recorded_world(runs)
     worlds = [world.replicate(number) for number in range(replicates)]
     shares = wanted or default_shares(world)
     comparison = compared(worlds, _with_bar(replays(contenders, worlds, shares), contenders, replicates))
@@ -125,7 +125,9 @@ def write(picture: Path, text: str) -> None:
         raise BadInput(f"{picture} cannot be written: {error.strerror}.") from error
 
 
-def _with_bar(made: Iterator[Replay], contenders: Sequence[Contender], replicates: int) -> Iterator[Replay]:
+def _with_bar(
+    made: Iterator[StrategyReplay], contenders: Sequence[ComparedStrategy], replicates: int
+) -> Iterator[StrategyReplay]:
     """The same replays, with a progress bar in a terminal."""
     columns = (
         TextColumn("{task.description}"),

@@ -11,7 +11,7 @@ from orchestrator.documents.predictions import AffordableRuns, BestTried, Confir
 from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.planner.affordable import affordable
-from orchestrator.planner.confirmation import CONFIRMED_PROBABILITY, NEAR, ConfirmationPlan, Trial, confirm
+from orchestrator.planner.confirming import CONFIRMED_PROBABILITY, NEAR, ConfirmationPlan, TargetRun, confirm
 from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
 
 Runs = Callable[[], Observations]
@@ -81,7 +81,7 @@ def _at_target(target: Point, observations: Observations | None) -> Confirmation
         return f"Without the target's own runs the others give no law: {refused.detail}"
     own = observations.where(here)
     trials = [
-        Trial(learning_rate=x, loss=loss if np.isfinite(loss) else None)
+        TargetRun(learning_rate=x, loss=loss if np.isfinite(loss) else None)
         for x, loss in zip(own.learning_rate.tolist(), own.loss.tolist(), strict=True)
     ]
     return confirm(rest, target, trials=trials)

@@ -10,10 +10,10 @@ from orchestrator.answers.prediction import prediction, target_document
 from orchestrator.documents.laws import RuledOut, SizesDocument
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
 from orchestrator.errors import Unsupported
-from orchestrator.knowledge import SweepKnowledge, question_of
+from orchestrator.knowledge import SweepKnowledge, plan_request
 from orchestrator.law import Law, Refused, fit
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Plan, Proposal, Pruned, Question
+from orchestrator.planner.values import BatchPlan, PlanRequest, Proposal, Pruned
 from orchestrator.states import RUN_OPEN, RunState
 from orchestrator.store.records import NewRun
 
@@ -103,13 +103,13 @@ def next_batch(knowledge: SweepKnowledge, law: Law | None) -> Batch:
         The batch; ``stop`` is set if no run is open and none is left to make.
     """
     spec, flops = knowledge.sweep.spec, knowledge.spent_flops + knowledge.promised_flops
-    question = question_of(spec, knowledge.target, runs=knowledge.asked, flops=flops, has_law=law is not None)
-    plan = planner_of(spec.search.strategy).plan(knowledge.record, law, question)
-    batch = Batch(pruned=_pruned_runs(plan, question, knowledge), ruled_out=plan.pruned)
+    request = plan_request(spec, knowledge.target, runs=knowledge.asked, flops=flops, has_law=law is not None)
+    plan = planner_of(spec.search.strategy).plan(knowledge.record, law, request)
+    batch = Batch(pruned=_pruned_runs(plan, request, knowledge), ruled_out=plan.pruned)
     if plan.stop is not None:
         return replace(batch, stop=plan.stop)
     possible = _possible(plan, knowledge)
-    affordable = _affordable(possible, question)
+    affordable = _affordable(possible, request)
     if not affordable and knowledge.is_open:
         return batch
     if not affordable:
@@ -117,7 +117,7 @@ def next_batch(knowledge: SweepKnowledge, law: Law | None) -> Batch:
     return replace(batch, runs=tuple(_new_run(item, knowledge) for item in affordable))
 
 
-def _possible(plan: Plan, knowledge: SweepKnowledge) -> tuple[Proposal, ...]:
+def _possible(plan: BatchPlan, knowledge: SweepKnowledge) -> tuple[Proposal, ...]:
     """Proposals that can become pending: the store repeats no run.
 
     A proposal whose trunk is in training waits for that trunk, instead of training it a second time.
@@ -139,13 +139,13 @@ def _possible(plan: Plan, knowledge: SweepKnowledge) -> tuple[Proposal, ...]:
     )
 
 
-def _affordable(proposals: tuple[Proposal, ...], question: Question) -> tuple[Proposal, ...]:
+def _affordable(proposals: tuple[Proposal, ...], request: PlanRequest) -> tuple[Proposal, ...]:
     """The first proposals that the budget allows: a hard stop for every strategy."""
-    if question.runs_left is not None:
-        proposals = proposals[: question.runs_left]
-    if question.flops_left is None:
+    if request.runs_left is not None:
+        proposals = proposals[: request.runs_left]
+    if request.flops_left is None:
         return proposals
-    kept, left = [], question.flops_left
+    kept, left = [], request.flops_left
     for proposal in proposals:
         left -= proposal.flops
         if left < 0:
@@ -154,7 +154,7 @@ def _affordable(proposals: tuple[Proposal, ...], question: Question) -> tuple[Pr
     return tuple(kept)
 
 
-def _nothing_left(plan: Plan, possible: tuple[Proposal, ...]) -> str:
+def _nothing_left(plan: BatchPlan, possible: tuple[Proposal, ...]) -> str:
     if possible:
         return "The budget allows no further run."
     if plan.batch:
@@ -172,7 +172,7 @@ def _new_run(proposal: Proposal, knowledge: SweepKnowledge) -> NewRun:
     )
 
 
-def _pruned_runs(plan: Plan, question: Question, knowledge: SweepKnowledge) -> tuple[NewRun, ...]:
+def _pruned_runs(plan: BatchPlan, request: PlanRequest, knowledge: SweepKnowledge) -> tuple[NewRun, ...]:
     known = {(run.cell, run.learning_rate, run.seed) for run in knowledge.runs}
     return tuple(
         NewRun(
@@ -183,6 +183,6 @@ def _pruned_runs(plan: Plan, question: Question, knowledge: SweepKnowledge) -> t
             reason=item.reason,
         )
         for item in plan.pruned
-        for seed in range(question.seeds)
+        for seed in range(request.seeds)
         if (item.cell, item.learning_rate, seed) not in known
     )

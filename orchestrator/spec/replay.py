@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from orchestrator.errors import BadInput
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec.fields import BadField, Condition
 from orchestrator.spec.lattice import GridOf, check_size
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
-from orchestrator.tables.recorded_cells import RecordedCell, recorded_cells
-from orchestrator.tables.run_table import RunTable
+
+if TYPE_CHECKING:
+    from orchestrator.planner.values import Cells
+    from orchestrator.tables.recorded_cells import RecordedCell
+    from orchestrator.tables.run_table import RunTable
 
 NEEDS: Final = Resources(cpus_per_run=0.01, gpus_per_run=0, max_parallel=1)
 """One worker is enough for look-ups. Ray needs a positive request, so it asks for 0.01 CPU."""
@@ -54,6 +56,8 @@ class ReplayTrainer(TrainerKind):
         Raises:
             BadInput: no such table, mixed recipes, or a grid that asks for what is not recorded or for too many runs.
         """
+        from orchestrator.tables.recorded_cells import recorded_cells
+
         kept = _on_grid(recorded_cells(catalogue.rows(self, "trainer")), grid)
         if not kept:
             raise BadInput.at(
@@ -83,10 +87,14 @@ class ReplayTrainer(TrainerKind):
 
 def table_cells(table: RunTable) -> Cells:
     """All cells of a recorded table with the rates recorded in each, cheapest first."""
+    from orchestrator.tables.recorded_cells import recorded_cells
+
     return _numbered(recorded_cells(table))
 
 
 def _numbered(recorded: Iterable[RecordedCell]) -> Cells:
+    from orchestrator.planner.values import Cell, Cells
+
     return Cells(
         Cell(
             number=number,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from orchestrator.planner.values import Cells
 from orchestrator.spec.fields import Strict
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.transfer import Base
-from orchestrator.tables.run_table import RunTable
+
+if TYPE_CHECKING:
+    from orchestrator.planner.values import Cells
+    from orchestrator.tables.run_table import RunTable
 
 
 class RecordedRows(Protocol):

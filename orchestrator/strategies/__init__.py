@@ -1,33 +1,31 @@
-"""Strategies compared on recorded runs: how well each knows cells that it never saw, for what it spent."""
+"""Strategies compared on recorded runs: the excess loss of each in cells that it may not run, by the FLOPs it spent."""
 
-from orchestrator.strategies.contenders import STRATEGIES, Contender
-from orchestrator.strategies.replay import Replay, Standing, replay, replays
-from orchestrator.strategies.scores import (
+from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy
+from orchestrator.strategies.recorded_world import RecordedTarget, RecordedWorld, recorded_world
+from orchestrator.strategies.strategy_replay import Standing, StrategyReplay, replay, replays
+from orchestrator.strategies.strategy_scores import (
     TITLE,
-    Comparison,
-    Score,
+    StrategyComparison,
     compared,
     default_shares,
     note,
     strategies_document,
 )
-from orchestrator.strategies.world import RecordedTarget, World, world_of
 
 __all__ = [
     "STRATEGIES",
     "TITLE",
-    "Comparison",
-    "Contender",
+    "ComparedStrategy",
     "RecordedTarget",
-    "Replay",
-    "Score",
+    "RecordedWorld",
     "Standing",
-    "World",
+    "StrategyComparison",
+    "StrategyReplay",
     "compared",
     "default_shares",
     "note",
+    "recorded_world",
     "replay",
     "replays",
     "strategies_document",
-    "world_of",
 ]

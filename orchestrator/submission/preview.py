@@ -13,8 +13,8 @@ from orchestrator.documents.previews import (
     PreviewDocument,
 )
 from orchestrator.errors import BadInput, FieldProblem
-from orchestrator.heldout.cost import Spent, cost_of, out_of_reach
-from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
+from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cells, setup_of
+from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
 from orchestrator.knowledge import recorded_runs, target_of
 from orchestrator.law.notices import Notice, messages
 from orchestrator.planner.values import Cell, Cells, full_grid_flops
@@ -126,7 +126,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     flops = full_grid_flops(cells, spec.grid.seeds)
     expected = rehearse(spec, cells, target, prior=prior)
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
-    compared = setting_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
+    compared = setup_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     notices = (
         *capacity_notices(store, spec),
         *table_notices(spec, store),
@@ -158,25 +158,25 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     )
 
 
-def _expected_comparison(setting: Setting, speed: float | None) -> ExpectedComparison:
+def _expected_comparison(setup: ComparisonSetup, speed: float | None) -> ExpectedComparison:
     """The most that the comparison adds after the search."""
-    cost = cost_of(setting)
+    cost = cost_of(setup)
     return ExpectedComparison(
-        held_out=target_document(setting.standard),
-        base=target_document(setting.base),
-        seeds=setting.seeds,
+        held_out=target_document(setup.standard),
+        base=target_document(setup.base),
+        seeds=setup.seeds,
         runs=cost.runs,
         flops=cost.flops,
         worker_seconds=cost.flops / speed if speed else None,
     )
 
 
-def _comparison_notices(setting: Setting | None, spec: SweepSpec, expected: Rehearsal) -> list[Notice]:
+def _comparison_notices(setup: ComparisonSetup | None, spec: SweepSpec, expected: Rehearsal) -> list[Notice]:
     """A notice if the budget is too small for the comparison after the expected cost of the search."""
-    if setting is None:
+    if setup is None:
         return []
     spent = Spent(runs=expected.runs, flops=expected.flops, seconds=0.0)
-    reason = out_of_reach(cost_of(setting), spec.search.budget, spent)
+    reason = out_of_reach(cost_of(setup), spec.search.budget, spent)
     if reason is None:
         return []
     message = f"The comparison may not be run: {reason} after the search."

@@ -15,10 +15,10 @@ from functools import partial
 
 import numpy as np
 
-from orchestrator.knowledge import question_of
+from orchestrator.knowledge import plan_request
 from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Proposal, Record, trunk_reach
+from orchestrator.planner.values import Cell, Cells, KnownRun, Proposal, RunHistory, RunOutcome, trunk_reach
 from orchestrator.spec import SweepSpec
 
 PARAMS_EXPONENT, TOKENS_EXPONENT = -0.3, -0.3
@@ -76,14 +76,14 @@ def rehearse(
         known = 0 if prior is None else prior.size
         return Rehearsal(runs=0, batches=0, flops=0.0, reason=f"It fits the {known} prior runs.")
     planner, start = planner_of(spec.search.strategy), clock()
-    state = _RehearsalState(Record(cells=cells, prior=prior))
+    state = _RehearsalState(RunHistory(cells=cells, prior=prior))
     batches, flops, spent = 0, 0.0, 0.0
     while (spent := clock() - start) <= MOST_SECONDS:
         record, hurried = state.record, spent > UNHURRIED_SECONDS
         law = _law(state.ended) if spec.search.strategy == "law" else None
         few = law is not None and not hurried
         plan = planner.plan(
-            record, law, question_of(spec, target, runs=len(record.runs), flops=flops, has_law=few)
+            record, law, plan_request(spec, target, runs=len(record.runs), flops=flops, has_law=few)
         )
         if plan.stop is not None or not (plan.batch or state.open):
             reason = plan.stop or "Nothing is left to run."
@@ -107,17 +107,19 @@ class _RehearsalState:
         ended: the record before it begins.
     """
 
-    def __init__(self, ended: Record) -> None:
+    def __init__(self, ended: RunHistory) -> None:
         self.ended = ended
         self.open: list[tuple[float, int, Proposal]] = []
         self._true_loss, self._random = _true_loss(ended), np.random.default_rng(0)
         self._now, self._asked = 0.0, 0
 
     @property
-    def record(self) -> Record:
+    def record(self) -> RunHistory:
         """What the planner knows now."""
         waiting = tuple(
-            KnownRun(cell=item.cell, learning_rate=item.learning_rate, seed=item.seed, outcome=Outcome.OPEN)
+            KnownRun(
+                cell=item.cell, learning_rate=item.learning_rate, seed=item.seed, outcome=RunOutcome.OPEN
+            )
             for _, _, item in self.open
         )
         return replace(self.ended, runs=self.ended.runs + waiting)
@@ -138,7 +140,7 @@ class _RehearsalState:
                 return
 
 
-def batch_flops(record: Record, batch: tuple[Proposal, ...]) -> float:
+def batch_flops(record: RunHistory, batch: tuple[Proposal, ...]) -> float:
     """FLOPs that a batch adds: trunks continue from their positions, and horizons of one trunk share it."""
     reach = dict(trunk_reach(record))
     total = 0.0
@@ -153,7 +155,7 @@ def batch_flops(record: Record, batch: tuple[Proposal, ...]) -> float:
     return total
 
 
-def _law(record: Record) -> Law | None:
+def _law(record: RunHistory) -> Law | None:
     """The law of the ended and the prior runs; None if none can be fitted."""
     rows = [
         (
@@ -190,7 +192,7 @@ def _law(record: Record) -> Law | None:
         return None
 
 
-def _true_loss(record: Record) -> TrueLoss:
+def _true_loss(record: RunHistory) -> TrueLoss:
     """The losses of a rehearsal: by the law of the prior runs, or by a synthetic law."""
     law = _law(record)
     return _synthetic(record.cells) if law is None else partial(_expected_loss, law)
@@ -224,6 +226,6 @@ def _result(cell: Cell, proposal: Proposal, true_loss: TrueLoss, random: np.rand
         cell=proposal.cell,
         learning_rate=proposal.learning_rate,
         seed=proposal.seed,
-        outcome=Outcome.COMPLETED if completed else Outcome.DIVERGED,
+        outcome=RunOutcome.COMPLETED if completed else RunOutcome.DIVERGED,
         loss=loss if completed else None,
     )

@@ -15,7 +15,7 @@ import torch
 from orchestrator import lenses
 from orchestrator.corpora import find_corpus
 from orchestrator.errors import BadInput
-from orchestrator.planner.trunks import rate_flops
+from orchestrator.planner.trunk_groups import rate_flops
 from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Grid, Muon, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState

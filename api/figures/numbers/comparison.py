@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator import amounts
-from orchestrator.strategies import STRATEGIES, Comparison, Contender, Score
+from orchestrator.documents.strategies import StrategyScore
+from orchestrator.strategies import STRATEGIES, ComparedStrategy, StrategyComparison
 
 FLOOR: Final = 1e-5
 """The least excess loss shown, 0.001 %: a logarithmic axis has no zero, and recorded losses tell no less."""
@@ -57,7 +58,7 @@ class ComparisonLines:
         return min(shown), max(shown)
 
 
-def comparison_lines(comparison: Comparison) -> ComparisonLines:
+def comparison_lines(comparison: StrategyComparison) -> ComparisonLines:
     """Turn scores into lines with a band of one standard error."""
     return ComparisonLines(
         lines=tuple(_line(contender, scores) for contender, scores in comparison.scores.items()),
@@ -66,7 +67,7 @@ def comparison_lines(comparison: Comparison) -> ComparisonLines:
     )
 
 
-def _line(contender: Contender, scores: tuple[Score, ...]) -> Line:
+def _line(contender: ComparedStrategy, scores: tuple[StrategyScore, ...]) -> Line:
     errors = [score.standard_error or 0.0 for score in scores]
     return Line(
         strategy=contender.strategy,
@@ -82,10 +83,10 @@ def _line(contender: Contender, scores: tuple[Score, ...]) -> Line:
     )
 
 
-def _text(contender: Contender, score: Score) -> str:
+def _text(contender: ComparedStrategy, score: StrategyScore) -> str:
     error = "" if score.standard_error is None else f" ± {amounts.percent(score.standard_error)}"
     return (
         f"{contender.name}: {STRATEGIES[contender.strategy]}"
         f"<br>excess loss {amounts.percent(score.excess_loss)}{error}"
-        f"<br>{score.runs:.3g} runs, {amounts.percent(score.spent)} of the full grid's FLOPs"
+        f"<br>{score.runs:.3g} runs, {amounts.percent(score.spent_share)} of the full grid's FLOPs"
     )

@@ -20,16 +20,16 @@ from orchestrator.knowledge import target_of
 from orchestrator.law import Law, Observations, Point, Refused, fit
 from orchestrator.lenses import MODULES
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Question, Record
+from orchestrator.planner.values import Cell, Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import LensPoint, LossPoint, NewRun, Run, RunResult, Sweep
 
 OUTCOMES = {
-    RunState.COMPLETED: Outcome.COMPLETED,
-    RunState.DIVERGED: Outcome.DIVERGED,
-    RunState.FAILED: Outcome.FAILED,
+    RunState.COMPLETED: RunOutcome.COMPLETED,
+    RunState.DIVERGED: RunOutcome.DIVERGED,
+    RunState.FAILED: RunOutcome.FAILED,
 }
 DIVERGES_ABOVE = 0.05
 
@@ -117,7 +117,7 @@ class Service:
         """Plan and write the next batch; the reason to stop, if the plan says so."""
         runs = self.store.runs.of_sweep(sweep.id)
         search = sweep.spec.search
-        question = Question(
+        request = PlanRequest(
             target=target_of(sweep.spec, cells),
             seeds=sweep.spec.grid.seeds,
             runs_left=None if search.budget.runs is None else search.budget.runs - len(runs),
@@ -126,7 +126,7 @@ class Service:
             rates_per_cell=search.rates_per_cell,
             max_parallel=sweep.spec.resources.max_parallel,
         )
-        plan = planner_of(search.strategy).plan(Record(cells=cells, runs=known_runs(runs)), law, question)
+        plan = planner_of(search.strategy).plan(RunHistory(cells=cells, runs=known_runs(runs)), law, request)
         asked = [new_run(cells, p.cell, p.learning_rate, p.seed, p.reason) for p in plan.batch]
         pruned = [new_run(cells, p.cell, p.learning_rate, 0, p.reason) for p in plan.pruned]
         if asked or pruned:
@@ -248,7 +248,7 @@ def known_runs(runs: Sequence[Run]) -> tuple[KnownRun, ...]:
             cell=run.cell,
             learning_rate=run.learning_rate,
             seed=run.seed,
-            outcome=OUTCOMES.get(run.state, Outcome.OPEN),
+            outcome=OUTCOMES.get(run.state, RunOutcome.OPEN),
             loss=run.loss,
         )
         for run in runs

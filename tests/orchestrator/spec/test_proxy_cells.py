@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import BadInput
-from orchestrator.planner.trunks import rate_flops
+from orchestrator.planner.trunk_groups import rate_flops
 from orchestrator.planner.values import (
     Cells,
     KnownRun,
-    Outcome,
     Proposal,
-    Record,
+    RunHistory,
+    RunOutcome,
     asked_flops,
     full_grid_flops,
 )
@@ -107,12 +107,12 @@ def test_a_dense_cell_has_one_count() -> None:
 def test_what_a_mixture_was_asked_is_priced_by_its_active_parameters() -> None:
     cells = mixed_cells(MIXED, params="total")
     first, second = (
-        KnownRun(cell=cell, learning_rate=1e-3, seed=0, outcome=Outcome.COMPLETED, loss=3.0)
+        KnownRun(cell=cell, learning_rate=1e-3, seed=0, outcome=RunOutcome.COMPLETED, loss=3.0)
         for cell in (0, 1)
     )
     shared = cells[0].flops + cells[1].marginal_flops(cells[0].fork_tokens)
 
-    assert asked_flops(Record(cells=cells, runs=(first, second))) == pytest.approx(shared)
+    assert asked_flops(RunHistory(cells=cells, runs=(first, second))) == pytest.approx(shared)
     assert shared == pytest.approx(
         6 * cells[0].params_active * (0.8 * 262_144 + 0.2 * (131_072 + 262_144))  # type: ignore[operator]
     )
@@ -180,7 +180,7 @@ def test_a_batch_pays_for_a_shared_trunk_once() -> None:
     both = tuple(Proposal(cell=cell, learning_rate=1e-3, seed=0, flops=0.0, reason="") for cell in (0, 1))
     tokens = 0.8 * 262_144 + 0.2 * (131_072 + 262_144)
 
-    assert batch_flops(Record(cells=CELLS), both) == pytest.approx(6 * 9216 * tokens)
+    assert batch_flops(RunHistory(cells=CELLS), both) == pytest.approx(6 * 9216 * tokens)
 
 
 def test_horizons_and_scales_that_come_to_the_same_are_one_cell() -> None:
@@ -209,10 +209,10 @@ def test_horizons_of_a_cosine_share_the_warmup_alone_in_whole_steps() -> None:
         assert cell.marginal_flops(warmup) == pytest.approx(6 * cell.params * (cell.tokens - warmup))
     both = tuple(Proposal(cell=cell, learning_rate=1e-3, seed=0, flops=0.0, reason="") for cell in (1, 0))
     tokens = 131_072 + 262_144 - warmup
-    assert batch_flops(Record(cells=cells), both) == pytest.approx(6 * 9216 * tokens)
+    assert batch_flops(RunHistory(cells=cells), both) == pytest.approx(6 * 9216 * tokens)
     assert rate_flops((cells[0], cells[1])) == pytest.approx(6 * 9216 * tokens)
     runs = tuple(
-        KnownRun(cell=cell, learning_rate=1e-3, seed=0, outcome=Outcome.COMPLETED, loss=2.0)
+        KnownRun(cell=cell, learning_rate=1e-3, seed=0, outcome=RunOutcome.COMPLETED, loss=2.0)
         for cell in (0, 1)
     )
-    assert asked_flops(Record(cells=cells, runs=runs)) == pytest.approx(6 * 9216 * tokens)
+    assert asked_flops(RunHistory(cells=cells, runs=runs)) == pytest.approx(6 * 9216 * tokens)

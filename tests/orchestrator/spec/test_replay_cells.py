@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import BadInput
-from orchestrator.planner.values import Cells, Record, prior_flops
+from orchestrator.planner.values import Cells, RunHistory, prior_flops
 from orchestrator.spec import RecordedRows, Resources, SweepSpec, parse_spec, table_cells
 from orchestrator.tables.run_table import RunTable, parse_csv
 
@@ -89,4 +89,4 @@ def test_prior_runs_of_mixtures_cost_their_active_parameters() -> None:
 
     for text, active in ((row, 1e6), (blank, 4e6)):
         prior = parse_csv(text.encode()).observations()
-        assert prior_flops(Record(cells=Cells(), prior=prior)) == 6 * active * 1e8
+        assert prior_flops(RunHistory(cells=Cells(), prior=prior)) == 6 * active * 1e8

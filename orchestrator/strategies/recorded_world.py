@@ -16,7 +16,7 @@ from orchestrator.errors import Unsupported
 from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.law.held_out_error import largest_parts
 from orchestrator.law.unseen_cells import RecordedBowl
-from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, full_grid_flops
+from orchestrator.planner.values import Cell, Cells, KnownRun, RunOutcome, full_grid_flops
 from orchestrator.spec import table_cells
 from orchestrator.tables.run_table import RunTable
 
@@ -60,7 +60,7 @@ class RecordedTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class World:
+class RecordedWorld:
     """What may be run, how each run would end, and where strategies are judged.
 
     Attributes:
@@ -101,7 +101,7 @@ class World:
             cell=cell,
             learning_rate=learning_rate,
             seed=seed,
-            outcome=Outcome.DIVERGED if loss is None else Outcome.COMPLETED,
+            outcome=RunOutcome.DIVERGED if loss is None else RunOutcome.COMPLETED,
             loss=loss,
         )
 
@@ -137,7 +137,7 @@ class World:
         """What a rate at each target costs, in the order of the targets."""
         return tuple(target.excess_loss(rate) for target, rate in zip(self.targets, rates, strict=True))
 
-    def replicate(self, number: int) -> World:
+    def replicate(self, number: int) -> RecordedWorld:
         """This world, from replicate 1 on without a random tenth of its cells and of the rates of the others.
 
         The same number gives the same world.
@@ -154,7 +154,7 @@ class World:
         return replace(self, cells=Cells(kept))
 
 
-def world_of(table: RunTable) -> World:
+def recorded_world(table: RunTable) -> RecordedWorld:
     """Split a table into cells that may be run and unseen targets.
 
     The targets are the cells of the largest size with a minimum inside the recorded rates; where the table has one
@@ -182,7 +182,7 @@ def world_of(table: RunTable) -> World:
         for cell in table_cells(table)
     ]
     candidates = [cell for cell in recorded if cell.rates and _place(cell) not in unseen]
-    return World(
+    return RecordedWorld(
         cells=Cells(replace(cell, number=number) for number, cell in enumerate(candidates)),
         losses=losses,
         targets=_targets([cell for cell in recorded if _place(cell) in unseen], law, losses),

@@ -43,29 +43,29 @@ class Belief:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class ModelRows:
     """Places in the model: Φ, shape [places, q], and v, shape [places]."""
 
     features: Array
     own: Array
 
-    def of(self, part: slice) -> Rows:
+    def of(self, part: slice) -> ModelRows:
         """Some of the places."""
-        return Rows(features=self.features[part], own=self.own[part])
+        return ModelRows(features=self.features[part], own=self.own[part])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class LinearModel:
     """Prior standard deviations of w, shape [q], and the rows of the cells, of other bowls and of the targets.
 
     ``abroad_information`` is what the runs from elsewhere tell of ln η* in their own cells, shape [bowls].
     """
 
     prior_sd: Array
-    cells: Rows
-    abroad: Rows
+    cells: ModelRows
+    abroad: ModelRows
     abroad_information: Array
-    targets: Rows
+    targets: ModelRows
 
 
 def places(cells: Cells) -> Array:
@@ -79,14 +79,14 @@ def row_at(cells: Cells, tried: Array) -> Index:
     return np.where(np.isfinite(apart), nearest, -1)
 
 
-def believe(law: Law, cells: Cells) -> Belief:
+def belief_of(law: Law, cells: Cells) -> Belief:
     """What ``law`` says of ``cells``."""
     params, tokens, batch_tokens = places(cells).T
     optimum, sd = law.optimum(params, tokens, batch_tokens)
     return Belief(optimum=optimum, sd=sd, curvature=law.curvature(params, tokens, batch_tokens))
 
 
-def model_of(law: Law, cells: Cells, targets: tuple[Point, ...]) -> Model:
+def linear_model(law: Law, cells: Cells, targets: tuple[Point, ...]) -> LinearModel:
     """The model over ``cells``, over the bowls of the law that are in none of them, and over ``targets``."""
     here = places(cells)
     tried = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls])
@@ -97,7 +97,7 @@ def model_of(law: Law, cells: Cells, targets: tuple[Point, ...]) -> Model:
     effects = basis(points)
     columns, missing = effects.matrix(points)
     squares = np.square([law.scales.size, law.scales.pair, law.scales.smooth])
-    rows = Rows(
+    rows = ModelRows(
         features=np.column_stack([matrix(points, law.reference), columns]),
         own=missing @ squares + law.scales.cell**2,
     )
@@ -106,7 +106,7 @@ def model_of(law: Law, cells: Cells, targets: tuple[Point, ...]) -> Model:
     )
     rows, prior = _share_own(rows, prior, here, aims)
     last = len(points) - len(aims)
-    return Model(
+    return LinearModel(
         prior_sd=prior,
         cells=rows.of(slice(len(here))),
         abroad=rows.of(slice(len(here), last)),
@@ -115,7 +115,7 @@ def model_of(law: Law, cells: Cells, targets: tuple[Point, ...]) -> Model:
     )
 
 
-def _share_own(rows: Rows, prior: Array, here: Array, aims: Array) -> tuple[Rows, Array]:
+def _share_own(rows: ModelRows, prior: Array, here: Array, aims: Array) -> tuple[ModelRows, Array]:
     """A target that is itself a cell shares that cell's own shift: the shift becomes a column of its own."""
     features, own = rows.features, rows.own.copy()
     for at, aim in enumerate(aims):
@@ -128,4 +128,4 @@ def _share_own(rows: Rows, prior: Array, here: Array, aims: Array) -> tuple[Rows
         features = np.column_stack([features, column])
         prior = np.append(prior, np.sqrt(own[shared[-1]]))
         own[shared] = 0.0
-    return Rows(features=features, own=own), prior
+    return ModelRows(features=features, own=own), prior

@@ -15,9 +15,9 @@ import numpy as np
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
-from orchestrator.planner.model import Array
+from orchestrator.planner.linear_model import Array
 from orchestrator.planner.opening import Tried, tried
-from orchestrator.planner.trunks import groups
+from orchestrator.planner.trunk_groups import groups
 from orchestrator.planner.values import Cell, asked_flops
 
 SPACING = 0.5
@@ -74,14 +74,14 @@ def cover(draft: Draft, information: Information) -> bool:
     Returns:
         Whether any cell still needs rates, asked for now or not.
     """
-    seen = tried(draft.record)
+    seen = tried(draft.history)
     before = information.cell_variance()
     lacks = {
-        cell.number: _lack(cell, seen.get(cell.number), draft, information) for cell in draft.record.cells
+        cell.number: _lack(cell, seen.get(cell.number), draft, information) for cell in draft.history.cells
     }
     if not any(lack.needed and lack.rates for lack in lacks.values()):
         return False
-    for group in groups(draft.record.cells):
+    for group in groups(draft.history.cells):
         waits = any(cell.number in seen and seen[cell.number].open for cell in group)
         if draft.full or waits or not _settled(group, draft, information, before):
             continue
@@ -96,7 +96,7 @@ def window(cell: Cell, draft: Draft, information: Information) -> Window:
     return Window(
         middle=float(information.belief.optimum[row]),
         spacing=max(SPACING, UNSURE * sd),
-        count=min(draft.question.rates_per_cell, len(cell.rates)),
+        count=min(draft.request.rates_per_cell, len(cell.rates)),
     )
 
 
@@ -162,7 +162,7 @@ def _beyond(cell: Cell, shown: Tried, wanted: Window, draft: Draft, information:
     place = shown.edge * np.log(cell.rates[outermost])
     sd = information.belief.sd[information.cells.row_of(cell.number)]
     most = shown.edge * wanted.middle + Z95 * sd + wanted.spacing / 2
-    cheap = CHEAP * asked_flops(draft.record)
+    cheap = CHEAP * asked_flops(draft.history)
     found: list[float] = []
     while further and (not found or (place < most and draft.cost(cell, further[0], 0) <= cheap)):
         place += wanted.spacing

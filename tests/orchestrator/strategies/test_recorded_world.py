@@ -8,13 +8,13 @@ import pytest
 
 from orchestrator.errors import Unsupported
 from orchestrator.law import Point
-from orchestrator.planner.values import Outcome
-from orchestrator.strategies import RecordedTarget, world_of
+from orchestrator.planner.values import RunOutcome
+from orchestrator.strategies import RecordedTarget, recorded_world
 from tests.orchestrator.strategies.tables import HORIZONS, RATES, SIZES, counted, optimum, rows, table
 
 
 def test_the_largest_size_is_the_target_and_all_smaller_ones_may_be_run():
-    world = world_of(table(rows()))
+    world = recorded_world(table(rows()))
 
     assert {target.target.params for target in world.targets} == {8e6}
     assert [target.target.tokens for target in world.targets] == list(HORIZONS)
@@ -25,7 +25,7 @@ def test_the_largest_size_is_the_target_and_all_smaller_ones_may_be_run():
 
 
 def test_of_one_size_the_longest_horizon_is_the_target():
-    world = world_of(table(rows(sizes=(1e6,))))
+    world = recorded_world(table(rows(sizes=(1e6,))))
 
     assert [target.target.tokens for target in world.targets] == [4e8]
     assert [cell.tokens for cell in world.cells] == [1e8, 2e8]
@@ -34,7 +34,7 @@ def test_of_one_size_the_longest_horizon_is_the_target():
 def test_a_largest_size_without_a_minimum_is_neither_run_nor_judged_at():
     edge = rows(sizes=(64e6,), rates=[rate for rate in RATES if rate > 2 * optimum(64e6, 1e8)])
 
-    world = world_of(table([*rows(), *edge]))
+    world = recorded_world(table([*rows(), *edge]))
 
     assert {target.target.params for target in world.targets} == {8e6}
     assert max(cell.params for cell in world.cells) == 4e6
@@ -45,28 +45,28 @@ def test_a_run_answers_with_the_mean_of_its_repeats_that_completed():
     diverged = f"1e6,1e8,65536,{RATES[0]:g},,diverged"
     first = rows()[0]
 
-    world = world_of(table([*rows(), again, diverged]))
+    world = recorded_world(table([*rows(), again, diverged]))
 
     once = float(first.split(",")[4])
     assert world.answered(0, RATES[0]).loss == pytest.approx((once + 9.0) / 2)
 
 
 def test_a_recorded_diverged_run_answers_diverged():
-    world = world_of(table([*rows(), "1e6,1e8,65536,0.5,,diverged"]))
+    world = recorded_world(table([*rows(), "1e6,1e8,65536,0.5,,diverged"]))
 
     assert world.cells[0].rates[-1] == 0.5
     answer = world.answered(0, 0.5)
-    assert (answer.outcome, answer.loss) == (Outcome.DIVERGED, None)
+    assert (answer.outcome, answer.loss) == (RunOutcome.DIVERGED, None)
 
 
 def test_what_the_machine_ended_cannot_be_asked_for():
-    world = world_of(table([*rows(), "1e6,1e8,65536,0.5,,failed"]))
+    world = recorded_world(table([*rows(), "1e6,1e8,65536,0.5,,failed"]))
 
     assert world.cells[0].rates == pytest.approx(RATES)
 
 
 def test_tokens_counted_in_each_run_split_neither_cells_nor_targets():
-    exact, world = world_of(table(rows())), world_of(table(counted(rows())))
+    exact, world = recorded_world(table(rows())), recorded_world(table(counted(rows())))
 
     meant = sorted(cell.tokens for cell in exact.cells)
     assert sorted(cell.tokens for cell in world.cells) == pytest.approx(meant, rel=2e-4)
@@ -83,8 +83,8 @@ def test_a_target_with_one_known_rate_is_left_out_or_refused_in_words():
     lines = [*rows(sizes=SIZES[:3]), *chained, *beyond]
 
     with pytest.raises(Unsupported, match="two learning rates that completed"):
-        world_of(table(lines))
-    (target,) = world_of(table([*lines, *rows(sizes=(8e6,), horizons=(4e8,))])).targets
+        recorded_world(table(lines))
+    (target,) = recorded_world(table([*lines, *rows(sizes=(8e6,), horizons=(4e8,))])).targets
     assert target.target.tokens == 4e8
 
 
@@ -111,7 +111,7 @@ def test_the_middle_of_a_lattice_is_the_geometric_mean_of_its_rates():
 
 
 def test_replicates_are_repeatable_and_lack_some_cells_and_rates():
-    world = world_of(table(rows()))
+    world = recorded_world(table(rows()))
 
     assert world.replicate(0) is world
     assert world.replicate(3).cells == world.replicate(3).cells
@@ -123,7 +123,7 @@ def test_replicates_are_repeatable_and_lack_some_cells_and_rates():
 
 
 def test_a_replicate_of_very_few_cells_always_keeps_one():
-    world = world_of(table(rows(sizes=(1e6, 2e6), horizons=(1e8,))))
+    world = recorded_world(table(rows(sizes=(1e6, 2e6), horizons=(1e8,))))
 
     assert len(world.cells) == 1
     assert all(world.replicate(number).cells for number in range(60))
@@ -146,4 +146,4 @@ def test_a_replicate_of_very_few_cells_always_keeps_one():
 )
 def test_a_table_that_cannot_support_a_comparison_is_refused_with_the_reason(lines, says):
     with pytest.raises(Unsupported, match=says):
-        world_of(table(lines))
+        recorded_world(table(lines))

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from orchestrator.planner import planner_of
-from orchestrator.planner.diverged import Diverged
+from orchestrator.planner.divergence_bounds import DivergenceBounds
 from orchestrator.planner.values import (
     Cell,
     Cells,
     KnownRun,
-    Outcome,
-    Question,
-    Record,
+    PlanRequest,
+    RunHistory,
+    RunOutcome,
     asked_flops,
     trunk_reach,
 )
@@ -35,25 +35,25 @@ CELLS = Cells(
 )
 
 
-def run(cell: int, rate: float, outcome: Outcome, seed: int = 0) -> KnownRun:
-    loss = 2.0 if outcome is Outcome.COMPLETED else None
+def run(cell: int, rate: float, outcome: RunOutcome, seed: int = 0) -> KnownRun:
+    loss = 2.0 if outcome is RunOutcome.COMPLETED else None
     return KnownRun(cell=cell, learning_rate=rate, seed=seed, outcome=outcome, loss=loss)
 
 
 def foretold(*runs: KnownRun) -> set[tuple[int, float, int]]:
     """All (cell, η, seed) that are expected to diverge."""
-    diverged = Diverged(Record(cells=CELLS, runs=runs))
+    diverged = DivergenceBounds(RunHistory(cells=CELLS, runs=runs))
     return {
         (cell.number, rate, seed)
         for cell in CELLS
         for rate in cell.rates
         for seed in (0, 1)
-        if diverged.foretell(cell, rate, seed)
+        if diverged.expects_divergence(cell, rate, seed)
     }
 
 
 def test_rates_above_one_that_diverged_diverge_too_in_that_cell_and_on_its_own_trunk() -> None:
-    found = foretold(run(1, 4e-3, Outcome.DIVERGED))
+    found = foretold(run(1, 4e-3, RunOutcome.DIVERGED))
     own = {(1, rate, seed) for rate in (4e-3, 8e-3) for seed in (0, 1)}
     assert found == own | {(2, 4e-3, 0)}, (
         "the longer horizon of the same rate and seed repeats it; other seeds may not"
@@ -61,38 +61,40 @@ def test_rates_above_one_that_diverged_diverge_too_in_that_cell_and_on_its_own_t
 
 
 def test_a_higher_rate_that_completed_makes_it_a_stray() -> None:
-    found = foretold(run(1, 4e-3, Outcome.DIVERGED), run(1, 8e-3, Outcome.COMPLETED))
+    found = foretold(run(1, 4e-3, RunOutcome.DIVERGED), run(1, 8e-3, RunOutcome.COMPLETED))
     assert found == {(1, 4e-3, 0), (2, 4e-3, 0)}, "only the trunk that diverged is lost"
 
 
 def test_a_longer_horizon_that_diverged_says_nothing_of_a_shorter() -> None:
-    assert all(cell == 2 for cell, _, _ in foretold(run(2, 1e-3, Outcome.DIVERGED)))
+    assert all(cell == 2 for cell, _, _ in foretold(run(2, 1e-3, RunOutcome.DIVERGED)))
 
 
 def test_a_machine_that_failed_says_nothing() -> None:
-    assert not foretold(run(0, 1e-3, Outcome.FAILED))
+    assert not foretold(run(0, 1e-3, RunOutcome.FAILED))
 
 
 def test_a_run_that_diverged_leaves_no_trunk_but_was_paid_for() -> None:
-    record = Record(cells=CELLS, runs=(run(1, 4e-3, Outcome.DIVERGED),))
-    assert trunk_reach(record) == {}
-    assert asked_flops(record) == pytest.approx(CELLS[1].flops)
+    history = RunHistory(cells=CELLS, runs=(run(1, 4e-3, RunOutcome.DIVERGED),))
+    assert trunk_reach(history) == {}
+    assert asked_flops(history) == pytest.approx(CELLS[1].flops)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_a_sweep_asks_for_nothing_that_must_diverge(seeds: int) -> None:
     world = replace(proxies(11, rates=13), diverges=0.5)
-    question = Question(
+    request = PlanRequest(
         target=world.target, rates_per_cell=4, interval_factor=1.7, seeds=seeds, max_parallel=2
     )
-    sweep = Sweep(world=world, planner=planner_of("law"), question=question)
+    sweep = Sweep(world=world, planner=planner_of("law"), request=request)
     foreseen = 0
     while True:
-        known = Diverged(sweep.record)
-        foreseen += bool({run.outcome for run in sweep.record.runs} & {Outcome.DIVERGED})
+        known = DivergenceBounds(sweep.history)
+        foreseen += bool({run.outcome for run in sweep.history.runs} & {RunOutcome.DIVERGED})
         plan = sweep.step()
         assert not [
-            run for run in plan.batch if known.foretell(world.cells[run.cell], run.learning_rate, run.seed)
+            run
+            for run in plan.batch
+            if known.expects_divergence(world.cells[run.cell], run.learning_rate, run.seed)
         ]
         if plan.stop is not None:
             break

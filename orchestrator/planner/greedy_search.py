@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
-from orchestrator.planner.model import Array
+from orchestrator.planner.linear_model import Array
 from orchestrator.planner.values import Cell
 
 REACH = 1.6
@@ -47,7 +47,7 @@ class Choice:
     priced_out: float | None
 
 
-class Search:
+class GreedySearch:
     """Candidates of one planning step.
 
     Args:
@@ -109,7 +109,7 @@ class Search:
         self._refresh(self._runs[runs[0]][0])
 
     def _reason(self, before: float, after: float) -> str:
-        now, then = (told(np.sqrt(max(variance, 0.0))) for variance in (before, after))
+        now, then = (format_interval(np.sqrt(max(variance, 0.0))) for variance in (before, after))
         return f"Expected to narrow the 95 % interval {self._where} from {now} to {then}, the most per FLOP."
 
     def _refresh(self, taken: Cell) -> None:
@@ -174,7 +174,7 @@ def _candidates(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([np.empty((0, 2), dtype=np.int64), *blocks])
 
 
-def told(sd: float) -> str:
+def format_interval(sd: float) -> str:
     """A 95 % interval of ln η* in words."""
     factor = np.exp(Z95 * sd)
     return f"×/÷ {factor:.3g}" if factor < UNKNOWN else f"×/÷ {UNKNOWN:.0f} or more"

@@ -8,29 +8,29 @@ import pytest
 
 from orchestrator.errors import BadInput
 from orchestrator.planner import STRATEGIES as OF_SWEEPS
-from orchestrator.planner.values import Cells, Question, Record
+from orchestrator.planner.values import Cells, PlanRequest, RunHistory
 from orchestrator.strategies import (
     STRATEGIES,
-    Contender,
-    Replay,
+    ComparedStrategy,
     Standing,
+    StrategyReplay,
     compared,
     default_shares,
     note,
+    recorded_world,
     replay,
     replays,
-    world_of,
 )
-from orchestrator.strategies.contenders import SpacedPlanner
+from orchestrator.strategies.compared_strategies import SpacedPlanner
 from tests.orchestrator.strategies.tables import RATES, optimum, rows, table
 
-WORLD = world_of(table(rows()))
+WORLD = recorded_world(table(rows()))
 SHARES = (0.02, 0.1, 0.5)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_no_strategy_spends_more_than_its_share_or_runs_what_it_has_run(strategy):
-    standings = replay(Contender(strategy=strategy), WORLD, SHARES, seed=1).standings
+    standings = replay(ComparedStrategy(strategy=strategy), WORLD, SHARES, seed=1).standings
 
     assert [standing.share for standing in standings] == list(SHARES)
     assert all(0 < standing.spent <= standing.share * (1 + 1e-6) for standing in standings)
@@ -40,13 +40,13 @@ def test_no_strategy_spends_more_than_its_share_or_runs_what_it_has_run(strategy
 
 @pytest.mark.parametrize("strategy", ["law", "random", "tpe"])
 def test_the_same_seed_gives_the_same_replay(strategy):
-    contender = Contender(strategy=strategy)
+    contender = ComparedStrategy(strategy=strategy)
 
     assert replay(contender, WORLD, SHARES, seed=3) == replay(contender, WORLD, SHARES, seed=3)
 
 
 def test_the_law_finds_the_known_optimum_of_cells_it_never_saw():
-    last = replay(Contender(strategy="law"), WORLD, (0.3,), seed=0).standings[-1]
+    last = replay(ComparedStrategy(strategy="law"), WORLD, (0.3,), seed=0).standings[-1]
 
     true = [optimum(target.target.params, target.target.tokens) for target in WORLD.targets]
     assert last.rates == pytest.approx(true, rel=0.1)
@@ -54,14 +54,14 @@ def test_the_law_finds_the_known_optimum_of_cells_it_never_saw():
 
 
 def test_the_whole_grid_knows_as_much_as_the_law_of_all_runs():
-    grid = replay(Contender(strategy="grid"), WORLD, (1.0,), seed=0).standings[-1]
+    grid = replay(ComparedStrategy(strategy="grid"), WORLD, (1.0,), seed=0).standings[-1]
 
     assert grid.runs == WORLD.runs
     assert grid.rates == pytest.approx(WORLD.answers(WORLD.whole_law()))
 
 
 def test_without_a_law_the_middle_of_the_lattice_is_judged():
-    standing = replay(Contender(strategy="grid"), WORLD, (1e-6,), seed=0).standings[-1]
+    standing = replay(ComparedStrategy(strategy="grid"), WORLD, (1e-6,), seed=0).standings[-1]
 
     assert standing.runs == 0
     assert standing.rates == tuple(target.middle for target in WORLD.targets)
@@ -69,7 +69,10 @@ def test_without_a_law_the_middle_of_the_lattice_is_judged():
 
 
 def test_runs_a_batch_reach_the_strategy_and_stand_in_its_name():
-    one, many = Contender(strategy="law", runs_per_batch=1), Contender(strategy="law", runs_per_batch=12)
+    one, many = (
+        ComparedStrategy(strategy="law", runs_per_batch=1),
+        ComparedStrategy(strategy="law", runs_per_batch=12),
+    )
 
     assert (one.name, many.name) == ("law, 1 run a batch", "law, 12 runs a batch")
     found = [replay(contender, WORLD, (0.2,), seed=0).standings[0] for contender in (one, many)]
@@ -77,10 +80,10 @@ def test_runs_a_batch_reach_the_strategy_and_stand_in_its_name():
 
 
 def test_the_rival_runs_four_spaced_rates_of_the_cheapest_cell_that_lacks_them():
-    question = Question(target=WORLD.targets[0].target)
+    request = PlanRequest(target=WORLD.targets[0].target)
     runs = ()
     for cell in tuple(WORLD.cells)[:2]:
-        batch = SpacedPlanner().plan(Record(cells=WORLD.cells, runs=runs), None, question).batch
+        batch = SpacedPlanner().plan(RunHistory(cells=WORLD.cells, runs=runs), None, request).batch
         assert {run.cell for run in batch} == {cell.number}
         assert [run.learning_rate for run in batch] == pytest.approx(RATES[1::2])
         runs += tuple(WORLD.answered(run.cell, run.learning_rate) for run in batch)
@@ -89,7 +92,7 @@ def test_the_rival_runs_four_spaced_rates_of_the_cheapest_cell_that_lacks_them()
 def test_every_strategy_of_a_sweep_can_be_compared_and_an_unknown_one_is_told():
     assert set(OF_SWEEPS) < set(STRATEGIES)
     with pytest.raises(BadInput, match=r"no strategy 'best'; there are: law, four"):
-        Contender(strategy="best")
+        ComparedStrategy(strategy="best")
 
 
 def standing(excess_loss: float, runs: int) -> Standing:
@@ -97,20 +100,20 @@ def standing(excess_loss: float, runs: int) -> Standing:
 
 
 def test_scores_are_means_with_the_standard_error_over_replicates():
-    grid = Contender(strategy="grid")
-    found = [Replay(contender=grid, standings=(standing(*at),)) for at in ((0.01, 10), (0.03, 14))]
+    grid = ComparedStrategy(strategy="grid")
+    found = [StrategyReplay(contender=grid, standings=(standing(*at),)) for at in ((0.01, 10), (0.03, 14))]
 
     ((score,),) = compared([WORLD, WORLD.replicate(1)], found).scores.values()
 
-    assert (score.excess_loss, score.runs, score.spent) == pytest.approx((0.02, 12, 0.08))
+    assert (score.excess_loss, score.runs, score.spent_share) == pytest.approx((0.02, 12, 0.08))
     assert score.standard_error == pytest.approx(0.01)
 
 
 def test_one_replicate_has_no_standard_error():
-    comparison = compared([WORLD], replays([Contender(strategy="grid")], [WORLD], SHARES))
+    comparison = compared([WORLD], replays([ComparedStrategy(strategy="grid")], [WORLD], SHARES))
 
     assert comparison.replicates == 1
-    assert all(score.standard_error is None for score in comparison.scores[Contender(strategy="grid")])
+    assert all(score.standard_error is None for score in comparison.scores[ComparedStrategy(strategy="grid")])
 
 
 def test_a_comparison_tells_what_its_scores_lie_between():

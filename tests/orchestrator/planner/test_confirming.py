@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 
 from orchestrator.law import FitOptions, Law, Observations, Point, fit
-from orchestrator.planner.confirmation import CONFIRMED_PROBABILITY, NEAR, Trial, confirm
+from orchestrator.planner.confirming import CONFIRMED_PROBABILITY, NEAR, TargetRun, confirm
 
 TARGET = Point(params=8e8, tokens=2e10, batch_tokens=262_144)
 LATTICE = tuple((1e-4 * 2 ** (np.arange(19) / 2)).tolist())
@@ -35,13 +35,13 @@ class Sweep:
     bottom: float
     seed: int
 
-    def trial(self, rate: float, off: float = 0.0) -> Trial:
+    def trial(self, rate: float, off: float = 0.0) -> TargetRun:
         """The run at a rate; the same rate always shows the same loss. ``off`` moves the truth."""
         noise = (
             NOISE * np.random.default_rng([self.seed, round(1e9 * math.log(rate) + 1e11)]).standard_normal()
         )
         height = min(rise(math.log(rate) - self.optimum - off), 0.3)
-        return Trial(learning_rate=rate, loss=float(self.bottom * math.exp(height + noise)))
+        return TargetRun(learning_rate=rate, loss=float(self.bottom * math.exp(height + noise)))
 
     def lost(self, rate: float, off: float = 0.0) -> float:
         """Excess loss of a rate over the best of the lattice."""
@@ -80,9 +80,9 @@ def sweep(seed: int = 0) -> Sweep:
     )
 
 
-def walk(world: Sweep, off: float = 0.0, rates: tuple[float, ...] | None = LATTICE) -> list[Trial]:
+def walk(world: Sweep, off: float = 0.0, rates: tuple[float, ...] | None = LATTICE) -> list[TargetRun]:
     """Confirm until nothing more is asked for."""
-    trials: list[Trial] = []
+    trials: list[TargetRun] = []
     while (asked := confirm(world.law, TARGET, rates=rates, trials=trials).rates) and len(trials) < 15:
         trials.append(world.trial(asked[0], off))
     return trials
@@ -90,7 +90,7 @@ def walk(world: Sweep, off: float = 0.0, rates: tuple[float, ...] | None = LATTI
 
 def runs_until_near(world: Sweep) -> int:
     """Runs until one is within 0.1 %, stopped by who knows."""
-    trials: list[Trial] = []
+    trials: list[TargetRun] = []
     while not any(world.lost(trial.learning_rate) <= NEAR for trial in trials):
         trials.append(
             world.trial(confirm(world.law, TARGET, rates=LATTICE, trials=trials, sure=math.inf).rates[0])
@@ -142,7 +142,10 @@ def test_one_low_loss_is_not_taken_for_the_bottom_where_the_loss_surface_is_off(
     assert first.probability_first is not None
 
     after = confirm(
-        world.law, TARGET, rates=LATTICE, trials=[Trial(learning_rate=first.rates[0], loss=0.96 * expected)]
+        world.law,
+        TARGET,
+        rates=LATTICE,
+        trials=[TargetRun(learning_rate=first.rates[0], loss=0.96 * expected)],
     )
 
     assert after.probability_best == pytest.approx(first.probability_first, abs=0.03)
@@ -180,13 +183,13 @@ def test_it_stops_when_a_rate_is_surely_near_enough() -> None:
 def test_no_rate_comes_twice_or_from_outside_the_lattice(
     off: float, first: int, last: int, *, diverges: bool
 ) -> None:
-    world, lattice, trials = sweep(), LATTICE[first:last], list[Trial]()
+    world, lattice, trials = sweep(), LATTICE[first:last], list[TargetRun]()
     while asked := confirm(world.law, TARGET, rates=lattice, trials=trials).rates:
         assert set(asked) <= set(lattice)
         assert asked[0] not in {trial.learning_rate for trial in trials}
         trial = world.trial(asked[0], off)
         fell = diverges and math.log(asked[0]) > world.optimum + off + 0.2
-        trials.append(Trial(learning_rate=asked[0], loss=None) if fell else trial)
+        trials.append(TargetRun(learning_rate=asked[0], loss=None) if fell else trial)
 
     assert len(trials) <= len(lattice)
 
@@ -195,7 +198,7 @@ def test_a_run_that_diverged_sends_the_next_one_lower() -> None:
     law = sweep().law
     first = confirm(law, TARGET, rates=LATTICE).rates[0]
 
-    found = confirm(law, TARGET, rates=LATTICE, trials=[Trial(learning_rate=first, loss=None)])
+    found = confirm(law, TARGET, rates=LATTICE, trials=[TargetRun(learning_rate=first, loss=None)])
 
     assert found.best is None
     assert found.rates[0] < first

@@ -20,9 +20,9 @@ from orchestrator.documents.strategies import (
 )
 from orchestrator.law.notices import Notice, messages
 from orchestrator.planner.opening import SPACED
-from orchestrator.strategies.contenders import Contender
-from orchestrator.strategies.replay import Replay, Standing
-from orchestrator.strategies.world import World
+from orchestrator.strategies.compared_strategies import ComparedStrategy
+from orchestrator.strategies.recorded_world import RecordedWorld
+from orchestrator.strategies.strategy_replay import Standing, StrategyReplay
 
 SHARES: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 MOST_SHARES: Final = 5
@@ -33,26 +33,7 @@ TITLE: Final = "What strategies find, and what it costs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """One strategy at one share, over all replicates.
-
-    Attributes:
-        share: of the full grid's FLOPs, that it might spend.
-        excess_loss: mean over targets and replicates (0.001 is 0.1 %).
-        standard_error: of that mean over the replicates; None with a single one.
-        spent: mean share that it spent.
-        runs: mean number of runs that it made.
-    """
-
-    share: float
-    excess_loss: float
-    standard_error: float | None
-    spent: float
-    runs: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class StrategyComparison:
     """What strategies found for what they spent.
 
     Attributes:
@@ -62,22 +43,22 @@ class Comparison:
         full_grid: mean excess loss of the law of the full grid; None where a world's grid gives no law.
     """
 
-    scores: dict[Contender, tuple[Score, ...]]
+    scores: dict[ComparedStrategy, tuple[StrategyScore, ...]]
     replicates: int
     middle: float
     full_grid: float | None
 
 
-def compared(worlds: Sequence[World], replays: Iterable[Replay]) -> Comparison:
+def compared(worlds: Sequence[RecordedWorld], replays: Iterable[StrategyReplay]) -> StrategyComparison:
     """Add up the replays of these worlds."""
-    found: dict[Contender, list[tuple[Standing, ...]]] = {}
+    found: dict[ComparedStrategy, list[tuple[Standing, ...]]] = {}
     for replay in replays:
         found.setdefault(replay.contender, []).append(replay.standings)
     laws = [world.whole_law() for world in worlds]
     known = [
         _excess(world, world.answers(law)) for world, law in zip(worlds, laws, strict=True) if law is not None
     ]
-    return Comparison(
+    return StrategyComparison(
         scores={
             contender: tuple(_score(at) for at in zip(*standings, strict=True))
             for contender, standings in found.items()
@@ -88,13 +69,13 @@ def compared(worlds: Sequence[World], replays: Iterable[Replay]) -> Comparison:
     )
 
 
-def default_shares(world: World) -> tuple[float, ...]:
+def default_shares(world: RecordedWorld) -> tuple[float, ...]:
     """Shares to judge at: the first of `SHARES` that pay for four runs of the cheapest cell, five at most."""
     opening = SPACED * min(cell.flops for cell in world.cells) / world.flops
     return tuple(share for share in SHARES if share >= opening)[:MOST_SHARES] or SHARES[-1:]
 
 
-def note(comparison: Comparison, world: World) -> str:
+def note(comparison: StrategyComparison, world: RecordedWorld) -> str:
     """What was compared, in sentences."""
     others = comparison.replicates - 1
     missing = f", {others} of them without a tenth of the cells and rates" if others else ""
@@ -106,7 +87,7 @@ def note(comparison: Comparison, world: World) -> str:
 
 
 def strategies_document(
-    comparison: Comparison, world: World, *, picture: Path | None, notices: Sequence[Notice]
+    comparison: StrategyComparison, world: RecordedWorld, *, picture: Path | None, notices: Sequence[Notice]
 ) -> StrategiesDocument:
     """The document of a comparison.
 
@@ -125,16 +106,7 @@ def strategies_document(
         strategies=[
             StrategyDocument(
                 strategy=contender.strategy,
-                scores=[
-                    StrategyScore(
-                        share=score.share,
-                        excess_loss=score.excess_loss,
-                        standard_error=score.standard_error,
-                        spent_share=score.spent,
-                        runs=score.runs,
-                    )
-                    for score in scores
-                ],
+                scores=list(scores),
             )
             for contender, scores in comparison.scores.items()
         ],
@@ -144,16 +116,16 @@ def strategies_document(
     )
 
 
-def _excess(world: World, rates: Sequence[float]) -> float:
+def _excess(world: RecordedWorld, rates: Sequence[float]) -> float:
     return fmean(world.excess_losses(rates))
 
 
-def _score(standings: Sequence[Standing]) -> Score:
+def _score(standings: Sequence[Standing]) -> StrategyScore:
     lost = [standing.excess_loss for standing in standings]
-    return Score(
+    return StrategyScore(
         share=standings[0].share,
         excess_loss=fmean(lost),
         standard_error=stdev(lost) / math.sqrt(len(lost)) if len(lost) > 1 else None,
-        spent=fmean(standing.spent for standing in standings),
+        spent_share=fmean(standing.spent for standing in standings),
         runs=fmean(standing.runs for standing in standings),
     )

@@ -12,7 +12,7 @@ each run the next rate is the one with the least expected excess loss of those t
 |---|---|---|
 | p | [points] | points (μ, ℓ) of the grid |
 | r | [rates] | rates that may be run |
-| w | [worlds] | what may come of the runs: the forecast's cases; one when the question is what to run now |
+| w | [worlds] | what may come of the runs: the forecast's cases; one when the request is what to run now |
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from orchestrator.law.bowl_shape import half_widths, rise
 from orchestrator.law.cell_information import BOUND_MARGIN, BOUND_SD, CRASH
 from orchestrator.law.law import CURVATURE_TERMS, VALLEY
 from orchestrator.planner.information import ROBUST
-from orchestrator.planner.model import Array
+from orchestrator.planner.linear_model import Array
 
 Mask = NDArray[np.bool_]
 Index = NDArray[np.int64]
@@ -62,7 +62,7 @@ LIKELY = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class TargetRun:
     """A run at the target: its η, and its loss in the table's unit or None where it diverged."""
 
     learning_rate: float
@@ -95,7 +95,7 @@ def confirm(
     target: Point,
     *,
     rates: Sequence[float] | None = None,
-    trials: Sequence[Trial] = (),
+    trials: Sequence[TargetRun] = (),
     sure: float = CONFIRMED_PROBABILITY,
 ) -> ConfirmationPlan:
     """The next rate to run at the target, and what it will take until the answer is settled.
@@ -107,7 +107,7 @@ def confirm(
         trials: what has been run there.
         sure: probability that the best rate run is within `NEAR` of the best there is, at which to stop.
     """
-    grid = Grid.of(law, target, trials, rates)
+    grid = TargetBelief.of(law, target, trials, rates)
     state = _State.of(grid, *_known(grid, trials))
     best, chance = state.best()
     chosen = -1 if chance[0] >= sure else int(state.following()[0])
@@ -125,7 +125,7 @@ def confirm(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Grid:
+class TargetBelief:
     """What is believed of the target before any run there, and the rates that may be run.
 
     Attributes:
@@ -168,7 +168,7 @@ class Grid:
         return np.asarray(np.log(SHARES).reshape(each) + logs)
 
     @classmethod
-    def of(cls, law: Law, target: Point, trials: Sequence[Trial], rates: Sequence[float] | None) -> Self:
+    def of(cls, law: Law, target: Point, trials: Sequence[TargetRun], rates: Sequence[float] | None) -> Self:
         """What the law says of a new cell."""
         place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
         mean, sd = (float(value[0]) for value in law.prediction_band(*place))
@@ -218,7 +218,7 @@ def _steps(sd: float, half: float) -> Array:
     return SPREAD * sd / count * np.arange(-count, count + 1.0)
 
 
-def _known(grid: Grid, trials: Sequence[Trial]) -> tuple[list[int], list[float]]:
+def _known(grid: TargetBelief, trials: Sequence[TargetRun]) -> tuple[list[int], list[float]]:
     """The place of each run among the rates, and its ln loss, NaN where it diverged."""
     places = np.searchsorted(grid.rates, [trial.learning_rate for trial in trials])
     return places.tolist(), [np.nan if trial.loss is None else float(np.log(trial.loss)) for trial in trials]
@@ -238,7 +238,7 @@ class _State:
         cost, chances: expected excess loss and probability of at most `NEAR`, shape [worlds, rates].
     """
 
-    grid: Grid
+    grid: TargetBelief
     sums: Array
     log_prior: Array
     run: Mask
@@ -249,7 +249,7 @@ class _State:
     chances: Array
 
     @classmethod
-    def of(cls, grid: Grid, places: Sequence[int], losses: Sequence[float]) -> _State:
+    def of(cls, grid: TargetBelief, places: Sequence[int], losses: Sequence[float]) -> _State:
         """One world, and the runs made there."""
         none = np.zeros((1, grid.rates.size), dtype=np.bool_)
         sums = np.zeros((3, 1, grid.weight.size))
@@ -260,7 +260,7 @@ class _State:
 
     @classmethod
     def _weighed(
-        cls, grid: Grid, sums: Array, log_prior: Array, run: Mask, finished: Mask, free: Mask
+        cls, grid: TargetBelief, sums: Array, log_prior: Array, run: Mask, finished: Mask, free: Mask
     ) -> _State:
         logs = log_prior + np.logaddexp(*grid.parts(sums))
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
@@ -356,7 +356,7 @@ def _forecast(state: _State, wanted: float) -> tuple[float, float, Array]:
     return float(until_near.mean()), float(until_sure.mean()), np.asarray(asked.mean(axis=0))
 
 
-def _bottoms(grid: Grid, sums: Array, random: np.random.Generator) -> Array:
+def _bottoms(grid: TargetBelief, sums: Array, random: np.random.Generator) -> Array:
     """The bottom m in each world, drawn from what the runs and the surface say of it at the point that is true there, [worlds]."""
     one, pull, _ = sums
     logs = grid.parts(sums)

@@ -10,7 +10,7 @@ from orchestrator.law import Law
 from orchestrator.planner import Planner, planner_of
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.opening import spaced
-from orchestrator.planner.values import Plan, Question, Record
+from orchestrator.planner.values import BatchPlan, PlanRequest, RunHistory
 
 RIVAL: Final = "four"
 
@@ -18,10 +18,10 @@ RIVAL: Final = "four"
 class SpacedPlanner:
     """Four rates spaced over the lattice in every cell, the cheapest cells first."""
 
-    def plan(self, record: Record, law: Law | None, question: Question) -> Plan:  # noqa: ARG002
+    def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:  # noqa: ARG002
         """The four rates of the next cell that lacks some, whatever the law says."""
-        draft = Draft(record, question, question.runs_per_batch)
-        for cell in sorted(record.cells, key=lambda cell: (cell.flops, cell.number)):
+        draft = Draft(history, request, request.runs_per_batch)
+        for cell in sorted(history.cells, key=lambda cell: (cell.flops, cell.number)):
             for place in spaced(len(cell.rates)):
                 draft.add(cell, cell.rates[place], 0, "One of four rates spaced over the lattice.")
             if draft.batch:
@@ -30,7 +30,7 @@ class SpacedPlanner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
+class ComparedStrategy:
     """One row of a comparison.
 
     Attributes:

@@ -8,9 +8,9 @@ from orchestrator.amounts import count
 from orchestrator.law import Point
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
+from orchestrator.planner.greedy_search import format_interval
 from orchestrator.planner.information import Information
-from orchestrator.planner.model import Array, places
-from orchestrator.planner.search import told
+from orchestrator.planner.linear_model import Array, places
 from orchestrator.planner.values import Cells
 
 BEYOND = 1.5
@@ -31,7 +31,7 @@ def cannot_tell(information: Information, targets: tuple[Point, ...]) -> str:
     whose = "This target" if len(targets) == 1 else f"The target {_place(targets[worst])}"
     return (
         f"{whose} cannot be told from these proxies: with every rate of every cell run, its 95 % interval would still "
-        f"be {told(float(sds[worst]))}, and beyond ×/÷ {WIDEST:.0f} a prediction is refused.{_cure(targets[worst], here)}"
+        f"be {format_interval(float(sds[worst]))}, and beyond ×/÷ {WIDEST:.0f} a prediction is refused.{_cure(targets[worst], here)}"
     )
 
 

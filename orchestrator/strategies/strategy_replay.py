@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from orchestrator.law import Law
-from orchestrator.planner.values import KnownRun, Question, Record
-from orchestrator.strategies.contenders import Contender
-from orchestrator.strategies.world import World
+from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory
+from orchestrator.strategies.compared_strategies import ComparedStrategy
+from orchestrator.strategies.recorded_world import RecordedWorld
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +39,16 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
+class StrategyReplay:
     """One strategy in one world, in the order of the shares."""
 
-    contender: Contender
+    contender: ComparedStrategy
     standings: tuple[Standing, ...]
 
 
 def replays(
-    contenders: Sequence[Contender], worlds: Sequence[World], shares: Sequence[float]
-) -> Iterator[Replay]:
+    contenders: Sequence[ComparedStrategy], worlds: Sequence[RecordedWorld], shares: Sequence[float]
+) -> Iterator[StrategyReplay]:
     """Every contender in every world, contender by contender; the place of a world is the seed of its replay.
 
     Raises:
@@ -59,7 +59,9 @@ def replays(
             yield replay(contender, world, shares, seed)
 
 
-def replay(contender: Contender, world: World, shares: Sequence[float], seed: int) -> Replay:
+def replay(
+    contender: ComparedStrategy, world: RecordedWorld, shares: Sequence[float], seed: int
+) -> StrategyReplay:
     """Replay one strategy, which is told where the targets are and nothing of their optimum.
 
     Args:
@@ -74,7 +76,7 @@ def replay(contender: Contender, world: World, shares: Sequence[float], seed: in
     spent, standings = 0.0, []
     for share in shares:
         while True:
-            question = Question(
+            request = PlanRequest(
                 target=first,
                 more_targets=tuple(more),
                 flops_left=max(0.0, share * world.flops - spent),
@@ -82,7 +84,7 @@ def replay(contender: Contender, world: World, shares: Sequence[float], seed: in
                 seed=seed,
             )
             law = world.law_of(runs) if contender.asks_the_law else None
-            batch = planner.plan(Record(cells=world.cells, runs=runs), law, question).batch
+            batch = planner.plan(RunHistory(cells=world.cells, runs=runs), law, request).batch
             if not batch:
                 break
             spent += sum(run.flops for run in batch)
@@ -99,4 +101,4 @@ def replay(contender: Contender, world: World, shares: Sequence[float], seed: in
                 excess_losses=world.excess_losses(rates),
             )
         )
-    return Replay(contender=contender, standings=tuple(standings))
+    return StrategyReplay(contender=contender, standings=tuple(standings))
