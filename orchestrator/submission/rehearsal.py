@@ -75,7 +75,7 @@ def rehearse(
     """
     if not cells:
         known = 0 if prior is None else prior.size
-        return Rehearsal(runs=0, batches=0, flops=0.0, reason=f"it fits the {known} prior runs")
+        return Rehearsal(runs=0, batches=0, flops=0.0, reason=f"It fits the {known} prior runs.")
     planner, start = planner_of(spec.search.strategy), clock()
     state = _RehearsalState(RunHistory(cells=cells, prior=prior))
     batches, flops, spent = 0, 0.0, 0.0
@@ -87,12 +87,12 @@ def rehearse(
             record, law, plan_request(spec, target, runs=len(record.runs), flops=flops, has_law=few)
         )
         if plan.stop is not None or not (plan.batch or state.open):
-            reason = plan.stop or "nothing is left to run"
+            reason = plan.stop or "Nothing is left to run."
             return Rehearsal(runs=len(record.runs), batches=batches, flops=flops, reason=reason)
         batches, flops = batches + bool(plan.batch), flops + batch_flops(record, plan.batch)
         state.ask(plan.batch)
         state.advance(one=few and _ends_apart(spec))
-    reason = f"the rehearsal was cut off after {MOST_SECONDS:g} seconds; the sweep may spend more"
+    reason = f"The rehearsal was cut off after {MOST_SECONDS:g} seconds; the sweep may spend more."
     return Rehearsal(runs=len(state.record.runs), batches=batches, flops=flops, reason=reason)
 
 
