@@ -9,17 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput, FieldProblem, NotFound
-from orchestrator.law import Observations, Point
-from orchestrator.planner.values import (
-    Cell,
-    Cells,
-    KnownRun,
-    PlanRequest,
-    RunHistory,
-    RunOutcome,
-    asked_flops,
-)
+from orchestrator.law import Observations
+from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome, asked_flops
 from orchestrator.spec import RecordedRows, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_OPEN, RunState
 from orchestrator.store import Store

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
 from orchestrator.heldout.comparison_setup import comparison_scales
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Base, CellRole, ProxyTrainer, Scale, SweepSpec
 from orchestrator.store import Store

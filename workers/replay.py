@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator import amounts
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput
-from orchestrator.law import Point
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
 from orchestrator.store import Store
@@ -96,7 +95,7 @@ class ReplayJobFactory:
 
 
 class Recording:
-    """The recorded losses by (N, D, B, η), grouped as in ``recorded_cells``; seed n is the n-th row of a group."""
+    """The recorded losses by (N, D, B, η), grouped as in ``recorded_rates``; seed n is the n-th row of a group."""
 
     def __init__(self, table: RunTable) -> None:
         """Index the table.

@@ -13,11 +13,11 @@ from enum import StrEnum
 import numpy as np
 
 from orchestrator import amounts
+from orchestrator.cells import Cell, Cells
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import SweepKnowledge
 from orchestrator.law import Bowl, BowlStatus, Coefficient, FitOptions, Law, fit
 from orchestrator.law.bowl import Z95
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.amounts import sized
+from orchestrator.cells import CLOSE
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.features import FEATURES
-from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
 

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.amounts import count, number, percent, sized
+from orchestrator.cells import CLOSE, Point
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import FEWEST_RATES, BowlStatus
 from orchestrator.law.features import Coefficient
-from orchestrator.law.grouped_runs import BLOWN, CLOSE
+from orchestrator.law.grouped_runs import BLOWN
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Array
-from orchestrator.law.point import Point, columns
+from orchestrator.law.observations import Array, columns
 from orchestrator.law.refusal import LawRefusal, Refused
 
 AXES = ("params", "tokens", "batch_tokens")

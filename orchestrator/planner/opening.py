@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator import amounts
+from orchestrator.cells import Cell
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.trunk_groups import groups
-from orchestrator.planner.values import Cell, RunHistory, RunOutcome
+from orchestrator.planner.values import RunHistory, RunOutcome
 
 SPACED = 4
 """Rates that open a cell."""

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.amounts import flops
-from orchestrator.law import Law, Point
+from orchestrator.cells import Point
+from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
 from orchestrator.planner.draft import Draft

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator import amounts
+from orchestrator.cells import Cell
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
 from orchestrator.planner.linear_model import Array
 from orchestrator.planner.opening import Tried, tried
 from orchestrator.planner.trunk_groups import groups
-from orchestrator.planner.values import Cell, asked_flops
+from orchestrator.planner.values import asked_flops
 
 SPACING = 0.5
 """Least distance in ln η between neighbours: a bowl is seen where its rates reach about e^±1 from the bottom."""

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.amounts import count
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import Unsupported
-from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Point, Refused, fit
+from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Refused, fit
 from orchestrator.law.held_out_error import largest_parts
 from orchestrator.law.unseen_cells import RecordedBowl
-from orchestrator.planner.values import Cell, Cells, KnownRun, RunOutcome, full_grid_flops
-from orchestrator.spec import table_cells
+from orchestrator.planner.values import KnownRun, RunOutcome, full_grid_flops
+from orchestrator.spec import replayed_cells
+from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import RunTable
 
 FAST: Final = FitOptions(heldout=False)
@@ -179,7 +181,7 @@ def recorded_world(table: RunTable) -> RecordedWorld:
     unseen = set(_places(runs.where(out)))
     recorded = [
         replace(cell, rates=tuple(rate for rate in cell.rates if (_place(cell), rate) in losses))
-        for cell in table_cells(table)
+        for cell in replayed_cells(recorded_rates(table))
     ]
     candidates = [cell for cell in recorded if cell.rates and _place(cell) not in unseen]
     return RecordedWorld(

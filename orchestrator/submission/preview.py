@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.answers.notices import notice_documents
 from orchestrator.answers.prediction import target_document
+from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
 from orchestrator.documents.previews import (
     CellDocument,
@@ -17,7 +18,7 @@ from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cell
 from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
 from orchestrator.knowledge import recorded_runs, target_of
 from orchestrator.law.notices import Notice, messages
-from orchestrator.planner.values import Cell, Cells, full_grid_flops
+from orchestrator.planner.values import full_grid_flops
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store

@@ -15,10 +15,11 @@ from functools import partial
 
 import numpy as np
 
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.knowledge import plan_request
-from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
+from orchestrator.law import FitOptions, Law, Observations, Refused, fit
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, Cells, KnownRun, Proposal, RunHistory, RunOutcome, trunk_reach
+from orchestrator.planner.values import KnownRun, Proposal, RunHistory, RunOutcome, trunk_reach
 from orchestrator.spec import SweepSpec
 
 PARAMS_EXPONENT, TOKENS_EXPONENT = -0.3, -0.3

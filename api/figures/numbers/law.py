@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from api.figures.numbers.snapshot import Snapshot, place
 from api.figures.numbers.thinning import evenly
 from orchestrator import amounts
+from orchestrator.cells import Point
 from orchestrator.knowledge import target_of
-from orchestrator.law import Bowl, BowlStatus, Law, Point
+from orchestrator.law import Bowl, BowlStatus, Law
 from orchestrator.law.bowl import Z95
 
 AxisName = Literal["params", "tokens"]

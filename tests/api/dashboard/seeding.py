@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from orchestrator.answers.prediction import prediction, target_document
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import target_of
-from orchestrator.law import Law, Observations, Point, Refused, fit
+from orchestrator.law import Law, Observations, Refused, fit
 from orchestrator.lenses import MODULES
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
+from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store

@@ -10,8 +10,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from orchestrator.cells import Cells
 from orchestrator.errors import BadInput
-from orchestrator.planner.values import Cells
 from orchestrator.spec import KINDS, Grid, ProxyTrainer, Scale, SweepSpec, TrainerKind, parse_spec
 from orchestrator.spec.kinds import TRAINERS
 from workers.kinds import KINDS as CARRIED_OUT

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.law import Observations, Point
-from orchestrator.planner.values import Cell, Cells
+from orchestrator.cells import Cell, Cells, Point
+from orchestrator.law import Observations
 from orchestrator.spec import ProxyTrainer, parse_spec
 from orchestrator.submission.rehearsal import Rehearsal, rehearse
 
