@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from orchestrator import amounts
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
@@ -121,8 +122,8 @@ class Recording:
         rows = self._rows.get((cell.point, lookup.learning_rate), [])
         if lookup.seed >= len(rows):
             raise BadInput(
-                f"The table holds {len(rows)} runs of params {cell.params:g}, tokens {cell.tokens:g}, batch_tokens "
-                f"{cell.batch_tokens:g} at learning rate {lookup.learning_rate:g}; seed {lookup.seed} is not recorded."
+                f"The table holds {len(rows)} runs at {cell.point.in_words} and learning rate "
+                f"{amounts.rate(lookup.learning_rate, 6)}; seed {lookup.seed} is not recorded."
             )
         loss = float(self._loss[rows[lookup.seed]])
         diverged = math.isnan(loss)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator import amounts
 from orchestrator.cells import Cell
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.draft import Draft
@@ -135,7 +136,7 @@ def _spread(cell: Cell, wanted: Window, free: list[float], short: int) -> dict[f
     serving = [rate for rate in cell.rates if rate not in free]
     free = list(free)
     found: dict[float, str] = {}
-    reason = f"One of {wanted.count} rates round the predicted optimum {np.exp(wanted.middle):.3g}."
+    reason = f"One of {wanted.count} rates round the predicted optimum {amounts.rate(float(np.exp(wanted.middle)), 3)}."
     for place in wanted.places:
         nearest = min(serving, key=lambda rate: abs(np.log(rate) - place), default=None)
         if nearest is not None and abs(np.log(nearest) - place) <= wanted.spacing / 2:

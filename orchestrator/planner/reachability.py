@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.amounts import count
+from orchestrator.amounts import count, number
 from orchestrator.cells import Cells, Point
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
@@ -46,7 +46,7 @@ def _cure(target: Point, here: Array) -> str:
     outside = np.maximum(aim / here.max(axis=0), here.min(axis=0) / aim)
     names = ("params", "tokens", "batch_tokens")
     far = [
-        f"{outside[axis]:.3g} times in {names[axis]}"
+        f"{number(float(outside[axis]))} times in {names[axis]}"
         for axis in np.argsort(-outside)
         if outside[axis] > BEYOND
     ]

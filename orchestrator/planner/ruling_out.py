@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from orchestrator import amounts
 from orchestrator.cells import Cells
 from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
@@ -41,7 +42,7 @@ def ruled_out(
             Pruned(
                 cell=cell.number,
                 learning_rate=rate,
-                reason=f"{why} {rate:.3g} lies outside its valley: not wanted as an optimum.",
+                reason=f"{why} {amounts.rate(rate, 3)} lies outside its valley: not wanted as an optimum.",
             )
             for rate in dropped
         ]
@@ -49,7 +50,5 @@ def ruled_out(
 
 
 def _reason(law: Law, middle: float, low: float, high: float) -> str:
-    return (
-        f"The law of {law.runs} runs puts the optimum of this cell at {np.exp(middle):.2g} "
-        f"({np.exp(low):.2g} … {np.exp(high):.2g});"
-    )
+    at, least, most = (amounts.rate(float(np.exp(value))) for value in (middle, low, high))
+    return f"The law of {law.runs} runs puts the optimum of this cell at {at} ({least} … {most});"
