@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tests.orchestrator.planner.test_confirming import TARGET, sweep
 
 from etalon.cli.display import formula_text, law_table, prediction_panel, sizes_view, sweeps_table
 from orchestrator.amounts import SPACE
@@ -17,6 +16,7 @@ from orchestrator.answers.prediction import prediction
 from orchestrator.documents.laws import Coefficient, ExponentDocument, SizeLaw, SizesDocument
 from orchestrator.documents.sweeps import Cost, Progress, SweepSummary
 from orchestrator.states import RunState, SweepState
+from tests.orchestrator.planner.test_confirming import TARGET, sweep
 
 
 def printed(renderable: Any, width: int) -> str:

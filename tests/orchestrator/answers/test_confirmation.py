@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from tests.orchestrator.planner.test_confirming import TARGET, sweep
 
 from orchestrator.answers.confirmation import confirmation
 from orchestrator.answers.prediction import prediction
 from orchestrator.law import Observations, Point, fit
 from tests.orchestrator.planner.test_affordable import joined
+from tests.orchestrator.planner.test_confirming import TARGET, sweep
 
 RUN = 6 * TARGET.params * TARGET.tokens
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.orchestrator.planner.test_confirming import NOISE, TARGET, rise, sweep
 
 from orchestrator.law import FitOptions, Observations, fit
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.affordable import affordable
+from tests.orchestrator.planner.test_confirming import NOISE, TARGET, rise, sweep
 
 RUN = 6 * TARGET.params * TARGET.tokens
 

@@ -21,7 +21,7 @@ from orchestrator.planner.values import (
     PlanRequest,
     RunHistory,
     RunOutcome,
-    trunk_reach,
+    trunk_tokens,
 )
 from tests.orchestrator.planner.worlds import law_of
 
@@ -88,7 +88,7 @@ def planned(strategy: str, history: RunHistory, request: PlanRequest) -> BatchPl
 
 def cost(history: RunHistory, plan: BatchPlan) -> float:
     """FLOPs of a batch, made in the order that the planner gives."""
-    reach, total = dict(trunk_reach(history)), 0.0
+    reach, total = dict(trunk_tokens(history)), 0.0
     for run in plan.batch:
         cell = history.cells[run.cell]
         key = (cell.trunk or "", run.learning_rate, run.seed)
