@@ -17,7 +17,7 @@ from api.metrics import Metrics
 from api.openapi import described
 from api.shutdown import Shutdown
 from api.traffic import Traffic
-from api.v1 import comparison, events, figures, laws, predictions, runs, sweeps, tables
+from api.v1 import comparisons, events, figures, laws, predictions, runs, sweeps, tables
 from api.v1.queries import only_known_queries
 from orchestrator import logs
 from orchestrator.errors import Unavailable
@@ -30,7 +30,7 @@ RESOURCES: Final = (
     sweeps,
     runs,
     laws,
-    comparison,
+    comparisons,
     predictions,
     figures,
     events,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
+
+Name = TypeVar("Name", bound=str)
 
 SPACE: Final = "\u00a0"
 """Between a number and its unit, to prevent a line break."""
@@ -106,6 +108,11 @@ def factor(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return NONE
     return f"×/÷{SPACE}{_plain(value, 3)}"
+
+
+def multipliers(values: Mapping[Name, float]) -> str:
+    """Write multipliers by name: ``attention ×0.5, embedding ×2``."""
+    return ", ".join(f"{name} ×{value:g}" for name, value in values.items())
 
 
 def times(value: float) -> str:

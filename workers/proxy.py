@@ -9,7 +9,7 @@ from typing import Final
 
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
-from orchestrator.heldout.setting import comparison_scales
+from orchestrator.heldout.comparison_setup import comparison_scales
 from orchestrator.planner.values import Cell, Cells
 from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Base, CellRole, ProxyTrainer, Scale, SweepSpec

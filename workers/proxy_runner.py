@@ -12,7 +12,7 @@ import torch
 
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
-from orchestrator.heldout.module_rates import read
+from orchestrator.heldout.module_rates import parse_module_rates
 from orchestrator.states import RunState
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from trainer import (
@@ -122,7 +122,7 @@ class _Stack:
             Member(
                 learning_rate=member.learning_rate,
                 horizons=member.horizons,
-                module_rates=read(member.module_rates),
+                module_rates=parse_module_rates(member.module_rates),
             )
             for member in job.members
         )

@@ -95,7 +95,7 @@ class ReplayJobFactory:
 
 
 class Recording:
-    """The recorded losses by (N, D, B, η), grouped as in ``recorded_cells``; seed n is the n-th row of a group."""
+    """The recorded losses by (N, D, B, η), grouped as in ``recorded_rates``; seed n is the n-th row of a group."""
 
     def __init__(self, table: RunTable) -> None:
         """Index the table.

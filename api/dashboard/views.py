@@ -17,6 +17,7 @@ from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.laws import NO_LAW, law_summary
 from orchestrator.answers.stable_phase import Phase
 from orchestrator.answers.sweeps import waits_because
+from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.events import SweepEvent
 from orchestrator.documents.laws import LawSummary
 from orchestrator.documents.predictions import (
@@ -171,7 +172,7 @@ class SweepView:
     law_warnings: tuple[str, ...]
     split: Split
     compared_flops: float
-    compared: Mapping[str, Any] | None
+    compared: ComparisonDocument | None
     seconds: float | None
     span_seconds: float
     actor: str | None

@@ -35,8 +35,7 @@ from api.figures.numbers.snapshot import Snapshot, read_snapshot, what_comes
 from orchestrator.answers.runs import why_unseen
 from orchestrator.answers.stable_phase import Phase
 from orchestrator.errors import BadInput, FieldProblem, NotFound
-from orchestrator.heldout.document import verdict_of
-from orchestrator.heldout.stages import comparison_of
+from orchestrator.heldout.stages import comparison_document
 from orchestrator.store import Store
 from orchestrator.strategies import StrategyComparison
 
@@ -204,8 +203,9 @@ def _savings(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
 
 
 def _comparison(store: Store, sweep_id: str, columns: int | None) -> go.Figure:
-    found = comparison_of(store, store.sweeps.get(sweep_id))
-    return draw_paradigms(paradigms_view(found, None if found is None else verdict_of(found)), columns)
+    sweep = store.sweeps.get(sweep_id)
+    compared = None if sweep.spec.comparison is None else comparison_document(store, sweep)
+    return draw_paradigms(paradigms_view(compared), columns)
 
 
 LENSES: Final = {"stability": stability, "features": feature_learning}

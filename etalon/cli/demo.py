@@ -1,4 +1,4 @@
-"""``etalon demo``: a real sweep of real proxies on this machine, whose law is put to the test beside its rivals."""
+"""``etalon demo``: a real sweep of small proxies on this machine, with its law tested at a larger scale."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCALES: Final = (
 HELD_OUT: Final = {"width": 64, "depth": 2}
 HELD_OUT_PARAMS: Final = 98_304
 MEASURED: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED})
-"""The states of runs whose whole cost was spent."""
+"""States of runs that spent their whole cost."""
 
 SWEEP: Final[dict[str, Any]] = {
     "name": "demo",
@@ -62,15 +62,15 @@ SWEEP: Final[dict[str, Any]] = {
     },
     "resources": {"cpus_per_run": 1, "max_parallel": 2},
 }
-"""Four sizes, three horizons, ten rates: 5.5e12 FLOPs as a grid of independent runs. The target is a proxy nearly
-twice the largest, so that the law can be put to the test there: at the shortest horizon and with two seeds, which costs
-about as many FLOPs as the search."""
+"""Four sizes, three horizons, ten rates: 5.5e12 FLOPs as a grid of independent runs. The target is a proxy with nearly
+twice the parameters of the largest, where the law is tested at the shortest horizon with two seeds; the test costs about
+as many FLOPs as the search."""
 
 
 @reports_errors
 def demo_command(
     keep: Annotated[
-        Path | None, typer.Option(help="Keep the database here instead of in a temporary folder.")
+        Path | None, typer.Option(help="Folder that keeps the database; by default a temporary one.")
     ] = None,
 ) -> None:
     """Sweep small proxies on this machine, predict a larger one's rate, and compare Fitting with Transfer."""
@@ -104,7 +104,7 @@ def _run(client: Client, service: Service) -> None:
     made = [run for run in client.runs(sweep.id) if run.arm is None and run.state in MEASURED]
     _report_savings(sweep.cost, sum(6 * run.params * run.tokens for run in made))
     out.print(prediction_panel(sweep.prediction))
-    out.print("\nThe law put to the test at a scale that the sweep never trained:")
+    out.print("\nThe law tested at a scale that the sweep never trained:")
     out.print(comparison_view(client.comparison(sweep.id)))
     err.print(f"The whole demo took {time.monotonic() - began:.0f} s.")
 
@@ -119,13 +119,13 @@ def _report_savings(cost: Cost, made_alone: float) -> None:
     full, spent = cost.full_grid_flops, cost.spent_flops
     out.print(
         f"{flops(spent)} spent, {percent(1 - spent / full)} less than the {flops(full)} of the full grid of "
-        f"independent runs: {percent((made_alone - spent) / full)} by trunks that horizons share, "
-        f"{percent(1 - made_alone / full)} by rates that were never run."
+        f"independent runs: {percent((made_alone - spent) / full)} by trunks shared between horizons, "
+        f"{percent(1 - made_alone / full)} by rates that were not run."
     )
 
 
 def _stay(service: Service) -> None:
-    """Keep the dashboard up; Ctrl-C is the normal end."""
+    """Keep the dashboard up until Ctrl-C."""
     err.print(f"The dashboard stays at [bold]{service.url}[/] until Ctrl-C.")
     try:
         while True:

@@ -1,4 +1,4 @@
-"""``etalon sweep …``, ``plan`` and ``predict``: the service from the command line."""
+"""``etalon sweep …``, ``plan``, ``predict`` and ``table``: commands that ask a service."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from orchestrator.states import SweepState
 SweepId = Annotated[str, typer.Argument(metavar="ID", help="The sweep's id.")]
 SpecFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep, as YAML or JSON.")]
 
-app = typer.Typer(no_args_is_help=True, help="Submit, watch and steer sweeps.")
+app = typer.Typer(no_args_is_help=True, help="Submit, watch, pause and end sweeps.")
 
 
 def connect() -> Client:
-    """The client of the service that the environment names."""
+    """The client of the service at ETALON_URL."""
     settings = Settings()
     return Client(settings.url, settings.token)
 
 
 def read_fields(path: Path) -> dict[str, Any]:
-    """Read a sweep's file as it stands.
+    """Read the fields of a sweep's file, unchecked.
 
     Raises:
         BadInput: the file cannot be read, or is not YAML.
@@ -46,7 +46,7 @@ def read_fields(path: Path) -> dict[str, Any]:
 
 
 def read_spec(path: Path, client: Client) -> dict[str, Any]:
-    """Read a sweep's file; a run table named by its path is uploaded and named by its id instead.
+    """Read a sweep's file; a run table given by its path is uploaded and replaced by its id.
 
     Raises:
         BadInput: the file cannot be read, or is not YAML.
@@ -69,7 +69,7 @@ def read_spec(path: Path, client: Client) -> dict[str, Any]:
 @reports_errors
 def submit(
     file: SpecFile,
-    watching: Annotated[bool, typer.Option("--watch", help="Stay and show its progress.")] = False,
+    watching: Annotated[bool, typer.Option("--watch", help="Show its progress until it ends.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Submit a sweep."""
@@ -90,7 +90,7 @@ def submit(
 @reports_errors
 def list_sweeps(
     state: Annotated[str | None, typer.Option(help="Only sweeps in this state.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Number of sweeps, newest first.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the newest sweeps."""
@@ -125,14 +125,14 @@ def watch_command(sweep_id: SweepId, as_json: AsJson = False) -> None:
 @app.command("pause")
 @reports_errors
 def pause(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """No new runs; live ones go on."""
+    """Start no new runs; live runs go on."""
     _command(sweep_id, "pause", as_json=as_json)
 
 
 @app.command("resume")
 @reports_errors
 def resume(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """Go on with a paused sweep."""
+    """Continue a paused sweep."""
     _command(sweep_id, "resume", as_json=as_json)
 
 
@@ -152,7 +152,7 @@ def cancel(sweep_id: SweepId, as_json: AsJson = False) -> None:
 
 @reports_errors
 def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
-    """Say what a sweep would run and cost, without submitting it (a table named by its path is uploaded)."""
+    """Show the cells and the cost of a sweep without submitting it; a table given by its path is uploaded."""
     with connect() as client:
         plan = client.plan(read_spec(file, client))
     if as_json:

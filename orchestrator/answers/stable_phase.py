@@ -1,7 +1,7 @@
-"""The law before the decay beside the law after it: what undecayed trunks say, and by how much their optima differ.
+"""The law of the stable phase: fitted to the losses of undecayed trunks, and compared with the law after the decay.
 
 The optimum of an undecayed trunk is typically lower, with another exponent of D (arXiv 2608.28308), so the two are never
-mixed: every law that is recorded, and every prediction, is of annealed losses. The stable law is for comparison alone.
+mixed: every recorded law and every prediction uses annealed losses. The stable law is for comparison only.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from orchestrator.store.records import Run
 
 
 class Phase(StrEnum):
-    """Which losses of a sweep a law is of."""
+    """The losses that a law is fitted to: after the decay, or before it."""
 
     ANNEALED = "annealed"
     STABLE = "stable"
 
 
 def undecayed(knowledge: Knowledge) -> Knowledge:
-    """What the sweep would know if every run had ended where its decay began.
+    """Replace every run by its undecayed trunk.
 
     Args:
         knowledge: of the annealed runs.
 
     Returns:
-        The same cells with the tokens of their forks, and the same runs with the losses of their trunks there; without
-        prior runs and without completed runs of which no such loss was measured. A run that diverged did so here too.
+        The same cells with the tokens at their forks, and the same runs with the losses of their trunks there. Prior
+        runs, and completed runs without such a loss, are dropped. Diverged runs stay diverged.
 
     Raises:
-        Unsupported: the sweep's runs have no stable phase, or none that is measured.
+        Unsupported: the sweep's runs have no stable phase, or do not measure it.
     """
     reason = knowledge.sweep.spec.training.no_stable_phase
     if reason is not None:
@@ -58,10 +58,10 @@ def _unmeasured(run: Run) -> bool:
 
 
 def stable_law(before: Knowledge, annealed: Law) -> Law:
-    """Fit the law of the stable phase with the terms of the annealed one, so that the two can be compared.
+    """Fit the law of the stable phase with the terms of the annealed law, so that the two are comparable.
 
     Args:
-        before: what is known before the decay (``undecayed``).
+        before: the runs before the decay (``undecayed``).
         annealed: the law of the same runs after it.
 
     Raises:
@@ -76,8 +76,8 @@ class Shift:
 
     Attributes:
         cell: the cell, its horizon included.
-        ratio: stable η* over annealed η*, as the two laws know them.
-        low, high: its 95 % interval; the same runs are behind both, so it is rather too wide than too narrow.
+        ratio: stable η* over annealed η*, by the two laws.
+        low, high: its 95 % interval. Both laws use the same runs, so the interval errs on the wide side.
     """
 
     cell: Cell
@@ -88,10 +88,10 @@ class Shift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How the laws of the two phases differ.
+    """The difference between the laws of the two phases.
 
     Attributes:
-        shift: at the largest cell that has a minimum in both; None where no cell has.
+        shift: at the largest cell with a minimum in both; None if no cell has one.
         stable, annealed: the exponents of D.
     """
 
@@ -101,7 +101,7 @@ class Difference:
 
     @property
     def sentence(self) -> str:
-        """The difference in a line for people."""
+        """The difference in one line."""
         exponents = f"Exponent of D: {_exponent(self.stable)} before, {_exponent(self.annealed)} after."
         if self.shift is None:
             return f"No cell shows a minimum both before and after the decay yet. {exponents}"
@@ -114,7 +114,7 @@ class Difference:
 
 def _exponent(term: Coefficient) -> str:
     value = f"{term.value:+.2f} ± {term.sd:.2f}".replace("-", "−")
-    return f"{value} (a prior's)" if term.from_prior else value
+    return f"{value} (from a prior)" if term.from_prior else value
 
 
 def difference(annealed: Law, stable: Law, cells: Cells) -> Difference:
@@ -144,7 +144,7 @@ def _largest_shift(annealed: Law, stable: Law, cells: Cells) -> Shift | None:
 
 
 def _bowl(law: Law, cell: Cell, tokens: float) -> Bowl | None:
-    """The law's bowl in a cell at some tokens, if it has a minimum inside."""
+    """The law's bowl in a cell at this number of tokens; None if it has no interior minimum."""
     place = (np.array([value]) for value in (cell.params, tokens, cell.batch_tokens))
     bowls = [law.bowls[int(number)] for number in law.known_cells(*place)[1]]
     return next((bowl for bowl in bowls if bowl.status is BowlStatus.INTERIOR), None)

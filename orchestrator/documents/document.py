@@ -24,7 +24,7 @@ class Document(BaseModel):
         Raises:
             pydantic.ValidationError: a known field is missing or has another type.
         """
-        document = cls.model_validate(sent, extra="ignore")
+        document = cls.model_validate(sent, extra="ignore", context={"unknown_fields": "ignore"})
         document._sent = sent
         return document
 

@@ -9,7 +9,7 @@ from orchestrator.law.law import Law, Prediction
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
 from orchestrator.law.point import Point
-from orchestrator.law.refusal import LawRefusal, OutdatedLaw, Refused
+from orchestrator.law.refusal import LawRefusal, Refused
 
 __all__ = [
     "Bowl",
@@ -22,7 +22,6 @@ __all__ = [
     "LawRefusal",
     "Notice",
     "Observations",
-    "OutdatedLaw",
     "Point",
     "Prediction",
     "Reference",

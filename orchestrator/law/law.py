@@ -21,11 +21,11 @@ from orchestrator.law.observations import Array
 from orchestrator.law.packing import pack, unpack
 from orchestrator.law.point import Point, columns
 from orchestrator.law.published import Anchor
-from orchestrator.law.refusal import OutdatedLaw
 from orchestrator.law.scales import PRIOR, Scales
 from orchestrator.law.surface import Surface
 
-VERSION = 3  # of the document
+VERSION = 3
+"""Of the document. A database holds laws of one version: another one needs a new revision of the database."""
 VALLEY = float(np.log(1.001))  # ln of the excess loss that a valley allows
 VALLEY_PROBABILITY = 0.8  # probability with which a rate in the valley loses no more
 MOSTLY_PRIOR = 0.6  # sd of a coefficient over its prior's, above which the coefficient counts as the prior's
@@ -308,14 +308,7 @@ class Law:
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
-        """The inverse of `to_document`.
-
-        Raises:
-            OutdatedLaw: Another version of Etalon wrote the document, with other fields or terms.
-        """
-        written = [coefficient["name"] for coefficient in document["coefficients"]]
-        if document["version"] != VERSION or written != [feature.name for feature in FEATURES]:
-            raise OutdatedLaw(document["version"], VERSION)
+        """The inverse of `to_document`."""
         mean, heldout = np.array(document["pooled"]["mean"]), document["heldout"]
         return cls(
             reference=Reference(**document["reference"]),
@@ -330,7 +323,7 @@ class Law:
             heldout=None if heldout is None else HeldOut.from_document(heldout),
             heldout_reason=document["heldout_reason"],
             without=tuple(document["without"]),
-            notices=tuple(Notice.from_document(notice) for notice in document["notices"]),
+            notices=_notices(document),
             fingerprint=document["fingerprint"],
             runs=document["runs"],
         )
@@ -366,3 +359,10 @@ class Law:
         """(N, D, B) of the cells in the range of the runs that the law rests on, shape [m, 3]."""
         places = np.column_stack(columns(bowl.point for bowl in self.bowls))
         return np.asarray(places[((places >= self.smallest) & (places <= self.largest)).all(axis=1)])
+
+
+def _notices(document: dict[str, Any]) -> tuple[Notice, ...]:
+    """The notices of a document; one that was written before they had codes has their sentences alone."""
+    if "notices" in document:
+        return tuple(Notice.from_document(notice) for notice in document["notices"])
+    return tuple(Notice(code="earlier_version", message=warning) for warning in document["warnings"])

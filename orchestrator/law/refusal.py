@@ -1,8 +1,8 @@
-"""Reasons to refuse a law or a prediction, and a stored law of another version."""
+"""Reasons to refuse a law or a prediction."""
 
 from enum import Enum
 
-from orchestrator.errors import Conflict, Unsupported
+from orchestrator.errors import Unsupported
 
 
 class LawRefusal(Enum):
@@ -38,13 +38,3 @@ class Refused(Unsupported):
     def __init__(self, reason: LawRefusal, **values: object) -> None:
         self.reason = reason
         super().__init__(reason.value.format(**values))
-
-
-class OutdatedLaw(Conflict):
-    """A stored law of another version of Etalon: its numbers have another meaning now."""
-
-    def __init__(self, version: object, current: int) -> None:
-        super().__init__(
-            f"Another version of Etalon wrote this law (version {version} of the document; this one reads {current}). Its "
-            "runs are kept: fit them again as the prior_runs of a new sweep, or with etalon fit on its runs.csv."
-        )

@@ -10,7 +10,7 @@ from orchestrator.spec.optimization import AdamW, Muon, Optimizer, Schedule
 from orchestrator.spec.parsing import field_problems, parse_spec
 from orchestrator.spec.proxy import ProxyTrainer
 from orchestrator.spec.proxy_scale import ExpertSize, ParamCounts, Scale, TrainedScale, experts_of, params_of
-from orchestrator.spec.replay import ReplayTrainer, table_cells
+from orchestrator.spec.replay import ReplayTrainer, replayed_cells
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.sweep import Budget, PriorRuns, Search, Stop, SweepSpec, TargetSpec
 from orchestrator.spec.trainer_kind import Catalogue, RecordedRows, TrainerKind
@@ -64,5 +64,5 @@ __all__ = [
     "params_of",
     "parse_spec",
     "read_yaml",
-    "table_cells",
+    "replayed_cells",
 ]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
 
-from orchestrator.planner.values import Cells
 from orchestrator.spec.command import CommandTrainer
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.proxy import ProxyTrainer
@@ -23,6 +22,8 @@ KINDS: Final[dict[str, type[TrainerKind]]] = {
 """The trainer of each ``kind``."""
 
 if TYPE_CHECKING:
+    from orchestrator.planner.values import Cells
+
     Trainer = TrainerKind
     AnyScale = Any
 else:
@@ -41,6 +42,8 @@ class PriorFit(TrainerKind):
 
     def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> Cells:  # noqa: ARG002
         """None: nothing is run."""
+        from orchestrator.planner.values import Cells
+
         return Cells()
 
     @property

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, ClassVar, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from orchestrator.errors import BadInput
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec.fields import BadField, Condition
 from orchestrator.spec.lattice import GridOf, check_size
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
-from orchestrator.tables.recorded_cells import RecordedCell, recorded_cells
-from orchestrator.tables.run_table import RunTable
+
+if TYPE_CHECKING:
+    from orchestrator.law import Point
+    from orchestrator.planner.values import Cells
 
 NEEDS: Final = Resources(cpus_per_run=0.01, gpus_per_run=0, max_parallel=1)
 """One worker is enough for look-ups. Ray needs a positive request, so it asks for 0.01 CPU."""
@@ -54,22 +55,22 @@ class ReplayTrainer(TrainerKind):
         Raises:
             BadInput: no such table, mixed recipes, or a grid that asks for what is not recorded or for too many runs.
         """
-        kept = _on_grid(recorded_cells(catalogue.rows(self, "trainer")), grid)
+        kept = _on_grid(catalogue.recorded_rates(self, "trainer"), grid)
         if not kept:
             raise BadInput.at(
                 "grid", "no recorded run of the table lies on it; leave the grid out to use them all"
             )
         try:
-            check_size(len(kept), sum(len(cell.rates) for cell in kept) * grid.seeds)
+            check_size(len(kept), sum(map(len, kept.values())) * grid.seeds)
         except BadField as error:
             raise BadInput.at(error.path, str(error)) from error
-        fewest = min(min(cell.repeats) for cell in kept)
+        fewest = min(min(rates.values()) for rates in kept.values())
         if grid.seeds > fewest:
             raise BadInput.at(
                 "grid.seeds",
                 f"{grid.seeds} is more than the table records of some learning rate on the grid; at most {fewest}",
             )
-        return _numbered(kept)
+        return replayed_cells(kept)
 
     def needs(self, resources: Resources) -> Resources:  # noqa: ARG002 - a replay ignores what is asked for
         """As ``TrainerKind.needs``: one small worker."""
@@ -81,33 +82,37 @@ class ReplayTrainer(TrainerKind):
         return self
 
 
-def table_cells(table: RunTable) -> Cells:
-    """All cells of a recorded table with the rates recorded in each, cheapest first."""
-    return _numbered(recorded_cells(table))
+def replayed_cells(recorded: Mapping[Point, Mapping[float, int]]) -> Cells:
+    """Cells of recorded learning rates, numbered in their order.
 
+    Args:
+        recorded: number of rows by cell and rate, ascending (``orchestrator.tables.recorded_rates``).
+    """
+    from orchestrator.planner.values import Cell, Cells
 
-def _numbered(recorded: Iterable[RecordedCell]) -> Cells:
     return Cells(
         Cell(
             number=number,
-            params=cell.point.params,
-            tokens=cell.point.tokens,
-            batch_tokens=cell.point.batch_tokens,
-            rates=cell.rates,
+            params=point.params,
+            tokens=point.tokens,
+            batch_tokens=point.batch_tokens,
+            rates=tuple(rates),
         )
-        for number, cell in enumerate(recorded)
+        for number, (point, rates) in enumerate(recorded.items())
     )
 
 
-def _on_grid(recorded: Iterable[RecordedCell], grid: GridOf[Any]) -> list[RecordedCell]:
+def _on_grid(
+    recorded: Mapping[Point, Mapping[float, int]], grid: GridOf[Any]
+) -> dict[Point, dict[float, int]]:
     """The cells and rates that the grid allows; an empty axis of the grid allows all."""
-    tokens, batch_tokens, rates = sorted(grid.tokens), sorted(grid.batch_tokens), grid.rates()
-    narrowed = (
-        cell.at_rates(lambda rate: _allows(rates, rate))
-        for cell in recorded
-        if _allows(tokens, cell.point.tokens) and _allows(batch_tokens, cell.point.batch_tokens)
-    )
-    return [cell for cell in narrowed if cell.rates]
+    tokens, batch_tokens, wanted = sorted(grid.tokens), sorted(grid.batch_tokens), grid.rates()
+    narrowed = {
+        point: {rate: rows for rate, rows in rates.items() if _allows(wanted, rate)}
+        for point, rates in recorded.items()
+        if _allows(tokens, point.tokens) and _allows(batch_tokens, point.batch_tokens)
+    }
+    return {point: rates for point, rates in narrowed.items() if rates}
 
 
 def _allows(axis: Sequence[float], value: float) -> bool:

@@ -91,7 +91,8 @@ class SweepSpec(Strict):
         trainer = info.data.get("trainer")
         if trainer is None or trainer.scale is None or isinstance(value, Grid):
             return read(value)
-        grid = grid_of(trainer.scale).model_validate(value)
+        unknown = (info.context or {}).get("unknown_fields", "forbid")
+        grid = grid_of(trainer.scale).model_validate(value, extra=unknown)
         return read({name: getattr(grid, name) for name in grid.model_fields_set})
 
     @model_validator(mode="after")

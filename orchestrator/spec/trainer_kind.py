@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from orchestrator.planner.values import Cells
 from orchestrator.spec.fields import Strict
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.transfer import Base
-from orchestrator.tables.run_table import RunTable
+
+if TYPE_CHECKING:
+    from orchestrator.law import Point
+    from orchestrator.planner.values import Cells
 
 
 class RecordedRows(Protocol):
@@ -31,12 +33,15 @@ class RecordedRows(Protocol):
 class Catalogue(Protocol):
     """Everything that a specification names and does not contain."""
 
-    def rows(self, source: RecordedRows, field: str) -> RunTable:
-        """The rows that ``source`` names, of one recipe.
+    def recorded_rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
+        """The learning rates recorded in each cell of one recipe, with their numbers of rows.
 
         Args:
             source: of a specification.
             field: the specification's field that is ``source``, for messages.
+
+        Returns:
+            By cell, cheapest first: number of rows by rate, ascending.
 
         Raises:
             BadInput: the table does not exist, or its rows mix recipes.

@@ -173,15 +173,6 @@ class LawRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ComparisonRecord:
-    """The plan of a sweep's comparison at a held-out scale (``orchestrator.heldout.plan.Plan.to_document``)."""
-
-    sweep_id: str
-    document: Mapping[str, Any]
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to a sweep.
 

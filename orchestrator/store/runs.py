@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, func, select, update
 
+from orchestrator.documents.comparisons import ComparisonPlan
 from orchestrator.documents.events import BatchEvent, ComparisonEvent, ProgressEvent, RunEvent
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.states import RUN_OPEN, RUN_TRANSITIONS, ComparisonStage, RunState, SweepState
@@ -43,7 +44,7 @@ class Runs:
         fence: int,
         pruned: Sequence[NewRun] = (),
         ended: int = 0,
-        comparison: Mapping[str, Any] | None = None,
+        comparison: ComparisonPlan | None = None,
     ) -> int:
         """Request runs, and record the rates that a law ruled out.
 
@@ -56,7 +57,7 @@ class Runs:
             fence: of the leader's lease.
             pruned: rates that the newest law drops, each with its reason.
             ended: number of runs that had ended when the batch was planned; part of its event.
-            comparison: document of the comparison that these runs belong to.
+            comparison: plan of the comparison that these runs belong to.
 
         Returns:
             Number of the batch, from 1.
@@ -80,7 +81,7 @@ class Runs:
                 batch = BatchEvent(batch=number, runs=len(runs), pruned=len(pruned), ended=ended)
                 self._database.add_events(connection, sweep_id, [batch], now)
             if comparison is not None:
-                begun = ComparisonEvent(stage=ComparisonStage.RUNNING, search=comparison["search"])
+                begun = ComparisonEvent(stage=ComparisonStage.RUNNING, search=comparison.search)
                 self._database.add_events(connection, sweep_id, [begun], now)
         return number
 

@@ -54,7 +54,7 @@ class Sweeps:
 
         Args:
             spec: its specification.
-            cells: numbered from 0 in order.
+            cells: with unique numbers.
             idempotency_key: the client's name for this request; each submitter has separate keys.
             submitted_by: name of the token that submits; None without tokens.
 

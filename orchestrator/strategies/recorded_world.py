@@ -18,7 +18,8 @@ from orchestrator.law.held_out_error import largest_parts
 from orchestrator.law.point import columns
 from orchestrator.law.unseen_cells import RecordedBowl
 from orchestrator.planner.values import Cell, Cells, KnownRun, RunOutcome, full_grid_flops
-from orchestrator.spec import table_cells
+from orchestrator.spec import replayed_cells
+from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import RunTable
 
 FAST: Final = FitOptions(heldout=False)
@@ -178,7 +179,7 @@ def recorded_world(table: RunTable) -> RecordedWorld:
     unseen = set(_points(runs.where(out)))
     recorded = [
         replace(cell, rates=tuple(rate for rate in cell.rates if (cell.point, rate) in losses))
-        for cell in table_cells(table)
+        for cell in replayed_cells(recorded_rates(table))
     ]
     candidates = [cell for cell in recorded if cell.rates and cell.point not in unseen]
     return RecordedWorld(

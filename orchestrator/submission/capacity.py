@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.documents.events import WorkersEvent
+from orchestrator.law.notices import Notice
 from orchestrator.spec import Resources, SweepSpec
 from orchestrator.store import Store
 
@@ -43,8 +44,8 @@ def described(resources: Resources) -> str:
     return _size(resources.cpus_per_run, resources.gpus_per_run)
 
 
-def capacity_warnings(store: Store, spec: SweepSpec) -> list[str]:
-    """Warns that no run of a sweep can start on the cluster that live drivers reported last; empty if none reported one."""
+def capacity_notices(store: Store, spec: SweepSpec) -> list[Notice]:
+    """Says that a run of the sweep does not fit on the cluster, as far as live sweeps have measured it."""
     if spec.trainer is None:
         return []
     measured = store.events.newest([sweep.id for sweep in store.sweeps.live()], WorkersEvent)
@@ -53,7 +54,10 @@ def capacity_warnings(store: Store, spec: SweepSpec) -> list[str]:
     cluster, needs = Cluster(cpus=measured.cpus, gpus=measured.gpus), spec.needs
     if room_in(cluster, needs):
         return []
-    return [f"resources: {shortage(cluster, needs)} As things are, no run of this sweep would start."]
+    message = (
+        f"{shortage(cluster, needs)} Until it grows, or resources ask for less, no run of this sweep starts."
+    )
+    return [Notice(code="cluster_too_small", message=message)]
 
 
 def _size(cpus: float, gpus: float) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.knowledge import recorded_runs
+from orchestrator.law import Point
 from orchestrator.spec import RecordedRows
 from orchestrator.store import Store
-from orchestrator.tables.run_table import RunTable
+from orchestrator.tables.recorded_rates import recorded_rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,6 @@ class StoreCatalogue:
 
     store: Store
 
-    def rows(self, source: RecordedRows, field: str) -> RunTable:
-        """As ``Catalogue.rows``."""
-        return recorded_runs(self.store, source, field)
+    def recorded_rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
+        """As ``Catalogue.recorded_rates``."""
+        return recorded_rates(recorded_runs(self.store, source, field))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.answers.notices import notice_documents
 from orchestrator.answers.prediction import target_document
 from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
 from orchestrator.documents.previews import (
@@ -12,15 +13,16 @@ from orchestrator.documents.previews import (
     PreviewDocument,
 )
 from orchestrator.errors import BadInput, FieldProblem
-from orchestrator.heldout.cost import Spent, cost_of, out_of_reach
-from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
+from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cells, setup_of
+from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
 from orchestrator.knowledge import recorded_runs, target_of
+from orchestrator.law.notices import Notice, messages
 from orchestrator.planner.values import Cell, Cells, full_grid_flops
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
-from orchestrator.submission.capacity import capacity_warnings
+from orchestrator.submission.capacity import capacity_notices
 from orchestrator.submission.catalogue import StoreCatalogue
 from orchestrator.submission.rehearsal import Rehearsal, rehearse
 from orchestrator.tables.pooled_columns import pooling_notices
@@ -36,18 +38,18 @@ def cells_of(spec: SweepSpec, store: Store) -> Cells:
     return spec.training.cells(spec.grid, StoreCatalogue(store))
 
 
-def table_warnings(spec: SweepSpec, store: Store) -> list[str]:
-    """What the tables that a sweep names pool within one cell, with the field that can pick one value.
+def table_notices(spec: SweepSpec, store: Store) -> list[Notice]:
+    """Names the columns that the sweep's tables pool within one cell, with the field that can pick one value.
 
     Raises:
         BadInput: as ``recorded_runs``.
     """
     sources = (("trainer", spec.training.recorded), ("prior_runs", spec.prior_runs))
     return [
-        f"{field}: {notice.message}"
+        notice
         for field, source in sources
         if source is not None
-        for notice in pooling_notices(recorded_runs(store, source, field))
+        for notice in pooling_notices(recorded_runs(store, source, field), f"{field}.where")
     ]
 
 
@@ -129,7 +131,12 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     flops = full_grid_flops(cells, spec.grid.seeds)
     expected = rehearse(spec, cells, target, prior=None if prior is None else prior.observations())
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
-    compared = setting_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
+    compared = setup_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
+    notices = (
+        *capacity_notices(store, spec),
+        *table_notices(spec, store),
+        *_comparison_notices(compared, spec, expected),
+    )
     return PreviewDocument(
         valid=True,
         name=spec.name,
@@ -150,35 +157,35 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
             ends_because=expected.reason,
         ),
         comparison=None if compared is None else _expected_comparison(compared, speed),
-        warnings=[
-            *capacity_warnings(store, spec),
-            *table_warnings(spec, store),
-            *_comparison_warnings(compared, spec, expected),
-        ],
+        warnings=list(messages(notices)),
+        notices=notice_documents(notices),
         seconds_reason=None if speed else "no run of this kind of trainer has been measured here yet",
     )
 
 
-def _expected_comparison(setting: Setting, speed: float | None) -> ExpectedComparison:
+def _expected_comparison(setup: ComparisonSetup, speed: float | None) -> ExpectedComparison:
     """What the comparison adds at most, once the search is over."""
-    cost = cost_of(setting)
+    cost = cost_of(setup)
     return ExpectedComparison(
-        held_out=target_document(setting.standard),
-        base=target_document(setting.base),
-        seeds=setting.seeds,
+        held_out=target_document(setup.standard),
+        base=target_document(setup.base),
+        seeds=setup.seeds,
         runs=cost.runs,
         flops=cost.flops,
         worker_seconds=cost.flops / speed if speed else None,
     )
 
 
-def _comparison_warnings(setting: Setting | None, spec: SweepSpec, expected: Rehearsal) -> list[str]:
-    """Whether the budget may not reach for the comparison, if the search spends what it is expected to."""
-    if setting is None:
+def _comparison_notices(setup: ComparisonSetup | None, spec: SweepSpec, expected: Rehearsal) -> list[Notice]:
+    """Says that the budget does not reach for the comparison, if the search spends what it is expected to."""
+    if setup is None:
         return []
     spent = Spent(runs=expected.runs, flops=expected.flops, seconds=0.0)
-    reason = out_of_reach(cost_of(setting), spec.search.budget, spent)
-    return [] if reason is None else [f"The comparison may not be run: {reason} after the search."]
+    reason = out_of_reach(cost_of(setup), spec.search.budget, spent)
+    if reason is None:
+        return []
+    message = f"The comparison may not be run: {reason} after the search."
+    return [Notice(code="comparison_out_of_reach", message=message)]
 
 
 def _refusal(path: str, message: str) -> BadInput:

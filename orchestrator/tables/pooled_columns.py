@@ -50,13 +50,13 @@ def pooled(table: RunTable) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def pooling_notices(table: RunTable) -> tuple[Notice, ...]:
-    """A notice for every pooled column, with its values."""
+def pooling_notices(table: RunTable, where: str = "where") -> tuple[Notice, ...]:
+    """A notice for every pooled column, with its values; ``where`` names the option that picks one."""
     return tuple(
         Notice(
             code="pooled_column",
             message=f"{name} takes {len(values)} values ({', '.join(values)}) within one size, horizon and batch: pick "
-            "one with where if it is part of the recipe.",
+            f"one with {where} if it is part of the recipe.",
         )
         for name, values in pooled(table).items()
     )

@@ -276,6 +276,8 @@ def test_a_submission_names_a_setting_that_its_table_pools(client: TestClient) -
         "/v1/sweeps", json={"name": "picked", "trainer": trainer | {"where": {"weight_decay": "0.1"}}}
     ).json()
 
-    assert [warning.split(":")[0] for warning in mixed["warnings"]] == ["trainer"]
-    assert "weight_decay takes 2 values (0, 0.1)" in mixed["warnings"][0]
+    (warning,) = mixed["warnings"]
+    assert warning.startswith("weight_decay takes 2 values (0, 0.1)")
+    assert "pick one with trainer.where" in warning
+    assert mixed["notices"] == [{"code": "pooled_column", "message": warning}]
     assert picked["warnings"] == []

@@ -17,10 +17,11 @@ import pytest
 
 from orchestrator.planner.values import Cells
 from orchestrator.settings import Settings
-from orchestrator.spec import SweepSpec, table_cells
+from orchestrator.spec import SweepSpec, replayed_cells
 from orchestrator.states import RUN_FINAL, RunState, SweepState
 from orchestrator.store import LEADER, Store
 from orchestrator.store.records import LossPoint, NewRun, Run
+from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import parse_csv
 from workers.ray_folder import RayFolder
 
@@ -55,7 +56,7 @@ class Stage:
                     "resources": {"max_parallel": 1, **resources},
                 }
             ),
-            table_cells(parse_csv(RECORDED)),
+            replayed_cells(recorded_rates(parse_csv(RECORDED))),
         )
 
     def proxy(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.heldout.module_rates import read
+from orchestrator.heldout.module_rates import parse_module_rates
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.loop.loop import Loop
 from orchestrator.settings import Settings
@@ -72,7 +72,7 @@ def alone(shape: Shape, *, seed: int = 0, module_rates: str = "", **recipe: Any)
         seed=seed,
         **recipe,
     )
-    member = Member(learning_rate=RATE, horizons=(HORIZON,), module_rates=read(module_rates))
+    member = Member(learning_rate=RATE, horizons=(HORIZON,), module_rates=parse_module_rates(module_rates))
     events = Training(TrainingJob(recipe=built, members=(member,)), load_corpus("stdlib")).advance()
     (end,) = (event for event in events if isinstance(event, FinishedEvent))
     return end.loss
@@ -180,14 +180,14 @@ def test_a_sweep_compares_both_paradigms_from_end_to_end(
     ended = store.sweeps.get(sweep.id)
     assert ended.state is SweepState.COMPLETED, ended.reason
     document = comparison_document(store, ended)
-    assert document["state"] == "complete"
-    assert document["module_search"]["ended"] == 6
-    assert [item["name"] for item in document["contenders"]][:3] == ["Fitting", "Transfer", "the same rate"]
-    for item in document["contenders"]:
-        assert {run["state"] for run in item["runs"]} <= {RunState.COMPLETED, RunState.DIVERGED}
-        assert len(item["runs"]) == 2
-        assert item["diverged"] or item["excess_loss"]["standard_error"] > 0
-    assert document["verdict"]
+    assert document.state == "complete"
+    assert document.module_search.ended == 6
+    assert [item.name for item in document.contenders][:3] == ["Fitting", "Transfer", "the same rate"]
+    for item in document.contenders:
+        assert {run.state for run in item.runs} <= {RunState.COMPLETED, RunState.DIVERGED}
+        assert len(item.runs) == 2
+        assert item.diverged or item.excess_loss.standard_error > 0
+    assert document.verdict
 
 
 def test_runs_with_other_rates_by_module_are_other_members_of_one_stack(

@@ -6,8 +6,9 @@ import pytest
 
 from orchestrator.errors import BadInput
 from orchestrator.planner.values import Cells
-from orchestrator.spec import table_cells
+from orchestrator.spec import replayed_cells
 from orchestrator.states import RunState
+from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import parse_csv
 from workers.kinds import open_runner
 from workers.replay import Lookup, Recording, ReplayJob, ReplayRunner, ReplaySetup
@@ -20,7 +21,7 @@ TABLE = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds,optimizer
 1e6,1e8,4096,0.002,9.0,1,muon
 """
 RECIPE = parse_csv(TABLE).where({"optimizer": "adamw"})
-(CELL,) = table_cells(RECIPE)
+(CELL,) = replayed_cells(recorded_rates(RECIPE))
 
 
 COUNTED = ((100_003_000, 0.001), (99_998_000, 0.00100005), (100_001_000, 0.002))
@@ -45,7 +46,7 @@ def test_seed_n_is_the_nth_row_of_its_place_within_the_recipe():
 def test_runs_whose_tokens_were_counted_answer_for_their_cell():
     lines = [f"1e6,{tokens},4096,{rate},3.{loss}" for loss, (tokens, rate) in enumerate(COUNTED)]
     table = parse_csv("\n".join(["params,tokens,batch_tokens,learning_rate,loss", *lines]).encode())
-    (cell,) = table_cells(table)
+    (cell,) = replayed_cells(recorded_rates(table))
     recording = Recording(table)
     assert [recording.answer(lookup(rate), cell).loss for rate in cell.rates] == [3.0, 3.2]
     assert recording.answer(lookup(cell.rates[0], seed=1), cell).loss == 3.1

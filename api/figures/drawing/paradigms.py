@@ -21,7 +21,7 @@ from api.figures.drawing.style import (
     rate_axis,
 )
 from api.figures.numbers.paradigms import Contestant, ParadigmsView
-from orchestrator.heldout.values import FITTING, TRANSFER
+from orchestrator.documents.comparisons import FITTING, TRANSFER
 
 ROW: Final = 26
 """Pixels of a row of the forest."""

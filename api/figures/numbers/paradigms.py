@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,11 +9,15 @@ from typing import Final
 import numpy as np
 
 from orchestrator import amounts
-from orchestrator.heldout.document import Found
-from orchestrator.heldout.module_rates import told
-from orchestrator.heldout.reference import Reference
-from orchestrator.heldout.scores import Score
-from orchestrator.heldout.values import FITTING, MODULE_WISE, SAME_RATE, TRANSFER
+from orchestrator.documents.comparisons import (
+    FITTING,
+    MODULE_WISE,
+    SAME_RATE,
+    TRANSFER,
+    BestDocument,
+    ComparisonDocument,
+    ContenderDocument,
+)
 from orchestrator.law.bowl_shape import rise
 from orchestrator.spec import CellRole
 from orchestrator.states import ComparisonStage
@@ -93,39 +96,41 @@ class ParadigmsView:
     place: str
 
 
-def paradigms_view(found: Found | None, sentence: str | None) -> ParadigmsView | str:
+def paradigms_view(compared: ComparisonDocument | None) -> ParadigmsView | str:
     """What to draw of a comparison, or what will appear, and when.
 
     Args:
-        found: the comparison; None where the sweep has none.
-        sentence: its verdict, once there is one.
+        compared: the comparison; None where the sweep has none.
     """
-    if found is None:
+    if compared is None:
         return "This sweep compares nothing at a held-out scale: its specification has no comparison."
-    if found.best is None or not found.scores:
-        return WAITS.get(found.stage) or f"Nothing was compared: {found.reason or 'no run completed'}."
-    contestants = tuple(_contestant(score) for score in found.scores)
-    reference = _reference(found, found.best)
+    best = compared.best
+    if best is None:
+        return WAITS.get(compared.state) or f"Nothing was compared: {compared.reason or 'no run completed'}."
+    contestants = tuple(_contestant(item) for item in compared.contenders)
+    reference = tuple(
+        (item.learning_rate, item.excess_loss) for item in compared.reference if item.excess_loss is not None
+    )
     top = _top(contestants, [excess for _, excess in reference])
     rates = [item.learning_rate for item in contestants if not item.own_units] + [
         rate for rate, _ in reference
     ]
-    cell, (least, most) = found.setting.standard, _span(contestants)
+    at, (least, most) = compared.held_out, _span(contestants)
     return ParadigmsView(
         contestants=contestants,
-        curve=_curve(found.best, rates, top),
+        curve=_curve(best, rates, top),
         reference=reference,
-        best_rate=found.best.learning_rate,
+        best_rate=best.learning_rate,
         top=top,
         least=least,
         most=most,
-        sentence=sentence or "",
-        place=f"N {amounts.count(cell.params)} · D {amounts.count(cell.tokens)} · B {amounts.count(cell.batch_tokens)}",
+        sentence=compared.verdict or "",
+        place=f"N {amounts.count(at.params)} · D {amounts.count(at.tokens)} · B {amounts.count(at.batch_tokens)}",
     )
 
 
-def _contestant(score: Score) -> Contestant:
-    item, excess, apart = score.contender, score.excess_loss, score.difference
+def _contestant(item: ContenderDocument) -> Contestant:
+    excess, apart = item.excess_loss, item.difference
     return Contestant(
         name=item.name,
         kind="ours" if item.name in OURS else "published",
@@ -135,47 +140,30 @@ def _contestant(score: Score) -> Contestant:
         excess_loss=None if excess is None else excess.value,
         error=0.0 if excess is None else excess.standard_error,
         difference=None if apart is None else apart.value,
-        low=0.0 if apart is None else apart.value - apart.reach,
-        high=0.0 if apart is None else apart.value + apart.reach,
-        diverged=score.has_diverged,
-        text=_text(score),
+        low=0.0 if apart is None else apart.low,
+        high=0.0 if apart is None else apart.high,
+        diverged=bool(item.diverged),
+        text=_text(item),
     )
 
 
-def _text(score: Score) -> str:
-    item, excess, apart = score.contender, score.excess_loss, score.difference
+def _text(item: ContenderDocument) -> str:
+    excess, apart = item.excess_loss, item.difference
     units = " in the base's units" if item.arm is CellRole.TRANSFER else ""
     lines = [item.name, f"η {amounts.rate(item.learning_rate, 3)}{units}"]
     if item.module_rates:
-        lines.append(told(item.module_rates))
-    if score.has_diverged:
+        lines.append(amounts.multipliers(item.module_rates))
+    if item.diverged:
         lines.append("diverged")
     if excess is not None:
         lines.append(
             f"excess loss {amounts.percent(excess.value)} ± {amounts.percent(excess.standard_error)} (standard error)"
         )
     if apart is not None:
-        lines.append(f"to Fitting {amounts.percent(apart.value)} ± {amounts.percent(apart.reach)} (95 %)")
+        lines.append(
+            f"to Fitting {amounts.percent(apart.value)} ± {amounts.percent(apart.half_width)} (95 %)"
+        )
     return "<br>".join(lines)
-
-
-def _reference(found: Found, best: Reference) -> tuple[tuple[float, float], ...]:
-    """The further rates of the bowl: mean over the seeds of what each lost."""
-    rates = () if found.plan is None else found.plan.line_up.reference
-    cell = found.setting.standard.number
-    points = []
-    for rate in rates:
-        logs = [
-            math.log(run.loss / best.loss) - best.effects.get(run.seed, 0.0)
-            for run in found.runs
-            if run.cell == cell
-            and run.learning_rate == rate
-            and not run.module_rates
-            and run.loss is not None
-        ]
-        if logs:
-            points.append((rate, math.expm1(sum(logs) / len(logs))))
-    return tuple(points)
 
 
 def _top(contestants: Sequence[Contestant], reference: Sequence[float]) -> float:
@@ -195,7 +183,7 @@ def _span(contestants: Sequence[Contestant]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _curve(best: Reference, rates: Sequence[float], top: float) -> tuple[tuple[float, float], ...]:
+def _curve(best: BestDocument, rates: Sequence[float], top: float) -> tuple[tuple[float, float], ...]:
     """The bowl between the outermost rates, as far as the panel reaches."""
     x = np.geomspace(min(rates), max(rates), SAMPLES)
     y = np.expm1(best.curvature * rise(np.log(x / best.learning_rate), best.asymmetry))

@@ -51,7 +51,7 @@ def test_runs_count_where_their_decay_begins_with_the_losses_measured_there() ->
         (None, "it fits runs made before"),
     ],
 )
-def test_who_does_not_measure_it_is_told_who_does(trainer: dict[str, str] | None, words: str) -> None:
+def test_a_trainer_that_does_not_measure_it_is_named(trainer: dict[str, str] | None, words: str) -> None:
     fields = {"name": "a", "prior_runs": {"table": "t"}} | ({} if trainer is None else {"trainer": trainer})
     spec = parse_spec(fields)
     sweep = replace(make_snapshot(CELLS).sweep, spec=spec)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from orchestrator.errors import BadInput
+from orchestrator.law import Point
 from orchestrator.planner.values import Cells, RunHistory, prior_flops
-from orchestrator.spec import RecordedRows, Resources, SweepSpec, parse_spec, table_cells
-from orchestrator.tables.run_table import RunTable, parse_csv
+from orchestrator.spec import RecordedRows, Resources, SweepSpec, parse_spec, replayed_cells
+from orchestrator.tables.recorded_rates import recorded_rates
+from orchestrator.tables.run_table import parse_csv
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss\n"
 TABLE = f"""{HEADER}2e6,1e8,1024,1e-3,3.5
@@ -25,11 +28,11 @@ TABLE = f"""{HEADER}2e6,1e8,1024,1e-3,3.5
 class OneTable:
     """A catalogue of one table."""
 
-    rows_of: str
+    text: str
 
-    def rows(self, source: RecordedRows, field: str) -> RunTable:
+    def recorded_rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
         assert (source.table, field) == ("t", "trainer")
-        return parse_csv(self.rows_of.encode()).one_recipe(source.where)
+        return recorded_rates(parse_csv(self.text.encode()).one_recipe(source.where))
 
 
 def replay(**grid: Any) -> SweepSpec:
@@ -49,7 +52,9 @@ def test_without_a_grid_every_recorded_cell_and_rate_may_be_run() -> None:
         (1e6, 2e8, 2048, (1e-3,)),
         (2e6, 1e8, 1024, (1e-3,)),
     ]
-    assert [cell.rates for cell in table_cells(parse_csv(TABLE.encode()))] == [rates for *_, rates in cells()]
+    assert [cell.rates for cell in replayed_cells(recorded_rates(parse_csv(TABLE.encode())))] == [
+        rates for *_, rates in cells()
+    ]
 
 
 def test_a_grid_narrows_what_is_recorded_up_to_rounding() -> None:

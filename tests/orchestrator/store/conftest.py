@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.heldout.setting import held_out_cells
+from orchestrator.heldout.comparison_setup import held_out_cells
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import SweepState
 from orchestrator.store import LEADER, Store, driver_lease

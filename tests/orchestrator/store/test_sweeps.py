@@ -13,7 +13,7 @@ from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.identity import new_id
-from orchestrator.store.records import RunResult
+from orchestrator.store.records import LossPoint, RunResult
 
 UNKNOWN = "0" * 32
 
@@ -43,6 +43,26 @@ def test_a_cell_keeps_both_counts_of_parameters_and_its_arm(store: Store, spec: 
     cells = (replace(first, params_total=9e6, params_active=1e6, arm="transfer"), *others)
     sweep, _ = store.sweeps.create(spec, cells=cells)
     assert store.sweeps.cells(sweep.id) == Cells(cells)
+
+
+def test_numbers_of_cells_may_have_holes(bench: Any) -> None:
+    spec = bench.sweep().spec
+    assert isinstance(spec.trainer, ProxyTrainer)
+    first, second = spec.trainer.cells(spec.grid)
+    cells = Cells([replace(second, number=7), replace(first, number=3)])
+    sweep, _ = bench.store.sweeps.create(spec, cells=cells)
+    bench.store.sweeps.move(sweep.id, SweepState.RUNNING)
+    bench.ask(sweep.id, (7, 1e-3), (3, 2e-3))
+    (short, long), driver = bench.store.runs.pending(sweep.id), bench.drive(sweep.id)
+    bench.store.runs.claim(sweep.id, fence=driver)
+    ends = [RunResult(run_id=run.id, state=RunState.COMPLETED, loss=2.0, flops=1.0) for run in (short, long)]
+    bench.store.runs.finish(ends, fence=driver)
+    bench.store.losses.append([LossPoint(curve=run.id, step=1, tokens=64, loss=3.0) for run in (short, long)])
+    assert bench.store.sweeps.cells(sweep.id) == cells
+    assert [bench.store.sweeps.cells(sweep.id)[run.cell].tokens for run in (short, long)] == [131_072, 65_536]
+    assert bench.store.sweeps.results(sweep.id) == 2
+    assert bench.store.sweeps.tallies([sweep.id])[sweep.id].rates == 6
+    assert set(bench.store.losses.of_sweep(sweep.id)) == {short.id, long.id}
 
 
 def test_the_cost_of_the_full_grid_is_kept_with_it(store: Store, spec: SweepSpec) -> None:

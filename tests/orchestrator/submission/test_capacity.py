@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.spec import Resources, parse_spec
 from orchestrator.states import SweepState
-from orchestrator.submission.capacity import Cluster, capacity_warnings, room_in, workers_event
+from orchestrator.submission.capacity import Cluster, capacity_notices, room_in, workers_event
 from tests.orchestrator.conftest import FIELDS
 
 TWO_GPUS = Cluster(cpus=8, gpus=2)
@@ -34,14 +34,16 @@ def test_a_cluster_has_room_for_so_many_workers(cpus: float, gpus: float, room: 
 
 def test_a_plan_is_warned_of_a_cluster_that_a_live_sweep_told_of(house: Any) -> None:
     wanted = parse_spec({**FIELDS, "resources": {"gpus_per_run": 1}})
-    assert capacity_warnings(house.store, wanted) == [], "nothing is known yet"
+    assert capacity_notices(house.store, wanted) == [], "nothing is known yet"
     live = house.submit()
     told = workers_event(Cluster(cpus=4, gpus=0), live.spec.resources)
     house.store.events.append(live.id, told)
-    assert capacity_warnings(house.store, wanted) == [
-        "resources: A run asks for 1 CPU and 1 GPU, and the Ray cluster has 4 CPUs and 0 GPUs in all. "
-        "As things are, no run of this sweep would start."
-    ]
-    assert capacity_warnings(house.store, parse_spec(FIELDS)) == []
+    (notice,) = capacity_notices(house.store, wanted)
+    assert notice.code == "cluster_too_small"
+    assert notice.message == (
+        "A run asks for 1 CPU and 1 GPU, and the Ray cluster has 4 CPUs and 0 GPUs in all. "
+        "Until it grows, or resources ask for less, no run of this sweep starts."
+    )
+    assert capacity_notices(house.store, parse_spec(FIELDS)) == []
     house.store.sweeps.move(live.id, SweepState.CANCELLED)
-    assert capacity_warnings(house.store, wanted) == [], "what an earlier sweep saw may be gone"
+    assert capacity_notices(house.store, wanted) == [], "what an earlier sweep saw may be gone"

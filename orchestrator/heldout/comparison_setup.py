@@ -1,4 +1,4 @@
-"""Where both paradigms are compared: the base, the held-out scale, and the further cells that a sweep gets for it."""
+"""The setup of a comparison: its base, its held-out scale, and the further cells that its sweep gets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.errors import BadInput, FieldProblem
-from orchestrator.heldout.module_rates import MODULES
-from orchestrator.heldout.modules import STACK, ModuleSearch
+from orchestrator.heldout.module_rates import MODULES, STACK, ModuleSearch
 from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import CellRole, ComparisonSpec, Dense, GridOf, ProxyTrainer, Scale, SweepSpec
@@ -17,16 +16,16 @@ ROUTER: Final = "router"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class ComparisonSetup:
     """A comparison with every default filled in.
 
     Attributes:
         base: the grid's cell that Transfer is tuned at.
         standard, transfer: the held-out scale in both parametrizations.
-        modules: the base again, where rates by module are searched; None without a search.
-        search: that search; None without one.
-        seeds: seeds 0 … seeds − 1 of every contender.
-        is_dense: whether the proxies are dense, not mixtures of experts.
+        modules: the base again, for the search of module-wise rates; None without a search.
+        search: for module-wise rates; None without one.
+        seeds: every contender has the seeds 0 … seeds − 1.
+        is_dense: False for mixtures of experts.
     """
 
     base: Cell
@@ -37,20 +36,20 @@ class Setting:
     seeds: int
     is_dense: bool
 
-    def cell(self, arm: CellRole) -> Cell:
-        """The held-out cell of an arm."""
-        return self.transfer if arm is CellRole.TRANSFER else self.standard
+    def held_out(self, role: CellRole) -> Cell:
+        """The held-out cell in Transfer's parametrization, or in the standard one."""
+        return self.transfer if role is CellRole.TRANSFER else self.standard
 
 
 def held_out_cells(spec: SweepSpec, cells: Cells) -> tuple[Cell, ...]:
-    """The further cells that a sweep needs for its comparison, numbered after its own; none without one.
+    """The further cells of a sweep for its comparison, numbered after those of its search; none without one.
 
     Args:
         spec: the sweep.
-        cells: of its search, by number.
+        cells: of its search.
 
     Raises:
-        BadInput: the held-out scale has as many parameters as one of the grid, and is the same to the law.
+        BadInput: the held-out scale has as many parameters as a scale of the grid, so the law cannot tell them apart.
     """
     comparison = spec.comparison
     if comparison is None:
@@ -58,17 +57,17 @@ def held_out_cells(spec: SweepSpec, cells: Cells) -> tuple[Cell, ...]:
     trainer, grid = spec.proxies
     held_out = _cell(comparison.scale, comparison.horizon(grid), trainer)
     _check_held_out(held_out, cells)
-    places = [(CellRole.STANDARD, held_out), (CellRole.TRANSFER, held_out)]
+    further = [(CellRole.STANDARD, held_out), (CellRole.TRANSFER, held_out)]
     if comparison.module_rates is not None:
-        places.append((CellRole.BASE, _base(grid, comparison, trainer, cells)))
+        further.append((CellRole.BASE, _base(grid, comparison, trainer, cells)))
     return tuple(
-        replace(cell, number=number, rates=(), arm=arm, trunk=f"{arm}-{cell.trunk}")
-        for number, (arm, cell) in enumerate(places, cells.next_number)
+        replace(cell, number=number, rates=(), arm=role, trunk=f"{role}-{cell.trunk}")
+        for number, (role, cell) in enumerate(further, cells.next_number)
     )
 
 
-def setting_of(spec: SweepSpec, cells: Cells) -> Setting | None:
-    """The comparison of a sweep; None where it has none.
+def setup_of(spec: SweepSpec, cells: Cells) -> ComparisonSetup | None:
+    """The setup of a sweep's comparison; None if it has none.
 
     Args:
         spec: the sweep.
@@ -78,13 +77,13 @@ def setting_of(spec: SweepSpec, cells: Cells) -> Setting | None:
     if comparison is None:
         return None
     trainer, grid = spec.proxies
-    by_arm = {cell.arm: cell for cell in cells}
+    by_role = {cell.arm: cell for cell in cells}
     is_dense = isinstance(trainer.architecture, Dense)
-    return Setting(
+    return ComparisonSetup(
         base=_base(grid, comparison, trainer, cells.searched),
-        standard=by_arm[CellRole.STANDARD],
-        transfer=by_arm[CellRole.TRANSFER],
-        modules=by_arm.get(CellRole.BASE),
+        standard=by_role[CellRole.STANDARD],
+        transfer=by_role[CellRole.TRANSFER],
+        modules=by_role.get(CellRole.BASE),
         search=_search(comparison, is_dense=is_dense, workers=spec.resources.max_parallel),
         seeds=comparison.seeds,
         is_dense=is_dense,
@@ -92,7 +91,7 @@ def setting_of(spec: SweepSpec, cells: Cells) -> Setting | None:
 
 
 def comparison_scales(spec: SweepSpec, cells: Cells) -> dict[str, Scale]:
-    """The scale behind the name of each trunk of a comparison; none for a sweep without one."""
+    """The scale of each trunk of a comparison, by the trunk's name; empty without a comparison."""
     comparison = spec.comparison
     if comparison is None:
         return {}
@@ -105,26 +104,26 @@ def comparison_scales(spec: SweepSpec, cells: Cells) -> dict[str, Scale]:
 
 
 def _search(comparison: ComparisonSpec, *, is_dense: bool, workers: int) -> ModuleSearch | None:
-    asked = comparison.module_rates
-    if asked is None:
+    wanted = comparison.module_rates
+    if wanted is None:
         return None
     return ModuleSearch(
         modules=tuple(module for module in MODULES if module != ROUTER or not is_dense),
-        runs=asked.runs,
-        span=asked.span,
-        sampler=asked.sampler,
+        runs=wanted.runs,
+        span=wanted.span,
+        sampler=wanted.sampler,
         at_once=STACK * workers,
     )
 
 
 def _base(grid: GridOf[Scale], comparison: ComparisonSpec, trainer: ProxyTrainer, cells: Cells) -> Cell:
-    """The cell of the grid that is the base."""
+    """The base's cell in the grid."""
     wanted = _cell(comparison.base_scale(grid), comparison.base_horizon(grid), trainer)
     return next(cell for cell in cells if (cell.trunk, cell.tokens) == (wanted.trunk, wanted.tokens))
 
 
 def _cell(scale: Scale, horizon: tuple[int, int], trainer: ProxyTrainer) -> Cell:
-    """A scale at tokens and batch_tokens."""
+    """The cell of a scale at a horizon and a batch, both in tokens."""
     tokens, batch_tokens = horizon
     (cell,) = trainer.cells(GridOf[Scale](scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)))
     return cell

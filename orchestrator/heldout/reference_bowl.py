@@ -1,4 +1,4 @@
-"""The reference bowl: the best loss of the held-out scale, from all runs in standard parametrization there.
+"""The reference bowl: the best loss of the held-out scale, fitted to all its runs in standard parametrization.
 
     ln L_is = δ_s + m + C·g(ln η_i − ln η*; a) + noise      rate i, seed s   (law/bowl_shape.py)
 
@@ -21,7 +21,8 @@ from typing import Final
 
 import numpy as np
 
-from orchestrator.heldout.values import Expected, Outcome, Outcomes
+from orchestrator.documents.comparisons import ExpectedBowl
+from orchestrator.heldout.run_groups import GroupResult, GroupResults
 from orchestrator.law import BowlStatus, Observations
 from orchestrator.law.bowl import FREE_SD, Z95, alone
 from orchestrator.law.bowl_status import classify, deviance_gain
@@ -35,34 +36,33 @@ from orchestrator.law.cell_information import (
 from orchestrator.law.grouped_runs import GroupedRuns, group
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
-from orchestrator.spec import CellRole
 
 CURVATURE_SD: Final = 0.3
-"""Of the ln C that a law expects at a scale it has not seen, beside what cells differ by."""
+"""Standard deviation of the ln C that a law expects at an unseen scale, beside the spread between cells."""
 
 NEAR: Final = 0.05
-"""Rise of ln loss above the best rate's up to which a rate tells the noise and what seeds have in common."""
+"""Rates whose ln loss is within this of the best one's show the noise and the effects of seeds."""
 
 PRIOR_RUNS: Final = 4.0
-"""How many differences between runs the law's own noise counts for."""
+"""The law's own noise weighs as much as this many differences between runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """The best that the held-out scale can do.
+class ReferenceBowl:
+    """The bowl of the held-out scale, with its bottom.
 
     Attributes:
-        learning_rate: at the bottom, in standard parametrization.
+        learning_rate: η at the bottom, in standard parametrization.
         low, high: 95 % interval of that rate.
-        loss: there, the mean over the seeds.
-        sd: standard deviation of its logarithm.
+        loss: at the bottom, the mean over the seeds.
+        sd: standard deviation of ln ``loss``.
         curvature, asymmetry: of the bowl.
         noise: standard deviation of ln loss between runs of one seed at one rate.
         effects: δ_s of ln loss by seed, zero on average.
-        status: an interior minimum, or why not: then the best rate that was run stands for it.
+        status: an interior minimum, or why there is none: then the best rate that was run replaces it.
         weights: k, the part of each rate in the bottom.
-        variances: of the mean ln loss of those rates round the bowl, the shape's misfit included.
-        prior_variance: what the prior's uncertainty adds to the bottom's.
+        variances: by rate, of the mean ln loss round the bowl, the misfit of the shape included.
+        prior_variance: the part of the bottom's variance that comes from the prior.
     """
 
     learning_rate: float
@@ -79,12 +79,21 @@ class Reference:
     variances: Mapping[float, float]
     prior_variance: float
 
-    def variance_of_excess(self, learning_rate: float | None, own: float) -> float:
-        """Variance of a contender's mean ln loss less the bottom's.
+    def excess_loss(self, losses: Mapping[int, float]) -> float | None:
+        """Mean loss of equal runs over the bottom's, less one, without the effects of their seeds; None without a run.
 
         Args:
-            learning_rate: of the contender, where its runs are part of the bowl; None where they are not.
-            own: variance of its mean ln loss, its seeds' own noise alone.
+            losses: of the runs, by seed.
+        """
+        logs = [math.log(loss / self.loss) - self.effects.get(seed, 0.0) for seed, loss in losses.items()]
+        return math.expm1(sum(logs) / len(logs)) if logs else None
+
+    def variance_of_excess(self, learning_rate: float | None, own: float) -> float:
+        """Variance of a contender's mean ln loss minus the bottom's.
+
+        Args:
+            learning_rate: of the contender, if its runs are points of the bowl; None otherwise.
+            own: variance of its mean ln loss from the noise of its own seeds.
         """
         others = math.fsum(
             weight**2 * self.variances[rate] for rate, weight in self.weights.items() if rate != learning_rate
@@ -96,18 +105,18 @@ class Reference:
         return (1 - weight) ** 2 * own + weight**2 * misfit + others + self.prior_variance
 
 
-def reference(outcomes: Outcomes, expected: Expected) -> Reference | None:
-    """Fit the bowl of the standard arm.
+def reference_bowl(results: GroupResults, expected: ExpectedBowl) -> ReferenceBowl | None:
+    """Fit the bowl to the runs in standard parametrization.
 
     Args:
-        outcomes: of all places; those with rates by module, or in another arm, are left out.
+        results: of all groups; those with module-wise rates, or in Transfer's parametrization, are ignored.
         expected: the shape that the law expects.
 
     Returns:
-        The bowl; None where no run completed.
+        The bowl; None if no run completed.
     """
-    plain = {rate: out for (arm, rate, by), out in outcomes.items() if arm is CellRole.STANDARD and not by}
-    if not any(out.losses for out in plain.values()):
+    plain = {key.learning_rate: result for key, result in results.items() if key.is_in_bowl}
+    if not any(result.losses for result in plain.values()):
         return None
     effects, noise = _seeds(plain, expected.noise)
     rates, cells = _cell(plain, effects)
@@ -124,7 +133,7 @@ def reference(outcomes: Outcomes, expected: Expected) -> Reference | None:
     weights, variances, prior = _linear(cells, own, covariance[0], scales)
     bottom_variance = float((weights**2 * variances).sum() + prior)
     curvature, optimum, asymmetry = own.shape[0].tolist()
-    return Reference(
+    return ReferenceBowl(
         learning_rate=math.exp(optimum),
         low=math.exp(optimum - Z95 * float(sd[0])),
         high=math.exp(optimum + Z95 * float(sd[0])),
@@ -141,13 +150,13 @@ def reference(outcomes: Outcomes, expected: Expected) -> Reference | None:
     )
 
 
-def _seeds(plain: Mapping[float, Outcome], expected_noise: float) -> tuple[dict[int, float], float]:
-    """What each seed adds to ln loss, and the noise that is left, from the rates near the best that have every seed."""
-    seeds = sorted({seed for out in plain.values() for seed in out.losses})
+def _seeds(plain: Mapping[float, GroupResult], expected_noise: float) -> tuple[dict[int, float], float]:
+    """The effect of each seed on ln loss, and the noise that is left, from the rates near the best that have every seed."""
+    seeds = sorted({seed for result in plain.values() for seed in result.losses})
     logs = [
-        np.log([out.losses[seed] for seed in seeds])
-        for out in plain.values()
-        if not out.diverged and len(out.losses) == len(seeds)
+        np.log([result.losses[seed] for seed in seeds])
+        for result in plain.values()
+        if not result.diverged and len(result.losses) == len(seeds)
     ]
     squares, freedom = PRIOR_RUNS * expected_noise**2, PRIOR_RUNS
     if not logs or len(seeds) < 2:
@@ -161,12 +170,14 @@ def _seeds(plain: Mapping[float, Outcome], expected_noise: float) -> tuple[dict[
     return dict(zip(seeds, effects.tolist(), strict=True)), math.sqrt(squares / freedom)
 
 
-def _cell(plain: Mapping[float, Outcome], effects: Mapping[int, float]) -> tuple[list[float], GroupedRuns]:
-    """The rates that are points of the bowl, ascending, and the runs as the law groups them."""
+def _cell(
+    plain: Mapping[float, GroupResult], effects: Mapping[int, float]
+) -> tuple[list[float], GroupedRuns]:
+    """The rates that are points of the bowl, ascending, and their runs as the cell that the law groups."""
     rows = [
         (rate, loss * math.exp(-effects[seed]), seed)
-        for rate, out in plain.items()
-        for seed, loss in [*out.losses.items(), *((seed, math.nan) for seed in out.diverged)]
+        for rate, result in plain.items()
+        for seed, loss in [*result.losses.items(), *((seed, math.nan) for seed in result.diverged)]
         if seed in effects
     ]
     rate, loss, seed = np.array(rows, dtype=np.float64).T
@@ -182,7 +193,7 @@ def _cell(plain: Mapping[float, Outcome], effects: Mapping[int, float]) -> tuple
 def _linear(
     cells: GroupedRuns, own: CellUnknowns, covariance: Array, scales: Scales
 ) -> tuple[Array, Array, float]:
-    """How the bottom hangs on the points, linearised where the fit ended: k, the points' variances, the prior's part."""
+    """The bottom as a linear function of the points, at the end of the fit: k, the points' variances, the prior's part."""
     height, derivatives = predicted(cells, own)
     jacobian = np.column_stack(derivatives)
     variance = scales.variance(height, cells.repeats)
@@ -201,14 +212,14 @@ def _best_run(
     rates: Sequence[float],
     effects: Mapping[int, float],
     noise: float,
-    expected: Expected,
+    expected: ExpectedBowl,
     status: BowlStatus,
-) -> Reference:
-    """Where the bowl has no minimum among the rates run, the best of them stands for it: a bound, not an optimum."""
-    place = int(np.argmin(cells.y))
-    variance = noise**2 / float(cells.repeats[place])
-    best = rates[place]
-    return Reference(
+) -> ReferenceBowl:
+    """The best run in place of a minimum, if there is none among the rates that were run: a bound, not an optimum."""
+    lowest = int(np.argmin(cells.y))
+    variance = noise**2 / float(cells.repeats[lowest])
+    best = rates[lowest]
+    return ReferenceBowl(
         learning_rate=best,
         low=min(rates),
         high=max(rates),

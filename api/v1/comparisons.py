@@ -9,7 +9,6 @@ from api.context import Stored
 from api.problems import responses
 from api.v1.queries import ThatSweep
 from orchestrator.documents.comparisons import ComparisonDocument
-from orchestrator.errors import NotFound
 from orchestrator.heldout.stages import comparison_document
 
 router = APIRouter(prefix="/v1/sweeps/{sweep_id}", tags=["sweeps"], dependencies=[reads])
@@ -21,9 +20,4 @@ def show_comparison(store: Stored, sweep: ThatSweep) -> ComparisonDocument:
 
     `state` is waiting during the search, then tuning modules, running and complete; or cut short, or not run.
     """
-    if sweep.spec.comparison is None:
-        raise NotFound(
-            f"Sweep {sweep.id} compares nothing: its specification has no comparison. Submit one with "
-            "comparison: {scale: {width: …, depth: …}}."
-        )
-    return ComparisonDocument.model_validate(comparison_document(store, sweep))
+    return comparison_document(store, sweep)
