@@ -26,7 +26,8 @@ from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from orchestrator.law import Law, Point
+from orchestrator.cells import Point
+from orchestrator.law import Law
 from orchestrator.law.bowl_shape import half_widths, rise
 from orchestrator.law.cell_information import BOUND_MARGIN, BOUND_SD, CRASH
 from orchestrator.law.law import CURVATURE_TERMS, VALLEY

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from orchestrator import amounts
+from orchestrator.cells import Cell
 from orchestrator.planner.divergence_bounds import DivergenceBounds
 from orchestrator.planner.values import (
     BatchPlan,
-    Cell,
     PlanRequest,
     Proposal,
     Pruned,
@@ -103,8 +104,8 @@ class Draft:
             return "The budget of runs is used up."
         if self.too_dear is not None:
             return (
-                f"The budget of FLOPs is used up: the cheapest run left to make costs {self.too_dear:.3g} FLOPs "
-                f"and {self._flops_left or 0.0:.3g} are left."
+                f"The budget of FLOPs is used up: the cheapest run left to make costs {amounts.flops(self.too_dear)} "
+                f"and {amounts.flops(self._flops_left or 0.0)} are left."
             )
         return None
 

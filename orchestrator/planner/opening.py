@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator import amounts
+from orchestrator.cells import Cell
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.trunk_groups import groups
-from orchestrator.planner.values import Cell, RunHistory, RunOutcome
+from orchestrator.planner.values import RunHistory, RunOutcome
 
 SPACED = 4
 """Rates that open a cell."""
@@ -128,7 +130,7 @@ def _next(cell: Cell, shown: Tried) -> list[tuple[int, str]]:
     near = [place for place in range(len(cell.rates)) if place not in shown.places]
     below = max((place for place in near if place < shown.best), default=None)
     above = min((place for place in near if place > shown.best), default=None)
-    reason = f"Next to the best so far, {cell.rates[shown.best]:.3g}."
+    reason = f"Next to the best so far, {amounts.rate(cell.rates[shown.best], 3)}."
     return [(place, reason) for place in (below, above) if place is not None]
 
 
@@ -136,7 +138,7 @@ def _why_beyond(cell: Cell, shown: Tried) -> str:
     if shown.best is None:
         return "Lower: every rate tried in this cell diverged."
     edge = "lowest" if shown.edge < 0 else "highest"
-    return f"Widened: the best so far, {cell.rates[shown.best]:.3g}, is the {edge} tried."
+    return f"Widened: the best so far, {amounts.rate(cell.rates[shown.best], 3)}, is the {edge} tried."
 
 
 def _best(losses: dict[int, list[float]]) -> int | None:

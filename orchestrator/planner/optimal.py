@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.law import Law, Point
+from orchestrator.amounts import flops
+from orchestrator.cells import Point
+from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
 from orchestrator.planner.draft import Draft
@@ -125,7 +127,7 @@ class _Step:
             if chosen.priced_out is not None:
                 return (
                     f"The budget of FLOPs is used up: the cheapest runs that would narrow the interval {self._where} "
-                    f"cost {chosen.priced_out:.3g} FLOPs and {self.draft.flops_left:.3g} are left."
+                    f"cost {flops(chosen.priced_out)} and {flops(self.draft.flops_left)} are left."
                 )
             return (
                 f"No run left is expected to narrow the 95 % interval {self._where}, {format_interval(sd)} now, "

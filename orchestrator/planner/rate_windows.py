@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator import amounts
+from orchestrator.cells import Cell
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
 from orchestrator.planner.linear_model import Array
 from orchestrator.planner.opening import Tried, tried
 from orchestrator.planner.trunk_groups import groups
-from orchestrator.planner.values import Cell, asked_flops
+from orchestrator.planner.values import asked_flops
 
 SPACING = 0.5
 """Least distance in ln η between neighbours: a bowl is seen where its rates reach about e^±1 from the bottom."""
@@ -134,7 +136,7 @@ def _spread(cell: Cell, wanted: Window, free: list[float], short: int) -> dict[f
     serving = [rate for rate in cell.rates if rate not in free]
     free = list(free)
     found: dict[float, str] = {}
-    reason = f"One of {wanted.count} rates round the predicted optimum {np.exp(wanted.middle):.3g}."
+    reason = f"One of {wanted.count} rates round the predicted optimum {amounts.rate(float(np.exp(wanted.middle)), 3)}."
     for place in wanted.places:
         nearest = min(serving, key=lambda rate: abs(np.log(rate) - place), default=None)
         if nearest is not None and abs(np.log(nearest) - place) <= wanted.spacing / 2:

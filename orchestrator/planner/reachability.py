@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.amounts import count
-from orchestrator.law import Point
+from orchestrator.amounts import count, number
+from orchestrator.cells import Cells, Point
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
 from orchestrator.planner.greedy_search import format_interval
 from orchestrator.planner.information import Information
 from orchestrator.planner.linear_model import Array, places
-from orchestrator.planner.values import Cells
 
 BEYOND = 1.5
 """A target so many times outside the cells in N, D or B is called beyond them in it."""
@@ -47,7 +46,7 @@ def _cure(target: Point, here: Array) -> str:
     outside = np.maximum(aim / here.max(axis=0), here.min(axis=0) / aim)
     names = ("params", "tokens", "batch_tokens")
     far = [
-        f"{outside[axis]:.3g} times in {names[axis]}"
+        f"{number(float(outside[axis]))} times in {names[axis]}"
         for axis in np.argsort(-outside)
         if outside[axis] > BEYOND
     ]

@@ -6,12 +6,14 @@ from collections.abc import Collection
 
 import numpy as np
 
+from orchestrator import amounts
+from orchestrator.cells import Cells
 from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import half_widths
 from orchestrator.law.law import VALLEY
 from orchestrator.planner.linear_model import Belief
-from orchestrator.planner.values import Cells, Pruned
+from orchestrator.planner.values import Pruned
 
 
 def ruled_out(
@@ -40,7 +42,7 @@ def ruled_out(
             Pruned(
                 cell=cell.number,
                 learning_rate=rate,
-                reason=f"{why} {rate:.3g} lies outside its valley: not wanted as an optimum.",
+                reason=f"{why} {amounts.rate(rate, 3)} lies outside its valley: not wanted as an optimum.",
             )
             for rate in dropped
         ]
@@ -48,7 +50,5 @@ def ruled_out(
 
 
 def _reason(law: Law, middle: float, low: float, high: float) -> str:
-    return (
-        f"The law of {law.runs} runs puts the optimum of this cell at {np.exp(middle):.2g} "
-        f"({np.exp(low):.2g} … {np.exp(high):.2g});"
-    )
+    at, least, most = (amounts.rate(float(np.exp(value))) for value in (middle, low, high))
+    return f"The law of {law.runs} runs puts the optimum of this cell at {at} ({least} … {most});"
