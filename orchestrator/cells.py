@@ -57,13 +57,13 @@ class Cell:
         params: N, without embeddings.
         tokens: D.
         batch_tokens: B.
-        rates: η that may be tried, ascending; what is recorded, for a replay.
+        rates: η that may be tried, ascending; for a replay the recorded ones.
         trunk: cells with the same trunk (same shape, batch and recipe) share the constant-rate part of a
-            run at one η and seed; None where runs share nothing.
+            run at one η and seed; None if runs share nothing.
         decay_fraction: f in (0, 1].
-        params_total, params_active: both counts of a mixture of experts, without embeddings; None where every
+        params_total, params_active: both counts of a mixture of experts, without embeddings; None if every
             parameter is active and N is both.
-        arm: of the held-out comparison, such as "transfer"; None for a cell of the search.
+        arm: role in the held-out comparison, such as "transfer"; None for a cell of the search.
     """
 
     number: int
@@ -84,7 +84,7 @@ class Cell:
 
     @property
     def flops_per_token(self) -> float:
-        """FLOPs that training takes for one token: 6 for each parameter that the token meets."""
+        """Training FLOPs of one token: 6 for each active parameter."""
         active = self.params if self.params_active is None else self.params_active
         return TRAINING_FLOPS_PER_PARAM_TOKEN * active
 
@@ -99,7 +99,7 @@ class Cell:
         return (1.0 - self.decay_fraction) * self.tokens
 
     def marginal_flops(self, trunk_tokens: float) -> float:
-        """FLOPs of one more run when its trunk has already been trained for ``trunk_tokens``."""
+        """FLOPs of one more run if its trunk has already been trained for ``trunk_tokens``."""
         trunk = max(0.0, self.fork_tokens - trunk_tokens)
         decay = self.decay_fraction * self.tokens
         return self.flops_per_token * (trunk + decay)

@@ -17,6 +17,7 @@ from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints
 from workers.proxy_jobs import ProxyJob, proxy_jobs
+from workers.runner import WorkerKind
 
 CAUTIOUS_LIMIT: Final = 8
 """Members of a stack where no worker reported a limit."""
@@ -134,3 +135,6 @@ def _transferred(spec: SweepSpec, cells: Cells) -> dict[str, TransferRecipe]:
         return {}
     trunks = [cell.trunk for cell in cells if cell.arm == CellRole.TRANSFER and cell.trunk is not None]
     return {trunk: TransferRecipe(trainer=recipe, base=base) for trunk in trunks}
+
+
+KIND: Final = WorkerKind(jobs=ProxyJobFactory, runner=("workers.proxy_runner", "ProxyRunner"))

@@ -15,7 +15,7 @@ from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep
 from orchestrator.tables.run_table import RunTable, parse_csv
-from workers.runner import Report
+from workers.runner import Report, WorkerKind
 
 LOOKUPS_PER_JOB: Final = 500
 """Most runs of one job: many, because a trial costs more than a look-up; bounded, so that progress is visible."""
@@ -180,3 +180,6 @@ class ReplayRunner:
             return self._recording.answer(lookup, self._cells[lookup.cell])
         except BadInput as error:
             return RunResult(run_id=lookup.run_id, state=RunState.FAILED, reason=error.detail)
+
+
+KIND: Final = WorkerKind(jobs=ReplayJobFactory, runner=("workers.replay", "ReplayRunner"))

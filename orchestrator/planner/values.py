@@ -1,4 +1,4 @@
-"""What a planner is asked, what it knows and what it answers: plain values, no input or output.
+"""Input and output of planners: cells, runs, requests and plans, as plain values without input or output.
 
 Symbols are those of ``orchestrator.cells``.
 """
@@ -15,7 +15,7 @@ from orchestrator.law import Law, Observations
 
 
 class RunOutcome(StrEnum):
-    """How a known run stands, as far as planning is concerned."""
+    """State of a known run for planning."""
 
     OPEN = "open"
     COMPLETED = "completed"
@@ -25,7 +25,7 @@ class RunOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRun:
-    """A run that was asked for: open, or with its outcome. ``loss`` is None unless completed."""
+    """A run that was asked for. ``loss`` is None unless it completed."""
 
     cell: int
     learning_rate: float
@@ -36,18 +36,18 @@ class KnownRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """What the sweep is for and what it may still spend.
+    """The target of a sweep and its limits.
 
     Attributes:
-        target: the (N, D, B) that the rate is wanted for.
+        target: the (N, D, B) of the model to train.
         seeds: seeds 0 … seeds − 1 may be used.
-        runs_left, flops_left: what the budget still allows beyond the open runs; None is unlimited.
+        runs_left, flops_left: rest of the budget beyond the open runs; None is unlimited.
         interval_factor: stop when the 95 % interval at the target is within ×/÷ this; None never stops by it.
         runs_per_batch: most runs of one batch; None lets the strategy choose.
-        rates_per_cell: least rates to try in every cell before stopping.
+        rates_per_cell: least number of rates to try in every cell before stopping.
         max_parallel: runs that train at once; a batch smaller than this leaves workers idle.
         seed: of the planner's own random choices.
-        more_targets: further cells that the rate is wanted for; the mean variance over all of them counts.
+        more_targets: further targets; the mean variance over all targets counts.
     """
 
     target: Point
@@ -64,7 +64,7 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHistory:
-    """Everything known when planning: the cells, the runs asked for so far, and knowledge from elsewhere."""
+    """Input of a plan: the cells, the runs asked for so far, and prior runs from elsewhere."""
 
     cells: Cells
     runs: tuple[KnownRun, ...] = ()
@@ -73,7 +73,7 @@ class RunHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A run to make next. ``flops`` is what it adds to what is already trained; ``reason`` is for people."""
+    """A run to make next. ``flops`` is its cost beyond what is already trained; ``reason`` is for people."""
 
     cell: int
     learning_rate: float
@@ -84,7 +84,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """A rate that the law rules out in one cell, and why, in a sentence."""
+    """A rate that the law rules out in one cell, with the reason as a sentence."""
 
     cell: int
     learning_rate: float
@@ -93,10 +93,10 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPlan:
-    """The planner's answer. An empty batch with open runs means "wait"; ``stop`` is the reason to end.
+    """Output of a planner. An empty batch with open runs means "wait"; ``stop`` is the reason to end.
 
-    ``pruned`` is everything that the newest law rules out and that was not asked for, not what is new in it: a rate
-    that an earlier law dropped and this list lacks has come back.
+    ``pruned`` lists all rates that the newest law rules out and that were not asked for. A rate that an earlier law ruled
+    out and that is not in the list may be asked for again.
     """
 
     batch: tuple[Proposal, ...] = ()
@@ -105,41 +105,41 @@ class BatchPlan:
 
 
 class Planner(Protocol):
-    """A strategy: a pure function of the history, so that a restarted service plans the same batch."""
+    """A strategy: a pure function of its input, so that a restarted service plans the same batch."""
 
     def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:
         """Choose the next batch of runs.
 
         Args:
-            history: what is known.
-            law: the newest law fitted to the history, or None while none can be fitted.
+            history: cells and runs.
+            law: the newest law of the history; None while none can be fitted.
             request: the target and the limits.
         """
         ...
 
 
-def trunk_reach(history: RunHistory) -> Mapping[tuple[str, float, int], float]:
-    """Tokens that each (trunk, η, seed) has reached or will reach with the runs already asked for.
+def trunk_tokens(history: RunHistory) -> Mapping[tuple[str, float, int], float]:
+    """Tokens of each (trunk, η, seed) after the runs asked for so far.
 
-    A run that diverged leaves no trunk to go on from.
+    A run that diverged leaves no trunk to continue.
     """
-    return _reached(history, {RunOutcome.OPEN, RunOutcome.COMPLETED})
+    return _trained(history, {RunOutcome.OPEN, RunOutcome.COMPLETED})
 
 
-def _reached(history: RunHistory, outcomes: Collection[RunOutcome]) -> dict[tuple[str, float, int], float]:
-    """Tokens that each (trunk, η, seed) has reached with runs of these outcomes."""
-    reach: dict[tuple[str, float, int], float] = {}
+def _trained(history: RunHistory, outcomes: Collection[RunOutcome]) -> dict[tuple[str, float, int], float]:
+    """Tokens of each (trunk, η, seed) after the runs of these outcomes."""
+    tokens: dict[tuple[str, float, int], float] = {}
     for run in history.runs:
         cell = history.cells[run.cell]
         if cell.trunk is None or run.outcome not in outcomes:
             continue
         key = (cell.trunk, run.learning_rate, run.seed)
-        reach[key] = max(reach.get(key, 0.0), cell.fork_tokens)
-    return reach
+        tokens[key] = max(tokens.get(key, 0.0), cell.fork_tokens)
+    return tokens
 
 
 def asked_flops(history: RunHistory) -> float:
-    """FLOPs of all runs asked for so far: what trunks share is counted once, runs that diverged count whole."""
+    """FLOPs of all runs asked for so far: shared trunks count once, runs that diverged count in full."""
     apart = sum(cell.flops for cell in _cells_of(history) if cell.trunk is None)
     branches = sum(
         cell.marginal_flops(cell.fork_tokens) for cell in _cells_of(history) if cell.trunk is not None
@@ -147,13 +147,13 @@ def asked_flops(history: RunHistory) -> float:
     per_token = {cell.trunk: cell.flops_per_token for cell in history.cells}
     trunks = sum(
         per_token[trunk] * tokens
-        for (trunk, _, _), tokens in _reached(history, set(RunOutcome) - {RunOutcome.FAILED}).items()
+        for (trunk, _, _), tokens in _trained(history, set(RunOutcome) - {RunOutcome.FAILED}).items()
     )
     return apart + branches + trunks
 
 
 def prior_flops(history: RunHistory) -> float:
-    """FLOPs of the runs from elsewhere: 6·N·D of each, N the active parameters where they are told."""
+    """FLOPs of the prior runs: 6·N·D each, N the active parameters if they are known."""
     prior = history.prior
     if prior is None:
         return 0.0
@@ -166,5 +166,5 @@ def _cells_of(history: RunHistory) -> list[Cell]:
 
 
 def full_grid_flops(cells: Iterable[Cell], seeds: int) -> float:
-    """What every rate in every cell would cost as independent runs: Σ 6·N·D over the grid, N the active parameters."""
+    """Cost of every rate in every cell as independent runs: Σ 6·N·D over the grid, N the active parameters."""
     return sum(cell.flops * len(cell.rates) for cell in cells) * seeds

@@ -42,6 +42,7 @@ class ProxyTrainer(TrainerKind):
         "parametrization": frozenset({"standard", "mup"}),
     }
     takes_whole_batches: ClassVar = True
+    carried_out_by: ClassVar = "proxy"
     no_lenses: ClassVar = None
 
     def check(self, grid: GridOf[Scale]) -> None:

@@ -31,6 +31,7 @@ class ReplayTrainer(TrainerKind):
     where: dict[str, Condition] = Field(default_factory=dict)
 
     answers_at_once: ClassVar = True
+    carried_out_by: ClassVar = "replay"
     no_curves: ClassVar = (
         "A replay looks up the loss at the end of every run: its runs have no learning curves."
     )

@@ -19,7 +19,7 @@ from orchestrator.cells import Cell, Cells, Point
 from orchestrator.knowledge import plan_request
 from orchestrator.law import FitOptions, Law, Observations, Refused, fit
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import KnownRun, Proposal, RunHistory, RunOutcome, trunk_reach
+from orchestrator.planner.values import KnownRun, Proposal, RunHistory, RunOutcome, trunk_tokens
 from orchestrator.spec import SweepSpec
 
 PARAMS_EXPONENT, TOKENS_EXPONENT = -0.3, -0.3
@@ -143,7 +143,7 @@ class _RehearsalState:
 
 def batch_flops(history: RunHistory, batch: tuple[Proposal, ...]) -> float:
     """FLOPs that a batch adds: trunks continue from their positions, and horizons of one trunk share it."""
-    reach = dict(trunk_reach(history))
+    reach = dict(trunk_tokens(history))
     total = 0.0
     for proposal in sorted(batch, key=lambda item: history.cells[item.cell].tokens):
         cell = history.cells[proposal.cell]
