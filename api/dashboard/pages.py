@@ -14,9 +14,9 @@ from fastapi.routing import APIRoute
 from api.access import reads, submits
 from api.bodies import MAX_SWEEP_BYTES, YAML_TYPES, body_of, media_type, sweep_fields
 from api.context import Configured, Stored
-from api.dashboard.answers import beside, reaches, ruler
 from api.dashboard.assets import static_file
 from api.dashboard.rendering import render
+from api.dashboard.ruler import beside, extrapolations, ruler
 from api.dashboard.views import run_view, sweep_list, sweep_view
 from api.figures import lens_figure, run_figure
 from api.problems import STATUSES, NotSignedIn
@@ -71,7 +71,7 @@ def sweep_page(request: Request, store: Stored, sweep_id: str) -> Response:
         view=sweep_view(store, sweep_id, query),
         run_states=list(RunState),
         ruler=ruler,
-        reaches=reaches,
+        extrapolations=extrapolations,
         beside=beside,
     )
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.access import COOKIE
 from api.dashboard.assets import address
-from api.figures.drawing.style import STATE_COLOURS
+from api.figures.style import STATE_COLOURS
 from orchestrator import amounts
 from orchestrator.heldout import module_rates
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import yaml
 
-from api.dashboard.asking import Asked, ask
-from api.figures.numbers.savings import Split, split
-from api.figures.numbers.selection import Group, groups, showing
-from api.figures.numbers.snapshot import Snapshot, read_snapshot
+from api.dashboard.target_form import Asked, ask
+from api.figures.savings import GridShares, grid_shares
+from api.figures.selection import CellPage, cell_pages, cells_with_data
+from api.figures.snapshot import SweepSnapshot, read_snapshot
 from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.laws import answer_at_target
 from orchestrator.answers.stable_phase import Phase, has_stable_phase
@@ -133,7 +133,7 @@ class FigureChoice:
     """
 
     cells: int
-    groups: tuple[Group, ...]
+    groups: tuple[CellPage, ...]
     query: str
     phases: tuple[Phase, ...]
     phase: Phase
@@ -162,7 +162,7 @@ class SweepView:
     law: LawRecord | None
     formula: Formula | None
     law_warnings: tuple[str, ...]
-    split: Split
+    split: GridShares
     compared_flops: float
     compared: Mapping[str, Any] | None
     seconds: float | None
@@ -261,7 +261,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         law=law,
         formula=None if snapshot.law is None else formula(snapshot.law),
         law_warnings=() if snapshot.law is None else snapshot.law.warnings,
-        split=split(snapshot),
+        split=grid_shares(snapshot),
         compared_flops=tally.compared_flops,
         compared=None if sweep.spec.comparison is None else comparison_document(store, sweep),
         seconds=tally.seconds,
@@ -275,12 +275,12 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
     )
 
 
-def _figure_choice(snapshot: Snapshot, query: Mapping[str, str]) -> FigureChoice:
-    found = groups(snapshot)
+def _figure_choice(snapshot: SweepSnapshot, query: Mapping[str, str]) -> FigureChoice:
+    found = cell_pages(snapshot)
     wanted, phase = query.get("bowls", ""), query.get("phase", "")
     phases = tuple(Phase) if has_stable_phase(snapshot.sweep.spec) else ()
     return FigureChoice(
-        cells=len(showing(snapshot)),
+        cells=len(cells_with_data(snapshot)),
         groups=found,
         query=wanted if any(wanted == group.query for group in found) else "",
         phases=phases,
@@ -292,7 +292,7 @@ def _listed(run: Run, state: RunState | None) -> bool:
     return run.state is not RunState.PRUNED if state is None else run.state is state
 
 
-def _run_table(snapshot: Snapshot, query: Mapping[str, str]) -> RunTable:
+def _run_table(snapshot: SweepSnapshot, query: Mapping[str, str]) -> RunTable:
     chosen = query.get("state") or None
     state = RunState(chosen) if chosen in set(RunState) else None
     cursor = query.get("cursor") or None

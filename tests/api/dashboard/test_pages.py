@@ -7,10 +7,10 @@ import html
 import re
 
 import pytest
+from api.dashboard.answers import beside, reaches, ruler
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.dashboard.answers import beside, reaches, ruler
 from api.dashboard.assets import PLOTLY, address
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, SweepState

@@ -6,9 +6,8 @@ import math
 
 import pytest
 
-from api.figures.drawing.lenses import draw_lens
-from api.figures.drawing.style import module_colour
-from api.figures.numbers.lenses import feature_learning, stability
+from api.figures.lens_panels import draw_lens, feature_learning, stability
+from api.figures.style import MODULE_COLOURS
 from orchestrator.lenses import ATTENTION_LOGIT, MODULES, OUTPUT_LOGIT, UPDATE
 from orchestrator.store.records import LensPoint
 
@@ -57,18 +56,14 @@ def test_a_value_that_was_not_finite_or_not_looked_at_leaves_no_point():
     assert lines["mean"].steps == (1, 4)
 
 
-@pytest.mark.parametrize("columns", [None, 1, 2])
+@pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize("lens", [stability, feature_learning])
-def test_panels_do_not_overlap_and_each_name_is_in_the_legend_once(columns, lens):
-    figure = draw_lens(lens([seen(1, expert_imbalance=2.0), seen(4)], 5), columns).to_plotly_json()
-    axes = [value for name, value in figure["layout"].items() if name.startswith("yaxis")]
-    across = [value for name, value in figure["layout"].items() if name.startswith("xaxis")]
-    boxes = [(*x["domain"], *y["domain"]) for x, y in zip(across, axes, strict=True)]
-    for index, (left, right, low, high) in enumerate(boxes):
-        assert 0 <= left < right <= 1
-        assert 0 <= low < high <= 1
-        for other in boxes[:index]:
-            assert left >= other[1] or high <= other[2]
+def test_every_panel_has_a_place_and_each_name_is_in_the_legend_once(narrow, lens):
+    view = lens([seen(1, expert_imbalance=2.0), seen(4)], 5)
+    figure = draw_lens(view, narrow=narrow).to_plotly_json()
+    grid, panels = figure["layout"]["grid"], len(view.panels)
+    assert (grid["rows"], grid["columns"]) == ((panels, 1) if narrow else (1, panels))
+    assert sum(name.startswith("yaxis") for name in figure["layout"]) == panels
     named = [trace["name"] for trace in figure["data"] if trace["showlegend"]]
     assert len(named) == len(set(named)) == len({trace["name"] for trace in figure["data"]})
 
@@ -78,8 +73,8 @@ def test_a_module_has_one_colour_in_both_figures():
     for lens in (stability, feature_learning):
         for trace in draw_lens(lens(points)).to_plotly_json()["data"]:
             if trace["name"] in MODULES:
-                assert trace["line"]["color"] == module_colour(trace["name"])
-    assert len({module_colour(module) for module in MODULES}) == len(MODULES)
+                assert trace["line"]["color"] == MODULE_COLOURS[trace["name"]]
+    assert len({MODULE_COLOURS[module] for module in MODULES}) == len(MODULES)
 
 
 def test_thresholds_and_the_step_of_a_divergence_are_lines():

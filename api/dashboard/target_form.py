@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from api.figures.numbers.snapshot import law_of
+from api.figures.snapshot import law_of
 from orchestrator.amounts import exact, parse_amount
 from orchestrator.answers.prediction import prediction
 from orchestrator.documents.predictions import PredictionDocument

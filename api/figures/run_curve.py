@@ -1,4 +1,4 @@
-"""Draws one run's learning curve: the trunk it shares, its own branch, and where they part."""
+"""One run's learning curve: the trunk it shares, its own branch, and where they part."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from api.figures.drawing.losses import loss_ticks
-from api.figures.drawing.style import ACCENT, LINE, TARGET, axis, canvas, count_axis, empty
+from api.figures.style import ACCENT, COUNTS, LINE, PLAIN, TARGET, canvas, empty, log_axis
 from orchestrator import amounts
 from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, RunState
@@ -27,19 +26,10 @@ def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint]) -> go.Figure:
     if not finite:
         return empty(_why_no_curve(run))
     losses = [point.loss for point in finite] + ([run.loss] if run.loss is not None else [])
-    low, high = 0.98 * min(losses), 1.02 * max(losses)
-    ticks = loss_ticks(low, high)
-    figure = canvas(400)
-    figure.update_layout(
-        margin={"t": 70},
-        xaxis=count_axis(finite[0].tokens, cell.tokens, "tokens", most=7),
-        yaxis=axis(
-            "loss",
-            type="log",
-            range=[math.log10(low), math.log10(high)],
-            tickvals=ticks,
-            ticktext=[f"{tick:g}" for tick in ticks],
-        ),
+    figure = canvas(
+        400,
+        xaxis=log_axis(finite[0].tokens, cell.tokens, "tokens", ticks=COUNTS),
+        yaxis=log_axis(min(losses), max(losses), "loss", ticks=PLAIN, most=6),
     )
     trunk = [point for point in finite if point.curve != run.id]
     own = [point for point in finite if point.curve == run.id]
@@ -67,9 +57,9 @@ def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint]) -> go.Figure:
 
 
 def _why_no_curve(run: Run) -> str:
-    """What stands where no curve does: whether one will come, and when."""
+    """Why there is no curve: whether one will come, and when."""
     if run.state is RunState.PRUNED:
-        return "The run was ruled out before it began."
+        return "The run was ruled out before it started."
     if run.state in RUN_FINAL:
-        return "The run has ended without a loss on the way."
+        return "The run ended without a training loss."
     return "The learning curve appears here when the run reports its first loss."

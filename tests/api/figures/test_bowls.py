@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from api.figures.numbers.bowls import FROM_TABLE, OFF_THE_SCALE, TALLEST, bowl_excess, bowl_panels
-from api.figures.numbers.snapshot import Earlier, Snapshot, place
-from api.figures.numbers.thinning import evenly
+from api.figures.bowls import FROM_TABLE, OFF_THE_SCALE, TALLEST, bowl_excess, bowl_panels
+from api.figures.selection import evenly
+from api.figures.snapshot import EarlierRun, SweepSnapshot, rounded
 from orchestrator.law import BowlStatus
 from orchestrator.states import RunState
 from tests.api.figures.building import RATES, fitted, full_bowls, make_cells, make_run, make_snapshot
@@ -103,12 +103,12 @@ def test_noise_alone_does_not_fill_a_panel():
 def test_runs_of_a_prior_table_are_marked_as_such():
     cells = make_cells()
     snapshot = make_snapshot(cells, [make_run(0, 1e-3, loss=2.0)])
-    at = place(cells[0].params, cells[0].tokens, cells[0].batch_tokens)
-    known = Snapshot(
+    at = rounded(cells[0])
+    known = SweepSnapshot(
         sweep=snapshot.sweep,
         cells=cells,
         runs=snapshot.runs,
-        earlier={at: (Earlier(learning_rate=2e-3, loss=1.9), Earlier(learning_rate=0.1, loss=None))},
+        earlier={at: (EarlierRun(learning_rate=2e-3, loss=1.9), EarlierRun(learning_rate=0.1, loss=None))},
     )
     (panel,), _ = bowl_panels(known)
     assert [mark.kind for mark in panel.marks] == [FROM_TABLE, "diverged", "completed"]

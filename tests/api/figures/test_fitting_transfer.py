@@ -7,8 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from api.figures.drawing.paradigms import draw_paradigms
-from api.figures.numbers.paradigms import Contestant, ParadigmsView, paradigms_view
+from api.figures.fitting_transfer import (
+    Contestant,
+    ParadigmsView,
+    draw_paradigms,
+    paradigms_view,
+    why_nothing,
+)
 from orchestrator.heldout.document import Found
 from orchestrator.heldout.stages import comparison_of
 from orchestrator.heldout.values import Outcome
@@ -28,7 +33,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
 
 def view_of(found: Found) -> ParadigmsView:
     view = paradigms_view(found, "Trust Fitting here.")
-    assert isinstance(view, ParadigmsView)
+    assert view is not None
     return view
 
 
@@ -91,8 +96,8 @@ def test_who_diverged_stands_at_the_edge_with_the_word(found: Found) -> None:
 @pytest.mark.parametrize(
     ("stage", "reason", "words"),
     [
-        (ComparisonStage.WAITING, None, "once the search is over"),
-        (ComparisonStage.TUNING, None, "Rates by module are searched"),
+        (ComparisonStage.WAITING, None, "after the search"),
+        (ComparisonStage.TUNING, None, "Rates by module are being searched"),
         (ComparisonStage.RUNNING, None, "under way"),
         (ComparisonStage.NOT_RUN, "there is no law", "Nothing was compared: there is no law."),
     ],
@@ -100,12 +105,10 @@ def test_who_diverged_stands_at_the_edge_with_the_word(found: Found) -> None:
 def test_before_there_are_scores_it_says_what_will_appear(
     found: Found, stage: ComparisonStage, reason: str | None, words: str
 ) -> None:
-    told = paradigms_view(replace(found, stage=stage, reason=reason, scores=(), best=None), None)
-    assert isinstance(told, str)
-    assert words in told
+    waiting = replace(found, stage=stage, reason=reason, scores=(), best=None)
+    assert paradigms_view(waiting, None) is None
+    assert words in why_nothing(waiting)
 
 
 def test_a_sweep_without_a_comparison_says_so() -> None:
-    told = paradigms_view(None, None)
-    assert isinstance(told, str)
-    assert "has no comparison" in told
+    assert "has no `comparison`" in why_nothing(None)

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 from api.figures import comparison_figure, page
-from api.figures.numbers.comparison import FLOOR, comparison_lines
+from api.figures.strategy_scores import FLOOR, strategy_lines
 from orchestrator.strategies import STRATEGIES, Comparison, Contender, Score
 
 
@@ -31,7 +31,7 @@ def compared(strategy: str = "law", error: float | None = 2e-4, **changes: objec
 
 
 def test_a_line_has_a_band_of_one_standard_error_and_nothing_falls_below_the_floor():
-    (line,) = comparison_lines(compared()).lines
+    (line,) = strategy_lines(compared()).lines
 
     assert line.shares == (0.01, 0.1)
     assert line.excess_losses == (1e-3, FLOOR)
@@ -40,14 +40,14 @@ def test_a_line_has_a_band_of_one_standard_error_and_nothing_falls_below_the_flo
 
 
 def test_without_a_standard_error_the_band_is_the_line():
-    (line,) = comparison_lines(compared(error=None)).lines
+    (line,) = strategy_lines(compared(error=None)).lines
 
     assert line.low == line.excess_losses == line.high
     assert "±" not in line.texts[0]
 
 
 def test_the_pointer_tells_loss_error_runs_and_cost():
-    (line,) = comparison_lines(compared()).lines
+    (line,) = strategy_lines(compared()).lines
 
     text = line.texts[0].replace("\u00a0", " ")
     assert "excess loss 0.1 % ± 0.02 %" in text
@@ -55,9 +55,9 @@ def test_the_pointer_tells_loss_error_runs_and_cost():
 
 
 def test_the_axis_reaches_from_the_least_to_the_largest_mean_marks_included():
-    assert comparison_lines(compared()).extremes == (FLOOR, 4e-3)
-    assert comparison_lines(compared(scores={})).extremes == (3e-4, 4e-3)
-    assert comparison_lines(compared(scores={}, full_grid=None)).extremes == (4e-3, 4e-3)
+    assert strategy_lines(compared()).extremes == (FLOOR, 4e-3)
+    assert strategy_lines(compared(scores={})).extremes == (3e-4, 4e-3)
+    assert strategy_lines(compared(scores={}, full_grid=None)).extremes == (4e-3, 4e-3)
 
 
 @pytest.mark.parametrize("columns", [None, 2])
