@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from orchestrator.law import FitOptions, Law, Observations, Point, fit
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, KnownRun, Outcome, Question, Record
+from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Question, Record
 
 Array = NDArray[np.float64]
 FAST = FitOptions(heldout=False)
@@ -84,7 +84,7 @@ def record(shape: tuple[int, int, int, int]) -> tuple[Record, Law, Question]:
     *axes, rates = shape
     rng, grid = np.random.default_rng(0), places(*axes)
     lattice = tuple(np.exp(np.linspace(-9.0, -3.5, rates)).tolist())
-    cells = tuple(
+    cells = Cells(
         Cell(number=number, params=n, tokens=d, batch_tokens=b, rates=lattice)
         for number, (n, d, b) in enumerate(grid.tolist())
     )

@@ -17,7 +17,7 @@ from orchestrator.law import BowlStatus, Law, Point
 from orchestrator.planner import Planner, planner_of
 from orchestrator.planner.confirmation import Trial, confirm
 from orchestrator.planner.draft import Draft
-from orchestrator.planner.values import Cell, KnownRun, Outcome, Plan, Question, Record
+from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Plan, Question, Record
 from orchestrator.strategies import Contender, RecordedTarget, World, replay
 
 NEAR = 1e-3
@@ -168,7 +168,7 @@ def tuned(target: RecordedTarget, planner: Planner, seed: int) -> int:
     question = Question(target=wanted, runs_per_batch=1, rates_per_cell=len(cell.rates), seed=seed)
     runs: tuple[KnownRun, ...] = ()
     while True:
-        (asked,) = planner.plan(Record(cells=(cell,), runs=runs), None, question).batch
+        (asked,) = planner.plan(Record(cells=Cells((cell,)), runs=runs), None, question).batch
         loss = recorded[asked.learning_rate]
         outcome = Outcome.DIVERGED if loss is None else Outcome.COMPLETED
         runs += (KnownRun(cell=0, learning_rate=asked.learning_rate, seed=0, outcome=outcome, loss=loss),)

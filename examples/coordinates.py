@@ -1,9 +1,9 @@
-"""A coordinate check: what is added to the residual stream after a few updates, over width, standard and mup.
+"""A coordinate check: the size of the residual stream after a few updates against width, for standard and mup.
 
     python examples/coordinates.py      seconds
 
-Prints the slopes of its logarithm over that of the width (0 is flat) and draws `coordinates.html`, and
-`coordinates.png` where Plotly's kaleido finds a browser. tests/trainer/test_coordinates.py holds every place to it.
+Prints the slope of the size against width in logarithms (0 is constant) and draws `coordinates.html`, and
+`coordinates.png` if Plotly's kaleido finds a browser. tests/trainer/test_coordinates.py checks all activations.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def recipe(architecture: str, kind: str, width: int) -> Recipe:
 
 
 def stream(asked: Recipe) -> float:
-    """The root mean square of the residual stream behind the last block, after the updates."""
+    """Root mean square of the residual stream after the last block, after the updates."""
     model, corpus = ProxyModel(asked, torch.device("cpu")), load_corpus("stdlib")
     optimizer, stack = StackOptimizer(model), Stack.initial(model, 1)
     for step in range(UPDATES):
@@ -53,8 +53,8 @@ def stream(asked: Recipe) -> float:
         )
     added: list[torch.Tensor] = []
 
-    def hook(place: HookPoint, _block: int, x: torch.Tensor) -> None:
-        if place in {"embedding", "attention", "feedforward"}:
+    def hook(point: HookPoint, _block: int, x: torch.Tensor) -> None:
+        if point in {"embedding", "attention", "feedforward"}:
             added.append(x)
 
     with torch.no_grad():
@@ -71,8 +71,8 @@ def main() -> None:
     out: Path = options.parse_args().out
     torch.set_num_threads(1)
     picture = canvas(320, width=980, grid=panel_grid(2, 2))
-    for place, architecture in enumerate(ARCHITECTURES):
-        suffix = axis_number(place)
+    for column, architecture in enumerate(ARCHITECTURES):
+        suffix = axis_number(column)
         picture.layout[f"xaxis{suffix}"] = axis(f"width, {architecture}", type="log", tickvals=WIDTHS)
         picture.layout[f"yaxis{suffix}"] = axis(
             "" if suffix else "RMS of the residual stream",
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def save(picture: go.Figure, out: Path) -> None:
-    """As a page, and as a PNG where that can be."""
+    """Save as a page, and as a PNG if possible."""
     out.write_text(page("Coordinate check", picture.to_dict()), encoding="utf-8")
     print(f"Picture: {out}")
     try:

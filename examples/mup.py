@@ -2,8 +2,8 @@
 
     python examples/mup.py              about two minutes on two idle cores
 
-Trains every rate of one lattice at every width, twice; fits each width's bowl with Etalon's law; prints how far the
-best rate moves over width; draws both in `mup.html`, and in `mup.png` where Plotly's kaleido finds a browser.
+Trains every rate of one lattice at every width under both, fits each width's bowl with Etalon's law, prints the range
+of the best rate over width, and draws `mup.html`, and `mup.png` if Plotly's kaleido finds a browser.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from trainer import (
 KINDS = ("standard", "mup")
 WIDTHS, DEPTH = (16, 32, 64, 128), 2
 BASE_WIDTH = 32
-"""Where mup is the standard parametrization: its rates are in units of this width."""
+"""The width at which mup equals the standard parametrization; its rates are those of this width."""
 
 BATCH_TOKENS, WARMUP_TOKENS, TOKENS = 128, 8_192, 65_536
 LATTICE = tuple(float(f"{6e-4 * 1.6**step:.3g}") for step in range(10))
@@ -52,12 +52,12 @@ PROCESSES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
-    """Some rates of one width, to be trained as one.
+class StackPlan:
+    """Rates of one width to train as one stack.
 
     Attributes:
         kind: `standard` or `mup`.
-        width: Of the proxy.
+        width: Width of the proxy.
         rates: Peak learning rates.
         tokens: Horizon.
     """
@@ -74,18 +74,18 @@ class Stack:
 
     @property
     def cost(self) -> float:
-        """FLOPs, the head's included."""
+        """FLOPs, with those of the head."""
         return 6.0 * (self.params + 256 * self.width) * self.tokens * len(self.rates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Width:
-    """What came of one width under one parametrization.
+class WidthResult:
+    """The runs of one width under one parametrization.
 
     Attributes:
-        width: Of the proxies.
-        rates, losses: Of its runs; a diverged run's loss is NaN.
-        bowl: Fitted to them.
+        width: Width of the proxies.
+        rates, losses: One of each per run; the loss of a diverged run is NaN.
+        bowl: The bowl fitted to them.
     """
 
     width: int
@@ -94,8 +94,8 @@ class Width:
     bowl: Bowl
 
 
-def train(stack: Stack) -> dict[float, float]:
-    """Train a stack in a process of its own: the held-out loss by rate, NaN where it diverged."""
+def train(stack: StackPlan) -> dict[float, float]:
+    """Train a stack in its own process; returns the held-out loss by rate, NaN if it diverged."""
     torch.set_num_threads(1)
     mup = Parametrization(
         kind="mup", base=BaseScale(width=BASE_WIDTH, depth=DEPTH), rules=frozenset({"weight_decay"})
@@ -114,17 +114,17 @@ def train(stack: Stack) -> dict[float, float]:
     return losses
 
 
-def stacks(tokens: int) -> Iterator[Stack]:
-    """Every width under every parametrization, in as many stacks as a core's cache likes, the dearest first."""
+def stacks(tokens: int) -> Iterator[StackPlan]:
+    """All widths under both parametrizations in stacks that fit in a core's cache, the most expensive first."""
     for width in sorted(WIDTHS, reverse=True):
         most = stack_limit(Shape(width=width, depth=DEPTH), BATCH_TOKENS)
         for kind in KINDS:
             for first in range(0, len(LATTICE), most):
-                yield Stack(kind=kind, width=width, rates=LATTICE[first : first + most], tokens=tokens)
+                yield StackPlan(kind=kind, width=width, rates=LATTICE[first : first + most], tokens=tokens)
 
 
-def trained(asked: Sequence[Stack], console: Console) -> dict[tuple[str, int], dict[float, float]]:
-    """The losses of all stacks by parametrization and width, with a bar while they train."""
+def train_all(asked: Sequence[StackPlan], console: Console) -> dict[tuple[str, int], dict[float, float]]:
+    """Train all stacks with a progress bar; returns their losses by parametrization and width."""
     found: dict[tuple[str, int], dict[float, float]] = {}
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
     with (
@@ -140,8 +140,10 @@ def trained(asked: Sequence[Stack], console: Console) -> dict[tuple[str, int], d
     return found
 
 
-def measured(losses: dict[tuple[str, int], dict[float, float]], tokens: int) -> dict[str, tuple[Width, ...]]:
-    """The bowl of every width, by parametrization: a law is of one parametrization, so each is fitted alone."""
+def fit_bowls(
+    losses: dict[tuple[str, int], dict[float, float]], tokens: int
+) -> dict[str, tuple[WidthResult, ...]]:
+    """Fit the bowl of every width, with one law for each parametrization."""
     found = {}
     for kind in KINDS:
         rows = [
@@ -157,7 +159,7 @@ def measured(losses: dict[tuple[str, int], dict[float, float]], tokens: int) -> 
         )
         bowls = {round(bowl.params): bowl for bowl in law.bowls}
         found[kind] = tuple(
-            Width(
+            WidthResult(
                 width=width,
                 rates=tuple(sorted(losses[kind, width])),
                 losses=tuple(losses[kind, width][each] for each in sorted(losses[kind, width])),
@@ -168,14 +170,14 @@ def measured(losses: dict[tuple[str, int], dict[float, float]], tokens: int) -> 
     return found
 
 
-def spread(widths: Sequence[Width]) -> float:
-    """How far ln η* moves over width: from the lowest optimum to the highest."""
+def spread(widths: Sequence[WidthResult]) -> float:
+    """Range of ln η* over width."""
     optima = [math.log(width.bowl.learning_rate) for width in widths]
     return max(optima) - min(optima)
 
 
-def table(found: dict[str, tuple[Width, ...]]) -> Table:
-    """The optimum of every width, and its spread."""
+def table(found: dict[str, tuple[WidthResult, ...]]) -> Table:
+    """The optimum of every width, and its range."""
     shown = Table("width", "params", *(f"η*, {kind}" for kind in KINDS), box=None, pad_edge=False)
     for each in zip(*(found[kind] for kind in KINDS), strict=True):
         optima = [
@@ -186,18 +188,18 @@ def table(found: dict[str, tuple[Width, ...]]) -> Table:
         ]
         shown.add_row(str(each[0].width), f"{each[0].bowl.params:,.0f}", *optima)
     spreads = [spread(found[kind]) for kind in KINDS]
-    shown.add_row("spread of ln η*", "", *(f"{each:.2f} (×{math.exp(each):.3g})" for each in spreads))
+    shown.add_row("range of ln η*", "", *(f"{each:.2f} (×{math.exp(each):.3g})" for each in spreads))
     return shown
 
 
-def draw(found: dict[str, tuple[Width, ...]]) -> go.Figure:
-    """Both parametrizations side by side: a bowl a width, its optimum a star."""
+def draw(found: dict[str, tuple[WidthResult, ...]]) -> go.Figure:
+    """Both parametrizations side by side, with a bowl for each width and a star at its optimum."""
     picture = canvas(400, width=980, grid=panel_grid(2, 2, head=0.08))
     losses = [loss for widths in found.values() for width in widths for loss in width.losses]
     lowest = min(loss for loss in losses if math.isfinite(loss))
-    for place, (kind, widths) in enumerate(found.items()):
-        suffix = axis_number(place)
-        units = "" if kind == "standard" else f", in units of width {BASE_WIDTH}"
+    for column, (kind, widths) in enumerate(found.items()):
+        suffix = axis_number(column)
+        units = "" if kind == "standard" else f" at width {BASE_WIDTH}"
         picture.layout[f"xaxis{suffix}"] = log_axis(
             LATTICE[0], LATTICE[-1], f"learning rate{units}", ticks=RATES
         )
@@ -206,7 +208,7 @@ def draw(found: dict[str, tuple[Width, ...]]) -> go.Figure:
             range=[lowest - 0.05, lowest + 0.8],
         )
         picture.add_annotation(
-            text=f"<b>{kind}</b>: η* moves by ×{math.exp(spread(widths)):.3g} over {WIDTHS[-1] // WIDTHS[0]}× in width",
+            text=f"<b>{kind}</b>: η* varies by ×{math.exp(spread(widths)):.3g} over {WIDTHS[-1] // WIDTHS[0]}× in width",
             x=0.5,
             xanchor="center",
             xref=f"x{suffix} domain",
@@ -222,8 +224,8 @@ def draw(found: dict[str, tuple[Width, ...]]) -> go.Figure:
     return picture
 
 
-def bowl(width: Width, suffix: str) -> list[go.Scatter]:
-    """The runs of one width, and the optimum fitted to them."""
+def bowl(width: WidthResult, suffix: str) -> list[go.Scatter]:
+    """The runs of one width, and their optimum."""
     colour = params_colours([float(each) for each in WIDTHS])[float(width.width)]
     name = f"width {width.width}"
     shared = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "legendgroup": name}
@@ -258,7 +260,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("mup.html"), help="the picture (%(default)s)")
     asked = options.parse_args()
     console = Console()
-    found = measured(trained(list(stacks(asked.tokens)), console), asked.tokens)
+    found = fit_bowls(train_all(list(stacks(asked.tokens)), console), asked.tokens)
     console.print(table(found))
     picture = draw(found)
     asked.out.write_text(page("One rate for all widths", picture.to_dict()), encoding="utf-8")

@@ -52,6 +52,11 @@ def count(value: float | None, digits: int = 3) -> str:
     return _plain(value, digits)
 
 
+def sized(name: str, value: float, digits: int = 3) -> str:
+    """Write params, tokens or batch_tokens with their unit: ``1 B parameters``, ``256 tokens a batch``."""
+    return f"{count(value, digits)}{SPACE}{_UNITS[name]}"
+
+
 def exact(value: float) -> str:
     """Write a number so that `parse_amount` reads the very same: ``20 B``, but ``262144``."""
     short = count(value, 4)

@@ -11,7 +11,7 @@ import numpy as np
 
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.law import Observations, Point
-from orchestrator.planner.values import Cell, KnownRun, Outcome, Question, Record, asked_flops
+from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Question, Record, asked_flops
 from orchestrator.spec import PriorRuns, ProxyTrainer, ReplayTrainer, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_OPEN, RunState
 from orchestrator.store import Store
@@ -43,7 +43,7 @@ class Knowledge:
     """
 
     sweep: Sweep
-    cells: tuple[Cell, ...]
+    cells: Cells
     runs: tuple[Run, ...]
     prior: Observations | None
 
@@ -132,7 +132,7 @@ def knowledge_of(store: Store, sweep: Sweep, prior: Observations | None) -> Know
     cells = store.sweeps.cells(sweep.id)
     return Knowledge(
         sweep=sweep,
-        cells=tuple(cell for cell in cells if cell.arm is None),
+        cells=cells.searched,
         runs=tuple(run for run in store.runs.of_sweep(sweep.id) if cells[run.cell].arm is None),
         prior=prior,
     )

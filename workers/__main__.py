@@ -8,8 +8,8 @@ import sys
 
 from orchestrator import logs
 from orchestrator.errors import EtalonError, Unavailable
-from orchestrator.loop.drivers import NOT_NOW
 from orchestrator.private import close_home, restrict_umask
+from orchestrator.processes import NOT_NOW
 from orchestrator.settings import Settings
 from workers import environment
 from workers.dispatcher import WorkersDie

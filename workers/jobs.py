@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from orchestrator.planner.trunks import rate_flops
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.store.records import Run
 
 LEVEL = 1.1
@@ -107,7 +107,7 @@ Place = tuple[str, int]
 
 def proxy_jobs(
     runs: Sequence[Run],
-    cells: Sequence[Cell],
+    cells: Cells,
     *,
     positions: Mapping[str, Sequence[int]],
     limits: Mapping[str, int],
@@ -117,7 +117,7 @@ def proxy_jobs(
 
     Args:
         runs: pending runs; all of them have a trunk.
-        cells: the sweep's cells by number.
+        cells: the sweep's cells.
         positions: where each trunk (by id) has been saved, in tokens.
         limits: the most members of one stack, by the trunk's name.
         workers: how many jobs run at once, at least 1.
@@ -149,7 +149,7 @@ def replay_jobs(runs: Sequence[Run], *, limit: int, workers: int) -> tuple[Repla
     return tuple(ReplayJob(asked=tuple(asked[i : i + size])) for i in range(0, len(asked), size))
 
 
-def _by_member(runs: Sequence[Run], cells: Sequence[Cell]) -> dict[tuple[str, int, float, str], list[Run]]:
+def _by_member(runs: Sequence[Run], cells: Cells) -> dict[tuple[str, int, float, str], list[Run]]:
     """Runs that are branches of one trunk: of one shape, seed, rate and rates by module."""
     members: dict[tuple[str, int, float, str], list[Run]] = {}
     for run in runs:
@@ -158,7 +158,7 @@ def _by_member(runs: Sequence[Run], cells: Sequence[Cell]) -> dict[tuple[str, in
     return members
 
 
-def _member(runs: Sequence[Run], cells: Sequence[Cell]) -> ProxyMember:
+def _member(runs: Sequence[Run], cells: Cells) -> ProxyMember:
     branches = [Branch(run_id=run.id, tokens=int(cells[run.cell].tokens)) for run in runs]
     return ProxyMember(
         learning_rate=runs[0].learning_rate,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Base, ProxyTrainer, Scale
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
@@ -61,7 +61,7 @@ class ReplayBench:
 
     table: bytes
     where: Mapping[str, str]
-    cells: tuple[Cell, ...]
+    cells: Cells
     kind: str = "replay"
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
 from orchestrator.heldout.setting import comparison_scales
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cells
 from orchestrator.settings import Settings
 from orchestrator.spec import CellRole, ProxyTrainer, ReplayTrainer, SweepSpec, base_of
 from orchestrator.store import Store
@@ -46,9 +46,7 @@ class Source(Protocol):
 class ProxySource:
     """Stacks of proxies; jobs that an earlier driver left under way come first."""
 
-    def __init__(
-        self, sweep: Sweep, trainer: ProxyTrainer, cells: tuple[Cell, ...], settings: Settings
-    ) -> None:
+    def __init__(self, sweep: Sweep, trainer: ProxyTrainer, cells: Cells, settings: Settings) -> None:
         """Work out what the workers need.
 
         Raises:
@@ -103,7 +101,7 @@ class ProxySource:
         return [job for job in self._checkpoints.unfinished_jobs() if pending & set(job.run_ids)]
 
 
-def _carried(spec: SweepSpec, cells: Sequence[Cell]) -> dict[str, Carried]:
+def _carried(spec: SweepSpec, cells: Cells) -> dict[str, Carried]:
     """Transfer's recipe, by its trunk; nothing for a sweep that compares nothing."""
     if spec.comparison is None or not isinstance(spec.trainer, ProxyTrainer):
         return {}
@@ -118,7 +116,7 @@ def _carried(spec: SweepSpec, cells: Sequence[Cell]) -> dict[str, Carried]:
 class ReplaySource:
     """Look-ups in a recorded table."""
 
-    def __init__(self, trainer: ReplayTrainer, cells: tuple[Cell, ...], store: Store) -> None:
+    def __init__(self, trainer: ReplayTrainer, cells: Cells, store: Store) -> None:
         """Fetch the table.
 
         Raises:

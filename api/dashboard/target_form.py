@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from api.figures.snapshot import law_of
 from orchestrator.amounts import exact, parse_amount
-from orchestrator.answers.prediction import prediction
-from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.answers.laws import predicted
+from orchestrator.documents.predictions import PredictionDocument, read_answer
 from orchestrator.errors import Unsupported
-from orchestrator.knowledge import default_batch, observations_of
-from orchestrator.law import Point
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Sweep
 
@@ -41,7 +38,7 @@ def ask(store: Store, sweep: Sweep, law: LawRecord | None, query: Mapping[str, s
     """Answer the form's question, if one was asked.
 
     Args:
-        store: where its runs are, for a target that has some.
+        store: where its laws and runs are.
         sweep: the sweep that is asked.
         law: its newest law.
         query: the page's query; a question names both ``params`` and ``tokens``.
@@ -52,18 +49,13 @@ def ask(store: Store, sweep: Sweep, law: LawRecord | None, query: Mapping[str, s
     values, problems = _numbers(typed)
     if problems:
         return Asked(typed=typed, problems=problems)
-    if law is None:
-        return Asked(typed=typed, problems={}, refusal="This sweep has no law yet.")
-    fitted = law_of(law)
-    values.setdefault("batch_tokens", default_batch(sweep.spec, (bowl.batch_tokens for bowl in fitted.bowls)))
     try:
-        answer = prediction(
-            fitted,
-            Point(**values),
-            sweep_id=sweep.id,
-            law_number=law.number,
-            runs=lambda: observations_of(store, sweep),
-            spec=sweep.spec,
+        answer = predicted(
+            store,
+            sweep,
+            params=values["params"],
+            tokens=values["tokens"],
+            batch_tokens=values.get("batch_tokens"),
         )
     except Unsupported as refused:
         return Asked(typed=typed, problems={}, refusal=refused.detail)
@@ -76,10 +68,9 @@ def _given(query: Mapping[str, str]) -> dict[str, str]:
 
 def _defaults(sweep: Sweep, law: LawRecord | None) -> dict[str, str]:
     """The sweep's own target, to start from."""
-    target = law.prediction.get("target") if law is not None else None
-    if target is None:
-        target = sweep.spec.target.model_dump() if sweep.spec.target is not None else {}
-    return {name: exact(target[name]) for name in FIELDS if target.get(name)}
+    target = sweep.spec.target if law is None else read_answer(law.prediction).target
+    values = {} if target is None else target.model_dump(exclude_none=True)
+    return {name: exact(values[name]) for name in FIELDS if name in values}
 
 
 def _numbers(typed: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:

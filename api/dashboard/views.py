@@ -14,16 +14,22 @@ from api.figures.savings import GridShares, grid_shares
 from api.figures.selection import CellPage, cell_pages, cells_with_data
 from api.figures.snapshot import SweepSnapshot, read_snapshot
 from orchestrator.answers.formula import Formula, formula
-from orchestrator.answers.laws import answer_at_target
+from orchestrator.answers.laws import NO_LAW, law_summary
 from orchestrator.answers.stable_phase import Phase, has_stable_phase
 from orchestrator.answers.sweeps import waits_because
 from orchestrator.documents.events import SweepEvent
-from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.documents.laws import LawSummary
+from orchestrator.documents.predictions import (
+    PredictionDocument,
+    RefusalDocument,
+    TargetDocument,
+    read_answer,
+)
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
-from orchestrator.store.records import LawRecord, Run, Sweep, Tally
+from orchestrator.store.records import Run, Sweep, Tally
 
 SWEEPS_PER_PAGE: Final = 25
 RUNS_PER_PAGE: Final = 25
@@ -42,10 +48,11 @@ BAR_ORDER: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The prediction at a sweep's target, or in words why there is none."""
+    """The prediction at a sweep's target, or the reason why there is none; ``target`` is None without a law."""
 
-    prediction: PredictionDocument | None
-    refusal: str | None
+    prediction: PredictionDocument | None = None
+    refusal: str | None = None
+    target: TargetDocument | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +166,7 @@ class SweepView:
     last_event: int
     progress: Progress
     answer: Answer
-    law: LawRecord | None
+    law: LawSummary | None
     formula: Formula | None
     law_warnings: tuple[str, ...]
     split: GridShares
@@ -220,8 +227,12 @@ def _row(sweep: Sweep, tally: Tally, answer: Mapping[str, Any] | None) -> SweepR
 
 
 def _answer(answer: Mapping[str, Any] | None) -> Answer:
-    prediction, refusal = answer_at_target(answer)
-    return Answer(prediction=prediction, refusal=refusal)
+    if answer is None:
+        return Answer(refusal=NO_LAW)
+    found = read_answer(answer)
+    if isinstance(found, RefusalDocument):
+        return Answer(refusal=found.detail, target=found.target)
+    return Answer(prediction=found, target=found.target)
 
 
 def _progress(sweep: Sweep, tally: Tally) -> Progress:
@@ -258,7 +269,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         last_event=last_event,
         progress=_progress(sweep, tally),
         answer=_answer(None if law is None else law.prediction),
-        law=law,
+        law=None if law is None else law_summary(law),
         formula=None if snapshot.law is None else formula(snapshot.law),
         law_warnings=() if snapshot.law is None else snapshot.law.warnings,
         split=grid_shares(snapshot),

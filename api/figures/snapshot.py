@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from orchestrator.knowledge import recorded_runs
 from orchestrator.law import Bowl, Law, Point
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import PriorRuns
 from orchestrator.states import SWEEP_LIVE
 from orchestrator.store import Store
@@ -55,9 +55,9 @@ class SweepSnapshot:
     """
 
     sweep: Sweep
-    cells: tuple[Cell, ...]
+    cells: Cells
     runs: tuple[Run, ...] = ()
-    every_cell: tuple[Cell, ...] = ()
+    every_cell: Cells = field(default_factory=Cells)
     every_run: tuple[Run, ...] = ()
     record: LawRecord | None = None
     law: Law | None = None
@@ -112,7 +112,7 @@ def read_snapshot(store: Store, sweep_id: str) -> SweepSnapshot:
     runs = tuple(store.runs.of_sweep(sweep_id))
     return SweepSnapshot(
         sweep=sweep,
-        cells=tuple(cell for cell in cells if cell.arm is None),
+        cells=cells.searched,
         runs=tuple(run for run in runs if cells[run.cell].arm is None),
         every_cell=cells,
         every_run=runs,
@@ -168,11 +168,11 @@ def _earlier(keyed: Keyed[tuple[Store, PriorRuns]]) -> Mapping[Point, tuple[Earl
     return {at: tuple(runs) for at, runs in found.items()}
 
 
-def law_cells(law: Law | None) -> tuple[Cell, ...]:
+def law_cells(law: Law | None) -> Cells:
     """The cells that a law was fitted to, smallest first, for a sweep without cells of its own."""
     bowls = () if law is None else law.bowls
     ordered = sorted(bowls, key=lambda bowl: (bowl.params, bowl.batch_tokens, bowl.tokens))
-    return tuple(
+    return Cells(
         Cell(number=number, params=b.params, tokens=b.tokens, batch_tokens=b.batch_tokens, rates=())
         for number, b in enumerate(ordered)
     )

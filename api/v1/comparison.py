@@ -17,9 +17,9 @@ router = APIRouter(prefix="/v1/sweeps/{sweep_id}", tags=["sweeps"], dependencies
 
 @router.get("/comparison", summary="Fitting and Transfer at the held-out scale", responses=responses(404))
 def show_comparison(store: Stored, sweep: ThatSweep) -> ComparisonDocument:
-    """Who contends with which rate, what each rate lost against the best one, and which paradigm to trust.
+    """Show the contenders with their rates, the excess loss of each, and which paradigm to trust.
 
-    `state` is waiting while the search goes on, then tuning modules, running, complete; or cut short, or not run.
+    `state` is waiting during the search, then tuning modules, running and complete; or cut short, or not run.
     """
     if sweep.spec.comparison is None:
         raise NotFound(

@@ -1,4 +1,4 @@
-"""Events: what happens to a sweep, as it happens."""
+"""Events of a sweep as a stream."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1/sweeps/{sweep_id}", tags=["events"], dependencies
 POLL_SECONDS: Final = 0.4
 EVENTS_PER_POLL: Final = 500
 LINGER_SECONDS: Final = 1.0
-"""How long a stream stays open after its sweep has become final, for what the last runs still report."""
+"""Time a stream stays open after its sweep has become final, for the last reports of runs."""
 
 RETRY_MILLISECONDS: Final = 2_000
 LAST_EVENT: Final = 2**63 - 1
@@ -42,17 +42,17 @@ async def follow(
     store: Stored,
     sweep: ThatSweep,
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=LAST_EVENT, description="Replay what came after this event.")
+        int | None, Header(ge=0, le=LAST_EVENT, description="Replay the events after this one.")
     ] = None,
     after: Annotated[
         int, Query(ge=0, le=LAST_EVENT, description="The same for a first request; 0 replays everything.")
     ] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events; `end` when the sweep is final.
+    """Stream server-sent events, and `end` when the sweep is final.
 
-    `sweep`: it changed its state. `batch`: runs were asked for. `wait`: the planner wants to see the open runs first.
-    `run`: one ended, or was given back. `law`: a fit. `progress`: runs began, or their curves grew. `workers`: how
-    large the Ray cluster is. `comparison`: how far the comparison at the held-out scale is.
+    `sweep`: its state changed. `batch`: runs were asked for. `wait`: the planner waits for the open runs. `run`: one
+    ended, or is pending again. `law`: a fit. `progress`: runs began, or their curves grew. `workers`: the size of the
+    Ray cluster. `comparison`: the stage of the comparison at the held-out scale.
     """
     start = after if last_event_id is None else last_event_id
     yield ServerSentEvent(comment=f"sweep {sweep.id}", retry=RETRY_MILLISECONDS)
@@ -61,12 +61,12 @@ async def follow(
 
 
 async def stream(store: Store, sweep: Sweep, last: int, shutdown: Shutdown) -> AsyncIterator[ServerSentEvent]:
-    """Everything that happens to ``sweep`` after event ``last``, until it is final or the server goes.
+    """Yield the events of ``sweep`` after event ``last``, until it is final or the server shuts down.
 
     Args:
-        store: where the events are; asked once every ``POLL_SECONDS``.
-        sweep: the sweep as it was when the client came.
-        last: number of the last event that the client has.
+        store: where the events are; polled every ``POLL_SECONDS``.
+        sweep: the sweep as it was at the request.
+        last: id of the last event that the client has.
         shutdown: ends the stream at once.
     """
     state, quiet_since = sweep.state, time.monotonic()

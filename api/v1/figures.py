@@ -22,17 +22,17 @@ MOST_PAGES: Final = 10_000
 Columns = Annotated[
     int | None,
     Query(
-        ge=1, le=12, description="Panels side by side: 1 on a telephone; by default what the figure likes."
+        ge=1, le=12, description="Panels side by side: 1 for a telephone; by default the figure's own number."
     ),
 ]
-OnlyParams = Annotated[Size | None, Query(description="Bowls only: cells of this N alone.")]
-OnlyBatch = Annotated[Size | None, Query(description="Bowls only: cells of this B alone.")]
+OnlyParams = Annotated[Size | None, Query(description="Bowls only: cells of this N.")]
+OnlyBatch = Annotated[Size | None, Query(description="Bowls only: cells of this B.")]
 Page = Annotated[
     int | None,
     Query(
         ge=1,
         le=MOST_PAGES,
-        description=f"Bowls only: this page of {MOST_PANELS} cells; by default at most so many at even steps.",
+        description=f"Bowls only: this page of {MOST_PANELS} cells; by default at most that many, evenly spaced.",
     ),
 ]
 
@@ -40,8 +40,8 @@ Page = Annotated[
 ThatPhase = Annotated[
     Phase,
     Query(
-        description="Bowls and law only: `stable` draws them of the losses before the decay, for comparison. "
-        "409 where the runs have no stable phase."
+        description="Bowls and law only: `stable` draws the losses before the decay, for comparison. 409 where the runs "
+        "have no stable phase."
     ),
 ]
 
@@ -62,7 +62,7 @@ def show_figure(
     page: Page = None,
     phase: ThatPhase = Phase.ANNEALED,
 ) -> JSONResponse:
-    """A figure of the sweep as it is now: bowls, law, coverage, losses, residuals, savings or comparison."""
+    """Draw a figure of the sweep as it is now: bowls, law, coverage, losses, residuals, savings or comparison."""
     selection = CellSelection(params=params, batch_tokens=batch_tokens, page=page)
     drawn = figure(store, sweep.id, name, columns=columns, selection=selection, phase=phase)
     return JSONResponse(drawn)

@@ -25,10 +25,10 @@ def list_laws(
     sweep: ThatSweep,
     limit: Limit = 50,
     cursor: Annotated[
-        int | None, Query(ge=1, le=MOST_LAWS, description="`next_cursor` of the page before.")
+        int | None, Query(ge=1, le=MOST_LAWS, description="`next_cursor` of the previous page.")
     ] = None,
 ) -> Page[LawDocument]:
-    """List every refit, oldest first: coefficients, covariance, bowls, held-out error, what it ruled out and why."""
+    """List every refit, oldest first: coefficients, covariance, bowls, held-out error, and the rates it ruled out."""
     laws, following, total = store.laws.page(sweep.id, limit=limit, after=cursor or 0)
     return Page(
         items=[law_document(law) for law in laws],

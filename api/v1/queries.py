@@ -1,4 +1,4 @@
-"""Parameters that several resources share: pages, numbers in a range, ids in a path."""
+"""Parameters that resources share: pages, numbers in a range, ids in a path."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Number = TypeVar("Number", int, float)
 
 
 def between(low: Number, high: Number) -> AfterValidator:
-    """A check that names the whole range allowed, not only the bound that was passed."""
+    """A validator whose message names the whole range."""
 
     def check(value: Number) -> Number:
         if not (math.isfinite(value) and low <= value <= high):
@@ -32,7 +32,7 @@ def between(low: Number, high: Number) -> AfterValidator:
 
 
 def in_schema(kind: str, low: float, high: float) -> WithJsonSchema:
-    """The same range for the OpenAPI document."""
+    """The range of `between` in the OpenAPI document."""
     return WithJsonSchema({"type": kind, "minimum": low, "maximum": high})
 
 
@@ -42,22 +42,24 @@ Limit = Annotated[
     int,
     between(1, MOST_ITEMS),
     in_schema("integer", 1, MOST_ITEMS),
-    Query(description="Most items of a page."),
+    Query(description="Items per page, at most."),
 ]
 Cursor = Annotated[
     str | None,
-    Query(max_length=200, description="`next_cursor` of the page before; leave it out for the first."),
+    Query(max_length=200, description="`next_cursor` of the previous page; omit it for the first."),
 ]
 MaxPoints = Annotated[
     int,
     between(2, MOST_POINTS),
     in_schema("integer", 2, MOST_POINTS),
-    Query(description="Most points; the curve is downsampled on the server, its first and last points kept."),
+    Query(
+        description="Points at most. The server downsamples the curve and keeps its first and last points."
+    ),
 ]
 MOST_FLOPS = 6 * LARGEST**2
-"""What a run of the largest size and horizon costs."""
+"""FLOPs of a run of the largest size and horizon."""
 as_written = BeforeValidator(as_amount)
-"""Takes ``1.07B`` and ``400k`` as the numbers they are."""
+"""Reads ``1.07B`` and ``400k`` as numbers."""
 
 Size = Annotated[float, as_written, between(1.0, LARGEST), in_schema("number", 1, LARGEST)]
 
@@ -65,13 +67,13 @@ Flops = Annotated[float, as_written, between(1.0, MOST_FLOPS), in_schema("number
 
 
 async def only_known_queries(request: Request, _caller: Annotated[Caller, reads]) -> None:
-    """Refuse a query with a name that the endpoint does not have: a misspelt one would change the answer silently.
+    """Refuse unknown query parameters: ignoring a misspelt one would silently change the answer.
 
-    Who may not even read learns nothing of it.
+    Depends on `reads`, so that callers without access learn nothing of the parameters.
 
     Raises:
-        NotSignedIn, NotAllowed: as every endpoint here.
-        BadInput: naming each unknown one, and those that there are.
+        NotSignedIn, NotAllowed: the caller may not read.
+        BadInput: naming each unknown parameter and all known ones.
     """
     route = request.scope["route"]
     if not request.query_params or not isinstance(route, APIRoute):
@@ -81,11 +83,10 @@ async def only_known_queries(request: Request, _caller: Annotated[Caller, reads]
     unknown = [name[:MOST_SHOWN] for name in request.query_params if name not in known][:MOST_PROBLEMS]
     if not unknown:
         return
-    allowed = f"allowed: {', '.join(known)}" if known else "nothing is asked by query here"
-    message = f"is not a name of a query here; {allowed}"
-    told = "; ".join(f"{name!r} {message}" for name in unknown)
-    fields = tuple(FieldProblem(path=name, message=message) for name in unknown)
-    raise BadInput(f"The query is not valid: {told}.", fields=fields)
+    allowed = f"It takes {', '.join(known)}." if known else "This endpoint takes no query parameters."
+    names = ", ".join(map(repr, unknown))
+    fields = tuple(FieldProblem(path=name, message="unknown query parameter") for name in unknown)
+    raise BadInput(f"Unknown query parameter{'s' * (len(unknown) > 1)}: {names}. {allowed}", fields=fields)
 
 
 def sweep_of(sweep_id: str, store: Stored) -> Sweep:

@@ -1,4 +1,4 @@
-"""Sweeps: submitted, listed, shown, paused, resumed, stopped, cancelled."""
+"""Sweeps: submission, lists, single ones, and the commands that pause, resume, stop and cancel them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=200,
-        description="Your name for this request: a repeat gives the sweep of the first time, never a second one.",
+        description="Your name for this request: repeating it returns the same sweep and creates no second one.",
     ),
 ]
 
@@ -67,7 +67,7 @@ IdempotencyKey = Annotated[
         *(409, 413, 415, 422),
         success={
             "model": SweepDocument | PreviewDocument,
-            "description": "The plan, if validate_only; or the sweep that this Idempotency-Key made before.",
+            "description": "The plan, with validate_only; or the sweep that this Idempotency-Key created before.",
         },
     ),
     openapi_extra=_BODY,
@@ -80,9 +80,9 @@ def submit_sweep(
     settings: Configured,
     body: SweepBody,
     idempotency_key: IdempotencyKey = None,
-    validate_only: Annotated[bool, Query(description="Plan and price it; write nothing.")] = False,
+    validate_only: Annotated[bool, Query(description="Return the plan and its cost; write nothing.")] = False,
 ) -> SweepDocument | PreviewDocument:
-    """Submit a sweep, or with `validate_only` see its cells and what it would cost."""
+    """Submit a sweep, or with `validate_only` return its cells and expected cost."""
     spec = parse_spec(sweep_fields(body, media_type(request)))
     if validate_only:
         response.status_code = status.HTTP_200_OK
@@ -107,33 +107,33 @@ def list_sweeps(
 
 @router.get("/{sweep_id}", dependencies=[reads], summary="Show a sweep", responses=responses(404))
 def show_sweep(store: Stored, sweep: ThatSweep) -> SweepDocument:
-    """Show a sweep: spec, state, progress, cost, the newest law and the prediction at the target."""
+    """Show a sweep: specification, state, progress, cost, the newest law and the prediction at the target."""
     return sweep_document(store, sweep)
 
 
 @router.post(
-    "/{sweep_id}/pause", summary="Pause: no new runs, live ones go on", responses=responses(404, 409)
+    "/{sweep_id}/pause", summary="Pause: no new runs; running ones continue", responses=responses(404, 409)
 )
 def pause_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
-    """Start no further run; what is running goes on."""
+    """Start no further run; running ones continue."""
     return sweep_document(store, store.sweeps.move(sweep.id, SweepState.PAUSED, actor=caller.name))
 
 
 @router.post("/{sweep_id}/resume", summary="Resume a paused sweep", responses=responses(404, 409))
 def resume_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
-    """Go on where the sweep was paused."""
+    """Continue a paused sweep."""
     return sweep_document(store, store.sweeps.resume(sweep.id, actor=caller.name))
 
 
 @router.post("/{sweep_id}/stop", summary="Stop: live runs finish", responses=responses(404, 409))
 def stop_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
-    """Ask for nothing more; the sweep is stopped when its live runs have finished."""
+    """Ask for no more runs; the sweep is stopped once its live runs have finished."""
     return sweep_document(store, store.sweeps.stop(sweep.id, actor=caller.name))
 
 
 @router.post("/{sweep_id}/cancel", summary="Cancel: live runs are killed", responses=responses(404, 409))
 def cancel_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
-    """End the sweep now; what has finished is kept."""
+    """End the sweep now; finished runs are kept."""
     return sweep_document(store, store.sweeps.move(sweep.id, SweepState.CANCELLED, actor=caller.name))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Depends, status
 
 from api.access import submits
@@ -12,7 +11,7 @@ from api.bodies import CSV_TYPES, MAX_TABLE_BYTES, amount, body_of
 from api.context import Stored
 from api.problems import responses
 from orchestrator.documents.tables import TableDocument
-from orchestrator.tables.run_table import parse_csv
+from orchestrator.submission.tables import upload
 
 router = APIRouter(prefix="/v1/tables", tags=["tables"])
 
@@ -36,13 +35,5 @@ _EXAMPLE = "params,tokens,batch_tokens,learning_rate,loss\r\n1e7,2e8,65536,1e-3,
     },
 )
 def upload_table(store: Stored, body: TableBody) -> TableDocument:
-    """Upload finished runs. Columns params, tokens, batch_tokens, learning_rate and loss; others are kept."""
-    runs = parse_csv(body)
-    table = store.tables.add(body, rows=len(runs), cells=runs.cells)
-    return TableDocument(
-        id=table.id,
-        rows=table.rows,
-        cells=table.cells,
-        diverged=int(np.isnan(runs.loss).sum()),
-        recipes=runs.listed_recipes(),
-    )
+    """Upload finished runs. Required columns: params, tokens, batch_tokens, learning_rate, loss; others are kept."""
+    return upload(store, body)

@@ -18,6 +18,7 @@ from etalon.cli.tables import TableFile, Where, read_recipe
 from orchestrator.amounts import NONE, count, percent
 from orchestrator.answers.prediction import target_document
 from orchestrator.errors import BadInput
+from orchestrator.law.notices import messages
 from orchestrator.strategies import (
     STRATEGIES,
     TITLE,
@@ -32,7 +33,7 @@ from orchestrator.strategies import (
     replays,
     world_of,
 )
-from orchestrator.tables.pooled_columns import mixed_warnings
+from orchestrator.tables.pooled_columns import pooling_notices
 
 REPLICATES: Final = 5
 PICTURE: Final = Path("comparison.html")
@@ -69,7 +70,7 @@ def compare_command(
     check_place(picture)
     batch = [] if batch_tokens is None else [f"batch_tokens={amount('--batch-tokens', batch_tokens)!r}"]
     runs = read_recipe(table, [*(where or []), *batch])
-    warnings = mixed_warnings(runs)
+    notices = pooling_notices(runs)
     world = world_of(runs)
     worlds = [world.replicate(number) for number in range(replicates)]
     shares = wanted or default_shares(world)
@@ -77,10 +78,13 @@ def compare_command(
     if picture is not None:
         write(picture, page(TITLE, comparison_figure(comparison, note(comparison, world))))
     if as_json:
-        print_json(document(comparison, world, picture) | {"warnings": list(warnings)})
+        print_json(
+            document(comparison, world, picture)
+            | {"warnings": list(messages(notices)), "notices": [notice.to_document() for notice in notices]}
+        )
     else:
         _show(comparison, world, picture)
-        for warning in warnings:
+        for warning in messages(notices):
             out.print(f"[yellow]! {escape(warning)}[/]")
 
 

@@ -1,9 +1,10 @@
-"""``etalon corpus …``: text becomes a corpus that sweeps find by its name."""
+"""``etalon corpus``: prepares corpora from text, and lists those that a sweep can name."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -15,14 +16,36 @@ from orchestrator.amounts import count
 from orchestrator.corpora import PreparedSource, corpus_names, find_corpus
 from orchestrator.errors import BadInput, EtalonError
 from orchestrator.private import close_home, restricted_umask
-from orchestrator.settings import CorpusSource, Settings
-from workers.preparation.preparing import Prepared, prepare
-from workers.preparation.progress import Progress as Told
-from workers.preparation.progress import Stage
+from orchestrator.settings import Settings
+from workers.preparation.preparing import PreparedCorpus, prepare
+from workers.preparation.progress import PreparationProgress, PreparationStage
 
 app = typer.Typer(no_args_is_help=True, help="Corpora that proxies are trained on.")
 
 NONE = "–"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusRow:
+    """A row of the list.
+
+    Attributes:
+        tokens: ids in it, train and held-out; None if unknown, as all numbers.
+        vocab_size: number of different tokens.
+        bytes: size of its file.
+        bytes_per_token: bytes of text per token.
+        problem: why a sweep cannot use it; None if it can.
+        name: the name for sweeps.
+        where: path of its file.
+    """
+
+    tokens: int | None = None
+    vocab_size: int | None = None
+    bytes: int | None = None
+    bytes_per_token: float | None = None
+    problem: str | None = None
+    name: str
+    where: str
 
 
 @app.command("prepare")
@@ -30,38 +53,39 @@ NONE = "–"
 def prepare_command(
     source: Annotated[Path, typer.Argument(help="A folder of UTF-8 text, or one text file.")],
     name: Annotated[
-        str | None, typer.Option(help="What sweeps call it; the folder's or file's own name if left out.")
+        str | None, typer.Option(help="Name for sweeps; by default that of the folder or file.")
     ] = None,
-    vocab_size: Annotated[int, typer.Option(help="Tokens of the byte-pair tokenizer, at most.")] = 8192,
+    vocab_size: Annotated[int, typer.Option(help="Most tokens of the byte-pair tokenizer.")] = 8192,
     suffix: Annotated[
         list[str] | None,
-        typer.Option(help="Ending of the files to take from a folder, .txt if left out; may repeat."),
+        typer.Option(help="Ending of the files to take from a folder, by default .txt; may repeat."),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Replace what is there.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Replace an existing corpus.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train a tokenizer on a text and write the text as tokens; interrupted, the same command goes on."""
+    """Train a tokenizer on a text and write the text as tokens; after an interruption the same command continues."""
     close_home(settings := Settings())
-    whole = source.resolve()
-    called = name if name is not None else whole.stem if whole.is_file() else whole.name
+    path = source.resolve()
+    if name is None:
+        name = path.stem if path.is_file() else path.name
     try:
         with _Display() as display, restricted_umask():
             prepared = prepare(
                 source,
-                called,
+                name,
                 folder=settings.corpora_folder.absolute(),
                 vocab_size=vocab_size,
                 suffixes=tuple(suffix or [".txt"]),
                 again=again,
-                tell=display.tell,
+                on_progress=display.update,
             )
     except OSError as error:
         raise EtalonError(
-            f"{error.filename or called}: {error.strerror or error}. What is done is kept: when that is mended, the same "
-            "command goes on."
+            f"{error.filename or name}: {error.strerror or error}. Finished work is kept; after a repair, the same command "
+            "continues."
         ) from error
     except KeyboardInterrupt:
-        err.print("Interrupted; the same command goes on where it stopped.")
+        err.print("Interrupted; the same command continues.")
         raise typer.Exit(130) from None
     _show(prepared, as_json=as_json)
 
@@ -71,11 +95,11 @@ def prepare_command(
 def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """List the corpora that a sweep may name here: built in, registered (ETALON_CORPORA) and prepared."""
+    """List the corpora that a sweep can name: built in, registered (ETALON_CORPORA) and prepared."""
     settings = Settings()
     rows = [_row(name, settings) for name in corpus_names(settings)]
     if as_json:
-        print_json(rows)
+        print_json([asdict(row) for row in rows])
         return
     table = Table("name", box=None)
     for column in ("tokens", "vocabulary", "bytes per token", "size"):
@@ -83,18 +107,18 @@ def list_command(
     table.add_column("where", overflow="fold")
     for row in rows:
         table.add_row(
-            escape(row["name"]),
-            count(row["tokens"]) if row["tokens"] else NONE,
-            str(row["vocab_size"] or NONE),
-            f"{row['bytes_per_token']:.2f}" if row["bytes_per_token"] else NONE,
-            f"{count(row['bytes'])}B" if row["bytes"] else NONE,
-            escape(row["where"]) + (f" [red]({escape(row['problem'])})[/]" if row["problem"] else ""),
+            escape(row.name),
+            count(row.tokens) if row.tokens else NONE,
+            str(row.vocab_size or NONE),
+            f"{row.bytes_per_token:.2f}" if row.bytes_per_token else NONE,
+            f"{count(row.bytes)}B" if row.bytes else NONE,
+            escape(row.where) + (f" [red]({escape(row.problem)})[/]" if row.problem else ""),
         )
     out.print(table)
 
 
 class _Display:
-    """A bar for the stage that is under way where somebody watches, a line per stage elsewhere."""
+    """A progress bar for the current stage on a terminal, a line per stage elsewhere."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -107,7 +131,7 @@ class _Display:
             transient=True,
             disable=not err.is_terminal,
         )
-        self._stage: Stage | None = None
+        self._stage: PreparationStage | None = None
         self._task = TaskID(0)
 
     def __enter__(self) -> _Display:
@@ -117,26 +141,26 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def tell(self, told: Told) -> None:
-        """Move the bar."""
-        tokens = f"{count(told.tokens)} tokens" if told.tokens else ""
-        if told.stage is not self._stage:
+    def update(self, progress: PreparationProgress) -> None:
+        """Show the progress."""
+        tokens = f"{count(progress.tokens)} tokens" if progress.tokens else ""
+        if progress.stage is not self._stage:
             if self._stage is not None:
                 self._progress.remove_task(self._task)
-            self._stage = told.stage
+            self._stage = progress.stage
             self._task = self._progress.add_task(
-                told.stage, completed=told.done, total=told.total, tokens=tokens
+                progress.stage, completed=progress.done, total=progress.total, tokens=tokens
             )
             if not err.is_terminal:
-                err.print(f"{told.stage}: {count(told.total)}B", markup=False)
-        self._progress.update(self._task, completed=told.done, tokens=tokens)
+                err.print(f"{progress.stage}: {count(progress.total)}B", markup=False)
+        self._progress.update(self._task, completed=progress.done, tokens=tokens)
 
 
-def _show(prepared: Prepared, *, as_json: bool) -> None:
+def _show(prepared: PreparedCorpus, *, as_json: bool) -> None:
     document = prepared.document
     if not prepared.new:
         err.print(
-            f"The corpus {prepared.folder.name!r} is there and its text unchanged; nothing to do.",
+            f"The corpus {prepared.folder.name!r} exists and its text is unchanged; nothing to do.",
             markup=False,
         )
     if as_json:
@@ -157,30 +181,27 @@ def _show(prepared: Prepared, *, as_json: bool) -> None:
         )
 
 
-def _row(name: str, settings: Settings) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(("tokens", "vocab_size", "bytes", "bytes_per_token", "problem"))
-    row |= {"name": name, "where": "built in"}
+def _row(name: str, settings: Settings) -> CorpusRow:
     try:
         source = find_corpus(name, settings)
     except BadInput as error:
-        return row | {"where": str(settings.corpora_folder / name), "problem": error.detail}
+        return CorpusRow(name=name, where=str(settings.corpora_folder / name), problem=error.detail)
     if source is None:
-        return row | {"vocab_size": 256}
-    return row | _size(source) | {"where": str(source.path), "problem": source.unreadable()}
-
-
-def _size(source: CorpusSource) -> dict[str, Any]:
+        return CorpusRow(name=name, where="built in", vocab_size=256)
+    row = CorpusRow(name=name, where=str(source.path), problem=source.unreadable())
+    width = 2 if source.dtype == "uint16" else 4
     if isinstance(source, PreparedSource):
         document = source.document
-        known = {"tokens": document.tokens, "bytes_per_token": document.heldout_bytes_per_token}
-        return known | {"vocab_size": document.vocab_size, "bytes": document.tokens * _width(source)}
+        return replace(
+            row,
+            tokens=document.tokens,
+            vocab_size=document.vocab_size,
+            bytes=document.tokens * width,
+            bytes_per_token=document.heldout_bytes_per_token,
+        )
     if not source.path.is_file():
-        return {}
+        return row
     size = source.path.stat().st_size
     if source.path.suffix == ".bin":
-        return {"tokens": size // _width(source), "vocab_size": source.vocab_size, "bytes": size}
-    return {"tokens": size, "vocab_size": 256, "bytes": size, "bytes_per_token": 1.0}
-
-
-def _width(source: CorpusSource) -> int:
-    return 2 if source.dtype == "uint16" else 4
+        return replace(row, tokens=size // width, vocab_size=source.vocab_size, bytes=size)
+    return replace(row, tokens=size, vocab_size=256, bytes=size, bytes_per_token=1.0)

@@ -14,11 +14,11 @@ from etalon.cli.outcome import Exit, out, print_json, problem_document, tells_er
 from etalon.cli.tables import TableFile, Where, assignments, read_recipe
 from orchestrator.amounts import percent, readable
 from orchestrator.answers.formula import formula
-from orchestrator.answers.param_counts import SizeError, other_sizes, size_warnings
+from orchestrator.answers.param_counts import SizeError, other_sizes, size_notices
 from orchestrator.answers.prediction import prediction, target_document
 from orchestrator.errors import BadInput, FieldProblem, Unsupported
 from orchestrator.law import Law, Observations, Point, Refused, fit
-from orchestrator.tables.pooled_columns import mixed_warnings
+from orchestrator.tables.pooled_columns import pooling_notices
 from orchestrator.tables.run_table import RunTable
 
 TARGET_FIELDS = ("params", "tokens", "batch_tokens")
@@ -72,7 +72,7 @@ def fit_command(
     except Refused as refusal:
         raise Unsupported(refusal.detail) from refusal
     others = other_sizes(recipe, law, size)
-    law = replace(law, warnings=(*law.warnings, *size_warnings(size, others), *mixed_warnings(runs)))
+    law = replace(law, notices=(*law.notices, *size_notices(size, others), *pooling_notices(runs)))
     answers = [_answer(law, wanted, observations, budget) for wanted in targets]
     refusals = [answer for answer in answers if isinstance(answer, Unsupported)]
     if targets and len(refusals) == len(targets):
@@ -127,6 +127,7 @@ def _document(law: Law, targets: list[Point], answers: list[dict[str, Any] | Uns
             for target, answer in zip(targets, answers, strict=True)
         ],
         "warnings": list(law.warnings),
+        "notices": [notice.to_document() for notice in law.notices],
     }
 
 

@@ -8,20 +8,19 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final, Self
 
 import psutil
 
 from etalon.cli.admin import open_store
 from orchestrator.errors import BadInput, EtalonError
 from orchestrator.private import make_folder, restrict_umask
+from orchestrator.processes import Child, end_all
 from orchestrator.settings import Settings
 from workers.ray_folder import RayFolder
 
@@ -30,9 +29,7 @@ RAY_PORTS: Final = range(26379, 26479)
 STOP_SECONDS: Final = 30.0
 """Longer than the orchestrator gives its drivers to leave (``orchestrator.loop.leader``)."""
 MOST_RESTARTS: Final = 5
-HEALTHY_SECONDS: Final = 60.0
-"""A process that has lived so long starts with a clean record."""
-PR_SET_PDEATHSIG: Final = 1
+TAIL_LINES: Final = 20
 PR_SET_CHILD_SUBREAPER: Final = 36
 
 
@@ -40,12 +37,6 @@ class ServiceFailed(EtalonError):
     """One of the processes does not stay alive."""
 
     title = "The service could not run"
-
-
-def _end_with_parent() -> None:
-    """Let the kernel end the child with its supervisor, also when that is killed (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _adopt_orphans() -> None:
@@ -88,60 +79,6 @@ def free_port(host: str, wanted: range) -> int:
         if port_is_free(host, port):
             return port
     raise ServiceFailed(f"No port from {wanted[0]} to {wanted[-1]} is free on {host}.")
-
-
-@dataclass(slots=True)
-class Child:
-    """One supervised process: how it is started, and how often it had to be."""
-
-    name: str
-    command: list[str]
-    environment: Mapping[str, str]
-    log: IO[bytes]
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    deaths: int = 0
-
-    def start(self) -> None:
-        """Start it; it ends with this process, however that ends."""
-        self.started = time.monotonic()
-        self.process = subprocess.Popen(
-            self.command,
-            env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the supervisor has no threads when it forks
-        )
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs now."""
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def lived(self) -> float:
-        """Seconds since it was last started."""
-        return time.monotonic() - self.started
-
-    @property
-    def rests(self) -> bool:
-        """Whether a start again should wait: each early death doubles the pause."""
-        return self.lived < 0.25 * float(2**self.deaths)
-
-    def stop(self) -> None:
-        """Ask it to end, and make it end if it does not."""
-        if self.process is None:
-            return
-        if self.alive:
-            self.process.terminate()
-        try:
-            self.process.wait(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.log.close()
 
 
 @dataclass(slots=True)
@@ -197,7 +134,7 @@ class Service:
         for name in ("orchestrator", "api", "ray"):
             for child in self.children:
                 if child.name == name:
-                    child.stop()
+                    end_all([child], STOP_SECONDS)
         self.children.clear()
         _end_orphans()
         if self.ray_folder is not None:
@@ -211,17 +148,12 @@ class Service:
             ServiceFailed: a process died too often; the message shows the end of its log.
         """
         for child in self.children:
-            if child.alive:
-                if child.lived > HEALTHY_SECONDS:
-                    child.deaths = 0
+            if child.is_alive() or child.is_resting():
                 continue
-            if child.deaths >= MOST_RESTARTS:
-                raise ServiceFailed(
-                    f"{child.name} died {child.deaths + 1} times. Its log ends:\n{self._tail(child)}"
-                )
-            if not child.rests:
-                child.deaths += 1
-                child.start()
+            if child.deaths > MOST_RESTARTS:
+                end = "\n".join(child.tail(TAIL_LINES))
+                raise ServiceFailed(f"{child.name} died {child.deaths} times in a row. Its log ends:\n{end}")
+            child.start()
 
     def _check_address(self) -> None:
         store = open_store(self.settings)
@@ -261,14 +193,10 @@ class Service:
         return [*command, "--include-dashboard=false", "--include-log-monitor=false", "--disable-usage-stats"]
 
     def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
-        log = (self.settings.home / "logs" / f"{name}.log").open("ab")
-        child = Child(name, command, environment, log)
+        output = self.settings.home / "logs" / f"{name}.log"
+        child = Child(name, command, output, environment=environment, ends_with_parent=True)
         self.children.append(child)
         child.start()
-
-    def _tail(self, child: Child) -> str:
-        text = Path(child.log.name).read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-20:])
 
 
 @contextlib.contextmanager

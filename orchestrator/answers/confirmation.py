@@ -9,7 +9,7 @@ import numpy as np
 from orchestrator.amounts import percent, rate
 from orchestrator.documents.predictions import AffordableRuns, BestTried, Confirmation
 from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
-from orchestrator.law.cells import CLOSE
+from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.planner.affordable import affordable
 from orchestrator.planner.confirmation import CONFIRMED_PROBABILITY, NEAR, ConfirmationPlan, Trial, confirm
 from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from orchestrator.answers.prediction import prediction
 from orchestrator.documents.events import LawEvent
 from orchestrator.documents.laws import LawDocument, LawSummary
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, read_answer
+from orchestrator.errors import Unsupported
+from orchestrator.knowledge import default_batch, observations_of
+from orchestrator.law import Law, Point
 from orchestrator.store import Store
-from orchestrator.store.records import LawRecord
+from orchestrator.store.records import LawRecord, Sweep
+
+NO_LAW: Final = "No law has been fitted yet."
 
 
 def law_summary(law: LawRecord) -> LawSummary:
@@ -47,9 +53,52 @@ def answer_at_target(
         no_law: the reason why there is no law.
     """
     if content is None:
-        return None, no_law or "No law has been fitted yet."
+        return None, no_law or NO_LAW
     answer = read_answer(content)
     return (None, answer.detail) if isinstance(answer, RefusalDocument) else (answer, None)
+
+
+def predicted(
+    store: Store,
+    sweep: Sweep,
+    *,
+    params: float,
+    tokens: float,
+    batch_tokens: float | None = None,
+    law_number: int | None = None,
+    budget_flops: float | None = None,
+) -> PredictionDocument:
+    """Predict the learning rate at a target by a law of a sweep.
+
+    Args:
+        store: where the law and its runs are.
+        sweep: the sweep.
+        params: N of the target.
+        tokens: D.
+        batch_tokens: B; None takes that of the sweep's own target, or the largest known.
+        law_number: which law; None takes the newest.
+        budget_flops: FLOPs that may be spent on confirming; None for no limit.
+
+    Raises:
+        NotFound: there is no law of this number.
+        OutdatedLaw: the law was fitted by an earlier version.
+        Unsupported: there is no law yet, or the data do not determine the rate there within ×/÷ 3.
+    """
+    record = store.laws.latest(sweep.id) if law_number is None else store.laws.get(sweep.id, law_number)
+    if record is None:
+        reason = why_no_law(store, sweep.id) or f"It is {sweep.state} and no run has finished."
+        raise Unsupported(f"Sweep {sweep.id} has no law yet. {reason}")
+    law = Law.from_document(dict(record.document))
+    batch = batch_tokens or default_batch(sweep.spec, (bowl.batch_tokens for bowl in law.bowls))
+    return prediction(
+        law,
+        Point(params=params, tokens=tokens, batch_tokens=batch),
+        sweep_id=sweep.id,
+        law_number=record.number,
+        runs=(lambda: observations_of(store, sweep)) if law_number is None else None,
+        budget_flops=budget_flops,
+        spec=sweep.spec,
+    )
 
 
 def why_no_law(store: Store, sweep_id: str) -> str | None:

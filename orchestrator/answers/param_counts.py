@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +10,10 @@ import numpy as np
 from orchestrator.amounts import percent
 from orchestrator.documents.laws import ExponentDocument, PairedSizes, SizeLaw, SizesDocument
 from orchestrator.law import Law, Observations, Refused, fit
-from orchestrator.law.cells import CLOSE
+from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.heldout import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
-from orchestrator.planner.values import Cell
+from orchestrator.law.notices import Notice
+from orchestrator.planner.values import Cells
 from orchestrator.tables.run_table import RunTable
 
 Rows = tuple[int, ...]
@@ -96,11 +97,14 @@ def _by_rows(runs: Observations, heldout: HeldOut) -> dict[Rows, HeldOutCell]:
     return {tuple(found): cell for found, cell in zip(rows, heldout.cells, strict=True)}
 
 
-def size_warnings(used: str, others: tuple[SizeError, ...]) -> tuple[str, ...]:
+def size_notices(used: str, others: tuple[SizeError, ...]) -> tuple[Notice, ...]:
     """Names the counts in which a law would have lost less than the one in use, by more than chance."""
     return tuple(
-        f"A law in {other.size} instead of {used} would have lost {percent(paired.mean)} instead of "
-        f"{percent(paired.mean + paired.gain)} at {paired.cells} cells held out: it predicts better here."
+        Notice(
+            code="better_count",
+            message=f"A law in {other.size} instead of {used} would have lost {percent(paired.mean)} instead of "
+            f"{percent(paired.mean + paired.gain)} at {paired.cells} cells held out: it predicts better here.",
+        )
         for other in others
         if (paired := other.paired) is not None and paired.better
     )
@@ -140,7 +144,7 @@ def both_counts(
         better=_better(used, error),
         summary=_summary(used, error),
     )
-    return replace(law, warnings=(*law.warnings, *size_warnings(used, (error,)))), document
+    return replace(law, notices=(*law.notices, *size_notices(used, (error,)))), document
 
 
 def _mean(law: Law) -> float | None:
@@ -188,7 +192,7 @@ def _factor(counts: Mapping[str, Observations], used: str, other: str, *, so_far
     )
 
 
-def vary_apart(cells: Sequence[Cell]) -> bool:
+def vary_apart(cells: Cells) -> bool:
     """Whether total and active parameters of these cells are more than one up to a factor."""
     ratios = [
         cell.params_total / cell.params_active for cell in cells if cell.params_total and cell.params_active

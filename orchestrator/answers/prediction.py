@@ -13,6 +13,7 @@ from orchestrator.amounts import percent
 from orchestrator.answers.confirmation import Runs, confirmation
 from orchestrator.documents.predictions import (
     AnchorDocument,
+    BaseProxyDocument,
     Interval,
     PredictionDocument,
     PublishedRate,
@@ -84,7 +85,7 @@ def prediction(
         confirmation=confirmation(law, target, runs=runs, budget_flops=budget_flops, active_share=share),
         expected_loss=answer.expected_loss,
         extrapolation=dict(answer.extrapolation),
-        base=None if base is None else asdict(base),
+        base=None if base is None else BaseProxyDocument(**asdict(base)),
         warnings=[*answer.warnings, *_units(base), *_costs(share)],
         published=published(law, target, of_mup=base is not None),
     )

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from orchestrator.documents.lenses import LensesDocument, LensPointDocument, ModuleDocument
 from orchestrator.documents.runs import CurveDocument, LossDocument, RunDocument
 from orchestrator.lenses import MODULES
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cells
 from orchestrator.spec import ProxyTrainer, ReplayTrainer
 from orchestrator.states import RunState
 from orchestrator.store.records import LensPoint, LossPoint, Run, Sweep
 
 
-def run_document(run: Run, cells: Mapping[int, Cell]) -> RunDocument:
+def run_document(run: Run, cells: Cells) -> RunDocument:
     """The document of a stored run.
 
     Args:
         run: the run.
-        cells: the cells of its sweep, by number.
+        cells: the cells of its sweep.
     """
     cell = cells[run.cell]
     return RunDocument(

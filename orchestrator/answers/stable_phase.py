@@ -17,7 +17,7 @@ from orchestrator.errors import Unsupported
 from orchestrator.knowledge import Knowledge
 from orchestrator.law import Bowl, BowlStatus, Coefficient, FitOptions, Law, fit
 from orchestrator.law.bowl import Z95
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import ProxyTrainer, SweepSpec
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
@@ -53,7 +53,7 @@ def undecayed(knowledge: Knowledge) -> Knowledge:
         raise Unsupported(f"There is no law of the stable phase of sweep {knowledge.sweep.id}: {_why(spec)}")
     return replace(
         knowledge,
-        cells=tuple(replace(cell, tokens=cell.fork_tokens) for cell in knowledge.cells),
+        cells=Cells(replace(cell, tokens=cell.fork_tokens) for cell in knowledge.cells),
         runs=tuple(replace(run, loss=run.trunk_loss) for run in knowledge.runs if not _unmeasured(run)),
         prior=None,
     )
@@ -133,7 +133,7 @@ def _exponent(term: Coefficient) -> str:
     return f"{value} (a prior's)" if term.from_prior else value
 
 
-def difference(annealed: Law, stable: Law, cells: tuple[Cell, ...]) -> Difference:
+def difference(annealed: Law, stable: Law, cells: Cells) -> Difference:
     """Compare the laws of a sweep's two phases.
 
     Args:
@@ -148,7 +148,7 @@ def difference(annealed: Law, stable: Law, cells: tuple[Cell, ...]) -> Differenc
     )
 
 
-def _largest_shift(annealed: Law, stable: Law, cells: tuple[Cell, ...]) -> Shift | None:
+def _largest_shift(annealed: Law, stable: Law, cells: Cells) -> Shift | None:
     for cell in sorted(cells, key=lambda cell: cell.flops, reverse=True):
         after, before = _bowl(annealed, cell, cell.tokens), _bowl(stable, cell, cell.fork_tokens)
         if after is None or before is None:

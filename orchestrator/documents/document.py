@@ -1,4 +1,4 @@
-"""What all documents have in common, and pages of them."""
+"""The base of all documents, and pages of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Item = TypeVar("Item", bound=BaseModel)
 
 
 class Document(BaseModel):
-    """Base of every document: what is not a finite number becomes null."""
+    """Base of every document: NaN and infinity become null in JSON."""
 
     model_config = ConfigDict(ser_json_inf_nan="null", frozen=True)
 
@@ -21,5 +21,7 @@ class Page(Document, Generic[Item]):
     """One page of a list."""
 
     items: list[Item]
-    next_cursor: str | None = Field(description="Send it as ?cursor= for the next page; null on the last.")
-    total: int = Field(description="How many the whole list has.")
+    next_cursor: str | None = Field(
+        description="Send it as ?cursor= for the next page; null on the last page."
+    )
+    total: int = Field(description="Items in the whole list.")

@@ -1,13 +1,13 @@
-"""A law, in short and whole."""
+"""Laws: in short, and whole with their bowls and held-out error."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from orchestrator.documents.document import Document
+from orchestrator.documents.notices import NoticedDocument
 from orchestrator.documents.predictions import PredictionDocument, TargetDocument
 
 
@@ -20,11 +20,13 @@ class Coefficient(Document):
     value: float
     sd: float
     prior_sd: float | None = None
-    from_prior: bool = Field(description="Whether the runs hardly moved it: it is the documented prior's.")
+    from_prior: bool = Field(
+        description="Whether it comes from a documented prior: the runs hardly moved it."
+    )
 
 
 class RuledOut(Document):
-    """A rate that a law dropped, and why."""
+    """A rate that a law rules out in one cell, with the reason."""
 
     cell: int
     learning_rate: float
@@ -40,17 +42,17 @@ class ExponentDocument(Document):
 
 
 class SizeLaw(Document):
-    """What a law is where N is this count of parameters."""
+    """A law whose N is this count of parameters."""
 
     size: str = Field(examples=["params_active"])
     params: ExponentDocument | None = Field(description="Exponent of N; null where there is no such law.")
     tokens: ExponentDocument | None = Field(description="Exponent of D.")
     mean_excess_loss: float | None = Field(description="Held out, on average; 0.001 is 0.1 %.")
-    reason: str | None = Field(description="Why there is no held-out error, or no such law.")
+    reason: str | None = Field(description="The reason for no held-out error, or no such law.")
 
 
 class PairedSizes(Document):
-    """What the law in the other count gains over the one in use, cell by cell."""
+    """The gain of the law in the other count over the one in use, cell by cell."""
 
     cells: int
     gain: float = Field(description="Mean excess loss of the law in use minus that of the other.")
@@ -64,21 +66,90 @@ class SizesDocument(Document):
     proportional: bool = Field(description="Whether both counts give one law, up to a factor.")
     laws: list[SizeLaw]
     paired: PairedSizes | None
-    better: str | None = Field(description="The count that predicts better by more than chance, if one does.")
+    better: str | None = Field(
+        description="The count that predicts better by more than chance; null if neither does."
+    )
     summary: str
 
 
-class LawSummary(Document):
+class BowlDocument(Document):
+    """Loss against ln η in one cell."""
+
+    model_config = ConfigDict(extra="allow")
+
+    params: float
+    tokens: float
+    batch_tokens: float
+    learning_rate: float = Field(
+        description="The rate at the bottom by the cell's own runs; at an edge a bound, not an optimum."
+    )
+    sd: float = Field(description="Standard deviation of its logarithm.")
+    low: float = Field(description="95 % interval of the rate.")
+    high: float
+    loss: float | None = Field(description="Loss at the bottom; null where no run finished.")
+    curvature: float = Field(description="C of ln L = ln L_min + C·g(ln η − ln η*).")
+    asymmetry: float = Field(description="How much steeper the bowl is above its bottom than below.")
+    noise: float = Field(description="Standard deviation of ln loss between equal runs of this cell.")
+    status: str = Field(
+        description="interior, edge_low, edge_high, flat or too_few: whether the runs show a minimum, or why not.",
+        examples=["interior"],
+    )
+    runs: int = Field(description="Runs in the cell, diverged ones included.")
+    diverged: int = Field(description="Runs without a loss, or with one too far above the best to fit.")
+    doubted: int = Field(default=0, description="Runs with an implausibly low loss, which are left out.")
+    r2: float | None = Field(
+        description="Share of the variance of ln loss explained near the bottom; null with fewer than three runs there."
+    )
+    law_learning_rate: float = Field(description="The optimum given the runs of all cells.")
+    law_sd: float = Field(description="Standard deviation of its logarithm.")
+
+
+class HeldOutCellDocument(Document):
+    """A cell that was left out of a fit, predicted by the law of the others."""
+
+    params: float
+    tokens: float
+    batch_tokens: float
+    learning_rate: float = Field(description="As predicted.")
+    low: float = Field(description="95 % interval of the prediction.")
+    high: float
+    measured: float = Field(description="The rate at the bottom of the cell's own bowl.")
+    excess_loss: float = Field(description="Cost of the predicted rate there; 0.001 is 0.1 %.")
+
+
+class AlternativeDocument(Document):
+    """A smaller law at the cells held out."""
+
+    name: str = Field(description="How it differs from the full law.")
+    mean: float = Field(description="Its mean excess loss.")
+    gain: float = Field(description="Mean excess loss of the full law minus its own.")
+    gain_sd: float | None = Field(description="Standard error of the gain; null with fewer than two cells.")
+    cells: int
+
+
+class HeldOutDocument(Document):
+    """Excess loss at the largest cells of a law that is fitted without them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    left_out: str = Field(description="Which runs were left out.", examples=["params = 4e+07"])
+    mean: float = Field(description="Mean excess loss over the cells; 0.001 is 0.1 %.")
+    worst: float
+    coverage: float = Field(description="Share of cells whose own rate lies in the predicted interval.")
+    cells: list[HeldOutCellDocument]
+    alternatives: list[AlternativeDocument] = Field(default=[])
+
+
+class LawSummary(NoticedDocument):
     """A law in short."""
 
     number: int
     batch: int = Field(description="The batch of runs after which it was fitted.")
-    runs: int = Field(description="Runs that it was fitted to.")
+    runs: int = Field(description="Number of runs it was fitted to.")
     spent_flops: float
     created_at: datetime
     coefficients: list[Coefficient]
     noise: float = Field(description="Standard deviation of ln loss between equal runs.")
-    warnings: list[str]
     sizes: SizesDocument | None = Field(
         default=None,
         description="The law in either count of parameters; null where every parameter is active.",
@@ -90,13 +161,12 @@ class LawDocument(LawSummary):
 
     sweep_id: str
     covariance: list[list[float]] = Field(description="Of the coefficients, in their order.")
-    reference: TargetDocument = Field(description="Where the logarithms of N, D and B count from.")
+    reference: TargetDocument = Field(description="Where the logarithms of N, D and B are zero.")
     range: dict[str, list[float]] = Field(description="Smallest and largest (N, D, B) among the runs.")
-    bowls: list[dict[str, Any]] = Field(description="Each cell's bowl, with its interval and status.")
-    heldout: dict[str, Any] | None = Field(
-        description="Excess loss at the largest cells when the law is fitted without them; null with one size and horizon."
-    )
+    bowls: list[BowlDocument] = Field(description="One per cell.")
+    heldout: HeldOutDocument | None = Field(description="Null with one size and horizon.")
+    heldout_reason: str | None = Field(default=None, description="The reason for no held-out error.")
     fingerprint: str = Field(description="sha256 of the runs and options it was fitted with.")
     ruled_out: list[RuledOut]
     prediction: PredictionDocument | None = Field(description="At the sweep's target.")
-    prediction_refused: str | None = Field(description="Why there is no prediction.")
+    prediction_refused: str | None = Field(description="The reason for no prediction.")

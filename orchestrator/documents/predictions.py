@@ -1,4 +1,4 @@
-"""A prediction as the contract spells it."""
+"""Predictions: the learning rate at a target with its interval, and the runs that would confirm it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from orchestrator.documents.document import Document
+from orchestrator.documents.notices import NoticedDocument
 
 
 class TargetDocument(Document):
@@ -19,7 +20,7 @@ class TargetDocument(Document):
 
 
 class Interval(Document):
-    """Where the rate lies with this probability."""
+    """An interval that holds the rate with this probability."""
 
     level: float = Field(examples=[0.95])
     low: float
@@ -27,41 +28,43 @@ class Interval(Document):
 
 
 class Valley(Document):
-    """The rates that lose at most ``excess_loss`` of the best loss with a probability of ``probability`` each.
+    """The rates that each lose at most ``excess_loss`` of the best loss with probability ``probability``.
 
-    Where the optimum is too uncertain for any rate to be sure of that, ``low`` and ``high`` are both the predicted
-    rate and ``reason`` says so: then there is no valley.
+    Where the optimum is too uncertain there is no valley: ``low`` and ``high`` are both the predicted rate, and
+    ``reason`` is set.
     """
 
     low: float
-    high: float = Field(description="Equal to `low` where there is no valley: `reason` then says why.")
+    high: float = Field(description="Equal to `low` where there is no valley.")
     excess_loss: float = Field(examples=[0.001])
     probability: float = Field(
         default=0.8, description="Of each rate in the valley; 0.8 in laws stored without it."
     )
-    reason: str | None = Field(default=None, description="Why there is no valley; null where there is one.")
+    reason: str | None = Field(default=None, description="The reason for no valley; null where there is one.")
 
 
 class WrongRate(Document):
-    """What a rate beside the predicted one is expected to cost."""
+    """The expected cost of another rate than the predicted one."""
 
-    factor: float = Field(description="On the predicted rate; 1 is the predicted rate itself.", examples=[2])
+    factor: float = Field(
+        description="Over the predicted rate; 1 is the predicted rate itself.", examples=[2]
+    )
     learning_rate: float
     excess_loss: float = Field(
-        description="Expected loss over the best one at the target, minus one; the optimum's uncertainty included.",
+        description="Expected loss over the best one at the target, minus one, with the uncertainty of the optimum.",
         examples=[0.023],
     )
 
 
 class BestTried(Document):
-    """Of the rates run at the target, the one that is expected to lose least."""
+    """The rate run at the target that is expected to lose least."""
 
     learning_rate: float
     probability: float = Field(description="That it is within 0.1 % of the best rate.", examples=[0.93])
 
 
 class AffordableRuns(Document):
-    """Runs in the cell that narrows the target's interval most where a run at the target costs too much."""
+    """Runs in another cell, the one that narrows the target's interval most, where a run at the target costs too much."""
 
     params: float
     tokens: float
@@ -69,25 +72,26 @@ class AffordableRuns(Document):
     learning_rates: list[float]
     flops: float = Field(description="Of all of them.")
     interval_factor_before: float = Field(
-        description="The 95 % interval at the target is within ×/÷ this now …"
+        description="The 95 % interval at the target is within ×/÷ this before the runs."
     )
-    interval_factor_after: float = Field(description="… and is expected to be within ×/÷ this after them.")
+    interval_factor_after: float = Field(description="The same as expected after the runs.")
 
 
 class Confirmation(Document):
-    """The few runs at the target itself that would settle the answer."""
+    """The runs at the target itself that would settle the answer."""
 
     learning_rates: list[float] = Field(
-        description="Those likely to be run, the next one first; after each run ask again. Empty where nothing is left "
-        "to run, or nothing can be told: `reason` says which."
+        description="The rates likely to be run, the next one first; ask again after each run. Empty where nothing is "
+        "left to run, or nothing is known: see `reason`."
     )
     flops_per_run: float = Field(examples=[1.26e21])
     expected_runs: float | None = Field(
-        description="Further runs expected until one is within 0.1 % of the best rate, whether or not one knows it.",
+        description="Further runs expected until one is within 0.1 % of the best rate, known or not.",
         examples=[1.2],
     )
     expected_runs_until_sure: float | None = Field(
-        description="Further runs expected until one is known to be, with probability 0.9.", examples=[2.1]
+        description="Further runs expected until one is known to be that close with probability 0.9.",
+        examples=[2.1],
     )
     probability_first: float | None = Field(
         description="That the first of `learning_rates` is within 0.1 % of the best rate.", examples=[0.85]
@@ -96,8 +100,8 @@ class Confirmation(Document):
     reason: str
     affordable: AffordableRuns | None = Field(
         default=None,
-        description="Only where `budget_flops` was given, is less than a run at the target costs, and runs of some "
-        "cell that it pays for narrow the interval.",
+        description="Null unless `budget_flops` was given and does not pay for a run at the target, and it pays for runs "
+        "that narrow the interval.",
     )
 
 
@@ -128,8 +132,19 @@ class PublishedRate(Document):
     )
 
 
-class PredictionDocument(Document):
-    """The learning rate at a target, and how sure it is."""
+class BaseProxyDocument(Document):
+    """The proxy at which muP changes nothing."""
+
+    width: int
+    depth: int
+    head_width: int
+    expert_width: int | None = Field(description="Null for a dense model.")
+    batch_tokens: int
+    tokens: int
+
+
+class PredictionDocument(NoticedDocument):
+    """The learning rate at a target, with its uncertainty."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -141,20 +156,19 @@ class PredictionDocument(Document):
     valley: Valley
     wrong_rate: list[WrongRate] = Field(
         default=[],
-        description="What a wrong rate costs, from a quarter to four times the predicted one; empty in answers of "
-        "laws that an earlier version stored.",
+        description="Expected costs of rates from a quarter to four times the predicted one; empty in answers stored by "
+        "earlier versions.",
     )
     confirmation: Confirmation | None = Field(
-        default=None, description="Null in answers of laws that an earlier version stored."
+        default=None, description="Null in answers stored by earlier versions."
     )
     expected_loss: float | None
     extrapolation: dict[str, float] = Field(description="Target over the largest seen, on each axis.")
-    base: dict[str, int | None] | None = Field(
+    base: BaseProxyDocument | None = Field(
         default=None,
-        description="The proxy that the rate is in units of, where the sweep's parametrization is muP: etalon rules tells "
-        "the rates at the target. Null where the rate is the target's own.",
+        description="The proxy whose units the rate is in, under muP: `etalon rules` prints the rates at the target. Null "
+        "where the rate is the target's own.",
     )
-    warnings: list[str]
     published: list[PublishedRate]
 
 
@@ -166,11 +180,11 @@ class RefusalDocument(Document):
     sweep_id: str | None = None
     law_number: int | None = None
     target: TargetDocument
-    refused: str | None = Field(default=None, description="The rule that refuses, in a few words.")
+    refused: str | None = Field(default=None, description="The rule that refused, in a few words.")
     detail: str
 
 
 def read_answer(content: Mapping[str, Any]) -> PredictionDocument | RefusalDocument:
-    """Read an answer that was kept with a law."""
+    """Read the answer that is stored with a law."""
     refused = content.get("learning_rate") is None
     return (RefusalDocument if refused else PredictionDocument).model_validate(content)

@@ -1,20 +1,21 @@
-"""The plan of a sweep that was not submitted."""
+"""Plans of sweeps that are not submitted: their cells, and what they would cost."""
 
 from __future__ import annotations
 
 from pydantic import ConfigDict, Field
 
 from orchestrator.documents.document import Document
+from orchestrator.documents.notices import NoticedDocument
 from orchestrator.documents.predictions import TargetDocument
 
 
 class CellDocument(Document):
-    """A cell that a sweep would use."""
+    """A cell of the planned sweep."""
 
     number: int
     params: float = Field(description="N: the count of parameters that the law uses.")
     params_total: float | None
-    params_active: float | None = Field(description="Null, as the total is, where every parameter is active.")
+    params_active: float | None = Field(description="Null, like the total, where every parameter is active.")
     tokens: float
     batch_tokens: float
     learning_rates: list[float]
@@ -22,7 +23,7 @@ class CellDocument(Document):
 
 
 class FullGrid(Document):
-    """What every rate in every cell would cost as an independent run."""
+    """The cost of every rate in every cell as an independent run."""
 
     runs: int
     flops: float
@@ -30,7 +31,7 @@ class FullGrid(Document):
 
 
 class Expected(Document):
-    """What the strategy is expected to spend, from a rehearsal on a synthetic law."""
+    """The expected cost of the strategy, from a rehearsal on the law of the prior runs or a synthetic one."""
 
     strategy: str
     runs: int
@@ -38,11 +39,11 @@ class Expected(Document):
     flops: float
     saved_fraction: float | None
     worker_seconds: float | None
-    ends_because: str
+    ends_because: str = Field(description="The expected reason for the end of the search.")
 
 
 class ExpectedComparison(Document):
-    """What the comparison at the held-out scale adds at most, once the search is over."""
+    """The most that the comparison at the held-out scale adds after the search."""
 
     held_out: TargetDocument
     base: TargetDocument
@@ -52,7 +53,7 @@ class ExpectedComparison(Document):
     worker_seconds: float | None
 
 
-class PreviewDocument(Document):
+class PreviewDocument(NoticedDocument):
     """The plan of a sweep that was not submitted."""
 
     model_config = ConfigDict(extra="allow")
@@ -64,7 +65,6 @@ class PreviewDocument(Document):
     full_grid: FullGrid
     expected: Expected
     comparison: ExpectedComparison | None = Field(description="Null where the sweep has none.")
-    warnings: list[str] = Field(
-        description="What keeps its runs from starting on the cluster, as known now, and what its tables pool."
+    seconds_reason: str | None = Field(
+        description="The reason for no `worker_seconds`; null where they are known."
     )
-    seconds_reason: str | None = Field(description="Why no seconds are told, where none are.")

@@ -1,4 +1,4 @@
-"""A run and its learning curve."""
+"""Runs and their learning curves."""
 
 from __future__ import annotations
 
@@ -19,29 +19,31 @@ class RunDocument(Document):
     cell: int = Field(description="Number of its cell in the sweep.")
     params: float = Field(description="N: the count of parameters that the law uses.")
     params_total: float | None = Field(description="Of a mixture of experts; null where every one is active.")
-    params_active: float | None = Field(description="Those that one token meets; null where all are.")
+    params_active: float | None = Field(
+        description="Parameters that one token meets; null where every one is active."
+    )
     tokens: float
     batch_tokens: float
     learning_rate: float
     seed: int
     batch: int | None = Field(
-        description="Its batch of runs; null for a rate ruled out before it was asked for."
+        description="Its batch of runs; null for a rate that was ruled out and never asked for."
     )
     attempt: int
     arm: str | None = Field(
-        description="Of the comparison at a held-out scale; null for a run of the search."
+        description="How it is trained in the comparison at a held-out scale; null for a run of the search."
     )
     module_rates: str = Field(
-        description="Multipliers of the rate by module, attention=0.5,embedding=2; empty for none."
+        description="Multipliers of the rate by module, such as attention=0.5,embedding=2; empty for none."
     )
     loss: float | None = Field(description="Annealed held-out loss; null unless completed.")
     trunk_loss: float | None = Field(description="Held-out loss of the undecayed trunk at the fork.")
     diverged_tokens: int | None = Field(
         description="Tokens after which the divergence was noticed; null unless diverged, or if not measured."
     )
-    flops: float = Field(description="Really spent for this run beyond what its trunk already had.")
+    flops: float = Field(description="Spent for this run beyond what its trunk had spent already.")
     seconds: float | None
-    reason: str | None = Field(description="Why it was asked for, ruled out, diverged or failed.")
+    reason: str | None = Field(description="The reason why it was asked for, ruled out, diverged or failed.")
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -52,7 +54,7 @@ class LossDocument(Document):
 
     step: int
     tokens: int
-    loss: float | None = Field(description="Training loss; null where it was not finite.")
+    loss: float | None = Field(description="Training loss; null where it is not finite.")
     part: str = Field(description="trunk: shared with other horizons; branch: this run's own.")
 
 

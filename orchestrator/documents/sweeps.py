@@ -1,4 +1,4 @@
-"""A sweep, in a list and whole."""
+"""Sweeps: in short, as lists have them, and whole."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ from pydantic import Field
 
 from orchestrator.documents.document import EXAMPLE_ID, Document
 from orchestrator.documents.laws import LawSummary
+from orchestrator.documents.notices import NoticedDocument
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.spec import SweepSpec, TargetSpec
 from orchestrator.states import RunState, SweepState
 
 
 class Progress(Document):
-    """How far a sweep is."""
+    """The progress of a sweep."""
 
     runs_total_known: int = Field(
-        description="Runs asked for, those of a comparison included, and rates ruled out so far."
+        description="Runs asked for so far, those of a comparison included, and rates ruled out."
     )
     runs_by_state: dict[RunState, int]
     batches: int = Field(description="Batches of runs asked for so far.")
 
 
 class Cost(Document):
-    """What a sweep has cost, beside what its full grid would."""
+    """The cost of a sweep so far, and of its full grid."""
 
     spent_flops: float = Field(
-        description="Of the search's runs that ended; what a killed run had spent is not measured."
+        description="FLOPs of the search's runs that ended; those of killed runs are not measured."
     )
     comparison_flops: float = Field(
-        description="Of the runs of the comparison at a held-out scale, beside it."
+        description="FLOPs of the runs of the comparison at a held-out scale; not part of `spent_flops`."
     )
     full_grid_flops: float = Field(description="Every rate in every cell as an independent run, 6·N·D each.")
     saved_fraction: float | None = Field(
-        description="1 − spent / full grid, so far; final when the sweep is. Null without a grid, before the first "
-        "run has ended, and of a sweep that is queued, failed or cancelled."
+        description="1 − spent / full grid so far; final once the sweep is. Null without a grid, before the first run "
+        "has ended, and for a sweep that is queued, failed or cancelled."
     )
     seconds: float | None = Field(
         description="Wall seconds of all runs together; null where none was measured."
@@ -48,26 +49,26 @@ class SweepSummary(Document):
     id: str = Field(examples=[EXAMPLE_ID])
     name: str
     state: SweepState
-    reason: str | None = Field(description="Why it stopped, failed or completed.")
+    reason: str | None = Field(description="The reason for its end.")
     target: TargetSpec | None = Field(description="As submitted.")
     progress: Progress
     cost: Cost
     law_number: int | None
-    prediction: PredictionDocument | None = Field(description="At its target, by its newest law.")
-    prediction_refused: str | None = Field(description="Why there is no prediction.")
+    prediction: PredictionDocument | None = Field(description="At its target, by the newest law.")
+    prediction_refused: str | None = Field(description="The reason for no prediction.")
     submitted_by: str | None
     created_at: datetime
     updated_at: datetime
 
 
-class SweepDocument(SweepSummary):
+class SweepDocument(SweepSummary, NoticedDocument):
     """A sweep."""
 
     waits_because: str | None = Field(
-        description="Why none of its runs can start now: the Ray cluster is too small for one. Null otherwise."
+        description="The reason why none of its runs can start now: the Ray cluster is too small. Null otherwise."
     )
     warnings: list[str] = Field(
-        default_factory=list, description="What the tables that it names pool; told when it is submitted."
+        default=[], description="What its tables pool. Only in the answer to its submission."
     )
     spec: SweepSpec = Field(description="As submitted, defaults filled in.")
     law: LawSummary | None = Field(description="The newest law; its bowls are at /laws/{number}.")

@@ -1,4 +1,4 @@
-"""An uploaded run table."""
+"""Uploaded run tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TableDocument(Document):
     )
     rows: int
     cells: int
-    diverged: int = Field(description="Rows without a usable loss: kept as data, never a minimum.")
+    diverged: int = Field(description="Rows without a usable loss: kept as data, never as a minimum.")
     recipes: dict[str, list[str]] = Field(
-        description="Text columns that take several values: a law is of one recipe, so `where` must pick one."
+        description="Text columns with several values: a law is of one recipe, so `where` must pick one value of each."
     )

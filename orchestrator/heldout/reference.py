@@ -24,7 +24,6 @@ import numpy as np
 from orchestrator.heldout.values import Expected, Outcome, Outcomes
 from orchestrator.law import BowlStatus, Observations
 from orchestrator.law.bowl import FREE_SD, Z95, alone
-from orchestrator.law.cells import Cells, group
 from orchestrator.law.evidence import (
     ASYMMETRY_SPREAD,
     OPTIMUM,
@@ -32,6 +31,7 @@ from orchestrator.law.evidence import (
     Locals,
     predicted,
 )
+from orchestrator.law.grouped_runs import GroupedRuns, group
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 from orchestrator.law.status import classify, told
@@ -159,7 +159,7 @@ def _seeds(plain: Mapping[float, Outcome], expected_noise: float) -> tuple[dict[
     return dict(zip(seeds, effects.tolist(), strict=True)), math.sqrt(squares / freedom)
 
 
-def _cell(plain: Mapping[float, Outcome], effects: Mapping[int, float]) -> tuple[list[float], Cells]:
+def _cell(plain: Mapping[float, Outcome], effects: Mapping[int, float]) -> tuple[list[float], GroupedRuns]:
     """The rates that are points of the bowl, ascending, and the runs as the law groups them."""
     rows = [
         (rate, loss * math.exp(-effects[seed]), seed)
@@ -177,7 +177,7 @@ def _cell(plain: Mapping[float, Outcome], effects: Mapping[int, float]) -> tuple
     return [float(known[np.argmin(np.abs(np.log(known) - x))]) for x in cells.x], cells
 
 
-def _linear(cells: Cells, own: Locals, covariance: Array, scales: Scales) -> tuple[Array, Array, float]:
+def _linear(cells: GroupedRuns, own: Locals, covariance: Array, scales: Scales) -> tuple[Array, Array, float]:
     """How the bottom hangs on the points, linearised where the fit ended: k, the points' variances, the prior's part."""
     height, derivatives = predicted(cells, own)
     jacobian = np.column_stack(derivatives)
@@ -193,7 +193,7 @@ def _linear(cells: Cells, own: Locals, covariance: Array, scales: Scales) -> tup
 
 
 def _best_run(
-    cells: Cells,
+    cells: GroupedRuns,
     rates: Sequence[float],
     effects: Mapping[int, float],
     noise: float,

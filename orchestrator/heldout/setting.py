@@ -9,8 +9,8 @@ from typing import Final
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.heldout.module_rates import MODULES
 from orchestrator.heldout.modules import STACK, ModuleSearch
-from orchestrator.law.cells import CLOSE
-from orchestrator.planner.values import Cell
+from orchestrator.law.grouped_runs import CLOSE
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import CellRole, ComparisonSpec, Dense, Grid, ProxyTrainer, Scale, SweepSpec
 from orchestrator.submission.cells import proxy_cells
 
@@ -43,7 +43,7 @@ class Setting:
         return self.transfer if arm is CellRole.TRANSFER else self.standard
 
 
-def held_out_cells(spec: SweepSpec, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+def held_out_cells(spec: SweepSpec, cells: Cells) -> tuple[Cell, ...]:
     """The further cells that a sweep needs for its comparison, numbered after its own; none without one.
 
     Args:
@@ -63,11 +63,11 @@ def held_out_cells(spec: SweepSpec, cells: tuple[Cell, ...]) -> tuple[Cell, ...]
         places.append((CellRole.BASE, _base(spec.grid, comparison, trainer, cells)))
     return tuple(
         replace(cell, number=number, rates=(), arm=arm, trunk=f"{arm}-{cell.trunk}")
-        for number, (arm, cell) in enumerate(places, len(cells))
+        for number, (arm, cell) in enumerate(places, cells.next_number)
     )
 
 
-def setting_of(spec: SweepSpec, cells: tuple[Cell, ...]) -> Setting | None:
+def setting_of(spec: SweepSpec, cells: Cells) -> Setting | None:
     """The comparison of a sweep; None where it has none.
 
     Args:
@@ -78,10 +78,9 @@ def setting_of(spec: SweepSpec, cells: tuple[Cell, ...]) -> Setting | None:
     if comparison is None or not isinstance(trainer, ProxyTrainer):
         return None
     by_arm = {cell.arm: cell for cell in cells}
-    own = tuple(cell for cell in cells if cell.arm is None)
     is_dense = isinstance(trainer.architecture, Dense)
     return Setting(
-        base=_base(spec.grid, comparison, trainer, own),
+        base=_base(spec.grid, comparison, trainer, cells.searched),
         standard=by_arm[CellRole.STANDARD],
         transfer=by_arm[CellRole.TRANSFER],
         modules=by_arm.get(CellRole.BASE),
@@ -91,7 +90,7 @@ def setting_of(spec: SweepSpec, cells: tuple[Cell, ...]) -> Setting | None:
     )
 
 
-def comparison_scales(spec: SweepSpec, cells: tuple[Cell, ...]) -> dict[str, Scale]:
+def comparison_scales(spec: SweepSpec, cells: Cells) -> dict[str, Scale]:
     """The scale behind the name of each trunk of a comparison; none for a sweep without one."""
     comparison = spec.comparison
     if comparison is None:
@@ -117,7 +116,7 @@ def _search(comparison: ComparisonSpec, *, is_dense: bool, workers: int) -> Modu
     )
 
 
-def _base(grid: Grid, comparison: ComparisonSpec, trainer: ProxyTrainer, cells: tuple[Cell, ...]) -> Cell:
+def _base(grid: Grid, comparison: ComparisonSpec, trainer: ProxyTrainer, cells: Cells) -> Cell:
     """The cell of the grid that is the base."""
     wanted = _cell(comparison.base_scale(grid), comparison.base_place(grid), trainer)
     return next(cell for cell in cells if (cell.trunk, cell.tokens) == (wanted.trunk, wanted.tokens))
@@ -126,10 +125,11 @@ def _base(grid: Grid, comparison: ComparisonSpec, trainer: ProxyTrainer, cells: 
 def _cell(scale: Scale, place: tuple[int, int], trainer: ProxyTrainer) -> Cell:
     """A scale at a horizon and batch."""
     tokens, batch_tokens = place
-    return proxy_cells(Grid(scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)), trainer)[0]
+    (cell,) = proxy_cells(Grid(scales=(scale,), tokens=(tokens,), batch_tokens=(batch_tokens,)), trainer)
+    return cell
 
 
-def _check_held_out(held_out: Cell, cells: tuple[Cell, ...]) -> None:
+def _check_held_out(held_out: Cell, cells: Cells) -> None:
     for cell in cells:
         if abs(math.log(held_out.params / cell.params)) <= CLOSE:
             path = "comparison.scale"

@@ -6,7 +6,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.law.cells import Cells
 from orchestrator.law.evidence import (
     ASYMMETRY,
     ASYMMETRY_SPREAD,
@@ -16,8 +15,10 @@ from orchestrator.law.evidence import (
     gather,
     predicted,
 )
+from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.joint import cautious
 from orchestrator.law.observations import Array
+from orchestrator.law.point import Point
 from orchestrator.law.pooled import Shrunk
 from orchestrator.law.scales import Scales
 from orchestrator.law.status import BowlStatus, classify, told
@@ -68,6 +69,11 @@ class Bowl:
     law_sd: float
     doubted: int = 0
 
+    @property
+    def point(self) -> Point:
+        """Its (N, D, B)."""
+        return Point(params=self.params, tokens=self.tokens, batch_tokens=self.batch_tokens)
+
     def to_document(self) -> dict[str, Any]:
         """As a JSON-able mapping."""
         return {**asdict(self), "status": self.status.value}
@@ -79,7 +85,7 @@ class Bowl:
 
 
 def measure(
-    cells: Cells, here: Locals, law_sd: Array, pool: tuple[Array, Array], scales: Scales
+    cells: GroupedRuns, here: Locals, law_sd: Array, pool: tuple[Array, Array], scales: Scales
 ) -> tuple[tuple[Bowl, ...], Array]:
     """The bowl of every cell, in the order of the cells, and how much better each is than a constant (status.py).
 
@@ -128,7 +134,7 @@ def told_where(known: NDArray[np.bool_], values: Array) -> NDArray[np.object_]:
 
 
 def alone(
-    cells: Cells, start: Locals, pool: Array, pool_sd: Array, scales: Scales, steps: int = 8
+    cells: GroupedRuns, start: Locals, pool: Array, pool_sd: Array, scales: Scales, steps: int = 8
 ) -> tuple[Locals, Array, Array]:
     """Each cell's bowl from its own runs with the pooled shape as prior.
 
@@ -160,7 +166,7 @@ def alone(
     return here, free.covariance, careful.covariance
 
 
-def explained(cells: Cells, own: Locals) -> Array:
+def explained(cells: GroupedRuns, own: Locals) -> Array:
     """r² of ln loss within the window round each bottom, NaN with fewer than three runs there, shape [cells]."""
     u = cells.x - own.optimum[cells.cell]
     near = (np.abs(u) <= WINDOW).astype(np.float64)

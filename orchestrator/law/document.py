@@ -11,6 +11,7 @@ from orchestrator.law.bowl import Bowl
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES
 from orchestrator.law.heldout import HeldOut
+from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 from orchestrator.law.surface import Surface
@@ -37,6 +38,7 @@ def describe(law: "Law") -> dict[str, Any]:
         "coefficients": [asdict(term) for term in law.coefficients],
         "covariance": law.covariance.tolist(),
         "warnings": list(law.warnings),
+        "notices": [notice.to_document() for notice in law.notices],
         "heldout": None if law.heldout is None else law.heldout.to_document(),
         "heldout_reason": law.heldout_reason,
         "without": list(law.without),
@@ -75,7 +77,7 @@ def parts(document: dict[str, Any]) -> dict[str, Any]:
         "heldout": None if document["heldout"] is None else HeldOut.from_document(document["heldout"]),
         "heldout_reason": document["heldout_reason"],
         "without": tuple(document["without"]),
-        "warnings": tuple(document["warnings"]),
+        "notices": tuple(Notice.from_document(notice) for notice in document["notices"]),
         "fingerprint": document["fingerprint"],
         "runs": document["runs"],
     }

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from orchestrator.law.cells import Cells
+from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 from orchestrator.law.shape import profile
@@ -73,7 +73,7 @@ class Evidence:
         return np.asarray(self.level - (self.tilt * shape).sum(axis=1))
 
 
-def predicted(cells: Cells, here: Locals) -> tuple[Array, tuple[Array, Array, Array]]:
+def predicted(cells: GroupedRuns, here: Locals) -> tuple[Array, tuple[Array, Array, Array]]:
     """The rise of each run above its bottom, and its derivatives by ℓ, μ and a, shape [runs] each."""
     curvature, optimum, asymmetry = here.shape[cells.cell].T
     steep = np.exp(curvature)
@@ -82,7 +82,7 @@ def predicted(cells: Cells, here: Locals) -> tuple[Array, tuple[Array, Array, Ar
     return height, (height, -steep * at.slope, steep * at.bend)
 
 
-def gather(cells: Cells, here: Locals, scales: Scales) -> Evidence:
+def gather(cells: GroupedRuns, here: Locals, scales: Scales) -> Evidence:
     """Linearises every run at `here` and sums per cell."""
     height, jacobian = predicted(cells, here)
     residual = cells.y - here.bottom[cells.cell] - height
@@ -112,7 +112,7 @@ def gather(cells: Cells, here: Locals, scales: Scales) -> Evidence:
     )
 
 
-def bounds(cells: Cells, optimum: Array) -> tuple[Array, Array]:
+def bounds(cells: GroupedRuns, optimum: Array) -> tuple[Array, Array]:
     """Gradient and information on μ of the runs that bound a bowl: ln(ε + (1 − ε)·Φ((±(x − μ) − margin) / sd)).
 
     A bowl so narrow that one rate alone lies between its bounds has its bottom anywhere between them, which no tangent

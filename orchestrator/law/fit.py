@@ -6,16 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from orchestrator.law import support
+from orchestrator.law import identifiability
 from orchestrator.law.bowl import Bowl, measure
-from orchestrator.law.cells import CLOSE, Cells
 from orchestrator.law.evidence import OPTIMUM
+from orchestrator.law.grouped_runs import CLOSE, GroupedRuns
 from orchestrator.law.heldout import Alternative, HeldOut, largest_parts
 from orchestrator.law.joint import Fitted, fit_joint
 from orchestrator.law.judging import Unseen
 from orchestrator.law.law import Law
 from orchestrator.law.minima import refuse_without_minimum
 from orchestrator.law.nested import SMALLER, best, matters
+from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Array, Observations
 from orchestrator.law.pooled import pooled_rows
 from orchestrator.law.problem import Problem
@@ -64,7 +65,7 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT, start: Law
     return replace(
         law,
         runs=observations.size,
-        warnings=(*law.warnings, *support.copy_warnings(copies)),
+        notices=(*law.notices, *identifiability.copy_notices(copies)),
         heldout=heldout,
         heldout_reason=reason,
     )
@@ -91,12 +92,12 @@ def fit_once(observations: Observations, options: FitOptions, near: Law | None =
         largest=cells.places[shown].max(axis=0),
         bowls=bowls,
         heldout=None,
-        warnings=(),
+        notices=(),
         fingerprint=observations.digest(repr(options)),
         without=options.without,
         runs=observations.size,
     )
-    return replace(law, warnings=warnings(law, cells.coordinates[shown]))
+    return replace(law, notices=notices(law, cells.coordinates[shown]))
 
 
 def fit_rest(observations: Observations, law: Law, without: tuple[str, ...]) -> Law:
@@ -124,7 +125,7 @@ def fit_rest(observations: Observations, law: Law, without: tuple[str, ...]) -> 
     )
 
 
-def bottoms(cells: Cells, points: Array, fitted: Fitted) -> Surface:
+def bottoms(cells: GroupedRuns, points: Array, fitted: Fitted) -> Surface:
     """The loss surface through the bottoms of all cells that have a usable run."""
     has = np.isfinite(cells.best_loss)
     level = np.log(cells.best_loss[has]) + fitted.locals.bottom[has]
@@ -133,23 +134,25 @@ def bottoms(cells: Cells, points: Array, fitted: Fitted) -> Surface:
     return fit_surface(points[has], level, 1 / fitted.evidence.weight[has] + spread)
 
 
-def with_bowl(cells: Cells, bowls: tuple[Bowl, ...]) -> NDArray[np.bool_]:
+def with_bowl(cells: GroupedRuns, bowls: tuple[Bowl, ...]) -> NDArray[np.bool_]:
     """Which cells say where their optimum is: those with a minimum, or two rates to tell a slope from."""
     interior = np.array([bowl.status is BowlStatus.INTERIOR for bowl in bowls])
     return np.asarray(interior | (cells.total(np.ones_like(cells.x)) >= 2))
 
 
-def warnings(law: Law, coordinates: Array) -> tuple[str, ...]:
+def notices(law: Law, coordinates: Array) -> tuple[Notice, ...]:
     """Everything that the user should know of the law, whatever the target; `coordinates` are of cells with a bowl."""
     terms = law.coefficients
     batches_vary = bool(np.ptp(coordinates[:, 2]) > CLOSE)
     unsure = {term.name for term in terms if term.sd > UNSURE * term.prior_sd}
     return (
-        *support.single_warnings(coordinates),
-        *support.tie_warnings(coordinates, np.array([name in unsure for name in support.TERMS])),
-        *support.bowl_warnings(law.bowls),
-        *support.bend_warning("params", law.bend(0)),
-        *support.bend_warning("tokens", law.bend(1), law.bend(1, beyond_critical=batches_vary)),
+        *identifiability.single_notices(coordinates),
+        *identifiability.tie_notices(
+            coordinates, np.array([name in unsure for name in identifiability.TERMS])
+        ),
+        *identifiability.bowl_notices(law.bowls),
+        *identifiability.bend_notice("params", law.bend(0)),
+        *identifiability.bend_notice("tokens", law.bend(1), law.bend(1, beyond_critical=batches_vary)),
     )
 
 
@@ -181,6 +184,6 @@ def tried_where_absent(
         if chosen is None:
             return HeldOut.of(words, full, tuple(found.values())), None, law
         law = fit_once(observations, replace(options, without=(*options.without, *chosen.without)), law)
-        law = replace(law, warnings=(*law.warnings, found[chosen].sentence))
+        law = replace(law, notices=(*law.notices, found[chosen].notice))
         return HeldOut.of(words, judged[chosen], tuple(found.values())), None, law
     return None, reason, law

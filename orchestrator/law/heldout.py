@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.law.bowl import Bowl
-from orchestrator.law.cells import CLOSE
+from orchestrator.law.grouped_runs import CLOSE
+from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
 from orchestrator.law.status import BowlStatus
 
@@ -58,12 +59,13 @@ class Alternative:
         )
 
     @property
-    def sentence(self) -> str:
+    def notice(self) -> Notice:
         """Why it was taken."""
-        return (
+        message = (
             f"This is a law {self.name}: at the {self.cells} cells held out it lost {100 * self.mean:.2g} %, "
             f"{100 * self.gain:.2g} % less than the full law."
         )
+        return Notice(code="smaller_law", message=message)
 
     @classmethod
     def against(cls, name: str, cells: Sequence[HeldOutCell], full: Sequence[HeldOutCell]) -> Self:

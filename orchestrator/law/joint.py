@@ -18,8 +18,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from orchestrator.law.cells import Cells
 from orchestrator.law.evidence import OPTIMUM, TAIL, Evidence, Locals, gather
+from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.pooled import (
     Model,
@@ -130,7 +130,7 @@ def spreads(model: Model, here: Locals, scales: Scales) -> tuple[Evidence, Array
     return evidence, covariance, spread
 
 
-def cautious(scales: Scales, cells: Cells) -> Scales:
+def cautious(scales: Scales, cells: GroupedRuns) -> Scales:
     """The scales with a larger noise: as Student's quantiles are for the runs that tell it, and as its tails ask for.
 
     Reweighting counts a run of Student-t noise as (ν + 3) / (ν + 1) times the information that it has. Of the runs of a cell two are spent on where its bottom is, and one of all on the curvature; the prior of the noise

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from orchestrator.law.bowl import Z95, Bowl
-from orchestrator.law.cells import CLOSE
+from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.heldout import HeldOutCell
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Observations

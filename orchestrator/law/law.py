@@ -8,13 +8,14 @@ from scipy.spatial import KDTree
 from scipy.special import ndtri
 
 from orchestrator.amounts import count
-from orchestrator.law import document, support
+from orchestrator.law import document, identifiability
 from orchestrator.law.bowl import Z95, Bowl
-from orchestrator.law.cells import CLOSE, Index
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, matrix, prior_sds
+from orchestrator.law.grouped_runs import CLOSE, Index
 from orchestrator.law.heldout import HeldOut
 from orchestrator.law.horizon import HorizonLaw, fit_horizons
+from orchestrator.law.notices import Notice, messages
 from orchestrator.law.observations import Array
 from orchestrator.law.point import Point
 from orchestrator.law.prediction import Prediction
@@ -52,7 +53,7 @@ class Law:
         heldout: Held-out error, or None.
         heldout_reason: Why there is none.
         without: Names of the terms that are left out.
-        warnings: What the user should know, in full sentences.
+        notices: What the user should know, whatever the target.
         fingerprint: sha256 over the sorted runs and the options.
         runs: How many runs were given.
     """
@@ -67,7 +68,7 @@ class Law:
     largest: Array
     bowls: tuple[Bowl, ...]
     heldout: HeldOut | None
-    warnings: tuple[str, ...]
+    notices: tuple[Notice, ...]
     fingerprint: str
     runs: int
     heldout_reason: str | None = None
@@ -77,6 +78,11 @@ class Law:
     def __post_init__(self) -> None:
         cells = [(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in self.bowls]
         object.__setattr__(self, "known", KDTree(np.log(cells)))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The sentences of the notices."""
+        return messages(self.notices)
 
     @property
     def noise(self) -> float:
@@ -220,8 +226,8 @@ class Law:
             expected_loss_reason=None
             if loss_known
             else f"the loss there is only known within {100 * Z95 * float(loss_sd[0]):.2g} % (95 %)",
-            extrapolation=support.ratios(target, self.smallest, self.largest)[0],
-            warnings=(*self.warnings, *self._target_warnings(target, bool(above[0] == below[0]))),
+            extrapolation=identifiability.ratios(target, self.smallest, self.largest)[0],
+            notices=(*self.notices, *self._target_notices(target, bool(above[0] == below[0]))),
         )
 
     def anchor(self, batch_tokens: float) -> Anchor:
@@ -298,31 +304,34 @@ class Law:
 
     def _prior_axes(self) -> list[str]:
         """Axes whose exponent is a prior's."""
-        by_name = dict(zip(support.TERMS, support.AXES, strict=True))
+        by_name = dict(zip(identifiability.TERMS, identifiability.AXES, strict=True))
         return [by_name[term.name] for term in self.coefficients if term.name in by_name and term.from_prior]
 
-    def _target_warnings(self, target: Point, no_valley: bool) -> list[str]:
-        found = support.far_warnings(target, self.smallest, self.largest)
-        found += support.aside_warnings(target, self._used())
-        _, outside = support.ratios(target, self.smallest, self.largest)
-        for axis, name in enumerate(support.AXES):
+    def _target_notices(self, target: Point, no_valley: bool) -> list[Notice]:
+        found = identifiability.far_notices(target, self.smallest, self.largest)
+        found += identifiability.aside_notices(target, self._used())
+        _, outside = identifiability.ratios(target, self.smallest, self.largest)
+        for axis, name in enumerate(identifiability.AXES):
             if name in self._prior_axes() and outside[axis] > 1.01:
-                value = next(item for item in self.coefficients if item.name == support.TERMS[axis])
-                found.append(
+                value = next(item for item in self.coefficients if item.name == identifiability.TERMS[axis])
+                message = (
                     f"The target's {name} are {outside[axis]:.3g} times outside the runs, and the exponent of {name} "
                     f"({value.value:+.2f} ± {value.sd:.2f}) comes from a prior, not from these runs."
                 )
+                found.append(Notice(code="prior_exponent", message=message))
         if target.batch_tokens > (1 + CLOSE) * target.tokens:
-            found.append(
+            message = (
                 f"The target trains {count(target.tokens)} tokens in batches of {count(target.batch_tokens)}: less than "
                 "one step."
             )
+            found.append(Notice(code="target_below_one_step", message=message))
         if no_valley:
-            found.append("The optimum is too uncertain to name a range of rates that lose at most 0.1 %.")
+            message = "The optimum is too uncertain to name a range of rates that lose at most 0.1 %."
+            found.append(Notice(code="no_valley", message=message))
         return found
 
     def _refuse(self, target: Point, factor: float) -> None:
-        cause, advice = support.causes(target, self._used(), self._prior_axes())
+        cause, advice = identifiability.causes(target, self._used(), self._prior_axes())
         raise Refused(
             LawRefusal.INTERVAL_TOO_WIDE,
             params=count(target.params),

@@ -4,9 +4,9 @@ from enum import Enum
 
 import numpy as np
 
-from orchestrator.law import support
+from orchestrator.law import identifiability
 from orchestrator.law.bowl import Bowl
-from orchestrator.law.cells import Cells
+from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.status import LEAST_TOLD, BowlStatus
@@ -35,7 +35,7 @@ def outline(y: Array) -> Outline | None:
     return Outline.INVERTED if ends else Outline.SEVERAL_MINIMA
 
 
-def refuse_without_minimum(cells: Cells, bowls: tuple[Bowl, ...], gain: Array) -> None:
+def refuse_without_minimum(cells: GroupedRuns, bowls: tuple[Bowl, ...], gain: Array) -> None:
     """Refuses when the losses form no bowls beyond noise, or no cell shows a minimum with a rise on both sides.
 
     Args:
@@ -65,7 +65,7 @@ def refuse_without_minimum(cells: Cells, bowls: tuple[Bowl, ...], gain: Array) -
     raise Refused(LawRefusal.NO_INTERIOR_MINIMUM, **counted(cells, bowls, sloping, several))
 
 
-def slopes(cells: Cells, bowls: tuple[Bowl, ...]) -> tuple[int, int]:
+def slopes(cells: GroupedRuns, bowls: tuple[Bowl, ...]) -> tuple[int, int]:
     """How many cells called flat have losses that only rise with the rate, and how many that only fall.
 
     One such cell is noise; where most are, the losses do depend on the rate, and the minimum lies outside.
@@ -86,14 +86,14 @@ def of_noise(several: int) -> str:
 
 
 def counted(
-    cells: Cells, bowls: tuple[Bowl, ...], sloping: tuple[int, int], several: int
+    cells: GroupedRuns, bowls: tuple[Bowl, ...], sloping: tuple[int, int], several: int
 ) -> dict[str, object]:
     """What the sentence of a refusal for want of an interior minimum is filled with."""
     count = {status: sum(bowl.status is status for bowl in bowls) for status in BowlStatus}
     low, high, flat = (count[s] for s in (BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH, BowlStatus.FLAT))
     if 2 * max(sloping) > flat:
         low, high, flat = low + sloping[0], high + sloping[1], flat - sum(sloping)
-    few, wasted = support.too_few(bowls)
+    few, wasted = identifiability.too_few(bowls)
     where = " downwards" if low > high else " upwards" if high > low else ""
     if low + high + flat == 0:
         advice = (
@@ -112,7 +112,7 @@ def counted(
         "high": high,
         "few": few,
         "wasted": wasted,
-        "above": support.WASTED,
+        "above": identifiability.WASTED,
         "flat": flat,
         "lowest": float(rates.min()),
         "highest": float(rates.max()),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.law.cells import CLOSE
 from orchestrator.law.features import FEATURES
+from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.heldout import Alternative
 from orchestrator.law.law import Law
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from orchestrator.amounts import sized
 from orchestrator.law.refusal import LawRefusal, Refused
 
 
@@ -19,6 +20,11 @@ class Point:
     params: float
     tokens: float
     batch_tokens: float
+
+    @property
+    def in_words(self) -> str:
+        """The place for people: ``1 B parameters, 20 B tokens, 1.05 M tokens a batch``."""
+        return ", ".join(sized(name, getattr(self, name)) for name in ("params", "tokens", "batch_tokens"))
 
     def __post_init__(self) -> None:
         for name in ("params", "tokens", "batch_tokens"):

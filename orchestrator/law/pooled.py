@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpotri
 
-from orchestrator.law.cells import Cells
 from orchestrator.law.evidence import ASYMMETRY, ASYMMETRY_SPREAD, UNKNOWNS, Evidence, Locals
+from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 
@@ -33,7 +33,7 @@ class Model:
         counts: Number of columns of size, pair and smooth.
     """
 
-    cells: Cells
+    cells: GroupedRuns
     curvature: Array
     optimum: Array
     missing: Array

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.law.notices import Notice, messages
 from orchestrator.law.point import Point
 
 
@@ -19,7 +20,7 @@ class Prediction:
         expected_loss: Loss at `learning_rate` in the table's unit, or None.
         expected_loss_reason: Why there is none.
         extrapolation: Target over the largest value tried, per axis.
-        warnings: What the user should know, in full sentences.
+        notices: What the user should know.
     """
 
     target: Point
@@ -32,4 +33,9 @@ class Prediction:
     expected_loss: float | None
     expected_loss_reason: str | None
     extrapolation: Mapping[str, float]
-    warnings: tuple[str, ...]
+    notices: tuple[Notice, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The sentences of the notices."""
+        return messages(self.notices)

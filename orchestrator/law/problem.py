@@ -7,10 +7,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.law.cells import Cells, group
 from orchestrator.law.effects import Effects, basis
 from orchestrator.law.evidence import ASYMMETRY, CURVATURE, Locals
 from orchestrator.law.features import FEATURES, matrix, prior_sds
+from orchestrator.law.grouped_runs import GroupedRuns, group
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Observations
 from orchestrator.law.pooled import Model
@@ -40,7 +40,7 @@ class Problem:
         scales: Where the variances start.
     """
 
-    cells: Cells
+    cells: GroupedRuns
     reference: Reference
     points: Array
     effects: Effects
@@ -92,7 +92,7 @@ class Problem:
         )
 
 
-def begin(cells: Cells) -> Locals:
+def begin(cells: GroupedRuns) -> Locals:
     """Where the bowls start: at the best run of each cell; a cell without a usable run at the median of the others."""
     order = np.lexsort((cells.x, cells.y, cells.cell))
     first = np.concatenate([[True], np.diff(cells.cell[order]) > 0])
@@ -106,7 +106,7 @@ def begin(cells: Cells) -> Locals:
     )
 
 
-def begin_near(cells: Cells, law: Law) -> Locals:
+def begin_near(cells: GroupedRuns, law: Law) -> Locals:
     """Where the bowls start: where a law of nearly the same runs has them."""
     params, tokens, batch_tokens = cells.places.T
     optimum = law.optimum(params, tokens, batch_tokens)[0]

@@ -4,8 +4,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from orchestrator.law.cells import Cells
 from orchestrator.law.evidence import TAIL, Locals, predicted
+from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 
@@ -24,7 +24,7 @@ class BowlStatus(StrEnum):
     TOO_FEW = "too_few"
 
 
-def told(cells: Cells, own: Locals, scales: Scales) -> Array:
+def told(cells: GroupedRuns, own: Locals, scales: Scales) -> Array:
     """How much better a bowl describes each cell than a constant, in squared units of the noise, shape [cells].
 
     A side that diverged, or rose too far to fit, is no noise: it counts for as much as is asked of a bowl. A loss that
@@ -40,7 +40,7 @@ def told(cells: Cells, own: Locals, scales: Scales) -> Array:
     return fitted + LEAST_TOLD * (np.isfinite(cells.floor).astype(np.float64) + np.isfinite(cells.ceiling))
 
 
-def classify(cells: Cells, own: Locals, sd: Array, told: Array) -> list[BowlStatus]:
+def classify(cells: GroupedRuns, own: Locals, sd: Array, told: Array) -> list[BowlStatus]:
     """The status of each cell: whether its losses depend on the rate, where its best rate lies, what rises.
 
     Args:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.law.cells import Cells
 from orchestrator.law.evidence import CURVATURE, OPTIMUM, TAIL, Evidence, Locals, predicted
+from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.pooled import Model, Shrunk
 from orchestrator.law.scales import PRIOR, PRIOR_WEIGHT, Scales
@@ -56,7 +56,7 @@ def pooled_draws(
 
 
 def misfit(
-    cells: Cells, evidence: Evidence, scales: Scales, here: Locals, spread: Array
+    cells: GroupedRuns, evidence: Evidence, scales: Scales, here: Locals, spread: Array
 ) -> tuple[Array, Array, Array]:
     """Expected squared residuals, robustly.
 
@@ -75,19 +75,19 @@ def misfit(
     return height, pool, np.minimum(robust * (residual**2 + known), (TAIL + 1) * variance)
 
 
-def unrest(cells: Cells, scales: Scales, pool: Array, square: Array) -> Array:
+def unrest(cells: GroupedRuns, scales: Scales, pool: Array, square: Array) -> Array:
     """Each cell's noise over the pool's, squared: 1 for a cell of few runs, its own for one of many, shape [cells]."""
     told = square / pool + within(cells, scales) / scales.noise**2
     return np.asarray((UNREST_WEIGHT + cells.total(told)) / (UNREST_WEIGHT + cells.total(cells.repeats)))
 
 
-def within(cells: Cells, scales: Scales) -> Array:
+def within(cells: GroupedRuns, scales: Scales) -> Array:
     """Squared scatter of the repeated runs of each point, one that is far off being cut down, shape [points]."""
     return np.minimum(cells.scatter, (TAIL + 1) * (cells.repeats - 1) * scales.noise**2)
 
 
 def maximise_noise(
-    cells: Cells, evidence: Evidence, scales: Scales, here: Locals, spread: Array
+    cells: GroupedRuns, evidence: Evidence, scales: Scales, here: Locals, spread: Array
 ) -> tuple[Scales, Locals]:
     """One scoring step for the noise at the bottom, its growth with the rise, and each cell's own share of it."""
     height, pool, square = misfit(cells, evidence, scales, here, spread)

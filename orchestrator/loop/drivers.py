@@ -1,49 +1,19 @@
-"""The driver processes that this orchestrator has started: one per sweep, ended by their ids alone."""
+"""The driver processes that this orchestrator has started: at most one per sweep."""
 
 from __future__ import annotations
 
-import json
-import logging
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-log = logging.getLogger(__name__)
-
-YOUNG_SECONDS = 30.0
-"""A driver that lives longer than this has worked: its death does not count against the sweep."""
-
-FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 0.5, 30.0
-"""Pause after a driver; it doubles with each one in a row that did no work, up to the longest."""
-
-NOT_NOW = 75
-"""Exit code of a driver that could not reach what it needs (``os.EX_TEMPFAIL``): an outage is nobody's failure."""
-
-LAST_WORDS_BYTES = 4096
+from orchestrator.private import make_folder
+from orchestrator.processes import Child, end_all
 
 
 def workers_command(sweep_id: str) -> Sequence[str]:
     """The command that drives a sweep; by name, so that the orchestrator imports no Ray."""
     return [sys.executable, "-m", "workers", sweep_id]
-
-
-@dataclass(slots=True)
-class _Past:
-    """What is remembered of a sweep's earlier drivers; ``rests`` counts those in a row that did no work."""
-
-    deaths: int = 0
-    rests: int = 0
-    rests_until: float = 0.0
-    said: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Child:
-    process: subprocess.Popen[bytes]
-    started: float
 
 
 class Drivers:
@@ -64,109 +34,48 @@ class Drivers:
             clock: seconds that only grow.
         """
         self._logs, self._command, self._clock = logs, command, clock
-        self._children: dict[str, _Child] = {}
-        self._past: dict[str, _Past] = {}
+        self._children: dict[str, Child] = {}
 
     def start(self, sweep_id: str) -> None:
-        """Start a sweep's driver, in a session of its own so that Ctrl-C reaches it only through us."""
-        self._logs.mkdir(parents=True, exist_ok=True)
-        with self.log_of(sweep_id).open("ab") as output:
-            process = subprocess.Popen(
-                list(self._command(sweep_id)),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+        """Start a sweep's driver."""
+        if sweep_id not in self._children:
+            make_folder(self._logs)
+            self._children[sweep_id] = Child(
+                "driver",
+                self._command(sweep_id),
+                self.log_of(sweep_id),
+                facts={"sweep_id": sweep_id},
+                clock=self._clock,
             )
-        self._children[sweep_id] = _Child(process, self._clock())
-        log.info("driver started", extra={"sweep_id": sweep_id, "pid": process.pid})
+        self._children[sweep_id].start()
 
     def alive(self, sweep_id: str) -> bool:
         """Whether a driver started here still lives."""
-        child = self._children.get(sweep_id)
-        if child is None:
-            return False
-        if child.process.poll() is None:
-            return True
-        self._bury(sweep_id, child)
-        return False
+        return sweep_id in self._children and self._children[sweep_id].is_alive()
 
     def rests(self, sweep_id: str) -> bool:
-        """Whether the next driver should wait a little, because the last one has just ended."""
-        return self._clock() < self._past.get(sweep_id, _Past()).rests_until
+        """Whether the next driver should wait, because the last one ended only now."""
+        return sweep_id in self._children and self._children[sweep_id].is_resting()
 
     def deaths(self, sweep_id: str) -> int:
-        """Drivers of this sweep that died early, in a row."""
-        return self._past.get(sweep_id, _Past()).deaths
+        """Drivers of this sweep in a row that died soon after their start."""
+        return self._children[sweep_id].deaths if sweep_id in self._children else 0
 
     def said(self, sweep_id: str) -> str | None:
-        """What the last line said that the driver which died had logged; of a log record only its message."""
-        return self._past.get(sweep_id, _Past()).said
+        """The last message that the driver which ended last had logged; None if there is none."""
+        return self._children[sweep_id].last_message if sweep_id in self._children else None
 
     def reap(self, live: set[str]) -> None:
-        """Forget the drivers of sweeps that are no longer live, once they have left."""
-        for sweep_id, child in list(self._children.items()):
-            if sweep_id not in live and child.process.poll() is not None:
+        """Forget the drivers of sweeps that are no longer live, once they have ended."""
+        for sweep_id in self._children.keys() - live:
+            if not self._children[sweep_id].is_alive():
                 del self._children[sweep_id]
-        self._past = {sweep_id: past for sweep_id, past in self._past.items() if sweep_id in live}
 
     def end_all(self, *, seconds: float) -> None:
-        """Ask every driver to leave, wait ``seconds`` for all of them, and kill those that have not left."""
-        for child in self._children.values():
-            child.process.terminate()
-        deadline = self._clock() + seconds
-        for sweep_id, child in self._children.items():
-            try:
-                child.process.wait(max(0.0, deadline - self._clock()))
-            except subprocess.TimeoutExpired:
-                log.warning("driver killed", extra={"sweep_id": sweep_id, "pid": child.process.pid})
-                child.process.kill()
-                child.process.wait()
+        """Ask every driver to end, wait ``seconds`` for all of them, and kill those that are left."""
+        end_all(self._children.values(), seconds)
         self._children.clear()
 
     def log_of(self, sweep_id: str) -> Path:
-        """Where a sweep's drivers write."""
+        """Log file of a sweep's drivers."""
         return self._logs / f"driver-{sweep_id}.log"
-
-    def _bury(self, sweep_id: str, child: _Child) -> None:
-        """Remember how a driver ended; one that had worked, or left in order, begins the count anew."""
-        del self._children[sweep_id]
-        now, code = self._clock(), child.process.returncode
-        before = self._past.get(sweep_id, _Past())
-        if code == 0 or now - child.started >= YOUNG_SECONDS:
-            before = _Past()
-        died = code not in {0, NOT_NOW} and now - child.started < YOUNG_SECONDS
-        rest = min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2 ** min(before.rests, 10))
-        past = _Past(
-            deaths=before.deaths + died,
-            rests=before.rests + 1,
-            rests_until=now + rest,
-            said=self._last_words(sweep_id),
-        )
-        self._past[sweep_id] = past
-        told = {"sweep_id": sweep_id, "exit_code": code, "deaths": past.deaths, "said": past.said}
-        if code == 0:
-            log.info("driver left", extra={"sweep_id": sweep_id})
-        else:
-            log.warning("driver died", extra=told)
-
-    def _last_words(self, sweep_id: str) -> str | None:
-        path = self.log_of(sweep_id)
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - LAST_WORDS_BYTES))
-            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-        last = next((line for line in reversed(lines) if line), None)
-        return None if last is None else _message(last)
-
-
-def _message(line: str) -> str:
-    """What a line says to people: of a log record in JSON (``orchestrator.logs``) its message, else the line."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return line
-    message = record.get("message") if isinstance(record, dict) else None
-    if not isinstance(message, str):
-        return line
-    exception = str(record.get("exception", "")).strip().splitlines()
-    return f"{message}: {exception[-1]}" if exception else message

@@ -19,7 +19,7 @@ from orchestrator.law.law import VALLEY
 from orchestrator.law.shape import half_widths
 from orchestrator.planner.information import Information
 from orchestrator.planner.model import Array
-from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Question, Record
+from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Cells, Question, Record
 
 STEPS = 8
 """Cells on each way to the target."""
@@ -71,7 +71,7 @@ def affordable(
     Returns:
         The cell and its rates; None where no cell that the FLOPs pay for narrows the interval by 1 % of its logarithm.
     """
-    cells = tuple(_cells(law, target, flops, active_share, own=observations is not None))
+    cells = Cells(_cells(law, target, flops, active_share, own=observations is not None))
     if not cells:
         return None
     information = Information(law, Record(cells=cells, prior=observations), Question(target=target))
@@ -83,7 +83,7 @@ def affordable(
     if left > 1 - WORTHWHILE:
         return None
     return Affordable(
-        cell=Point(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens),
+        cell=cell.point,
         rates=rates,
         flops=cell.flops * len(rates),
         factor_before=float(np.exp(reach)),
@@ -140,9 +140,9 @@ def _best(information: Information, cell: Cell, flops: float) -> tuple[float, Ce
     """The most that the variance at the target is expected to drop by runs in a cell, and their rates."""
     count = min(MOST_RUNS, int(flops / cell.flops))
     chosen = np.array(list(combinations(range(len(cell.rates)), count)))
-    number = np.full(len(cell.rates), cell.number)
-    terms = information.terms(number, cell.rates)
-    at = np.full(len(chosen), cell.number)
+    row = information.cells.row_of(cell.number)
+    terms = information.terms(np.full(len(cell.rates), row), cell.rates)
+    at = np.full(len(chosen), row)
     known = information.known[at]
     before = information.reaching(at, known)
     gained: Array = np.maximum(information.reaching(at, known + terms[chosen].sum(axis=1)) - before, 0.0)

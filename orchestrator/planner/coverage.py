@@ -91,9 +91,10 @@ def cover(draft: Draft, information: Information) -> bool:
 
 def window(cell: Cell, draft: Draft, information: Information) -> Window:
     """The window of a cell: wider where the law is unsure."""
-    sd = float(information.belief.sd[cell.number])
+    row = information.cells.row_of(cell.number)
+    sd = float(information.belief.sd[row])
     return Window(
-        middle=float(information.belief.optimum[cell.number]),
+        middle=float(information.belief.optimum[row]),
         spacing=max(SPACING, UNSURE * sd),
         count=min(draft.question.rates_per_cell, len(cell.rates)),
     )
@@ -123,8 +124,8 @@ def _surely_inside(made: list[float], cell: Cell, information: Information) -> b
     """Whether the 95 % interval of a cell's optimum lies between the lowest and the highest rate tried there."""
     if not made:
         return False
-    belief = information.belief
-    middle, reach = belief.optimum[cell.number], Z95 * belief.sd[cell.number]
+    belief, row = information.belief, information.cells.row_of(cell.number)
+    middle, reach = belief.optimum[row], Z95 * belief.sd[row]
     return bool(np.log(made[0]) <= middle - reach and middle + reach <= np.log(made[-1]))
 
 
@@ -159,7 +160,8 @@ def _beyond(cell: Cell, shown: Tried, wanted: Window, draft: Draft, information:
     outermost = shown.places[0] if shown.edge < 0 else shown.places[-1]
     further = cell.rates[:outermost][::-1] if shown.edge < 0 else cell.rates[outermost + 1 :]
     place = shown.edge * np.log(cell.rates[outermost])
-    most = shown.edge * wanted.middle + Z95 * information.belief.sd[cell.number] + wanted.spacing / 2
+    sd = information.belief.sd[information.cells.row_of(cell.number)]
+    most = shown.edge * wanted.middle + Z95 * sd + wanted.spacing / 2
     cheap = CHEAP * asked_flops(draft.record)
     found: list[float] = []
     while further and (not found or (place < most and draft.cost(cell, further[0], 0) <= cheap)):
@@ -174,10 +176,9 @@ def _settled(group: tuple[Cell, ...], draft: Draft, information: Information, be
     """Whether a refit on this batch is expected to leave the windows of a group where they are."""
     if not draft.batch and not draft.open_runs:
         return True
-    after = information.cell_variance()
+    moved = np.sqrt(np.maximum(before - information.cell_variance(), 0.0))
     return all(
-        np.sqrt(max(0.0, before[cell.number] - after[cell.number]))
-        <= SETTLED * window(cell, draft, information).spacing
+        moved[information.cells.row_of(cell.number)] <= SETTLED * window(cell, draft, information).spacing
         for cell in group
     )
 

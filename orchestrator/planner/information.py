@@ -20,10 +20,10 @@ from numpy.polynomial.hermite_e import hermegauss
 from scipy.linalg import cho_factor, cho_solve
 
 from orchestrator.law import Law
-from orchestrator.law.cells import BLOWN, CLOSE, Index
 from orchestrator.law.evidence import TAIL
+from orchestrator.law.grouped_runs import BLOWN, CLOSE, Index
 from orchestrator.law.shape import rise, slope
-from orchestrator.planner.model import Array, believe, cell_of, model_of
+from orchestrator.planner.model import Array, believe, model_of, row_at
 from orchestrator.planner.values import Outcome, Question, Record
 
 NODES, WEIGHTS = hermegauss(5)
@@ -35,6 +35,8 @@ ROBUST = (TAIL + 1) / (TAIL + 3)
 
 class Information:
     """The state of knowledge about the targets while a batch is put together: every run added updates it.
+
+    Arrays have one row per cell (`Cells.row_of`).
 
     Args:
         law: the newest law.
@@ -49,7 +51,7 @@ class Information:
         self._bottoms = self.belief.optimum[:, None] + self.belief.sd[:, None] * NODES
         self._model = model = model_of(law, record.cells, (question.target, *question.more_targets))
         self._rows, self._own = model.cells.features, model.cells.own
-        self._made = Counter(finished(record))
+        self._made = Counter((self.cells.row_of(cell), rate) for cell, rate in finished(record))
         self.known = self._sums_of(self._made)
         covariance = self._covariance(self._known_delta())
         self._spread = self._rows @ covariance
@@ -68,12 +70,12 @@ class Information:
 
         As if every rate of every cell had been run and the bottom lay among them: a bound, not a forecast.
         """
-        cell = np.repeat(np.arange(len(self.cells)), [len(cell.rates) for cell in self.cells])
+        row = np.repeat(np.arange(len(self.cells)), [len(cell.rates) for cell in self.cells])
         x = np.log(np.concatenate([cell.rates for cell in self.cells]))
         low, high = (np.log([cell.rates[end] for cell in self.cells]) for end in (0, -1))
         bottoms = np.clip(self.belief.optimum, low, high)[:, None]
         sums = np.zeros((len(self.cells), 1, 6))
-        np.add.at(sums, cell, self._terms(cell, x, bottoms, np.zeros(x.size), np.ones(x.size)))
+        np.add.at(sums, row, self._terms(row, x, bottoms, np.zeros(x.size), np.ones(x.size)))
         every = self.reaching(np.arange(len(self.cells)), sums)[:, 0]
         return self._at_targets(self._covariance(np.maximum(every, self._known_delta())))
 
@@ -81,25 +83,25 @@ class Information:
         """Variance of what the law says of ln η* in each cell, without the cell's own shift, shape [cells]."""
         return np.asarray((self._spread * self._rows).sum(axis=1))
 
-    def terms(self, cell: Index, rates: Sequence[float]) -> Array:
+    def terms(self, row: Index, rates: Sequence[float]) -> Array:
         """What runs would add to the sums that `reaching` takes, for every place of the bottom.
 
         A run of a rate that was run before only averages the noise there, not what the shape of the bowl misses.
 
         Args:
-            cell: cell of each run, shape [m].
+            row: row of each run's cell, shape [m].
             rates: η of each, [m].
 
         Returns:
             Weighted 1, s, h, s², s·h, h², shape [m, nodes, 6]: s the slope in μ, h the rise.
         """
-        made = np.array([self._made[at] for at in zip(cell.tolist(), rates, strict=True)], dtype=np.float64)
-        return self._terms(cell, np.log(rates), self._bottoms, made, made + 1)
+        made = np.array([self._made[at] for at in zip(row.tolist(), rates, strict=True)], dtype=np.float64)
+        return self._terms(row, np.log(rates), self._bottoms, made, made + 1)
 
-    def _terms(self, cell: Index, x: Array, bottoms: Array, before: Array, after: Array) -> Array:
+    def _terms(self, row: Index, x: Array, bottoms: Array, before: Array, after: Array) -> Array:
         """What runs `before` + 1 to `after` of each rate add, for bottoms at given places, shape [cells, nodes]."""
-        u = x[:, None] - bottoms[cell]
-        curvature = self.belief.curvature[cell][:, None]
+        u = x[:, None] - bottoms[row]
+        curvature = self.belief.curvature[row][:, None]
         height = curvature * rise(u, self._asymmetry)
         tilt = -curvature * slope(u, self._asymmetry)
         missed = (self._scales.growth * height) ** 2
@@ -114,39 +116,45 @@ class Information:
         noise = self._scales.noise**2 / np.maximum(runs, 1.0)[:, None]
         return np.where(runs[:, None] > 0, 1 / (noise + missed), 0.0)
 
-    def reaching(self, cell: Index, sums: Array) -> Array:
+    def reaching(self, row: Index, sums: Array) -> Array:
         """Δ of cells from the sums of their runs, shape [m, nodes, 6] -> [m, nodes]."""
         information = fisher(sums, self._scales.curvature)
-        return np.asarray(information / (1 + information * self._own[cell][:, None]))
+        return np.asarray(information / (1 + information * self._own[row][:, None]))
 
-    def drop(self, cell: Index, gained: Array) -> Array:
+    def drop(self, row: Index, gained: Array) -> Array:
         """Expected drop of the targets' mean variance when cells gain Δ, shape [m, nodes] -> [m]."""
-        pull = np.mean(self._pull**2, axis=1)[cell]
-        size = self.cell_variance()[cell]
+        pull = np.mean(self._pull**2, axis=1)[row]
+        size = self.cell_variance()[row]
         return np.asarray(pull * ((gained / (1 + gained * size[:, None])) @ WEIGHTS))
 
     def add(self, cell: int, rate: float) -> None:
-        """Count a run as if it were in."""
-        at = np.array([cell])
+        """Count a run as if it were in.
+
+        Args:
+            cell: number of its cell.
+            rate: its η.
+        """
+        row = self.cells.row_of(cell)
+        at = np.array([row])
         before = self.reaching(at, self.known[at])
         self.known[at] += self.terms(at, [rate])
-        self._made[cell, rate] += 1
-        self._update(cell, float(((self.reaching(at, self.known[at]) - before) @ WEIGHTS)[0]))
+        self._made[row, rate] += 1
+        self._update(row, float(((self.reaching(at, self.known[at]) - before) @ WEIGHTS)[0]))
 
-    def _update(self, cell: int, gained: float) -> None:
-        direction = self._spread @ self._rows[cell]
-        share = gained / (1 + gained * direction[cell])
-        pull = self._pull[cell].copy()
+    def _update(self, row: int, gained: float) -> None:
+        direction = self._spread @ self._rows[row]
+        share = gained / (1 + gained * direction[row])
+        pull = self._pull[row].copy()
         self._target_variance = self._target_variance - share * pull**2
         self._pull = self._pull - share * direction[:, None] * pull
-        self._spread = self._spread - share * direction[:, None] * self._spread[cell]
+        self._spread = self._spread - share * direction[:, None] * self._spread[row]
 
     def _sums_of(self, runs: Mapping[tuple[int, float], int]) -> Array:
         sums = np.zeros((len(self.cells), NODES.size, 6))
         if runs:
-            cell, x = np.array([cell for cell, _ in runs]), np.log([rate for _, rate in runs])
+            row, x = np.array([row for row, _ in runs]), np.log([rate for _, rate in runs])
             made = np.array(list(runs.values()), dtype=np.float64)
-            np.add.at(sums, cell, self._terms(cell, x, self._bottoms, np.zeros_like(made), made))
+            np.add.at(sums, row, self._terms(row, x, self._bottoms, np.zeros_like(made), made))
         return sums
 
     def _known_delta(self) -> Array:
@@ -177,16 +185,17 @@ def fisher(sums: Array, curvature_sd: float) -> Array:
 
 
 def finished(record: Record) -> list[tuple[int, float]]:
-    """(cell, η) of every completed run, and of every run from elsewhere that was made in one of the record's cells."""
+    """(cell number, η) of every completed run, and of every run from elsewhere that was made in one of the record's cells."""
     runs = [(run.cell, run.learning_rate) for run in record.runs if run.outcome is Outcome.COMPLETED]
     if record.prior is None:
         return runs
-    prior = record.prior.where(np.isfinite(record.prior.loss))
-    cells = cell_of(record.cells, np.column_stack([prior.params, prior.tokens, prior.batch_tokens])).tolist()
+    prior, ordered = record.prior.where(np.isfinite(record.prior.loss)), tuple(record.cells)
+    rows = row_at(record.cells, np.column_stack([prior.params, prior.tokens, prior.batch_tokens])).tolist()
     return runs + [
-        (cell, _lattice_rate(record.cells[cell].rates, rate))
-        for cell, rate in zip(cells, prior.learning_rate.tolist(), strict=True)
-        if cell >= 0
+        (cell.number, _lattice_rate(cell.rates, rate))
+        for row, rate in zip(rows, prior.learning_rate.tolist(), strict=True)
+        if row >= 0
+        for cell in (ordered[row],)
     ]
 
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from orchestrator.law import Law, Point
-from orchestrator.law.cells import CLOSE, Index
 from orchestrator.law.effects import basis
 from orchestrator.law.features import matrix, prior_sds
-from orchestrator.planner.values import Cell
+from orchestrator.law.grouped_runs import CLOSE, Index
+from orchestrator.planner.values import Cells
 
 Array = NDArray[np.float64]
 
@@ -68,29 +68,29 @@ class Model:
     targets: Rows
 
 
-def places(cells: tuple[Cell, ...]) -> Array:
+def places(cells: Cells) -> Array:
     """(N, D, B) of cells, shape [cells, 3]."""
     return np.array([(cell.params, cell.tokens, cell.batch_tokens) for cell in cells])
 
 
-def cell_of(cells: tuple[Cell, ...], tried: Array) -> Index:
-    """The number of the cell that each (N, D, B), shape [m, 3], lies in; -1 where it lies in none, shape [m]."""
+def row_at(cells: Cells, tried: Array) -> Index:
+    """The row of the cell that each (N, D, B), shape [m, 3], lies in; -1 where it lies in none, shape [m]."""
     apart, nearest = KDTree(np.log(places(cells))).query(np.log(tried), p=np.inf, distance_upper_bound=CLOSE)
     return np.where(np.isfinite(apart), nearest, -1)
 
 
-def believe(law: Law, cells: tuple[Cell, ...]) -> Belief:
+def believe(law: Law, cells: Cells) -> Belief:
     """What ``law`` says of ``cells``."""
     params, tokens, batch_tokens = places(cells).T
     optimum, sd = law.optimum(params, tokens, batch_tokens)
     return Belief(optimum=optimum, sd=sd, curvature=law.curvature(params, tokens, batch_tokens))
 
 
-def model_of(law: Law, cells: tuple[Cell, ...], targets: tuple[Point, ...]) -> Model:
+def model_of(law: Law, cells: Cells, targets: tuple[Point, ...]) -> Model:
     """The model over ``cells``, over the bowls of the law that are in none of them, and over ``targets``."""
     here = places(cells)
     tried = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls])
-    elsewhere = np.flatnonzero(cell_of(cells, tried) < 0)
+    elsewhere = np.flatnonzero(row_at(cells, tried) < 0)
     bowls, abroad = [law.bowls[at] for at in elsewhere], tried[elsewhere]
     aims = np.array([(target.params, target.tokens, target.batch_tokens) for target in targets])
     points = law.reference.points(*np.concatenate([here, abroad, aims]).T)
@@ -118,11 +118,11 @@ def model_of(law: Law, cells: tuple[Cell, ...], targets: tuple[Point, ...]) -> M
 def _share_own(rows: Rows, prior: Array, here: Array, aims: Array) -> tuple[Rows, Array]:
     """A target that is itself a cell shares that cell's own shift: the shift becomes a column of its own."""
     features, own = rows.features, rows.own.copy()
-    for number, aim in enumerate(aims):
+    for at, aim in enumerate(aims):
         same = np.flatnonzero((np.abs(here / aim - 1) < CLOSE).all(axis=1))
         if not same.size:
             continue
-        shared = [*same, len(own) - len(aims) + number]
+        shared = [*same, len(own) - len(aims) + at]
         column = np.zeros(len(own))
         column[shared] = 1.0
         features = np.column_stack([features, column])

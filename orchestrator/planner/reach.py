@@ -11,7 +11,7 @@ from orchestrator.law.law import WIDEST
 from orchestrator.planner.information import Information
 from orchestrator.planner.model import Array, places
 from orchestrator.planner.search import told
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cells
 
 BEYOND = 1.5
 """A target so many times outside the cells in N, D or B is called beyond them in it."""
@@ -35,10 +35,10 @@ def cannot_tell(information: Information, targets: tuple[Point, ...]) -> str:
     )
 
 
-def largest_cell(cells: tuple[Cell, ...]) -> Point:
+def largest_cell(cells: Cells) -> Point:
     """The cell with the most FLOPs in a run, as a target."""
     cell = max(cells, key=lambda cell: (cell.flops, cell.params, cell.batch_tokens, -cell.number))
-    return Point(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens)
+    return cell.point
 
 
 def _cure(target: Point, here: Array) -> str:

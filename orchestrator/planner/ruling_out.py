@@ -11,11 +11,11 @@ from orchestrator.law.bowl import Z95
 from orchestrator.law.law import VALLEY
 from orchestrator.law.shape import half_widths
 from orchestrator.planner.model import Belief
-from orchestrator.planner.values import Cell, Pruned
+from orchestrator.planner.values import Cells, Pruned
 
 
 def ruled_out(
-    law: Law, cells: tuple[Cell, ...], belief: Belief, kept: Collection[tuple[int, float]]
+    law: Law, cells: Cells, belief: Belief, kept: Collection[tuple[int, float]]
 ) -> tuple[Pruned, ...]:
     """Rates that cannot lie in the valley of their cell wherever in its 95 % interval the optimum is.
 

@@ -59,12 +59,12 @@ class Search:
     def __init__(self, draft: Draft, information: Information, where: str = "at the target") -> None:
         self._draft, self._information, self._where = draft, information, where
         self._runs = self._within_reach()
-        self._run_cell = np.array([cell.number for cell, _ in self._runs], dtype=np.int64)
+        self._run_row = information.cells.rows_of(cell.number for cell, _ in self._runs)
         self._cost = np.array([self._price(run) for run in range(len(self._runs))])
-        self._pairs = _candidates(np.bincount(self._run_cell, minlength=len(information.cells)))
-        self._cell = self._run_cell[self._pairs[:, 0]]
+        self._pairs = _candidates(np.bincount(self._run_row, minlength=len(information.cells)))
+        self._row = self._run_row[self._pairs[:, 0]]
         if self._runs:
-            self._terms = information.terms(self._run_cell, [rate for _, rate in self._runs])
+            self._terms = information.terms(self._run_row, [rate for _, rate in self._runs])
             self._gained = self._gain(np.arange(len(self._pairs)))
 
     def best(self, worthwhile: float) -> Choice | None:
@@ -77,7 +77,7 @@ class Search:
             return None
         first, second = self._pairs.T
         cost = self._cost[first] + np.where(second == LONE, 0.0, self._cost[second])
-        drop = self._information.drop(self._cell, self._gained)
+        drop = self._information.drop(self._row, self._gained)
         share = drop / self._information.variance() / 2
         possible = (drop > 0) & np.isfinite(cost)
         allowed = possible & (cost <= self._draft.flops_left)
@@ -97,7 +97,7 @@ class Search:
         runs = [int(run) for run in self._pairs[choice.candidate] if run != LONE]
         before = self._information.variance()
         drop = self._information.drop(
-            self._cell[choice.candidate : choice.candidate + 1],
+            self._row[choice.candidate : choice.candidate + 1],
             self._gained[choice.candidate : choice.candidate + 1],
         )
         reason = self._reason(before, before - float(drop[0]))
@@ -114,29 +114,31 @@ class Search:
 
     def _refresh(self, taken: Cell) -> None:
         """Bring gains of the cell and prices of its trunk up to date."""
-        again = np.flatnonzero(self._run_cell == taken.number)
+        cells = self._information.cells
+        row = cells.row_of(taken.number)
+        again = np.flatnonzero(self._run_row == row)
         rates = [self._runs[run][1] for run in again.tolist()]
-        self._terms[again] = self._information.terms(self._run_cell[again], rates)
-        here = np.flatnonzero(self._cell == taken.number)
+        self._terms[again] = self._information.terms(self._run_row[again], rates)
+        here = np.flatnonzero(self._row == row)
         self._gained[here] = self._gain(here)
         sharing = [
-            cell.number
-            for cell in self._information.cells
+            cells.row_of(cell.number)
+            for cell in cells
             if cell.number == taken.number or (cell.trunk is not None and cell.trunk == taken.trunk)
         ]
-        for run in np.flatnonzero(np.isin(self._run_cell, sharing)):
+        for run in np.flatnonzero(np.isin(self._run_row, sharing)):
             self._cost[run] = self._price(int(run))
 
     def _within_reach(self) -> list[tuple[Cell, float]]:
         """All (cell, η) worth considering, cell by cell."""
-        cells, belief = self._information.cells, self._information.belief
+        cells, belief = tuple(self._information.cells), self._information.belief
         lengths = [len(cell.rates) for cell in cells]
         x = np.log(np.concatenate([cell.rates for cell in cells]))
         at = np.repeat(np.arange(len(cells)), lengths)
         near = np.flatnonzero(np.abs(x - belief.optimum[at]) <= REACH + 2 * belief.sd[at])
         place = near - (np.cumsum(lengths) - lengths)[at[near]]
         found = zip(at[near].tolist(), place.tolist(), strict=True)
-        return [(cells[number], cells[number].rates[which]) for number, which in found]
+        return [(cells[row], cells[row].rates[which]) for row, which in found]
 
     def _price(self, run: int) -> float:
         cell, rate = self._runs[run]
@@ -146,12 +148,12 @@ class Search:
     def _gain(self, candidates: NDArray[np.int64]) -> Array:
         """Δ that candidates add to their cells, shape [m, nodes]."""
         first, second = self._pairs[candidates].T
-        cell = self._cell[candidates]
-        known = self._information.known[cell]
+        row = self._row[candidates]
+        known = self._information.known[row]
         more = known + self._terms[first]
         paired = second != LONE
         more[paired] += self._terms[second[paired]]
-        gained = self._information.reaching(cell, more) - self._information.reaching(cell, known)
+        gained = self._information.reaching(row, more) - self._information.reaching(row, known)
         return np.maximum(gained, 0.0)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from orchestrator.law import Law
 from orchestrator.planner.draft import Draft
-from orchestrator.planner.values import Cell, Plan, Question, Record
+from orchestrator.planner.values import Cell, Cells, Plan, Question, Record
 
 BATCH = 8
 
@@ -25,7 +25,7 @@ class RandomPlanner:
         return draft.plan(f"The grid is complete: {len(draft.asked)} runs in {len(record.cells)} cells.")
 
 
-def drawn(cells: tuple[Cell, ...], question: Question) -> list[tuple[Cell, float, int]]:
+def drawn(cells: Cells, question: Question) -> list[tuple[Cell, float, int]]:
     """All runs of the grid in the order of the question's seed."""
     runs = [(cell, rate, seed) for cell in cells for rate in cell.rates for seed in range(question.seeds)]
     order = np.random.default_rng(question.seed).permutation(len(runs))

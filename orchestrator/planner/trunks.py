@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from orchestrator.planner.values import Cell
 
 
-def groups(cells: tuple[Cell, ...]) -> list[tuple[Cell, ...]]:
+def groups(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:
     """Groups of cells, the cheapest first; within a group the shortest horizon first.
 
     Cells with one trunk are a group: a run of the longest horizon passes the forks of the others. The order is

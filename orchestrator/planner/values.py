@@ -9,10 +9,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.law import Law, Observations, Point
 
@@ -25,7 +29,7 @@ class Cell:
     """One (N, D, B) of one recipe, with the learning rates that may be tried there.
 
     Attributes:
-        number: its place in the sweep, from 0.
+        number: its name in the sweep; no position: see `Cells`.
         params: N, without embeddings.
         tokens: D.
         batch_tokens: B.
@@ -50,6 +54,11 @@ class Cell:
     arm: str | None = None
 
     @property
+    def point(self) -> Point:
+        """Its (N, D, B)."""
+        return Point(params=self.params, tokens=self.tokens, batch_tokens=self.batch_tokens)
+
+    @property
     def flops_per_token(self) -> float:
         """FLOPs that training takes for one token: 6 for each parameter that the token meets."""
         active = self.params if self.params_active is None else self.params_active
@@ -70,6 +79,83 @@ class Cell:
         trunk = max(0.0, self.fork_tokens - trunk_tokens)
         decay = self.decay_fraction * self.tokens
         return self.flops_per_token * (trunk + decay)
+
+
+class Cells(Collection[Cell]):
+    """The cells of a sweep by number, immutable; iterates in order of number.
+
+    A number is no position: numbers may have holes, and a cell that is added later may have any (N, D, B). Arrays over
+    cells have one row per cell in order of number; `row_of` and `rows_of` turn numbers into rows.
+
+    Raises:
+        ValueError: two cells have one number.
+    """
+
+    __slots__ = ("_by_number", "_rows")
+
+    def __init__(self, cells: Iterable[Cell] = ()) -> None:
+        ordered = sorted(cells, key=attrgetter("number"))
+        self._by_number = {cell.number: cell for cell in ordered}
+        self._rows = {number: row for row, number in enumerate(self._by_number)}
+        if len(self._by_number) < len(ordered):
+            raise ValueError("two cells have one number")
+
+    def __getitem__(self, number: int) -> Cell:
+        """The cell of this number.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._by_number[number]
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._by_number.values())
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def __contains__(self, cell: object) -> bool:
+        return isinstance(cell, Cell) and self._by_number.get(cell.number) == cell
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cells) and self._by_number == other._by_number
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Cells({list(self)!r})"
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers, ascending: that of each row."""
+        return tuple(self._by_number)
+
+    @property
+    def next_number(self) -> int:
+        """The lowest number above all that are taken."""
+        return max(self._by_number, default=-1) + 1
+
+    @property
+    def searched(self) -> Cells:
+        """The cells of the search: without those of a held-out comparison."""
+        return Cells(cell for cell in self if cell.arm is None)
+
+    def row_of(self, number: int) -> int:
+        """The row of a cell in arrays over all cells.
+
+        Raises:
+            KeyError: there is no cell of this number.
+        """
+        return self._rows[number]
+
+    def rows_of(self, numbers: Iterable[int]) -> NDArray[np.int64]:
+        """The rows of several cells, shape [numbers].
+
+        Raises:
+            KeyError: one of them does not exist.
+        """
+        return np.array([self._rows[number] for number in numbers], dtype=np.int64)
 
 
 class Outcome(StrEnum):
@@ -124,7 +210,7 @@ class Question:
 class Record:
     """Everything known when planning: the cells, the runs asked for so far, and knowledge from elsewhere."""
 
-    cells: tuple[Cell, ...]
+    cells: Cells
     runs: tuple[KnownRun, ...] = ()
     prior: Observations | None = None
 
@@ -223,6 +309,6 @@ def _cells_of(record: Record) -> list[Cell]:
     return [record.cells[run.cell] for run in record.runs if run.outcome is not Outcome.FAILED]
 
 
-def full_grid_flops(cells: tuple[Cell, ...], seeds: int) -> float:
+def full_grid_flops(cells: Iterable[Cell], seeds: int) -> float:
     """What every rate in every cell would cost as independent runs: Σ 6·N·D over the grid, N the active parameters."""
     return sum(cell.flops * len(cell.rates) for cell in cells) * seeds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, case, func, insert, select, updat
 
 from orchestrator.documents.events import SweepEvent, payload_of
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.planner.values import Cell, full_grid_flops
+from orchestrator.planner.values import Cell, Cells, full_grid_flops
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RUN_OPEN, SWEEP_LIVE, RunState, SweepState, check_sweep_move
 from orchestrator.store import schema
@@ -46,7 +46,7 @@ class Sweeps:
         self,
         spec: SweepSpec,
         *,
-        cells: Sequence[Cell],
+        cells: Collection[Cell],
         idempotency_key: str | None = None,
         submitted_by: str | None = None,
     ) -> tuple[Sweep, bool]:
@@ -92,12 +92,12 @@ class Sweeps:
         with self._database.read() as connection:
             return _get(connection, sweep_id)
 
-    def cells(self, sweep_id: str) -> tuple[Cell, ...]:
+    def cells(self, sweep_id: str) -> Cells:
         """The sweep's cells by number; none for an unknown sweep or one that only fits."""
         query = select(schema.cells).where(schema.cells.c.sweep_id == sweep_id)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(schema.cells.c.number)).mappings().all()
-        return tuple(_cell(row) for row in rows)
+            rows = connection.execute(query).mappings().all()
+        return Cells(_cell(row) for row in rows)
 
     def page(
         self, *, state: SweepState | None = None, limit: int = 50, cursor: str | None = None
@@ -337,7 +337,7 @@ def _unknown(sweep_id: str) -> NotFound:
     return NotFound(f"There is no sweep {sweep_id!r}.")
 
 
-def _new_row(sweep_id: str, spec: SweepSpec, cells: Sequence[Cell]) -> dict[str, Any]:
+def _new_row(sweep_id: str, spec: SweepSpec, cells: Collection[Cell]) -> dict[str, Any]:
     return {
         "id": sweep_id,
         "name": spec.name,

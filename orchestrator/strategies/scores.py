@@ -80,7 +80,7 @@ def compared(worlds: Sequence[World], replays: Iterable[Replay]) -> Comparison:
 
 def default_shares(world: World) -> tuple[float, ...]:
     """Shares to judge at: the first of `SHARES` that pay for four runs of the cheapest cell, five at most."""
-    opening = SPACED * world.cells[0].flops / world.flops
+    opening = SPACED * min(cell.flops for cell in world.cells) / world.flops
     return tuple(share for share in SHARES if share >= opening)[:MOST_SHARES] or SHARES[-1:]
 
 

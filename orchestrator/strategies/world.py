@@ -16,7 +16,7 @@ from orchestrator.errors import Unsupported
 from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.law.heldout import largest_parts
 from orchestrator.law.judging import RecordedBowl
-from orchestrator.planner.values import Cell, KnownRun, Outcome, full_grid_flops
+from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, full_grid_flops
 from orchestrator.submission.cells import table_cells
 from orchestrator.tables.run_table import RunTable
 
@@ -64,12 +64,12 @@ class World:
     """What may be run, how each run would end, and where strategies are judged.
 
     Attributes:
-        cells: cells that may be run, cheapest first, each with its recorded rates.
+        cells: cells that may be run, numbered from the cheapest on, each with its recorded rates.
         losses: the mean recorded loss by place and rate, None where every run diverged.
         targets: the cells that may not be run.
     """
 
-    cells: tuple[Cell, ...]
+    cells: Cells
     losses: Losses
     targets: tuple[RecordedTarget, ...]
 
@@ -151,7 +151,7 @@ class World:
                 rates = tuple(rate for rate in cell.rates if random.random() >= MISSING)
                 if random.random() >= MISSING and rates:
                     kept.append(replace(cell, rates=rates, number=len(kept)))
-        return replace(self, cells=tuple(kept))
+        return replace(self, cells=Cells(kept))
 
 
 def world_of(table: RunTable) -> World:
@@ -183,7 +183,7 @@ def world_of(table: RunTable) -> World:
     ]
     candidates = [cell for cell in recorded if cell.rates and _place(cell) not in unseen]
     return World(
-        cells=tuple(replace(cell, number=number) for number, cell in enumerate(candidates)),
+        cells=Cells(replace(cell, number=number) for number, cell in enumerate(candidates)),
         losses=losses,
         targets=_targets([cell for cell in recorded if _place(cell) in unseen], law, losses),
     )

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from orchestrator.errors import BadInput, FieldProblem
-from orchestrator.law.cells import CLOSE
-from orchestrator.planner.values import Cell
+from orchestrator.law.grouped_runs import CLOSE
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import Architecture, Dense, Grid, Mup, ProxyTrainer, Scale, Schedule, experts_of
 from orchestrator.spec.architecture import FEEDFORWARD_RATIO
 from orchestrator.tables.run_table import RunTable
@@ -48,7 +48,7 @@ def params_of(scale: Scale, architecture: Architecture) -> Params:
     )
 
 
-def proxy_cells(grid: Grid, trainer: ProxyTrainer) -> tuple[Cell, ...]:
+def proxy_cells(grid: Grid, trainer: ProxyTrainer) -> Cells:
     """Cells of a proxy grid, smallest model first; horizons of one shape and batch share a trunk.
 
     A horizon is a whole number of steps, so tokens are rounded down to a multiple of the batch; scales and horizons
@@ -64,7 +64,7 @@ def proxy_cells(grid: Grid, trainer: ProxyTrainer) -> tuple[Cell, ...]:
         for batch_tokens in sorted(set(grid.batch_tokens))
         for tokens in sorted({tokens // batch_tokens * batch_tokens for tokens in grid.tokens})
     ]
-    return tuple(
+    return Cells(
         Cell(
             number=number,
             params=float(_counted(sizes, trainer.architecture)),
@@ -147,7 +147,7 @@ def trunk_scales(grid: Grid, trainer: ProxyTrainer) -> dict[str, Scale]:
     }
 
 
-def table_cells(table: RunTable) -> tuple[Cell, ...]:
+def table_cells(table: RunTable) -> Cells:
     """Cells of a recorded table, cheapest first, each with the rates recorded there; both as a law counts them."""
     table = table.grouped()
     rates: dict[tuple[float, float, float], set[float]] = {}
@@ -155,13 +155,13 @@ def table_cells(table: RunTable) -> tuple[Cell, ...]:
         params, tokens, batch_tokens, rate = (float(value) for value in row)
         rates.setdefault((params, tokens, batch_tokens), set()).add(rate)
     ordered = sorted(rates.items(), key=lambda item: (item[0][0] * item[0][1], item[0]))
-    return tuple(
+    return Cells(
         Cell(number=number, params=n, tokens=d, batch_tokens=b, rates=tuple(sorted(found)))
         for number, ((n, d, b), found) in enumerate(ordered)
     )
 
 
-def narrowed(cells: tuple[Cell, ...], grid: Grid) -> tuple[Cell, ...]:
+def narrowed(cells: Cells, grid: Grid) -> Cells:
     """The recorded cells and rates that a replay's grid allows; an empty part of the grid allows all.
 
     Rates are matched within 0.1 %, since tables round them.
@@ -176,10 +176,10 @@ def narrowed(cells: tuple[Cell, ...], grid: Grid) -> tuple[Cell, ...]:
         rates = tuple(rate for rate in cell.rates if not wanted or _near(rate, wanted))
         if rates:
             kept.append(replace(cell, number=len(kept), rates=rates))
-    return tuple(kept)
+    return Cells(kept)
 
 
-def fewest_repeats(table: RunTable, cells: tuple[Cell, ...]) -> int:
+def fewest_repeats(table: RunTable, cells: Cells) -> int:
     """How often every rate of every cell is recorded at least: so many seeds can a replay answer.
 
     Args:

@@ -15,7 +15,7 @@ from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.heldout.cost import Spent, cost_of, out_of_reach
 from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
 from orchestrator.knowledge import recorded_runs, target_of
-from orchestrator.planner.values import Cell, full_grid_flops
+from orchestrator.planner.values import Cell, Cells, full_grid_flops
 from orchestrator.settings import Settings
 from orchestrator.spec import CommandTrainer, Grid, PriorRuns, ProxyTrainer, ReplayTrainer, SweepSpec
 from orchestrator.spec.fields import FieldError
@@ -25,11 +25,11 @@ from orchestrator.store.records import Sweep
 from orchestrator.submission.capacity import warnings_of
 from orchestrator.submission.cells import fewest_repeats, narrowed, proxy_cells, table_cells
 from orchestrator.submission.rehearsal import Forecast, forecast
-from orchestrator.tables.pooled_columns import mixed_warnings
+from orchestrator.tables.pooled_columns import pooling_notices
 from orchestrator.tables.run_table import RunTable
 
 
-def cells_of(spec: SweepSpec, store: Store) -> tuple[Cell, ...]:
+def cells_of(spec: SweepSpec, store: Store) -> Cells:
     """The cells that a sweep may run; none for a sweep that only fits prior runs.
 
     Raises:
@@ -44,10 +44,10 @@ def cells_of(spec: SweepSpec, store: Store) -> tuple[Cell, ...]:
     if isinstance(trainer, CommandTrainer):
         message = f"no {trainer.kind} trainer {trainer.name!r} is registered with this service"
         raise _refusal("trainer.name", message)
-    return ()
+    return Cells()
 
 
-def _replayed(grid: Grid, table: RunTable) -> tuple[Cell, ...]:
+def _replayed(grid: Grid, table: RunTable) -> Cells:
     """The cells of a replay, which can answer with nothing but what is recorded."""
     if grid.scales:
         message = (
@@ -80,9 +80,9 @@ def table_warnings(spec: SweepSpec, store: Store) -> list[str]:
     if spec.prior_runs is not None:
         sources.append(("prior_runs", spec.prior_runs))
     return [
-        f"{field}: {warning}"
+        f"{field}: {notice.message}"
         for field, source in sources
-        for warning in mixed_warnings(recorded_runs(store, source, field))
+        for notice in pooling_notices(recorded_runs(store, source, field))
     ]
 
 
@@ -137,7 +137,7 @@ def submit(
     cells = cells_of(spec, store)
     if spec.prior_runs is not None:
         recorded_runs(store, spec.prior_runs, "prior_runs")
-    every = (*cells, *held_out_cells(spec, cells))
+    every = Cells((*cells, *held_out_cells(spec, cells)))
     return store.sweeps.create(spec, cells=every, idempotency_key=idempotency_key, submitted_by=submitted_by)
 
 
@@ -164,7 +164,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     flops = full_grid_flops(cells, spec.grid.seeds)
     expected = forecast(spec, cells, target, prior=None if prior is None else prior.observations())
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
-    compared = setting_of(spec, (*cells, *held_out_cells(spec, cells)))
+    compared = setting_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     return PreviewDocument(
         valid=True,
         name=spec.name,

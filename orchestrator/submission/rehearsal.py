@@ -18,7 +18,7 @@ import numpy as np
 from orchestrator.knowledge import question_of
 from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, KnownRun, Outcome, Proposal, Record, trunk_reach
+from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Proposal, Record, trunk_reach
 from orchestrator.spec import ReplayTrainer, SweepSpec
 
 PARAMS_EXPONENT, TOKENS_EXPONENT = -0.3, -0.3
@@ -52,7 +52,7 @@ class Forecast:
 
 def forecast(
     spec: SweepSpec,
-    cells: tuple[Cell, ...],
+    cells: Cells,
     target: Point,
     *,
     prior: Observations | None = None,
@@ -189,7 +189,7 @@ def _law(record: Record) -> Law | None:
         return None
 
 
-def _truth(cells: tuple[Cell, ...], prior: Observations | None) -> Truth:
+def _truth(cells: Cells, prior: Observations | None) -> Truth:
     """The loss of a cell at a learning rate, as far as a rehearsal knows it."""
     law = _law(Record(cells=cells, prior=prior))
     return _synthetic(cells) if law is None else partial(_lawful, law)
@@ -201,7 +201,7 @@ def _lawful(law: Law, cell: Cell, learning_rate: float) -> float:
         return float(law.expected_loss(*place)[0])
 
 
-def _synthetic(cells: tuple[Cell, ...]) -> Truth:
+def _synthetic(cells: Cells) -> Truth:
     """A law whose optimum lies amid the lattice of the middle cell."""
     middle = sum(math.log(cell.rates[0] * cell.rates[-1]) / 2 for cell in cells) / len(cells)
     params = sum(math.log(cell.params) for cell in cells) / len(cells)

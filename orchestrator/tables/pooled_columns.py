@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.law.cells import numbered
+from orchestrator.law.grouped_runs import numbered
+from orchestrator.law.notices import Notice
 from orchestrator.tables.run_table import OPTIONAL, OTHER_SIZES, REQUIRED, RunTable
 
 MOST_VALUES: Final = 8
@@ -49,11 +50,14 @@ def mixed(table: RunTable) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def mixed_warnings(table: RunTable) -> tuple[str, ...]:
+def pooling_notices(table: RunTable) -> tuple[Notice, ...]:
     """Names the columns that are pooled, and asks to pick one value where they belong to the recipe."""
     return tuple(
-        f"{name} takes {len(values)} values ({', '.join(values)}) within one size, horizon and batch: pick one with "
-        "where if it is part of the recipe."
+        Notice(
+            code="pooled_column",
+            message=f"{name} takes {len(values)} values ({', '.join(values)}) within one size, horizon and batch: pick "
+            "one with where if it is part of the recipe.",
+        )
         for name, values in mixed(table).items()
     )
 

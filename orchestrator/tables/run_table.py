@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.law import Observations
-from orchestrator.law.cells import beginnings, medians, numbered
+from orchestrator.law.grouped_runs import beginnings, medians, numbered
 from orchestrator.states import RunState
 
 NUMBERS: Final = ("params", "tokens", "batch_tokens", "learning_rate")

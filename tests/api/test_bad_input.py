@@ -198,10 +198,10 @@ def test_a_body_that_does_not_say_its_size_is_cut_off(client: TestClient) -> Non
 @pytest.mark.parametrize(
     ("path", "query", "allowed"),
     [
-        ("", "stat=running", "allowed: cursor, limit, state"),
-        ("/{id}", "verbose=1", "nothing is asked by query here"),
-        ("/{id}/runs", "page=2", "allowed: cursor, limit, state"),
-        ("/{id}/figures/bowls", "param=1e9", "allowed: batch_tokens, columns, page, params, phase"),
+        ("", "stat=running", "It takes cursor, limit, state."),
+        ("/{id}", "verbose=1", "This endpoint takes no query parameters."),
+        ("/{id}/runs", "page=2", "It takes cursor, limit, state."),
+        ("/{id}/figures/bowls", "param=1e9", "It takes batch_tokens, columns, page, params, phase."),
         (
             "/{id}/prediction",
             "params=1e9&tokens=1e9&batch=1024",
@@ -220,7 +220,7 @@ def test_a_query_that_the_endpoint_does_not_have_is_refused_with_those_that_it_h
 
 @pytest.mark.usefixtures("nothing_written")
 def test_a_misspelt_validate_only_submits_nothing(client: TestClient, fields: dict[str, Any]) -> None:
-    refused(client.post("/v1/sweeps?validateonly=true", json=fields), 422, "allowed: validate_only")
+    refused(client.post("/v1/sweeps?validateonly=true", json=fields), 422, "It takes validate_only.")
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/"])

@@ -48,7 +48,10 @@ def test_a_refused_prediction_is_told_with_the_law(client: TestClient, trained: 
     trained.store.laws.add(
         trained.sweep.id,
         document=record.document,
-        prediction={"detail": "The horizon is too far."},
+        prediction={
+            "target": {"params": 1e6, "tokens": 8e5, "batch_tokens": 2048},
+            "detail": "The horizon is too far.",
+        },
         ruled_out=[],
         runs=35,
         spent_flops=1.0,

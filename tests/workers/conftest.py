@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cells
 from orchestrator.settings import Settings
 from orchestrator.spec import ProxyTrainer, SweepSpec
 from orchestrator.states import RUN_FINAL, RunState, SweepState
@@ -90,7 +90,7 @@ class Stage:
         assert isinstance(spec.trainer, ProxyTrainer)
         return self._running(spec, proxy_cells(spec.grid, spec.trainer))
 
-    def _running(self, spec: SweepSpec, cells: tuple[Cell, ...]) -> str:
+    def _running(self, spec: SweepSpec, cells: Cells) -> str:
         sweep, _ = self.store.sweeps.create(spec, cells=cells)
         self.store.sweeps.move(sweep.id, SweepState.RUNNING)
         return sweep.id

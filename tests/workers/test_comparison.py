@@ -198,7 +198,7 @@ def test_runs_with_other_rates_by_module_are_other_members_of_one_stack(
     lease = store.leases.acquire(LEADER, "the test", 600)
     assert lease is not None
     cells = store.sweeps.cells(sweep.id)
-    base = cells[-1]
+    *_, base = cells
     asked = [
         NewRun(
             cell=base.number, learning_rate=RATE, seed=0, trunk=base.trunk, module_rates=text, reason="a test"

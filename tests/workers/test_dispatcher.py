@@ -10,6 +10,7 @@ import pytest
 from orchestrator.answers.sweeps import waits_because
 from orchestrator.errors import Unavailable
 from orchestrator.loop.lease import KeptLease
+from orchestrator.planner.values import Cells
 from orchestrator.spec import Resources
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease
@@ -35,7 +36,7 @@ READY = Report(limits={"trunk": 4})
 class OneRunJobs:
     """A source of one job per run."""
 
-    bench: ReplayBench = field(default_factory=lambda: ReplayBench(table=b"", where={}, cells=()))
+    bench: ReplayBench = field(default_factory=lambda: ReplayBench(table=b"", where={}, cells=Cells()))
     over: list[Job] = field(default_factory=list)
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:

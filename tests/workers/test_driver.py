@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from orchestrator.answers.sweeps import waits_because
-from orchestrator.loop.drivers import NOT_NOW
+from orchestrator.processes import NOT_NOW
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import driver_lease
 from trainer import FinishedEvent, Member, Recipe, Schedule, Shape, Training, TrainingJob, load_corpus

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 from workers.jobs import ProxyJob, proxy_jobs, replay_jobs
@@ -18,9 +18,9 @@ RATES = tuple(0.001 * 2**i for i in range(9))
 HORIZONS = (40_960, 81_920, 163_840)
 
 
-def cells_of(*shapes: tuple[str, float], batch_tokens: float = 256.0) -> tuple[Cell, ...]:
+def cells_of(*shapes: tuple[str, float], batch_tokens: float = 256.0) -> Cells:
     places = [(trunk, params, tokens) for trunk, params in shapes for tokens in HORIZONS]
-    return tuple(
+    return Cells(
         Cell(
             number=number,
             params=params,
@@ -61,7 +61,7 @@ def run(cell: int, rate: float, seed: int = 0, trunk: str | None = "t") -> Run:
 
 
 def formed(
-    runs: list[Run], *, limit: int = 16, workers: int = 1, positions=None, cells: tuple[Cell, ...] = CELLS
+    runs: list[Run], *, limit: int = 16, workers: int = 1, positions=None, cells: Cells = CELLS
 ) -> tuple[ProxyJob, ...]:
     return proxy_jobs(
         runs,
@@ -126,7 +126,7 @@ def test_a_saved_trunk_is_gone_on_from_and_not_paid_again():
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_a_cosine_shares_its_warm_up_and_pays_every_horizon_from_there(order):
     warmup = 4_096
-    cosine = tuple(replace(cell, decay_fraction=1 - warmup / cell.tokens) for cell in CELLS)
+    cosine = Cells(replace(cell, decay_fraction=1 - warmup / cell.tokens) for cell in CELLS)
     runs = [run(number, 0.001) for number in order]
     (afresh,) = formed(runs, cells=cosine)
     (again,) = formed(runs, cells=cosine, positions={"small-0.001-0": (warmup,)})

@@ -1,4 +1,4 @@
-"""Preparing a corpus: what is in it, and that nothing that happens meanwhile changes it."""
+"""Preparing a corpus: its content, and that interruptions do not change it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ from orchestrator.errors import BadInput, Conflict
 from trainer import load_corpus
 from workers.preparation import encoding, preparing
 from workers.preparation.files import list_source
-from workers.preparation.pieces import BY_NAME, BY_TAIL, places, read_piece, split, text_of
-from workers.preparation.preparing import Prepared
-from workers.preparation.progress import Progress, Stage
+from workers.preparation.pieces import BY_NAME, BY_TAIL, pieces, read_piece, split_text, text_of
+from workers.preparation.preparing import PreparedCorpus
+from workers.preparation.progress import OnProgress, PreparationProgress, PreparationStage
 
 RESULT = (DOCUMENT_FILE, TOKENIZER_FILE, TOKENS_FILE)
 
@@ -47,7 +48,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def whole(text: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedCorpus:
     """The same, prepared without a disturbance."""
     return prepare(text, tmp_path_factory.mktemp("whole"))
 
@@ -65,15 +66,16 @@ def prepare(
     again: bool = False,
     vocab_size: int = 400,
     kill_at: int | None = None,
-    kill_in: Stage | None = None,
-) -> Prepared:
-    """Prepare ``text`` as the corpus ``own`` below ``home``; end at a progress of that number or stage, if any."""
-    told: list[Progress] = []
+    kill_in: PreparationStage | None = None,
+    on_progress: OnProgress = lambda progress: None,
+) -> PreparedCorpus:
+    """Prepare ``text`` as the corpus ``own`` in ``home``; stop at a progress of that number or stage, if given."""
+    numbers = count()
 
-    def tell(progress: Progress) -> None:
-        if len(told) == kill_at or progress.stage is kill_in:
+    def killed_or_reported(progress: PreparationProgress) -> None:
+        if next(numbers) == kill_at or progress.stage is kill_in:
             raise Killed
-        told.append(progress)
+        on_progress(progress)
 
     return preparing.prepare(
         text,
@@ -82,7 +84,7 @@ def prepare(
         vocab_size=vocab_size,
         suffixes=(".txt",),
         again=again,
-        tell=tell,
+        on_progress=killed_or_reported,
     )
 
 
@@ -90,18 +92,20 @@ def result(folder: Path) -> dict[str, bytes]:
     return {file: (folder / file).read_bytes() for file in RESULT}
 
 
-def ids_of(prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
+def ids_of(prepared: PreparedCorpus) -> tuple[np.ndarray, np.ndarray]:
     ids = np.fromfile(prepared.folder / TOKENS_FILE, dtype=prepared.document.dtype)
     border = prepared.document.train_tokens
     return ids[:border], ids[border:]
 
 
-def read_back(prepared: Prepared, ids: np.ndarray) -> str:
+def read_back(prepared: PreparedCorpus, ids: np.ndarray) -> str:
     tokenizer = Tokenizer.from_file(str(prepared.folder / TOKENIZER_FILE))
     return tokenizer.decode(ids[ids != 0].tolist())
 
 
-def test_the_tokens_are_the_text_and_files_are_held_out_by_their_names(text: Path, whole: Prepared) -> None:
+def test_the_tokens_are_the_text_and_files_are_held_out_by_their_names(
+    text: Path, whole: PreparedCorpus
+) -> None:
     train, heldout = ids_of(whole)
     sides: tuple[list[str], list[str]] = ([], [])
     for name in sorted(path.relative_to(text).as_posix() for path in text.rglob("*.txt")):
@@ -116,7 +120,7 @@ def test_the_tokens_are_the_text_and_files_are_held_out_by_their_names(text: Pat
     assert 2 < document.heldout_bytes_per_token < 6
 
 
-def test_what_is_measured_is_what_the_trainer_measures(whole: Prepared) -> None:
+def test_measurements_are_those_of_the_trainer(whole: PreparedCorpus) -> None:
     document = whole.document
 
     corpus = load_corpus(
@@ -130,20 +134,20 @@ def test_what_is_measured_is_what_the_trainer_measures(whole: Prepared) -> None:
     assert (len(corpus.train), len(corpus.heldout)) == (document.train_tokens, document.heldout_tokens)
 
 
-def test_the_end_of_a_text_is_no_token_of_letters(tmp_path: Path) -> None:
+def test_the_characters_of_the_end_of_text_token_are_encoded_as_text(tmp_path: Path) -> None:
     source = tmp_path / "quoting.txt"
     source.write_text("".join(f"{number} <|endoftext|> is written here.\n" for number in range(500)))
 
     prepared = prepare(source, tmp_path / "home")
 
     ids = np.concatenate(ids_of(prepared))
-    assert np.count_nonzero(ids == 0) == 2, "one after each split"
+    assert np.count_nonzero(ids == 0) == 2, "one after each split_text"
     assert read_back(prepared, ids) == source.read_text()
 
 
-@pytest.mark.parametrize("stage", list(Stage))
-def test_interrupted_in_any_stage_it_goes_on_to_the_same_bytes(
-    text: Path, whole: Prepared, tmp_path: Path, stage: Stage
+@pytest.mark.parametrize("stage", list(PreparationStage))
+def test_interrupted_in_any_stage_it_continues_to_the_same_bytes(
+    text: Path, whole: PreparedCorpus, tmp_path: Path, stage: PreparationStage
 ) -> None:
     with pytest.raises(Killed):
         prepare(text, tmp_path, kill_in=stage)
@@ -156,8 +160,8 @@ def test_interrupted_in_any_stage_it_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.parametrize("part_bytes", [1, 50_000])
-def test_interrupted_at_any_piece_it_goes_on_to_the_same_bytes(
-    text: Path, whole: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_bytes: int
+def test_interrupted_at_any_piece_it_continues_to_the_same_bytes(
+    text: Path, whole: PreparedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_bytes: int
 ) -> None:
     monkeypatch.setattr(encoding, "BATCH_BYTES", 1)
     monkeypatch.setattr(encoding, "PART_BYTES", part_bytes)
@@ -172,16 +176,17 @@ def test_interrupted_at_any_piece_it_goes_on_to_the_same_bytes(
 
 def test_what_was_encoded_is_not_encoded_again(text: Path, tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        prepare(text, tmp_path, kill_in=Stage.MEASURING)
-    told: list[Progress] = []
+        prepare(text, tmp_path, kill_in=PreparationStage.MEASURING)
+    progresses: list[PreparationProgress] = []
 
-    preparing.prepare(
-        text, "own", folder=tmp_path, vocab_size=400, suffixes=(".txt",), again=False, tell=told.append
-    )
+    prepare(text, tmp_path, on_progress=progresses.append)
 
-    assert {progress.stage for progress in told} == {Stage.ENCODING, Stage.MEASURING}
-    assert told[0].done == told[0].total
-    assert told[0].tokens > 0
+    assert {progress.stage for progress in progresses} == {
+        PreparationStage.ENCODING,
+        PreparationStage.MEASURING,
+    }
+    assert progresses[0].done == progresses[0].total
+    assert progresses[0].tokens > 0
 
 
 SELF_KILLING = """
@@ -190,17 +195,19 @@ from pathlib import Path
 from workers.preparation import encoding, preparing
 encoding.BATCH_BYTES, encoding.PART_BYTES = 1, 100_000
 left = int(sys.argv[3])
-def tell(progress):
+def on_progress(progress):
     global left
     left -= 1
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 preparing.prepare(Path(sys.argv[1]), "own", folder=Path(sys.argv[2]), vocab_size=400, suffixes=(".txt",),
-                  again=False, tell=tell)
+                  again=False, on_progress=on_progress)
 """
 
 
-def test_killed_again_and_again_the_result_is_the_same(text: Path, whole: Prepared, tmp_path: Path) -> None:
+def test_killed_again_and_again_the_result_is_the_same(
+    text: Path, whole: PreparedCorpus, tmp_path: Path
+) -> None:
     ends = []
     for events in (60, 100, 10_000):
         command = [sys.executable, "-c", SELF_KILLING, str(text), str(tmp_path), str(events)]
@@ -210,11 +217,11 @@ def test_killed_again_and_again_the_result_is_the_same(text: Path, whole: Prepar
     assert result(tmp_path / "own") == result(whole.folder)
 
 
-def test_a_token_file_shorter_than_its_journal_is_begun_anew(
-    text: Path, whole: Prepared, tmp_path: Path
+def test_a_token_file_shorter_than_its_journal_is_encoded_again(
+    text: Path, whole: PreparedCorpus, tmp_path: Path
 ) -> None:
     with pytest.raises(Killed):
-        prepare(text, tmp_path, kill_in=Stage.MEASURING)
+        prepare(text, tmp_path, kill_in=PreparationStage.MEASURING)
     os.truncate(tmp_path / ".own.partial" / TOKENS_FILE, 10)
 
     prepare(text, tmp_path)
@@ -222,7 +229,7 @@ def test_a_token_file_shorter_than_its_journal_is_begun_anew(
     assert result(tmp_path / "own") == result(whole.folder)
 
 
-def test_a_finished_corpus_of_the_same_text_is_left_alone(text: Path, whole: Prepared) -> None:
+def test_a_finished_corpus_of_the_same_text_is_left_alone(text: Path, whole: PreparedCorpus) -> None:
     stamp = (whole.folder / TOKENS_FILE).stat().st_mtime_ns
 
     second = prepare(text, whole.folder.parent)
@@ -232,7 +239,7 @@ def test_a_finished_corpus_of_the_same_text_is_left_alone(text: Path, whole: Pre
     assert (whole.folder / TOKENS_FILE).stat().st_mtime_ns == stamp
 
 
-def test_a_changed_text_is_told_and_refused_until_asked_for_again(changing: Path, tmp_path: Path) -> None:
+def test_a_changed_text_is_refused_with_its_changes_without_again(changing: Path, tmp_path: Path) -> None:
     before = prepare(changing, tmp_path / "home")
     (changing / "new.txt").write_text(sentence(1) * 50)
     (changing / "book0" / "00.txt").unlink()
@@ -241,14 +248,14 @@ def test_a_changed_text_is_told_and_refused_until_asked_for_again(changing: Path
     with pytest.raises(Conflict) as refused:
         prepare(changing, tmp_path / "home", vocab_size=500)
 
-    for told in (
+    for change in (
         "vocab_size changed from 400 to 500",
         "1 file added (new.txt)",
         "1 file removed (book0/00.txt)",
         "1 file written to (book1/01.txt)",
         "--again",
     ):
-        assert told in refused.value.detail
+        assert change in refused.value.detail
     assert (before.folder / DOCUMENT_FILE).read_text() == before.document.model_dump_json(indent=2) + "\n"
     after = prepare(changing, tmp_path / "home", vocab_size=500, again=True)
     assert after.new
@@ -256,74 +263,68 @@ def test_a_changed_text_is_told_and_refused_until_asked_for_again(changing: Path
     assert sorted(path.name for path in (tmp_path / "home").iterdir()) == [".own.lock", "own"]
 
 
-def test_an_unfinished_corpus_of_another_text_is_told_and_refused(changing: Path, tmp_path: Path) -> None:
+def test_an_unfinished_corpus_of_another_text_is_refused_with_its_changes(
+    changing: Path, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     with pytest.raises(Killed):
-        prepare(changing, home, kill_in=Stage.ENCODING)
+        prepare(changing, home, kill_in=PreparationStage.ENCODING)
     (changing / "new.txt").write_text(sentence(1))
 
-    with pytest.raises(Conflict, match=r"begun and not finished.*1 file added \(new\.txt\).*--again"):
+    with pytest.raises(Conflict, match=r"was interrupted.*1 file added \(new\.txt\).*--again"):
         prepare(changing, home)
 
     assert prepare(changing, home, again=True).new
 
 
-def test_a_replacement_that_was_interrupted_goes_on_and_leaves_the_old_one_meanwhile(
+def test_a_replacement_that_was_interrupted_continues_and_keeps_the_old_one_meanwhile(
     text: Path, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
     before = prepare(text, home)
     with pytest.raises(Killed):
-        prepare(text, home, vocab_size=500, again=True, kill_in=Stage.ENCODING)
+        prepare(text, home, vocab_size=500, again=True, kill_in=PreparationStage.ENCODING)
     assert before.document.tokens * 2 == (home / "own" / TOKENS_FILE).stat().st_size
     assert (home / ".own.partial" / TOKENIZER_FILE).exists()
 
     assert prepare(text, home, vocab_size=500, again=True).document.vocab_size == 500
 
 
-def test_a_damaged_token_file_is_noticed(text: Path, tmp_path: Path) -> None:
+def test_a_damaged_token_file_is_refused(text: Path, tmp_path: Path) -> None:
     prepared = prepare(text, tmp_path / "home")
     with (prepared.folder / TOKENS_FILE).open("r+b") as file:
         file.write(b"\xff\xff")
 
-    with pytest.raises(Conflict, match="token file is not the one that was written"):
+    with pytest.raises(Conflict, match="its token file was changed"):
         prepare(text, tmp_path / "home")
 
 
-def test_a_second_process_is_refused_and_changes_nothing(text: Path, whole: Prepared, tmp_path: Path) -> None:
+def test_a_second_process_is_refused_and_changes_nothing(
+    text: Path, whole: PreparedCorpus, tmp_path: Path
+) -> None:
     refusals = []
 
-    def tell(progress: Progress) -> None:
-        if progress.stage is Stage.ENCODING and not refusals:
+    def on_progress(progress: PreparationProgress) -> None:
+        if progress.stage is PreparationStage.ENCODING and not refusals:
             command = [sys.executable, "-c", SELF_KILLING, str(text), str(tmp_path / "home"), "10000"]
             other = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
             refusals.append((other.returncode, other.stderr))
 
-    preparing.prepare(
-        text, "own", folder=tmp_path / "home", vocab_size=400, suffixes=(".txt",), again=False, tell=tell
-    )
+    prepare(text, tmp_path / "home", on_progress=on_progress)
 
-    ((code, told),) = refusals
+    ((code, printed),) = refusals
     assert code == 1
-    assert "Another process is preparing the corpus 'own'" in told
+    assert "Another process is preparing the corpus 'own'" in printed
     assert result(tmp_path / "home" / "own") == result(whole.folder)
 
 
 def test_a_file_that_is_written_to_meanwhile_is_refused(changing: Path, tmp_path: Path) -> None:
-    def tell(progress: Progress) -> None:
-        if progress.stage is Stage.TRAINING:
+    def on_progress(progress: PreparationProgress) -> None:
+        if progress.stage is PreparationStage.TRAINING:
             (changing / "book2" / "38.txt").write_text("other text")
 
     with pytest.raises(Conflict, match="38.txt was written to while"):
-        preparing.prepare(
-            changing,
-            "own",
-            folder=tmp_path / "home",
-            vocab_size=400,
-            suffixes=(".txt",),
-            again=False,
-            tell=tell,
-        )
+        prepare(changing, tmp_path / "home", on_progress=on_progress)
 
 
 def test_files_that_are_not_text_are_named_before_anything_is_encoded(changing: Path, tmp_path: Path) -> None:
@@ -356,17 +357,17 @@ def test_hidden_files_other_endings_and_empty_files_are_left_out(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("endings", "told"),
+    ("endings", "message"),
     [((".rst",), "other endings there: 1 .md"), ((".md",), None)],
 )
 def test_a_folder_without_such_files_says_what_it_holds(
-    tmp_path: Path, endings: tuple[str, ...], told: str | None
+    tmp_path: Path, endings: tuple[str, ...], message: str | None
 ) -> None:
     (tmp_path / "b.md").write_text("text")
-    if told is None:
+    if message is None:
         assert list_source(tmp_path, endings).size == 4
         return
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=message):
         list_source(tmp_path, endings)
 
 
@@ -375,7 +376,7 @@ def test_the_tail_of_a_single_file_is_held_out_after_a_whole_line(tmp_path: Path
     source.write_text("".join(sentence(number) for number in range(3_000)))
 
     found = list_source(source, [])
-    divided = split(found)
+    divided = split_text(found)
 
     ((train,), (heldout,)) = divided.train, divided.heldout
     data = source.read_bytes()
@@ -389,7 +390,7 @@ def test_the_tail_of_few_files_is_held_out_whatever_their_names(tmp_path: Path) 
     for name, lines in (("a.txt", 10), ("b.txt", 3_000), ("c.txt", 20)):
         (tmp_path / name).write_text("".join(sentence(number) for number in range(lines)))
 
-    divided = split(list_source(tmp_path, [".txt"]))
+    divided = split_text(list_source(tmp_path, [".txt"]))
 
     assert divided.rule == BY_TAIL
     assert [span.file.name for span in divided.train] == ["a.txt", "b.txt"]
@@ -412,7 +413,7 @@ def test_pieces_are_text_and_together_the_whole(tmp_path: Path, letters: str) ->
     source = tmp_path / "one.txt"
     source.write_bytes((letters * (300_000 // len(letters.encode()))).encode())
     found = list_source(source, [])
-    cut = list(places(split(found)))
+    cut = list(pieces(split_text(found)))
 
     texts = [text_of(found.root, place) for place in cut]
 

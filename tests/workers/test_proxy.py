@@ -272,7 +272,7 @@ def prepared(tmp_path: Path) -> Settings:
         vocab_size=300,
         suffixes=(),
         again=False,
-        tell=lambda progress: None,
+        on_progress=lambda progress: None,
     )
     return settings
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orchestrator.errors import BadInput
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import Base, Grid, ProxyTrainer, base_of
 from orchestrator.states import RunState, SweepState
 from orchestrator.submission.cells import proxy_cells, trunk_scales
@@ -51,7 +51,7 @@ def trainer_of(**recipe: Any) -> ProxyTrainer:
     return ProxyTrainer.model_validate({"kind": "proxy", "schedule": {"warmup_tokens": 1_024}} | recipe)
 
 
-def bench_of(folder: Path, trainer: ProxyTrainer, cells: tuple[Cell, ...], grid: Grid) -> ProxyBench:
+def bench_of(folder: Path, trainer: ProxyTrainer, cells: Cells, grid: Grid) -> ProxyBench:
     return ProxyBench(
         trainer=trainer,
         corpus=None,
@@ -114,7 +114,7 @@ def test_a_rate_in_units_of_the_base_is_carried_over_by_the_rules(tmp_path: Path
     grid = GRID.model_copy(
         update={"scales": (GRID.scales[0], GRID.scales[1].model_copy(update={"expert_width": 32}))}
     )
-    cell = proxy_cells(grid, trainer)[-1]
+    *_, cell = proxy_cells(grid, trainer)
     base = BaseScale(width=16, depth=1, head_width=16, expert_width=32, batch_tokens=BATCH, tokens=HORIZON)
     end = alone(
         Shape(width=32, depth=2, experts=Experts(count=8, top_k=2, width=32, shared=1)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import BadInput
+from orchestrator.planner.values import Cells
 from orchestrator.states import RunState
 from orchestrator.submission.cells import table_cells
 from orchestrator.tables.run_table import parse_csv
@@ -63,7 +64,7 @@ def test_what_is_not_recorded_is_refused(rate, seed):
 
 
 def test_the_runner_answers_a_whole_job_and_fails_only_what_is_missing():
-    bench = ReplayBench(table=TABLE, where={"optimizer": "adamw"}, cells=(CELL,))
+    bench = ReplayBench(table=TABLE, where={"optimizer": "adamw"}, cells=Cells((CELL,)))
     runner = open_runner(bench)
     assert isinstance(runner, ReplayRunner)
     runner.begin(
@@ -86,4 +87,4 @@ def test_the_runner_answers_a_whole_job_and_fails_only_what_is_missing():
 
 def test_a_table_of_several_recipes_is_refused():
     with pytest.raises(BadInput, match="adamw, muon"):
-        open_runner(ReplayBench(table=TABLE, where={}, cells=(CELL,)))
+        open_runner(ReplayBench(table=TABLE, where={}, cells=Cells((CELL,))))

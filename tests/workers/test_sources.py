@@ -33,7 +33,7 @@ def test_a_prepared_corpus_goes_to_the_workers_with_what_was_measured(stage, tmp
         vocab_size=300,
         suffixes=(),
         again=False,
-        tell=lambda progress: None,
+        on_progress=lambda progress: None,
     )
 
     corpus = bench_of(stage, "own").corpus

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.planner.values import Cells
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Grid, ProxyTrainer, Scale
 from orchestrator.submission.cells import proxy_cells, trunk_name
@@ -16,7 +17,7 @@ from workers.runner import ProxyBench, ReplayBench, Report
 from workers.worker import Worker
 
 JOB = ReplayJob(asked=())
-BENCH = ReplayBench(table=b"", where={}, cells=())
+BENCH = ReplayBench(table=b"", where={}, cells=Cells())
 WAIT = {"job": None, "pause": 0.0}
 WORK = {"job": JOB, "pause": 0.0}
 

@@ -1,1 +1,1 @@
-"""Turns text into corpora: a tokenizer trained on it, and all of it as token ids in one file that proxies map."""
+"""Prepares corpora from text: trains a tokenizer and writes all text as token ids to one file, which workers map."""

@@ -1,4 +1,4 @@
-"""Text to token ids in one file, part after part, so that it can go on where it stopped; and what was written, measured."""
+"""Encodes a text into one token file, which can be continued after an interruption, and measures that file."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenizers import Tokenizer
 
 from orchestrator.corpora import TOKENS_FILE
-from workers.preparation.pieces import Place, Split, places, text_of
-from workers.preparation.progress import Progress, Stage, Tell
+from workers.preparation.pieces import Piece, TextSplit, pieces, text_of
+from workers.preparation.progress import OnProgress, PreparationProgress, PreparationStage
 
 TOKEN_TYPES: Final[Mapping[str, np.dtype[Any]]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 JOURNAL_FILE: Final = "written.json"
 
 BATCH_BYTES: Final = 1 << 21
-"""Text whose encodings are in memory at once: the library needs about a hundred bytes for a token."""
+"""Bytes of text encoded at once; the library needs about a hundred bytes of memory per token."""
 
 PART_BYTES: Final = 1 << 22
-"""Text between two entries of the journal: what a kill can cost."""
+"""Bytes of text between two journal entries, which at most are encoded again after a kill."""
 
 _READ_BYTES: Final = 1 << 23
 
 
-class Written(BaseModel):
-    """The journal: what surely is in the token file. Whatever lies behind it is cut off.
+class Journal(BaseModel):
+    """Content of the token file that is safely on the disk; anything after it is cut off on continuation.
 
     Attributes:
-        pieces: how many, in the order of ``places``.
-        train_tokens, heldout_tokens: their ids.
-        train_bytes, heldout_bytes: their text.
+        pieces: number of pieces written, in the order of ``workers.preparation.pieces.pieces``.
+        train_tokens, heldout_tokens: ids written.
+        train_bytes, heldout_bytes: bytes of text encoded.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,9 +58,9 @@ class Written(BaseModel):
         """All text."""
         return self.train_bytes + self.heldout_bytes
 
-    def and_then(self, place: Place, tokens: int, size: int) -> Written:
-        """With one piece more, of so many ids and bytes."""
-        side = "heldout" if place.heldout else "train"
+    def and_then(self, piece: Piece, tokens: int, size: int) -> Journal:
+        """The journal with one more piece of ``tokens`` ids and ``size`` bytes."""
+        side = "heldout" if piece.heldout else "train"
         return self.model_copy(
             update={
                 "pieces": self.pieces + 1,
@@ -72,37 +72,49 @@ class Written(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What a token file holds: its hash, and the entropy of the train split's frequencies in nats per token."""
+    """Hash of a token file, and entropy of its train split's token frequencies in nats per token."""
 
     sha256: str
     unigram_entropy: float
 
 
-def encode(root: Path, split: Split, tokenizer: Tokenizer, folder: Path, dtype: str, tell: Tell) -> Written:
-    """Write every piece's ids to the token file of a folder, from where the journal stops.
+def encode(
+    root: Path, split: TextSplit, tokenizer: Tokenizer, folder: Path, dtype: str, on_progress: OnProgress
+) -> Journal:
+    """Writes the ids of all pieces to the token file of a folder, from the last journal entry on.
 
     Raises:
-        NotText, Conflict, OSError: as ``text_of``; what is written stays.
+        NotText, Conflict, OSError: as ``text_of``; the pieces written so far are kept.
     """
-    total = sum(span.end - span.start for span in split.spans)
+    total = sum(span.size for span in (*split.train, *split.heldout))
     written = _journal(folder, TOKEN_TYPES[dtype].itemsize)
     with (folder / TOKENS_FILE).open("r+b" if written.pieces else "wb") as file:
         file.truncate(written.tokens * TOKEN_TYPES[dtype].itemsize)
         file.seek(0, os.SEEK_END)
-        tell(Progress(stage=Stage.ENCODING, done=written.bytes, total=total, tokens=written.tokens))
+        on_progress(
+            PreparationProgress(
+                stage=PreparationStage.ENCODING, done=written.bytes, total=total, tokens=written.tokens
+            )
+        )
         kept = written
-        for batch in _batches(root, islice(places(split), written.pieces, None)):
+        for batch in _batches(root, islice(pieces(split), written.pieces, None)):
             written = _write(file, batch, tokenizer, TOKEN_TYPES[dtype], written)
             if written.bytes - kept.bytes >= PART_BYTES:
                 _keep(file, written, folder)
                 kept = written
-            tell(Progress(stage=Stage.ENCODING, done=written.bytes, total=total, tokens=written.tokens))
+            on_progress(
+                PreparationProgress(
+                    stage=PreparationStage.ENCODING, done=written.bytes, total=total, tokens=written.tokens
+                )
+            )
         _keep(file, written, folder)
     return written
 
 
-def measure(path: Path, dtype: str, vocab_size: int, train_tokens: int, tell: Tell) -> Measurement:
-    """Read a token file once: its hash, and how even the ids of its train split are."""
+def measure(
+    path: Path, dtype: str, vocab_size: int, train_tokens: int, on_progress: OnProgress
+) -> Measurement:
+    """Reads a token file once."""
     digest, counts = hashlib.sha256(), np.zeros(vocab_size, dtype=np.int64)
     left, total, done = train_tokens, path.stat().st_size, 0
     with path.open("rb") as file:
@@ -111,14 +123,14 @@ def measure(path: Path, dtype: str, vocab_size: int, train_tokens: int, tell: Te
             ids = np.frombuffer(data, dtype=TOKEN_TYPES[dtype])[: max(left, 0)]
             counts += np.bincount(ids, minlength=vocab_size)
             left, done = left - len(ids), done + len(data)
-            tell(Progress(stage=Stage.MEASURING, done=done, total=total))
+            on_progress(PreparationProgress(stage=PreparationStage.MEASURING, done=done, total=total))
     frequencies = counts[counts > 0] / train_tokens
     entropy = float(-(frequencies * np.log(frequencies)).sum())
     return Measurement(sha256=digest.hexdigest(), unigram_entropy=entropy)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """A file that appears whole or not at all, and is on the disk when this returns."""
+    """Writes a file atomically; it is on the disk when this returns."""
     aside = path.with_name(f"{path.name}.aside")
     with aside.open("wb") as file:
         file.write(data)
@@ -127,13 +139,13 @@ def write_whole(path: Path, data: bytes) -> None:
     aside.replace(path)
 
 
-def _batches(root: Path, remaining: Iterable[Place]) -> Iterator[list[tuple[Place, str]]]:
-    """Pieces with their text, as many as may be in memory at once."""
-    batch: list[tuple[Place, str]] = []
+def _batches(root: Path, remaining: Iterable[Piece]) -> Iterator[list[tuple[Piece, str]]]:
+    """Pieces with their text, in batches of ``BATCH_BYTES``."""
+    batch: list[tuple[Piece, str]] = []
     size = 0
-    for place in remaining:
-        text = text_of(root, place)
-        batch.append((place, text))
+    for piece in remaining:
+        text = text_of(root, piece)
+        batch.append((piece, text))
         size += len(text)
         if size >= BATCH_BYTES:
             yield batch
@@ -144,31 +156,31 @@ def _batches(root: Path, remaining: Iterable[Place]) -> Iterator[list[tuple[Plac
 
 def _write(
     file: BinaryIO,
-    batch: Sequence[tuple[Place, str]],
+    batch: Sequence[tuple[Piece, str]],
     tokenizer: Tokenizer,
     dtype: np.dtype[Any],
-    written: Written,
-) -> Written:
+    written: Journal,
+) -> Journal:
     encodings = tokenizer.encode_batch_fast([text for _, text in batch], add_special_tokens=False)
-    for (place, text), encoding in zip(batch, encodings, strict=True):
-        ids: NDArray[Any] = np.array([*encoding.ids, *([0] if place.last else [])], dtype=dtype)
+    for (piece, text), encoding in zip(batch, encodings, strict=True):
+        ids: NDArray[Any] = np.array([*encoding.ids, *([0] if piece.last else [])], dtype=dtype)
         file.write(ids.tobytes())
-        written = written.and_then(place, len(ids), len(text.encode()))
+        written = written.and_then(piece, len(ids), len(text.encode()))
     return written
 
 
-def _keep(file: BinaryIO, written: Written, folder: Path) -> None:
-    """First the ids, then the entry that vouches for them."""
+def _keep(file: BinaryIO, written: Journal, folder: Path) -> None:
+    """Makes ids durable, then the journal entry for them."""
     file.flush()
     os.fsync(file.fileno())
     write_whole(folder / JOURNAL_FILE, written.model_dump_json().encode())
 
 
-def _journal(folder: Path, itemsize: int) -> Written:
-    """The journal's last entry; from the start where there is none that the token file bears out."""
+def _journal(folder: Path, itemsize: int) -> Journal:
+    """The last journal entry; an empty one if it is missing or the token file is shorter."""
     try:
-        written = Written.model_validate_json((folder / JOURNAL_FILE).read_bytes())
+        written = Journal.model_validate_json((folder / JOURNAL_FILE).read_bytes())
         size = (folder / TOKENS_FILE).stat().st_size
     except (FileNotFoundError, ValidationError):
-        return Written()
-    return written if size >= written.tokens * itemsize else Written()
+        return Journal()
+    return written if size >= written.tokens * itemsize else Journal()

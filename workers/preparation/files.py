@@ -1,4 +1,4 @@
-"""The files of a text: which are taken, how two lists of them differ, and the list on disk."""
+"""The files of a text: finding them, comparing two lists of them, and the list on disk."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile:
-    """A file of the text, as it was when it was listed.
+class TextFile:
+    """A file of the text when it was listed.
 
     Attributes:
-        name: its path within the source, with forward slashes.
+        name: path within the source, with forward slashes.
         size: in bytes.
-        modified_ns: when it was last written, in nanoseconds of the file system's clock.
+        modified_ns: time of the last change, in nanoseconds of the file system's clock.
     """
 
     name: str
@@ -32,14 +32,16 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """The files that were taken, by name, and the folder that their names are relative to.
+class TextSource:
+    """The files of a text, sorted by name, in memory at a few hundred bytes each; their text is not.
 
-    The list is held in memory, a few hundred bytes a file; the text is not.
+    Attributes:
+        root: the folder that the names are relative to.
+        files: at least one.
     """
 
     root: Path
-    files: tuple[SourceFile, ...]
+    files: tuple[TextFile, ...]
 
     @property
     def size(self) -> int:
@@ -48,26 +50,26 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """Of names and sizes: the same for a copy elsewhere."""
+        """Hash of names and sizes, which is the same for a copy in another place."""
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(b"%d %s\0" % (file.size, os.fsencode(file.name)))
         return digest.hexdigest()
 
 
-def list_source(source: Path, suffixes: Sequence[str]) -> Source:
-    """The text files of a folder, or one text file.
+def list_source(source: Path, suffixes: Sequence[str]) -> TextSource:
+    """Lists the text files of a folder, or a single text file.
 
     Args:
-        source: a folder, searched to the bottom; hidden files and folders and empty files are left out, links to
-            files are followed and links to folders are not. Or a file, whatever its ending.
+        source: a folder, searched recursively: without hidden files and folders, empty files and links to folders,
+            but with links to files. Or a file with any ending.
         suffixes: endings of the files to take, each with its dot.
 
     Raises:
-        BadInput: nothing there, or no file to take.
+        BadInput: the source is missing or contains no file to take.
     """
     if source.is_file():
-        return Source(root=source.parent, files=_stated(source.parent, [source.name]))
+        return TextSource(root=source.parent, files=_with_stats(source.parent, [source.name]))
     if not source.is_dir():
         raise BadInput(f"SOURCE {source} does not exist; give a folder of text or a text file.")
     names, others = [], Counter[str]()
@@ -80,44 +82,46 @@ def list_source(source: Path, suffixes: Sequence[str]) -> Source:
                 names.append(os.path.relpath(os.path.join(folder, name), source).replace(os.sep, "/"))  # noqa: PTH118 - a million files
             else:
                 others[os.path.splitext(name)[1]] += 1  # noqa: PTH122 - a million files
-    found = _stated(source, sorted(names))
+    found = _with_stats(source, sorted(names))
     if not found:
-        endings = ", ".join(f"{count} {ending or 'without one'}" for ending, count in others.most_common(5))
+        endings = ", ".join(
+            f"{count} {ending or 'without ending'}" for ending, count in others.most_common(5)
+        )
         raise BadInput(
-            f"SOURCE {source} holds no file with text that ends in {' or '.join(suffixes)}; "
+            f"SOURCE {source} contains no non-empty file that ends in {' or '.join(suffixes)}; "
             f"other endings there: {endings or 'none'}. Name the endings to take with --suffix."
         )
-    return Source(root=source, files=found)
+    return TextSource(root=source, files=found)
 
 
-def list_lines(files: Iterable[SourceFile]) -> bytes:
-    """The list as it is kept: one line of JSON a file."""
+def list_lines(files: Iterable[TextFile]) -> bytes:
+    """The list as bytes: one line of JSON per file."""
     return "".join(json.dumps([file.name, file.size, file.modified_ns]) + "\n" for file in files).encode()
 
 
-def read_list(path: Path) -> tuple[SourceFile, ...]:
-    """A list that was kept.
+def read_list(path: Path) -> tuple[TextFile, ...]:
+    """Reads a list that ``list_lines`` wrote.
 
     Raises:
-        OSError: it is not there.
+        OSError: the file cannot be read.
     """
     with path.open(encoding="utf-8") as lines:
         return tuple(
-            SourceFile(name=name, size=size, modified_ns=modified)
+            TextFile(name=name, size=size, modified_ns=modified)
             for name, size, modified in map(json.loads, lines)
         )
 
 
-def differences(before: Iterable[SourceFile], now: Iterable[SourceFile]) -> list[str]:
-    """What happened to the files, in words; nothing where they are as they were: names, sizes and times."""
+def differences(before: Iterable[TextFile], now: Iterable[TextFile]) -> list[str]:
+    """Sentences about changes of names, sizes and times; none if the files are the same."""
     old, new = ({file.name: file for file in files} for files in (before, now))
     changed = [name for name in new if name in old and new[name] != old[name]]
-    told = [
+    changes = [
         _some("added", [name for name in new if name not in old]),
         _some("removed", [name for name in old if name not in new]),
         _some("written to", changed),
     ]
-    return [text for text in told if text]
+    return [change for change in changes if change]
 
 
 def _some(happened: str, names: Sequence[str]) -> str:
@@ -125,10 +129,10 @@ def _some(happened: str, names: Sequence[str]) -> str:
     return f"{len(names)} {'file' if len(names) == 1 else 'files'} {happened} ({shown})" if names else ""
 
 
-def _stated(root: Path, names: Iterable[str]) -> tuple[SourceFile, ...]:
+def _with_stats(root: Path, names: Iterable[str]) -> tuple[TextFile, ...]:
     stats = ((name, (root / name).stat()) for name in names)
     return tuple(
-        SourceFile(name=name, size=stat.st_size, modified_ns=stat.st_mtime_ns)
+        TextFile(name=name, size=stat.st_size, modified_ns=stat.st_mtime_ns)
         for name, stat in stats
         if stat.st_size
     )

@@ -1,7 +1,7 @@
-"""``etalon corpus prepare``: a text becomes a corpus that sweeps find by its name.
+"""Prepares a corpus, which sweeps find by its name.
 
-Everything is made in a hidden folder beside the finished ones and renamed into place at the end. What is in that
-folder can be gone on with as long as the plan and the list of files are the same.
+All files are written to a hidden folder beside the finished corpora, which is renamed at the end. An interrupted
+preparation continues from that folder if the plan and the list of files are the same.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from orchestrator.corpora import (
 from orchestrator.errors import BadInput, Conflict, FieldProblem
 from orchestrator.private import make_folder
 from workers.preparation.encoding import JOURNAL_FILE, encode, measure, write_whole
-from workers.preparation.files import Source, differences, list_lines, list_source, read_list
-from workers.preparation.pieces import Split, check_text, places, split, text_of
-from workers.preparation.progress import Progress, Stage, Tell
+from workers.preparation.files import TextSource, differences, list_lines, list_source, read_list
+from workers.preparation.pieces import TextSplit, check_text, pieces, split_text, text_of
+from workers.preparation.progress import OnProgress, PreparationProgress, PreparationStage
 from workers.preparation.tokenizer import (
     LEAST_VOCABULARY,
     MOST_VOCABULARY,
@@ -50,8 +50,8 @@ LIST_FILE: Final = "files.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A finished corpus: its document, its folder, and whether this call made it."""
+class PreparedCorpus:
+    """A finished corpus: its document, its folder, and whether this call prepared it."""
 
     document: CorpusDocument
     folder: Path
@@ -66,24 +66,24 @@ def prepare(
     vocab_size: int,
     suffixes: tuple[str, ...],
     again: bool,
-    tell: Tell,
-) -> Prepared:
-    """Make a corpus, go on with one that was interrupted, or find that it is there.
+    on_progress: OnProgress,
+) -> PreparedCorpus:
+    """Prepares a corpus, continues an interrupted preparation, or finds that the corpus exists.
 
     Args:
         source: a folder of text or one text file, UTF-8.
-        name: what sweeps call it.
+        name: the name for sweeps.
         folder: of prepared corpora.
-        vocab_size: tokens of the tokenizer, at most.
+        vocab_size: most tokens of the tokenizer.
         suffixes: endings of the files to take from a folder.
-        again: whether what is there may be replaced.
-        tell: is told of progress.
+        again: replaces an existing corpus or preparation of another text or plan.
+        on_progress: called with the progress.
 
     Raises:
         BadInput: a name, number or text that cannot be used.
-        Conflict: there is a corpus or a beginning of another text or plan and not ``again``; or another process
-            is preparing it; or the text is being written to.
-        OSError: the disk is full, or something cannot be read; what is done is kept.
+        Conflict: a corpus or preparation of another text or plan exists, without ``again``; another process is
+            preparing it; or the text is being written to.
+        OSError: the disk is full or a file cannot be read; finished work is kept.
     """
     check_name(name)
     _check_plan(vocab_size, suffixes)
@@ -97,17 +97,19 @@ def prepare(
     with _alone(folder, name):
         finished, staging = folder / name, folder / f".{name}.partial"
         if finished.exists() and not again:
-            return Prepared(document=_as_asked(finished, plan, files), folder=finished, new=False)
+            return PreparedCorpus(
+                document=_existing_document(finished, plan, files), folder=finished, new=False
+            )
         _begin(staging, plan, files, again=again)
-        document = _make(staging, name, source.absolute(), plan, files, tell)
+        document = _make(staging, name, source.absolute(), plan, files, on_progress)
         write_whole(staging / DOCUMENT_FILE, document.model_dump_json(indent=2).encode() + b"\n")
         _put_in_place(staging, finished)
-    return Prepared(document=document, folder=finished, new=True)
+    return PreparedCorpus(document=document, folder=finished, new=True)
 
 
 @contextmanager
 def _alone(folder: Path, name: str) -> Iterator[None]:
-    """Hold the name's lock; the system gives it back when its process ends, however that is."""
+    """Holds the name's lock, which the system releases when the process ends."""
     try:
         with FileLock(folder / f".{name}.lock", timeout=0):
             yield
@@ -127,30 +129,30 @@ def _check_plan(vocab_size: int, suffixes: tuple[str, ...]) -> None:
             raise BadInput(f"suffix: {message}.", fields=(FieldProblem(path="suffix", message=message),))
 
 
-def _as_asked(finished: Path, plan: CorpusPlan, files: Source) -> CorpusDocument:
+def _existing_document(finished: Path, plan: CorpusPlan, files: TextSource) -> CorpusDocument:
     """The document of a finished corpus.
 
     Raises:
-        Conflict: it was made of another text or to another plan, or its token file is damaged.
+        Conflict: it was prepared from another text or with another plan, or its token file is damaged.
     """
     document = read_document(finished)
     same_library = document.plan.model_copy(update={"tokenizers": plan.tokenizers})
     changes = _changes(finished, same_library, plan, files)
     if sample_sha256(finished / TOKENS_FILE) != document.sample_sha256:
-        changes.append("its token file is not the one that was written")
+        changes.append("its token file was changed")
     if changes:
         raise Conflict(
-            f"The corpus {finished.name!r} is there, but since it was prepared {'; '.join(changes)}. Keep it as it "
-            "is, prepare the other under another --name, or replace it with --again."
+            f"The corpus {finished.name!r} exists, but since it was prepared {'; '.join(changes)}. Keep it, use another "
+            "--name, or replace it with --again."
         )
     return document
 
 
-def _begin(staging: Path, plan: CorpusPlan, files: Source, *, again: bool) -> None:
-    """Make the hidden folder, or find that what is in it can be gone on with.
+def _begin(staging: Path, plan: CorpusPlan, files: TextSource, *, again: bool) -> None:
+    """Creates the hidden folder, or keeps it to continue from.
 
     Raises:
-        Conflict: it was begun with something else, and has come as far as a tokenizer.
+        Conflict: it has a tokenizer already, and was begun with another text or plan.
     """
     try:
         before = CorpusPlan.model_validate_json((staging / PLAN_FILE).read_bytes())
@@ -162,7 +164,7 @@ def _begin(staging: Path, plan: CorpusPlan, files: Source, *, again: bool) -> No
             return
         if not again and (staging / TOKENIZER_FILE).exists():
             raise Conflict(
-                f"This corpus was begun and not finished, and since then {'; '.join(changes)}. Begin anew with --again."
+                f"The preparation of this corpus was interrupted, and since then {'; '.join(changes)}. Start again with --again."
             )
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
@@ -170,8 +172,8 @@ def _begin(staging: Path, plan: CorpusPlan, files: Source, *, again: bool) -> No
     write_whole(staging / PLAN_FILE, plan.model_dump_json().encode())
 
 
-def _changes(folder: Path, before: CorpusPlan, now: CorpusPlan, files: Source) -> list[str]:
-    """What is no longer as it was when the folder was made, in words."""
+def _changes(folder: Path, before: CorpusPlan, now: CorpusPlan, files: TextSource) -> list[str]:
+    """Sentences about changes of plan and files since the folder was created."""
     settings = [
         f"{field} changed from {_words(old)} to {_words(new)}"
         for field, old in before.model_dump().items()
@@ -185,14 +187,14 @@ def _words(value: object) -> str:
 
 
 def _make(
-    staging: Path, name: str, origin: Path, plan: CorpusPlan, files: Source, tell: Tell
+    staging: Path, name: str, origin: Path, plan: CorpusPlan, files: TextSource, on_progress: OnProgress
 ) -> CorpusDocument:
-    divided = split(files)
-    tokenizer = _tokenizer(staging / TOKENIZER_FILE, files, divided, plan.vocab_size, tell)
+    divided = split_text(files)
+    tokenizer = _tokenizer(staging / TOKENIZER_FILE, files, divided, plan.vocab_size, on_progress)
     vocab_size = tokenizer.get_vocab_size()
     dtype: Literal["uint16", "uint32"] = "uint16" if vocab_size <= 1 << 16 else "uint32"
-    written = encode(files.root, divided, tokenizer, staging, dtype, tell)
-    found = measure(staging / TOKENS_FILE, dtype, vocab_size, written.train_tokens, tell)
+    written = encode(files.root, divided, tokenizer, staging, dtype, on_progress)
+    found = measure(staging / TOKENS_FILE, dtype, vocab_size, written.train_tokens, on_progress)
     return CorpusDocument(
         name=name,
         vocab_size=vocab_size,
@@ -209,33 +211,35 @@ def _make(
     )
 
 
-def _tokenizer(path: Path, files: Source, divided: Split, vocab_size: int, tell: Tell) -> Tokenizer:
-    """The tokenizer of an earlier call, or one trained on the train split once all of the text is known to be text."""
+def _tokenizer(
+    path: Path, files: TextSource, divided: TextSplit, vocab_size: int, on_progress: OnProgress
+) -> Tokenizer:
+    """The tokenizer of an earlier call, or one trained on the train split after all text is checked."""
     if not path.exists():
         done = 0
-        for size in check_text(files.root, places(divided)):
+        for size in check_text(files.root, pieces(divided)):
             done += size
-            tell(Progress(stage=Stage.CHECKING, done=done, total=files.size))
-        trained = train_tokenizer(_sample(files, divided, tell), vocab_size)
+            on_progress(PreparationProgress(stage=PreparationStage.CHECKING, done=done, total=files.size))
+        trained = train_tokenizer(_sample(files, divided, on_progress), vocab_size)
         write_whole(path, trained.to_str(pretty=True).encode())
     return load_tokenizer(path)
 
 
-def _sample(files: Source, divided: Split, tell: Tell) -> Iterator[str]:
-    """Pieces of the train split, evenly spread, of no more text in all than a tokenizer is trained on."""
-    train = (place for place in places(divided) if not place.heldout)
-    size = sum(span.end - span.start for span in divided.train)
+def _sample(files: TextSource, divided: TextSplit, on_progress: OnProgress) -> Iterator[str]:
+    """Evenly spaced pieces of the train split, of at most ``SAMPLE_BYTES`` in total."""
+    train = (piece for piece in pieces(divided) if not piece.heldout)
+    size = sum(span.size for span in divided.train)
     every = -(-size // SAMPLE_BYTES)
     total, done = size // every, 0
-    for place in islice(train, 0, None, every):
-        text = text_of(files.root, place)
+    for piece in islice(train, 0, None, every):
+        text = text_of(files.root, piece)
         done += len(text.encode())
-        tell(Progress(stage=Stage.TRAINING, done=min(done, total), total=total))
+        on_progress(PreparationProgress(stage=PreparationStage.TRAINING, done=min(done, total), total=total))
         yield text
 
 
 def _put_in_place(staging: Path, finished: Path) -> None:
-    """The finished folder appears whole; what stood there goes last."""
+    """Renames the finished folder, and deletes the one that it replaces last."""
     replaced = staging.with_name(f".{finished.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
     if finished.exists():

@@ -1,4 +1,4 @@
-"""What a preparation tells while it works."""
+"""Progress of a preparation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Stage(StrEnum):
-    """The stages of a preparation, in order."""
+class PreparationStage(StrEnum):
+    """The stages in order."""
 
     CHECKING = "checking the text"
     TRAINING = "training the tokenizer"
@@ -17,19 +17,19 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a stage has come.
+class PreparationProgress:
+    """Progress of a stage.
 
     Attributes:
-        stage: which.
-        done, total: bytes of text, or of the token file when it is measured.
-        tokens: written so far.
+        stage: the current one.
+        done, total: bytes of text, or of the token file while it is measured.
+        tokens: ids written so far.
     """
 
-    stage: Stage
+    stage: PreparationStage
     done: int
     total: int
     tokens: int = 0
 
 
-Tell = Callable[[Progress], None]
+OnProgress = Callable[[PreparationProgress], None]

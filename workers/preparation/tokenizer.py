@@ -1,4 +1,4 @@
-"""The tokenizer of a corpus: byte-level byte pairs, so that every text can be written in it and read back."""
+"""The tokenizer of a corpus: byte-level byte pairs, which encode every text without loss."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Final
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 END_OF_TEXT: Final = "<|endoftext|>"
-"""The token with id 0, after the last of every file. The same letters within a text are ordinary ones."""
+"""The token with id 0, at the end of every file. The same characters within a text are encoded as text."""
 
 LEAST_VOCABULARY: Final = 257
-"""The 256 bytes and the end of a text."""
+"""The 256 bytes and the end of text."""
 
 MOST_VOCABULARY: Final = 1 << 20
 """Far above any in use for language models."""
 
 SAMPLE_BYTES: Final = 1 << 28
-"""Most text that a tokenizer is trained on, evenly spread: counts of the library are of 32 bits, and its memory
-grows with the distinct words."""
+"""Most text for the training of a tokenizer: the library counts in 32 bits, and its memory grows with the number of
+distinct words."""
 
 _WORDS: Final = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}{1,64}| ?\p{N}{1,64}| ?[^\s\p{L}\p{N}]{1,64}|\s{1,64}(?!\S)|\s{1,64}"
 )
-"""How GPT-2 cuts a text into words, here of at most 64 letters: no text without spaces can cost all memory."""
+"""GPT-2's division into words, here of at most 64 characters, so that a text without spaces needs little memory."""
 
 
 def train_tokenizer(texts: Iterator[str], vocab_size: int) -> Tokenizer:
-    """Train byte pairs; the same texts give the same tokenizer.
+    """Trains byte pairs; the same texts give the same tokenizer.
 
     Args:
-        texts: what to count pairs in.
-        vocab_size: most tokens; fewer where no other pair occurs twice.
+        texts: the texts to count pairs in.
+        vocab_size: most tokens; there are fewer if no other pair occurs twice.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -54,7 +54,7 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> Tokenizer:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer that was saved, set to take what looks like its special token in a text for plain letters."""
+    """Loads a tokenizer that encodes the characters of its special token in a text as text."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
     return tokenizer

@@ -20,7 +20,7 @@ from orchestrator.knowledge import target_of
 from orchestrator.law import Law, Observations, Point, Refused, fit
 from orchestrator.lenses import MODULES
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, KnownRun, Outcome, Question, Record
+from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Question, Record
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
@@ -114,7 +114,7 @@ class Service:
         """Claim just these."""
         return self.store.runs.claim(sweep_id, fence=driver, run_ids=[run.id for run in runs]) if runs else []
 
-    def ask(self, sweep: Sweep, cells: tuple[Cell, ...], law: Law | None) -> str | None:
+    def ask(self, sweep: Sweep, cells: Cells, law: Law | None) -> str | None:
         """Plan and write the next batch; the reason to stop, if the plan says so."""
         runs = self.store.runs.of_sweep(sweep.id)
         search = sweep.spec.search
@@ -134,7 +134,7 @@ class Service:
             self.store.runs.add_batch(sweep.id, asked, fence=self.fence, pruned=pruned)
         return plan.stop if not plan.batch else None
 
-    def work(self, runs: Sequence[Run], cells: tuple[Cell, ...], driver: int) -> None:
+    def work(self, runs: Sequence[Run], cells: Cells, driver: int) -> None:
         """Train: losses of the synthetic law, with their learning curves."""
         results = [self.result(cells[run.cell], run) for run in runs]
         points = [
@@ -178,7 +178,7 @@ class Service:
             points.append(LossPoint(curve=curve, step=step, tokens=tokens, loss=noisy))
         return points
 
-    def refit(self, sweep: Sweep, cells: tuple[Cell, ...]) -> Law | None:
+    def refit(self, sweep: Sweep, cells: Cells) -> Law | None:
         """Fit the law to what is done and keep it with its answer at the target."""
         runs = self.store.runs.of_sweep(sweep.id)
         done = [run for run in runs if run.state in (RunState.COMPLETED, RunState.DIVERGED)]
@@ -237,7 +237,7 @@ def _bowl(cell: Cell, over_optimum: float) -> float:
     return best * math.exp(0.022 * (2 / 0.64) * (math.expm1(0.8 * u) - 0.8 * u))
 
 
-def new_run(cells: tuple[Cell, ...], cell: int, learning_rate: float, seed: int, reason: str) -> NewRun:
+def new_run(cells: Cells, cell: int, learning_rate: float, seed: int, reason: str) -> NewRun:
     """A run to ask for, on its cell's trunk."""
     return NewRun(cell=cell, learning_rate=learning_rate, seed=seed, trunk=cells[cell].trunk, reason=reason)
 
@@ -280,7 +280,7 @@ def lens_points(curve: str) -> list[LensPoint]:
     ]
 
 
-def observations(cells: tuple[Cell, ...], runs: Sequence[Run]) -> Observations:
+def observations(cells: Cells, runs: Sequence[Run]) -> Observations:
     """The runs as the law takes them."""
     places = [cells[run.cell] for run in runs]
     return Observations(
@@ -292,7 +292,7 @@ def observations(cells: tuple[Cell, ...], runs: Sequence[Run]) -> Observations:
     )
 
 
-def answer(law: Law, spec: SweepSpec, cells: tuple[Cell, ...]) -> PredictionDocument | RefusalDocument:
+def answer(law: Law, spec: SweepSpec, cells: Cells) -> PredictionDocument | RefusalDocument:
     """The prediction at the target, or the refusal."""
     target = target_of(spec, tuple((c.params, c.tokens, c.batch_tokens) for c in cells))
     try:

@@ -7,7 +7,7 @@ import html
 import re
 
 import pytest
-from api.dashboard.answers import beside, reaches, ruler
+from api.dashboard.ruler import beside, extrapolations, ruler
 from starlette.testclient import TestClient
 
 from api.app import create_app
@@ -216,7 +216,7 @@ def test_the_form_answers_refuses_or_says_what_is_wrong(client: TestClient, seed
 
 def test_without_a_law_the_form_says_so(client: TestClient, seeded: Seeded):
     page = read(client, f"/sweeps/{seeded.ids['queued']}?params=1e6&tokens=1e6")
-    assert "This sweep has no law yet" in page
+    assert "has no law yet" in page
 
 
 def test_a_run_has_a_page_and_a_curve(client: TestClient, seeded: Seeded, copy: Store):
@@ -344,7 +344,7 @@ def test_another_law_is_compared_in_words(other: float, words: str):
 
 
 def test_an_extrapolation_is_told_per_axis():
-    told = reaches({"params": 4.07, "tokens": 0.5, "batch_tokens": 1.0})
+    told = extrapolations({"params": 4.07, "tokens": 0.5, "batch_tokens": 1.0})
     assert [reach.text for reach in told] == [
         "4.1× the largest N tried",
         "D within what was tried",

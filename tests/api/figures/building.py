@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from orchestrator.documents.predictions import (
     Valley,
 )
 from orchestrator.law import Law, Observations, fit
-from orchestrator.planner.values import Cell, full_grid_flops
+from orchestrator.planner.values import Cell, Cells, full_grid_flops
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store.records import LawRecord, LossPoint, Run, Sweep
@@ -32,9 +32,9 @@ def make_cells(
     sizes: Sequence[float] = (1e4, 4e4),
     horizons: Sequence[float] = (1e5, 2e5, 4e5),
     batches: Sequence[float] = (256.0,),
-) -> tuple[Cell, ...]:
+) -> Cells:
     places = [(n, b, d) for n in sizes for b in batches for d in horizons]
-    return tuple(
+    return Cells(
         Cell(
             number=number,
             params=n,
@@ -71,7 +71,7 @@ def make_run(cell: int, rate: float, state: RunState = RunState.COMPLETED, **cha
     return Run(**{**fields, **changes})
 
 
-def full_bowls(cells: Sequence[Cell]) -> list[Run]:
+def full_bowls(cells: Iterable[Cell]) -> list[Run]:
     """Every rate of every cell, completed."""
     return [
         make_run(cell.number, rate, loss=bowl_loss(cell, rate), flops=cell.flops)
@@ -80,7 +80,7 @@ def full_bowls(cells: Sequence[Cell]) -> list[Run]:
     ]
 
 
-def fitted(cells: Sequence[Cell], runs: Sequence[Run]) -> Law:
+def fitted(cells: Cells, runs: Sequence[Run]) -> Law:
     done = [run for run in runs if run.loss is not None]
     return fit(
         Observations(
@@ -131,7 +131,7 @@ def make_record(
 
 
 def make_snapshot(
-    cells: tuple[Cell, ...],
+    cells: Cells,
     runs: Sequence[Run] = (),
     *,
     law: Law | None = None,

@@ -13,6 +13,7 @@ from api.figures.residuals import residuals
 from api.figures.snapshot import rounded
 from orchestrator.answers.prediction import prediction
 from orchestrator.law import Point
+from orchestrator.planner.values import Cells
 from tests.api.figures.building import fitted, full_bowls, make_cells, make_snapshot
 
 TARGET = {"params": 1.6e5, "tokens": 8e5, "batch_tokens": 256.0}
@@ -58,8 +59,9 @@ def test_a_refused_target_is_not_drawn_nor_reached_for():
 
 
 def test_the_star_is_where_the_prediction_was_asked_even_in_a_cell_that_has_no_bowl_yet():
-    asked = Point(params=CELLS[-1].params, tokens=CELLS[-1].tokens, batch_tokens=CELLS[-1].batch_tokens)
-    runs = full_bowls(CELLS[:-1])
+    *known, unseen = CELLS
+    asked = unseen.point
+    runs = full_bowls(known)
     law = fitted(CELLS, runs)
     found = prediction(law, asked)
     view = law_view(make_snapshot(CELLS, runs, law=law, prediction=found))
@@ -114,7 +116,7 @@ def test_residuals_of_a_clean_law_are_small_and_know_what_was_held_out():
 
 def test_a_cell_of_a_mixture_costs_its_active_parameters() -> None:
     dense = residuals(ANSWERED)
-    mixed = replace(ANSWERED, cells=tuple(replace(cell, params_active=cell.params / 2) for cell in CELLS))
+    mixed = replace(ANSWERED, cells=Cells(replace(cell, params_active=cell.params / 2) for cell in CELLS))
     found = residuals(mixed)
 
     assert dense is not None

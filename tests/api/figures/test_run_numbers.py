@@ -10,7 +10,7 @@ import pytest
 from api.figures.coverage_map import MOST_ROWS, NARROW_TILES, count_text, coverage_map
 from api.figures.learning_curves import learning_curves, why_no_curves
 from api.figures.savings import grid_shares, savings
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from tests.api.figures.building import (
@@ -136,7 +136,7 @@ def test_without_losses_there_are_no_curves():
 
 def test_the_four_parts_of_the_cost_add_up_to_the_full_grid():
     cells = make_cells()
-    runs = full_bowls(cells[:3])[:20]
+    runs = full_bowls([cells[0], cells[1], cells[2]])[:20]
     open_runs = [make_run(3, RATES[0], RunState.RUNNING), make_run(3, RATES[9], RunState.PRUNED)]
     for state in (SweepState.RUNNING, SweepState.COMPLETED):
         snapshot = make_snapshot(cells, [*runs, *open_runs], state=state)
@@ -149,8 +149,8 @@ def test_the_four_parts_of_the_cost_add_up_to_the_full_grid():
 def test_what_is_not_decided_yet_is_not_called_saved_while_the_sweep_lives():
     cells = make_cells()
     pruned = make_run(5, RATES[9], RunState.PRUNED)
-    living = grid_shares(make_snapshot(cells, [*full_bowls(cells[:1]), pruned]))
-    ended = grid_shares(make_snapshot(cells, [*full_bowls(cells[:1]), pruned], state=SweepState.COMPLETED))
+    living = grid_shares(make_snapshot(cells, [*full_bowls([cells[0]]), pruned]))
+    ended = grid_shares(make_snapshot(cells, [*full_bowls([cells[0]]), pruned], state=SweepState.COMPLETED))
     assert living.never_run == pytest.approx(cells[5].flops)
     assert ended.open == 0
     assert ended.never_run == pytest.approx(living.open + living.never_run)
@@ -185,4 +185,4 @@ def test_the_interval_of_every_law_is_a_factor_and_a_refusal_has_none():
 
 def test_cells_without_a_lattice_have_no_coverage():
     cell = Cell(number=0, params=1e4, tokens=1e5, batch_tokens=256, rates=())
-    assert coverage_map(make_snapshot((cell,))).cells == ()
+    assert coverage_map(make_snapshot(Cells((cell,)))).cells == ()

@@ -80,7 +80,7 @@ def test_the_document_is_printed_for_programs_the_first_time_and_the_second(nove
     document = json.loads(first[1])
     folder = home / "corpora" / "mine"
     assert document == json.loads((folder / "corpus.json").read_text()) | {"folder": str(folder)}
-    assert "its text unchanged; nothing to do" in etalon(*command[:-1])[1]
+    assert "its text is unchanged; nothing to do" in etalon(*command[:-1])[1]
 
 
 def test_a_changed_text_is_refused_until_again_is_said(novels: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_file_that_cannot_be_read_is_named(novels: Path) -> None:
 
     assert code == 1
     assert "dangling.md: No such file or directory" in told
-    assert "the same command goes on" in told
+    assert "the same command continues" in told
 
 
 def test_interrupted_it_says_how_to_go_on(novels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,4 +166,4 @@ def test_interrupted_it_says_how_to_go_on(novels: Path, monkeypatch: pytest.Monk
     code, told = etalon("prepare", str(novels), "--suffix", ".md")
 
     assert code == 130
-    assert "the same command goes on where it stopped" in told
+    assert "the same command continues" in told

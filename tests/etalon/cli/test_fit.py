@@ -53,7 +53,7 @@ def test_it_recovers_a_known_law_and_predicts_beyond_the_table(tmp_path: Path) -
     assert predicted["learning_rate"] == pytest.approx(truth, rel=0.05)
     assert len(answer["bowls"]) == 12
     assert predicted["target"]["batch_tokens"] == 65536
-    assert {"law", "bowls", "predictions", "warnings"} == set(answer)
+    assert {"law", "bowls", "predictions", "warnings", "notices"} == set(answer)
 
 
 def test_several_targets_are_answered_in_order(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from orchestrator.answers.param_counts import both_counts, other_sizes, size_warnings
+from orchestrator.answers.param_counts import both_counts, other_sizes, size_notices
 from orchestrator.errors import BadInput
 from orchestrator.law import Observations, fit
 from orchestrator.tables.run_table import RunTable, parse_csv
@@ -51,7 +51,7 @@ def test_the_count_that_the_optimum_follows_predicts_better(follows: str, used: 
     (other,) = other_sizes(table, law, used)
     assert other.paired is not None
     assert other.paired.cells == len(HORIZONS) * len(BATCHES)
-    assert bool(size_warnings(used, (other,))) is better
+    assert bool(size_notices(used, (other,))) is better
 
 
 @pytest.mark.parametrize("used", ["params", "params_total"])
@@ -59,7 +59,7 @@ def test_of_counts_that_differ_by_chance_neither_predicts_better(used: str) -> N
     table = models([active * (1 + 0.02 * (-1) ** at) for at, active in enumerate(ACTIVE)], ACTIVE)
     (other,) = other_sizes(table, fit(table.sized(used).observations()), used)
     assert other.mean is not None
-    assert size_warnings(used, (other,)) == ()
+    assert size_notices(used, (other,)) == ()
 
 
 def test_laws_judged_at_other_models_are_not_compared() -> None:
@@ -70,7 +70,7 @@ def test_laws_judged_at_other_models_are_not_compared() -> None:
     (other,) = other_sizes(table, fit(table.observations()), "params")
     assert other.mean is not None
     assert other.paired is None
-    assert size_warnings("params", (other,)) == ()
+    assert size_notices("params", (other,)) == ()
 
 
 def test_counts_that_are_proportional_are_one() -> None:

@@ -91,7 +91,7 @@ def test_a_global_rate_of_mup_is_told_as_one(law: Law, parametrization: str) -> 
     warned = [warning for warning in answer.warnings if "etalon rules" in warning]
     laws = {item.law for item in answer.published}
     if parametrization == "mup":
-        assert (answer.base["width"], answer.base["depth"]) == (32, 4)
+        assert (answer.base.width, answer.base.depth) == (32, 4)
         assert "in units of the base of width 32 and depth 4" in warned[0]
         assert laws == {"Power Scheduler"}
     else:

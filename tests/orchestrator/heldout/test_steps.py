@@ -19,6 +19,7 @@ from orchestrator.heldout.plan import Plan
 from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
 from orchestrator.heldout.steps import Ask, Basis, Over, Step, Wait, next_step
 from orchestrator.law import BowlStatus, Law, Observations, Point, fit
+from orchestrator.planner.values import Cells
 from orchestrator.spec import CellRole, ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run
@@ -41,7 +42,7 @@ def setting(modules: int | None = None, experts: int | None = None) -> Setting:
     spec = spec_of(modules, experts)
     assert isinstance(spec.trainer, ProxyTrainer)
     cells = proxy_cells(spec.grid, spec.trainer)
-    found = setting_of(spec, (*cells, *held_out_cells(spec, cells)))
+    found = setting_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     assert found is not None
     return found
 

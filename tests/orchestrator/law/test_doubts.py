@@ -46,7 +46,7 @@ def test_a_loss_too_low_to_believe_is_left_out_and_named(sweep, changed, fast, r
     assert (bowl_of(spoilt).runs, bowl_of(spoilt).diverged, bowl_of(spoilt).doubted) == (7, 0, 1)
     (named,) = set(spoilt.warnings) - set(absent.warnings)
     assert named.startswith("1 run is left out for a loss far below all others of the same cell")
-    assert "params = 400\u00a0M, tokens = 10\u00a0B, batch_tokens = 524\u00a0k" in named
+    assert "400\u00a0M\u00a0parameters, 10\u00a0B\u00a0tokens, 524\u00a0k\u00a0tokens a batch" in named
 
 
 def test_two_losses_too_low_in_one_cell_are_both_left_out(sweep, changed, fast):

@@ -75,19 +75,19 @@ def test_one_size_is_answered_nearby_with_a_warning_and_refused_far_away(sweep, 
         target = Point(params=factor * 1e8, tokens=1e10, batch_tokens=262144)
         found = refusal(lambda target=target: law.predict(target))
         assert found.reason is LawRefusal.INTERVAL_TOO_WIDE
-        assert f"{factor} times from the only params tried" in found.detail
+        assert f"its params are {factor} times away from the only value tried" in found.detail
 
 
 def test_one_horizon_is_refused_far_away(sweep, fast):
     law = fit(sweep(horizons=(1e10,)), options=fast)
     assert law.predict(Point(params=2e8, tokens=2e10, batch_tokens=262144)).learning_rate > 0
     found = refusal(lambda: law.predict(Point(params=2e8, tokens=1e12, batch_tokens=262144)))
-    assert "only tokens tried" in found.detail
+    assert "its tokens are 100 times away from the only value tried" in found.detail
 
 
 def test_one_batch_names_the_prior(sweep, fast):
     law = fit(sweep(batches=(262144.0,)), options=fast)
-    assert any("All runs have batch_tokens" in line for line in law.warnings)
+    assert [notice.code for notice in law.notices] == ["single_value"]
     answer = law.predict(Point(params=8e8, tokens=1e10, batch_tokens=524288))
     assert any("exponent of batch_tokens" in line for line in answer.warnings)
 

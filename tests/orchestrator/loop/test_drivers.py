@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.loop.drivers import LONGEST_REST_SECONDS, NOT_NOW, YOUNG_SECONDS, Drivers, workers_command
+from orchestrator.loop.drivers import Drivers, workers_command
+from orchestrator.processes import LONGEST_REST_SECONDS, NOT_NOW, YOUNG_SECONDS
 
 WORKS = "import threading; threading.Event().wait(60)"
 DIES = "import sys; print('starting'); sys.exit('no space left on device')"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.documents.laws import RuledOut
 from orchestrator.knowledge import knowledge_of
 from orchestrator.loop import refit
 from orchestrator.planner.values import Cell, Plan, Proposal, Pruned
@@ -91,7 +92,7 @@ def test_what_was_made_before_is_not_asked_for_again(house: Any, plan_of: Callab
     again = refit.next_batch(known, None)
     assert (again.runs, again.pruned) == ((), ())
     assert again.stop == "Nothing is left to run: what the planner asks for has failed before."
-    assert again.rulings == [{"cell": 3, "learning_rate": 1e-3, "reason": "too low"}]
+    assert again.rulings == [RuledOut(cell=3, learning_rate=1e-3, reason="too low")]
 
 
 def test_a_longer_horizon_waits_for_its_trunk_that_is_under_way(

@@ -11,6 +11,7 @@ from orchestrator.planner import planner_of
 from orchestrator.planner.diverged import Diverged
 from orchestrator.planner.values import (
     Cell,
+    Cells,
     KnownRun,
     Outcome,
     Question,
@@ -20,7 +21,7 @@ from orchestrator.planner.values import (
 )
 from tests.orchestrator.planner.worlds import Sweep, proxies
 
-CELLS = tuple(
+CELLS = Cells(
     Cell(
         number=number,
         params=1e4,

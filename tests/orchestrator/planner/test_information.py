@@ -13,7 +13,7 @@ from orchestrator.law import Law, Observations, Point
 from orchestrator.planner import planner_of
 from orchestrator.planner.information import NODES, WEIGHTS, Information, fisher
 from orchestrator.planner.model import model_of
-from orchestrator.planner.values import KnownRun, Outcome, Question, Record
+from orchestrator.planner.values import Cells, KnownRun, Outcome, Question, Record
 from tests.orchestrator.planner.worlds import Sweep, World, answered, law_of, proxies
 
 
@@ -83,7 +83,7 @@ def test_what_the_cells_can_lead_to_is_reached_by_running_them_whole(sweep: Swee
 
 
 def test_open_runs_count_as_if_they_were_in(sweep: Sweep, law: Law) -> None:
-    cell = sweep.world.cells[-1]
+    *_, cell = sweep.world.cells
     opened = tuple(
         KnownRun(cell=cell.number, learning_rate=rate, seed=0, outcome=Outcome.OPEN)
         for rate in cell.rates[:8:2]
@@ -115,14 +115,14 @@ def test_the_expected_drop_is_the_drop_that_the_update_makes(sweep: Sweep, law: 
 
 def without_largest(sweep: Sweep) -> Record:
     """The sweep as it would stand had its largest size not been run."""
-    largest = sweep.world.cells[-1].params
+    largest = max(cell.params for cell in sweep.world.cells)
     runs = tuple(run for run in sweep.record.runs if sweep.world.cells[run.cell].params < largest)
     return replace(sweep.record, runs=runs)
 
 
 def test_one_run_in_an_empty_cell_tells_nothing_and_two_do(sweep: Sweep, law: Law) -> None:
     information = Information(law, without_largest(sweep), sweep.question)
-    empty = sweep.world.cells[-1]
+    *_, empty = sweep.world.cells
     at = np.array([empty.number])
     low, high = (information.terms(at, [rate]) for rate in (empty.rates[0], empty.rates[5]))
     assert information.reaching(at, low) @ WEIGHTS == pytest.approx(0.0, abs=1e-6)
@@ -134,13 +134,14 @@ def test_two_cells_of_a_new_size_share_its_shift(sweep: Sweep) -> None:
     record = without_largest(sweep)
     law = law_of(record)
     assert law is not None
-    *shorter, longest = sweep.world.cells[-3:]
+    *_, shorter, long, longest = sweep.world.cells
     drops = []
     for params in (longest.params, 1.01 * longest.params):
         aim = Point(params=params, tokens=longest.tokens, batch_tokens=longest.batch_tokens)
-        information = Information(law, replace(record, cells=sweep.world.cells[:-1]), Question(target=aim))
+        without = Cells(cell for cell in sweep.world.cells if cell != longest)
+        information = Information(law, replace(record, cells=without), Question(target=aim))
         before = information.variance()
-        for cell in shorter:
+        for cell in (shorter, long):
             for rate in cell.rates[:9:2]:
                 information.add(cell.number, rate)
         drops.append(before - information.variance())
@@ -149,8 +150,7 @@ def test_two_cells_of_a_new_size_share_its_shift(sweep: Sweep) -> None:
 
 def test_a_target_that_is_a_cell_is_best_run_itself(sweep: Sweep, law: Law) -> None:
     cell = sweep.world.cells[7]
-    target = Point(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens)
-    information = Information(law, sweep.record, Question(target=target))
+    information = Information(law, sweep.record, Question(target=cell.point))
     own = law.scales.cell**2
     for rate in cell.rates:
         for _ in range(50):
@@ -164,8 +164,8 @@ def test_runs_from_elsewhere_are_known(sweep: Sweep, law: Law) -> None:
     from_elsewhere = Record(cells=sweep.world.cells, prior=_observed(sweep.world, runs))
     found = Information(law, from_elsewhere, sweep.question)
     assert found.variance() == pytest.approx(known(sweep, law).variance(), rel=1e-6)
-    abroad = Record(cells=sweep.world.cells[-1:], prior=_observed(sweep.world, runs))
-    abroad = replace(abroad, cells=(replace(abroad.cells[0], number=0),))
+    *_, last = sweep.world.cells
+    abroad = Record(cells=Cells((last,)), prior=_observed(sweep.world, runs))
     assert Information(law, abroad, sweep.question).variance() < 1.5 * known(sweep, law).variance()
 
 

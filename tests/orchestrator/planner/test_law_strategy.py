@@ -12,7 +12,7 @@ from orchestrator.law import Observations, Point
 from orchestrator.planner import planner_of
 from orchestrator.planner.opening import tried
 from orchestrator.planner.values import (
-    Cell,
+    Cells,
     KnownRun,
     Outcome,
     Question,
@@ -116,14 +116,10 @@ def test_a_minimum_surely_inside_is_not_widened() -> None:
     assert law is not None
     for cell in sweep.world.cells:
         shown = seen[cell.number]
-        mean, sd = error(sweep, _as_target(cell), 0.0)
+        mean, sd = error(sweep, cell.point, 0.0)
         low, high = (np.log(cell.rates[shown.places[end]]) for end in (0, -1))
         inside = low <= mean - 1.96 * sd and mean + 1.96 * sd <= high
         assert inside or not shown.edge or {shown.places[0], shown.places[-1]} & {0, len(cell.rates) - 1}
-
-
-def _as_target(cell: Cell) -> Point:
-    return Point(params=cell.params, tokens=cell.tokens, batch_tokens=cell.batch_tokens)
 
 
 NEAR = Point(params=1e9, tokens=2e10, batch_tokens=65_536.0)
@@ -150,8 +146,8 @@ def test_a_target_that_no_run_can_tell_is_named_and_the_largest_cell_aimed_at() 
     )
     assert "in the largest cell" in str(sweep.plan.stop)
     assert error(sweep, OTHER_BATCH, 0.0)[1] > np.log(3) / 1.96
-    largest = sweep.world.cells[-1]
-    found, sd = error(sweep, _as_target(largest), sweep.world.optimum[-1])
+    *_, largest = sweep.world.cells
+    found, sd = error(sweep, largest.point, sweep.world.optimum[-1])
     assert np.exp(1.96 * sd) < 1.5
     assert abs(found) < 3 * sd
 
@@ -295,7 +291,7 @@ def test_a_shared_trunk_makes_more_horizons_of_one_rate_worth_their_cost() -> No
     """At equal FLOPs a sweep that shares trunks makes more runs than one that does not."""
     world = proxies(9, rates=13)
     flops = 0.08 * full_grid_flops(world.cells, 1)
-    alone = replace(world, cells=tuple(replace(cell, trunk=None, decay_fraction=1.0) for cell in world.cells))
+    alone = replace(world, cells=Cells(replace(cell, trunk=None, decay_fraction=1.0) for cell in world.cells))
     shared, separate = swept(world, flops_left=flops), swept(alone, flops_left=flops)
     assert len(shared.record.runs) > 1.2 * len(separate.record.runs)
 

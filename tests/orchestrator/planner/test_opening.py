@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.planner import planner_of
 from orchestrator.planner.opening import spaced, tried
-from orchestrator.planner.values import Cell, KnownRun, Outcome, Plan, Question, Record
+from orchestrator.planner.values import Cells, KnownRun, Outcome, Plan, Question, Record
 from tests.orchestrator.planner.worlds import World, proxies
 
 
@@ -20,7 +20,7 @@ def world() -> World:
     return proxies(3, rates=13)
 
 
-def opened(world: World, losses: dict[float, float | None], cells: tuple[Cell, ...] | None = None) -> Plan:
+def opened(world: World, losses: dict[float, float | None], cells: Cells | None = None) -> Plan:
     """The plan without a law after runs in the first cell; None is a run that diverged."""
     runs = tuple(
         KnownRun(
@@ -32,7 +32,7 @@ def opened(world: World, losses: dict[float, float | None], cells: tuple[Cell, .
         )
         for rate, loss in losses.items()
     )
-    grid = cells or tuple(replace(cell, trunk=None, decay_fraction=1.0) for cell in world.cells)
+    grid = cells or Cells(replace(cell, trunk=None, decay_fraction=1.0) for cell in world.cells)
     return planner_of("law").plan(Record(cells=grid, runs=runs), None, Question(target=world.target))
 
 
@@ -65,7 +65,7 @@ def test_where_nothing_is_shared_only_the_cheapest_cell_opens(world: World) -> N
 
 
 def test_idle_workers_open_further_cells(world: World) -> None:
-    alone = tuple(replace(cell, trunk=None) for cell in world.cells)
+    alone = Cells(replace(cell, trunk=None) for cell in world.cells)
     plan = planner_of("law").plan(Record(cells=alone), None, Question(target=world.target, max_parallel=10))
     assert len(plan.batch) >= 10
     assert {run.cell for run in plan.batch} == {0, 1, 3}, "the second size's first horizon is cheaper"
@@ -107,7 +107,7 @@ def test_open_runs_are_waited_for(world: World) -> None:
 
 
 def test_a_machine_that_fails_does_not_hold_up_the_opening(world: World) -> None:
-    alone = tuple(replace(cell, trunk=None) for cell in world.cells)
+    alone = Cells(replace(cell, trunk=None) for cell in world.cells)
     failed = tuple(
         KnownRun(cell=0, learning_rate=rate, seed=0, outcome=Outcome.FAILED) for rate in alone[0].rates
     )
@@ -116,7 +116,7 @@ def test_a_machine_that_fails_does_not_hold_up_the_opening(world: World) -> None
 
 
 def test_two_rates_a_cell_are_refused_before_anything_is_run(world: World) -> None:
-    short = tuple(replace(cell, rates=cell.rates[:2]) for cell in world.cells)
+    short = Cells(replace(cell, rates=cell.rates[:2]) for cell in world.cells)
     plan = planner_of("law").plan(Record(cells=short), None, Question(target=world.target))
     assert not plan.batch
     assert plan.stop is not None
@@ -125,7 +125,7 @@ def test_two_rates_a_cell_are_refused_before_anything_is_run(world: World) -> No
 
 
 def test_cells_that_could_show_a_minimum_open_first(world: World) -> None:
-    mixed = tuple(replace(cell, rates=cell.rates[: 2 if cell.number < 3 else 13]) for cell in world.cells)
+    mixed = Cells(replace(cell, rates=cell.rates[: 2 if cell.number < 3 else 13]) for cell in world.cells)
     plan = planner_of("law").plan(Record(cells=mixed), None, Question(target=world.target))
     assert {run.cell for run in plan.batch} == {3, 4, 5}
 

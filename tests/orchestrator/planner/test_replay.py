@@ -14,6 +14,7 @@ from orchestrator.law import Point
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import (
     Cell,
+    Cells,
     KnownRun,
     Outcome,
     Plan,
@@ -30,7 +31,7 @@ from tests.orchestrator.planner.worlds import World, answered, law_of
 FOLDER = os.environ.get("ETALON_RECORDED_RUNS")
 
 
-def replayed(table: RunTable, cells: tuple[Cell, ...], question: Question) -> tuple[Record, Plan]:
+def replayed(table: RunTable, cells: Cells, question: Question) -> tuple[Record, Plan]:
     """A replay of recorded runs until the planner stops."""
     columns = (table.params, table.tokens, table.batch_tokens, table.learning_rate, table.loss)
     losses = {row[:4]: row[4] for row in zip(*(column.tolist() for column in columns), strict=True)}
@@ -59,8 +60,7 @@ def replayed(table: RunTable, cells: tuple[Cell, ...], question: Question) -> tu
 def test_a_twentieth_of_a_recorded_grid_is_enough() -> None:
     table = parse_csv((Path(FOLDER or "") / "steplaw_dense.csv").read_bytes())
     largest = float(table.params.max())
-    cells = tuple(cell for cell in table_cells(table) if cell.params < largest)
-    cells = tuple(replace(cell, number=number) for number, cell in enumerate(cells))
+    cells = Cells(cell for cell in table_cells(table) if cell.params < largest)
     target = Point(params=largest, tokens=2.84e10, batch_tokens=262_144.0)
     record, plan = replayed(table, cells, Question(target=target, max_parallel=2))
     assert asked_flops(record) < 0.05 * full_grid_flops(cells, 1)
@@ -75,7 +75,7 @@ def test_a_twentieth_of_a_recorded_grid_is_enough() -> None:
 @pytest.mark.skipif(FOLDER is None, reason="ETALON_RECORDED_RUNS names no folder of recorded runs")
 def test_a_replay_without_limits_ends_early_with_a_reason_and_a_good_answer() -> None:
     table = parse_csv((Path(FOLDER or "") / "steplaw_dense.csv").read_bytes())
-    cells = tuple(table_cells(table))
+    cells = table_cells(table)
     target = Point(params=1_073_741_824.0, tokens=2e10, batch_tokens=262_144.0)
     record, plan = replayed(table, cells, Question(target=target, max_parallel=2))
     assert asked_flops(record) < 0.4 * full_grid_flops(cells, 1)
@@ -105,7 +105,7 @@ def table_like(sizes: int, horizons: int, batches: int, rates: int) -> World:
                     )
                 )
     return World(
-        cells=tuple(cells),
+        cells=Cells(cells),
         target=Point(params=2e9, tokens=1e11, batch_tokens=1e6),
         optimum=tuple(optima),
         target_optimum=0.0,
@@ -119,7 +119,7 @@ def table_like(sizes: int, horizons: int, batches: int, rates: int) -> World:
 def test_a_planning_step_is_quick(shape: tuple[int, int, int, int], seconds: float) -> None:
     """On a quiet machine it takes a third of this; four times as much is left for a busy one."""
     world = table_like(*shape)
-    some = world.cells[:: max(1, len(world.cells) // 12)]
+    some = tuple(world.cells)[:: max(1, len(world.cells) // 12)]
     batch = tuple(
         Proposal(cell=cell.number, learning_rate=rate, seed=0, flops=cell.flops, reason="Known before.")
         for cell in some

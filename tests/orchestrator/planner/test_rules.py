@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from orchestrator.errors import BadInput
 from orchestrator.law import Point
 from orchestrator.planner import STRATEGIES, planner_of
-from orchestrator.planner.values import Cell, KnownRun, Outcome, Plan, Question, Record, trunk_reach
+from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Plan, Question, Record, trunk_reach
 from tests.orchestrator.planner.worlds import law_of
 
 CHEAP = ("law", "grid", "random", "tpe")
 
 
 @st.composite
-def cells(draw: st.DrawFn) -> tuple[Cell, ...]:
+def cells(draw: st.DrawFn) -> Cells:
     """Up to nine cells: lattices of any length, with and without trunks."""
     sizes = draw(st.lists(st.sampled_from([1e4, 3e4, 1e5, 1e6]), min_size=1, max_size=3, unique=True))
     horizons = draw(st.lists(st.sampled_from([1e5, 2e5, 4e5]), min_size=1, max_size=3, unique=True))
@@ -41,7 +41,7 @@ def cells(draw: st.DrawFn) -> tuple[Cell, ...]:
                     decay_fraction=0.2 if shared else 1.0,
                 )
             )
-    return tuple(found)
+    return Cells(found)
 
 
 @st.composite

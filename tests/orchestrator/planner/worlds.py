@@ -8,7 +8,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
-from orchestrator.planner.values import Cell, KnownRun, Outcome, Plan, Planner, Proposal, Question, Record
+from orchestrator.planner.values import (
+    Cell,
+    Cells,
+    KnownRun,
+    Outcome,
+    Plan,
+    Planner,
+    Proposal,
+    Question,
+    Record,
+)
 
 Losses = Callable[[Cell, float, int], float | None]
 
@@ -20,7 +30,7 @@ class World:
     ``optimum`` is the true ln η* of each cell and of the target, its own scatter included in the cells.
     """
 
-    cells: tuple[Cell, ...]
+    cells: Cells
     target: Point
     optimum: tuple[float, ...]
     target_optimum: float
@@ -56,7 +66,7 @@ def proxies(
     random = np.random.default_rng(seed)
     level = np.log(1.1e-2) + random.normal(0, 0.25)
     lattice = tuple(float(f"{rate:.6g}") for rate in np.geomspace(1e-3, 6.4e-2, rates))
-    cells = tuple(
+    cells = Cells(
         Cell(
             number=number,
             params=params,
@@ -101,7 +111,7 @@ def ladder(seed: int, target: Point) -> World:
     random = np.random.default_rng(seed)
     lattice = tuple(float(f"{rate:.6g}") for rate in np.geomspace(1e-4, 1e-1, 20))
     sizes = (1e5, 1e6, 1e7, 1e8)
-    cells = tuple(
+    cells = Cells(
         Cell(number=number, params=params, tokens=20 * params, batch_tokens=65_536.0, rates=lattice)
         for number, params in enumerate(sizes)
     )

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.errors import BadInput
 from orchestrator.planner import STRATEGIES as OF_SWEEPS
-from orchestrator.planner.values import Question, Record
+from orchestrator.planner.values import Cells, Question, Record
 from orchestrator.strategies import (
     STRATEGIES,
     Contender,
@@ -79,7 +79,7 @@ def test_runs_a_batch_reach_the_strategy_and_stand_in_its_name():
 def test_the_rival_runs_four_spaced_rates_of_the_cheapest_cell_that_lacks_them():
     question = Question(target=WORLD.targets[0].target)
     runs = ()
-    for cell in WORLD.cells[:2]:
+    for cell in tuple(WORLD.cells)[:2]:
         batch = SpacedPlanner().plan(Record(cells=WORLD.cells, runs=runs), None, question).batch
         assert {run.cell for run in batch} == {cell.number}
         assert [run.learning_rate for run in batch] == pytest.approx(RATES[1::2])
@@ -124,7 +124,7 @@ def test_a_comparison_tells_what_its_scores_lie_between():
 
 
 def test_a_world_whose_grid_gives_no_law_is_told_as_none():
-    lone = replace(WORLD, cells=(replace(WORLD.cells[0], rates=WORLD.cells[0].rates[:1]),))
+    lone = replace(WORLD, cells=Cells((replace(WORLD.cells[0], rates=WORLD.cells[0].rates[:1]),)))
 
     assert compared([WORLD, lone], []).full_grid is None
 

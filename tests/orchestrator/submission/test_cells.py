@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import BadInput
 from orchestrator.planner.trunks import rate_flops
 from orchestrator.planner.values import (
-    Cell,
+    Cells,
     KnownRun,
     Outcome,
     Proposal,
@@ -83,7 +83,7 @@ MIXTURE = {"kind": "moe", "experts": 4, "top_k": 2}
 MIXED = [{"width": 32, "depth": 1}, {"width": 16, "depth": 2, "experts": 16}]
 
 
-def mixed_cells(scales: list[dict[str, int]], **architecture: object) -> tuple[Cell, ...]:
+def mixed_cells(scales: list[dict[str, int]], **architecture: object) -> Cells:
     trainer = ProxyTrainer.model_validate({"kind": "proxy", "architecture": MIXTURE | architecture})
     return proxy_cells(Grid.model_validate(GRID.model_dump() | {"scales": scales}), trainer)
 
@@ -217,7 +217,7 @@ def test_tokens_counted_in_each_run_and_rounded_rates_are_one_cell_and_its_rates
     cells = table_cells(table)
 
     assert [(cell.tokens, cell.rates) for cell in cells] == [(1.00000e8, (1e-3, 2e-3)), (1.01e8, (1e-3,))]
-    assert fewest_repeats(table, cells[:1]) == 2
+    assert fewest_repeats(table, Cells((cells[0],))) == 2
 
 
 def test_horizons_and_scales_that_come_to_the_same_are_one_cell() -> None:
@@ -238,7 +238,7 @@ def test_repeats_are_counted_where_there_are_fewest() -> None:
     cells = table_cells(table)
 
     assert fewest_repeats(table, cells) == 1
-    assert fewest_repeats(table, narrowed(cells[:1], Grid(learning_rates=(1e-3,)))) == 2
+    assert fewest_repeats(table, narrowed(Cells((cells[0],)), Grid(learning_rates=(1e-3,)))) == 2
 
 
 def test_a_grid_narrows_what_is_recorded() -> None:
@@ -263,7 +263,7 @@ def test_horizons_of_a_cosine_share_the_warmup_alone_in_whole_steps() -> None:
     both = tuple(Proposal(cell=cell, learning_rate=1e-3, seed=0, flops=0.0, reason="") for cell in (1, 0))
     tokens = 131_072 + 262_144 - warmup
     assert batch_flops(Record(cells=cells), both) == pytest.approx(6 * 9216 * tokens)
-    assert rate_flops(cells[:2]) == pytest.approx(6 * 9216 * tokens)
+    assert rate_flops((cells[0], cells[1])) == pytest.approx(6 * 9216 * tokens)
     runs = tuple(
         KnownRun(cell=cell, learning_rate=1e-3, seed=0, outcome=Outcome.COMPLETED, loss=2.0)
         for cell in (0, 1)
@@ -277,4 +277,4 @@ def test_prior_runs_of_mixtures_cost_their_active_parameters() -> None:
 
     for text, active in ((row, 1e6), (blank, 4e6)):
         prior = parse_csv(text.encode()).observations()
-        assert prior_flops(Record(cells=(), prior=prior)) == 6 * active * 1e8
+        assert prior_flops(Record(cells=Cells(), prior=prior)) == 6 * active * 1e8

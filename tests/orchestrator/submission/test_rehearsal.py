@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.law import Observations, Point
-from orchestrator.planner.values import Cell
+from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import ProxyTrainer, parse_spec
 from orchestrator.submission.cells import proxy_cells
 from orchestrator.submission.rehearsal import Forecast, forecast
@@ -88,7 +88,7 @@ def rehearsal(
     trainer: dict[str, Any], clock: Callable[[], float] = time.thread_time, **search: Any
 ) -> Forecast:
     """A rehearsal in twelve cells that share nothing, until the interval is within ×/÷ 1.1."""
-    cells = tuple(
+    cells = Cells(
         Cell(number=at, params=n, tokens=d, batch_tokens=2048.0, rates=tuple(1e-3 * 2.0 ** np.arange(7)))
         for at, (n, d) in enumerate((n, d) for n in (5e4, 1e5, 2e5, 4e5) for d in (1e5, 2e5, 4e5))
     )

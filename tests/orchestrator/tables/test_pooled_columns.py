@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from orchestrator.tables.pooled_columns import mixed, mixed_warnings
+from orchestrator.tables.pooled_columns import mixed, pooling_notices
 from orchestrator.tables.run_table import parse_csv
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss,params_total,seed,weight_decay,width,final_rate,noise,data_seed"
@@ -42,7 +42,9 @@ def test_a_setting_that_varies_within_a_cell_is_named_with_its_values() -> None:
     runs = parse_csv(table(rows(decays=("0", "0.1", "0.10"))))
 
     assert mixed(runs) == {"weight_decay": ("0", "0.1")}
-    assert mixed_warnings(runs) == (
+    (notice,) = pooling_notices(runs)
+    assert (notice.code, notice.message) == (
+        "pooled_column",
         "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch: pick one with where if it is part "
         "of the recipe.",
     )

@@ -1,4 +1,4 @@
-"""What the runs can tell apart and what they cannot: the sentences that go with a law and with a prediction."""
+"""Which exponents the runs identify and which rest on priors: the notices of a law and of a prediction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,10 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.amounts import count
+from orchestrator.amounts import count, percent, sized
 from orchestrator.law.bowl import Bowl
-from orchestrator.law.cells import BLOWN, CLOSE
+from orchestrator.law.grouped_runs import BLOWN, CLOSE
+from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Array
 from orchestrator.law.point import Point
 from orchestrator.law.status import FEWEST_RATES, BowlStatus
@@ -20,9 +21,7 @@ SYMBOLS = ("N", "D", "B")
 TIED = 0.95  # R² of one logarithm on another from which they are called tied
 FAR = 30.0  # extrapolation beyond this is named
 FEW_BOWLS = 3
-WASTED = f"{np.expm1(BLOWN):.0%}".replace(
-    "%", " %"
-)  # above the best loss of a cell, a run is no part of its bowl
+WASTED = percent(float(np.expm1(BLOWN)))  # above the best loss of a cell, a run is no part of its bowl
 MOST_LISTED = 4
 NEAR = 1.05  # factor outside the runs up to which a target is among them
 ASIDE = 2.0  # factor from what the runs used at such a place, from which it is named
@@ -32,8 +31,8 @@ BENT = 2.0  # a drift of an exponent in N or D of so many standard deviations is
 LEAST_BEND = 0.05  # … if it bends ln η* by this much from the middle of the runs to their ends
 
 
-def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
-    """Names the axes that never vary apart in the cells, so that the runs hardly tell their exponents apart.
+def tie_notices(coordinates: Array, unsure: NDArray[np.bool_]) -> list[Notice]:
+    """Names the axes that never vary apart in the cells, so that the runs hardly separate their exponents.
 
     Args:
         coordinates: (ln N, ln D, ln B) of the cells, shape [cells, 3].
@@ -42,9 +41,7 @@ def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
     spread = np.ptp(coordinates, axis=0)
     varying = [axis for axis in range(3) if spread[axis] > CLOSE]
     found = [
-        f"{AXES[one]} is tied to {AXES[other]} in these runs ({SYMBOLS[one]} ∝ {SYMBOLS[other]}^{power:.2g}, "
-        f"R² {r2:.3f}): the runs {'cannot' if unsure[one] or unsure[other] else 'can hardly'} tell their exponents apart, "
-        f"priors do. Runs where {AXES[one]} and {AXES[other]} vary apart would settle it."
+        _tied(one, other, float(power), r2, unsure=bool(unsure[one] or unsure[other]))
         for other, one in permutations(varying, 2)
         if other < one
         for (power,), r2, _ in [regress(coordinates[:, [other]], coordinates[:, one])]
@@ -53,11 +50,21 @@ def tie_warnings(coordinates: Array, unsure: NDArray[np.bool_]) -> list[str]:
     if not found and len(varying) == 3 and unsure.any():
         _, r2, _ = regress(coordinates[:, :2], coordinates[:, 2])
         if r2 > TIED:
-            found.append(
-                f"batch_tokens is tied to params and tokens together in these runs (R² {r2:.3f}): the runs cannot tell "
-                "its exponent from theirs, priors do. Runs at another batch_tokens would settle it."
+            message = (
+                f"batch_tokens is tied to params and tokens together in these runs (R² {r2:.3f}). The runs cannot "
+                "separate its exponent from theirs; priors do. Add runs at another batch_tokens."
             )
+            found.append(Notice(code="tied", message=message))
     return found
+
+
+def _tied(one: int, other: int, power: float, r2: float, *, unsure: bool) -> Notice:
+    message = (
+        f"{AXES[one]} is tied to {AXES[other]} in these runs ({SYMBOLS[one]} ∝ {SYMBOLS[other]}^{power:.2g}, R² {r2:.3f}). "
+        f"The runs {'cannot' if unsure else 'can hardly'} separate their exponents; priors do. Add runs in which "
+        f"{AXES[one]} and {AXES[other]} vary apart."
+    )
+    return Notice(code="tied", message=message)
 
 
 def regress(rows: Array, values: Array) -> tuple[Array, float, Array]:
@@ -72,21 +79,28 @@ def regress(rows: Array, values: Array) -> tuple[Array, float, Array]:
     return slopes, float(1 - (residual @ residual) / (left @ left)), residual
 
 
-def single_warnings(coordinates: Array) -> list[str]:
-    """Names the axes that take one value only."""
+def single_notices(coordinates: Array) -> list[Notice]:
+    """Names the axes that take one value only; `coordinates` as in `tie_notices`."""
     return [
-        f"All runs have {name} = {count(float(np.exp(coordinates[0, axis])))}: how the rate moves with {name} is a prior's, not these runs'."
+        Notice(
+            code="single_value",
+            message=f"All runs have {sized(name, float(np.exp(coordinates[0, axis])))}, so the exponent of {name} comes "
+            "from a prior, not from your runs.",
+        )
         for axis, name in enumerate(AXES)
         if np.ptp(coordinates[:, axis]) <= CLOSE
     ]
 
 
-def copy_warnings(copies: int) -> list[str]:
-    """Names rows that repeat another."""
-    return [f"{copies} rows are exact copies of another row and count once."] if copies else []
+def copy_notices(copies: int) -> list[Notice]:
+    """Reports how many rows repeat another."""
+    if not copies:
+        return []
+    rows = "1 row is an exact copy" if copies == 1 else f"{copies} rows are exact copies"
+    return [Notice(code="copies", message=f"{rows} of another row and not counted again.")]
 
 
-def bowl_warnings(bowls: Sequence[Bowl]) -> list[str]:
+def bowl_notices(bowls: Sequence[Bowl]) -> list[Notice]:
     """Names what the bowls lack."""
     number = {status: sum(bowl.status is status for bowl in bowls) for status in BowlStatus}
     interior, low, high = (
@@ -100,19 +114,21 @@ def bowl_warnings(bowls: Sequence[Bowl]) -> list[str]:
             if wasted
             else ""
         )
-        priors = "; most of this law is its priors" if interior < FEW_BOWLS else ""
-        found.append(
+        priors = "; most of this law comes from its priors" if interior < FEW_BOWLS else ""
+        message = (
             f"Only {interior} of {len(bowls)} cells show a minimum with a rise on both sides{priors}: "
             f"{few} have fewer than three rates, {spent}{low + high} have their best run at the edge, "
             f"{number[BowlStatus.FLAT]} are flat."
         )
+        found.append(Notice(code="few_minima", message=message))
     if low + high > 0.2 * len(bowls):
-        found.append(
+        message = (
             f"{low} of {len(bowls)} cells have their best run at the lowest rate tried and {high} at the highest: "
             "bounds, not minima. Widen the learning rates there."
         )
+        found.append(Notice(code="edges", message=message))
     found += [line for name in ("params", "tokens") for line in without_minimum(bowls, name)]
-    return found + doubt_warnings(bowls) + step_warnings(bowls)
+    return found + low_outlier_notices(bowls) + step_notices(bowls)
 
 
 def too_few(bowls: Sequence[Bowl]) -> tuple[int, int]:
@@ -122,7 +138,7 @@ def too_few(bowls: Sequence[Bowl]) -> tuple[int, int]:
     return len(lacking) - wasted, wasted
 
 
-def without_minimum(bowls: Sequence[Bowl], name: str) -> list[str]:
+def without_minimum(bowls: Sequence[Bowl], name: str) -> list[Notice]:
     """Names the sizes, or the horizons, at which no cell shows a minimum."""
     tried = {getattr(bowl, name) for bowl in bowls}
     shown = {getattr(bowl, name) for bowl in bowls if bowl.status is BowlStatus.INTERIOR}
@@ -133,38 +149,40 @@ def without_minimum(bowls: Sequence[Bowl], name: str) -> list[str]:
         return []
     listed = ", ".join(count(value) for value in lacking[:MOST_LISTED])
     more = f" and {len(lacking) - MOST_LISTED} more" if len(lacking) > MOST_LISTED else ""
-    return [f"No cell with {name} of {listed}{more} shows a minimum: the law there rests on the other cells."]
+    message = (
+        f"No cell with {name} of {listed}{more} shows a minimum: the law there rests on the other cells."
+    )
+    return [Notice(code="no_minimum", message=message)]
 
 
-def doubt_warnings(bowls: Sequence[Bowl]) -> list[str]:
+def low_outlier_notices(bowls: Sequence[Bowl]) -> list[Notice]:
     """Names the cells of runs whose loss is too low to believe."""
     spoilt = [bowl for bowl in bowls if bowl.doubted]
     if not spoilt:
         return []
-    places = [
-        f"params = {count(bowl.params)}, tokens = {count(bowl.tokens)}, batch_tokens = {count(bowl.batch_tokens)}"
-        for bowl in spoilt[:MOST_LISTED]
-    ]
+    places = [bowl.point.in_words for bowl in spoilt[:MOST_LISTED]]
     more = f" and {len(spoilt) - MOST_LISTED} more cells" if len(spoilt) > MOST_LISTED else ""
     runs = sum(bowl.doubted for bowl in spoilt)
-    return [
+    message = (
         f"{runs} run{'s are' if runs > 1 else ' is'} left out for a loss far below all others of the same cell and below "
-        f"what the other cells reach, in {'; '.join(places)}{more}. Check the loss and its unit."
-    ]
+        f"what the other cells reach, at {'; '.join(places)}{more}. Check the loss and its unit."
+    )
+    return [Notice(code="low_outliers", message=message)]
 
 
-def step_warnings(bowls: Sequence[Bowl]) -> list[str]:
-    """Names that cells have fewer tokens than one step takes."""
+def step_notices(bowls: Sequence[Bowl]) -> list[Notice]:
+    """Reports that cells have fewer tokens than one step takes."""
     short = [bowl for bowl in bowls if bowl.batch_tokens > (1 + CLOSE) * bowl.tokens]
     if not short:
         return []
-    return [
+    message = (
         f"{len(short)} of {len(bowls)} cells have more batch_tokens than tokens, less than one step, the first "
-        f"{count(short[0].batch_tokens)} and {count(short[0].tokens)}. Check whether the two are swapped."
-    ]
+        f"{count(short[0].batch_tokens)} and {count(short[0].tokens)}. Check whether the two columns are swapped."
+    )
+    return [Notice(code="below_one_step", message=message)]
 
 
-def bend_warning(name: str, *bends: tuple[float, float]) -> list[str]:
+def bend_notice(name: str, *bends: tuple[float, float]) -> list[Notice]:
     """Names an axis along which ln η* departs from a straight power law by more than chance, and by enough to matter.
 
     Args:
@@ -175,10 +193,11 @@ def bend_warning(name: str, *bends: tuple[float, float]) -> list[str]:
     if any(abs(bend) <= max(BENT * sd, LEAST_BEND) for bend, sd in bends):
         return []
     bend, sd = bends[0]
-    return [
+    message = (
         f"ln η* curves in {name}: at the ends of the runs it lies {abs(bend):.2g} ± {sd:.1g} "
         f"{'above' if bend > 0 else 'below'} a straight power law, so extrapolate little."
-    ]
+    )
+    return [Notice(code="curved", message=message)]
 
 
 def ratios(target: Point, smallest: Array, largest: Array) -> tuple[dict[str, float], Array]:
@@ -192,12 +211,16 @@ def ratios(target: Point, smallest: Array, largest: Array) -> tuple[dict[str, fl
     return dict(zip(AXES, (place / largest).tolist(), strict=True)), outside
 
 
-def far_warnings(target: Point, smallest: Array, largest: Array) -> list[str]:
+def far_notices(target: Point, smallest: Array, largest: Array) -> list[Notice]:
     """Names the axes along which the target lies more than 30 times outside the runs."""
     _, outside = ratios(target, smallest, largest)
     return [
-        f"{name} = {count(getattr(target, name))} is {outside[axis]:.3g} times outside the runs "
-        f"({count(float(smallest[axis]))} to {count(float(largest[axis]))}); beyond 30 times no law of this kind has been checked."
+        Notice(
+            code="far_outside",
+            message=f"The target's {name}, {count(getattr(target, name))}, are {outside[axis]:.3g} times outside the runs "
+            f"({count(float(smallest[axis]))} to {count(float(largest[axis]))}). Beyond {FAR:.0f} times no law of this kind "
+            "has been checked.",
+        )
         for axis, name in enumerate(AXES)
         if outside[axis] > FAR
     ]
@@ -219,10 +242,10 @@ def causes(target: Point, used: Array, prior_axes: Sequence[str]) -> tuple[str, 
             continue
         if largest[axis] / smallest[axis] < 1 + CLOSE:
             found.append(
-                f"its {name} are {outside[axis]:.3g} times from the only {name} tried ({count(float(largest[axis]))})"
+                f"its {name} are {outside[axis]:.3g} times away from the only value tried ({count(float(largest[axis]))})"
             )
         else:
-            by_prior = ", and the exponent is a prior's" if name in prior_axes else ""
+            by_prior = ", and the exponent comes from a prior" if name in prior_axes else ""
             found.append(f"its {name} are {outside[axis]:.3g} times outside what was tried{by_prior}")
     off = aside(target, used)
     if off and off.times > ASIDE * outside.max():
@@ -279,12 +302,13 @@ def aside(target: Point, used: Array) -> Aside | None:
     return found
 
 
-def aside_warnings(target: Point, used: Array) -> list[str]:
+def aside_notices(target: Point, used: Array) -> list[Notice]:
     """Names how the target lies off the line that the cells follow."""
     off = aside(target, used)
     if off is None or off.times <= ASIDE:
         return []
-    return [
+    message = (
         f"The target lies off the line that the runs follow: {off.sentence}. The farther from it, the more "
         "the answer rests on priors."
-    ]
+    )
+    return [Notice(code="off_the_line", message=message)]

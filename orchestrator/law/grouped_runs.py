@@ -16,7 +16,7 @@ BLOWN = 0.35  # ln(loss / best loss of the cell) above which a finished run is t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cells:
+class GroupedRuns:
     """All runs, sorted and grouped; the loss enters as its logarithm, so its unit cancels.
 
     A point is one rate of one cell: repeated runs are their mean, because what the shape of the bowl misses there is
@@ -75,7 +75,7 @@ class Cells:
         return low, high
 
 
-def group(observations: Observations) -> Cells:
+def group(observations: Observations) -> GroupedRuns:
     """Groups runs, in the order of `Observations.sorted`, into cells and classifies each: usable, bounding, or neither.
 
     A run that diverged bounds the bowl from above if no usable run of the cell has a higher rate; a crash in the
@@ -107,7 +107,7 @@ def group(observations: Observations) -> Cells:
     point_cell, point_x, mean, repeats, scatter = points(cell[usable], x[usable], loss[usable])
     bottom = np.full(count, np.nan)
     np.fmin.at(bottom, point_cell, mean)
-    return Cells(
+    return GroupedRuns(
         places=places,
         coordinates=np.log(places),
         cell=point_cell,

@@ -1,0 +1,72 @@
+"""The finished runs of a sweep as a run table in CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from orchestrator.planner.values import Cells
+from orchestrator.states import RunState
+from orchestrator.store import Store
+from orchestrator.store.records import Run, Sweep
+
+EXPORTED: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED})
+"""Run tables read an empty loss as a divergence, which runs in other states are not."""
+
+COLUMNS: Final = (
+    *("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed", "state", "flops", "seconds"),
+    *("trunk_loss", "cell", "batch", "params_total", "params_active"),
+)
+COMPARED: Final = ("arm", "module_rates")
+"""Further columns of a sweep with a comparison at a held-out scale, whose runs are of other recipes."""
+
+SEARCH: Final = "search"
+"""Value of the column ``arm`` for runs of the search."""
+
+ROWS_PER_PART: Final = 1000
+
+
+def exported(store: Store, sweep: Sweep) -> Iterator[str]:
+    """Yield the table in parts of whole lines, the header first."""
+    columns = COLUMNS if sweep.spec.comparison is None else COLUMNS + COMPARED
+    cells = store.sweeps.cells(sweep.id)
+    yield ",".join(columns) + "\r\n"
+    cursor: str | None = None
+    while True:
+        runs, cursor, _ = store.runs.page(sweep.id, limit=ROWS_PER_PART, cursor=cursor)
+        text = io.StringIO()
+        csv.writer(text).writerows(_row(run, cells, columns) for run in runs if run.state in EXPORTED)
+        yield text.getvalue()
+        if cursor is None:
+            return
+
+
+def _row(run: Run, cells: Cells, columns: Sequence[str]) -> list[str]:
+    cell = cells[run.cell]
+    values = {
+        "params": cell.params,
+        "tokens": cell.tokens,
+        "batch_tokens": cell.batch_tokens,
+        "learning_rate": run.learning_rate,
+        "loss": run.loss,
+        "seed": run.seed,
+        "state": run.state,
+        "flops": run.flops,
+        "seconds": run.seconds,
+        "trunk_loss": run.trunk_loss,
+        "cell": run.cell,
+        "batch": run.batch,
+        "arm": cell.arm or SEARCH,
+        "module_rates": run.module_rates,
+        "params_total": cell.params_total,
+        "params_active": cell.params_active,
+    }
+    return [_text(values[name]) for name in columns]
+
+
+def _text(value: float | str | None) -> str:
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,0 +1,26 @@
+"""What a user should know beside an answer: a sentence, with a code that programs can go by."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from orchestrator.documents.document import Document
+
+
+class NoticeDocument(Document):
+    """A warning with its code."""
+
+    code: str = Field(
+        description="The kind of warning; the same whatever its numbers.", examples=["far_outside"]
+    )
+    message: str = Field(description="The warning in full sentences.")
+
+
+class NoticedDocument(Document):
+    """Base of answers with warnings."""
+
+    warnings: list[str] = Field(description="Full sentences.")
+    notices: list[NoticeDocument] = Field(
+        default=[],
+        description="The same warnings with their codes, in the same order; empty in answers stored by earlier versions.",
+    )

@@ -1,0 +1,32 @@
+"""Notices: what a user should know of a law, a prediction or a plan, as a code for programs and a sentence for people."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One thing that the user should know.
+
+    Attributes:
+        code: The kind of notice, in lower-case words joined by underscores; it never changes.
+        message: The sentence, with its numbers written for people. No program reads it.
+    """
+
+    code: str
+    message: str
+
+    def to_document(self) -> dict[str, str]:
+        """As a JSON-able mapping."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: dict[str, str]) -> Self:
+        """The inverse of `to_document`."""
+        return cls(code=document["code"], message=document["message"])
+
+
+def messages(notices: Iterable[Notice]) -> tuple[str, ...]:
+    """The sentences alone: the ``warnings`` of the documents."""
+    return tuple(notice.message for notice in notices)

@@ -1,0 +1,164 @@
+"""Child processes: started, restarted after growing pauses, ended by their ids alone."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+YOUNG_SECONDS: Final = 30.0
+"""A child that lives longer than this has worked: its death does not count."""
+
+FIRST_REST_SECONDS: Final = 0.5
+LONGEST_REST_SECONDS: Final = 30.0
+"""Pause after a child has ended; it doubles with each one in a row that did no work, up to the longest."""
+
+NOT_NOW: Final = 75
+"""Exit code of a child that could not reach what it needs (``os.EX_TEMPFAIL``). An outage does not count as a death."""
+
+PR_SET_PDEATHSIG: Final = 1
+TAIL_BYTES: Final = 16_384
+
+
+class Child:
+    """One command, run again and again: at most one process of it at a time."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        output: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        ends_with_parent: bool = False,
+        facts: Mapping[str, str] = MappingProxyType({}),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start no process yet.
+
+        Args:
+            name: for messages.
+            command: the command line.
+            output: log file that the process appends to; its folder exists.
+            environment: of the process; by default this one's.
+            ends_with_parent: whether the kernel ends the process when its parent is killed (Linux).
+            facts: fields of every log record about it.
+            clock: seconds that only grow.
+        """
+        self.name, self.output = name, output
+        self._command, self._environment, self._clock = list(command), environment, clock
+        self._ends_with_parent, self._facts = ends_with_parent, facts
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = self._rests_until = 0.0
+        self._rests = 0
+        self.deaths = 0
+        """Processes in a row that died soon after their start."""
+        self.last_message: str | None = None
+        """Last line of the log when the last process ended, or its message if it is a JSON log record."""
+
+    def start(self) -> None:
+        """Start a process in a session of its own, which Ctrl-C does not reach."""
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                env=None if self._environment is None else dict(self._environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_end_with_parent if self._ends_with_parent else None,  # noqa: PLW1509 - no threads yet
+            )
+        self._started = self._clock()
+        log.info("%s started", self.name, extra={**self._facts, "pid": self._process.pid})
+
+    def is_alive(self) -> bool:
+        """Whether a process runs. One that has ended since the last look is recorded and logged."""
+        if self._process is None:
+            return False
+        code = self._process.poll()
+        if code is not None:
+            self._process = None
+            self._record_end(code)
+        return code is None
+
+    def is_resting(self) -> bool:
+        """Whether the next start should wait, because the last process ended only now."""
+        return self._clock() < self._rests_until
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the process has ended; kill it after ``seconds``."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(max(0.0, seconds))
+        except subprocess.TimeoutExpired:
+            log.warning("%s was killed", self.name, extra={**self._facts, "pid": self._process.pid})
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def tail(self, lines: int) -> list[str]:
+        """The last lines of the log that are not blank."""
+        with self.output.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            found = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+        return [line for line in found if line][-lines:]
+
+    def _record_end(self, code: int) -> None:
+        now = self._clock()
+        young = now - self._started < YOUNG_SECONDS
+        if code == 0 or not young:
+            self.deaths = self._rests = 0
+        self.deaths += young and code not in {0, NOT_NOW}
+        self._rests_until = now + min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2 ** min(self._rests, 10))
+        self._rests += 1
+        self.last_message = next(map(_message, self.tail(1)), None)
+        if code == 0:
+            log.info("%s ended", self.name, extra=self._facts)
+        else:
+            found = {"exit_code": code, "deaths": self.deaths, "last_message": self.last_message}
+            log.warning("%s died", self.name, extra={**self._facts, **found})
+
+
+def end_all(children: Iterable[Child], seconds: float) -> None:
+    """Ask all to end, wait ``seconds`` for all of them together, and kill those that are left."""
+    ending = list(children)
+    for child in ending:
+        child.terminate()
+    deadline = time.monotonic() + seconds
+    for child in ending:
+        child.wait(deadline - time.monotonic())
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _message(line: str) -> str:
+    """The message of a log record (``orchestrator.logs``) with the last line of its exception; else the line itself."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line
+    message = record.get("message") if isinstance(record, dict) else None
+    if not isinstance(message, str):
+        return line
+    exception = str(record.get("exception", "")).strip().splitlines()
+    return f"{message}: {exception[-1]}" if exception else message

@@ -1,0 +1,30 @@
+"""Uploading a run table."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from orchestrator.documents.tables import TableDocument
+from orchestrator.store import Store
+from orchestrator.tables.run_table import parse_csv
+
+
+def upload(store: Store, data: bytes) -> TableDocument:
+    """Check a run table and keep it.
+
+    Args:
+        store: where it is kept; the same bytes again are the same table.
+        data: the CSV file.
+
+    Raises:
+        BadInput: it is no run table.
+    """
+    runs = parse_csv(data)
+    table = store.tables.add(data, rows=len(runs), cells=runs.cells)
+    return TableDocument(
+        id=table.id,
+        rows=table.rows,
+        cells=table.cells,
+        diverged=int(np.isnan(runs.loss).sum()),
+        recipes=runs.listed_recipes(),
+    )

@@ -1,0 +1,117 @@
+"""A cell that is added to a recorded sweep shifts nothing: its number is a name, not a position."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+from api.figures.numbers.bowls import bowl_panels
+from api.figures.numbers.coverage import coverage
+from api.figures.numbers.law import law_view
+from api.figures.numbers.residuals import residuals
+from api.figures.numbers.savings import savings
+from api.figures.numbers.snapshot import read_snapshot
+from sqlalchemy import create_engine, insert
+from starlette.testclient import TestClient
+
+from api.dashboard.views import run_view
+from orchestrator.knowledge import knowledge_of
+from orchestrator.law import fit
+from orchestrator.planner.values import Cell, Cells
+from orchestrator.states import SweepState
+from orchestrator.store import schema
+from orchestrator.submission.preview import cells_of
+
+PLACE = (0, 0.001)
+"""The rate that the sweep rules out, in its smallest cell."""
+
+
+def smaller(cells: Cells, number: int) -> Cell:
+    """A cell that would come first by size."""
+    return replace(cells[0], number=number, params=cells[0].params / 4, trunk="another")
+
+
+def add_cell(url: str, sweep_id: str, cell: Cell) -> None:
+    """Write a further cell of a sweep, as no method of the store does yet."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(
+            insert(schema.cells), {"sweep_id": sweep_id, **asdict(cell), "rates": list(cell.rates)}
+        )
+    engine.dispose()
+
+
+def shown(recorded: Any, client: TestClient) -> dict[str, Any]:
+    """What laws, figures and documents say of the sweep as it was before."""
+    store, sweep = recorded.store, recorded.sweep
+    snapshot, known = read_snapshot(store, sweep.id), knowledge_of(store, sweep, None)
+    url = f"/v1/sweeps/{sweep.id}"
+    return {
+        "law": fit(known.observations).to_document(),
+        "cells": {cell.name: cell.counts for cell in coverage(snapshot).cells},
+        "panels": bowl_panels(snapshot),
+        "residuals": residuals(snapshot),
+        "savings": savings(snapshot, store.laws.of_sweep(sweep.id)),
+        "view": law_view(snapshot).answer,
+        "spent": known.spent_flops,
+        "runs": client.get(f"{url}/runs").json(),
+        "table": client.get(f"{url}/runs.csv").text,
+        "figures": {
+            name: client.get(f"{url}/figures/{name}").json() for name in ("bowls", "losses", "residuals")
+        },
+    }
+
+
+@pytest.mark.parametrize("number", [6, 11])
+def test_a_smaller_cell_that_is_added_shifts_nothing(
+    trained: Any, client: TestClient, sqlite_url: str, number: int
+) -> None:
+    before, cells = shown(trained, client), trained.store.sweeps.cells(trained.sweep.id)
+    assert cells.next_number == 6
+    added = smaller(cells, number)
+
+    add_cell(sqlite_url, trained.sweep.id, added)
+
+    assert trained.store.sweeps.cells(trained.sweep.id) == Cells([*cells, added])
+    after = shown(trained, client)
+    more = after["cells"].keys() - before["cells"].keys()
+    assert [after["cells"].pop(name) for name in more] == [{None: len(added.rates)}]
+    assert after == before
+
+    trained.ask([(number, added.rates[0])])
+    trained.train()
+    runs = client.get(f"/v1/sweeps/{trained.sweep.id}/runs").json()["items"]
+    assert runs[:-1] == before["runs"]["items"]
+    assert (runs[-1]["cell"], runs[-1]["params"], runs[-1]["state"]) == (number, added.params, "completed")
+    assert run_view(trained.store, runs[-1]["id"]).cell == added
+
+
+def test_numbers_with_holes_in_another_order_give_the_same_law_and_figures(
+    trained: Any, client: TestClient
+) -> None:
+    """The same sweep with its cells numbered 15, 12, 9, … shows and says the same."""
+    store = trained.store
+    spec = trained.sweep.spec
+    number_of = {number: 15 - 3 * number for number in range(6)}
+    cells = Cells(replace(cell, number=number_of[cell.number]) for cell in cells_of(spec, store))
+    sweep, _ = store.sweeps.create(spec, cells=cells)
+    other = replace(trained, sweep=sweep)
+    other.move(SweepState.RUNNING)
+    asked = [(cell.number, rate) for cell in cells_of(spec, store) for rate in cell.rates]
+    other.ask(
+        [(number_of[cell], rate) for cell, rate in asked if (cell, rate) != PLACE],
+        pruned=[(number_of[PLACE[0]], PLACE[1])],
+    )
+    other.train()
+    other.fit()
+
+    first, second = shown(trained, client), shown(other, client)
+    for same in ("law", "cells", "residuals", "view", "spent"):
+        assert second[same] == first[same]
+    assert second["savings"].split == first["savings"].split
+    panels = {panel.title: panel.curve for panel in first["panels"][0]}
+    assert {panel.title: panel.curve for panel in second["panels"][0]} == panels
+    assert [run["params"] for run in second["runs"]["items"]] == [
+        run["params"] for run in first["runs"]["items"]
+    ]

@@ -1,0 +1,72 @@
+"""The supervisor of one machine: what dies is started again, and what keeps dying ends it with its last lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from etalon.cli.service import MOST_RESTARTS, Service, ServiceFailed
+from orchestrator.processes import Child
+from orchestrator.settings import Settings
+
+DIES = "import sys; print('starting'); sys.exit('no space left on device')"
+WORKS = "import threading; threading.Event().wait(60)"
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def service_of(code: str, folder: Path, clock: Clock) -> Service:
+    """A service whose only process runs a line of Python."""
+    child = Child("api", [sys.executable, "-c", code], folder / "api.log", clock=clock)
+    child.start()
+    return Service(Settings(home=folder), "127.0.0.1", 8765, children=[child])
+
+
+def end_current(child: Child) -> None:
+    deadline = time.monotonic() + 30
+    while child.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_process_that_keeps_dying_ends_the_service_with_its_last_lines(tmp_path: Path) -> None:
+    clock = Clock()
+    service = service_of(DIES, tmp_path, clock)
+    (child,) = service.children
+    for deaths in range(1, MOST_RESTARTS + 1):
+        end_current(child)
+        assert child.deaths == deaths
+        service.tend()
+        assert not child.is_alive(), "it was started again without a pause"
+        clock.seconds += 20
+        service.tend()
+    end_current(child)
+    clock.seconds += 20
+    with pytest.raises(ServiceFailed, match=r"(?s)api died 6 times in a row.*no space left on device"):
+        service.tend()
+
+
+def test_a_killed_process_is_started_again_and_ends_with_the_service(tmp_path: Path) -> None:
+    clock = Clock()
+    service = service_of(WORKS, tmp_path, clock)
+    (child,) = service.children
+    (process,) = psutil.Process().children()
+    process.kill()
+    end_current(child)
+    clock.seconds += 1
+    service.tend()
+    (second,) = psutil.Process().children()
+    assert second.pid != process.pid
+    service.close()
+    assert not second.is_running()

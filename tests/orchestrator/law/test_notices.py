@@ -1,0 +1,34 @@
+"""Notices have a code for programs beside the sentence for people, and a law keeps both."""
+
+import re
+
+from orchestrator.law import Law, Point, fit
+from orchestrator.law.notices import Notice, messages
+
+
+def test_a_law_keeps_its_notices_in_its_document(sweep, fast):
+    law = fit(sweep(sizes=(1e8,), horizons=(1e10,), batches=(262144.0,)), options=fast)
+    document = law.to_document()
+    assert document["warnings"] == [notice["message"] for notice in document["notices"]]
+    assert {notice.code for notice in law.notices} == {"single_value", "few_minima"}
+    assert Law.from_document(document).notices == law.notices
+
+
+def test_a_prediction_adds_the_notices_of_its_target(sweep, fast):
+    law = fit(sweep(batches=(262144.0,)), options=fast)
+    answer = law.predict(Point(params=8e8, tokens=1e10, batch_tokens=524288))
+    added = answer.notices[len(law.notices) :]
+    assert [notice.code for notice in added] == ["prior_exponent", "no_valley"]
+    assert answer.warnings == messages(answer.notices)
+
+
+def test_codes_are_words_joined_by_underscores(sweep, fast):
+    law = fit(sweep(sizes=(1e8,)), options=fast)
+    twice = law.predict(Point(params=2e8, tokens=1e10, batch_tokens=262144))
+    assert len(twice.notices) > len(law.notices) > 0
+    assert all(re.fullmatch("[a-z]+(_[a-z]+)*", notice.code) for notice in twice.notices)
+
+
+def test_a_notice_comes_back_from_its_document():
+    notice = Notice(code="tied", message="Two axes are tied.")
+    assert Notice.from_document(notice.to_document()) == notice

@@ -1,0 +1,148 @@
+"""Cells go by number: numbers with holes, or in another order than the sizes, change no plan."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.law import Law, Point
+from orchestrator.planner import planner_of
+from orchestrator.planner.information import Information
+from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Plan, Question, Record, asked_flops
+from tests.orchestrator.planner.worlds import Sweep, World, law_of, proxies
+
+SMALL = Cell(number=7, params=1e3, tokens=1e5, batch_tokens=256.0, rates=(1e-3, 2e-3))
+LARGE = Cell(number=2, params=1e6, tokens=1e5, batch_tokens=256.0, rates=(1e-3,), arm="transfer")
+
+
+def test_cells_are_found_by_number_and_come_in_its_order() -> None:
+    cells = Cells([SMALL, LARGE])
+    assert (cells[7], cells[2]) == (SMALL, LARGE)
+    assert list(cells) == [LARGE, SMALL]
+    assert (len(cells), cells.numbers, cells.next_number) == (2, (2, 7), 8)
+    with pytest.raises(KeyError):
+        cells[0]
+
+
+def test_rows_of_arrays_are_positions_in_the_order_of_numbers() -> None:
+    cells = Cells([SMALL, LARGE])
+    assert (cells.row_of(2), cells.row_of(7)) == (0, 1)
+    assert cells.rows_of([7, 7, 2]).tolist() == [1, 1, 0]
+    with pytest.raises(KeyError):
+        cells.rows_of([1])
+
+
+def test_cells_are_equal_by_their_content_and_survive_pickling() -> None:
+    cells = Cells([SMALL, LARGE])
+    assert cells == Cells([LARGE, SMALL]) == pickle.loads(pickle.dumps(cells))
+    assert len({cells, Cells([LARGE, SMALL])}) == 1
+    assert cells != Cells([SMALL])
+    assert SMALL in cells
+    assert replace(SMALL, tokens=2e5) not in cells
+    assert not Cells()
+    assert Cells().next_number == 0
+
+
+def test_the_cells_of_the_search_have_no_arm() -> None:
+    assert Cells([SMALL, LARGE]).searched == Cells([SMALL])
+
+
+def test_two_cells_of_one_number_are_refused() -> None:
+    with pytest.raises(ValueError, match="two cells have one number"):
+        Cells([SMALL, replace(LARGE, number=7)])
+
+
+def test_a_cell_has_a_point() -> None:
+    assert SMALL.point == Point(params=1e3, tokens=1e5, batch_tokens=256.0)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return proxies(3, rates=9)
+
+
+@pytest.fixture(scope="module")
+def sweep(world: World) -> Sweep:
+    """A sweep under way, with a law."""
+    question = Question(target=world.target, rates_per_cell=4, max_parallel=2)
+    started = Sweep(world=world, planner=planner_of("law"), question=question)
+    for _ in range(3):
+        started.step()
+    return started
+
+
+@pytest.fixture(scope="module")
+def law(sweep: Sweep) -> Law:
+    found = law_of(sweep.record)
+    assert found is not None
+    return found
+
+
+def renumbered(record: Record) -> tuple[Record, dict[int, int]]:
+    """The same cells under numbers with holes, the largest first; and the new number of each."""
+    number_of = {number: 3 * len(record.cells) - 2 * number for number in record.cells.numbers}
+    cells = Cells(replace(cell, number=number_of[cell.number]) for cell in record.cells)
+    runs = tuple(replace(run, cell=number_of[run.cell]) for run in record.runs)
+    return replace(record, cells=cells, runs=runs), number_of
+
+
+def with_another(record: Record, number: int) -> Record:
+    """The same record with one more cell, smaller and cheaper than all others, whose only rates have failed."""
+    first = min(record.cells, key=lambda cell: cell.flops)
+    more = replace(first, number=number, params=first.params / 4, rates=first.rates[3:5], trunk="another")
+    failed = tuple(
+        KnownRun(cell=number, learning_rate=rate, seed=0, outcome=Outcome.FAILED) for rate in more.rates
+    )
+    return replace(record, cells=Cells([*record.cells, more]), runs=record.runs + failed)
+
+
+def choices(plan: Plan, number_of: dict[int, int] | None = None) -> tuple[set[object], set[object]]:
+    """What a plan asks for and rules out, with each cell's number in another numbering."""
+    numbers = number_of or {}
+    batch = {(numbers.get(run.cell, run.cell), run.learning_rate, run.seed, run.flops) for run in plan.batch}
+    return batch, {(numbers.get(rate.cell, rate.cell), rate.learning_rate) for rate in plan.pruned}
+
+
+@pytest.mark.parametrize("strategy", ["law", "grid"])
+@pytest.mark.parametrize("rates_per_cell", [0, 4])
+def test_other_numbers_of_the_cells_change_no_plan(
+    sweep: Sweep, law: Law, strategy: str, rates_per_cell: int
+) -> None:
+    question = replace(sweep.question, rates_per_cell=rates_per_cell)
+    record, number_of = renumbered(sweep.record)
+    before = planner_of(strategy).plan(sweep.record, law, question)
+    after = planner_of(strategy).plan(record, law, question)
+    assert before.batch
+    assert choices(after) == choices(before, number_of)
+    assert asked_flops(record) == pytest.approx(asked_flops(sweep.record))
+
+
+def test_other_numbers_of_the_cells_change_no_opening(world: World) -> None:
+    empty, question = Record(cells=world.cells), Question(target=world.target)
+    record, number_of = renumbered(empty)
+    before, after = (planner_of("law").plan(known, None, question) for known in (empty, record))
+    assert before.batch
+    assert choices(after) == choices(before, number_of)
+
+
+def test_a_run_counts_in_its_own_cell_whatever_the_number(sweep: Sweep, law: Law) -> None:
+    record, number_of = renumbered(sweep.record)
+    before, after = (Information(law, known, sweep.question) for known in (sweep.record, record))
+    cell = sweep.world.cells[4]
+    for information, number in ((before, 4), (after, number_of[4])):
+        for rate in cell.rates[::3]:
+            information.add(number, rate)
+    assert after.variance() == pytest.approx(before.variance(), rel=1e-9)
+
+
+@pytest.mark.parametrize("strategy", ["law", "grid"])
+@pytest.mark.parametrize("number", [12, 40])
+def test_a_further_cell_shifts_no_plan_of_the_others(
+    sweep: Sweep, law: Law, strategy: str, number: int
+) -> None:
+    before = planner_of(strategy).plan(sweep.record, law, sweep.question)
+    after = planner_of(strategy).plan(with_another(sweep.record, number), law, sweep.question)
+    assert choices(after)[0] == choices(before)[0]
+    assert {place for place in choices(after)[1] if place[0] != number} == choices(before)[1]
