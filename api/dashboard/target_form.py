@@ -1,4 +1,4 @@
-"""The form that asks for a rate at any target: what was typed, and the answer or the refusal in words."""
+"""The form that asks for a prediction at any target: what was typed, and the answer or the refusal."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Final
 
 from orchestrator.amounts import exact, parse_amount
 from orchestrator.answers.laws import predicted
-from orchestrator.documents.predictions import PredictionDocument, read_answer
+from orchestrator.documents.predictions import PredictionDocument, TargetDocument
 from orchestrator.errors import Unsupported
+from orchestrator.spec import TargetSpec
 from orchestrator.store import Store
-from orchestrator.store.records import LawRecord, Sweep
+from orchestrator.store.records import Sweep
 
 FIELDS: Final = ("params", "tokens", "batch_tokens")
 LARGEST: Final = 1e18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A form as it was filled in.
+class TargetForm:
+    """The form as filled in.
 
     Attributes:
-        typed: what stands in each field.
-        problems: what is wrong with a field, in words.
-        answer: the prediction; None without a question, or where it is refused.
-        refusal: why there is no answer; None without a question, or where there is one.
+        typed: the text of each field.
+        problems: what is wrong with a field.
+        answer: the prediction; None without a target, or if it was refused.
+        refusal: why there is no prediction; None without a target, or if there is one.
     """
 
     typed: Mapping[str, str]
@@ -34,21 +35,23 @@ class Asked:
     refusal: str | None = None
 
 
-def ask(store: Store, sweep: Sweep, law: LawRecord | None, query: Mapping[str, str]) -> Asked:
-    """Answer the form's question, if one was asked.
+def fill_form(
+    store: Store, sweep: Sweep, target: TargetDocument | TargetSpec | None, query: Mapping[str, str]
+) -> TargetForm:
+    """Predict at the target in the query, if it has one.
 
     Args:
-        store: where its laws and runs are.
-        sweep: the sweep that is asked.
-        law: its newest law.
-        query: the page's query; a question names both ``params`` and ``tokens``.
+        store: where the sweep's laws and runs are.
+        sweep: the sweep.
+        target: its own target, shown in an empty form; None if unknown.
+        query: the page's query; a target has both ``params`` and ``tokens``.
     """
-    if not all(query.get(name, "").strip() for name in FIELDS[:2]):
-        return Asked(typed=_defaults(sweep, law) | _given(query), problems={})
-    typed = _given(query)
+    typed = {name: query[name][:60] for name in FIELDS if query.get(name, "").strip()}
+    if not {"params", "tokens"} <= typed.keys():
+        return TargetForm(typed=_texts(target) | typed, problems={})
     values, problems = _numbers(typed)
     if problems:
-        return Asked(typed=typed, problems=problems)
+        return TargetForm(typed=typed, problems=problems)
     try:
         answer = predicted(
             store,
@@ -58,17 +61,11 @@ def ask(store: Store, sweep: Sweep, law: LawRecord | None, query: Mapping[str, s
             batch_tokens=values.get("batch_tokens"),
         )
     except Unsupported as refused:
-        return Asked(typed=typed, problems={}, refusal=refused.detail)
-    return Asked(typed=typed, problems={}, answer=answer)
+        return TargetForm(typed=typed, problems={}, refusal=refused.detail)
+    return TargetForm(typed=typed, problems={}, answer=answer)
 
 
-def _given(query: Mapping[str, str]) -> dict[str, str]:
-    return {name: query[name][:60] for name in FIELDS if query.get(name, "").strip()}
-
-
-def _defaults(sweep: Sweep, law: LawRecord | None) -> dict[str, str]:
-    """The sweep's own target, to start from."""
-    target = sweep.spec.target if law is None else read_answer(law.prediction).target
+def _texts(target: TargetDocument | TargetSpec | None) -> dict[str, str]:
     values = {} if target is None else target.model_dump(exclude_none=True)
     return {name: exact(values[name]) for name in FIELDS if name in values}
 

@@ -188,8 +188,8 @@ def _interval_line(intervals: Sequence[LawInterval]) -> dict[str, Any]:
     known = [law for law in intervals if law.factor is not None]
     return {
         "type": "scatter",
-        "x": [law.number for law in known],
-        "y": [law.factor for law in known],
+        "x": [law.number for law in known] or [None],  # without a point Plotly draws no axes
+        "y": [law.factor for law in known] or [None],
         "text": [
             f"law {law.number}, {law.runs} runs<br>95 % within {amounts.factor(law.factor)}" for law in known
         ],

@@ -11,7 +11,7 @@ from api.access import reads
 from api.context import Stored
 from api.figures import figure
 from api.figures.selection import MOST_PANELS, CellSelection
-from api.problems import responses
+from api.problem_details import responses
 from api.v1.queries import Size, ThatSweep
 from orchestrator.answers.stable_phase import Phase
 

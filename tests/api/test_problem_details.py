@@ -8,14 +8,14 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from api.problems import KINDS, STATUSES
+from api.problem_details import KINDS, STATUSES
 from orchestrator import errors
 from orchestrator.store import Store
 
 
 def test_every_error_of_the_house_has_a_status() -> None:
     classes = set(errors.EtalonError.__subclasses__())
-    own = {kind for kind in classes if kind.__module__ in {"orchestrator.errors", "api.problems"}}
+    own = {kind for kind in classes if kind.__module__ in {"orchestrator.errors", "api.problem_details"}}
     assert own <= set(STATUSES)
     assert set(STATUSES) == set(KINDS)
 

@@ -1,8 +1,9 @@
-"""The API's own description at /docs: Swagger UI out of a wheel, so that it needs no network."""
+"""The page at /docs: Swagger UI with the OpenAPI document, from files beside this module, so without a network."""
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
+from typing import Final
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
@@ -11,11 +12,11 @@ from starlette.routing import Mount
 
 router = APIRouter(include_in_schema=False)
 
-ASSETS = Mount(
-    "/docs/assets", StaticFiles(directory=str(files("fastapi_swagger") / "resources")), name="docs"
+ASSETS: Final = Mount(
+    "/docs/assets", StaticFiles(directory=Path(__file__).parent / "swagger_ui"), name="docs"
 )
 
-_PAGE = """<!doctype html>
+_PAGE: Final = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -32,7 +33,7 @@ _PAGE = """<!doctype html>
 </html>
 """
 
-_START = """SwaggerUIBundle({
+_START: Final = """SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#reference",
   deepLinking: true,
@@ -50,5 +51,5 @@ def page() -> HTMLResponse:
 
 @router.get("/docs/start.js")
 def start() -> Response:
-    """The call that starts Swagger UI, in a file of its own: the pages allow no inline script."""
+    """The call that starts Swagger UI, in its own file: pages allow no inline scripts."""
     return Response(_START, media_type="text/javascript")

@@ -1,4 +1,4 @@
-"""Every error as RFC 9457 problem details, mapped from exceptions in one table."""
+"""Errors as RFC 9457 problem details, mapped from exceptions in one table."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ logger = logging.getLogger(__name__)
 
 
 class NotSignedIn(EtalonError):
-    """No token, or one that is not known here."""
+    """The request has no token, or an unknown one."""
 
     title = "A token is needed"
 
 
 class NotAllowed(EtalonError):
-    """The caller is known, or open to all, but may not do this."""
+    """The caller may not do this."""
 
     title = "Not allowed"
 
 
 class NotYet(EtalonError):
-    """The contract has it; this version does not."""
+    """The contract has this; this version does not."""
 
     title = "Not in this version yet"
 
@@ -53,9 +53,9 @@ class TooLarge(EtalonError):
 
 
 class WrongMediaType(EtalonError):
-    """The body is of a kind that the endpoint does not read."""
+    """The endpoint does not read bodies of this media type."""
 
-    title = "This kind of body is not read here"
+    title = "Unsupported media type"
 
 
 STATUSES: Final[dict[type[EtalonError], HTTPStatus]] = {
@@ -70,7 +70,7 @@ STATUSES: Final[dict[type[EtalonError], HTTPStatus]] = {
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     WrongMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 }
-"""The status of each kind of refusal; a kind that is not listed is an error of ours."""
+"""The status of each kind of refusal; any other kind is a fault of the service."""
 
 KINDS: Final[dict[type[EtalonError], str]] = {
     BadInput: "bad-input",
@@ -84,14 +84,13 @@ KINDS: Final[dict[type[EtalonError], str]] = {
     TooLarge: "too-large",
     WrongMediaType: "wrong-media-type",
 }
-"""The last part of ``type``: what a program tells refusals of one status apart by."""
-
+"""The last part of ``type``: distinguishes refusals of one status for programs."""
 
 HEADERS: Final[dict[type[EtalonError], Mapping[str, str]]] = {
     NotSignedIn: {"WWW-Authenticate": 'Bearer realm="etalon"'},
-    TooLarge: {"Connection": "close"},  # or the rest of the body would be read, only to be thrown away
+    TooLarge: {"Connection": "close"},  # else the server reads the rest of the body
 }
-"""Headers that go with a kind of refusal."""
+"""Headers of a kind of refusal."""
 
 
 class FieldError(BaseModel):
@@ -114,11 +113,11 @@ class Problem(BaseModel):
 
 
 def responses(*statuses: int, success: Mapping[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
-    """The answers of an endpoint as its OpenAPI entry lists them.
+    """The responses in an endpoint's OpenAPI entry.
 
     Args:
-        statuses: the problems that it may answer with; 401 and 403 come with every one.
-        success: how 200 is described, where the type of what the endpoint returns does not say.
+        statuses: of its problems; 401 and 403 are added.
+        success: the entry of 200, if the endpoint's return type does not give it.
     """
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     listed: dict[int | str, dict[str, Any]] = {
@@ -140,10 +139,10 @@ def problem_response(
     fields: tuple[FieldProblem, ...] = (),
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Build the answer to one error.
+    """Build the response to an error.
 
     Args:
-        request: what was asked.
+        request: the request.
         status: the HTTP status.
         detail: one or two full sentences.
         title: the kind of error in a few words; by default the status's own phrase.
@@ -169,15 +168,25 @@ def problem_response(
 
 
 def install(app: FastAPI) -> None:
-    """Answer every refusal of the application with problem details; crashes are ``api.traffic``'s to tell."""
+    """Answer every refusal with problem details; ``api.traffic`` answers crashes."""
     app.add_exception_handler(EtalonError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, http_error)
 
 
+def status_of(error: EtalonError) -> int:
+    """The HTTP status of a refusal."""
+    kind = _kind(error)
+    return HTTPStatus.INTERNAL_SERVER_ERROR if kind is None else STATUSES[kind]
+
+
+def _kind(error: EtalonError) -> type[EtalonError] | None:
+    return next((kind for kind in type(error).__mro__ if kind in STATUSES), None)
+
+
 def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, EtalonError)  # noqa: S101  the type that this handler is installed for
-    known = next((kind for kind in type(error).__mro__ if kind in STATUSES), None)
+    known = _kind(error)
     if known is None:
         return crashed(request, error)
     return problem_response(
@@ -207,13 +216,13 @@ def _field_problem(item: Mapping[str, Any]) -> FieldProblem:
 
 
 def http_error(request: Request, error: Exception) -> JSONResponse:
-    """The answer to an address or a method that is not there."""
+    """The response to an unknown address or method."""
     assert isinstance(error, HTTPException)  # noqa: S101
     return problem_response(request, error.status_code, http_sentence(request, error), headers=error.headers)
 
 
 def http_sentence(request: Request, error: HTTPException) -> str:
-    """What an address or a method that is not there is told with."""
+    """Detail of a 404 or 405."""
     if error.status_code == HTTPStatus.NOT_FOUND:
         return f"There is nothing at {request.url.path}. The API is described at /docs."
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -223,10 +232,10 @@ def http_sentence(request: Request, error: HTTPException) -> str:
 
 
 def crashed(request: Request, error: Exception) -> JSONResponse:
-    """The answer to an error of ours: logged whole, told as little more than its request's id."""
+    """The response to a fault of the service: logged whole, reported with its request's id only."""
     logger.error("request failed", exc_info=error, extra={"path": request.url.path})
     return problem_response(
         request,
         HTTPStatus.INTERNAL_SERVER_ERROR,
-        "Something went wrong on the server. Its log has the reason under this request's id.",
+        "The server failed. Its log has the reason under this request's id.",
     )
