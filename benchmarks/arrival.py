@@ -30,12 +30,12 @@ from orchestrator.law import Law, Point
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import (
     KnownRun,
-    Outcome,
+    PlanRequest,
     Proposal,
-    Question,
-    Record,
+    RunHistory,
+    RunOutcome,
 )
-from orchestrator.strategies import World, world_of
+from orchestrator.strategies import RecordedWorld, recorded_world
 from orchestrator.tables.run_table import parse_csv
 
 MODES: Final = ("batch", "together", "apart", "filled")
@@ -46,9 +46,9 @@ TARGET_TOKENS, TARGET_BATCH = 2.84e10, 262_144.0
 class Sweep:
     """A sweep under way on some workers, in a time that runs in FLOPs."""
 
-    place: World
+    place: RecordedWorld
     mode: str
-    question: Question
+    request: PlanRequest
     ended: tuple[KnownRun, ...] = ()
     queue: list[Proposal] = field(default_factory=list)
     flying: list[tuple[float, int, Proposal]] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Sweep:
                 plan = planner_of("law").plan(self._record(), self.law, self._asked())
                 planned = known
                 if plan.stop is not None:
-                    time = self.now * self.question.max_parallel
+                    time = self.now * self.request.max_parallel
                     return len(self.ended), 100 * flops / grid, 100 * time / grid
                 self.waits = not plan.batch
                 self.queue += sorted(plan.batch, key=lambda run: -run.flops)
@@ -79,26 +79,26 @@ class Sweep:
     def _is_due(self, planned: int) -> bool:
         if not self.flying and not self.queue:
             return True
-        room = not self.waits and not self.queue and len(self.flying) < self.question.max_parallel
+        room = not self.waits and not self.queue and len(self.flying) < self.request.max_parallel
         return (
             self.mode in {"apart", "filled"} and room and self.law is not None and planned != len(self.ended)
         )
 
-    def _asked(self) -> Question:
+    def _asked(self) -> PlanRequest:
         if self.law is None or self.mode not in {"together", "apart"}:
-            return self.question
-        return replace(self.question, runs_per_batch=self.question.max_parallel)
+            return self.request
+        return replace(self.request, runs_per_batch=self.request.max_parallel)
 
-    def _record(self) -> Record:
+    def _record(self) -> RunHistory:
         waiting = (*self.queue, *(run for _, _, run in self.flying))
         runs = tuple(
-            KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=Outcome.OPEN)
+            KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=RunOutcome.OPEN)
             for run in waiting
         )
-        return Record(cells=self.place.cells, runs=self.ended + runs)
+        return RunHistory(cells=self.place.cells, runs=self.ended + runs)
 
     def _start(self) -> None:
-        while self.queue and len(self.flying) < self.question.max_parallel:
+        while self.queue and len(self.flying) < self.request.max_parallel:
             run = self.queue.pop(0)
             heapq.heappush(self.flying, (self.now + run.flops, self.started, run))
             self.started += 1
@@ -117,16 +117,16 @@ def main() -> None:
     arguments.add_argument("--workers", nargs="*", type=int, default=(2, 8))
     options = arguments.parse_args()
     table = parse_csv((Path(os.environ["ETALON_RECORDED_RUNS"]) / "steplaw_dense.csv").read_bytes())
-    whole = world_of(table)
+    whole = recorded_world(table)
     places = [whole.replicate(number) for number in range(options.replicates)]
     target = Point(params=float(table.params.max()), tokens=TARGET_TOKENS, batch_tokens=TARGET_BATCH)
     print("stop  workers  mode       runs   share %  (median)   time %   cheaper than batch in")
     for stop in options.stop:
         for workers in options.workers:
-            question = Question(target=target, max_parallel=workers, interval_factor=stop or None)
+            request = PlanRequest(target=target, max_parallel=workers, interval_factor=stop or None)
             first: list[float] = []
             for mode in MODES:
-                rows = np.array([Sweep(place=p, mode=mode, question=question).run() for p in places])
+                rows = np.array([Sweep(place=p, mode=mode, request=request).run() for p in places])
                 first = first or rows[:, 1].tolist()
                 runs, share, time = rows.mean(axis=0)
                 wins = f"{int((rows[:, 1] < first).sum())} of {len(rows)}"

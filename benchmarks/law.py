@@ -23,9 +23,9 @@ from benchmarks.calibration import calibration
 from benchmarks.synthetic import DESIGNS
 from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.law.bowl import Z95
-from orchestrator.law.judging import RecordedBowl
+from orchestrator.law.bowl_shape import rise
 from orchestrator.law.published import step_law
-from orchestrator.law.shape import rise
+from orchestrator.law.unseen_cells import RecordedBowl
 
 Array = NDArray[np.float64]
 FAST = FitOptions(heldout=False)

@@ -20,7 +20,6 @@ import torch
 
 from orchestrator.spec import Grid, ProxyTrainer, Scale
 from orchestrator.spec import Schedule as SweepSchedule
-from orchestrator.submission.cells import proxy_cells, trunk_name
 from trainer import (
     Corpus,
     Experts,
@@ -33,10 +32,10 @@ from trainer import (
     load_corpus,
     stack_limit,
 )
-from workers import proxy
 from workers.checkpoints import Checkpoints
-from workers.jobs import Branch, ProxyJob, ProxyMember
-from workers.runner import ProxyBench
+from workers.proxy import ProxySetup
+from workers.proxy_jobs import Branch, ProxyJob, ProxyMember
+from workers.proxy_runner import ProxyRunner
 
 SHAPES = (
     Shape(width=16, depth=3),
@@ -89,7 +88,7 @@ def checkpoint_share(shape: Shape, steps: int) -> float:
     scale = Scale(width=shape.width, depth=shape.depth)
     trainer = ProxyTrainer(kind="proxy", schedule=SweepSchedule(warmup_tokens=WARMUP_TOKENS))
     horizon = BATCH_TOKENS * steps
-    trunk = trunk_name(scale, BATCH_TOKENS, trainer, horizon)
+    trunk = trainer.trunk_name(scale, BATCH_TOKENS, horizon)
     grid = Grid(
         scales=(scale,), tokens=(horizon,), batch_tokens=(BATCH_TOKENS,), learning_rates=tuple(rates(shape))
     )
@@ -105,17 +104,17 @@ def checkpoint_share(shape: Shape, steps: int) -> float:
         patch.object(Training, "state", saving.around(Training.state)),
         patch.object(Checkpoints, "write_job", saving.around(Checkpoints.write_job)),
     ):
-        bench = ProxyBench(
+        setup = ProxySetup(
             trainer=trainer,
             corpus=None,
             scales={trunk: scale},
-            cells={trunk: proxy_cells(grid, trainer)[0]},
+            cells={trunk: trainer.cells(grid)[0]},
             checkpoints=Path(folder),
             sweep_id="sweep",
             device="cpu",
             threads=1,
         )
-        runner = proxy.ProxyRunner(bench)
+        runner = ProxyRunner(setup)
         started, done = time.perf_counter(), False
         runner.begin(job)
         while not done:

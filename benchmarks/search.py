@@ -37,16 +37,16 @@ from orchestrator.law import Law, fit
 from orchestrator.strategies import (
     STRATEGIES,
     TITLE,
-    Comparison,
-    Contender,
-    Replay,
-    World,
+    ComparedStrategy,
+    RecordedWorld,
+    StrategyComparison,
+    StrategyReplay,
     compared,
     note,
+    recorded_world,
     replays,
-    world_of,
 )
-from orchestrator.strategies.world import FAST
+from orchestrator.strategies.recorded_world import FAST
 from orchestrator.tables.run_table import RunTable, parse_csv
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.10)
@@ -65,9 +65,9 @@ def main() -> None:
     arguments.add_argument("--plot", type=Path, help="the first table as a picture, .html or .png")
     options = arguments.parse_args()
     table = parse_csv((Path(os.environ["ETALON_RECORDED_RUNS"]) / "steplaw_dense.csv").read_bytes())
-    world = world_of(table)
+    world = recorded_world(table)
     worlds = [world.replicate(number) for number in range(options.replicates)]
-    contenders = [Contender(strategy=name) for name in options.only]
+    contenders = [ComparedStrategy(strategy=name) for name in options.only]
     print(
         f"Targets, never run: {world.aim}. Mean excess % ± standard error, by share of the full grid's FLOPs.\n"
     )
@@ -83,28 +83,30 @@ def main() -> None:
         quiet = [place for place in alone if place.targets[0].target.batch_tokens < noisiest]
         print_table("without the largest batch, whose losses scatter most", contenders, quiet)
     if "batches" in options.tables:
-        sized = [Contender(strategy="law", runs_per_batch=most) for most in BATCHES]
-        print_table("what batches cost", [*sized, Contender(strategy="law")], worlds)
+        sized = [ComparedStrategy(strategy="law", runs_per_batch=most) for most in BATCHES]
+        print_table("what batches cost", [*sized, ComparedStrategy(strategy="law")], worlds)
     if "tuning" in options.tables:
         print_tuning(world, options.replicates)
         print_confirmation(world, fit(table.observations(), options=FAST), options.replicates)
 
 
-def slices(table: RunTable, world: World, replicates: int) -> list[World]:
+def slices(table: RunTable, world: RecordedWorld, replicates: int) -> list[RecordedWorld]:
     """Worlds of one batch each: every batch of the targets equally often, ``replicates`` worlds at least."""
     batches = sorted({target.target.batch_tokens for target in world.targets})
-    alone = [world_of(table.where({"batch_tokens": repr(batch)})) for batch in batches]
+    alone = [recorded_world(table.where({"batch_tokens": repr(batch)})) for batch in batches]
     rounds = math.ceil(replicates / len(alone))
     return [place.replicate(number) for number in range(rounds) for place in alone]
 
 
-def print_table(title: str, contenders: Sequence[Contender], worlds: Sequence[World]) -> Comparison:
+def print_table(
+    title: str, contenders: Sequence[ComparedStrategy], worlds: Sequence[RecordedWorld]
+) -> StrategyComparison:
     """Replays every contender and prints its row as soon as it is known, then what all of them lie between."""
     print_row(
         f"{title}, {len(worlds)} replays", [f"{100 * share:g} %" for share in SHARES], "runs", "seconds"
     )
     print_row("---", ["---"] * len(SHARES), "---", "---")
-    found: list[Replay] = []
+    found: list[StrategyReplay] = []
     for contender in contenders:
         start = time.perf_counter()
         mine = list(replays([contender], worlds, SHARES))
@@ -121,7 +123,7 @@ def print_table(title: str, contenders: Sequence[Contender], worlds: Sequence[Wo
     return comparison
 
 
-def print_tuning(world: World, replicates: int) -> None:
+def print_tuning(world: RecordedWorld, replicates: int) -> None:
     """Prints how many runs at the target itself each way of tuning takes."""
     near = f"{100 * NEAR:g} %"
     print_row(f"tuning at the target until within {near}, stopped by an oracle", ["mean runs"])
@@ -132,7 +134,7 @@ def print_tuning(world: World, replicates: int) -> None:
     print()
 
 
-def print_confirmation(world: World, whole: Law, replicates: int) -> None:
+def print_confirmation(world: RecordedWorld, whole: Law, replicates: int) -> None:
     """Prints how many runs at the target settle the answer after a plan, and whether its own stop keeps its word.
 
     The runs of one target in the replicates are alike: the standard error is that over the targets' means.

@@ -15,10 +15,10 @@ import numpy as np
 
 from orchestrator.law import BowlStatus, Law, Point
 from orchestrator.planner import Planner, planner_of
-from orchestrator.planner.confirmation import Trial, confirm
+from orchestrator.planner.confirming import TargetRun, confirm
 from orchestrator.planner.draft import Draft
-from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Plan, Question, Record
-from orchestrator.strategies import Contender, RecordedTarget, World, replay
+from orchestrator.planner.values import BatchPlan, Cell, Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
+from orchestrator.strategies import ComparedStrategy, RecordedTarget, RecordedWorld, replay
 
 NEAR = 1e-3
 """Excess loss of a run at which the oracle says to stop."""
@@ -36,16 +36,16 @@ class Downhill:
     def __init__(self, start: float) -> None:
         self.start = start
 
-    def plan(self, record: Record, law: Law | None, question: Question) -> Plan:  # noqa: ARG002
-        """The untried rate nearest to the best so far; which of two comes first is drawn from the question's seed."""
-        draft, (cell,) = Draft(record, question), record.cells
-        losses = {run.learning_rate: run.loss for run in record.runs if run.loss is not None}
+    def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:  # noqa: ARG002
+        """The untried rate nearest to the best so far; which of two comes first is drawn from the request's seed."""
+        draft, (cell,) = Draft(history, request), history.cells
+        losses = {run.learning_rate: run.loss for run in history.runs if run.loss is not None}
         centre = self.start if not losses else min(losses, key=losses.__getitem__)
         at = min(range(len(cell.rates)), key=lambda place: round(abs(log(cell.rates[place] / centre)), 9))
-        tried = {run.learning_rate for run in record.runs}
+        tried = {run.learning_rate for run in history.runs}
         free = [place for place, rate in enumerate(cell.rates) if rate not in tried]
         if free:
-            side = 1 if np.random.default_rng(question.seed).random() < 0.5 else -1
+            side = 1 if np.random.default_rng(request.seed).random() < 0.5 else -1
             nearest = min(free, key=lambda place: (abs(place - at), side * place))
             draft.add(cell, cell.rates[nearest], 0, "Next to the best so far.")
         return draft.plan("Every rate has been tried.")
@@ -62,13 +62,13 @@ class Confirming:
     def __init__(self, law: Law, target: RecordedTarget) -> None:
         self.law, self.target = law, target
 
-    def plan(self, record: Record, law: Law | None, question: Question) -> Plan:
+    def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:
         """The next rate to confirm; where it sees nothing left that may be near enough, what is nearest to the best."""
-        draft, (cell,) = Draft(record, question), record.cells
-        trials = [Trial(learning_rate=run.learning_rate, loss=run.loss) for run in record.runs]
-        asked = confirm(self.law, question.target, rates=cell.rates, trials=trials, sure=inf).rates
+        draft, (cell,) = Draft(history, request), history.cells
+        trials = [TargetRun(learning_rate=run.learning_rate, loss=run.loss) for run in history.runs]
+        asked = confirm(self.law, request.target, rates=cell.rates, trials=trials, sure=inf).rates
         if not asked:
-            return Downhill(self.target.middle).plan(record, law, question)
+            return Downhill(self.target.middle).plan(history, law, request)
         draft.add(cell, asked[0], 0, "Expected to lose least.")
         return draft.plan("")
 
@@ -87,17 +87,19 @@ AFTER_PLAN: dict[str, Callable[[Law, RecordedTarget], Planner]] = {
 }
 
 
-def runs_needed(world: World, planner_at: PlannerAt, replicates: int) -> Iterator[int]:
+def runs_needed(world: RecordedWorld, planner_at: PlannerAt, replicates: int) -> Iterator[int]:
     """Runs at every target, tuned alone, in every replicate."""
     for replicate in range(replicates):
         for number, target in enumerate(world.targets):
             yield tuned(target, planner_at(target), seed=replicate * len(world.targets) + number)
 
 
-def planned_laws(world: World, replicates: int, share: float) -> Iterator[Law]:
+def planned_laws(world: RecordedWorld, replicates: int, share: float) -> Iterator[Law]:
     """The law after a plan of strategy ``law`` that spent a share of the full grid's FLOPs, per replicate."""
     for number in range(replicates):
-        (standing,) = replay(Contender(strategy="law"), world.replicate(number), (share,), number).standings
+        (standing,) = replay(
+            ComparedStrategy(strategy="law"), world.replicate(number), (share,), number
+        ).standings
         if standing.law is not None:
             yield standing.law
 
@@ -121,11 +123,11 @@ class Stopped:
 
 def stopped(law: Law, target: RecordedTarget) -> Stopped:
     """Confirm at a target until the rule itself stops."""
-    recorded, trials = dict(zip(target.rates, target.losses, strict=True)), list[Trial]()
+    recorded, trials = dict(zip(target.rates, target.losses, strict=True)), list[TargetRun]()
     confirmed = first = confirm(law, target.target, rates=target.rates)
     while confirmed.rates:
         rate = confirmed.rates[0]
-        trials.append(Trial(learning_rate=rate, loss=recorded[rate]))
+        trials.append(TargetRun(learning_rate=rate, loss=recorded[rate]))
         confirmed = confirm(law, target.target, rates=target.rates, trials=trials)
     loss = None if confirmed.best is None else recorded[confirmed.best]
     return Stopped(
@@ -136,7 +138,7 @@ def stopped(law: Law, target: RecordedTarget) -> Stopped:
     )
 
 
-def floor(world: World, whole: Law) -> Iterator[int]:
+def floor(world: RecordedWorld, whole: Law) -> Iterator[int]:
     """Runs at every target of one who knows the bottom of its bowl, fitted to all that is recorded there.
 
     Args:
@@ -165,12 +167,12 @@ def tuned(target: RecordedTarget, planner: Planner, seed: int) -> int:
     )
     recorded = dict(zip(target.rates, target.losses, strict=True))
     good = _good(target)
-    question = Question(target=wanted, runs_per_batch=1, rates_per_cell=len(cell.rates), seed=seed)
+    request = PlanRequest(target=wanted, runs_per_batch=1, rates_per_cell=len(cell.rates), seed=seed)
     runs: tuple[KnownRun, ...] = ()
     while True:
-        (asked,) = planner.plan(Record(cells=Cells((cell,)), runs=runs), None, question).batch
+        (asked,) = planner.plan(RunHistory(cells=Cells((cell,)), runs=runs), None, request).batch
         loss = recorded[asked.learning_rate]
-        outcome = Outcome.DIVERGED if loss is None else Outcome.COMPLETED
+        outcome = RunOutcome.DIVERGED if loss is None else RunOutcome.COMPLETED
         runs += (KnownRun(cell=0, learning_rate=asked.learning_rate, seed=0, outcome=outcome, loss=loss),)
         if loss is not None and loss <= good:
             return len(runs)

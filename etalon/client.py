@@ -1,4 +1,4 @@
-"""A client of the REST API: what the command line and the demo use, and a script of yours may."""
+"""The client of the REST API, for the command line and for scripts: each answer is a document."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
 
 import httpx2
+from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from orchestrator.documents.comparisons import ComparisonDocument
+from orchestrator.documents.document import Document
+from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.documents.previews import PreviewDocument
+from orchestrator.documents.runs import RunDocument
+from orchestrator.documents.sweeps import SweepDocument, SweepSummary
+from orchestrator.documents.tables import TableDocument
 from orchestrator.errors import (
     BadInput,
     Conflict,
@@ -21,10 +29,13 @@ from orchestrator.errors import (
     Unavailable,
     Unsupported,
 )
+from orchestrator.states import SWEEP_LIVE
 
-FINAL_STATES = frozenset({"stopped", "completed", "cancelled", "failed"})
-TIMEOUT_SECONDS = 60.0
-ATTEMPTS = 4
+TIMEOUT_SECONDS: Final = 60.0
+ATTEMPTS: Final = 4
+PAGE_RUNS: Final = 200
+
+Answer = TypeVar("Answer", bound=Document)
 
 
 class ServiceError(EtalonError):
@@ -33,12 +44,21 @@ class ServiceError(EtalonError):
     title = "The service refused"
 
 
+class UnreadableAnswer(EtalonError):
+    """The service runs a version of Etalon whose documents this one cannot read."""
+
+    title = "The answer of the service cannot be read"
+
+
 class Client:
     """Talks to one Etalon service.
 
     Args:
-        url: where the service listens, ``http://host:port``.
-        token: a bearer token; None where the service needs none.
+        url: address of the service, ``http://host:port``.
+        token: a bearer token; None if the service needs none.
+
+    Every method that asks the service raises an ``EtalonError``: ``BadInput``, ``NotFound``, ``Conflict`` or
+    ``ServiceError`` as the service answered, ``Unavailable`` if it cannot be reached.
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
@@ -55,53 +75,58 @@ class Client:
         self._http.close()
 
     def ready(self) -> bool:
-        """Whether database, leader and Ray are all there."""
+        """Whether the database, a leading orchestrator and Ray can be reached."""
         try:
             return self._http.get("/readyz").status_code == httpx2.codes.OK
         except httpx2.TransportError:
             return False
 
-    def submit(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Submit a sweep, once: if an answer is lost on the way, asking again gives the same sweep."""
+    def submit(self, fields: dict[str, Any]) -> SweepDocument:
+        """Submit a sweep once: a request whose answer is lost is repeated under the same key.
+
+        Args:
+            fields: the specification as it is written.
+        """
         headers = {"Idempotency-Key": secrets.token_hex(16)}
-        return self._ask("POST", "/v1/sweeps", json=fields, headers=headers)
+        return self._read(SweepDocument, "POST", "/v1/sweeps", json=fields, headers=headers)
 
-    def plan(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """What a sweep would do and cost, without submitting it."""
-        return self._ask("POST", "/v1/sweeps", json=fields, params={"validate_only": "true"})
+    def plan(self, fields: dict[str, Any]) -> PreviewDocument:
+        """The cells and costs of a sweep that is not submitted."""
+        params = {"validate_only": "true"}
+        return self._read(PreviewDocument, "POST", "/v1/sweeps", json=fields, params=params)
 
-    def upload_table(self, path: Path) -> dict[str, Any]:
-        """Upload a run table: ``{id, rows, cells}``."""
+    def upload_table(self, path: Path) -> TableDocument:
+        """Upload a run table."""
         headers = {"Content-Type": "text/csv"}
-        return self._ask("POST", "/v1/tables", content=path.read_bytes(), headers=headers)
+        return self._read(TableDocument, "POST", "/v1/tables", content=path.read_bytes(), headers=headers)
 
-    def sweep(self, sweep_id: str) -> dict[str, Any]:
+    def sweep(self, sweep_id: str) -> SweepDocument:
         """One sweep with its progress, cost, law and prediction."""
-        return self._ask("GET", f"/v1/sweeps/{sweep_id}")
+        return self._read(SweepDocument, "GET", f"/v1/sweeps/{sweep_id}")
 
-    def sweeps(self, *, state: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
+    def sweeps(self, *, state: str | None = None, limit: int = 20) -> list[SweepSummary]:
         """The newest sweeps, newest first."""
         params = {"limit": str(limit)} | ({"state": state} if state else {})
-        return list(self._ask("GET", "/v1/sweeps", params=params)["items"])
+        items, _ = self._page(SweepSummary, "/v1/sweeps", params)
+        return items
 
-    def runs(self, sweep_id: str) -> Iterator[dict[str, Any]]:
+    def runs(self, sweep_id: str) -> Iterator[RunDocument]:
         """Every run of a sweep, page by page."""
-        cursor: str | None = None
+        params = {"limit": str(PAGE_RUNS)}
         while True:
-            params = {"limit": "200"} | ({"cursor": cursor} if cursor else {})
-            page = self._ask("GET", f"/v1/sweeps/{sweep_id}/runs", params=params)
-            yield from page["items"]
-            cursor = page["next_cursor"]
+            items, cursor = self._page(RunDocument, f"/v1/sweeps/{sweep_id}/runs", params)
+            yield from items
             if cursor is None:
                 return
+            params["cursor"] = cursor
 
-    def comparison(self, sweep_id: str) -> dict[str, Any]:
-        """Both paradigms at the held-out scale of a sweep that compares them."""
-        return self._ask("GET", f"/v1/sweeps/{sweep_id}/comparison")
+    def comparison(self, sweep_id: str) -> ComparisonDocument:
+        """Fitting against Transfer at the held-out scale of a sweep that compares them."""
+        return self._read(ComparisonDocument, "GET", f"/v1/sweeps/{sweep_id}/comparison")
 
-    def command(self, sweep_id: str, verb: str) -> dict[str, Any]:
+    def command(self, sweep_id: str, verb: str) -> SweepDocument:
         """Pause, resume, stop or cancel a sweep."""
-        return self._ask("POST", f"/v1/sweeps/{sweep_id}/{verb}")
+        return self._read(SweepDocument, "POST", f"/v1/sweeps/{sweep_id}/{verb}")
 
     def predict(
         self,
@@ -111,30 +136,59 @@ class Client:
         tokens: float,
         batch_tokens: float | None = None,
         budget_flops: float | None = None,
-    ) -> dict[str, Any]:
+    ) -> PredictionDocument:
         """The predicted learning rate at a target.
 
-        Raises:
-            Unsupported: the data cannot tell; the message says why.
-        """
-        query = {"params": repr(params), "tokens": repr(tokens)}
-        if batch_tokens is not None:
-            query["batch_tokens"] = repr(batch_tokens)
-        if budget_flops is not None:
-            query["budget_flops"] = repr(budget_flops)
-        return self._ask("GET", f"/v1/sweeps/{sweep_id}/prediction", params=query)
+        Args:
+            sweep_id: the sweep whose newest law predicts.
+            params: N of the target.
+            tokens: D of the target.
+            batch_tokens: B of the target; None takes the sweep's own.
+            budget_flops: FLOPs that may be spent on confirming the prediction.
 
-    def follow(self, sweep_id: str, *, every_seconds: float = 0.5) -> Iterator[dict[str, Any]]:
-        """The sweep again and again until it is final; the last one is the final one."""
+        Raises:
+            Unsupported: the data cannot support a prediction there; the message has the reason.
+        """
+        asked = {
+            "params": params,
+            "tokens": tokens,
+            "batch_tokens": batch_tokens,
+            "budget_flops": budget_flops,
+        }
+        query = {name: repr(value) for name, value in asked.items() if value is not None}
+        path = f"/v1/sweeps/{sweep_id}/prediction"
+        return self._read(PredictionDocument, "GET", path, params=query)
+
+    def follow(self, sweep_id: str, *, every_seconds: float = 0.5) -> Iterator[SweepDocument]:
+        """The sweep again and again until its state is final; the last one is the final one."""
         while True:
             sweep = self.sweep(sweep_id)
             yield sweep
-            if sweep["state"] in FINAL_STATES:
+            if sweep.state not in SWEEP_LIVE:
                 return
             time.sleep(every_seconds)
 
-    def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        """Ask once, or again after a broken connection where asking twice does no harm."""
+    def _page(self, kind: type[Answer], path: str, params: dict[str, str]) -> tuple[list[Answer], str | None]:
+        """The items of one page of a list, and the cursor of the next page."""
+        sent = self._ask("GET", path, params=params)
+        return [self._document(kind, item) for item in sent["items"]], sent["next_cursor"]
+
+    def _read(self, kind: type[Answer], method: str, path: str, **request: Any) -> Answer:
+        return self._document(kind, self._ask(method, path, **request))
+
+    def _document(self, kind: type[Answer], sent: Any) -> Answer:
+        try:
+            return kind.read(sent)
+        except ValidationError as error:
+            (first, *_) = error.errors(include_url=False)
+            where = ".".join(str(part) for part in first["loc"])
+            raise UnreadableAnswer(
+                f"The service at {self.url} answered with another {kind.__name__} than this version of Etalon reads "
+                f"({where}: {first['msg']}). Use the version of Etalon that the service runs."
+            ) from error
+
+    def _ask(self, method: str, path: str, **request: Any) -> Any:
+        """Send a request, and again after a broken connection if repeating it is harmless."""
         harmless = method == "GET" or "Idempotency-Key" in request.get("headers", {})
         attempts = Retrying(
             retry=retry_if_exception_type(httpx2.TransportError),
@@ -154,16 +208,17 @@ class Client:
                 "Start one with `etalon serve`, or set ETALON_URL to where it runs."
             ) from error
         if response.is_success:
-            answer: dict[str, Any] = response.json()
-            return answer
+            return response.json()
         raise _refusal(response, asked_prediction=path.endswith("/prediction"))
 
 
 def _refusal(response: httpx2.Response, *, asked_prediction: bool) -> EtalonError:
-    """The service's refusal as the error that it is here."""
+    """The service's problem details as the error of their kind."""
     try:
         problem = response.json()
     except ValueError:
+        problem = None
+    if not isinstance(problem, dict):  # from a proxy on the way, say
         problem = {}
     detail = problem.get("detail") or f"The service answered {response.status_code} {response.reason_phrase}."
     fields = tuple(

@@ -1,1 +1,1 @@
-"""How the database came to its present shape, one revision a file (Alembic)."""
+"""Alembic's migrations of the database, one revision a file."""

@@ -1,4 +1,4 @@
-"""Alembic's environment: runs the revisions on the connection it is given, or on the configured database."""
+"""Alembic's environment: migrates over a given connection, or the configured database."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from orchestrator.store.schema import VERSION_TABLE, UtcTime, metadata
 def _is_ours(
     _item: SchemaItem, name: str | None, kind: str, reflected: bool, _other: SchemaItem | None
 ) -> bool:
-    """Leave the tables of others alone, such as those of Optuna's storage."""
+    """Whether a table is Etalon's; other programs, such as Optuna's storage, may share the database."""
     return not (kind == "table" and reflected and name not in metadata.tables)
 
 
 def _as_plain_type(kind: str, item: object, _context: object) -> str | Literal[False]:
-    """Write our own types into revisions as what the database sees, so that old revisions never change."""
+    """Write ``UtcTime`` into revisions as the plain type, so that revisions do not depend on the code."""
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcTime) else False
 
 

@@ -1,4 +1,4 @@
-"""``python -m orchestrator``: decides for every sweep until SIGTERM or Ctrl-C."""
+"""``python -m orchestrator``: runs the loop over all sweeps until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> int:
     """Run the orchestrator with the settings of the environment.
 
     Returns:
-        0 when asked to leave, 1 when the database cannot be used.
+        0 after a signal, 1 if the database cannot be used.
     """
     settings = Settings()
     logs.configure(settings.log_level)
@@ -33,9 +33,9 @@ def main() -> int:
         with Store.open(settings.database_url) as store:
             serve(store, settings, stop)
     except BadInput as error:
-        log.error(error.detail)  # noqa: TRY400 - the sentence says it all
+        log.error(error.detail)  # noqa: TRY400 - a sentence for the operator
         return 1
-    log.info("left")
+    log.info("stopped")
     return 0
 
 

@@ -1,21 +1,24 @@
-"""Numbers as people read them: rates as 9.4e-4, sizes as 1.07 B, durations as 3 min 20 s; and back from text."""
+"""Numbers as text (rates as 9.4e-4, sizes as 1.07 B, durations as 3 min 20 s), and text as numbers."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
+
+Name = TypeVar("Name", bound=str)
 
 SPACE: Final = "\u00a0"
-"""Between a number and its unit, so that no line breaks there."""
+"""Between a number and its unit, to prevent a line break."""
 
 NONE: Final = "–"
-"""What stands where there is no number."""
+"""Stands for a missing number."""
 
 MOST_PLACES: Final = 3
-"""Decimals at most that tell a part in per cent from the whole."""
+"""Most decimals that distinguish a percentage from 100 %."""
 
 _SUFFIXES: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _POWERS: Final = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
@@ -25,7 +28,7 @@ _NAMED: Final = re.compile(
     r"\b(params|tokens|batch_tokens) ?= ?([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?![\w%]|\.[0-9]|,[0-9])(?:[ \u00a0]([kMBT])\b)?"
 )
 _TYPED: Final = re.compile(r"(?<!\w)(?:'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|--[a-z]\S* +\S+)")
-"""What a person wrote: quoted, or an option with its value. It is told as it stands."""
+"""Text typed by a user: quoted, or an option with its value. It is not reformatted."""
 _POWER: Final = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)e([+-][0-9]{2,3})\b")
 _AMOUNT: Final = re.compile(
     r"^(?=\.?[0-9])((?:[0-9]{1,3}(?:[,\s][0-9]{3})+|[0-9]*)(?:\.[0-9]+)?)(?:e([+-]?[0-9]{1,9}))?\s*([kmbgt]?)$",
@@ -34,7 +37,7 @@ _AMOUNT: Final = re.compile(
 
 
 def rate(value: float | None, digits: int = 2) -> str:
-    """Write a learning rate with ``digits`` significant digits: ``9.4e-4``, ``1e-3``, ``0.12``."""
+    """Format a learning rate with ``digits`` significant digits: ``9.4e-4``, ``1e-3``, ``0.12``."""
     if value is None or not math.isfinite(value):
         return NONE
     if value == 0 or abs(value) >= 0.1:
@@ -43,7 +46,7 @@ def rate(value: float | None, digits: int = 2) -> str:
 
 
 def count(value: float | None, digits: int = 3) -> str:
-    """Write parameters or tokens with a suffix: ``1.07 B``, ``400 k``, ``512``."""
+    """Format parameters or tokens with a suffix: ``1.07 B``, ``400 k``, ``512``."""
     if value is None or not math.isfinite(value):
         return NONE
     for size, suffix in _SUFFIXES:
@@ -58,13 +61,13 @@ def sized(name: str, value: float, digits: int = 3) -> str:
 
 
 def exact(value: float) -> str:
-    """Write a number so that `parse_amount` reads the very same: ``20 B``, but ``262144``."""
+    """Format a number so that `parse_amount` returns it unchanged: ``20 B``, but ``262144``."""
     short = count(value, 4)
     return short if parse_amount(short) == value else f"{value:.0f}"
 
 
 def flops(value: float | None, unit: str = "FLOPs") -> str:
-    """Write a cost in floating-point operations: ``6.4e15 FLOPs``; without ``unit`` for a column that says it."""
+    """Format a number of floating-point operations: ``6.4e15 FLOPs``; ``unit`` may be empty, for a column with a unit."""
     if value is None or not math.isfinite(value):
         return NONE
     mantissa, exponent = f"{value:.1e}".split("e")
@@ -73,9 +76,9 @@ def flops(value: float | None, unit: str = "FLOPs") -> str:
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """Write a fraction in percent: ``64 %``, ``0.031 %``; never more than the digits asked for below 10 %.
+    """Format a fraction in percent: ``64 %``, ``0.031 %``, with ``digits`` significant digits below 10 %.
 
-    A part is never written as the whole: ``99.98 %``, and ``over 99.999 %`` where that takes more decimals.
+    A fraction below 1 is never rounded to 100 %: ``99.98 %``, or ``over 99.999 %`` if it needs more decimals.
     """
     if fraction is None or not math.isfinite(fraction):
         return NONE
@@ -86,7 +89,7 @@ def percent(fraction: float | None, digits: int = 2) -> str:
 
 
 def _short_of_all(value: float) -> str:
-    """Per cent between 99 and 100, with the decimals that it takes to tell them from 100."""
+    """A percentage between 99 and 100, with enough decimals to differ from 100."""
     for places in range(MOST_PLACES + 1):
         if (text := f"{value:.{places}f}") != f"{100:.{places}f}":
             return text
@@ -94,24 +97,29 @@ def _short_of_all(value: float) -> str:
 
 
 def loss(value: float | None) -> str:
-    """Write a loss with four significant digits: ``2.231``."""
+    """Format a loss with four significant digits: ``2.231``."""
     return NONE if value is None or not math.isfinite(value) else f"{value:#.4g}".rstrip(".")
 
 
 def factor(value: float | None) -> str:
-    """Write how far an interval reaches to both sides: ``×/÷ 1.2``."""
+    """Format the half-width of an interval as a factor: ``×/÷ 1.2``."""
     if value is None or not math.isfinite(value):
         return NONE
     return f"×/÷{SPACE}{_plain(value, 3)}"
 
 
+def multipliers(values: Mapping[Name, float]) -> str:
+    """Write multipliers by name: ``attention ×0.5, embedding ×2``."""
+    return ", ".join(f"{name} ×{value:g}" for name, value in values.items())
+
+
 def times(value: float) -> str:
-    """Write a multiple of a rate: ``×2``, ``×½``, ``×1.4``; halves and quarters as fractions."""
+    """Format a multiple of a rate: ``×2``, ``×½``, ``×1.4``; halves and quarters as fractions."""
     return f"×{_FRACTIONS.get(value) or _plain(value, 2)}"
 
 
 def duration(seconds: float | None) -> str:
-    """Write a duration in its two largest units: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    """Format a duration in its two largest units: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
     if seconds is None or not math.isfinite(seconds):
         return NONE
     if 0 < seconds < 9.95:
@@ -127,7 +135,7 @@ def duration(seconds: float | None) -> str:
 
 
 def age(then: datetime, now: datetime) -> str:
-    """Write how long ago something was, in one unit: ``just now``, ``5 min ago``, ``3 d ago``."""
+    """Format the time since ``then`` in one unit: ``just now``, ``5 min ago``, ``3 d ago``."""
     seconds = (now - then).total_seconds()
     if seconds < 10:
         return "just now"
@@ -135,10 +143,10 @@ def age(then: datetime, now: datetime) -> str:
 
 
 def readable(sentence: str) -> str:
-    """Write the numbers of a recorded sentence for people.
+    """Format the numbers in a recorded sentence.
 
-    ``params = 4.915e+04`` becomes ``49.15 k parameters``, and any other ``5.35e+15`` becomes ``5.35e15``; what a
-    person typed, in quotes or after an option, stays as it was.
+    ``params = 4.915e+04`` becomes ``49.15 k parameters``, and any other ``5.35e+15`` becomes ``5.35e15``. Text in quotes
+    or after an option stays as it is.
     """
     pieces, start = [], 0
     for typed in _TYPED.finditer(sentence):
@@ -159,12 +167,12 @@ def _with_unit(found: re.Match[str]) -> str:
 
 
 def parse_amount(text: str) -> float:
-    """Read a number as people write it: ``1.07 B``, ``20e9``, ``524_288``, ``1,000``, ``400k``.
+    """Parse a number: ``1.07 B``, ``20e9``, ``524_288``, ``1,000``, ``400k``.
 
-    Suffixes are decimal: k, M, B or G, T, large or small. A comma groups thousands; it is no decimal point.
+    Suffixes are decimal: k, M, B or G, T, in either case. A comma groups thousands and is never a decimal point.
 
     Raises:
-        ValueError: not a positive finite number; the message says how to write one.
+        ValueError: it is not a positive finite number; the message shows how to write one.
     """
     found = _AMOUNT.match(re.sub(r"(?<=[0-9])_(?=[0-9])", "", text.strip()))
     value = math.nan
@@ -177,7 +185,7 @@ def parse_amount(text: str) -> float:
 
 
 def as_amount(value: object) -> object:
-    """Take text that ``parse_amount`` can read as its number; anything else stays as it is, to be refused elsewhere."""
+    """Parse text as an amount; other values, and text that is no amount, are returned unchanged."""
     try:
         return parse_amount(value) if isinstance(value, str) else value
     except ValueError:
@@ -193,7 +201,7 @@ def _scientific(value: float, digits: int) -> str:
 
 
 def _plain(value: float, digits: int) -> str:
-    """Significant digits without an exponent, and without trailing zeros behind the point."""
+    """Significant digits without an exponent, and without trailing zeros after the point."""
     rounded = float(f"{value:.{digits}g}")
     if rounded == 0 or abs(rounded) >= 10 ** (digits - 1):
         return f"{rounded:.0f}"

@@ -1,4 +1,4 @@
-"""Corpora by name: those that the settings register, and those that ``etalon corpus prepare`` left in their folder."""
+"""Corpora by name: registered in the settings, or prepared by ``etalon corpus prepare``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.settings import CorpusSource, Settings
@@ -22,68 +22,66 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SAMPLE_BLOCKS: Final = 64
 _BLOCK_BYTES: Final = 4096
 
-Count = Annotated[int, Field(ge=1)]
-
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CorpusPlan(_Document):
-    """What was asked for, and with what it was made: two equal plans over equal files give equal bytes.
+    """How a corpus is prepared: equal plans over equal files give equal bytes.
 
     Attributes:
-        vocab_size: tokens asked for; a small text has fewer pairs to merge and gets fewer.
-        suffixes: endings of the files that were taken.
+        vocab_size: most tokens of the vocabulary; a small text has fewer pairs to merge and gets fewer.
+        suffixes: endings of the files that are used.
         tokenizers: version of the ``tokenizers`` library.
     """
 
-    vocab_size: Count
+    vocab_size: PositiveInt
     suffixes: tuple[str, ...]
     tokenizers: str
 
 
 class CorpusOrigin(_Document):
-    """The text that a corpus was made of.
+    """The text of a corpus.
 
     Attributes:
-        path: where it lay.
-        files, bytes: how much it was.
+        path: of the file or folder.
+        files, bytes: its size.
         sha256: of the files' names and sizes.
     """
 
     path: str
-    files: Count
-    bytes: Count
+    files: PositiveInt
+    bytes: PositiveInt
     sha256: str
 
 
 class CorpusDocument(_Document):
-    """``corpus.json``: everything that is known of a prepared corpus.
+    """``corpus.json``: the description of a prepared corpus.
 
     Attributes:
-        name: what it was called when it was prepared.
+        name: its name when it was prepared.
         vocab_size: token ids are below this.
-        dtype: how ids are stored, little-endian.
-        train_tokens, heldout_tokens: ids in the file: first all that are trained on, then all that never are.
-        train_bytes, heldout_bytes: the text behind them.
+        dtype: type of the ids, little-endian.
+        train_tokens, heldout_tokens: numbers of ids; the file holds the training ids first, then those held out.
+        train_bytes, heldout_bytes: sizes of their text.
         heldout_bytes_per_token: turns a loss in nats per token into bits per byte: loss / ln 2 / this.
-        heldout_rule: how it was chosen what is held out, in words.
-        unigram_entropy: of the train split, in nats per token.
+        heldout_rule: how the held-out text was chosen, as a sentence.
+        unigram_entropy: of the training ids, in nats per token.
         sha256: of the whole token file.
-        sample_sha256: of its size and of blocks of it, as ``sample_sha256`` takes them.
+        sample_sha256: of its size and a sample of it (``sample_sha256``).
         tokenizer_sha256: of the tokenizer's file.
-        plan: what was asked for.
-        source: what it was made of.
+        plan: how it was prepared.
+        source: its text.
     """
 
     name: str
     vocab_size: Annotated[int, Field(ge=2)]
     dtype: Literal["uint16", "uint32"]
-    train_tokens: Count
-    heldout_tokens: Count
-    train_bytes: Count
-    heldout_bytes: Count
+    train_tokens: PositiveInt
+    heldout_tokens: PositiveInt
+    train_bytes: PositiveInt
+    heldout_bytes: PositiveInt
     heldout_bytes_per_token: Annotated[float, Field(gt=0)]
     heldout_rule: str
     unigram_entropy: Annotated[float, Field(ge=0)]
@@ -100,19 +98,19 @@ class CorpusDocument(_Document):
 
 
 class PreparedSource(CorpusSource):
-    """A prepared corpus as the API and the workers take it.
+    """A prepared corpus, for the API and the workers.
 
     Attributes:
-        document: what was measured when it was prepared.
+        document: its description.
     """
 
     document: CorpusDocument
 
     def unreadable(self) -> str | None:
-        """Why this is not the file that was measured, as far as its size and a sample of it tell; None where it is.
+        """Why this is not the prepared file, judged by its size and a sample; None if it is.
 
-        At most 64 blocks of 4 KiB are read, so that a start costs the same whatever the size. An edit between
-        the blocks that leaves the size alone is not seen.
+        At most 64 blocks of 4 KiB are read, so the cost does not depend on the size. An edit between the blocks that
+        keeps the size is missed.
         """
         try:
             sample = sample_sha256(self.path)
@@ -124,7 +122,7 @@ class PreparedSource(CorpusSource):
 
 
 def sample_sha256(path: Path) -> str:
-    """A hash of a file's size and of up to 64 blocks of 4 KiB, evenly spread, the first and the last among them.
+    """A hash of a file's size and of up to 64 evenly spaced blocks of 4 KiB, the first and the last included.
 
     Raises:
         OSError: it cannot be read.
@@ -140,10 +138,10 @@ def sample_sha256(path: Path) -> str:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that cannot be a folder everywhere, or that is taken.
+    """Refuse a name that is not a portable folder name, or is reserved.
 
     Raises:
-        BadInput: what it may be.
+        BadInput: lists the allowed names.
     """
     if _NAME.fullmatch(name) and name != BUILT_IN:
         return
@@ -155,10 +153,10 @@ def check_name(name: str) -> None:
 
 
 def read_document(folder: Path) -> CorpusDocument:
-    """The document of a prepared corpus.
+    """The description of a prepared corpus.
 
     Raises:
-        BadInput: the folder holds none, or one that cannot be read.
+        BadInput: it is missing or cannot be read.
     """
     path = folder / DOCUMENT_FILE
     try:
@@ -169,14 +167,14 @@ def read_document(folder: Path) -> CorpusDocument:
 
 
 def find_corpus(name: str, settings: Settings) -> CorpusSource | None:
-    """Where a corpus lies; None for the built-in one and for a name that nobody registered or prepared.
+    """The source of a corpus; None for the built-in one and for an unknown name.
 
     Args:
-        name: as a sweep has it; registered names win over prepared ones.
-        settings: the registered corpora and the folder of prepared ones.
+        name: as in a specification; a registered corpus takes precedence over a prepared one.
+        settings: name the registered corpora and the folder of prepared ones.
 
     Raises:
-        BadInput: it was prepared, but its document cannot be read.
+        BadInput: the description of the prepared corpus cannot be read.
     """
     if name in settings.corpora or name == BUILT_IN:
         return settings.corpora.get(name)
@@ -194,12 +192,12 @@ def find_corpus(name: str, settings: Settings) -> CorpusSource | None:
 
 
 def corpus_names(settings: Settings) -> list[str]:
-    """Every name that a sweep may use here: the built-in one first."""
+    """Every corpus name that a sweep may use here, the built-in one first."""
     return [BUILT_IN, *sorted({*settings.corpora, *prepared_names(settings)} - {BUILT_IN})]
 
 
 def prepared_names(settings: Settings) -> Iterator[str]:
-    """The names of prepared corpora; unfinished ones are none."""
+    """The names of prepared corpora, without unfinished ones."""
     if settings.corpora_folder.is_dir():
         yield from (
             entry.name

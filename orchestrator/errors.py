@@ -1,19 +1,19 @@
-"""The ways in which Etalon says no: one base class, each with a sentence for the person who asked."""
+"""Errors with a sentence for the user: one base class, one subclass per kind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldProblem:
-    """What is wrong with one field of an input.
+    """A problem with one field of an input.
 
     Attributes:
-        path: where it is, in the user's own words: ``grid.scales.0.width`` or ``row 7, column loss``.
-        message: what is wrong and what is allowed.
+        path: the field as the user wrote it: ``grid.scales.0.width`` or ``row 7, column loss``.
+        message: what is wrong and which values are allowed.
     """
 
     path: str
@@ -21,13 +21,13 @@ class FieldProblem:
 
 
 class EtalonError(Exception):
-    """Base of every error that is told to a user.
+    """Base of every error that a user sees.
 
     Attributes:
-        title: the kind of error in a few words; the same for every error of one class.
+        title: the kind of error in a few words; one per class.
         detail: one or two full sentences: what is wrong, where, the allowed range, what to do.
-        fields: the fields at fault, if there are any.
-        problem: the problem details as a service sent them, where the error came from one.
+        fields: the invalid fields, if any.
+        problem: the problem details of the service that sent the error; None if it arose here.
     """
 
     problem: Mapping[str, Any] | None = None
@@ -44,26 +44,31 @@ class BadInput(EtalonError):
 
     title = "The input is not valid"
 
+    @classmethod
+    def at(cls, path: str, message: str) -> Self:
+        """A refusal of one field; ``message`` is a clause without a full stop."""
+        return cls(f"{path}: {message}.", fields=(FieldProblem(path=path, message=message),))
+
 
 class NotFound(EtalonError):
-    """What was asked for does not exist."""
+    """The requested object does not exist."""
 
     title = "Not found"
 
 
 class Conflict(EtalonError):
-    """The state of things does not allow what was asked."""
+    """The current state does not allow the request."""
 
     title = "Not possible in this state"
 
 
 class Unsupported(EtalonError):
-    """The data cannot support the answer: an honest refusal instead of a number."""
+    """The data cannot support an answer: a refusal instead of a number."""
 
     title = "The data cannot support this answer"
 
 
 class Unavailable(EtalonError):
-    """A part that the answer needs (database, leader, Ray) cannot be reached now."""
+    """The database, the leader or Ray cannot be reached now."""
 
     title = "Not available now"

@@ -11,19 +11,27 @@ import numpy as np
 
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.law import Observations, Point
-from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Question, Record, asked_flops
-from orchestrator.spec import PriorRuns, ProxyTrainer, ReplayTrainer, SweepSpec
+from orchestrator.planner.values import (
+    Cell,
+    Cells,
+    KnownRun,
+    PlanRequest,
+    RunHistory,
+    RunOutcome,
+    asked_flops,
+)
+from orchestrator.spec import RecordedRows, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_OPEN, RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from orchestrator.tables.run_table import RunTable, parse_csv
 
 OUTCOMES: Final = {
-    RunState.PENDING: Outcome.OPEN,
-    RunState.RUNNING: Outcome.OPEN,
-    RunState.COMPLETED: Outcome.COMPLETED,
-    RunState.DIVERGED: Outcome.DIVERGED,
-    RunState.FAILED: Outcome.FAILED,
+    RunState.PENDING: RunOutcome.OPEN,
+    RunState.RUNNING: RunOutcome.OPEN,
+    RunState.COMPLETED: RunOutcome.COMPLETED,
+    RunState.DIVERGED: RunOutcome.DIVERGED,
+    RunState.FAILED: RunOutcome.FAILED,
 }
 """How a run's state looks to a planner; pruned and cancelled runs were never tried."""
 
@@ -48,10 +56,10 @@ class Knowledge:
     prior: Observations | None
 
     @property
-    def record(self) -> Record:
+    def record(self) -> RunHistory:
         """What the planner knows."""
         known = tuple(_known(run) for run in self.runs if run.state in OUTCOMES)
-        return Record(cells=self.cells, runs=known, prior=self.prior)
+        return RunHistory(cells=self.cells, runs=known, prior=self.prior)
 
     @property
     def observations(self) -> Observations:
@@ -118,7 +126,7 @@ class Knowledge:
     def promised_flops(self) -> float:
         """FLOPs that the open runs are expected to add; what they share with runs that ended is not theirs."""
         record = self.record
-        ended = tuple(run for run in record.runs if run.outcome is not Outcome.OPEN)
+        ended = tuple(run for run in record.runs if run.outcome is not RunOutcome.OPEN)
         return max(0.0, asked_flops(record) - asked_flops(replace(record, runs=ended)))
 
     @property
@@ -147,7 +155,7 @@ def observations_of(store: Store, sweep: Sweep) -> Observations:
 
 def _known(run: Run) -> KnownRun:
     outcome = OUTCOMES[run.state]
-    loss = run.loss if outcome is Outcome.COMPLETED else None
+    loss = run.loss if outcome is RunOutcome.COMPLETED else None
     return KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=outcome, loss=loss)
 
 
@@ -189,9 +197,9 @@ def default_batch(spec: SweepSpec, known: Iterable[float]) -> float:
     return max(known) if own is None else own
 
 
-def question_of(
+def plan_request(
     spec: SweepSpec, target: Point, *, runs: int = 0, flops: float = 0.0, has_law: bool = False
-) -> Question:
+) -> PlanRequest:
     """What the planner is asked, after ``runs`` and ``flops`` have been spent or promised.
 
     Args:
@@ -202,9 +210,8 @@ def question_of(
         has_law: whether there is a law to choose runs by: before, nothing is learnt by asking for few at a time.
     """
     budget = spec.search.budget
-    # Proxies of one shape train in one stack: a worker that is free gets a whole batch, not a run.
-    few = spec.refits_on_arrival and has_law and not isinstance(spec.trainer, ProxyTrainer)
-    return Question(
+    few = spec.refits_on_arrival and has_law and not spec.training.takes_whole_batches
+    return PlanRequest(
         target=target,
         seeds=spec.grid.seeds,
         runs_left=None if budget.runs is None else max(0, budget.runs - runs),
@@ -216,7 +223,7 @@ def question_of(
     )
 
 
-def recorded_runs(store: Store, source: ReplayTrainer | PriorRuns, field: str) -> RunTable:
+def recorded_runs(store: Store, source: RecordedRows, field: str) -> RunTable:
     """The rows of an uploaded table that a spec names, of one recipe.
 
     Args:

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-"""What every record carries; anything else was given as ``extra``."""
+"""Fields of every record; any other field was passed as ``extra``."""
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: time, level, logger, message, and every ``extra`` field."""
+    """Formats a record as one line of JSON: time, level, logger, message and every ``extra`` field."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record's line."""
+        """The line without its end."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -30,12 +30,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def _is_extra(name: str) -> bool:
-    """Whether a field was given by who logged; libraries that mark every record of the process use an underscore."""
+    """Whether a field was passed as ``extra``; fields that libraries add to every record start with an underscore."""
     return name not in _STANDARD and not name.startswith("_")
 
 
 def configure(level: str) -> None:
-    """Write this process's logs to standard error, from ``level`` up (DEBUG, INFO, WARNING or ERROR)."""
+    """Log to standard error, from ``level`` up (DEBUG, INFO, WARNING or ERROR)."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()

@@ -16,20 +16,20 @@ from orchestrator.settings import Settings
 log = logging.getLogger(__name__)
 
 OTHERS: Final = 0o077
-"""The mode bits of everybody but the owner; also the umask that keeps them off."""
+"""Mode bits of group and others; as a umask, it removes them."""
 
 FOLDER: Final = 0o700
 FILE: Final = 0o600
 
 
 def restrict_umask() -> None:
-    """Keep every file private that this process, its libraries and its children create."""
+    """Make every file private that this process, its libraries and its children create from now on."""
     os.umask(OTHERS)
 
 
 @contextmanager
 def restricted_umask() -> Iterator[None]:
-    """Keep every file private that is created in the block; for a command that shares its process with others."""
+    """Make every file private that is created in the block."""
     before = os.umask(OTHERS)
     try:
         yield
@@ -96,7 +96,7 @@ def close_home(settings: Settings) -> None:
 def close_folder(folder: Path) -> bool:
     """Close a folder and everything in it, if other users may enter it; whether they could.
 
-    Symbolic links and other users' files are left alone.
+    Symbolic links and other users' files stay as they are.
     """
     if not _close(folder, FOLDER):
         return False

@@ -1,4 +1,4 @@
-"""Child processes: started, restarted after growing pauses, ended by their ids alone."""
+"""Child processes: started, restarted after growing pauses, ended by their ids."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Child:
         facts: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start no process yet.
+        """Create without starting a process.
 
         Args:
             name: for messages.
@@ -68,7 +68,7 @@ class Child:
         """Last line of the log when the last process ended, or its message if it is a JSON log record."""
 
     def start(self) -> None:
-        """Start a process in a session of its own, which Ctrl-C does not reach."""
+        """Start a process in a new session, which Ctrl-C does not reach."""
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,

@@ -1,4 +1,4 @@
-"""Where things are and how the processes are set: read from the environment (``ETALON_…``), nowhere else."""
+"""Settings of every process, read from the environment (``ETALON_…``) and nowhere else."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _HEAD_BYTES: Final = 2**16
 
 
 class CorpusSource(BaseModel):
-    """A corpus that the operator registered.
+    """A corpus registered by the operator.
 
     Attributes:
-        path: a file of UTF-8 text, or of token ids (``.bin``), that the API and every worker see there.
-        dtype: how token ids are stored; needed for ``.bin`` only.
-        vocab_size: one more than the largest token id; needed for ``.bin`` only.
-        heldout_tokens: of a ``.bin``, how many at its end are never trained on; one part in 16 if None.
+        path: a file of UTF-8 text, or of token ids (``.bin``), readable for the API and every worker.
+        dtype: type of the token ids; required for ``.bin``.
+        vocab_size: one more than the largest token id; required for ``.bin``.
+        heldout_tokens: number of ids at the end of a ``.bin`` that are never trained on; a sixteenth if None.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,11 +33,11 @@ class CorpusSource(BaseModel):
     heldout_tokens: Annotated[int, Field(ge=1)] | None = None
 
     def unreadable(self) -> str | None:
-        """Why the corpus cannot be read, as far as its first bytes tell; None where it can."""
+        """Why the corpus cannot be read, judged by its first bytes; None if it can."""
         if self.path.suffix == ".bin" and (self.dtype is None or self.vocab_size is None):
-            return f"{self.path} holds token ids and is registered without their dtype and vocab_size"
+            return f"{self.path} holds token ids, so its registration needs dtype and vocab_size"
         if self.path.suffix != ".bin" and self.heldout_tokens is not None:
-            return f"heldout_tokens counts ids of a .bin file, and {self.path} is text"
+            return f"heldout_tokens is for .bin files; {self.path} is text"
         try:
             with self.path.open("rb") as file:
                 head = file.read(_HEAD_BYTES)
@@ -57,20 +57,20 @@ def _as_source(value: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """Settings of every process of one Etalon; ``Settings()`` reads the environment.
+    """Settings of every process; ``Settings()`` reads the environment.
 
     Attributes:
-        home: folder of everything that is kept on this machine.
+        home: folder of all state on this machine.
         database_url: ``sqlite:///FILE`` or ``postgresql://…``; by default a file in ``home``.
         ray_address: ``host:port`` of the Ray cluster; None starts a local one.
-        checkpoints: folder of trunks and checkpoints; in a cluster, one that every node sees.
+        checkpoints: folder of trunks and checkpoints; in a cluster, shared by all nodes.
         corpora: registered corpora by name, as JSON: ``{"c4": {"path": "/data/c4.bin", "dtype": "uint16",
-            "vocab_size": 50304}, "novels": "/data/novels.txt"}``. ``stdlib`` is always there.
-        corpora_folder: where ``etalon corpus prepare`` leaves corpora, each found by its name; in a cluster, a
-            folder that the API and every node see.
-        lease_seconds: how long a process may be silent before another takes over its work.
-        tick_seconds: pause between two looks of the orchestrator at the database.
-        url, token: where the command line finds the service, and what it shows there.
+            "vocab_size": 50304}, "novels": "/data/novels.txt"}``. ``stdlib`` always exists.
+        corpora_folder: where ``etalon corpus prepare`` writes corpora, by name; in a cluster, shared by the API and
+            all nodes.
+        lease_seconds: how long a process may be silent before another takes over.
+        tick_seconds: pause between two reads of the database by the orchestrator.
+        url, token: the service's address and the bearer token, for the command line.
     """
 
     model_config = SettingsConfigDict(env_prefix="ETALON_", env_ignore_empty=True, frozen=True)
@@ -89,10 +89,10 @@ class Settings(BaseSettings):
 
 
 def check_environment() -> None:
-    """Refuse an environment that cannot be read.
+    """Refuse an invalid environment.
 
     Raises:
-        BadInput: which variable is wrong, and what it takes.
+        BadInput: names the variable and the values it takes.
     """
     try:
         Settings()

@@ -9,7 +9,7 @@ from orchestrator.errors import Conflict
 
 
 class SweepState(StrEnum):
-    """Where a sweep is in its life."""
+    """The state of a sweep."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -22,7 +22,7 @@ class SweepState(StrEnum):
 
 
 class RunState(StrEnum):
-    """Where a run is in its life: ``diverged`` is the learning rate's doing, ``failed`` the machine's."""
+    """The state of a run. ``diverged`` is caused by the learning rate, ``failed`` by the machine."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -71,7 +71,7 @@ SWEEP_TRANSITIONS: Final[dict[SweepState, frozenset[SweepState]]] = {
     SweepState.CANCELLED: frozenset(),
     SweepState.FAILED: frozenset(),
 }
-"""From each state of a sweep, the states it may go to."""
+"""For each state of a sweep, the states that may follow."""
 
 RUN_TRANSITIONS: Final[dict[RunState, frozenset[RunState]]] = {
     RunState.PENDING: frozenset({RunState.RUNNING, RunState.CANCELLED, RunState.PRUNED}),
@@ -84,28 +84,26 @@ RUN_TRANSITIONS: Final[dict[RunState, frozenset[RunState]]] = {
     RunState.DIVERGED: frozenset(),
     RunState.CANCELLED: frozenset(),
 }
-"""From each state of a run, the states it may go to. Running → pending: its machine was lost or taken away;
+"""For each state of a run, the states that may follow. Running → pending: its machine was lost or taken away;
 pruned → pending: a later law no longer rules the rate out."""
 
 SWEEP_LIVE: Final = frozenset({SweepState.QUEUED, SweepState.RUNNING, SweepState.PAUSED, SweepState.STOPPING})
-"""The states in which a sweep still needs the orchestrator."""
+"""States of sweeps that the orchestrator works on."""
 
 RUN_FINAL: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED, RunState.FAILED, RunState.CANCELLED})
-"""The states in which a run has said its last word."""
+"""States in which a run has ended for good."""
 
 RUN_OPEN: Final = frozenset({RunState.PENDING, RunState.RUNNING})
-"""The states in which a run is still owed a result."""
+"""States of runs without a result."""
 
 
 def check_sweep_move(sweep_id: str, state: SweepState, to: SweepState) -> None:
-    """Refuse a move that the table does not hold.
+    """Refuse a move that ``SWEEP_TRANSITIONS`` does not list.
 
     Raises:
-        Conflict: the sweep cannot go from ``state`` to ``to``; the message lists where it can go.
+        Conflict: ``to`` may not follow ``state``; the message lists the states that may.
     """
     if to in SWEEP_TRANSITIONS[state]:
         return
-    allowed = ", ".join(sorted(SWEEP_TRANSITIONS[state])) or "nothing: this state is final"
-    raise Conflict(
-        f"Sweep {sweep_id} is {state} and cannot become {to}. From {state} it can become: {allowed}."
-    )
+    allowed = ", ".join(sorted(SWEEP_TRANSITIONS[state])) or "none, because it is final"
+    raise Conflict(f"Sweep {sweep_id} is {state} and cannot become {to}. States that may follow: {allowed}.")

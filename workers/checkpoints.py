@@ -1,4 +1,4 @@
-"""Files of one sweep that outlive its processes: saved trunks, and jobs that are under way."""
+"""Files of one sweep that outlive its processes: saved trunks, and unfinished jobs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from workers.jobs import ProxyJob
+from workers.proxy_jobs import ProxyJob
 from workers.runner import Report
 
 EXPERIMENT = "tune"
@@ -19,14 +19,14 @@ _LENGTH_BYTES = 8
 
 
 class Checkpoints:
-    """A sweep's folder under the checkpoint folder. Every file appears whole or not at all."""
+    """A sweep's folder in the folder of all checkpoints. Every file appears whole or not at all."""
 
     def __init__(self, root: Path, sweep_id: str) -> None:
         self.folder = root / sweep_id
         self._jobs = self.folder / "jobs"
 
     def trunk_positions(self, trunk_id: str) -> tuple[int, ...]:
-        """Where a trunk has been saved, in tokens, ascending."""
+        """The positions at which a trunk has been saved, in tokens, ascending."""
         return tuple(sorted(int(path.stem) for path in (self.folder / "trunks" / trunk_id).glob("*.trunk")))
 
     def write_trunk(self, trunk_id: str, tokens: int, state: bytes) -> None:
@@ -41,13 +41,13 @@ class Checkpoints:
         """
         return self._trunk(trunk_id, tokens).read_bytes()
 
-    def write_job(self, job: ProxyJob, told: Report, state: bytes) -> None:
-        """Save a job under way, with everything it has told so far: who reads on must be told it again."""
-        head = _HEADS.dump_json((job, told))
+    def write_job(self, job: ProxyJob, reported: Report, state: bytes) -> None:
+        """Save an unfinished job with everything it has reported, which its next worker reports again."""
+        head = _HEADS.dump_json((job, reported))
         _write(self._job(job), len(head).to_bytes(_LENGTH_BYTES) + head + state)
 
     def read_job(self, job: ProxyJob) -> tuple[Report, bytes] | None:
-        """What a saved job has told so far and its state; None if it was never saved."""
+        """Everything that a saved job has reported, and its state; None if it was never saved."""
         try:
             data = self._job(job).read_bytes()
         except FileNotFoundError:
@@ -56,7 +56,7 @@ class Checkpoints:
         return _HEADS.validate_json(head)[1], state
 
     def unfinished_jobs(self) -> list[ProxyJob]:
-        """The jobs that were under way when their worker or driver was lost, in a fixed order."""
+        """The jobs that were unfinished when their worker or driver was lost, in a fixed order."""
         found = []
         for path in sorted(self._jobs.glob("*.job")):
             try:
@@ -64,23 +64,23 @@ class Checkpoints:
                     head = file.read(int.from_bytes(file.read(_LENGTH_BYTES)))
                 found.append(_HEADS.validate_json(head)[0])
             except ValidationError:
-                path.unlink()  # written by another version: the runs are formed into new jobs instead
+                path.unlink()  # written by another version: its runs are formed into new jobs
         return found
 
     def drop_job(self, job: ProxyJob) -> None:
-        """Forget a job whose end is recorded."""
+        """Remove a job whose end is recorded."""
         self._job(job).unlink(missing_ok=True)
 
     def drop_jobs(self) -> None:
-        """Forget what was under way; trunks stay, for a sweep that is extended later."""
+        """Remove all unfinished jobs; trunks stay, for a sweep that is extended later."""
         shutil.rmtree(self._jobs, ignore_errors=True)
 
     def drop_all(self) -> None:
-        """Forget a sweep that nobody goes on with."""
+        """Remove all files of a sweep that cannot be continued."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def drop_experiment(self) -> None:
-        """Remove what Ray Tune has written: nobody reads it."""
+        """Remove what Ray Tune has written, which is never read."""
         shutil.rmtree(self.folder / EXPERIMENT, ignore_errors=True)
 
     def _trunk(self, trunk_id: str, tokens: int) -> Path:
@@ -96,7 +96,7 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write beside the place and rename, so that a reader never sees half a file, whoever is killed when."""
+    """Write to another name and rename, so that no reader sees half a file, even if this process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     with beside.open("wb") as file:

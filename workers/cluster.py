@@ -1,4 +1,4 @@
-"""The Ray cluster of a driver: the operator's, or a small one of its own on this machine alone."""
+"""The Ray cluster of a driver: the operator's, or a local one on this machine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from workers import environment
 from workers.ray_folder import RayFolder
 
 OBJECT_STORE_BYTES = 100 * 2**20
-"""Of a local Ray: jobs and reports are small."""
+"""Of a local Ray; jobs and reports are small."""
 
 CONNECT_SECONDS = 5.0
-"""How long the operator's cluster may take to accept a connection: Ray itself would ask for many minutes."""
+"""Seconds in which the operator's cluster must accept a connection; Ray itself would retry for many minutes."""
 
 RUNTIME = {"env_vars": environment.WORKER}
-"""What Ray gives to every worker."""
+"""Runtime environment of every worker."""
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
 def _local() -> Iterator[None]:
     with RayFolder() as folder:
         ray.init(
-            address="local",  # never one that happens to run on this machine
+            address="local",  # never a Ray that happens to run on this machine
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
@@ -70,7 +70,7 @@ def _attached(address: str) -> Iterator[None]:
 def _check_reachable(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
-        return  # Ray knows other forms, such as "auto"
+        return  # Ray accepts other forms, such as "auto"
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
             pass
@@ -83,6 +83,6 @@ def _unreachable(address: str, error: Exception) -> Unavailable:
 
 
 def cluster_size() -> Cluster:
-    """How large the attached cluster is now."""
+    """The current size of the attached cluster."""
     has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Cluster(cpus=has.get("CPU", 0.0), gpus=has.get("GPU", 0.0))

@@ -1,4 +1,4 @@
-"""Decides what the workers of one sweep do next: it claims runs, hands out jobs and takes in reports."""
+"""Decides what the workers of one sweep do next: claims runs, hands out jobs and receives reports."""
 
 from __future__ import annotations
 
@@ -11,29 +11,27 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 from orchestrator.errors import Conflict, Unavailable
-from orchestrator.loop.lease import KeptLease
+from orchestrator.loop.lease import RenewedLease
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
-from orchestrator.submission.capacity import Cluster, event_of, room_in
-from workers.jobs import Job
-from workers.recorder import Recorder
-from workers.runner import Report
-from workers.sources import Source
+from orchestrator.submission.capacity import Cluster, room_in, workers_event
+from workers.report_writer import ReportWriter
+from workers.runner import Job, JobFactory, Report
 
 log = logging.getLogger(__name__)
 
 WARM_SECONDS = 60.0
-"""How long idle workers of a running sweep keep their resources: refits take less, other sweeps wait no longer."""
+"""Seconds for which idle workers of a running sweep keep their resources: longer than a refit takes."""
 
 START_SECONDS = 1.0
-"""How long a job may look for a worker before one that waits makes room: others wanted its place first."""
+"""Seconds for which a job may look for a worker before a waiting worker makes room for it."""
 
 MEASURE_SECONDS = 5.0
-"""Pause between two looks at the size of the cluster."""
+"""Seconds between two measurements of the cluster's size."""
 
 LEADERLESS_SECONDS = 30.0
-"""How long a driver without work waits for an orchestrator to come back."""
+"""Seconds for which a driver without work waits for an orchestrator to return."""
 
 
 class Ending(StrEnum):
@@ -42,24 +40,24 @@ class Ending(StrEnum):
     FINAL = "the sweep is over"
     CANCELLED = "the sweep was cancelled"
     LOST = "another driver has the lease"
-    INTERRUPTED = "the driver was told to stop"
-    IDLE = "the sweep does not run and nothing is under way"
+    INTERRUPTED = "the driver was interrupted"
+    IDLE = "the sweep does not run and no job is unfinished"
     LEADERLESS = "there is no orchestrator and nothing to do"
 
 
 class Dispatcher:
-    """The work of one sweep, as its workers see it.
+    """Gives the workers of one sweep their tasks.
 
-    Workers ask for a task and get a job, or are asked to wait (to stand by, warm), or are sent away.
-    Trials are Tune's word for tasks: each has an id.
+    A free worker gets a job, waits for one with everything loaded, or is sent away. Ray Tune calls a task a trial; each
+    has an id.
     """
 
     def __init__(
         self,
         store: Store,
         sweep_id: str,
-        lease: KeptLease,
-        source: Source,
+        lease: RenewedLease,
+        factory: JobFactory,
         *,
         needs: Resources,
         cluster: Callable[[], Cluster],
@@ -72,16 +70,16 @@ class Dispatcher:
             store: where runs are claimed and reports are written.
             sweep_id: the sweep.
             lease: the driver's.
-            source: forms jobs.
+            factory: forms jobs.
             needs: what a worker takes, and how many there are at most.
-            cluster: how large the cluster is now.
+            cluster: measures the cluster's size.
             tick_seconds: pause between two looks at the database.
-            clock: seconds that only grow.
+            clock: monotonic seconds.
         """
-        self._store, self._sweep_id, self._lease, self._source = store, sweep_id, lease, source
+        self._store, self._sweep_id, self._lease, self._factory = store, sweep_id, lease, factory
         self._needs, self._cluster = needs, cluster
         self._tick_seconds, self._clock = tick_seconds, clock
-        self._recorder = Recorder(store, sweep_id, lease.fence, clock)
+        self._writer = ReportWriter(store, sweep_id, lease.fence, clock)
         self._state = store.sweeps.get(sweep_id).state
         self._working = self._has_work()
         self._planned: list[Job] = []
@@ -92,31 +90,31 @@ class Dispatcher:
         self._ready: set[str] = set()
         self._sent_away: set[str] = set()
         self._limits: dict[str, int] | None = None
-        self._looked_at = self._busy_at = self._led_at = self._clock()
+        self._read_at = self._busy_at = self._led_at = self._clock()
         self._measured: Cluster | None = None
         self._measured_at = -math.inf
         self.ending: Ending | None = None
 
     def interrupt(self) -> None:
-        """Leave as soon as the workers have stopped; safe in a signal handler."""
+        """Leave as soon as the workers have stopped. Safe in a signal handler."""
         self.ending = self.ending or Ending.INTERRUPTED
 
     def tick(self) -> None:
-        """Look at the database if it is time: the sweep's state, work for those who wait, what is to be written."""
+        """If a tick has passed, read the sweep's state, write reports, and claim runs for waiting workers."""
         if self._lease.lost:
             self.ending = Ending.LOST
-        if self.ending is not None or self._clock() - self._looked_at < self._tick_seconds:
+        if self.ending is not None or self._clock() - self._read_at < self._tick_seconds:
             return
         with self._database():
-            self._look()
+            self._read_state()
             if self.ending is None:
-                self._tell_of_cluster()
-                self._recorder.flush_when_due()
+                self._record_cluster()
+                self._writer.flush_when_due()
                 self._handed.extend(self._take(len(self._ready) - len(self._handed)))
-        self._looked_at = self._clock()
+        self._read_at = self._clock()
 
     def next_task(self, trial_id: str) -> Job | bool:
-        """What a free worker does next: a job; True to wait for one; False: nobody is needed now."""
+        """The next task of a free worker: a job; True to wait for one; False if no worker is needed now."""
         self.tick()
         if self.ending is not None:
             return False
@@ -131,7 +129,7 @@ class Dispatcher:
         return False
 
     def is_wanted_back(self, trial_id: str) -> bool:
-        """Whether a worker that waits should stop waiting: there is a job for it, or it has waited too long."""
+        """Whether a waiting worker should stop waiting: there is a job for it, or it has waited too long."""
         if trial_id in self._sent_away:
             return True  # its process died on the way out and was started again
         if trial_id not in self._waiting:
@@ -153,30 +151,30 @@ class Dispatcher:
             self._unstarted[trial_id] = self._clock()
 
     def take_in(self, trial_id: str, report: Report) -> None:
-        """Take in what a worker tells."""
+        """Receive a worker's report."""
         if trial_id in self._waiting:
             if self._limits is None:
                 log.info("the first worker is ready", extra={"sweep_id": self._sweep_id})
             self._ready.add(trial_id)
             self._limits = dict(report.limits)
             return
-        self._recorder.add(report)
+        self._writer.add(report)
         job = self._live.get(trial_id)
         if job is not None and report.fault is not None:
-            self._recorder.fail(job.run_ids, report.fault)
+            self._writer.fail(job.run_ids, report.fault)
 
     def end(self, trial_id: str) -> None:
-        """A trial is over, as it should be: its worker is free."""
+        """A trial has ended in order: its worker is free."""
         self._forget(trial_id)
         job = self._live.pop(trial_id, None)
         if job is not None:
             self._conclude(job)
 
     def lose(self, trial_id: str, reason: str) -> None:
-        """A trial is given up after all tries: its workers died.
+        """A trial is given up after its last retry: its workers died.
 
         Raises:
-            WorkersDie: it was a worker that only waited: none can be started at all.
+            WorkersDie: the worker was only waiting, so no worker can be started at all.
         """
         self._forget(trial_id)
         job = self._live.pop(trial_id, None)
@@ -184,23 +182,23 @@ class Dispatcher:
             raise WorkersDie(
                 f"Workers of sweep {self._sweep_id} die before they have anything to do: {reason}"
             )
-        self._recorder.fail(job.run_ids, reason)
+        self._writer.fail(job.run_ids, reason)
         self._conclude(job)
 
     def leave(self) -> None:
-        """All workers have stopped: write what is left and give back what did not end, unless others decide now."""
+        """Write what is left and release the runs that did not end, unless another driver has the sweep."""
         if self.ending in {Ending.LOST, Ending.CANCELLED}:
             return
-        self._recorder.flush()
+        self._writer.flush()
         reason = self.ending or "its driver failed"
         self._store.runs.release(self._sweep_id, fence=self._lease.fence, reason=f"Stopped: {reason}.")
 
     def _conclude(self, job: Job) -> None:
         with self._database():
-            self._recorder.flush()
-            self._source.ended(job)
+            self._writer.flush()
+            self._factory.ended(job)
 
-    def _look(self) -> None:
+    def _read_state(self) -> None:
         now = self._clock()
         before, self._state = self._state, self._store.sweeps.get(self._sweep_id).state
         self._working = self._has_work()
@@ -218,24 +216,24 @@ class Dispatcher:
         elif now - self._led_at > LEADERLESS_SECONDS:
             self.ending = Ending.LEADERLESS
 
-    def _tell_of_cluster(self) -> None:
-        """Say how large the cluster is when that is new: people see why runs wait."""
+    def _record_cluster(self) -> None:
+        """Record the cluster's size when it has changed: users see why runs wait."""
         if self._clock() - self._measured_at < MEASURE_SECONDS:
             return
         cluster = self._cluster()
         if cluster != self._measured:
-            event, lease = event_of(cluster, self._needs), driver_lease(self._sweep_id)
+            event, lease = workers_event(cluster, self._needs), driver_lease(self._sweep_id)
             self._store.events.append(self._sweep_id, event, fence=self._lease.fence, lease=lease)
         self._measured, self._measured_at = cluster, self._clock()
 
     @property
     def _workers(self) -> int:
-        """How many workers there can be now, at least 1."""
+        """Number of workers that can run now, at least 1."""
         room = self._needs.max_parallel if self._measured is None else room_in(self._measured, self._needs)
         return max(1, min(self._needs.max_parallel, room))
 
     def _has_work(self) -> bool:
-        """Whether there may be runs to claim: a stopping sweep has them where an earlier driver was lost."""
+        """Whether there may be runs to claim: a stopping sweep has some if an earlier driver was lost."""
         if self._state is SweepState.STOPPING:
             return bool(self._store.runs.pending(self._sweep_id))
         return self._state is SweepState.RUNNING
@@ -245,7 +243,7 @@ class Dispatcher:
 
     @contextmanager
     def _database(self) -> Iterator[None]:
-        """Work with the database: its silence is waited out, its refusal means that another is in charge."""
+        """Wait out a database that does not answer; leave if it refuses, because another driver has the lease."""
         try:
             yield
         except Unavailable as error:
@@ -255,7 +253,7 @@ class Dispatcher:
             self.ending = Ending.LOST
 
     def _next_job(self) -> Job | None:
-        """A job for a worker that has just ended another, without the detour of waiting."""
+        """A job for a worker that has just ended another, so that it need not wait."""
         taken: list[Job] = []
         with self._database():
             taken = self._take(1)
@@ -268,7 +266,7 @@ class Dispatcher:
         pending = self._store.runs.pending(self._sweep_id)
         waiting = {run.id for run in pending}
         if not waiting <= {run_id for job in self._planned for run_id in job.run_ids}:
-            self._planned = list(self._source.jobs(pending, self._limits, self._workers))
+            self._planned = list(self._factory.jobs(pending, self._limits, self._workers))
         taken: list[Job] = []
         while self._planned and len(taken) < count:
             job = self._planned.pop(0)

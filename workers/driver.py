@@ -12,33 +12,34 @@ from contextlib import contextmanager
 from ray import tune
 
 from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound
-from orchestrator.loop.lease import KeptLease, holder_name
+from orchestrator.loop.lease import RenewedLease, holder_name
 from orchestrator.private import close_folder
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import Sweep
-from orchestrator.submission.capacity import needs_of, room_in, size
+from orchestrator.submission.capacity import described, room_in
 from workers.checkpoints import EXPERIMENT, Checkpoints
 from workers.cluster import cluster_size, ray_cluster
 from workers.dispatcher import Dispatcher, Ending
-from workers.sources import Source, source_of
-from workers.tuning import Courier, JobSearcher, JobsFirst, Recall
+from workers.kinds import job_factory
+from workers.runner import JobFactory
+from workers.tuning import JobSearcher, JobsFirstScheduler, RecallStopper, ReportCallback
 from workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
 RETRIES = 3
-"""How often a job is taken up again after its worker died; a preempted machine does not count (Ray tells)."""
+"""Retries of a job whose worker died; preempted machines do not count (Ray knows them)."""
 
 
 def drive(sweep_id: str, settings: Settings) -> None:
-    """Be the driver of a sweep until the sweep, the lease or the orchestrator ends, or a signal says stop.
+    """Drive a sweep until the sweep, the lease or the orchestrator ends, or a signal arrives.
 
     Raises:
         NotFound: there is no such sweep.
-        Conflict: the sweep has a driver that is alive.
+        Conflict: the sweep has a live driver.
         WorkersDie: the cluster starts no worker.
     """
     with Store.open(settings.database_url) as store:
@@ -48,23 +49,25 @@ def drive(sweep_id: str, settings: Settings) -> None:
             store.runs.release(sweep_id, fence=lease.fence - 1, reason="Its driver was lost.")
             sweep = store.sweeps.get(sweep_id)
             try:
-                _carry_out(sweep, source_of(sweep, store, settings), store, lease, settings)
+                _carry_out(sweep, job_factory(sweep, store, settings), store, lease, settings)
             except (BadInput, NotFound) as error:
                 _give_up(store, sweep_id, lease.fence, error)
 
 
-def _acquired(store: Store, sweep_id: str, seconds: float) -> KeptLease:
-    """The driver's lease, once one that was killed has lost it by its silence."""
+def _acquired(store: Store, sweep_id: str, seconds: float) -> RenewedLease:
+    """The driver's lease, as soon as that of a killed driver has expired."""
     deadline, holder = time.monotonic() + 2 * seconds, holder_name()
-    while (lease := KeptLease.try_acquire(store, driver_lease(sweep_id), holder, seconds)) is None:
+    while (lease := RenewedLease.try_acquire(store, driver_lease(sweep_id), holder, seconds)) is None:
         if time.monotonic() > deadline:
-            raise Conflict(f"Sweep {sweep_id} has a driver that is alive.")
+            raise Conflict(f"Sweep {sweep_id} has a live driver.")
         time.sleep(seconds / 20)
     return lease
 
 
-def _carry_out(sweep: Sweep, source: Source, store: Store, lease: KeptLease, settings: Settings) -> None:
-    resources = needs_of(sweep.spec)
+def _carry_out(
+    sweep: Sweep, factory: JobFactory, store: Store, lease: RenewedLease, settings: Settings
+) -> None:
+    resources = sweep.spec.needs
     checkpoints = Checkpoints(settings.checkpoints, sweep.id)
     close_folder(checkpoints.folder)
     with ray_cluster(settings.ray_address):
@@ -74,14 +77,14 @@ def _carry_out(sweep: Sweep, source: Source, store: Store, lease: KeptLease, set
             store,
             sweep.id,
             lease,
-            source,
+            factory,
             needs=resources.model_copy(update={"max_parallel": workers}),
             cluster=cluster_size,
             tick_seconds=settings.tick_seconds,
         )
         with _signals_to(dispatcher):
             try:
-                _experiment(dispatcher, source, resources, workers, checkpoints).fit()
+                _experiment(dispatcher, factory, resources, workers, checkpoints).fit()
             finally:
                 dispatcher.leave()
                 checkpoints.drop_experiment()
@@ -91,7 +94,7 @@ def _carry_out(sweep: Sweep, source: Source, store: Store, lease: KeptLease, set
 
 
 def _tidy(state: SweepState, checkpoints: Checkpoints) -> None:
-    """Remove what nobody will read of a sweep that is over."""
+    """Remove the files of a finished sweep that are never read again."""
     if state in {SweepState.CANCELLED, SweepState.FAILED}:
         checkpoints.drop_all()
     else:
@@ -99,19 +102,19 @@ def _tidy(state: SweepState, checkpoints: Checkpoints) -> None:
 
 
 def _experiment(
-    dispatcher: Dispatcher, source: Source, resources: Resources, workers: int, checkpoints: Checkpoints
+    dispatcher: Dispatcher, factory: JobFactory, resources: Resources, workers: int, checkpoints: Checkpoints
 ) -> tune.Tuner:
-    # Tune asks for one actor at a time unless told otherwise; the first batch should find all of them.
+    # By default Tune asks for one actor at a time. The first batch should find all of them.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     trainable = tune.with_resources(
-        tune.with_parameters(Worker, bench=source.bench),
+        tune.with_parameters(Worker, setup=factory.setup),
         {"cpu": resources.cpus_per_run, "gpu": resources.gpus_per_run},
     )
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=JobSearcher(dispatcher, workers),
-            scheduler=JobsFirst(),  # type: ignore[no-untyped-call]
+            scheduler=JobsFirstScheduler(),  # type: ignore[no-untyped-call]
             num_samples=-1,
             max_concurrent_trials=workers,
             reuse_actors=True,
@@ -121,9 +124,9 @@ def _experiment(
         run_config=tune.RunConfig(
             name=EXPERIMENT,
             storage_path=str(checkpoints.folder.absolute()),
-            stop=Recall(dispatcher),
-            callbacks=[Courier(dispatcher)],
-            # Workers keep checkpoints themselves, where a later driver finds them too.
+            stop=RecallStopper(dispatcher),
+            callbacks=[ReportCallback(dispatcher)],
+            # Workers write checkpoints themselves, where a later driver finds them too.
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             verbose=0,
@@ -132,14 +135,14 @@ def _experiment(
 
 
 def _workers(resources: Resources, settings: Settings) -> int:
-    """How many workers to ask Ray for: a cluster may grow, a Ray on this machine alone will not.
+    """Number of workers to ask Ray for: a cluster may grow, a local Ray will not.
 
     Raises:
-        BadInput: this machine can never run a single one.
+        BadInput: this machine has no room for a single one.
     """
-    room, wanted = room_in(cluster_size(), resources), size(resources)
+    room, wanted = room_in(cluster_size(), resources), described(resources)
     if settings.ray_address is not None:
-        if not room:  # the dispatcher tells the user
+        if not room:  # the dispatcher records it for the user
             log.warning("no room on the Ray cluster: runs wait until it grows", extra={"wanted": wanted})
         return resources.max_parallel
     if not room:
@@ -151,7 +154,7 @@ def _workers(resources: Resources, settings: Settings) -> int:
 
 
 def _give_up(store: Store, sweep_id: str, fence: int, error: EtalonError) -> None:
-    """Tell the user why nothing of the sweep can be carried out."""
+    """Fail the sweep, with the reason for the user."""
     log.error("the sweep cannot be carried out", extra={"sweep_id": sweep_id, "detail": error.detail})
     try:
         store.sweeps.move(
@@ -164,14 +167,14 @@ def _give_up(store: Store, sweep_id: str, fence: int, error: EtalonError) -> Non
         )
     except Conflict as refused:
         log.warning(
-            "the sweep is over already, or another drives it",
+            "the sweep is over already, or has another driver",
             extra={"sweep_id": sweep_id, "detail": refused.detail},
         )
 
 
 @contextmanager
 def _signals_to(dispatcher: Dispatcher) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end the experiment in order."""
+    """End the experiment in order on SIGTERM and Ctrl-C."""
     before = {
         number: signal.signal(number, lambda *_: dispatcher.interrupt())
         for number in (signal.SIGTERM, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""What Ray and PyTorch read from the environment; the driver sets it before it loads Ray, which reads it at once."""
+"""Environment variables of Ray and PyTorch. The driver sets them before it imports Ray, which reads them at once."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Final
 WORKER: Final = {
     # Spinning OpenMP threads starve the other workers of a busy machine: 20 times slower.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # A relative path means the same to a worker as to whoever wrote it.
+    # Relative paths are relative to the folder of the driver.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-"""Of every worker."""
+"""Environment of every worker."""
 
 _DRIVER: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # The older reporter of Tune keeps silent when told so.
+    # Only the older reporter of Tune can be silenced.
     "RAY_AIR_NEW_OUTPUT": "0",
-    # Loggers cost a trial five times what it costs without, and the store keeps what they would write.
+    # A trial with loggers takes five times as long, and the store records what they would write.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # Tune's own checkpoints of the experiment are never read: a new driver asks the database.
+    # Tune's own checkpoints of the experiment are never read: a new driver reads the database.
     "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
 }
 
@@ -30,8 +30,8 @@ _DRIVER: Final = {
 def prepare(ray_address: str | None) -> None:
     """Set the environment of a driver.
 
-    A local Ray lets nobody in without a secret that only this process and its children know. For an
-    operator's cluster, the operator's RAY_AUTH_MODE holds; without one there is no authentication.
+    A local Ray requires a secret that only this process and its children know. For an operator's cluster the
+    operator's RAY_AUTH_MODE applies; without one there is no authentication.
 
     Args:
         ray_address: the operator's cluster; None for a local Ray.

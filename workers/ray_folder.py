@@ -21,8 +21,8 @@ have 107 bytes on Linux and 103 on macOS."""
 class RayFolder:
     """A private temporary folder for Ray, which makes its own folders 0777; use it as a context.
 
-    Its owner holds a lock on it, which the kernel releases when the owner ends, even if it is killed. So the next
-    owner knows which folders were left behind, and removes them.
+    Its owner locks it, and the kernel releases the lock when the owner ends, even if it is killed. A new owner removes
+    the folders that are not locked.
 
     Attributes:
         temp_dir: what Ray takes as its ``--temp-dir``: a folder within the private one, made by Ray.

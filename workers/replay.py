@@ -1,26 +1,101 @@
-"""Replays recorded runs: a run answers with the loss of its row in a run table."""
+"""Replays: runs answer with the losses recorded in a run table."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from orchestrator.errors import BadInput
-from orchestrator.planner.values import Cell
+from orchestrator.law import Point
+from orchestrator.planner.values import Cell, Cells
+from orchestrator.settings import Settings
 from orchestrator.states import RunState
-from orchestrator.store.records import RunResult
+from orchestrator.store import Store
+from orchestrator.store.records import Run, RunResult, Sweep
 from orchestrator.tables.run_table import RunTable, parse_csv
-from workers.jobs import Asked, ReplayJob
-from workers.runner import ReplayBench, Report
+from workers.runner import Report
 
-_Place = tuple[float, float, float, float]
+LOOKUPS_PER_JOB: Final = 500
+"""Most runs of one job: many, because a trial costs more than a look-up; bounded, so that progress is visible."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaySetup:
+    """What a worker needs to replay recorded runs: the table (CSV), the recipe picked from it, the cells."""
+
+    table: bytes
+    where: Mapping[str, str]
+    cells: Cells
+    kind: str = "replay"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """One run to look up in the table."""
+
+    run_id: str
+    cell: int
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayJob:
+    """Runs to look up together."""
+
+    lookups: tuple[Lookup, ...]
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs that the job answers."""
+        return tuple(lookup.run_id for lookup in self.lookups)
+
+
+def replay_jobs(runs: Sequence[Run], *, limit: int, workers: int) -> tuple[ReplayJob, ...]:
+    """Divide pending runs into as many equal jobs as there are workers, none longer than ``limit``."""
+    size = max(1, min(limit, -(-len(runs) // workers)))
+    lookups = [
+        Lookup(run_id=run.id, cell=run.cell, learning_rate=run.learning_rate, seed=run.seed) for run in runs
+    ]
+    return tuple(ReplayJob(lookups=tuple(lookups[i : i + size])) for i in range(0, len(lookups), size))
+
+
+class ReplayJobFactory:
+    """Forms jobs of look-ups in a recorded table."""
+
+    def __init__(self, sweep: Sweep, store: Store, settings: Settings) -> None:  # noqa: ARG002 - as other kinds
+        """Fetch the table.
+
+        Raises:
+            NotFound: the table does not exist.
+            BadInput: the sweep replays nothing.
+        """
+        source = sweep.spec.training.recorded
+        if source is None:
+            raise BadInput(f"Sweep {sweep.id} has no table to replay.")
+        self.setup = ReplaySetup(
+            table=store.tables.get(source.table).data,
+            where=source.where,
+            cells=store.sweeps.cells(sweep.id),
+        )
+
+    def jobs(
+        self,
+        pending: Sequence[Run],
+        limits: Mapping[str, int],  # noqa: ARG002 - nothing is stacked
+        workers: int,
+    ) -> tuple[ReplayJob, ...]:
+        """Equal parts for all workers."""
+        return replay_jobs(pending, limit=LOOKUPS_PER_JOB, workers=workers)
+
+    def ended(self, job: ReplayJob) -> None:
+        """Nothing to remove: a replay writes no files."""
 
 
 class Recording:
-    """The recorded losses by (N, D, B, η), as `table_cells` tells them apart.
-
-    Seed n is the n-th row of a place, in the order of the table.
-    """
+    """The recorded losses by (N, D, B, η), grouped as in ``recorded_rates``; seed n is the n-th row of a group."""
 
     def __init__(self, table: RunTable) -> None:
         """Index the table.
@@ -28,36 +103,36 @@ class Recording:
         Args:
             table: runs of one recipe.
         """
-        self._rows: dict[_Place, list[int]] = {}
+        self._rows: dict[tuple[Point, float], list[int]] = {}
         self._loss = table.loss
         self._seconds = table.texts.get("gpu_seconds")
         table = table.grouped()
         columns = (table.params, table.tokens, table.batch_tokens, table.learning_rate)
-        for row, place in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-            self._rows.setdefault(place, []).append(row)
+        for row, (n, d, b, rate) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            self._rows.setdefault((Point(params=n, tokens=d, batch_tokens=b), rate), []).append(row)
 
-    def answer(self, asked: Asked, cell: Cell) -> RunResult:
-        """How the recorded run ended: completed with its loss, or diverged where there is none.
+    def answer(self, lookup: Lookup, cell: Cell) -> RunResult:
+        """The end of a recorded run: completed with its loss, or diverged where none is recorded.
 
-        What it cost is counted as if it had run: 6·N·D, and the recorded ``gpu_seconds`` where there are any.
+        It costs as much as if it had been trained: 6·N·D, and the recorded ``gpu_seconds`` where there are any.
 
         Raises:
             BadInput: nothing is recorded there.
         """
-        rows = self._rows.get((cell.params, cell.tokens, cell.batch_tokens, asked.learning_rate), [])
-        if asked.seed >= len(rows):
+        rows = self._rows.get((cell.point, lookup.learning_rate), [])
+        if lookup.seed >= len(rows):
             raise BadInput(
                 f"The table holds {len(rows)} runs of params {cell.params:g}, tokens {cell.tokens:g}, batch_tokens "
-                f"{cell.batch_tokens:g} at learning rate {asked.learning_rate:g}; seed {asked.seed} is not recorded."
+                f"{cell.batch_tokens:g} at learning rate {lookup.learning_rate:g}; seed {lookup.seed} is not recorded."
             )
-        loss = float(self._loss[rows[asked.seed]])
+        loss = float(self._loss[rows[lookup.seed]])
         diverged = math.isnan(loss)
         return RunResult(
-            run_id=asked.run_id,
+            run_id=lookup.run_id,
             state=RunState.DIVERGED if diverged else RunState.COMPLETED,
             loss=None if diverged else loss,
             flops=cell.flops,
-            seconds=self._recorded_seconds(rows[asked.seed]),
+            seconds=self._recorded_seconds(rows[lookup.seed]),
             reason="recorded as diverged or failed" if diverged else None,
         )
 
@@ -74,19 +149,19 @@ class ReplayRunner:
 
     machine_faults: tuple[type[Exception], ...] = (OSError, MemoryError)
 
-    def __init__(self, bench: ReplayBench) -> None:
+    def __init__(self, setup: ReplaySetup) -> None:
         """Read the table.
 
         Raises:
             BadInput: the table mixes recipes.
         """
-        self._recording = Recording(parse_csv(bench.table).one_recipe(bench.where))
-        self._cells = bench.cells
-        self._job = ReplayJob(asked=())
+        self._recording = Recording(parse_csv(setup.table).one_recipe(setup.where))
+        self._cells = setup.cells
+        self._job = ReplayJob(lookups=())
 
     @property
     def limits(self) -> Mapping[str, int]:
-        """Nothing is stacked in a replay."""
+        """Empty: nothing is stacked."""
         return {}
 
     def begin(self, job: ReplayJob) -> None:
@@ -95,13 +170,13 @@ class ReplayRunner:
 
     def advance(self, seconds: float) -> tuple[Report, bool]:  # noqa: ARG002 - a replay takes no time
         """Answer every run of the job."""
-        return Report(results=tuple(self._answer(asked) for asked in self._job.asked)), True
+        return Report(results=tuple(self._answer(lookup) for lookup in self._job.lookups)), True
 
     def save(self) -> None:
         """Nothing to save: a replay is over at once."""
 
-    def _answer(self, asked: Asked) -> RunResult:
+    def _answer(self, lookup: Lookup) -> RunResult:
         try:
-            return self._recording.answer(asked, self._cells[asked.cell])
+            return self._recording.answer(lookup, self._cells[lookup.cell])
         except BadInput as error:
-            return RunResult(run_id=asked.run_id, state=RunState.FAILED, reason=error.detail)
+            return RunResult(run_id=lookup.run_id, state=RunState.FAILED, reason=error.detail)

@@ -1,83 +1,46 @@
-"""The seam between a driver and what carries out runs: benches go in, jobs go in, reports come out."""
+"""The interfaces between a driver and a kind of trainer: setups and jobs go to workers, reports come back."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from orchestrator.planner.values import Cell, Cells
-from orchestrator.settings import CorpusSource
-from orchestrator.spec import Base, ProxyTrainer, Scale
-from orchestrator.store.records import LensPoint, LossPoint, RunResult
-from workers.jobs import Job
+from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
-    """The recipe of trunks whose rate is carried over from a base, and that base."""
-
-    trainer: ProxyTrainer
-    base: Base
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyBench:
-    """What a worker needs to train any proxy of one sweep.
+class WorkerSetup(Protocol):
+    """What every worker of one sweep needs; it travels to the worker's process.
 
     Attributes:
-        trainer: the sweep's recipe.
-        corpus: where the registered or prepared corpus lies; None for ``stdlib``.
-        scales: the shape behind each trunk's name.
-        cells: one cell for each trunk's name, with its params and batch.
-        checkpoints: folder of all sweeps' checkpoints, seen by every worker.
-        sweep_id: the sweep's own folder in it.
-        device: ``cpu`` or ``cuda``.
-        gpu_share: part of a GPU that one worker has, at most 1.
-        threads: of PyTorch, at least 1.
-        base: where the recipe's parametrization changes nothing; None for the standard one.
-        carried: by trunk, the recipe of those in another parametrization than the sweep's: Transfer's in a comparison.
+        kind: the trainer's, by which the worker finds its runner.
     """
 
-    trainer: ProxyTrainer
-    corpus: CorpusSource | None
-    scales: Mapping[str, Scale]
-    cells: Mapping[str, Cell]
-    checkpoints: Path
-    sweep_id: str
-    device: str
-    threads: int
-    gpu_share: float = 1.0
-    base: Base | None = None
-    carried: Mapping[str, Carried] = field(default_factory=dict)
-    kind: str = "proxy"
+    @property
+    def kind(self) -> str:
+        """The trainer's kind."""
+        ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayBench:
-    """What a worker needs to replay recorded runs: the table (CSV), the recipe picked from it, the cells."""
+class Job(Protocol):
+    """What one worker carries out in one go."""
 
-    table: bytes
-    where: Mapping[str, str]
-    cells: Cells
-    kind: str = "replay"
-
-
-Bench = ProxyBench | ReplayBench
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs that the job answers."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a worker has to tell; telling it twice does no harm.
+    """News from a worker; reporting the same twice does no harm.
 
     Attributes:
         points: new points of learning curves.
         results: runs that ended.
-        lenses: what the lenses saw since.
-        limits: the most members of one stack by the trunk's name; only told while waiting for a job.
-        fault: why the job, or every job, cannot be carried out by anybody; None if it can.
+        lenses: new points of the lenses.
+        limits: the most members of one stack by the trunk's name; reported only while waiting for a job.
+        fault: why no worker can carry out the job, or any job; None if they can.
     """
 
     points: tuple[LossPoint, ...] = ()
@@ -86,12 +49,22 @@ class Report:
     limits: Mapping[str, int] = field(default_factory=dict)
     fault: str | None = None
 
+    def __add__(self, later: Report) -> Report:
+        """Both reports in one; limits and fault are those of the later one."""
+        return Report(
+            points=self.points + later.points,
+            results=self.results + later.results,
+            lenses=self.lenses + later.lenses,
+            limits=later.limits,
+            fault=later.fault,
+        )
+
 
 class Runner(Protocol):
     """Carries out jobs of one kind of trainer, one after another, in a worker's process.
 
-    Its methods may raise anything. ``machine_faults`` are the errors that another worker may not meet: the
-    job is tried again from its last checkpoint. All others are the job's own and end it.
+    Its methods may raise anything. ``machine_faults`` are the errors that another worker may not meet: the job is
+    tried again from its last checkpoint. All other errors are the job's own and end it.
     """
 
     machine_faults: tuple[type[Exception], ...]
@@ -106,7 +79,7 @@ class Runner(Protocol):
         ...
 
     def advance(self, seconds: float) -> tuple[Report, bool]:
-        """Work for about that long; what there is to tell, and whether the job is done."""
+        """Work for about that long; returns the news, and whether the job is done."""
         ...
 
     def save(self) -> None:
@@ -114,15 +87,24 @@ class Runner(Protocol):
         ...
 
 
-RUNNERS: Final = {"proxy": ("workers.proxy", "ProxyRunner"), "replay": ("workers.replay", "ReplayRunner")}
-"""Where the runner of each kind lives. It is imported in the worker's process alone: PyTorch stays there."""
+class JobFactory(Protocol):
+    """Forms jobs from pending runs of one kind of trainer, in the driver's process."""
 
+    @property
+    def setup(self) -> WorkerSetup:
+        """What every worker of the sweep needs."""
+        ...
 
-def open_runner(bench: Bench) -> Runner:
-    """The runner for this bench, ready to take up jobs."""
-    module, name = RUNNERS[bench.kind]
-    runner: Runner = getattr(importlib.import_module(module), name)(bench)
-    return runner
+    def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
+        """Jobs for these runs, in the order in which to start them.
 
+        Args:
+            pending: the runs.
+            limits: as a worker reported them (``Report.limits``).
+            workers: how many jobs run at once, at least 1.
+        """
+        ...
 
-__all__ = ["Bench", "Job", "ProxyBench", "ReplayBench", "Report", "Runner", "open_runner"]
+    def ended(self, job: Any) -> None:
+        """Remove the files of a job whose end is recorded."""
+        ...

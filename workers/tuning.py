@@ -1,4 +1,4 @@
-"""Ray Tune's side of a driver: its searcher, stopper and callback are thin adapters to the dispatcher.
+"""Ray Tune's side of a driver: thin adapters from its searcher, scheduler, stopper and callback to the dispatcher.
 
 One experiment lasts as long as the driver. Tune ends an experiment whose searcher has finished, and when
 nothing runs and the searcher has nothing, it sleeps a second at a time without handling events; it also keeps
@@ -18,21 +18,21 @@ from ray.tune.search import Searcher
 from workers.dispatcher import Dispatcher
 
 LEAST_PAUSE_SECONDS = 0.2
-"""How long a waiting worker sleeps between two looks: the delay of a new batch, against the driver's time."""
+"""Least pause of a waiting worker between two reports. Longer delays a new batch, shorter takes the driver's time."""
 
 WAITING_PER_SECOND = 20.0
-"""Most words from waiting workers that the driver listens to; each costs it some 3 ms."""
+"""Most reports of waiting workers per second; each takes the driver about 3 ms."""
 
 
 class _Adapter:
-    """Tune saves a copy of an experiment's parts, which nobody reads; the dispatcher cannot be copied."""
+    """Pickles as empty: Tune saves a copy that is never read, and the dispatcher cannot be copied."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class JobSearcher(_Adapter, Searcher):
-    """Suggests the dispatcher's next task; the database is its only memory."""
+    """Suggests the dispatcher's next task. All its state is in the database."""
 
     def __init__(self, dispatcher: Dispatcher, workers: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class JobSearcher(_Adapter, Searcher):
         self._pause = max(LEAST_PAUSE_SECONDS, workers / WAITING_PER_SECOND)
 
     def suggest(self, trial_id: str) -> Any:
-        """A trial's config, None while nobody is needed, FINISHED at the end."""
+        """A trial's config, None while no worker is needed, FINISHED at the end."""
         task = self._dispatcher.next_task(trial_id)
         if self._dispatcher.ending is not None:
             return Searcher.FINISHED
@@ -49,12 +49,12 @@ class JobSearcher(_Adapter, Searcher):
         return {"job": None if task is True else task, "pause": self._pause}
 
     def on_trial_complete(self, trial_id: str, *_result: Any, error: bool = False, **_info: Any) -> None:
-        """A trial ended; one given up is told by the callback, which knows why."""
+        """A trial ended. The callback reports one that was given up, with the reason."""
         if not error:
             self._dispatcher.end(trial_id)
 
     def save(self, _checkpoint_path: str) -> None:
-        """Nothing: a new driver asks the database."""
+        """Nothing: a new driver reads the database."""
 
     def restore(self, _checkpoint_path: str) -> None:
         """Nothing, as in ``save``."""
@@ -64,8 +64,8 @@ class JobSearcher(_Adapter, Searcher):
         return {}
 
 
-class JobsFirst(_Adapter, FIFOScheduler):
-    """Gives a worker that is free to a job before a trial that would only wait."""
+class JobsFirstScheduler(_Adapter, FIFOScheduler):
+    """Gives a free worker to a job before a trial that would only wait."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """A pending trial with a job, or else any pending one."""
@@ -73,7 +73,7 @@ class JobsFirst(_Adapter, FIFOScheduler):
         return min(pending, key=lambda trial: trial.config["job"] is None, default=None)
 
 
-class Recall(_Adapter, tune.Stopper):
+class RecallStopper(_Adapter, tune.Stopper):
     """Ends the wait of a worker that gets a job, and everything when the driver leaves."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
@@ -88,31 +88,31 @@ class Recall(_Adapter, tune.Stopper):
         return self._dispatcher.ending is not None
 
 
-class Courier(_Adapter, tune.Callback):
-    """Brings reports to the dispatcher, in the thread that runs the experiment."""
+class ReportCallback(_Adapter, tune.Callback):
+    """Passes reports to the dispatcher, in the thread that runs the experiment."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
 
-    def on_step_begin(self, *_: Any, **_told: Any) -> None:
+    def on_step_begin(self, *_: Any, **_info: Any) -> None:
         """The control loop turned."""
         self._dispatcher.tick()
 
-    def on_trial_start(self, *_: Any, **told: Any) -> None:
+    def on_trial_start(self, *_: Any, **info: Any) -> None:
         """A trial has a worker."""
-        self._dispatcher.start(told["trial"].trial_id)
+        self._dispatcher.start(info["trial"].trial_id)
 
-    def on_trial_recover(self, *_: Any, **told: Any) -> None:
-        """A trial's worker died; Tune looks for another."""
-        self._dispatcher.restart(told["trial"].trial_id)
+    def on_trial_recover(self, *_: Any, **info: Any) -> None:
+        """A trial's worker died and Tune looks for another."""
+        self._dispatcher.restart(info["trial"].trial_id)
 
-    def on_trial_result(self, *_: Any, **told: Any) -> None:
-        """A worker reported; Tune need not remember what it said."""
-        self._dispatcher.take_in(told["trial"].trial_id, told["result"].pop("report"))
+    def on_trial_result(self, *_: Any, **info: Any) -> None:
+        """A worker reported. The report is taken out of the result, so that Tune does not keep it."""
+        self._dispatcher.take_in(info["trial"].trial_id, info["result"].pop("report"))
 
-    def on_trial_error(self, *_: Any, **told: Any) -> None:
+    def on_trial_error(self, *_: Any, **info: Any) -> None:
         """A trial was given up after its last retry."""
-        self._dispatcher.lose(told["trial"].trial_id, _why(told["trial"]))
+        self._dispatcher.lose(info["trial"].trial_id, _why(info["trial"]))
 
 
 def _why(trial: Trial) -> str:

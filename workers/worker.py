@@ -8,17 +8,18 @@ from typing import Any
 from ray import tune
 
 from orchestrator.private import restrict_umask
-from workers.runner import Bench, Job, Report, Runner, open_runner
+from workers.kinds import open_runner
+from workers.runner import Job, Report, Runner, WorkerSetup
 
 STEP_SECONDS = 0.5
-"""How long a worker trains between two reports."""
+"""Time that a worker trains between two reports."""
 
 
 class Worker(tune.Trainable):
     """A process that keeps its runner (and with it PyTorch and the corpus) from trial to trial.
 
-    A trial whose config holds a job carries it out. One without a job keeps the process warm: it says every
-    ``pause`` seconds that it waits.
+    A trial whose config holds a job carries it out. One without a job keeps the process and reports every ``pause``
+    seconds that it waits.
     """
 
     _runner: Runner | None = None
@@ -26,15 +27,15 @@ class Worker(tune.Trainable):
     _fault: str | None = None
     _pause: float = 0.0
 
-    def setup(self, config: dict[str, Any], bench: Bench) -> None:  # type: ignore[override]
-        """Load what all jobs of the sweep need; ``tune.with_parameters`` brings the bench."""
+    def setup(self, config: dict[str, Any], setup: WorkerSetup) -> None:  # type: ignore[override]
+        """Load what all jobs of the sweep need; ``tune.with_parameters`` passes ``setup``."""
         restrict_umask()  # an operator's Ray has its own
         try:
-            self._runner = open_runner(bench)
+            self._runner = open_runner(setup)
         except (OSError, MemoryError):
             raise
-        except Exception as error:  # noqa: BLE001 - the user's corpus or shape: told, not retried
-            self._fault = _told(error)
+        except Exception as error:  # noqa: BLE001 - the user's corpus or shape: reported, not retried
+            self._fault = _sentence(error)
         self._take_up(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -43,7 +44,7 @@ class Worker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Work for a moment; the report, and whether the trial is done."""
+        """Work for about ``STEP_SECONDS``; returns the report, and whether the trial is done."""
         if self._job is None:
             time.sleep(self._pause)
             limits = self._runner.limits if self._runner else {}
@@ -54,14 +55,14 @@ class Worker(tune.Trainable):
             report, done = self._runner.advance(STEP_SECONDS)
         except self._runner.machine_faults:
             raise
-        except Exception as error:  # noqa: BLE001 - the trainer's own error: another try ends the same way
-            report, done = Report(fault=_told(error)), True
+        except Exception as error:  # noqa: BLE001 - the trainer's own error: a retry would end the same way
+            report, done = Report(fault=_sentence(error)), True
         if done:
             self._job = None
         return {"report": report, "done": done}
 
     def cleanup(self) -> None:
-        """The process is about to end: save what is under way."""
+        """Save an unfinished job before the process ends."""
         if self._job is not None and self._runner is not None and self._fault is None:
             self._runner.save()
 
@@ -80,8 +81,8 @@ class Worker(tune.Trainable):
         except self._runner.machine_faults:
             raise
         except Exception as error:  # noqa: BLE001 - as in step
-            self._fault = _told(error)
+            self._fault = _sentence(error)
 
 
-def _told(error: Exception) -> str:
+def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"

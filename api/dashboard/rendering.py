@@ -13,7 +13,7 @@ from api.access import COOKIE
 from api.dashboard.assets import address
 from api.figures.style import STATE_COLOURS
 from orchestrator import amounts
-from orchestrator.heldout import module_rates
+from orchestrator.heldout.module_rates import parse_module_rates
 
 SWEEP_VERBS: Final = {
     "queued": ("pause", "stop", "cancel"),
@@ -34,6 +34,11 @@ def moment(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def module_rates(text: str) -> str:
+    """Multipliers of a run by module: ``attention ×0.5, embedding ×2``."""
+    return amounts.multipliers(parse_module_rates(text))
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("api.dashboard"),
@@ -48,7 +53,7 @@ def _environment() -> Environment:
         "flops": amounts.flops,
         "percent": amounts.percent,
         "loss": amounts.loss,
-        "module_rates": module_rates.told,
+        "module_rates": module_rates,
         "factor": amounts.factor,
         "times": amounts.times,
         "duration": amounts.duration,

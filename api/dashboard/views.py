@@ -17,7 +17,7 @@ from api.figures.selection import CellPage, cell_pages, cells_with_data
 from api.figures.snapshot import SweepSnapshot, read_snapshot
 from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.runs import run_document
-from orchestrator.answers.stable_phase import Phase, has_stable_phase
+from orchestrator.answers.stable_phase import Phase
 from orchestrator.answers.sweeps import sweep_document, sweep_summaries
 from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.document import Page
@@ -242,7 +242,7 @@ def _figures(sweep: SweepDocument) -> tuple[SweepFigure, ...]:
 def _figure_choice(snapshot: SweepSnapshot, query: Mapping[str, str]) -> FigureChoice:
     pages = cell_pages(snapshot)
     wanted, phase = query.get("bowls", ""), query.get("phase", "")
-    phases = tuple(Phase) if has_stable_phase(snapshot.sweep.spec) else ()
+    phases = tuple(Phase) if snapshot.sweep.spec.training.no_stable_phase is None else ()
     return FigureChoice(
         cells=len(cells_with_data(snapshot)),
         pages=pages,

@@ -32,7 +32,7 @@ from orchestrator.answers.runs import why_unseen
 from orchestrator.answers.stable_phase import Phase
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.store import Store
-from orchestrator.strategies import Comparison
+from orchestrator.strategies import StrategyComparison
 
 __all__ = ["FIGURES", "LENSES", "comparison_figure", "figure", "lens_figure", "page", "run_figure"]
 
@@ -134,7 +134,9 @@ def lens_figure(store: Store, run_id: str, name: str, *, columns: int | None = N
     return _plain(draw_lens(view, narrow=is_narrow(columns)), columns)
 
 
-def comparison_figure(comparison: Comparison, note: str, *, columns: int | None = None) -> dict[str, Any]:
+def comparison_figure(
+    comparison: StrategyComparison, note: str, *, columns: int | None = None
+) -> dict[str, Any]:
     """Draw a comparison of strategies with a note under it; a Plotly figure as `figure`."""
     narrow = is_narrow(columns)
     return _plain(draw_strategies(strategy_lines(comparison), note, narrow=narrow), columns)

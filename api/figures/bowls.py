@@ -34,7 +34,7 @@ from api.figures.style import (
 )
 from orchestrator import amounts
 from orchestrator.law import Bowl, BowlStatus
-from orchestrator.law.shape import rise
+from orchestrator.law.bowl_shape import rise
 from orchestrator.planner.values import Cell
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
@@ -190,7 +190,7 @@ def bowl_loss(bowl: Bowl, learning_rate: float) -> float | None:
 
 
 def bowl_excess(bowl: Bowl, learning_rate: float) -> float:
-    """Excess loss of a rate in a fitted bowl: e^{C·g(ln η − ln η*; a)} − 1 (``orchestrator.law.shape``)."""
+    """Excess loss of a rate in a fitted bowl: e^{C·g(ln η − ln η*; a)} − 1 (``orchestrator.law.bowl_shape``)."""
     distance = np.array([math.log(learning_rate / bowl.learning_rate)])
     return math.expm1(min(bowl.curvature * float(rise(distance, bowl.asymmetry)[0]), 50.0))
 

@@ -15,7 +15,6 @@ from api.figures.labels import cell_name
 from api.figures.snapshot import SweepSnapshot
 from api.figures.style import COUNTS, PLAIN, canvas, empty, footnote, log_axis, params_colours
 from orchestrator import amounts
-from orchestrator.spec import ReplayTrainer
 from orchestrator.store.records import LossPoint, Run
 
 HEADROOM: Final = 1.1
@@ -92,9 +91,7 @@ def learning_curves(
 
 def why_no_curves(snapshot: SweepSnapshot) -> str:
     """Why there is no curve: whether some will come, and when."""
-    if isinstance(snapshot.sweep.spec.trainer, ReplayTrainer):
-        return "A replay looks up the final loss of every run: its runs have no learning curves."
-    return snapshot.when_empty(
+    return snapshot.sweep.spec.training.no_curves or snapshot.when_empty(
         "Learning curves appear here when a run reports its first loss.",
         "none of its runs reported a training loss",
     )

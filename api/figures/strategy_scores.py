@@ -17,7 +17,8 @@ from api.figures.style import (
     transparent,
 )
 from orchestrator import amounts
-from orchestrator.strategies import STRATEGIES, Comparison, Contender, Score
+from orchestrator.documents.strategies import StrategyScore
+from orchestrator.strategies import STRATEGIES, ComparedStrategy, StrategyComparison
 
 FLOOR: Final = 1e-5
 """The least excess loss shown, 0.001 %: a logarithmic axis has no zero, and recorded losses resolve no less."""
@@ -68,7 +69,7 @@ class StrategyLines:
         return min(shown), max(shown)
 
 
-def strategy_lines(comparison: Comparison) -> StrategyLines:
+def strategy_lines(comparison: StrategyComparison) -> StrategyLines:
     """Turn scores into lines with a band of one standard error."""
     return StrategyLines(
         lines=tuple(_line(contender, scores) for contender, scores in comparison.scores.items()),
@@ -77,7 +78,7 @@ def strategy_lines(comparison: Comparison) -> StrategyLines:
     )
 
 
-def _line(contender: Contender, scores: tuple[Score, ...]) -> StrategyLine:
+def _line(contender: ComparedStrategy, scores: tuple[StrategyScore, ...]) -> StrategyLine:
     def losses(sign: int) -> tuple[float, ...]:
         return tuple(max(FLOOR, score.excess_loss + sign * (score.standard_error or 0.0)) for score in scores)
 
@@ -93,12 +94,12 @@ def _line(contender: Contender, scores: tuple[Score, ...]) -> StrategyLine:
     )
 
 
-def _text(contender: Contender, score: Score) -> str:
+def _text(contender: ComparedStrategy, score: StrategyScore) -> str:
     error = "" if score.standard_error is None else f" ± {amounts.percent(score.standard_error)}"
     return (
         f"{contender.name}: {STRATEGIES[contender.strategy]}"
         f"<br>excess loss {amounts.percent(score.excess_loss)}{error}"
-        f"<br>{score.runs:.3g} runs, {amounts.percent(score.spent)} of the full grid's FLOPs"
+        f"<br>{score.runs:.3g} runs, {amounts.percent(score.spent_share)} of the full grid's FLOPs"
     )
 
 

@@ -13,7 +13,7 @@ from api.access import Caller, reads
 from api.context import Stored
 from orchestrator.amounts import as_amount
 from orchestrator.errors import BadInput, FieldProblem, NotFound
-from orchestrator.spec.problems import MOST_PROBLEMS, MOST_SHOWN
+from orchestrator.spec.parsing import MOST_PROBLEMS, MOST_SHOWN
 from orchestrator.store.identity import ID_PATTERN
 from orchestrator.store.records import Run, Sweep
 

@@ -1,28 +1,32 @@
-"""``etalon token …`` and ``etalon db …``: what the operator does beside the running service."""
+"""``etalon token …`` and ``etalon db …``: the commands of the operator, which open the database themselves."""
 
 from __future__ import annotations
 
 import getpass
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from etalon.cli.outcome import err, out, print_json, tells_errors
+from etalon.cli.options import AsJson
+from etalon.cli.outcome import err, out, print_json, reports_errors
 from orchestrator.errors import BadInput
 from orchestrator.private import close_home
 from orchestrator.settings import Settings
-from orchestrator.store import Store
-from orchestrator.store.records import Token
 
-SCOPES = ("read", "submit", "admin")
+if TYPE_CHECKING:
+    from orchestrator.store import Store
 
-tokens = typer.Typer(no_args_is_help=True, help="Tokens that let people in.")
+SCOPES: Final = ("read", "submit", "admin")
+
+tokens = typer.Typer(no_args_is_help=True, help="Access tokens of the service.")
 database = typer.Typer(no_args_is_help=True, help="The database.")
 
 
-LOCKED_FROM_NOW = (
+LOCKED_FROM_NOW: Final = (
     "It is the first token here: from now on every request to this service needs one, also from this machine. "
     "The command line reads it from ETALON_TOKEN (export ETALON_TOKEN=…), programs send the header "
     "`Authorization: Bearer …`, and the dashboard asks for it. Revoking it does not open the service again."
@@ -36,32 +40,41 @@ def open_store(settings: Settings) -> Store:
         BadInput: the folder of an SQLite file cannot be written.
         Unavailable: it cannot be reached.
     """
+    from orchestrator.store import Store
+
     close_home(settings)
     store = Store.open(settings.database_url)
     store.migrate()
     return store
 
 
-@tokens.command("create")
-@tells_errors
-def create_token(
-    name: Annotated[
-        str, typer.Argument(help="Whose token it is, for the record.", default_factory=getpass.getuser)
-    ],
-    scope: Annotated[
-        str, typer.Option(help="read (look), submit (and steer sweeps), admin (and manage).")
-    ] = "submit",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """Create a token and show it once: only its hash is kept."""
-    if scope not in SCOPES:
-        raise BadInput(f"--scope {scope}: must be one of {', '.join(SCOPES)}.")
+@contextmanager
+def opened_store() -> Iterator[Store]:
+    """The store of the environment's settings, closed at the end of the block."""
     store = open_store(Settings())
     try:
-        first = not store.tokens.any()
-        token, secret = store.tokens.create(name, frozenset(SCOPES[: SCOPES.index(scope) + 1]))
+        yield store
     finally:
         store.close()
+
+
+@tokens.command("create")
+@reports_errors
+def create_token(
+    name: Annotated[
+        str, typer.Argument(help="Name of the token, such as its owner's.", default_factory=getpass.getuser)
+    ],
+    scope: Annotated[
+        str, typer.Option(help="read; submit, which includes read; admin, which includes both.")
+    ] = "submit",
+    as_json: AsJson = False,
+) -> None:
+    """Create a token and show it this once: the database keeps only its hash."""
+    if scope not in SCOPES:
+        raise BadInput(f"--scope {scope}: must be one of {', '.join(SCOPES)}.")
+    with opened_store() as store:
+        first = not store.tokens.any()
+        token, secret = store.tokens.create(name, frozenset(SCOPES[: SCOPES.index(scope) + 1]))
     if as_json:
         print_json({"id": token.id, "name": token.name, "scopes": sorted(token.scopes), "token": secret})
     else:
@@ -72,18 +85,24 @@ def create_token(
 
 
 @tokens.command("list")
-@tells_errors
-def list_tokens(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """List the tokens: whose, what they allow, whether they are revoked."""
-    store = open_store(Settings())
-    try:
+@reports_errors
+def list_tokens(as_json: AsJson = False) -> None:
+    """List the tokens: names, scopes, and whether they are revoked."""
+    with opened_store() as store:
         known = store.tokens.list()
-    finally:
-        store.close()
     if as_json:
-        print_json([_token_document(token) for token in known])
+        print_json(
+            [
+                {
+                    "id": token.id,
+                    "name": token.name,
+                    "scopes": sorted(token.scopes),
+                    "created_at": token.created_at.isoformat(),
+                    "revoked_at": token.revoked_at.isoformat() if token.revoked_at else None,
+                }
+                for token in known
+            ]
+        )
         return
     table = Table("id", "name", "scopes", "state", box=None)
     for token in known:
@@ -93,31 +112,17 @@ def list_tokens(
 
 
 @tokens.command("revoke")
-@tells_errors
+@reports_errors
 def revoke_token(token_id: Annotated[str, typer.Argument(metavar="ID", help="The token's id.")]) -> None:
     """Revoke a token at once."""
-    store = open_store(Settings())
-    try:
+    with opened_store() as store:
         store.tokens.revoke(token_id)
-    finally:
-        store.close()
     out.print(f"{token_id} is revoked.", markup=False)
 
 
-def _token_document(token: Token) -> dict[str, object]:
-    return {
-        "id": token.id,
-        "name": token.name,
-        "scopes": sorted(token.scopes),
-        "created_at": token.created_at.isoformat(),
-        "revoked_at": token.revoked_at.isoformat() if token.revoked_at else None,
-    }
-
-
 @database.command("upgrade")
-@tells_errors
+@reports_errors
 def upgrade() -> None:
     """Bring the database to the newest schema."""
-    settings = Settings()
-    open_store(settings).close()
-    out.print("The database is at the newest schema.")
+    with opened_store():
+        out.print("The database is at the newest schema.")

@@ -1,4 +1,4 @@
-"""Every command of ``etalon`` and the function it calls."""
+"""The commands of ``etalon`` and the functions they call."""
 
 from __future__ import annotations
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from etalon.cli.outcome import err, out, print_json, tells_errors
+from etalon.cli.outcome import err, out, print_json, reports_errors
 from orchestrator.amounts import count
 from orchestrator.corpora import PreparedSource, corpus_names, find_corpus
 from orchestrator.errors import BadInput, EtalonError
 from orchestrator.private import close_home, restricted_umask
 from orchestrator.settings import Settings
-from workers.preparation.preparing import PreparedCorpus, prepare
 from workers.preparation.progress import PreparationProgress, PreparationStage
+
+if TYPE_CHECKING:
+    from workers.preparation.preparing import PreparedCorpus
 
 app = typer.Typer(no_args_is_help=True, help="Corpora that proxies are trained on.")
 
@@ -49,7 +51,7 @@ class CorpusRow:
 
 
 @app.command("prepare")
-@tells_errors
+@reports_errors
 def prepare_command(
     source: Annotated[Path, typer.Argument(help="A folder of UTF-8 text, or one text file.")],
     name: Annotated[
@@ -64,6 +66,8 @@ def prepare_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a tokenizer on a text and write the text as tokens; after an interruption the same command continues."""
+    from workers.preparation.preparing import prepare  # loads tokenizers and NumPy
+
     close_home(settings := Settings())
     path = source.resolve()
     if name is None:
@@ -91,7 +95,7 @@ def prepare_command(
 
 
 @app.command("list")
-@tells_errors
+@reports_errors
 def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

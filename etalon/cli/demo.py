@@ -1,4 +1,4 @@
-"""``etalon demo``: a real sweep of real proxies on this machine, whose law is put to the test beside its rivals."""
+"""``etalon demo``: a real sweep of small proxies on this machine, with its law tested at a larger scale."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from etalon.cli.display import prediction_panel
-from etalon.cli.outcome import err, out, tells_errors
-from etalon.cli.paradigms import comparison_view
+from etalon.cli.display import comparison_view, prediction_panel
+from etalon.cli.outcome import err, out, reports_errors
 from etalon.cli.serve import READY_SECONDS
 from etalon.cli.service import Service, ServiceFailed, ended_by_signals, free_port, wait_until
 from etalon.cli.watch import watch
 from etalon.client import Client
 from orchestrator.amounts import flops, percent, readable
+from orchestrator.documents.sweeps import Cost
 from orchestrator.settings import Settings
+from orchestrator.states import RunState, SweepState
 
 DEMO_PORTS: Final = range(8765, 8865)
 BATCH_TOKENS: Final = 256
@@ -31,6 +32,8 @@ SCALES: Final = (
 )
 HELD_OUT: Final = {"width": 64, "depth": 2}
 HELD_OUT_PARAMS: Final = 98_304
+MEASURED: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED})
+"""States of runs that spent their whole cost."""
 
 SWEEP: Final[dict[str, Any]] = {
     "name": "demo",
@@ -59,15 +62,15 @@ SWEEP: Final[dict[str, Any]] = {
     },
     "resources": {"cpus_per_run": 1, "max_parallel": 2},
 }
-"""Four sizes, three horizons, ten rates: 5.5e12 FLOPs as a grid of independent runs. The target is a proxy nearly
-twice the largest, so that the law can be put to the test there: at the shortest horizon and with two seeds, which costs
-about as many FLOPs as the search."""
+"""Four sizes, three horizons, ten rates: 5.5e12 FLOPs as a grid of independent runs. The target is a proxy with nearly
+twice the parameters of the largest, where the law is tested at the shortest horizon with two seeds; the test costs about
+as many FLOPs as the search."""
 
 
-@tells_errors
+@reports_errors
 def demo_command(
     keep: Annotated[
-        Path | None, typer.Option(help="Keep the database here instead of in a temporary folder.")
+        Path | None, typer.Option(help="Folder that keeps the database; by default a temporary one.")
     ] = None,
 ) -> None:
     """Sweep small proxies on this machine, predict a larger one's rate, and compare Fitting with Transfer."""
@@ -94,37 +97,35 @@ def _run(client: Client, service: Service) -> None:
     with err.status("starting the API, the orchestrator and Ray …"):
         wait_until(client.ready, service, READY_SECONDS)
     err.print(f"Started in {time.monotonic() - began:.1f} s. Now a sweep of {len(SCALES)} sizes.")
-    swept = watch(client, client.submit(SWEEP)["id"])
-    if swept["state"] != "completed" or swept["prediction"] is None:
-        raise ServiceFailed(f"The sweep ended {swept['state']} without a prediction: {swept.get('reason')}.")
-    cost = swept["cost"]
-    out.print(f"\nThe sweep ended: {readable(swept['reason'])}", markup=False)
-    searched = (run for run in client.runs(swept["id"]) if run["arm"] is None)
-    _report_savings(cost, sum(_alone_flops(run) for run in searched))
-    out.print(prediction_panel(swept["prediction"]))
-    out.print("\nThe law put to the test at a scale that the sweep never trained:")
-    out.print(comparison_view(client.comparison(swept["id"])))
+    sweep = watch(client, client.submit(SWEEP).id)
+    if sweep.state is not SweepState.COMPLETED or sweep.prediction is None:
+        raise ServiceFailed(f"The sweep ended {sweep.state} without a prediction: {sweep.reason}.")
+    out.print(f"\nThe sweep ended: {readable(sweep.reason or 'no reason given')}", markup=False)
+    made = [run for run in client.runs(sweep.id) if run.arm is None and run.state in MEASURED]
+    _report_savings(sweep.cost, sum(6 * run.params * run.tokens for run in made))
+    out.print(prediction_panel(sweep.prediction))
+    out.print("\nThe law tested at a scale that the sweep never trained:")
+    out.print(comparison_view(client.comparison(sweep.id)))
     err.print(f"The whole demo took {time.monotonic() - began:.0f} s.")
 
 
-def _alone_flops(run: dict[str, Any]) -> float:
-    """What a run that was made would have cost without a shared trunk: 6·N·D."""
-    if run["state"] not in {"completed", "diverged"}:
-        return 0.0
-    return 6.0 * float(run["params"]) * float(run["tokens"])
+def _report_savings(cost: Cost, made_alone: float) -> None:
+    """Report what trunks and left-out rates saved.
 
-
-def _report_savings(cost: dict[str, float], made_alone: float) -> None:
-    full, spent = cost["full_grid_flops"], cost["spent_flops"]
+    Args:
+        cost: of the sweep.
+        made_alone: FLOPs of the runs that were made, 6·N·D each, as if no run shared a trunk.
+    """
+    full, spent = cost.full_grid_flops, cost.spent_flops
     out.print(
         f"{flops(spent)} spent, {percent(1 - spent / full)} less than the {flops(full)} of the full grid of "
-        f"independent runs: {percent((made_alone - spent) / full)} by trunks that horizons share, "
-        f"{percent(1 - made_alone / full)} by rates that were never run."
+        f"independent runs: {percent((made_alone - spent) / full)} by trunks shared between horizons, "
+        f"{percent(1 - made_alone / full)} by rates that were not run."
     )
 
 
 def _stay(service: Service) -> None:
-    """Keep the dashboard up; Ctrl-C is the normal end."""
+    """Keep the dashboard up until Ctrl-C."""
     err.print(f"The dashboard stays at [bold]{service.url}[/] until Ctrl-C.")
     try:
         while True:

@@ -1,4 +1,4 @@
-"""The ``etalon`` command: how its process is set up before anything else is imported."""
+"""The ``etalon`` command: sets up its process before anything else is imported."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    # The law's matrices are small: threads of the linear algebra library cost ten times more than they give.
-    # It reads these when numpy is first imported, so the commands are imported after.
+    # The law's matrices are small, and threads of the linear algebra library make it ten times slower.
+    # The library reads these variables when numpy is imported, so the commands are imported later.
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 

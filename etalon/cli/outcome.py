@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, refusals for people and for programs."""
+"""Results, errors and exit codes of the commands, for people and for programs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.amounts import readable
+from orchestrator.documents.problems import ProblemDocument
 from orchestrator.errors import BadInput, EtalonError, NotFound, Unsupported
 
 P = ParamSpec("P")
@@ -31,7 +32,7 @@ class Exit(IntEnum):
 
 
 def exit_code(error: EtalonError) -> Exit:
-    """The exit code that tells a program what kind of error it was."""
+    """The exit code of a kind of error."""
     if isinstance(error, Unsupported):
         return Exit.REFUSED
     if isinstance(error, BadInput | NotFound):
@@ -39,38 +40,31 @@ def exit_code(error: EtalonError) -> Exit:
     return Exit.FAILED
 
 
-def problem_document(error: EtalonError) -> dict[str, Any]:
-    """The error as problem details (RFC 9457); as the service sent them, if it did."""
-    if error.problem is not None:
-        return dict(error.problem)
-    return {
-        "type": "about:blank",
-        "title": error.title,
-        "detail": error.detail,
-        "errors": [{"path": field.path, "message": field.message} for field in error.fields],
-    }
+def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Let a command that raises an ``EtalonError`` print it and end with its exit code.
 
-
-def tells_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Make a command end with the right code and a sentence where it raises an ``EtalonError``.
-
-    Commands that take ``as_json`` get the error as problem details on standard output.
+    A sentence goes to standard error; with ``as_json``, problem details (RFC 9457) go to standard output.
     """
 
     @wraps(command)
-    def told(*args: P.args, **kwargs: P.kwargs) -> None:
+    def reporting(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
         except EtalonError as error:
             if kwargs.get("as_json"):
-                print_json(problem_document(error))
+                print_json(problem_json(error))
             else:
                 err.print(f"[bold red]{error.title}.[/] {escape(readable(error.detail))}", soft_wrap=True)
             raise typer.Exit(exit_code(error)) from error
 
-    return told
+    return reporting
+
+
+def problem_json(error: EtalonError) -> Any:
+    """The problem details of an error: as the service sent them, or of one that was raised here."""
+    return ProblemDocument.of(error).to_json() if error.problem is None else error.problem
 
 
 def print_json(document: object) -> None:
-    """Print a result for programs."""
+    """Print JSON values for programs."""
     typer.echo(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))

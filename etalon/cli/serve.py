@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from etalon.cli.outcome import err, tells_errors
+from etalon.cli.outcome import err, reports_errors
 from etalon.cli.service import Service, ended_by_signals, wait_until
 from etalon.client import Client
 from orchestrator.settings import Settings
@@ -15,7 +15,7 @@ from orchestrator.settings import Settings
 READY_SECONDS = 60.0
 
 
-@tells_errors
+@reports_errors
 def serve_command(
     host: Annotated[
         str, typer.Option(help="Address to listen on; beyond loopback a token is needed.")

@@ -1,4 +1,4 @@
-"""All of Etalon's processes on one machine: Ray, the API and the orchestrator, kept alive and ended together."""
+"""Supervises Etalon's processes on one machine: Ray, the API and the orchestrator."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from workers.ray_folder import RayFolder
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 RAY_PORTS: Final = range(26379, 26479)
 STOP_SECONDS: Final = 30.0
-"""Longer than the orchestrator gives its drivers to leave (``orchestrator.loop.leader``)."""
+"""Longer than the orchestrator gives its drivers to end (``orchestrator.loop.leader``)."""
 MOST_RESTARTS: Final = 5
 TAIL_LINES: Final = 20
 PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 class ServiceFailed(EtalonError):
-    """One of the processes does not stay alive."""
+    """A process keeps dying, or the service is not ready in time."""
 
     title = "The service could not run"
 
 
 def _adopt_orphans() -> None:
-    """Let what a killed child leaves behind become a child of this process, so that it can be ended (Linux)."""
+    """Become the parent of processes that a killed child leaves behind, to end them later (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _end_orphans() -> None:
-    """End what killed children left behind: drivers of an orchestrator, workers of a Ray node."""
+    """End the processes that killed children left behind: drivers and Ray's workers."""
     orphans = psutil.Process().children(recursive=True)
     for orphan in orphans:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -73,7 +73,7 @@ def free_port(host: str, wanted: range) -> int:
     """The first free port of a range.
 
     Raises:
-        ServiceFailed: all are taken.
+        ServiceFailed: none is free.
     """
     for port in wanted:
         if port_is_free(host, port):
@@ -83,15 +83,15 @@ def free_port(host: str, wanted: range) -> int:
 
 @dataclass(slots=True)
 class Service:
-    """Runs Etalon on this machine. Use it as a context: everything it started ends with it.
+    """Etalon on this machine. Use it as a context, which ends every process that it started.
 
     Args:
-        settings: where state lives; a local Ray is started unless they name a cluster.
-        host, port: where the API listens.
+        settings: name the home; a local Ray is started unless they name a cluster.
+        host, port: of the API.
 
     Raises:
-        BadInput: on entering: an address beyond loopback without a token, a port in use, or a home that cannot be
-            written.
+        BadInput: on entering, if the address is beyond loopback without a token, the port is in use, the home cannot be
+            written, or another version of Etalon made the database.
     """
 
     settings: Settings
@@ -102,7 +102,7 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Where people and programs reach it."""
+        """Base URL of the API and the dashboard."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{'127.0.0.1' if self.host in {'0.0.0.0', '::'} else host}:{self.port}"  # noqa: S104
 
@@ -142,10 +142,10 @@ class Service:
             self.ray_folder = None
 
     def tend(self) -> None:
-        """Start again what has died.
+        """Restart processes that have died.
 
         Raises:
-            ServiceFailed: a process died too often; the message shows the end of its log.
+            ServiceFailed: a process keeps dying; the message shows the end of its log.
         """
         for child in self.children:
             if child.is_alive() or child.is_resting():
@@ -201,7 +201,7 @@ class Service:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does."""
+    """Handle SIGTERM like Ctrl-C within the block."""
 
     def interrupt(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -217,7 +217,7 @@ def wait_until(condition: Callable[[], bool], service: Service, seconds: float) 
     """Wait for a condition while tending the service.
 
     Raises:
-        ServiceFailed: it did not come true in time, or a process kept dying.
+        ServiceFailed: it was not true in time, or a process keeps dying.
     """
     deadline = time.monotonic() + seconds
     while not condition():

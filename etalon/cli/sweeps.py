@@ -1,4 +1,4 @@
-"""``etalon sweep …``, ``plan`` and ``predict``: the service from the command line."""
+"""``etalon sweep …``, ``plan``, ``predict`` and ``table``: commands that ask a service."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from etalon.cli.display import plan_view, prediction_panel, sizes_view, sweeps_table
-from etalon.cli.options import BUDGET_HELP, amount, flops_amount
-from etalon.cli.outcome import Exit, out, print_json, tells_errors
-from etalon.cli.paradigms import comparison_view
+from etalon.cli.display import comparison_view, plan_view, prediction_panel, sizes_view, sweeps_table
+from etalon.cli.options import BUDGET_HELP, AsJson, amount, flops_amount
+from etalon.cli.outcome import Exit, out, print_json, reports_errors
 from etalon.cli.watch import watch
 from etalon.client import Client
 from orchestrator.amounts import duration, flops, readable
+from orchestrator.documents.sweeps import SweepDocument
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 from orchestrator.spec import read_yaml
+from orchestrator.states import SweepState
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SweepId = Annotated[str, typer.Argument(metavar="ID", help="The sweep's id.")]
 SpecFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep, as YAML or JSON.")]
 
-app = typer.Typer(no_args_is_help=True, help="Submit, watch and steer sweeps.")
+app = typer.Typer(no_args_is_help=True, help="Submit, watch, pause and end sweeps.")
 
 
 def connect() -> Client:
-    """The client of the service that the environment names."""
+    """The client of the service at ETALON_URL."""
     settings = Settings()
     return Client(settings.url, settings.token)
 
 
 def read_fields(path: Path) -> dict[str, Any]:
-    """Read a sweep's file as it stands.
+    """Read the fields of a sweep's file, unchecked.
 
     Raises:
         BadInput: the file cannot be read, or is not YAML.
@@ -46,7 +46,7 @@ def read_fields(path: Path) -> dict[str, Any]:
 
 
 def read_spec(path: Path, client: Client) -> dict[str, Any]:
-    """Read a sweep's file; a run table named by its path is uploaded and named by its id instead.
+    """Read a sweep's file; a run table given by its path is uploaded and replaced by its id.
 
     Raises:
         BadInput: the file cannot be read, or is not YAML.
@@ -61,41 +61,43 @@ def read_spec(path: Path, client: Client) -> dict[str, Any]:
             source = path.parent / table
             if not source.is_file():
                 raise BadInput(f"{name}.table: there is no file {source}.")
-            fields[name] = {**part, "table": client.upload_table(source)["id"]}
+            fields[name] = {**part, "table": client.upload_table(source).id}
     return fields
 
 
 @app.command("submit")
-@tells_errors
+@reports_errors
 def submit(
     file: SpecFile,
-    watching: Annotated[bool, typer.Option("--watch", help="Stay and show its progress.")] = False,
+    watching: Annotated[bool, typer.Option("--watch", help="Show its progress until it ends.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Submit a sweep."""
     with connect() as client:
         sweep = client.submit(read_spec(file, client))
         if not as_json:
-            out.print(f"Submitted {sweep['id']}   {client.url}/sweeps/{sweep['id']}")
-            _warn(sweep.get("warnings", ()))
+            out.print(f"Submitted {sweep.id}   {client.url}/sweeps/{sweep.id}")
+            _show_warnings(sweep.warnings)
         if watching:
-            sweep = watch(client, sweep["id"])
-        _show_compared(client, sweep, as_json=as_json, brief=not watching)
-        _exit_by_state(sweep, watching=watching)
+            sweep = watch(client, sweep.id)
+            _show(client, sweep, as_json=as_json)
+            _exit_by_state(sweep)
+        elif as_json:
+            print_json(sweep.to_json())
 
 
 @app.command("list")
-@tells_errors
+@reports_errors
 def list_sweeps(
     state: Annotated[str | None, typer.Option(help="Only sweeps in this state.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Number of sweeps, newest first.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the newest sweeps."""
     with connect() as client:
         sweeps = client.sweeps(state=state, limit=limit)
     if as_json:
-        print_json(sweeps)
+        print_json([sweep.to_json() for sweep in sweeps])
     elif sweeps:
         out.print(sweeps_table(sweeps))
     else:
@@ -103,65 +105,65 @@ def list_sweeps(
 
 
 @app.command("show")
-@tells_errors
+@reports_errors
 def show(sweep_id: SweepId, as_json: AsJson = False) -> None:
     """Show one sweep: state, progress, cost, prediction."""
     with connect() as client:
-        _show_compared(client, client.sweep(sweep_id), as_json=as_json)
+        _show(client, client.sweep(sweep_id), as_json=as_json)
 
 
 @app.command("watch")
-@tells_errors
+@reports_errors
 def watch_command(sweep_id: SweepId, as_json: AsJson = False) -> None:
     """Follow a sweep until it ends."""
     with connect() as client:
         sweep = watch(client, sweep_id)
-        _show_compared(client, sweep, as_json=as_json)
-    _exit_by_state(sweep, watching=True)
+        _show(client, sweep, as_json=as_json)
+    _exit_by_state(sweep)
 
 
 @app.command("pause")
-@tells_errors
+@reports_errors
 def pause(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """No new runs; live ones go on."""
+    """Start no new runs; live runs go on."""
     _command(sweep_id, "pause", as_json=as_json)
 
 
 @app.command("resume")
-@tells_errors
+@reports_errors
 def resume(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """Go on with a paused sweep."""
+    """Continue a paused sweep."""
     _command(sweep_id, "resume", as_json=as_json)
 
 
 @app.command("stop")
-@tells_errors
+@reports_errors
 def stop(sweep_id: SweepId, as_json: AsJson = False) -> None:
     """End the sweep; live runs finish."""
     _command(sweep_id, "stop", as_json=as_json)
 
 
 @app.command("cancel")
-@tells_errors
+@reports_errors
 def cancel(sweep_id: SweepId, as_json: AsJson = False) -> None:
     """End the sweep at once; live runs are killed."""
     _command(sweep_id, "cancel", as_json=as_json)
 
 
-@tells_errors
+@reports_errors
 def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
-    """Say what a sweep would run and cost, without submitting it (a table named by its path is uploaded)."""
+    """Show the cells and the cost of a sweep without submitting it; a table given by its path is uploaded."""
     with connect() as client:
         plan = client.plan(read_spec(file, client))
     if as_json:
-        print_json(plan)
+        print_json(plan.to_json())
         return
-    _warn(plan["warnings"])
+    _show_warnings(plan.warnings)
     for part in plan_view(plan):
         out.print(part)
 
 
-@tells_errors
+@reports_errors
 def predict_command(
     sweep_id: SweepId,
     params: Annotated[
@@ -185,14 +187,14 @@ def predict_command(
     batch = None if batch_tokens is None else amount("--batch-tokens", batch_tokens)
     budget = flops_amount("--budget-flops", budget_flops)
     with connect() as client:
-        answer = client.predict(sweep_id, **target, batch_tokens=batch, budget_flops=budget)
+        prediction = client.predict(sweep_id, **target, batch_tokens=batch, budget_flops=budget)
     if as_json:
-        print_json(answer)
+        print_json(prediction.to_json())
     else:
-        out.print(prediction_panel(answer))
+        out.print(prediction_panel(prediction))
 
 
-@tells_errors
+@reports_errors
 def table_command(
     file: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="A run table.")],
     as_json: AsJson = False,
@@ -203,64 +205,60 @@ def table_command(
     with connect() as client:
         table = client.upload_table(file)
     if as_json:
-        print_json(table)
+        print_json(table.to_json())
     else:
-        out.print(f"{table['id']}: {table['rows']} runs in {table['cells']} cells")
+        out.print(f"{table.id}: {table.rows} runs in {table.cells} cells")
 
 
 def _command(sweep_id: str, verb: str, *, as_json: bool) -> None:
     with connect() as client:
         sweep = client.command(sweep_id, verb)
     if as_json:
-        print_json(sweep)
+        print_json(sweep.to_json())
     else:
-        out.print(f"{sweep['id']} is {sweep['state']}")
+        out.print(f"{sweep.id} is {sweep.state}")
 
 
-def _warn(warnings: Iterable[str]) -> None:
+def _show_warnings(warnings: Iterable[str]) -> None:
     for warning in warnings:
         out.print(f"[yellow]! {escape(readable(warning))}[/]", soft_wrap=True)
 
 
-def _show_compared(client: Client, sweep: dict[str, Any], *, as_json: bool, brief: bool = False) -> None:
-    """The sweep, and the comparison of both paradigms where it asks for one; a brief one has not begun it."""
-    asked = bool(sweep["spec"].get("comparison")) and not brief
-    compared = client.comparison(sweep["id"]) if asked else None
-    if as_json and compared is not None:
-        sweep = {**sweep, "comparison": compared}
-    _show_sweep(sweep, as_json=as_json, brief=brief)
-    if compared is not None and not as_json:
+def _show(client: Client, sweep: SweepDocument, *, as_json: bool) -> None:
+    """The sweep, with the comparison at its held-out scale if it has one."""
+    compared = None if sweep.spec.comparison is None else client.comparison(sweep.id)
+    if as_json:
+        more = {} if compared is None else {"comparison": compared.to_json()}
+        print_json({**sweep.to_json(), **more})
+        return
+    _show_sweep(sweep)
+    if compared is not None:
         out.print(comparison_view(compared))
 
 
-def _show_sweep(sweep: dict[str, Any], *, as_json: bool, brief: bool = False) -> None:
-    if as_json:
-        print_json(sweep)
-        return
-    if brief:
-        return
-    cost = sweep["cost"]
+def _show_sweep(sweep: SweepDocument) -> None:
+    cost = sweep.cost
     out.print(sweeps_table([sweep]))
-    if sweep.get("reason"):
-        out.print(f"{sweep['state']}: {readable(sweep['reason'])}", markup=False)
-    if sweep.get("waits_because"):
-        out.print(f"waiting: {readable(sweep['waits_because'])}", markup=False)
-    if cost["full_grid_flops"]:
-        seconds = "" if cost["seconds"] is None else f", {duration(cost['seconds'])} of worker time"
+    if sweep.reason:
+        out.print(f"{sweep.state}: {readable(sweep.reason)}", markup=False)
+    if sweep.waits_because:
+        out.print(f"waiting: {readable(sweep.waits_because)}", markup=False)
+    if cost.full_grid_flops:
+        seconds = "" if cost.seconds is None else f", {duration(cost.seconds)} of worker time"
         out.print(
-            f"spent {flops(cost['spent_flops'])} of the full grid's {flops(cost['full_grid_flops'])}{seconds}"
+            f"spent {flops(cost.spent_flops)} of the full grid's {flops(cost.full_grid_flops)}{seconds}"
         )
-    if cost["comparison_flops"]:
-        out.print(f"and {flops(cost['comparison_flops'])} for the comparison at the held-out scale")
-    if sweep["prediction"]:
-        out.print(prediction_panel(sweep["prediction"]))
-    elif sweep.get("prediction_refused"):
-        out.print(f"No prediction at the target: {readable(sweep['prediction_refused'])}", markup=False)
-    sizes = (sweep.get("law") or {}).get("sizes")
-    for part in sizes_view(sizes) if sizes else ():
-        out.print(part)
+    if cost.comparison_flops:
+        out.print(f"and {flops(cost.comparison_flops)} for the comparison at the held-out scale")
+    if sweep.prediction is not None:
+        out.print(prediction_panel(sweep.prediction))
+    elif sweep.prediction_refused:
+        out.print(f"No prediction at the target: {readable(sweep.prediction_refused)}", markup=False)
+    if sweep.law is not None and sweep.law.sizes is not None:
+        for part in sizes_view(sweep.law.sizes):
+            out.print(part)
 
 
-def _exit_by_state(sweep: dict[str, Any], *, watching: bool) -> None:
-    if watching and sweep["state"] in {"failed", "cancelled"}:
+def _exit_by_state(sweep: SweepDocument) -> None:
+    if sweep.state in {SweepState.FAILED, SweepState.CANCELLED}:
         raise typer.Exit(Exit.FAILED)

@@ -11,11 +11,11 @@ from orchestrator.documents.predictions import AffordableRuns, BestTried, Confir
 from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.planner.affordable import affordable
-from orchestrator.planner.confirmation import CONFIRMED_PROBABILITY, NEAR, ConfirmationPlan, Trial, confirm
+from orchestrator.planner.confirming import CONFIRMED_PROBABILITY, NEAR, ConfirmationPlan, TargetRun, confirm
 from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
 
 Runs = Callable[[], Observations]
-"""Reads what a law was fitted to, when it is needed."""
+"""Reads the runs that a law was fitted to; called only when they are needed."""
 
 
 def confirmation(
@@ -31,8 +31,8 @@ def confirmation(
     Args:
         law: the law that predicts.
         target: where.
-        runs: everything the law was fitted to; read once, and only where the target itself has runs or the budget
-            does not pay for one.
+        runs: reads everything the law was fitted to; called at most once, and only if the target has runs or the
+            budget does not pay for one.
         budget_flops: FLOPs that may be spent in all; less than one run at the target plans runs in another cell.
         active_share: active parameters over N: a run costs 6 FLOPs for each active parameter and token.
     """
@@ -71,7 +71,7 @@ def confirmation(
 
 
 def _at_target(target: Point, observations: Observations | None) -> ConfirmationPlan | str:
-    """The runs to make at a target that has runs, or the reason why there is no telling."""
+    """The plan for a target that has runs, or the reason why there is none."""
     if observations is None:
         return "The target has runs of its own, and their results are not available here."
     here = np.abs(np.log(_cells(observations) / _axes(target))).max(axis=1) <= CLOSE
@@ -81,7 +81,7 @@ def _at_target(target: Point, observations: Observations | None) -> Confirmation
         return f"Without the target's own runs the others give no law: {refused.detail}"
     own = observations.where(here)
     trials = [
-        Trial(learning_rate=x, loss=loss if np.isfinite(loss) else None)
+        TargetRun(learning_rate=x, loss=loss if np.isfinite(loss) else None)
         for x, loss in zip(own.learning_rate.tolist(), own.loss.tolist(), strict=True)
     ]
     return confirm(rest, target, trials=trials)
@@ -111,7 +111,7 @@ def _reason(found: ConfirmationPlan) -> str:
 
 
 def _runs_text(found: ConfirmationPlan) -> str:
-    """How many runs to expect; said once where to be sure takes no more."""
+    """The runs to expect; one number where certainty takes no more."""
     near, sure = f"{found.expected_runs:.1f}", f"{found.expected_runs_until_sure:.1f}"
     known = f"with probability {CONFIRMED_PROBABILITY:g}"
     if float(sure) <= float(near):

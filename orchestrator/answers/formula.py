@@ -1,4 +1,4 @@
-"""A law in numbers that a person can use: η* as a power law of N, D and B, and where it counts from."""
+"""A law as a formula: η* as a power law of N, D and B, with its reference point."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ AXES: Final = (("params", "N"), ("tokens", "D"), ("batch_tokens", "B"))
 _MAIN: Final = ("1", *(f"ln {symbol}" for _, symbol in AXES))
 _REFERENCE_DIGITS: Final = 4
 _LEAST: Final = 5e-4
-"""Coefficients of bends that are smaller, or smaller than their own uncertainty, are not written."""
+"""Smaller coefficients of bends, and those below their own uncertainty, are not written."""
 _EQUAL: Final = 1.02
-"""A law within this factor of its formula in all of its cells is said to equal it."""
+"""A formula within this factor of its law in all of its cells is written with =."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Formula:
-    """A law in numbers.
+    """A law as a formula.
 
     Attributes:
         head: η* at the reference point.
-        powers: the main terms as a power law, ``(N / 49 k)`` to the power of ``−0.43`` and so on.
-        bent: whether further terms that the runs know bend the power law away from the reference point.
-        logarithm: the right side of ``ln η* = …``, the terms that are a prior's alone left out beyond the main ones.
-        where: what the terms w and s stand for, where they are written.
+        powers: the main terms as (base, exponent): ``(N / 49 k)`` to the power of ``−0.43`` and so on.
+        bent: whether further terms that the runs determine bend the power law away from the reference point.
+        logarithm: the right side of ``ln η* = …``: the main terms, and those others that the runs determine.
+        where: the definitions of the terms w and s; empty where they are not written.
         reference: N₀, D₀ and B₀ in words.
-        off: the largest factor, at least 1, by which ``logarithm`` differs from the law in the cells that it rests on:
-            what the terms left out and the shifts that cells of one size share add up to.
+        off: the largest factor, at least 1, by which ``logarithm`` differs from the law in the law's cells: the sum of
+            the omitted terms and of the shifts that cells of one size share.
         terms: every coefficient.
-        from_prior: how many of them come from a prior.
+        from_prior: the number of coefficients that come from a prior.
     """
 
     head: str
@@ -52,12 +52,12 @@ class Formula:
 
     @property
     def sign(self) -> str:
-        """What stands between η* and the power law: ``=`` only where the law is hardly anything else in its cells."""
+        """``=`` where the power law is within 2 % of the law in its cells, else ``≈``."""
         return "≈" if self.bent or self.off > _EQUAL else "="
 
     @property
     def power_law(self) -> str:
-        """The right side of ``η* = …`` in one line of plain text, to be broken between its factors only."""
+        """The right side of ``η* = …`` as plain text that breaks between its factors only."""
         powers = (f"({base})^{exponent}".replace(" ", amounts.SPACE) for base, exponent in self.powers)
         return f" ·{amounts.SPACE}".join([self.head, *powers])
 
@@ -96,7 +96,7 @@ def formula(law: Law) -> Formula:
 
 
 def _where(law: Law) -> str:
-    """The batch over the critical one, and the bend there (orchestrator/law/features.py)."""
+    """Definitions of w and s: the batch over the critical one, and the bend there (orchestrator/law/features.py)."""
     critical = critical_over_batch(law.reference)
     return (
         f"w = ln(B/B₀) − {CRITICAL_EXPONENT}·ln(D/D₀), "
@@ -105,19 +105,19 @@ def _where(law: Law) -> str:
 
 
 def _from_reference(term: str) -> str:
-    """A term with its symbols counted from the reference: ``ln D·ln B`` as ``ln(D/D₀)·ln(B/B₀)``."""
+    """A term relative to the reference: ``ln D·ln B`` as ``ln(D/D₀)·ln(B/B₀)``."""
     for _, symbol in AXES:
         term = term.replace(f"ln {symbol}", f"ln({symbol}/{symbol}₀)")
     return term
 
 
 def _off(law: Law, shown: set[str]) -> float:
-    """How far the shown terms alone are from the law in its cells, as a factor."""
+    """The largest factor between the shown terms and the law in its cells."""
     cells = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls]).T
     points = law.reference.points(*cells)
     kept = np.array([term.value if term.name in shown else 0.0 for term in law.coefficients])
-    told = matrix(points, law.reference) @ kept
-    return float(np.exp(np.abs(told - law.band(*cells)[0]).max()))
+    written = matrix(points, law.reference) @ kept
+    return float(np.exp(np.abs(written - law.band(*cells)[0]).max()))
 
 
 def _signed(value: float) -> str:

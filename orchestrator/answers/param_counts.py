@@ -1,4 +1,4 @@
-"""Which count of parameters a law should use as N, where there are several: total or active ones."""
+"""Laws in several counts of parameters, total and active: which one predicts better as N."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.amounts import percent
 from orchestrator.documents.laws import ExponentDocument, PairedSizes, SizeLaw, SizesDocument
 from orchestrator.law import Law, Observations, Refused, fit
 from orchestrator.law.grouped_runs import CLOSE
-from orchestrator.law.heldout import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
+from orchestrator.law.held_out_error import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
 from orchestrator.law.notices import Notice
 from orchestrator.planner.values import Cells
 from orchestrator.tables.run_table import RunTable
@@ -19,13 +19,13 @@ from orchestrator.tables.run_table import RunTable
 Rows = tuple[int, ...]
 
 PROPORTIONAL = 1e-6
-"""Spread of ln(one count / another) below which they are one up to a factor, and a law in either is the same."""
+"""Spread of ln(one count / another) below which the counts are proportional, so that both give the same law."""
 
 NEARLY_PROPORTIONAL = 0.02
-"""The same of the cells of a sweep, where the router's small share alone lets the counts differ: too little to judge by."""
+"""The same for the cells of a sweep: counts that differ by the router's small share only are too alike to compare."""
 
 EXPONENTS = {"params": "ln N", "tokens": "ln D"}
-"""The terms of a law that are told of both counts."""
+"""The terms that are reported for both counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +34,9 @@ class SizeError:
 
     Attributes:
         size: the column.
-        mean: mean excess loss at the cells held out (0.001 is 0.1 %); None where there is no such law or no such error.
-        reason: why there is none.
-        paired: what it loses against the law in use, at the cells that both were judged at; None where there are none.
+        mean: mean excess loss at the cells held out (0.001 is 0.1 %); None without such a law or error.
+        reason: why ``mean`` is None.
+        paired: the comparison with the law in use, at the cells that both held out; None if there are none.
     """
 
     size: str
@@ -46,10 +46,10 @@ class SizeError:
 
 
 def other_sizes(table: RunTable, law: Law, used: str) -> tuple[SizeError, ...]:
-    """What laws in the table's other counts of parameters would have lost where they had not been.
+    """Fit laws in the table's other counts of parameters, and report their held-out errors.
 
     Args:
-        table: the runs; those of its counts that are proportional to the one used are left out.
+        table: the runs; counts that are proportional to the one used are left out.
         law: their law, in the count used.
         used: the column that is N.
     """
@@ -60,19 +60,19 @@ def other_sizes(table: RunTable, law: Law, used: str) -> tuple[SizeError, ...]:
 def _others(
     counts: Mapping[str, Observations], law: Law, used: str, near: float
 ) -> list[tuple[Law | None, SizeError]]:
-    """Laws in the counts that are not proportional to the one used, with what they would have lost."""
+    """Laws in the counts that are not proportional to the one used, with their held-out errors."""
     judged = {} if law.heldout is None else _by_rows(counts[used], law.heldout)
     return [
-        _judged(runs, size, judged) for size, runs in counts.items() if _spread(runs, counts[used]) > near
+        _compared(runs, size, judged) for size, runs in counts.items() if _spread(runs, counts[used]) > near
     ]
 
 
 def _spread(one: Observations, other: Observations) -> float:
-    """How much two counts of the same models' parameters vary apart: the spread of ln(one / other)."""
+    """The spread of ln(one / other) over the models of two counts."""
     return float(np.ptp(np.log(one.params) - np.log(other.params)))
 
 
-def _judged(runs: Observations, size: str, judged: dict[Rows, HeldOutCell]) -> tuple[Law | None, SizeError]:
+def _compared(runs: Observations, size: str, judged: dict[Rows, HeldOutCell]) -> tuple[Law | None, SizeError]:
     try:
         law = fit(runs)
     except Refused as refusal:
@@ -90,7 +90,7 @@ def _judged(runs: Observations, size: str, judged: dict[Rows, HeldOutCell]) -> t
 
 
 def _by_rows(runs: Observations, heldout: HeldOut) -> dict[Rows, HeldOutCell]:
-    """The cells held out by the runs that lie in them: a cell has another N in another count."""
+    """The cells held out, by the numbers of their runs: a cell has another N in another count."""
     columns = np.log([runs.params, runs.tokens, runs.batch_tokens])
     places = [np.log([[cell.params], [cell.tokens], [cell.batch_tokens]]) for cell in heldout.cells]
     rows = [np.flatnonzero((np.abs(columns - place) < CLOSE).all(axis=0)).tolist() for place in places]
@@ -98,12 +98,12 @@ def _by_rows(runs: Observations, heldout: HeldOut) -> dict[Rows, HeldOutCell]:
 
 
 def size_notices(used: str, others: tuple[SizeError, ...]) -> tuple[Notice, ...]:
-    """Names the counts in which a law would have lost less than the one in use, by more than chance."""
+    """Names the counts in which a law loses less than the one in use, by more than chance."""
     return tuple(
         Notice(
             code="better_count",
-            message=f"A law in {other.size} instead of {used} would have lost {percent(paired.mean)} instead of "
-            f"{percent(paired.mean + paired.gain)} at {paired.cells} cells held out: it predicts better here.",
+            message=f"A law in {other.size} predicts better than this one in {used}: at the {paired.cells} cells held "
+            f"out it loses {percent(paired.mean)} instead of {percent(paired.mean + paired.gain)}.",
         )
         for other in others
         if (paired := other.paired) is not None and paired.better
@@ -119,7 +119,7 @@ def both_counts(
         counts: the same runs by the count that is their N, two of them.
         law: their law in the count used.
         used: that count.
-        so_far: whether models that are still to run let the counts vary apart.
+        so_far: whether models that have not run yet make the counts vary apart.
 
     Returns:
         The law, with a warning where the other count predicts better; and the comparison.
@@ -168,7 +168,7 @@ def _size_law(size: str, law: Law | None, mean: float | None, reason: str | None
 
 
 def _better(used: str, error: SizeError) -> str | None:
-    """The count in which a law loses less by more than chance."""
+    """The count whose law loses less by more than chance; None if neither does."""
     paired = error.paired
     if paired is None or paired.gain_sd is None or paired.cells < FEWEST_CELLS:
         return None
@@ -193,7 +193,7 @@ def _factor(counts: Mapping[str, Observations], used: str, other: str, *, so_far
 
 
 def vary_apart(cells: Cells) -> bool:
-    """Whether total and active parameters of these cells are more than one up to a factor."""
+    """Whether total and active parameters vary apart in these cells."""
     ratios = [
         cell.params_total / cell.params_active for cell in cells if cell.params_total and cell.params_active
     ]
@@ -203,22 +203,20 @@ def vary_apart(cells: Cells) -> bool:
 def _summary(used: str, error: SizeError) -> str:
     paired = error.paired
     if error.mean is None:
-        return f"Nothing tells the two apart: a law in {error.size} has no held-out error. {error.reason or ''}".strip()
+        return f"The two counts cannot be compared: the law in {error.size} has no held-out error. {error.reason or ''}".strip()
     if paired is None:
-        return (
-            f"Nothing tells the two apart: laws in {used} and in {error.size} are judged at different cells."
-        )
+        return f"The two counts cannot be compared: the laws in {used} and in {error.size} held out different cells."
     lost = {used: percent(paired.mean + paired.gain), error.size: percent(paired.mean)}
     better = _better(used, error)
     if better is not None:
         (worse,) = set(lost) - {better}
-        return f"A law in {better} predicts better: it lost {lost[better]} instead of {lost[worse]} in {worse} at {paired.cells} cells held out."
+        return f"A law in {better} predicts better: it loses {lost[better]} at {paired.cells} cells held out, one in {worse} {lost[worse]}."
     why = (
         "within chance"
         if paired.cells >= FEWEST_CELLS
-        else f"too few cells to judge by ({FEWEST_CELLS} are enough)"
+        else f"too few cells to compare ({FEWEST_CELLS} are enough)"
     )
     return (
-        f"At {paired.cells} cells held out a law in {used} lost {lost[used]} and one in {error.size} {lost[error.size]}: "
+        f"At {paired.cells} cells held out a law in {used} loses {lost[used]} and one in {error.size} {lost[error.size]}: "
         f"{why}."
     )

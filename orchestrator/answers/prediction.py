@@ -1,16 +1,16 @@
-"""A prediction as people and clients read it: the contract's document, from a law and a target."""
+"""Predictions: the document of the contract, from a law and a target."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from operator import attrgetter
 from typing import Final
 
 import numpy as np
 
 from orchestrator.amounts import percent
 from orchestrator.answers.confirmation import Runs, confirmation
+from orchestrator.answers.notices import notice_documents
 from orchestrator.documents.predictions import (
     AnchorDocument,
     BaseProxyDocument,
@@ -24,17 +24,16 @@ from orchestrator.documents.predictions import (
 from orchestrator.errors import FieldProblem, Unsupported
 from orchestrator.law import Law, Point, Refused
 from orchestrator.law.law import VALLEY_PROBABILITY
+from orchestrator.law.notices import Notice, messages
 from orchestrator.law.published import published_rates
 from orchestrator.planner.values import Cell
-from orchestrator.spec import Dense, ProxyTrainer, SweepSpec
-from orchestrator.spec.transfer import Base, base_of
-from orchestrator.submission.cells import params_of
+from orchestrator.spec import Base, SweepSpec
 
 VALLEY_EXCESS_LOSS: Final = 0.001
 """Learning rates that lose at most this much form the valley (0.1 %)."""
 
 WRONG_FACTORS: Final = (1 / 4, 1 / 2, 1 / math.sqrt(2), 1.0, math.sqrt(2), 2.0, 4.0)
-"""How far off the predicted rate the cost of a wrong rate is told; 1 is the predicted rate itself."""
+"""Factors on the predicted rate whose expected cost is reported; 1 is the predicted rate itself."""
 
 
 def prediction(
@@ -51,15 +50,15 @@ def prediction(
 
     Args:
         law: the law to ask.
-        target: N, D and B of the model that is really wanted.
+        target: N, D and B of the model to train.
         sweep_id: the sweep that the law belongs to, if any.
         law_number: the law's number in that sweep, if any.
-        runs: reads what the law was fitted to, where that is at hand: a target that has runs is confirmed with them.
-        budget_flops: what may be spent on confirming, for a cell to run where the target costs more.
-        spec: of the sweep, where the law is one's: it says what the rates are in units of, and what a parameter costs.
+        runs: reads the runs that the law was fitted to, if they are available; confirms a target that has runs.
+        budget_flops: FLOPs that may be spent on confirming.
+        spec: of the law's sweep, if it has one: determines the units of the rate and the cost of a run.
 
     Raises:
-        Unsupported: the data cannot tell the rate at this target within ×/÷ 3.
+        Unsupported: the data do not determine the rate at this target within ×/÷ 3.
     """
     try:
         answer = law.predict(target)
@@ -67,7 +66,10 @@ def prediction(
         reason = refusal.reason.name.lower().replace("_", " ")
         raise Unsupported(refusal.detail, fields=(FieldProblem(path="target", message=reason),)) from refusal
     wrong = wrong_rate(law, target, answer.learning_rate)
-    base, share = (None, 1.0) if spec is None else (base_of_sweep(spec), active_share(spec))
+    base, share = None, 1.0
+    if spec is not None:
+        base, share = spec.training.base(spec.grid), spec.training.active_share(spec.grid)
+    notices = (*answer.notices, *_unit_notices(base), *_cost_notices(share))
     return PredictionDocument(
         sweep_id=sweep_id,
         law_number=law_number,
@@ -86,51 +88,36 @@ def prediction(
         expected_loss=answer.expected_loss,
         extrapolation=dict(answer.extrapolation),
         base=None if base is None else BaseProxyDocument(**asdict(base)),
-        warnings=[*answer.warnings, *_units(base), *_costs(share)],
+        warnings=list(messages(notices)),
+        notices=notice_documents(notices),
         published=published(law, target, of_mup=base is not None),
     )
 
 
-def base_of_sweep(spec: SweepSpec) -> Base | None:
-    """What a sweep's rates are in units of under its parametrization; None where they are the proxies' own."""
-    return base_of(spec.grid, spec.trainer) if isinstance(spec.trainer, ProxyTrainer) else None
-
-
-def active_share(spec: SweepSpec) -> float:
-    """Active parameters over N, as the largest proxy has it: 1 unless the law is in the total ones of a mixture."""
-    trainer = spec.trainer
-    if not isinstance(trainer, ProxyTrainer) or isinstance(trainer.architecture, Dense):
-        return 1.0
-    if trainer.architecture.params == "active":
-        return 1.0
-    largest = max(
-        (params_of(scale, trainer.architecture) for scale in spec.grid.scales), key=attrgetter("total")
-    )
-    return largest.active / largest.total
-
-
-def _costs(share: float) -> list[str]:
-    """Warns that what a run costs goes by a share of the target's parameters that nobody told."""
+def _cost_notices(share: float) -> list[Notice]:
+    """States the assumed share of active parameters that the cost of a run is computed with."""
     if share == 1.0:
         return []
-    return [
-        f"N counts every expert; what a run at the target costs is told for {percent(share)} of it active, as in the "
-        "largest proxy."
-    ]
+    message = (
+        f"N counts every expert. The cost of a run at the target assumes that {percent(share)} of its parameters are "
+        "active, as in the largest proxy."
+    )
+    return [Notice(code="assumed_active_share", message=message)]
 
 
-def _units(base: Base | None) -> list[str]:
-    """Warns that a global rate of muP is no rate to train with as it stands."""
+def _unit_notices(base: Base | None) -> list[Notice]:
+    """States that a global rate of muP must be converted before it is used."""
     if base is None:
         return []
-    return [
-        f"The rate is muP's global one, in units of the base of width {base.width} and depth {base.depth}: each kind of "
-        "parameter of the target takes its own rate from it, which etalon rules prints."
-    ]
+    message = (
+        f"The rate is the global one of muP, in units of the base of width {base.width} and depth {base.depth}: "
+        "`etalon rules` prints the rate of each kind of parameter of the target."
+    )
+    return [Notice(code="global_rate", message=message)]
 
 
 def wrong_rate(law: Law, target: Point, learning_rate: float) -> list[WrongRate]:
-    """What rates beside the predicted one are expected to cost at a target, the optimum's uncertainty included.
+    """The expected costs of rates beside the predicted one, with the uncertainty of the optimum.
 
     Args:
         law: the law that predicted.
@@ -152,11 +139,11 @@ def wrong_rate(law: Law, target: Point, learning_rate: float) -> list[WrongRate]
 
 
 def _no_valley(wrong: list[WrongRate]) -> str:
-    """Why low and high of a valley are one rate."""
+    """The reason for no valley."""
     (here,) = (item.excess_loss for item in wrong if item.factor == 1)
     return (
-        f"No rate is sure to {percent(VALLEY_PROBABILITY)} to lose as little as {percent(VALLEY_EXCESS_LOSS)}: the optimum is too uncertain, and "
-        f"the predicted rate itself is expected to lose {percent(here)}."
+        f"The optimum is too uncertain: no rate loses at most {percent(VALLEY_EXCESS_LOSS)} with probability "
+        f"{VALLEY_PROBABILITY:g}. The predicted rate is expected to lose {percent(here)}."
     )
 
 

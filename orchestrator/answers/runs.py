@@ -9,7 +9,6 @@ from orchestrator.documents.lenses import LensesDocument, LensPointDocument, Mod
 from orchestrator.documents.runs import CurveDocument, LossDocument, RunDocument
 from orchestrator.lenses import MODULES
 from orchestrator.planner.values import Cells
-from orchestrator.spec import ProxyTrainer, ReplayTrainer
 from orchestrator.states import RunState
 from orchestrator.store.records import LensPoint, LossPoint, Run, Sweep
 
@@ -72,12 +71,9 @@ def lenses_document(run: Run, sweep: Sweep, points: Sequence[LensPoint]) -> Lens
 
 def why_unseen(run: Run, sweep: Sweep) -> str:
     """The reason why the lenses recorded nothing of a run of ``sweep``, in a sentence."""
-    if isinstance(sweep.spec.trainer, ReplayTrainer):
-        return (
-            "A replay trains nothing: its runs answer with recorded losses, so there is nothing to look into."
-        )
-    if not isinstance(sweep.spec.trainer, ProxyTrainer):
-        return "Custom trainers report losses only."
+    reason = sweep.spec.training.no_lenses
+    if reason is not None:
+        return reason
     if run.state is RunState.PRUNED:
         return "The run was ruled out before it began."
     if run.state in (RunState.PENDING, RunState.RUNNING):

@@ -1,7 +1,7 @@
-"""The law before the decay beside the law after it: what undecayed trunks say, and by how much their optima differ.
+"""The law of the stable phase: fitted to the losses of undecayed trunks, and compared with the law after the decay.
 
 The optimum of an undecayed trunk is typically lower, with another exponent of D (arXiv 2608.28308), so the two are never
-mixed: every law that is recorded, and every prediction, is of annealed losses. The stable law is for comparison alone.
+mixed: every recorded law and every prediction uses annealed losses. The stable law is for comparison only.
 """
 
 from __future__ import annotations
@@ -18,39 +18,33 @@ from orchestrator.knowledge import Knowledge
 from orchestrator.law import Bowl, BowlStatus, Coefficient, FitOptions, Law, fit
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.values import Cell, Cells
-from orchestrator.spec import ProxyTrainer, SweepSpec
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 
 
 class Phase(StrEnum):
-    """Which losses of a sweep a law is of."""
+    """The losses that a law is fitted to: after the decay, or before it."""
 
     ANNEALED = "annealed"
     STABLE = "stable"
 
 
-def has_stable_phase(spec: SweepSpec) -> bool:
-    """Whether the sweep's runs measure a loss at a constant rate, before their decay."""
-    return isinstance(spec.trainer, ProxyTrainer) and spec.trainer.schedule.has_stable_phase
-
-
 def undecayed(knowledge: Knowledge) -> Knowledge:
-    """What the sweep would know if every run had ended where its decay began.
+    """Replace every run by its undecayed trunk.
 
     Args:
         knowledge: of the annealed runs.
 
     Returns:
-        The same cells with the tokens of their forks, and the same runs with the losses of their trunks there; without
-        prior runs and without completed runs of which no such loss was measured. A run that diverged did so here too.
+        The same cells with the tokens at their forks, and the same runs with the losses of their trunks there. Prior
+        runs, and completed runs without such a loss, are dropped. Diverged runs stay diverged.
 
     Raises:
-        Unsupported: the sweep's runs have no stable phase, or none that is measured.
+        Unsupported: the sweep's runs have no stable phase, or do not measure it.
     """
-    spec = knowledge.sweep.spec
-    if not has_stable_phase(spec):
-        raise Unsupported(f"There is no law of the stable phase of sweep {knowledge.sweep.id}: {_why(spec)}")
+    reason = knowledge.sweep.spec.training.no_stable_phase
+    if reason is not None:
+        raise Unsupported(f"There is no law of the stable phase of sweep {knowledge.sweep.id}: {reason}")
     return replace(
         knowledge,
         cells=Cells(replace(cell, tokens=cell.fork_tokens) for cell in knowledge.cells),
@@ -59,25 +53,15 @@ def undecayed(knowledge: Knowledge) -> Knowledge:
     )
 
 
-def _why(spec: SweepSpec) -> str:
-    if isinstance(spec.trainer, ProxyTrainer):
-        return (
-            "its runs decay by a cosine from the end of the warmup on. Sweeps whose trainer.schedule.shape is linear or "
-            "sqrt have one."
-        )
-    what = "it fits runs made before" if spec.trainer is None else f"its trainer is {spec.trainer.kind}"
-    return f"{what}, and the loss before the decay is measured by the proxy trainer alone."
-
-
 def _unmeasured(run: Run) -> bool:
     return run.state is RunState.COMPLETED and run.trunk_loss is None
 
 
 def stable_law(before: Knowledge, annealed: Law) -> Law:
-    """Fit the law of the stable phase with the terms of the annealed one, so that the two can be compared.
+    """Fit the law of the stable phase with the terms of the annealed law, so that the two are comparable.
 
     Args:
-        before: what is known before the decay (``undecayed``).
+        before: the runs before the decay (``undecayed``).
         annealed: the law of the same runs after it.
 
     Raises:
@@ -92,8 +76,8 @@ class Shift:
 
     Attributes:
         cell: the cell, its horizon included.
-        ratio: stable η* over annealed η*, as the two laws know them.
-        low, high: its 95 % interval; the same runs are behind both, so it is rather too wide than too narrow.
+        ratio: stable η* over annealed η*, by the two laws.
+        low, high: its 95 % interval. Both laws use the same runs, so the interval errs on the wide side.
     """
 
     cell: Cell
@@ -104,10 +88,10 @@ class Shift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How the laws of the two phases differ.
+    """The difference between the laws of the two phases.
 
     Attributes:
-        shift: at the largest cell that has a minimum in both; None where no cell has.
+        shift: at the largest cell with a minimum in both; None if no cell has one.
         stable, annealed: the exponents of D.
     """
 
@@ -117,7 +101,7 @@ class Difference:
 
     @property
     def sentence(self) -> str:
-        """The difference in a line for people."""
+        """The difference in one line."""
         exponents = f"Exponent of D: {_exponent(self.stable)} before, {_exponent(self.annealed)} after."
         if self.shift is None:
             return f"No cell shows a minimum both before and after the decay yet. {exponents}"
@@ -130,7 +114,7 @@ class Difference:
 
 def _exponent(term: Coefficient) -> str:
     value = f"{term.value:+.2f} ± {term.sd:.2f}".replace("-", "−")
-    return f"{value} (a prior's)" if term.from_prior else value
+    return f"{value} (from a prior)" if term.from_prior else value
 
 
 def difference(annealed: Law, stable: Law, cells: Cells) -> Difference:
@@ -160,7 +144,7 @@ def _largest_shift(annealed: Law, stable: Law, cells: Cells) -> Shift | None:
 
 
 def _bowl(law: Law, cell: Cell, tokens: float) -> Bowl | None:
-    """The law's bowl in a cell at some tokens, if it has a minimum inside."""
+    """The law's bowl in a cell at this number of tokens; None if it has no interior minimum."""
     place = (np.array([value]) for value in (cell.params, tokens, cell.batch_tokens))
     bowls = [law.bowls[int(number)] for number in law.known_cells(*place)[1]]
     return next((bowl for bowl in bowls if bowl.status is BowlStatus.INTERIOR), None)

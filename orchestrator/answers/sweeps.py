@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from orchestrator.answers.laws import answer_at_target, law_summary, why_no_law
+from orchestrator.answers.notices import notice_documents
 from orchestrator.documents.events import WorkersEvent
 from orchestrator.documents.sweeps import Cost, Progress, SweepDocument, SweepSummary
+from orchestrator.law.notices import Notice, messages
 from orchestrator.states import SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep, Tally
@@ -28,13 +30,13 @@ def sweep_summaries(store: Store, sweeps: Sequence[Sweep]) -> list[SweepSummary]
     ]
 
 
-def sweep_document(store: Store, sweep: Sweep, warnings: Sequence[str] = ()) -> SweepDocument:
+def sweep_document(store: Store, sweep: Sweep, notices: Sequence[Notice] = ()) -> SweepDocument:
     """The whole document of a stored sweep.
 
     Args:
         store: where it is recorded.
         sweep: the sweep.
-        warnings: of its submission.
+        notices: of its submission.
     """
     law = None if sweep.law_number is None else store.laws.latest(sweep.id)
     number, answer = (None, None) if law is None else (law.number, law.prediction)
@@ -42,7 +44,8 @@ def sweep_document(store: Store, sweep: Sweep, warnings: Sequence[str] = ()) -> 
     return SweepDocument(
         **dict(summary),
         waits_because=waits_because(store, sweep),
-        warnings=list(warnings),
+        warnings=list(messages(notices)),
+        notices=notice_documents(notices),
         spec=sweep.spec,
         law=None if law is None else law_summary(law),
     )

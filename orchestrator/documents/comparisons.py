@@ -1,6 +1,8 @@
-"""Both paradigms at a sweep's held-out scale, as clients read it."""
+"""The comparison of both paradigms at a held-out scale: its plan, as the store keeps it, and its document."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from pydantic import Field
 
@@ -8,6 +10,68 @@ from orchestrator.documents.document import EXAMPLE_ID, Document
 from orchestrator.documents.predictions import TargetDocument
 from orchestrator.spec import CellRole
 from orchestrator.states import ComparisonStage, RunState
+
+FITTING: Final = "Fitting"
+TRANSFER: Final = "Transfer"
+SAME_RATE: Final = "the same rate"
+MODULE_WISE: Final = "module-wise"
+
+
+class PlannedContender(Document):
+    """One way to set the learning rate of the held-out scale, before it has run."""
+
+    name: str
+    arm: CellRole
+    learning_rate: float
+    module_rates: str = Field(default="", description="Multipliers by module, as text; empty for none.")
+    origin: str
+    source: str | None = None
+
+
+class LeftOutDocument(Document):
+    """A published law that does not contend, and why."""
+
+    name: str
+    reason: str
+
+
+class BaseOptimum(Document):
+    """The best learning rate of the base, to which Transfer is tuned."""
+
+    learning_rate: float
+    sd: float = Field(description="Standard deviation of its logarithm.")
+    origin: str
+
+
+class ExpectedBowl(Document):
+    """The shape that the law expects of the held-out bowl before anything is run there."""
+
+    curvature: float = Field(description="C of ln L = ln L_min + C·g(ln η − ln η*).")
+    asymmetry: float = Field(description="a of the shape g.")
+    noise: float = Field(description="Standard deviation of ln loss between equal runs.")
+
+
+class LineUp(Document):
+    """Everything that is run at the held-out scale."""
+
+    contenders: tuple[PlannedContender, ...] = Field(description="Fitting first.")
+    reference: tuple[float, ...] = Field(
+        description="Further learning rates of the reference bowl, in standard parametrization."
+    )
+    left_out: tuple[LeftOutDocument, ...]
+    expected: ExpectedBowl
+
+
+class ComparisonPlan(Document):
+    """A planned comparison, as the store keeps it: written once, from what the search left, and never changed."""
+
+    search: str = Field(description="Why the search ended, in a sentence.")
+    law_number: int = Field(description="The law of Fitting's rate and of the expected bowl.")
+    held_out: TargetDocument
+    base: TargetDocument
+    base_optimum: BaseOptimum
+    seeds: int = Field(description="Seeds 0 … seeds − 1 of each contender.")
+    line_up: LineUp
 
 
 class EstimateDocument(Document):
@@ -17,6 +81,16 @@ class EstimateDocument(Document):
     standard_error: float
     low: float
     high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the 95 % interval."""
+        return self.high - self.value
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the 95 % interval holds zero."""
+        return self.low <= 0 <= self.high
 
 
 class ComparedRun(Document):
@@ -29,13 +103,13 @@ class ComparedRun(Document):
 
 
 class ContenderDocument(Document):
-    """One way to set the rate of the held-out scale, and how it did."""
+    """One way to set the rate of the held-out scale, and its score."""
 
     name: str = Field(examples=["Fitting", "Transfer", "the same rate", "Step Law", "module-wise"])
-    arm: CellRole = Field(description="How it is trained there: standard parametrization, or Transfer's.")
-    learning_rate: float = Field(description="In Transfer's arm the global rate, in the base's units.")
+    arm: CellRole = Field(description="Its parametrization there: the standard one, or Transfer's.")
+    learning_rate: float = Field(description="Of Transfer the global rate, in the base's units.")
     module_rates: dict[str, float] = Field(description="Multipliers by module; empty for none.")
-    origin: str = Field(description="Where the rate comes from.")
+    origin: str = Field(description="The origin of the rate.")
     source: str | None = Field(description="The paper of a published law.")
     runs: list[ComparedRun]
     diverged: bool | None = Field(
@@ -45,8 +119,8 @@ class ContenderDocument(Document):
         description="Mean over the seeds, over the best loss there, less one."
     )
     difference: EstimateDocument | None = Field(
-        description="Loss over Fitting's with the same seeds, less one: seeds cancel. Null for Fitting and who shares "
-        "its runs."
+        description="Loss over Fitting's with the same seeds, less one: seeds cancel. Null for Fitting and contenders "
+        "that share its runs."
     )
 
 
@@ -55,6 +129,9 @@ class ReferenceRate(Document):
 
     learning_rate: float
     runs: list[ComparedRun]
+    excess_loss: float | None = Field(
+        description="Mean over the seeds, over the best loss there, less one. Null while open, and without a completed run."
+    )
 
 
 class BestDocument(Document):
@@ -88,13 +165,6 @@ class ModuleSearchDocument(Document):
     multipliers: dict[str, float] | None = Field(description="The best so far; 1 for a module left alone.")
     loss: float | None
     loss_without: float | None = Field(description="Of the trial without multipliers.")
-
-
-class LeftOutDocument(Document):
-    """A published law that does not contend, and why."""
-
-    name: str
-    reason: str
 
 
 class ComparisonDocument(Document):

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+import json
+from typing import Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 EXAMPLE_ID = "18a3f0c2b5d9e0770123456789abcdef"
-
-Item = TypeVar("Item", bound=BaseModel)
 
 
 class Document(BaseModel):
     """Base of every document: NaN and infinity become null in JSON."""
 
     model_config = ConfigDict(ser_json_inf_nan="null", frozen=True)
+
+    _sent: Any = PrivateAttr(default=None)
+
+    @classmethod
+    def read(cls, sent: Any) -> Self:
+        """Read the JSON of a service; fields that this version does not know are ignored.
+
+        Raises:
+            pydantic.ValidationError: a known field is missing or has another type.
+        """
+        document = cls.model_validate(sent, extra="ignore", context={"unknown_fields": "ignore"})
+        document._sent = sent
+        return document
+
+    def to_json(self) -> Any:
+        """The document as JSON values: as the service sent it, or as it was built here."""
+        return json.loads(self.model_dump_json()) if self._sent is None else self._sent
+
+
+Item = TypeVar("Item", bound=Document)
 
 
 class Page(Document, Generic[Item]):

@@ -140,33 +140,47 @@ class HeldOutDocument(Document):
     alternatives: list[AlternativeDocument] = Field(default=[])
 
 
-class LawSummary(NoticedDocument):
+class LawTerms(NoticedDocument):
+    """The terms of a law."""
+
+    runs: int = Field(description="Number of runs it was fitted to.")
+    coefficients: list[Coefficient]
+    noise: float = Field(description="Standard deviation of ln loss between equal runs.")
+
+
+class FittedLaw(LawTerms):
+    """A law as it was fitted, without its bowls."""
+
+    model_config = ConfigDict(extra="allow")
+
+    covariance: list[list[float]] = Field(description="Of the coefficients, in their order.")
+    reference: TargetDocument = Field(description="Where the logarithms of N, D and B are zero.")
+    range: dict[str, list[float]] = Field(description="Smallest and largest (N, D, B) among the runs.")
+    heldout: HeldOutDocument | None = Field(description="Null with one size and horizon.")
+    heldout_reason: str | None = Field(default=None, description="The reason for no held-out error.")
+    fingerprint: str = Field(description="sha256 of the runs and options it was fitted with.")
+
+
+class LawSummary(LawTerms):
     """A law in short."""
 
     number: int
     batch: int = Field(description="The batch of runs after which it was fitted.")
-    runs: int = Field(description="Number of runs it was fitted to.")
     spent_flops: float
     created_at: datetime
-    coefficients: list[Coefficient]
-    noise: float = Field(description="Standard deviation of ln loss between equal runs.")
     sizes: SizesDocument | None = Field(
         default=None,
         description="The law in either count of parameters; null where every parameter is active.",
     )
 
 
-class LawDocument(LawSummary):
+class LawDocument(LawSummary, FittedLaw):
     """A law whole: immutable, numbered per sweep from 1."""
 
+    model_config = ConfigDict(extra="ignore")
+
     sweep_id: str
-    covariance: list[list[float]] = Field(description="Of the coefficients, in their order.")
-    reference: TargetDocument = Field(description="Where the logarithms of N, D and B are zero.")
-    range: dict[str, list[float]] = Field(description="Smallest and largest (N, D, B) among the runs.")
     bowls: list[BowlDocument] = Field(description="One per cell.")
-    heldout: HeldOutDocument | None = Field(description="Null with one size and horizon.")
-    heldout_reason: str | None = Field(default=None, description="The reason for no held-out error.")
-    fingerprint: str = Field(description="sha256 of the runs and options it was fitted with.")
     ruled_out: list[RuledOut]
     prediction: PredictionDocument | None = Field(description="At the sweep's target.")
     prediction_refused: str | None = Field(description="The reason for no prediction.")

@@ -1,1 +1,1 @@
-"""Both paradigms at a held-out scale: Fitting and Transfer, what stands beside them, and which of them to trust."""
+"""The comparison at a held-out scale: Fitting, Transfer and further contenders, and which paradigm to trust there."""

@@ -1,16 +1,16 @@
-"""Carries a sweep's comparison on once its search is over: what is asked for, and what is told, in guarded steps."""
+"""Carries a sweep's comparison on after its search: it asks for runs and records the stages, in guarded steps."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
 
+from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.events import ComparisonEvent
-from orchestrator.heldout.cost import Spent, cost_of, out_of_reach
-from orchestrator.heldout.document import Found, document, joined
-from orchestrator.heldout.plan import Plan
-from orchestrator.heldout.setting import Setting, setting_of
-from orchestrator.heldout.steps import Ask, Basis, Over, next_step
+from orchestrator.errors import NotFound
+from orchestrator.heldout.comparison_answer import comparison_answer
+from orchestrator.heldout.comparison_setup import ComparisonSetup, setup_of
+from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
+from orchestrator.heldout.steps import AskForRuns, EndComparison, FinishedSearch, next_step
 from orchestrator.knowledge import Knowledge
 from orchestrator.states import ComparisonStage
 from orchestrator.store import Store
@@ -28,95 +28,89 @@ def stage_of(store: Store, sweep: Sweep) -> ComparisonStage | None:
 
 
 def begin(store: Store, knowledge: Knowledge, stop: str, *, fence: int) -> None:
-    """Tell that the search is over, and whether the budget reaches for the comparison.
+    """Record that the search is over, and whether the budget suffices for the comparison.
 
     Args:
-        store: where it is told.
+        store: of the sweep.
         knowledge: of the sweep.
-        stop: why the search is over.
+        stop: why the search is over, in a sentence.
         fence: of the leader's lease.
     """
     sweep = knowledge.sweep
-    setting = _setting(store, sweep)
+    setup = _setup(store, sweep)
     spent = Spent(
         runs=knowledge.asked,
         flops=knowledge.spent_flops,
         seconds=store.sweeps.span_seconds(sweep.id),
     )
-    reason = out_of_reach(cost_of(setting), sweep.spec.search.budget, spent)
-    if reason is not None:
-        event = ComparisonEvent(
-            stage=ComparisonStage.NOT_RUN, search=stop, reason=f"the budget does not reach for it: {reason}"
-        )
+    lacking = out_of_reach(cost_of(setup), sweep.spec.search.budget, spent)
+    if lacking is not None:
+        reason = f"the budget does not suffice for it: {lacking}"
+        event = ComparisonEvent(stage=ComparisonStage.NOT_RUN, search=stop, reason=reason)
     else:
-        stage = ComparisonStage.WAITING if setting.search is None else ComparisonStage.TUNING
+        stage = ComparisonStage.WAITING if setup.search is None else ComparisonStage.TUNING
         event = ComparisonEvent(stage=stage, search=stop)
     store.events.append(sweep.id, event, fence=fence)
 
 
-def advance(store: Store, sweep: Sweep, basis: Basis, *, fence: int) -> None:
-    """Ask for the next runs of a comparison, or tell its end; killed in between, a restart does the same.
+def advance(store: Store, sweep: Sweep, search: FinishedSearch, *, fence: int) -> None:
+    """Ask for the next runs of a comparison, or record its end; after a kill in between, a restart does the same.
 
     Args:
-        store: where everything is recorded.
-        sweep: the sweep, whose search is over.
-        basis: what the search left.
+        store: of the sweep.
+        sweep: its search is over.
+        search: the finished search.
         fence: of the leader's lease.
     """
-    setting, runs = _setting(store, sweep), store.runs.of_comparison(sweep.id)
+    setup, runs = _setup(store, sweep), store.runs.of_comparison(sweep.id)
     planned = store.comparisons.get(sweep.id) is not None
-    match next_step(setting, runs, basis, planned=planned):
-        case Ask(runs=asked, plan=plan):
-            kept = None if plan is None else plan.to_document()
-            number = store.runs.add_batch(sweep.id, asked, fence=fence, comparison=kept)
-            counts = {"batch": number, "runs": len(asked)}
+    match next_step(setup, runs, search, planned=planned):
+        case AskForRuns(runs=wanted, plan=plan):
+            number = store.runs.add_batch(sweep.id, wanted, fence=fence, comparison=plan)
+            counts = {"batch": number, "runs": len(wanted)}
             log.info("runs of the comparison asked for", extra={"sweep_id": sweep.id, **counts})
-        case Over(stage=stage, reason=reason):
-            event = ComparisonEvent(stage=stage, search=basis.search, reason=reason)
-            if planned:
-                verdict = comparison_document(store, sweep)["verdict"]
-                event = ComparisonEvent(stage=stage, search=basis.search, reason=reason, verdict=verdict)
+        case EndComparison(stage=stage, reason=reason):
+            event = ComparisonEvent(
+                stage=stage,
+                search=search.stop,
+                reason=reason,
+                verdict=comparison_document(store, sweep).verdict if planned else None,
+            )
             store.events.append(sweep.id, event, fence=fence)
         case _:
             pass
 
 
-def ending(event: ComparisonEvent) -> str:
-    """Why a sweep is over whose comparison has come to its end."""
+def end_of_sweep(event: ComparisonEvent) -> str:
+    """Why a sweep is complete after its comparison, in sentences.
+
+    Args:
+        event: of the comparison's last stage.
+    """
     cause = f": {event.reason}" if event.reason else "."
     return f"{event.search} The comparison is {event.stage}{cause}"
 
 
-def comparison_of(store: Store, sweep: Sweep) -> Found | None:
-    """A sweep's comparison as it stands, its runs joined to its plan; None where the specification has none."""
-    setting = setting_of(sweep.spec, store.sweeps.cells(sweep.id))
-    if setting is None:
-        return None
-    kept = store.comparisons.get(sweep.id)
-    return joined(
-        setting,
-        None if kept is None else Plan.from_document(kept.document),
+def comparison_document(store: Store, sweep: Sweep) -> ComparisonDocument:
+    """The document of a sweep's comparison as it stands.
+
+    Raises:
+        NotFound: the specification has no comparison.
+    """
+    return comparison_answer(
+        sweep,
+        _setup(store, sweep),
+        store.comparisons.get(sweep.id),
         store.runs.of_comparison(sweep.id),
-        sweep_state=sweep.state,
-        sweep_reason=sweep.reason,
-        event=store.events.latest(sweep.id, ComparisonEvent),
+        store.events.latest(sweep.id, ComparisonEvent),
     )
 
 
-def comparison_document(store: Store, sweep: Sweep) -> dict[str, Any]:
-    """The same as clients read it.
-
-    Raises:
-        ValueError: the specification has none.
-    """
-    found = comparison_of(store, sweep)
-    if found is None:
-        raise ValueError(f"sweep {sweep.id} compares nothing")
-    return {"sweep_id": sweep.id, **document(found)}
-
-
-def _setting(store: Store, sweep: Sweep) -> Setting:
-    setting = setting_of(sweep.spec, store.sweeps.cells(sweep.id))
-    if setting is None:
-        raise ValueError(f"sweep {sweep.id} compares nothing")
-    return setting
+def _setup(store: Store, sweep: Sweep) -> ComparisonSetup:
+    setup = setup_of(sweep.spec, store.sweeps.cells(sweep.id))
+    if setup is None:
+        raise NotFound(
+            f"Sweep {sweep.id} compares nothing: its specification has no comparison. Submit one with "
+            "comparison: {scale: {width: …, depth: …}}."
+        )
+    return setup

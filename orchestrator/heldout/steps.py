@@ -1,7 +1,7 @@
-"""What a comparison does next: a pure function of its runs, so that a restarted service asks for the same.
+"""The next step of a comparison: a pure function of its runs, so that a restarted service asks for the same runs.
 
-First the multipliers of module-wise rates are searched at the base, batch by batch; then everything at the held-out
-scale is asked for at once, and with it the plan is kept; when those runs have ended, the comparison is complete.
+First the multipliers of module-wise rates are searched at the base, batch by batch. Then all runs at the held-out scale
+are asked for at once, and the plan is stored with them. When those runs have ended, the comparison is complete.
 """
 
 from __future__ import annotations
@@ -9,151 +9,157 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.amounts import multipliers
+from orchestrator.answers.prediction import target_document
+from orchestrator.documents.comparisons import BaseOptimum, ComparisonPlan, LineUp
 from orchestrator.errors import Unsupported
-from orchestrator.heldout.contenders import BaseOptimum, LineUp, base_optimum, line_up
-from orchestrator.heldout.module_rates import told
-from orchestrator.heldout.modules import Trial
-from orchestrator.heldout.plan import Plan
-from orchestrator.heldout.setting import Setting
+from orchestrator.heldout.comparison_setup import ComparisonSetup
+from orchestrator.heldout.line_up import base_optimum, groups_of, line_up
+from orchestrator.heldout.module_rates import ModuleTrial, parse_module_rates
 from orchestrator.law import Law, Refused
-from orchestrator.spec import CellRole
 from orchestrator.states import RUN_OPEN, ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """Ask for these runs; with a plan it is kept beside them."""
+class AskForRuns:
+    """Ask for these runs; a plan is stored with them."""
 
     runs: tuple[NewRun, ...]
-    plan: Plan | None = None
+    plan: ComparisonPlan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Runs are open."""
+class AwaitRuns:
+    """Wait for the open runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Over:
-    """Nothing is left to do, for a reason that people read."""
+class EndComparison:
+    """End the comparison; ``reason`` is for its user."""
 
     stage: ComparisonStage
     reason: str | None = None
 
 
-Step = Ask | Wait | Over
+Step = AskForRuns | AwaitRuns | EndComparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Basis:
-    """What the search left.
+class FinishedSearch:
+    """The result of the search, on which the comparison builds.
 
     Attributes:
-        law: the newest, which saw every result of the search; None where none could be fitted.
+        law: the newest, fitted to every result of the search; None if none could be fitted.
         law_number: its number.
-        search: why the search ended.
+        stop: why the search ended, in a sentence.
         refusal: why there is no law.
     """
 
     law: Law | None
     law_number: int
-    search: str
+    stop: str
     refusal: str | None = None
 
 
-def next_step(setting: Setting, runs: Sequence[Run], basis: Basis, *, planned: bool) -> Step:
-    """Choose what the comparison does next.
+def next_step(setup: ComparisonSetup, runs: Sequence[Run], search: FinishedSearch, *, planned: bool) -> Step:
+    """Choose the next step of a comparison.
 
     Args:
-        setting: the comparison.
-        runs: those of its own cells, in the order of creation.
-        basis: what the search left.
+        setup: of the comparison.
+        runs: of the comparison's cells, in the order of creation.
+        search: the search before it.
         planned: whether the runs of the held-out scale were asked for.
     """
     if any(run.state in RUN_OPEN for run in runs):
-        return Wait()
+        return AwaitRuns()
     if planned:
-        cut = [run for run in runs if run.state is RunState.CANCELLED]
-        return (
-            Over(stage=ComparisonStage.CUT_SHORT, reason=cut[0].reason)
-            if cut
-            else Over(stage=ComparisonStage.COMPLETE)
-        )
-    if basis.law is None:
-        return Over(
-            stage=ComparisonStage.NOT_RUN,
-            reason=f"there is no law: {basis.refusal or 'no run of the search ended'}",
-        )
-    optimum = base_optimum(basis.law, setting.base)
-    trials = trials_of(setting, runs)
+        return _end(runs)
+    if search.law is None:
+        reason = f"there is no law: {search.refusal or 'no run of the search ended'}"
+        return EndComparison(stage=ComparisonStage.NOT_RUN, reason=reason)
+    optimum, trials = base_optimum(search.law, setup.base), trials_of(setup, runs)
     try:
-        asked = () if setting.search is None else setting.search.next_trials(trials)
-    except Unsupported as error:  # the sweep has its answer: what this machine lacks must not take it away
-        return Over(stage=ComparisonStage.NOT_RUN, reason=error.detail)
-    if asked:
-        return Ask(runs=_trial_runs(setting, asked, _trial_rate(setting, runs, optimum), len(trials)))
-    best = None if setting.search is None else setting.search.best(trials)
+        texts = () if setup.search is None else setup.search.next_trials(trials)
+    except Unsupported as error:  # a library that is missing here must not fail a sweep that has its answer
+        return EndComparison(stage=ComparisonStage.NOT_RUN, reason=error.detail)
+    if texts:
+        return AskForRuns(runs=_trial_runs(setup, texts, _trial_rate(setup, runs, optimum), len(trials)))
+    best = None if setup.search is None else setup.search.best(trials)
     try:
-        found = line_up(setting, basis.law, optimum, best, law_number=basis.law_number)
+        lined_up = line_up(setup, search.law, optimum, best, law_number=search.law_number)
     except Refused as refused:
-        return Over(
-            stage=ComparisonStage.NOT_RUN, reason=f"the law refuses the held-out scale: {refused.detail}"
-        )
-    plan = Plan.of(setting, found, optimum, search=basis.search, law_number=basis.law_number)
-    return Ask(runs=_held_out_runs(setting, found), plan=plan)
+        reason = f"the law refuses the held-out scale: {refused.detail}"
+        return EndComparison(stage=ComparisonStage.NOT_RUN, reason=reason)
+    plan = ComparisonPlan(
+        search=search.stop,
+        law_number=search.law_number,
+        held_out=target_document(setup.standard),
+        base=target_document(setup.base),
+        base_optimum=optimum,
+        seeds=setup.seeds,
+        line_up=lined_up,
+    )
+    return AskForRuns(runs=_held_out_runs(setup, lined_up), plan=plan)
 
 
-def trials_of(setting: Setting, runs: Sequence[Run]) -> tuple[Trial, ...]:
-    """The trials of the search for module-wise rates that have ended; a run that the machine lost tells no loss."""
-    if setting.modules is None:
+def trials_of(setup: ComparisonSetup, runs: Sequence[Run]) -> tuple[ModuleTrial, ...]:
+    """The trials of the search for module-wise rates that have ended; a failed run has no loss."""
+    if setup.modules is None:
         return ()
     return tuple(
-        Trial(
+        ModuleTrial(
             module_rates=run.module_rates,
             loss=run.loss if run.state is RunState.COMPLETED else None,
             failed=run.state not in {RunState.COMPLETED, RunState.DIVERGED},
         )
         for run in runs
-        if run.cell == setting.modules.number and run.state not in RUN_OPEN
+        if run.cell == setup.modules.number and run.state not in RUN_OPEN
     )
 
 
-def _trial_rate(setting: Setting, runs: Sequence[Run], optimum: BaseOptimum) -> float:
-    """The global rate of all trials: that of the first, whatever law came since."""
-    number = None if setting.modules is None else setting.modules.number
+def _end(runs: Sequence[Run]) -> EndComparison:
+    cancelled = next((run for run in runs if run.state is RunState.CANCELLED), None)
+    if cancelled is None:
+        return EndComparison(stage=ComparisonStage.COMPLETE)
+    return EndComparison(stage=ComparisonStage.CUT_SHORT, reason=cancelled.reason)
+
+
+def _trial_rate(setup: ComparisonSetup, runs: Sequence[Run], optimum: BaseOptimum) -> float:
+    """The global rate of all trials: that of the first one, even if a newer law has another."""
+    number = None if setup.modules is None else setup.modules.number
     return next((run.learning_rate for run in runs if run.cell == number), optimum.learning_rate)
 
 
 def _trial_runs(
-    setting: Setting, asked: Sequence[str], learning_rate: float, before: int
+    setup: ComparisonSetup, texts: Sequence[str], learning_rate: float, before: int
 ) -> tuple[NewRun, ...]:
-    if setting.modules is None or setting.search is None:
+    if setup.modules is None or setup.search is None:
         return ()
-    of = f"of {setting.search.runs} for module-wise rates by {setting.search.sampler}"
+    of = f"of {setup.search.runs} for module-wise rates by {setup.search.sampler}"
     return tuple(
         NewRun(
-            cell=setting.modules.number,
+            cell=setup.modules.number,
             learning_rate=learning_rate,
             seed=0,
-            trunk=setting.modules.trunk,
+            trunk=setup.modules.trunk,
             module_rates=text,
-            reason=f"Trial {number} {of}: {told(text) or 'no multipliers'}.",
+            reason=f"Trial {number} {of}: {multipliers(parse_module_rates(text)) or 'no multipliers'}.",
         )
-        for number, text in enumerate(asked, before + 1)
+        for number, text in enumerate(texts, before + 1)
     )
 
 
-def _held_out_runs(setting: Setting, found: LineUp) -> tuple[NewRun, ...]:
+def _held_out_runs(setup: ComparisonSetup, lined_up: LineUp) -> tuple[NewRun, ...]:
     return tuple(
         NewRun(
-            cell=setting.cell(CellRole(arm)).number,
-            learning_rate=learning_rate,
+            cell=setup.held_out(group.role).number,
+            learning_rate=group.learning_rate,
             seed=seed,
-            trunk=setting.cell(CellRole(arm)).trunk,
-            module_rates=module_rates,
-            reason=f"For {who} at the held-out scale.",
+            trunk=setup.held_out(group.role).trunk,
+            module_rates=group.module_rates,
+            reason=f"For {', '.join(names) or 'the reference bowl'} at the held-out scale.",
         )
-        for seed in range(setting.seeds)
-        for (arm, learning_rate, module_rates), who in found.places.items()
+        for seed in range(setup.seeds)
+        for group, names in groups_of(lined_up).items()
     )

@@ -1,17 +1,15 @@
-"""The law of the best learning rate: bowls, the joint fit, its uncertainty, and when it refuses."""
+"""The law of the best learning rate: bowls, the joint fit, its uncertainty and its refusals."""
 
 from orchestrator.law.bowl import Bowl
-from orchestrator.law.document import OutdatedLaw
-from orchestrator.law.fit import FitOptions, fit
-from orchestrator.law.heldout import HeldOut, HeldOutCell
-from orchestrator.law.horizon import HorizonLaw
-from orchestrator.law.law import Law
+from orchestrator.law.bowl_status import BowlStatus
+from orchestrator.law.features import Coefficient, Reference
+from orchestrator.law.fitting import FitOptions, fit
+from orchestrator.law.held_out_error import HeldOut, HeldOutCell
+from orchestrator.law.law import Law, Prediction
+from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
 from orchestrator.law.point import Point
-from orchestrator.law.prediction import Prediction
 from orchestrator.law.refusal import LawRefusal, Refused
-from orchestrator.law.status import BowlStatus
-from orchestrator.law.terms import Coefficient, Reference
 
 __all__ = [
     "Bowl",
@@ -20,11 +18,10 @@ __all__ = [
     "FitOptions",
     "HeldOut",
     "HeldOutCell",
-    "HorizonLaw",
     "Law",
     "LawRefusal",
+    "Notice",
     "Observations",
-    "OutdatedLaw",
     "Point",
     "Prediction",
     "Reference",

@@ -1,4 +1,4 @@
-"""One cell's bowl as its own runs show it, the shape and the curvature borrowed from the pool."""
+"""Bowls of single cells from their own runs, with a prior from the pool on shape and curvature."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
@@ -6,13 +6,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.law.evidence import (
+from orchestrator.law.bowl_status import BowlStatus, classify, deviance_gain
+from orchestrator.law.cell_information import (
     ASYMMETRY,
     ASYMMETRY_SPREAD,
     CURVATURE,
     OPTIMUM,
-    Locals,
-    gather,
+    CellUnknowns,
+    linearise,
     predicted,
 )
 from orchestrator.law.grouped_runs import GroupedRuns
@@ -21,11 +22,10 @@ from orchestrator.law.observations import Array
 from orchestrator.law.point import Point
 from orchestrator.law.pooled import Shrunk
 from orchestrator.law.scales import Scales
-from orchestrator.law.status import BowlStatus, classify, told
 
-WINDOW = 1.0  # |ln η − ln η*| within which r2 is told
-SETTLED = 1e-3  # change of a bowl's unknowns below which it is found
-FREE_SD = 3.0  # prior sd of a bowl's own ln η*: vague, so that the law does not speak for the cell
+WINDOW = 1.0  # |ln η − ln η*| within which r2 is computed
+SETTLED = 1e-3  # change of a bowl's unknowns below which the iteration ends
+FREE_SD = 3.0  # prior sd of a bowl's own ln η*: vague, so that the law has no influence on it
 Z95 = 1.959963984540054
 
 
@@ -35,18 +35,18 @@ class Bowl:
 
     Attributes:
         params, tokens, batch_tokens: The cell.
-        learning_rate: The rate at the bottom; on an edge a bound, not an optimum.
+        learning_rate: Rate at the bottom; at an edge a bound, not an optimum.
         sd: Standard deviation of its logarithm, from the cell's own runs and the pooled curvature.
         low, high: 95 % interval of the rate.
-        loss: Loss at the bottom in the table's unit; None where no run finished.
-        curvature, asymmetry: C and a of ln L = ln L_min + C·g(ln η − ln η*; a), g of shape.py.
+        loss: Loss at the bottom in the table's unit; None if no run finished.
+        curvature, asymmetry: C and a of ln L = ln L_min + C·g(ln η − ln η*; a), g of bowl_shape.py.
         noise: Standard deviation of ln loss between equal runs of this cell.
-        status: Interior minimum, or why not.
+        status: Interior minimum, or why there is none.
         runs: Runs in the cell, diverged ones included.
         diverged: Runs without a loss, or with one too far above the best to fit.
         doubted: Runs with a loss too low to believe, which are left out.
         r2: Share of the variance of ln loss explained within e^±1 of the bottom; None with fewer than three runs there.
-        law_learning_rate: The optimum given all runs of all cells.
+        law_learning_rate: Optimum given the runs of all cells.
         law_sd: Standard deviation of its logarithm.
     """
 
@@ -85,40 +85,40 @@ class Bowl:
 
 
 def measure(
-    cells: GroupedRuns, here: Locals, law_sd: Array, pool: tuple[Array, Array], scales: Scales
+    cells: GroupedRuns, here: CellUnknowns, law_sd: Array, pool: tuple[Array, Array], scales: Scales
 ) -> tuple[tuple[Bowl, ...], Array]:
-    """The bowl of every cell, in the order of the cells, and how much better each is than a constant (status.py).
+    """The bowl of every cell, in the order of the cells, and its gain over a constant (bowl_status.py).
 
     Args:
         cells: All runs.
-        here: The joint fit's bowls, from which each cell's own is found.
+        here: Bowls of the joint fit, where the iteration starts.
         law_sd: Standard deviation of ln η* in the joint fit, shape [cells].
-        pool: What the pool says of (ln C, ln η*, a) and its standard deviations, shape [cells, 3] each.
+        pool: Pooled (ln C, ln η*, a) and their standard deviations, shape [cells, 3] each.
         scales: Variances of the joint fit.
     """
     own, likely, sure = alone(cells, here, *pool, scales)
     sd = np.sqrt(sure[:, OPTIMUM, OPTIMUM])
-    gain = told(cells, own, scales)
+    gain = deviance_gain(cells, own, scales)
     status = classify(cells, own, np.sqrt(likely[:, OPTIMUM, OPTIMUM]), gain)
     r2 = explained(cells, own)
-    reach = Z95 * sd
+    half_width = Z95 * sd
     columns = {
         "params": cells.places[:, 0],
         "tokens": cells.places[:, 1],
         "batch_tokens": cells.places[:, 2],
         "learning_rate": np.exp(own.optimum),
         "sd": sd,
-        "low": np.exp(own.optimum - reach),
-        "high": np.exp(own.optimum + reach),
-        "loss": told_where(np.isfinite(cells.best_loss), cells.best_loss * np.exp(own.bottom)),
+        "low": np.exp(own.optimum - half_width),
+        "high": np.exp(own.optimum + half_width),
+        "loss": none_where_unknown(np.isfinite(cells.best_loss), cells.best_loss * np.exp(own.bottom)),
         "curvature": np.exp(own.shape[:, CURVATURE]),
         "asymmetry": own.shape[:, ASYMMETRY],
-        "noise": scales.noise * np.sqrt(here.unrest),
+        "noise": scales.noise * np.sqrt(here.noise_ratio),
         "status": np.array(status, dtype=object),
         "runs": cells.runs,
         "diverged": cells.diverged,
         "doubted": cells.doubted,
-        "r2": told_where(np.isfinite(r2), r2),
+        "r2": none_where_unknown(np.isfinite(r2), r2),
         "law_learning_rate": np.exp(here.optimum),
         "law_sd": law_sd,
     }
@@ -126,20 +126,20 @@ def measure(
     return tuple(Bowl(**dict(zip(columns, row, strict=True))) for row in rows), gain
 
 
-def told_where(known: NDArray[np.bool_], values: Array) -> NDArray[np.object_]:
-    """The values, None where they are not known."""
-    told = values.astype(np.object_)
-    told[~known] = None
-    return told
+def none_where_unknown(known: NDArray[np.bool_], values: Array) -> NDArray[np.object_]:
+    """The values, None if unknown."""
+    found = values.astype(np.object_)
+    found[~known] = None
+    return found
 
 
 def alone(
-    cells: GroupedRuns, start: Locals, pool: Array, pool_sd: Array, scales: Scales, steps: int = 8
-) -> tuple[Locals, Array, Array]:
-    """Each cell's bowl from its own runs with the pooled shape as prior.
+    cells: GroupedRuns, start: CellUnknowns, pool: Array, pool_sd: Array, scales: Scales, steps: int = 8
+) -> tuple[CellUnknowns, Array, Array]:
+    """The bowl of each cell from its own runs, with the pooled shape as prior.
 
     Returns:
-        (the bowls, the covariance of (ln C, ln η*, a), the same if the noise is as large as it may well be).
+        (the bowls, the covariance of (ln C, ln η*, a), the same covariance under a cautious estimate of the noise).
     """
     prior = start.shape.copy()
     prior[:, [CURVATURE, ASYMMETRY]] = pool[:, [CURVATURE, ASYMMETRY]]
@@ -154,20 +154,20 @@ def alone(
     )
     here = start
     for _ in range(steps):
-        evidence = gather(cells, here, scales)
-        free = Shrunk.of(evidence, own)
-        goal = (free.covariance @ (evidence.vector + own * prior)[:, :, None])[:, :, 0]
+        information = linearise(cells, here, scales)
+        free = Shrunk.of(information, own)
+        goal = (free.covariance @ (information.vector + own * prior)[:, :, None])[:, :, 0]
         step = np.clip(goal - here.shape, -0.5, 0.5)
         shape = here.shape + step
-        here = replace(here, bottom=evidence.bottom(shape), shape=shape)
+        here = replace(here, bottom=information.bottom(shape), shape=shape)
         if np.abs(step).max() < SETTLED:
             break
-    careful = Shrunk.of(gather(cells, here, cautious(scales, cells)), own)
+    careful = Shrunk.of(linearise(cells, here, cautious(scales, cells)), own)
     return here, free.covariance, careful.covariance
 
 
-def explained(cells: GroupedRuns, own: Locals) -> Array:
-    """r² of ln loss within the window round each bottom, NaN with fewer than three runs there, shape [cells]."""
+def explained(cells: GroupedRuns, own: CellUnknowns) -> Array:
+    """r² of ln loss within `WINDOW` of each bottom, NaN with fewer than three runs there, shape [cells]."""
     u = cells.x - own.optimum[cells.cell]
     near = (np.abs(u) <= WINDOW).astype(np.float64)
     fitted = own.bottom[cells.cell] + predicted(cells, own)[0]

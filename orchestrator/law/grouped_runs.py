@@ -1,17 +1,17 @@
-"""Runs grouped into cells: one (N, D, B) each, with the rates tried there, and what bounds its bowl."""
+"""Runs grouped into cells: one (N, D, B) each, with the rates tried there and the bounds of its bowl."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.law.doubts import doubted
+from orchestrator.law.low_outliers import low_outliers
 from orchestrator.law.observations import Array, Observations
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-CLOSE = 1e-3  # relative difference up to which two sizes, horizons, batches or rates are one: tokens counted per run
+CLOSE = 1e-3  # relative difference up to which two sizes, horizons, batches or rates are the same
 BLOWN = 0.35  # ln(loss / best loss of the cell) above which a finished run is too far from the bottom to fit
 
 
@@ -19,8 +19,8 @@ BLOWN = 0.35  # ln(loss / best loss of the cell) above which a finished run is t
 class GroupedRuns:
     """All runs, sorted and grouped; the loss enters as its logarithm, so its unit cancels.
 
-    A point is one rate of one cell: repeated runs are their mean, because what the shape of the bowl misses there is
-    the same in each of them.
+    A point is one rate of one cell: repeated runs enter as their mean, because the misfit of the bowl's shape is the
+    same in all of them.
 
     Attributes:
         places: N, D, B of each cell, the medians of its runs, shape [cells, 3].
@@ -28,17 +28,17 @@ class GroupedRuns:
         cell: The cell of each point that has a usable loss, shape [points].
         x: ln η of those points, shape [points].
         y: Mean ln loss of their runs over that of the cell's best point, shape [points].
-        repeats: How many runs that is the mean of, shape [points].
-        scatter: Sum of the squares of their distances from it, shape [points].
-        best_loss: The loss of each cell's best point in the table's unit, NaN where none finished, shape [cells].
+        repeats: Number of those runs, shape [points].
+        scatter: Sum of their squared distances from the mean, shape [points].
+        best_loss: The loss of each cell's best point in the table's unit, NaN if none finished, shape [cells].
         bound_cell: The cell of each run that bounds its bowl, shape [bounds].
         bound_x: ln η of those runs, shape [bounds].
-        bound_side: 1 where the bottom is below that rate, −1 where it is above, shape [bounds].
-        floor, ceiling: The nearest ln η that bounds each bowl from below and from above, infinite where none does,
+        bound_side: 1 if the bottom is below that rate, −1 if it is above, shape [bounds].
+        floor, ceiling: The nearest ln η that bounds each bowl from below and from above, infinite if there is none,
             shape [cells] each.
         runs: All runs of each cell, shape [cells].
         diverged: Those without a usable loss, shape [cells].
-        doubted: Those whose loss is too low to believe, which are neither, shape [cells].
+        doubted: Low outliers, which are left out, shape [cells].
     """
 
     places: Array
@@ -78,9 +78,9 @@ class GroupedRuns:
 def group(observations: Observations) -> GroupedRuns:
     """Groups runs, in the order of `Observations.sorted`, into cells and classifies each: usable, bounding, or neither.
 
-    A run that diverged bounds the bowl from above if no usable run of the cell has a higher rate; a crash in the
-    middle of a bowl says nothing. A loss far above the best of its cell bounds the bowl on whichever side it lies. A
-    loss too low to believe says nothing either, and is not that best.
+    A run that diverged bounds the bowl from above if no usable run of the cell has a higher rate; a crash in the middle
+    of a bowl is ignored. A loss far above the best of its cell bounds the bowl on its side. Low outliers are ignored and
+    are not the best.
     """
     runs = observations
     raw = np.column_stack([runs.params, runs.tokens, runs.batch_tokens])
@@ -90,7 +90,7 @@ def group(observations: Observations) -> GroupedRuns:
     order = np.lexsort((loss, x, cell))
     cell, x, loss = cell[order], x[order], loss[order]
     count = int(cell[-1]) + 1
-    wrong = doubted(np.log(places), cell, loss, BLOWN)
+    wrong = low_outliers(np.log(places), cell, loss, BLOWN)
     loss = np.where(wrong, np.nan, loss)
     best = np.full(count, np.nan)
     np.fmin.at(best, cell, loss)
@@ -128,14 +128,14 @@ def group(observations: Observations) -> GroupedRuns:
 
 
 def numbered(places: Array) -> tuple[Index, Index]:
-    """The number of each row's cell, [rows], in the order of their places, and a row of each cell, [cells]."""
+    """The cell of each row, numbered in the order of their places, [rows], and the first row of each cell, [cells]."""
     labels = np.column_stack([clustered(column) for column in places.T])
     _, first, number = np.unique(labels, axis=0, return_index=True, return_inverse=True)
     return number.ravel(), first
 
 
 def clustered(values: Array) -> Index:
-    """The rank of each logarithm, those so close that they are one sharing theirs."""
+    """The rank of each logarithm; logarithms closer than `CLOSE` share a rank."""
     order = np.argsort(values)
     rank = np.empty(values.size, dtype=np.int64)
     rank[order] = np.cumsum(beginnings(values[order], np.zeros(values.size - 1, dtype=np.bool_))) - 1
@@ -150,9 +150,9 @@ def medians(cell: Index, values: Array) -> Array:
 
 
 def beginnings(values: Array, apart: Mask) -> Mask:
-    """Which of sorted logarithms begin a group: those `apart` from the one before, and those beyond a gap.
+    """Whether each of some sorted logarithms begins a group: it is `apart` from the one before, or beyond a gap.
 
-    A chain of close neighbours that reaches further is cut where it does, from its lowest value on.
+    A chain of close neighbours that is longer than `CLOSE` is cut, from its lowest value on.
     """
     chained = np.concatenate([[True], apart | (np.diff(values) > CLOSE)])[: values.size]
     step = np.floor((values - values[chained][np.cumsum(chained) - 1]) / CLOSE)

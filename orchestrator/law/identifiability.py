@@ -9,25 +9,29 @@ from numpy.typing import NDArray
 
 from orchestrator.amounts import count, percent, sized
 from orchestrator.law.bowl import Bowl
+from orchestrator.law.bowl_status import FEWEST_RATES, BowlStatus
+from orchestrator.law.features import Coefficient
 from orchestrator.law.grouped_runs import BLOWN, CLOSE
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Array
-from orchestrator.law.point import Point
-from orchestrator.law.status import FEWEST_RATES, BowlStatus
+from orchestrator.law.point import Point, columns
+from orchestrator.law.refusal import LawRefusal, Refused
 
 AXES = ("params", "tokens", "batch_tokens")
 TERMS = ("ln N", "ln D", "ln B")
 SYMBOLS = ("N", "D", "B")
 TIED = 0.95  # R² of one logarithm on another from which they are called tied
-FAR = 30.0  # extrapolation beyond this is named
+FAR = 30.0  # extrapolation beyond this is reported
 FEW_BOWLS = 3
 WASTED = percent(float(np.expm1(BLOWN)))  # above the best loss of a cell, a run is no part of its bowl
 MOST_LISTED = 4
-NEAR = 1.05  # factor outside the runs up to which a target is among them
-ASIDE = 2.0  # factor from what the runs used at such a place, from which it is named
-FOLLOWS = 0.5  # R² of one logarithm on the others from which it is said to follow them
+NEAR = 1.05  # factor outside the runs up to which a target is among them …
+OUTSIDE = 1.01  # … and up to which a prior exponent moves the rate too little to report
+UNKNOWN = 100.0  # factor of an interval beyond which its width says nothing
+ASIDE = 2.0  # factor from the line that the runs follow, from which a target is reported
+FOLLOWS = 0.5  # R² of one logarithm on the others from which it follows them
 RANK = 1e-6  # relative size below which a direction in which the cells vary is rounding
-BENT = 2.0  # a drift of an exponent in N or D of so many standard deviations is named …
+BENT = 2.0  # a drift of an exponent in N or D by so many standard deviations is reported …
 LEAST_BEND = 0.05  # … if it bends ln η* by this much from the middle of the runs to their ends
 
 
@@ -132,7 +136,7 @@ def bowl_notices(bowls: Sequence[Bowl]) -> list[Notice]:
 
 
 def too_few(bowls: Sequence[Bowl]) -> tuple[int, int]:
-    """How many cells lack three rates because fewer were tried, and how many because the others came to nothing."""
+    """Numbers of cells that lack three rates: because fewer were tried, and because the others gave no usable loss."""
     lacking = [bowl for bowl in bowls if bowl.status is BowlStatus.TOO_FEW]
     wasted = sum(bowl.runs >= FEWEST_RATES > bowl.runs - bowl.diverged for bowl in lacking)
     return len(lacking) - wasted, wasted
@@ -143,9 +147,7 @@ def without_minimum(bowls: Sequence[Bowl], name: str) -> list[Notice]:
     tried = {getattr(bowl, name) for bowl in bowls}
     shown = {getattr(bowl, name) for bowl in bowls if bowl.status is BowlStatus.INTERIOR}
     lacking = sorted(tried - shown)
-    if (
-        not lacking or len(lacking) > len(tried) / 2
-    ):  # when most lack one, the number of cells says so already
+    if not lacking or len(lacking) > len(tried) / 2:  # if most lack one, the number of cells already says so
         return []
     listed = ", ".join(count(value) for value in lacking[:MOST_LISTED])
     more = f" and {len(lacking) - MOST_LISTED} more" if len(lacking) > MOST_LISTED else ""
@@ -206,7 +208,7 @@ def ratios(target: Point, smallest: Array, largest: Array) -> tuple[dict[str, fl
     Returns:
         (target over the largest value tried per axis, how many times outside the tried range, >= 1, shape [3]).
     """
-    place = np.array([target.params, target.tokens, target.batch_tokens])
+    place = np.column_stack(columns([target]))[0]
     outside = np.maximum(np.maximum(place / largest, smallest / place), 1.0)
     return dict(zip(AXES, (place / largest).tolist(), strict=True)), outside
 
@@ -226,13 +228,64 @@ def far_notices(target: Point, smallest: Array, largest: Array) -> list[Notice]:
     ]
 
 
+def target_notices(
+    target: Point, used: Array, coefficients: Sequence[Coefficient], *, no_valley: bool
+) -> list[Notice]:
+    """Notices of a prediction.
+
+    Args:
+        target: The (N, D, B) predicted for.
+        used: (N, D, B) of the cells that the law rests on, shape [cells, 3].
+        coefficients: Of the law.
+        no_valley: Whether no rate loses at most 0.1 % with the probability asked for.
+    """
+    smallest, largest = used.min(axis=0), used.max(axis=0)
+    found = far_notices(target, smallest, largest) + aside_notices(target, used)
+    _, outside = ratios(target, smallest, largest)
+    for axis, term in from_prior(coefficients):
+        if outside[axis] > OUTSIDE:
+            message = (
+                f"The target's {AXES[axis]} are {outside[axis]:.3g} times outside the runs, and the exponent of "
+                f"{AXES[axis]} ({term.value:+.2f} ± {term.sd:.2f}) comes from a prior, not from your runs."
+            )
+            found.append(Notice(code="prior_exponent", message=message))
+    if target.batch_tokens > (1 + CLOSE) * target.tokens:
+        message = (
+            f"The target trains {count(target.tokens)} tokens in batches of {count(target.batch_tokens)}: less than "
+            "one step."
+        )
+        found.append(Notice(code="target_below_one_step", message=message))
+    if no_valley:
+        message = "The optimum is too uncertain to name a range of rates that lose at most 0.1 %."
+        found.append(Notice(code="no_valley", message=message))
+    return found
+
+
+def from_prior(coefficients: Sequence[Coefficient]) -> list[tuple[int, Coefficient]]:
+    """The exponents that come from a prior, each with its axis."""
+    by_name = {term.name: term for term in coefficients if term.from_prior}
+    return [(axis, by_name[name]) for axis, name in enumerate(TERMS) if name in by_name]
+
+
+def too_wide(target: Point, factor: float, used: Array, coefficients: Sequence[Coefficient]) -> Refused:
+    """The refusal of a target whose 95 % interval is within ×/÷ `factor`; other arguments as in `target_notices`."""
+    cause, advice = causes(target, used, [AXES[axis] for axis, _ in from_prior(coefficients)])
+    return Refused(
+        LawRefusal.INTERVAL_TOO_WIDE,
+        place=target.in_words,
+        known=f"only known within ×/÷ {factor:.3g}" if factor <= UNKNOWN else "not known at all",
+        cause=cause,
+        advice=advice,
+    )
+
+
 def causes(target: Point, used: Array, prior_axes: Sequence[str]) -> tuple[str, str]:
     """Why an interval is too wide, and what would narrow it.
 
     Args:
-        target: What was asked for.
+        target: The (N, D, B) predicted for.
         used: (N, D, B) of the cells that the law rests on, shape [cells, 3].
-        prior_axes: Axes whose exponent is a prior's.
+        prior_axes: Axes whose exponent comes from a prior.
     """
     smallest, largest = used.min(axis=0), used.max(axis=0)
     _, outside = ratios(target, smallest, largest)
@@ -258,7 +311,7 @@ def causes(target: Point, used: Array, prior_axes: Sequence[str]) -> tuple[str, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aside:
-    """How a target lies off the line that the cells follow: along which axis, and by which factor (< 1: below)."""
+    """Distance of a target from the line that the cells follow: the axis, and the factor (< 1: below)."""
 
     axis: int
     factor: float
@@ -270,7 +323,7 @@ class Aside:
 
     @property
     def sentence(self) -> str:
-        """What is unusual of the target."""
+        """Where the target lies, for people."""
         others = " and ".join(name for name in AXES if name != AXES[self.axis])
         side = "above" if self.factor > 1 else "below"
         return (
@@ -279,18 +332,18 @@ class Aside:
 
 
 def aside(target: Point, used: Array) -> Aside | None:
-    """Where a target is farthest from the line that the cells follow, None where it is on it or they follow none.
+    """The largest distance of a target from the line that the cells follow; None if it is on it or there is no line.
 
-    Each logarithm that follows the other two is predicted from them; how far cells themselves depart from that is no
-    surprise. Distances are shares of the cells' range. An axis along which the target is among the cells is named rather
-    than one along which it is beyond them.
+    Each logarithm that follows the other two is predicted from them, and the cells' own scatter is subtracted. Distances
+    are shares of the cells' range. An axis on which the target is inside the range of the cells takes precedence over one
+    on which it is outside.
     """
     cells = np.log(used)
     away = np.log([getattr(target, name) for name in AXES]) - cells.mean(axis=0)
     _, outside = ratios(target, used.min(axis=0), used.max(axis=0))
     inside = [axis for axis in range(3) if outside[axis] < NEAR]
     farthest, found = 0.0, None
-    for axis in (2, 1, 0):  # of a tied pair the batch, or else the horizon, is what a user changes
+    for axis in (2, 1, 0):  # of a tied pair, users change the batch, or else the horizon
         if np.ptp(cells[:, axis]) <= CLOSE or (inside and axis not in inside):
             continue
         others = [other for other in range(3) if other != axis]
@@ -303,7 +356,7 @@ def aside(target: Point, used: Array) -> Aside | None:
 
 
 def aside_notices(target: Point, used: Array) -> list[Notice]:
-    """Names how the target lies off the line that the cells follow."""
+    """Reports that the target lies off the line that the cells follow."""
     off = aside(target, used)
     if off is None or off.times <= ASIDE:
         return []

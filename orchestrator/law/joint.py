@@ -1,13 +1,13 @@
-"""The joint fit of all bowls and the law, by Gauss-Newton with every cell's own unknowns eliminated.
+"""The joint fit of all bowls and the law, by Gauss-Newton with the unknowns of the cells eliminated.
 
-    y_i = m_c + e^{ℓ_c} g(x_i − μ_c; a_c) + noise     ln loss of run i in cell c at x = ln η   (shape.py)
+    y_i = m_c + e^{ℓ_c} g(x_i − μ_c; a_c) + noise     ln loss of run i in cell c at x = ln η   (bowl_shape.py)
     ℓ_c = W_c κ + λ_c                                 ln curvature: pooled, with a cell's own part
     μ_c = Z_c θ + φ_c w + δ_c                         ln η*: the law, random effects, a cell's own part
     a_c = a + ε_c                                     asymmetry: pooled, with a cell's own part
 
     symbol   shape      what
     v        [q]        the pooled unknowns (κ | θ w | a), prior N(mean, 1/precision)
-    A, h     [c, 3, 3]  what a cell's own runs say of (ℓ, μ, a), m eliminated (evidence.py)
+    A, h     [c, 3, 3]  information of a cell's own runs on (ℓ, μ, a), m eliminated (cell_information.py)
     T        [c, 3]     precision of (λ_c, δ_c, ε_c)
 
 Variances come from expectation-maximisation with the priors of scales.py.
@@ -18,11 +18,11 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from orchestrator.law.evidence import OPTIMUM, TAIL, Evidence, Locals, gather
+from orchestrator.law.cell_information import OPTIMUM, TAIL, CellInformation, CellUnknowns, linearise
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.pooled import (
-    Model,
+    PooledModel,
     Shrunk,
     own_precision,
     pooled_rows,
@@ -32,109 +32,111 @@ from orchestrator.law.pooled import (
 from orchestrator.law.scales import PRIOR_WEIGHT, Scales
 from orchestrator.law.variances import maximise, maximise_noise
 
-SHARED = 0.2  # of the misfit of the bowls' shape: all bowls have this much of it in common
+SHARED = 0.2  # share of the misfit of the bowls' shape that all bowls have in common
 SCALES = tuple(field.name for field in fields(Scales))
-SLOWEST = 0.95  # ratio of two successive changes beyond which the fit is taken to stand still
-SLACK = 0.1  # change of ln η* that a change of the ln scales counts for
-HASTE = (0.4, 2.0)  # least and largest relaxation of the scales
+SLOWEST = 0.95  # ratio of two successive changes beyond which the fit counts as standing still
+SLACK = 0.1  # change of ln η* that equals a change of the ln scales
+RELAXATION = (0.4, 2.0)  # least and largest relaxation of the scales
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class JointFit:
     """A converged fit.
 
     Attributes:
         pooled: v, shape [q].
         covariance: Of v, shape [q, q].
         scales: The variances found.
-        locals: The cells' own unknowns.
+        locals: The unknowns of the cells.
         local_covariance: Of (ℓ, μ, a) given all runs, shape [cells, 3, 3].
-        evidence: What each cell's runs alone say.
-        iterations: How many were needed.
+        information: Of the runs of each cell alone.
+        iterations: Their number.
     """
 
     pooled: Array
     covariance: Array
     scales: Scales
-    locals: Locals
+    locals: CellUnknowns
     local_covariance: Array
-    evidence: Evidence
+    information: CellInformation
     iterations: int
 
 
 def fit_joint(
-    model: Model, start: Locals, scales: Scales, *, most: int = 40, tolerance: float = 2e-3
-) -> Fitted:
+    model: PooledModel, start: CellUnknowns, scales: Scales, *, most: int = 40, tolerance: float = 2e-3
+) -> JointFit:
     """Iterates to the posterior mode of the unknowns and the variances.
 
     Args:
         model: The cells and the pooled rows.
-        start: Where the cells' own unknowns start.
-        scales: Where the variances start.
+        start: Starting point of the unknowns of the cells.
+        scales: Starting point of the variances.
         most: Largest number of iterations.
-        tolerance: Largest change of any ln η* in the last iteration; of what the law says of it in all iterations that
-            would follow, falling off as the last two did; and `SLACK` times that of any ln scale.
+        tolerance: Bound of the change of any ln η* in the last iteration, of the pooled ln η* in all iterations that would
+            follow (extrapolated from the last two), and of `SLACK` times any ln scale.
     """
     here, iterations, drift, law = start, 0, np.inf, start.optimum
-    step, haste = np.zeros(len(SCALES)), np.ones(len(SCALES))
+    step, factors = np.zeros(len(SCALES)), np.ones(len(SCALES))
     while True:
         iterations += 1
-        evidence = gather(model.cells, here, scales)
-        shrunk = Shrunk.of(evidence, own_precision(model, scales))
-        pooled, covariance = solve_pooled(model, evidence, scales, shrunk)
+        information = linearise(model.cells, here, scales)
+        shrunk = Shrunk.of(information, own_precision(model, scales))
+        pooled, covariance = solve_pooled(model, information, scales, shrunk)
         pool = pooled_rows(model, pooled, covariance)
-        moved, spread = solve_locals(evidence, shrunk, pool, here)
+        moved, spread = solve_locals(information, shrunk, pool, here)
         change = float(np.abs(moved.optimum - here.optimum).max())
         earlier, drift, law = drift, float(np.abs(pool[0][:, OPTIMUM] - law).max()), pool[0][:, OPTIMUM]
-        fresh = maximise(model, evidence, scales, shrunk, (pooled, covariance), pool, moved)
-        fresh, here = maximise_noise(model.cells, evidence, fresh, moved, spread)
+        fresh = maximise(model, information, scales, shrunk, (pooled, covariance), pool, moved)
+        fresh, here = maximise_noise(model.cells, information, fresh, moved, spread)
         step, before = np.log(as_array(fresh) / as_array(scales)), step
         if (
             max(change, to_follow(earlier, drift), SLACK * float(np.abs(step).max())) < tolerance
             or iterations == most
         ):
             break
-        haste = relaxation(haste, step, before)
-        scales = Scales(**dict(zip(SCALES, (as_array(scales) * np.exp(haste * step)).tolist(), strict=True)))
-    evidence, covariance, spread = spreads(model, here, cautious(scales, model.cells))
-    return Fitted(
+        factors = relaxation(factors, step, before)
+        scales = Scales(
+            **dict(zip(SCALES, (as_array(scales) * np.exp(factors * step)).tolist(), strict=True))
+        )
+    information, covariance, spread = spreads(model, here, cautious(scales, model.cells))
+    return JointFit(
         pooled=pooled,
         covariance=covariance,
         scales=scales,
         locals=here,
         local_covariance=spread,
-        evidence=evidence,
+        information=information,
         iterations=iterations,
     )
 
 
 def to_follow(earlier: float, change: float) -> float:
-    """The sum of all further changes, if each is to the one before it as `change` is to `earlier`."""
+    """Sum of all further changes, as a geometric series with the ratio of `change` to `earlier`."""
     ratio = min(change / max(earlier, np.finfo(np.float64).tiny), SLOWEST)
     return change * ratio / (1 - ratio)
 
 
-def spreads(model: Model, here: Locals, scales: Scales) -> tuple[Evidence, Array, Array]:
-    """The evidence at `here`, and how sure the pooled and the cells' own unknowns are if `scales` hold.
+def spreads(model: PooledModel, here: CellUnknowns, scales: Scales) -> tuple[CellInformation, Array, Array]:
+    """The information at `here`, and the covariances of the pooled unknowns and of the cells' unknowns under `scales`.
 
-    What the shape of the bowls misses puts all their bottoms off to one side: that much more runs do not average out.
+    The misfit of the bowls' shape shifts all bottoms to one side; more runs do not average it out, so it is added.
     """
-    evidence = gather(model.cells, here, scales)
-    shrunk = Shrunk.of(evidence, own_precision(model, scales))
-    pooled, covariance = solve_pooled(model, evidence, scales, shrunk)
-    _, spread = solve_locals(evidence, shrunk, pooled_rows(model, pooled, covariance), here)
+    information = linearise(model.cells, here, scales)
+    shrunk = Shrunk.of(information, own_precision(model, scales))
+    pooled, covariance = solve_pooled(model, information, scales, shrunk)
+    _, spread = solve_locals(information, shrunk, pooled_rows(model, pooled, covariance), here)
     level = model.blocks[OPTIMUM].start
     missed = SHARED * scales.growth * np.median(np.abs(model.cells.x - here.optimum[model.cells.cell]))
     covariance[level, level] += missed**2
     spread[:, OPTIMUM, OPTIMUM] += missed**2
-    return evidence, covariance, spread
+    return information, covariance, spread
 
 
 def cautious(scales: Scales, cells: GroupedRuns) -> Scales:
-    """The scales with a larger noise: as Student's quantiles are for the runs that tell it, and as its tails ask for.
+    """The scales with a larger noise, by Student's quantile for its degrees of freedom and by its tails.
 
-    Reweighting counts a run of Student-t noise as (ν + 3) / (ν + 1) times the information that it has. Of the runs of a cell two are spent on where its bottom is, and one of all on the curvature; the prior of the noise
-    counts for one more.
+    Reweighting overstates the information of a run with Student-t noise (ν + 3) / (ν + 1) times. The bottom takes two
+    degrees of freedom of each cell, the curvature one of all; the prior of the noise adds one.
     """
     spare = np.maximum(cells.total(cells.repeats) - 2, 0.0).sum() - 1 + PRIOR_WEIGHT["noise"]
     spare = max(spare, 1.0)
@@ -142,17 +144,17 @@ def cautious(scales: Scales, cells: GroupedRuns) -> Scales:
     return replace(scales, noise=scales.noise * float(tails * stdtrit(spare, 0.975) / ndtri(0.975)))
 
 
-def relaxation(haste: Array, step: Array, before: Array) -> Array:
-    """How far to go along each scale's step (in ln): Wegstein's secant, since the plain iteration creeps or swings.
+def relaxation(last: Array, step: Array, before: Array) -> Array:
+    """Factors for the step of each scale (in ln) by Wegstein's secant: the plain iteration is slow or oscillates.
 
     Args:
-        haste: How far the last steps were gone.
-        step: What the iteration asks for now.
-        before: What it asked for last; 0 at first.
+        last: Factors of the last step.
+        step: The plain step.
+        before: The plain step before; 0 at first.
     """
     turn = np.where(before == 0, 0.0, step / np.where(before == 0, 1.0, before))
-    found = np.where(turn < 1, haste / np.maximum(1 - turn, 1e-3), HASTE[1])
-    return np.asarray(np.clip(found, *HASTE))
+    found = np.where(turn < 1, last / np.maximum(1 - turn, 1e-3), RELAXATION[1])
+    return np.asarray(np.clip(found, *RELAXATION))
 
 
 def as_array(scales: Scales) -> Array:

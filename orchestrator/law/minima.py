@@ -1,29 +1,30 @@
-"""No law without a minimum: what the losses do instead, in words."""
+"""Refuses runs without a minimum, with what their losses do instead."""
 
 from enum import Enum
 
 import numpy as np
 
+from orchestrator.amounts import rate
 from orchestrator.law import identifiability
 from orchestrator.law.bowl import Bowl
+from orchestrator.law.bowl_status import LEAST_GAIN, BowlStatus
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.refusal import LawRefusal, Refused
-from orchestrator.law.status import LEAST_TOLD, BowlStatus
 
-CHANCE = 3.0  # squared noise that a bowl explains of a cell of noise: 1 to 2 on average
-RIDGE = 1 / 3  # of the range of a cell's losses, above which a loss between two lower ones parts them
+CHANCE = 3.0  # squared noise that a bowl explains in a cell of noise: 1 to 2 on average
+RIDGE = 1 / 3  # of the range of a cell's losses: a loss that much above two lower ones separates them
 
 
 class Outline(Enum):
-    """What the losses of a cell do from its lowest rate to its highest, if not one bowl."""
+    """Course of the losses of a cell from its lowest to its highest rate, if it is not one bowl."""
 
     INVERTED = "highest in the middle, lowest at the ends"
     SEVERAL_MINIMA = "two minima or more"
 
 
 def outline(y: Array) -> Outline | None:
-    """The outline of losses by ascending rate, None where they fall, then rise, or do only one of them; shape [rates]."""
+    """The outline of losses by ascending rate; None if they fall, then rise, or do only one of the two; shape [rates]."""
     if y.size < 3:
         return None
     left, right = np.minimum.accumulate(y)[:-2], np.minimum.accumulate(y[::-1])[::-1][2:]
@@ -41,16 +42,16 @@ def refuse_without_minimum(cells: GroupedRuns, bowls: tuple[Bowl, ...], gain: Ar
     Args:
         cells: All runs.
         bowls: The bowl of each cell.
-        gain: How much better it is than a constant (status.py), shape [cells].
+        gain: Gain of each bowl over a constant (bowl_status.py), shape [cells].
 
     Raises:
-        Refused: With what the losses do instead, as far as most cells agree on it.
+        Refused: With what the losses do instead, if most cells agree.
     """
     enough = np.array([bowl.status is not BowlStatus.TOO_FEW for bowl in bowls])
-    told, least = float(gain[enough].sum()), LEAST_TOLD + CHANCE * int(enough.sum())
+    explained, least = float(gain[enough].sum()), LEAST_GAIN + CHANCE * int(enough.sum())
     interior = any(bowl.status is BowlStatus.INTERIOR for bowl in bowls)
-    told_apart = told >= least or not enough.any()
-    if interior and told_apart:
+    beyond_noise = explained >= least or not enough.any()
+    if interior and beyond_noise:
         return
     outlines = [outline(cells.y[cells.cell == cell]) for cell in np.flatnonzero(enough)]
     number = {kind: outlines.count(kind) for kind in Outline}
@@ -58,17 +59,21 @@ def refuse_without_minimum(cells: GroupedRuns, bowls: tuple[Bowl, ...], gain: Ar
         raise Refused(LawRefusal.INVERTED, inverted=number[Outline.INVERTED], cells=len(outlines))
     several = number[Outline.SEVERAL_MINIMA] if 2 * number[Outline.SEVERAL_MINIMA] > len(outlines) else 0
     sloping = slopes(cells, bowls)
-    if not told_apart and 2 * max(sloping) <= len(outlines):
+    if not beyond_noise and 2 * max(sloping) <= len(outlines):
         raise Refused(
-            LawRefusal.FLAT, cells=len(outlines), told=max(told, 0.0), least=least, advice=of_noise(several)
+            LawRefusal.FLAT,
+            cells=len(outlines),
+            gain=max(explained, 0.0),
+            least=least,
+            advice=of_noise(several),
         )
     raise Refused(LawRefusal.NO_INTERIOR_MINIMUM, **counted(cells, bowls, sloping, several))
 
 
 def slopes(cells: GroupedRuns, bowls: tuple[Bowl, ...]) -> tuple[int, int]:
-    """How many cells called flat have losses that only rise with the rate, and how many that only fall.
+    """Numbers of flat cells whose losses only rise with the rate, and whose losses only fall.
 
-    One such cell is noise; where most are, the losses do depend on the rate, and the minimum lies outside.
+    One such cell is noise; if most are, the losses depend on the rate, and the minimum lies outside.
     """
     flat = [cell for cell, bowl in enumerate(bowls) if bowl.status is BowlStatus.FLAT]
     steps = [np.diff(cells.y[cells.cell == cell]) for cell in flat]
@@ -76,19 +81,19 @@ def slopes(cells: GroupedRuns, bowls: tuple[Bowl, ...]) -> tuple[int, int]:
 
 
 def of_noise(several: int) -> str:
-    """What to do about losses that no bowl describes, `several` cells of which have several minima."""
+    """Advice for losses that no bowl describes; `several` is the number of cells with several minima."""
     if not several:
         return "Try learning rates further apart, or more of them."
     return (
         f"In {several} of these cells the loss has several minima: that is noise, or runs of several recipes in one "
-        "table. Repeat runs with other seeds to tell which, or try learning rates further apart."
+        "table. Repeat runs with other seeds to separate the two, or try learning rates further apart."
     )
 
 
 def counted(
     cells: GroupedRuns, bowls: tuple[Bowl, ...], sloping: tuple[int, int], several: int
 ) -> dict[str, object]:
-    """What the sentence of a refusal for want of an interior minimum is filled with."""
+    """Values of the refusal `NO_INTERIOR_MINIMUM`."""
     count = {status: sum(bowl.status is status for bowl in bowls) for status in BowlStatus}
     low, high, flat = (count[s] for s in (BowlStatus.EDGE_LOW, BowlStatus.EDGE_HIGH, BowlStatus.FLAT))
     if 2 * max(sloping) > flat:
@@ -114,7 +119,7 @@ def counted(
         "wasted": wasted,
         "above": identifiability.WASTED,
         "flat": flat,
-        "lowest": float(rates.min()),
-        "highest": float(rates.max()),
+        "lowest": rate(float(rates.min()), 3),
+        "highest": rate(float(rates.max()), 3),
         "advice": advice,
     }

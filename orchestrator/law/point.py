@@ -1,11 +1,15 @@
-"""One place in the space that a law is about: a number of parameters, of training tokens, and a batch."""
+"""A point (N, D, B): parameters, training tokens and batch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from orchestrator.amounts import sized
+from orchestrator.law.observations import Array
 from orchestrator.law.refusal import LawRefusal, Refused
 
 
@@ -23,7 +27,7 @@ class Point:
 
     @property
     def in_words(self) -> str:
-        """The place for people: ``1 B parameters, 20 B tokens, 1.05 M tokens a batch``."""
+        """For people: ``1 B parameters, 20 B tokens, 1.05 M tokens a batch``."""
         return ", ".join(sized(name, getattr(self, name)) for name in ("params", "tokens", "batch_tokens"))
 
     def __post_init__(self) -> None:
@@ -31,3 +35,10 @@ class Point:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise Refused(LawRefusal.BAD_TARGET, name=name, value=value)
+
+
+def columns(points: Iterable[Point]) -> tuple[Array, Array, Array]:
+    """N, D and B of points as arrays, shape [points] each: what the functions of a law take."""
+    rows = np.array([(point.params, point.tokens, point.batch_tokens) for point in points], dtype=np.float64)
+    params, tokens, batch_tokens = rows.reshape(-1, 3).T
+    return params, tokens, batch_tokens

@@ -1,4 +1,4 @@
-"""The pooled system of the joint fit, every cell's own unknowns eliminated (joint.py has the legend)."""
+"""The pooled system of the joint fit, the unknowns of the cells eliminated (legend in joint.py)."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpotri
 
-from orchestrator.law.evidence import ASYMMETRY, ASYMMETRY_SPREAD, UNKNOWNS, Evidence, Locals
+from orchestrator.law.cell_information import (
+    ASYMMETRY,
+    ASYMMETRY_SPREAD,
+    UNKNOWNS,
+    CellInformation,
+    CellUnknowns,
+)
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
@@ -18,8 +24,8 @@ ASYMMETRY_RANGE = (-1.5, 2.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """What is fixed during a fit: the cells, the pooled rows and their prior.
+class PooledModel:
+    """The fixed parts of a fit: the cells, the pooled rows and their prior.
 
     Attributes:
         cells: The runs.
@@ -29,7 +35,7 @@ class Model:
         mean: Prior mean of v, shape [q].
         fixed_sd: Prior sd of κ and θ, shape [k + features].
         asymmetry_sd: Prior sd of the pooled a.
-        drifting: Which of them the scale `drift` multiplies, shape [k + features].
+        drifting: Whether the scale `drift` multiplies each, shape [k + features].
         counts: Number of columns of size, pair and smooth.
     """
 
@@ -73,16 +79,16 @@ class Shrunk:
     covariance: Array
 
     @classmethod
-    def of(cls, evidence: Evidence, own: Array) -> Self:
-        """From what the runs say and the precision of a cell's own part."""
+    def of(cls, information: CellInformation, own: Array) -> Self:
+        """From the information of the runs and the precision of the cells' own parts."""
         return cls(
             own=own,
-            covariance=inverted(evidence.information + own[:, :, None] * np.eye(UNKNOWNS)),
+            covariance=inverted(information.information + own[:, :, None] * np.eye(UNKNOWNS)),
         )
 
 
 def inverted(symmetric: Array) -> Array:
-    """Inverses of symmetric 3×3 matrices by their cofactors, shape [cells, 3, 3]: many small ones at once."""
+    """Inverses of many symmetric 3×3 matrices by their cofactors, shape [cells, 3, 3]."""
     (a, b, c), (_, d, e), (_, _, f) = symmetric.transpose(1, 2, 0)
     cofactors = np.array(
         [
@@ -95,25 +101,27 @@ def inverted(symmetric: Array) -> Array:
     return np.ascontiguousarray((cofactors / determinant).transpose(2, 0, 1))
 
 
-def own_precision(model: Model, scales: Scales) -> Array:
+def own_precision(model: PooledModel, scales: Scales) -> Array:
     """T: precision of a cell's own part of (ℓ, μ, a), shape [cells, 3]."""
     optimum = scales.cell**2 + model.outside(scales)
     variance = np.broadcast_arrays(scales.curvature**2, optimum, ASYMMETRY_SPREAD**2)
     return 1 / np.column_stack(variance)
 
 
-def solve_pooled(model: Model, evidence: Evidence, scales: Scales, cells: Shrunk) -> tuple[Array, Array]:
-    """The pooled unknowns and their covariance, every cell's own unknowns eliminated."""
+def solve_pooled(
+    model: PooledModel, information: CellInformation, scales: Scales, cells: Shrunk
+) -> tuple[Array, Array]:
+    """The pooled unknowns and their covariance, the unknowns of the cells eliminated."""
     shrink = cells.own[:, :, None] * cells.covariance
-    information = shrink @ evidence.information
-    vector = (shrink @ evidence.vector[:, :, None])[:, :, 0]
+    reduced = shrink @ information.information
+    vector = (shrink @ information.vector[:, :, None])[:, :, 0]
     prior = model.precision(scales)
     normal, right = np.diag(prior), prior * model.mean
     for one, rows, at in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
         right[at] += rows.T @ vector[:, one]
         for other, columns, to in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
             if other >= one:
-                block = rows.T @ (information[:, one, other, None] * columns)
+                block = rows.T @ (reduced[:, one, other, None] * columns)
                 normal[at, to] += block
                 if other > one:
                     normal[to, at] = block.T
@@ -131,8 +139,8 @@ def inverted_whole(symmetric: Array) -> Array:
     return np.asarray(below + below.T + np.diag(np.diag(lower)))
 
 
-def pooled_rows(model: Model, pooled: Array, covariance: Array) -> tuple[Array, Array]:
-    """What the pool says of (ℓ, μ, a) in each cell: mean [cells, 3] and covariance [cells, 3, 3]."""
+def pooled_rows(model: PooledModel, pooled: Array, covariance: Array) -> tuple[Array, Array]:
+    """Pooled (ℓ, μ, a) in each cell: mean [cells, 3] and covariance [cells, 3, 3]."""
     mean = np.column_stack([rows @ pooled[at] for rows, at in zip(model.rows, model.blocks, strict=True)])
     spread = np.empty((len(mean), UNKNOWNS, UNKNOWNS))
     for one, rows, at in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
@@ -144,13 +152,13 @@ def pooled_rows(model: Model, pooled: Array, covariance: Array) -> tuple[Array, 
 
 
 def solve_locals(
-    evidence: Evidence, cells: Shrunk, pool: tuple[Array, Array], here: Locals
-) -> tuple[Locals, Array]:
-    """The cells' own unknowns given everything, one bounded step from `here`, and the covariance of (ℓ, μ, a)."""
+    information: CellInformation, cells: Shrunk, pool: tuple[Array, Array], here: CellUnknowns
+) -> tuple[CellUnknowns, Array]:
+    """The unknowns of the cells given all runs, one bounded step from `here`, and the covariance of (ℓ, μ, a)."""
     mean, spread = pool
-    goal = (cells.covariance @ (evidence.vector + cells.own * mean)[:, :, None])[:, :, 0]
+    goal = (cells.covariance @ (information.vector + cells.own * mean)[:, :, None])[:, :, 0]
     shape = here.shape + np.clip(goal - here.shape, -LONGEST_STEP, LONGEST_STEP)
     shape[:, ASYMMETRY] = np.clip(shape[:, ASYMMETRY], *ASYMMETRY_RANGE)
     carried = cells.covariance * cells.own[:, None, :]
     full = cells.covariance + carried @ spread @ carried.transpose(0, 2, 1)
-    return Locals(bottom=evidence.bottom(shape), shape=shape, unrest=here.unrest), full
+    return CellUnknowns(bottom=information.bottom(shape), shape=shape, noise_ratio=here.noise_ratio), full

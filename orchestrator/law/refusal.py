@@ -1,4 +1,4 @@
-"""Why a law, or a prediction from it, is refused."""
+"""Reasons to refuse a law or a prediction."""
 
 from enum import Enum
 
@@ -6,11 +6,11 @@ from orchestrator.errors import Unsupported
 
 
 class LawRefusal(Enum):
-    """Reasons for a refusal; the value is the template of the sentence told to the user."""
+    """Reasons for a refusal; the value is the template of the sentence for the user."""
 
     NO_RUNS = "{finite} of {runs} runs completed with a loss; a bowl needs at least three in one cell."
     FLAT = (
-        "No bowl stands out from noise: in {cells} cells with three rates or more, bowls explain {told:.3g} times the "
+        "No bowl stands out from the noise: in {cells} cells with three rates or more, bowls explain {gain:.3g} times the "
         "square of the noise, and chance alone may explain {least:.3g}. {advice}"
     )
     INVERTED = (
@@ -19,20 +19,19 @@ class LawRefusal(Enum):
     )
     NO_INTERIOR_MINIMUM = (
         "No cell has an interior minimum: of {cells} cells, {low} have their best run at the lowest rate tried "
-        "({lowest:.3g}), {high} at the highest ({highest:.3g}), {few} have fewer than three rates, {wasted} have more but "
+        "({lowest}), {high} at the highest ({highest}), {few} have fewer than three rates, {wasted} have more but "
         "fewer than three that neither diverged nor lie {above} above the best, and {flat} are flat. {advice}"
     )
-    NO_MINIMUM_LEFT = "Of the {cells} cells that are left none shows a minimum."
+    NO_MINIMUM_LEFT = "None of the {cells} remaining cells shows a minimum."
     INTERVAL_TOO_WIDE = (
-        "The learning rate of {params} parameters on {tokens} tokens, {batch_tokens} tokens a batch, is {known} (95 %), "
-        "and an answer needs ×/÷ 3: {cause}. Train proxies nearer to the target{advice}."
+        "The learning rate at {place} is {known} (95 %), and a prediction needs ×/÷ 3: {cause}. Train proxies nearer to "
+        "the target{advice}."
     )
-    TOO_FEW_HORIZONS = "There are losses at {count} different horizons; L0 + A·D^−γ needs at least three."
     BAD_TARGET = "{name} of the target is {value!r}; it must be a positive finite number."
 
 
 class Refused(Unsupported):
-    """The runs cannot support what was asked; `reason` says which rule, `detail` the sentence for the user."""
+    """The runs cannot support the request; `reason` is the rule, `detail` the sentence for the user."""
 
     title = "The runs cannot support this answer"
 

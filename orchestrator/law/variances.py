@@ -1,31 +1,38 @@
-"""The scales that the unknowns of a joint fit speak for: one step of expectation-maximisation (joint.py has the legend)."""
+"""Variances from the unknowns of a joint fit: one step of expectation-maximisation (legend in joint.py)."""
 
 from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.law.evidence import CURVATURE, OPTIMUM, TAIL, Evidence, Locals, predicted
+from orchestrator.law.cell_information import (
+    CURVATURE,
+    OPTIMUM,
+    TAIL,
+    CellInformation,
+    CellUnknowns,
+    predicted,
+)
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
-from orchestrator.law.pooled import Model, Shrunk
+from orchestrator.law.pooled import PooledModel, Shrunk
 from orchestrator.law.scales import PRIOR, PRIOR_WEIGHT, Scales
 
-UNREST_WEIGHT = 4.0  # runs that the pool's noise counts for in a cell's own
+RATIO_WEIGHT = 4.0  # weight of the pool's noise in the noise of a cell, in runs
 
 
 def maximise(
-    model: Model,
-    evidence: Evidence,
+    model: PooledModel,
+    information: CellInformation,
     scales: Scales,
     cells: Shrunk,
     posterior: tuple[Array, Array],
     pool: tuple[Array, Array],
-    moved: Locals,
+    moved: CellUnknowns,
 ) -> Scales:
-    """The scales that the unknowns speak for, their priors included; those of the noise stay."""
+    """The scales given the unknowns and the priors; the scales of the noise stay."""
     mean, spread = pool
     apart = moved.shape - mean
-    left = cells.covariance @ evidence.information
+    left = cells.covariance @ information.information
     variance = np.einsum("cii->ci", cells.covariance) + ((left @ spread) * left).sum(axis=2)
     share = scales.cell**2 * cells.own[:, OPTIMUM]  # of a cell's own shift that is not outside the basis
     known = 1 - variance * cells.own
@@ -40,9 +47,9 @@ def maximise(
 
 
 def pooled_draws(
-    model: Model, scales: Scales, pooled: Array, variance: Array
+    model: PooledModel, scales: Scales, pooled: Array, variance: Array
 ) -> dict[str, tuple[float, float]]:
-    """What the drifts and the random effects say of their scales (scales.py)."""
+    """Draws of the drifts and of the random effects (`Scales.updated`)."""
     at = np.flatnonzero(model.drifting)
     known = float((1 - variance[at] / (scales.drift * model.fixed_sd[at]) ** 2).sum())
     draws = {"drift": (float(((pooled[at] / model.fixed_sd[at]) ** 2).sum()), known)}
@@ -56,42 +63,42 @@ def pooled_draws(
 
 
 def misfit(
-    cells: GroupedRuns, evidence: Evidence, scales: Scales, here: Locals, spread: Array
+    cells: GroupedRuns, information: CellInformation, scales: Scales, here: CellUnknowns, spread: Array
 ) -> tuple[Array, Array, Array]:
     """Expected squared residuals, robustly.
 
     Returns:
-        (the rise of each run, the pool's variance there, its expected squared residual), shape [runs] each. A run that
-        is far off for its variance is an outlier: it says no more of the noise than one that is just outside.
+        (the rise of each run, the pool's variance there, its expected squared residual), shape [runs] each. The residual
+        of an outlier is cut off.
     """
     height, derivatives = predicted(cells, here)
     residual = cells.y - here.bottom[cells.cell] - height
-    jacobian = np.column_stack(derivatives) - evidence.tilt[cells.cell]
+    jacobian = np.column_stack(derivatives) - information.tilt[cells.cell]
     spread_along = (spread[cells.cell] @ jacobian[:, :, None])[:, :, 0]
-    known = 1 / evidence.weight[cells.cell] + np.einsum("ri,ri->r", spread_along, jacobian)
+    known = 1 / information.weight[cells.cell] + np.einsum("ri,ri->r", spread_along, jacobian)
     pool = scales.variance(height, cells.repeats)
-    variance = here.unrest[cells.cell] * pool
+    variance = here.noise_ratio[cells.cell] * pool
     robust = (TAIL + 1) / (TAIL + residual**2 / variance)
     return height, pool, np.minimum(robust * (residual**2 + known), (TAIL + 1) * variance)
 
 
-def unrest(cells: GroupedRuns, scales: Scales, pool: Array, square: Array) -> Array:
-    """Each cell's noise over the pool's, squared: 1 for a cell of few runs, its own for one of many, shape [cells]."""
-    told = square / pool + within(cells, scales) / scales.noise**2
-    return np.asarray((UNREST_WEIGHT + cells.total(told)) / (UNREST_WEIGHT + cells.total(cells.repeats)))
+def noise_ratios(cells: GroupedRuns, scales: Scales, pool: Array, square: Array) -> Array:
+    """Squared noise of each cell over the pool's, shape [cells]: near 1 with few runs, the cell's own with many."""
+    seen = square / pool + within(cells, scales) / scales.noise**2
+    return np.asarray((RATIO_WEIGHT + cells.total(seen)) / (RATIO_WEIGHT + cells.total(cells.repeats)))
 
 
 def within(cells: GroupedRuns, scales: Scales) -> Array:
-    """Squared scatter of the repeated runs of each point, one that is far off being cut down, shape [points]."""
+    """Squared scatter of the repeated runs of each point, outliers cut off, shape [points]."""
     return np.minimum(cells.scatter, (TAIL + 1) * (cells.repeats - 1) * scales.noise**2)
 
 
 def maximise_noise(
-    cells: GroupedRuns, evidence: Evidence, scales: Scales, here: Locals, spread: Array
-) -> tuple[Scales, Locals]:
-    """One scoring step for the noise at the bottom, its growth with the rise, and each cell's own share of it."""
-    height, pool, square = misfit(cells, evidence, scales, here, spread)
-    own = here.unrest[cells.cell]
+    cells: GroupedRuns, information: CellInformation, scales: Scales, here: CellUnknowns, spread: Array
+) -> tuple[Scales, CellUnknowns]:
+    """One scoring step for the noise at the bottom, its growth with the rise, and the noise ratio of each cell."""
+    height, pool, square = misfit(cells, information, scales, here, spread)
+    own = here.noise_ratio[cells.cell]
     design = np.column_stack([1 / cells.repeats, height**2])
     now = np.array([scales.noise**2, scales.growth**2])
     firm = np.array([PRIOR_WEIGHT["noise"], PRIOR_WEIGHT["growth"]]) / now**2
@@ -105,5 +112,5 @@ def maximise_noise(
     noise, growth = np.sqrt(np.clip(np.linalg.solve(normal, right), now / 4, now * 4))
     return (
         replace(scales, noise=float(noise), growth=float(growth)),
-        replace(here, unrest=unrest(cells, scales, pool, square)),
+        replace(here, noise_ratio=noise_ratios(cells, scales, pool, square)),
     )

@@ -26,7 +26,7 @@ class Drivers:
         command: Callable[[str], Sequence[str]] = workers_command,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start no driver yet.
+        """Create without starting a driver.
 
         Args:
             logs: folder of the drivers' logs, one file per sweep.

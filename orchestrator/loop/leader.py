@@ -1,4 +1,4 @@
-"""Being the leader: one orchestrator works, the others wait for its lease to end."""
+"""Leadership: one orchestrator runs the loop, the others wait for its lease."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 from orchestrator.errors import Conflict, Unavailable
 from orchestrator.loop.drivers import Drivers
-from orchestrator.loop.lease import KeptLease, holder_name
+from orchestrator.loop.lease import RenewedLease, holder_name
 from orchestrator.loop.loop import Loop
 from orchestrator.settings import Settings
 from orchestrator.store import LEADER, Store
@@ -15,25 +15,25 @@ from orchestrator.store import LEADER, Store
 log = logging.getLogger(__name__)
 
 WAITS_PER_LEASE = 10
-"""Looks of a waiting orchestrator at the lease in the time that it lasts."""
+"""Attempts of a waiting orchestrator per duration of the lease."""
 
 UNAVAILABLE_SECONDS = 1.0
 """Pause after the database did not answer."""
 
 LEAVE_SECONDS = 20.0
-"""How long drivers have to leave when the orchestrator is asked to."""
+"""Seconds that drivers have to end after the orchestrator got a signal."""
 
 
 def serve(store: Store, settings: Settings, stop: threading.Event) -> None:
-    """Bring sweeps to their answers until ``stop`` is set: lead when possible, else wait to.
+    """Run the loop whenever this orchestrator leads, until ``stop`` is set.
 
     Args:
-        store: migrated or not yet reachable: it is waited for.
+        store: is migrated first, as soon as it can be reached.
         settings: times and folders.
-        stop: set to leave; the drivers started here are ended first, then the lease is given back.
+        stop: when set, the drivers started here are ended, then the lease is given back.
 
     Raises:
-        BadInput: another version of Etalon made the database.
+        BadInput: the database has a revision that this version does not know.
     """
     drivers = Drivers(settings.home / "logs")
     holder = holder_name()
@@ -43,7 +43,7 @@ def serve(store: Store, settings: Settings, stop: threading.Event) -> None:
             if not migrated:
                 store.migrate()
                 migrated = True
-            lease = KeptLease.try_acquire(store, LEADER, holder, settings.lease_seconds)
+            lease = RenewedLease.try_acquire(store, LEADER, holder, settings.lease_seconds)
             if lease is not None:
                 with lease:
                     log.info("leading", extra={"holder": holder, "fence": lease.fence})
@@ -57,7 +57,7 @@ def serve(store: Store, settings: Settings, stop: threading.Event) -> None:
 
 
 def _lead(
-    store: Store, settings: Settings, drivers: Drivers, lease: KeptLease, stop: threading.Event
+    store: Store, settings: Settings, drivers: Drivers, lease: RenewedLease, stop: threading.Event
 ) -> None:
     loop = Loop(store, drivers, fence=lease.fence)
     while not stop.is_set() and not lease.lost:

@@ -1,4 +1,4 @@
-"""A lease that is kept alive while its holder works."""
+"""A lease that a thread renews while its holder works."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from orchestrator.store.records import Lease
 log = logging.getLogger(__name__)
 
 RENEWALS = 3
-"""Renewals in the time that a lease lasts: two may fail before it expires."""
+"""Renewals per duration of the lease: two may fail before it expires."""
 
 
 def holder_name() -> str:
-    """A name that no other process has: host, process id and a random part."""
+    """A unique name of this process: host, process id and a random part."""
     return f"{socket.gethostname()}/{os.getpid()}/{new_id()[-8:]}"
 
 
-class KeptLease:
-    """A lease renewed by a thread of its own, because its holder may be busy for longer than it lasts.
+class RenewedLease:
+    """A lease that a thread renews, because its holder may be busy for longer than it lasts; use it as a context.
 
-    Leaving the ``with`` block gives it back. Fences guard every write, so a holder that notices late does no harm.
+    Leaving the context gives it back. Fences guard every write, so a holder that notices a loss late does no harm.
     """
 
     def __init__(self, store: Store, lease: Lease, seconds: float) -> None:
-        """Keep a lease that was just acquired for ``seconds``."""
+        """Renew a lease that was just acquired for ``seconds``."""
         self._store, self._lease, self._seconds = store, lease, seconds
         self._ended, self._lost = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease {lease.name}", daemon=True)
 
     @classmethod
     def try_acquire(cls, store: Store, name: str, holder: str, seconds: float) -> Self | None:
-        """Ask once for a lease; None while another holds it."""
+        """Try once to acquire a lease; None while another process holds it."""
         lease = store.leases.acquire(name, holder, seconds)
         return None if lease is None else cls(store, lease, seconds)
 
     @property
     def fence(self) -> int:
-        """What guards this holder's writes."""
+        """The lease's fence, which guards the holder's writes."""
         return self._lease.fence
 
     @property
     def lost(self) -> bool:
-        """Whether another has taken it."""
+        """Whether another process has taken it."""
         return self._lost.is_set()
 
     def __enter__(self) -> Self:

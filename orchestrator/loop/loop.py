@@ -11,9 +11,9 @@ from typing import Final, Protocol
 from orchestrator.documents.events import BatchEvent, ComparisonEvent, LawEvent, WaitEvent
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.heldout import stages
-from orchestrator.heldout.steps import Basis
+from orchestrator.heldout.steps import FinishedSearch
 from orchestrator.knowledge import RESULTS, Knowledge, knowledge_of, recorded_runs
-from orchestrator.law import Law, Observations, OutdatedLaw, Refused
+from orchestrator.law import Law, Observations, Refused
 from orchestrator.loop.decision import (
     Action,
     DropRuns,
@@ -274,26 +274,19 @@ class Loop:
         """Carry on the comparison of a sweep whose search is over, or complete the sweep after it."""
         sweep = knowledge.sweep
         if newest.stage in COMPARISON_FINAL:
-            self._move(sweep, SweepState.COMPLETED, stages.ending(newest))
+            self._move(sweep, SweepState.COMPLETED, stages.end_of_sweep(newest))
             return
         fit = self._last_fit(sweep.id)
-        try:
-            law = self._recorded_law(sweep.id, fit)
-        except OutdatedLaw:  # Etalon was upgraded while the sweep was live
-            self._record(fitted(knowledge), knowledge, Batch())
-            return
-        basis = Basis(law=law, law_number=fit.number or 0, search=newest.search, refusal=fit.detail)
-        stages.advance(self._store, sweep, basis, fence=self._fence)
+        law = self._recorded_law(sweep.id, fit)
+        search = FinishedSearch(law=law, law_number=fit.number or 0, stop=newest.search, refusal=fit.detail)
+        stages.advance(self._store, sweep, search, fence=self._fence)
 
     def _next_batch(self, knowledge: Knowledge) -> Batch:
         """The next batch, by the last law while it is recent; by a fresh one otherwise, and before a stop."""
         fit, known = self._last_fit(knowledge.sweep.id), knowledge.observations.size
         if fit.runs == known or (fit.number is not None and is_recent(fit.runs, known)):
-            try:
-                batch = next_batch(knowledge, self._recorded_law(knowledge.sweep.id, fit))
-            except OutdatedLaw:  # Etalon was upgraded while the sweep was live
-                batch = None
-            if batch is not None and (fit.runs == known or batch.stop is None):
+            batch = next_batch(knowledge, self._recorded_law(knowledge.sweep.id, fit))
+            if fit.runs == known or batch.stop is None:
                 return batch
         fresh = fitted(knowledge)
         batch = next_batch(knowledge, fresh if isinstance(fresh, Law) else None)

@@ -10,11 +10,10 @@ from orchestrator.answers.prediction import prediction, target_document
 from orchestrator.documents.laws import RuledOut, SizesDocument
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
 from orchestrator.errors import Unsupported
-from orchestrator.knowledge import Knowledge, question_of
+from orchestrator.knowledge import Knowledge, plan_request
 from orchestrator.law import Law, Refused, fit
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Plan, Proposal, Pruned, Question
-from orchestrator.spec import Dense, ProxyTrainer
+from orchestrator.planner.values import BatchPlan, PlanRequest, Proposal, Pruned
 from orchestrator.states import RUN_OPEN, RunState
 from orchestrator.store.records import NewRun
 
@@ -60,14 +59,10 @@ def in_both_counts(law: Law, knowledge: Knowledge) -> tuple[Law, SizesDocument |
 
     The second is None if the sweep has one count, or prior runs, which have one count.
     """
-    counts, trainer = knowledge.both_counts, knowledge.sweep.spec.trainer
-    if counts is None or knowledge.prior is not None or not isinstance(trainer, ProxyTrainer):
+    counts, used = knowledge.both_counts, knowledge.sweep.spec.training.counted
+    if counts is None or knowledge.prior is not None or used not in counts:
         return law, None
-    architecture = trainer.architecture
-    if isinstance(architecture, Dense):
-        return law, None
-    used, so_far = f"params_{architecture.params}", vary_apart(knowledge.cells)
-    return both_counts(counts, law, used, so_far=so_far)
+    return both_counts(counts, law, used, so_far=vary_apart(knowledge.cells))
 
 
 def is_recent(runs: int, known: int) -> bool:
@@ -108,13 +103,13 @@ def next_batch(knowledge: Knowledge, law: Law | None) -> Batch:
         The batch; ``stop`` is set if no run is open and none is left to make.
     """
     spec, flops = knowledge.sweep.spec, knowledge.spent_flops + knowledge.promised_flops
-    question = question_of(spec, knowledge.target, runs=knowledge.asked, flops=flops, has_law=law is not None)
-    plan = planner_of(spec.search.strategy).plan(knowledge.record, law, question)
-    batch = Batch(pruned=_pruned_runs(plan, question, knowledge), ruled_out=plan.pruned)
+    request = plan_request(spec, knowledge.target, runs=knowledge.asked, flops=flops, has_law=law is not None)
+    plan = planner_of(spec.search.strategy).plan(knowledge.record, law, request)
+    batch = Batch(pruned=_pruned_runs(plan, request, knowledge), ruled_out=plan.pruned)
     if plan.stop is not None:
         return replace(batch, stop=plan.stop)
     possible = _possible(plan, knowledge)
-    affordable = _affordable(possible, question)
+    affordable = _affordable(possible, request)
     if not affordable and knowledge.is_open:
         return batch
     if not affordable:
@@ -122,7 +117,7 @@ def next_batch(knowledge: Knowledge, law: Law | None) -> Batch:
     return replace(batch, runs=tuple(_new_run(item, knowledge) for item in affordable))
 
 
-def _possible(plan: Plan, knowledge: Knowledge) -> tuple[Proposal, ...]:
+def _possible(plan: BatchPlan, knowledge: Knowledge) -> tuple[Proposal, ...]:
     """Proposals that can become pending: the store repeats no run.
 
     A proposal whose trunk is in training waits for that trunk, instead of training it a second time.
@@ -144,13 +139,13 @@ def _possible(plan: Plan, knowledge: Knowledge) -> tuple[Proposal, ...]:
     )
 
 
-def _affordable(proposals: tuple[Proposal, ...], question: Question) -> tuple[Proposal, ...]:
+def _affordable(proposals: tuple[Proposal, ...], request: PlanRequest) -> tuple[Proposal, ...]:
     """The first proposals that the budget allows: a hard stop for every strategy."""
-    if question.runs_left is not None:
-        proposals = proposals[: question.runs_left]
-    if question.flops_left is None:
+    if request.runs_left is not None:
+        proposals = proposals[: request.runs_left]
+    if request.flops_left is None:
         return proposals
-    kept, left = [], question.flops_left
+    kept, left = [], request.flops_left
     for proposal in proposals:
         left -= proposal.flops
         if left < 0:
@@ -159,7 +154,7 @@ def _affordable(proposals: tuple[Proposal, ...], question: Question) -> tuple[Pr
     return tuple(kept)
 
 
-def _nothing_left(plan: Plan, possible: tuple[Proposal, ...]) -> str:
+def _nothing_left(plan: BatchPlan, possible: tuple[Proposal, ...]) -> str:
     if possible:
         return "The budget allows no further run."
     if plan.batch:
@@ -177,7 +172,7 @@ def _new_run(proposal: Proposal, knowledge: Knowledge) -> NewRun:
     )
 
 
-def _pruned_runs(plan: Plan, question: Question, knowledge: Knowledge) -> tuple[NewRun, ...]:
+def _pruned_runs(plan: BatchPlan, request: PlanRequest, knowledge: Knowledge) -> tuple[NewRun, ...]:
     known = {(run.cell, run.learning_rate, run.seed) for run in knowledge.runs}
     return tuple(
         NewRun(
@@ -188,6 +183,6 @@ def _pruned_runs(plan: Plan, question: Question, knowledge: Knowledge) -> tuple[
             reason=item.reason,
         )
         for item in plan.pruned
-        for seed in range(question.seeds)
+        for seed in range(request.seeds)
         if (item.cell, item.learning_rate, seed) not in known
     )

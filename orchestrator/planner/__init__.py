@@ -7,11 +7,10 @@ from functools import partial
 from typing import Final
 
 from orchestrator.errors import BadInput
-from orchestrator.planner.grid import GridPlanner
 from orchestrator.planner.optimal import LawPlanner
-from orchestrator.planner.shuffled import RandomPlanner
 from orchestrator.planner.trials import TrialsPlanner
 from orchestrator.planner.values import Planner
+from orchestrator.planner.whole_grid import GridPlanner, RandomPlanner
 
 __all__ = ["STRATEGIES", "Planner", "planner_of"]
 

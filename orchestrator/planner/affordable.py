@@ -15,11 +15,11 @@ import numpy as np
 
 from orchestrator.law import Law, Observations, Point
 from orchestrator.law.bowl import Z95
+from orchestrator.law.bowl_shape import half_widths
 from orchestrator.law.law import VALLEY
-from orchestrator.law.shape import half_widths
 from orchestrator.planner.information import Information
-from orchestrator.planner.model import Array
-from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Cells, Question, Record
+from orchestrator.planner.linear_model import Array
+from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Cells, PlanRequest, RunHistory
 
 STEPS = 8
 """Cells on each way to the target."""
@@ -74,7 +74,7 @@ def affordable(
     cells = Cells(_cells(law, target, flops, active_share, own=observations is not None))
     if not cells:
         return None
-    information = Information(law, Record(cells=cells, prior=observations), Question(target=target))
+    information = Information(law, RunHistory(cells=cells, prior=observations), PlanRequest(target=target))
     variance = information.variance()
     drop, cell, rates = max((_best(information, cell, flops) for cell in cells), key=lambda found: found[0])
     place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from orchestrator.planner.diverged import Diverged
+from orchestrator.planner.divergence_bounds import DivergenceBounds
 from orchestrator.planner.values import (
+    BatchPlan,
     Cell,
-    Outcome,
-    Plan,
+    PlanRequest,
     Proposal,
     Pruned,
-    Question,
-    Record,
+    RunHistory,
+    RunOutcome,
     trunk_reach,
 )
 
@@ -24,22 +24,22 @@ class Draft:
     """The next batch, growing. It never holds a run twice, off the lattice, or beyond the budget.
 
     Args:
-        record: what is known.
-        question: the limits.
+        history: what is known.
+        request: the limits.
         most: most runs of this batch, open runs included; None is unlimited.
     """
 
-    def __init__(self, record: Record, question: Question, most: int | None = None) -> None:
-        self.record = record
-        self.question = question
-        self.asked = {(run.cell, run.learning_rate, run.seed) for run in record.runs}
-        self.open_runs = sum(run.outcome is Outcome.OPEN for run in record.runs)
+    def __init__(self, history: RunHistory, request: PlanRequest, most: int | None = None) -> None:
+        self.history = history
+        self.request = request
+        self.asked = {(run.cell, run.learning_rate, run.seed) for run in history.runs}
+        self.open_runs = sum(run.outcome is RunOutcome.OPEN for run in history.runs)
         self.batch: list[Proposal] = []
         self.too_dear: float | None = None
-        self._diverged = Diverged(record)
-        self._reach = dict(trunk_reach(record))
-        self._runs_left = question.runs_left
-        self._flops_left = question.flops_left
+        self._diverged = DivergenceBounds(history)
+        self._reach = dict(trunk_reach(history))
+        self._runs_left = request.runs_left
+        self._flops_left = request.flops_left
         self._most = most
 
     @property
@@ -62,11 +62,11 @@ class Draft:
     def sensible(self, cell: Cell, learning_rate: float, seed: int = 0) -> bool:
         """Whether a run has not been asked for and is not expected to diverge."""
         asked = (cell.number, learning_rate, seed) in self.asked
-        return not asked and not self._diverged.foretell(cell, learning_rate, seed)
+        return not asked and not self._diverged.expects_divergence(cell, learning_rate, seed)
 
     def free_seed(self, cell: Cell, learning_rate: float) -> int | None:
         """The lowest seed that it is sensible to ask for at this rate, or None."""
-        for seed in range(self.question.seeds):
+        for seed in range(self.request.seeds):
             if self.sensible(cell, learning_rate, seed):
                 return seed
         return None
@@ -90,12 +90,12 @@ class Draft:
         )
         return True
 
-    def plan(self, otherwise: str, pruned: Iterable[Pruned] = ()) -> Plan:
+    def plan(self, otherwise: str, pruned: Iterable[Pruned] = ()) -> BatchPlan:
         """The batch as a plan; one that is empty with nothing open stops, because of the budget or ``otherwise``."""
         left_out = tuple(pruned)
         if self.batch or self.open_runs:
-            return Plan(batch=tuple(self.batch), pruned=left_out)
-        return Plan(pruned=left_out, stop=self.spent() or otherwise)
+            return BatchPlan(batch=tuple(self.batch), pruned=left_out)
+        return BatchPlan(pruned=left_out, stop=self.spent() or otherwise)
 
     def spent(self) -> str | None:
         """Why the budget allows nothing more, or None."""

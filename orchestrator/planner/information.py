@@ -3,7 +3,7 @@
     y_i = m_c + e^{ℓ_c} g(x_i − μ_c) + noise        ln loss of run i in cell c at x = ln η (orchestrator/law/joint.py)
 
 m_c is unknown and eliminated, ℓ_c is known up to a standard deviation and eliminated. What is left is the information
-J of the cell's runs on μ_c; of that, Δ = J / (1 + J v_c) reaches w (planner/model.py). Adding Δ to cell c lowers the
+J of the cell's runs on μ_c; of that, Δ = J / (1 + J v_c) reaches w (planner/linear_model.py). Adding Δ to cell c lowers the
 variance at the target by (φ_t S φ_c)² Δ / (1 + Δ φ_c S φ_c), S being the covariance of w.
 
 A run on the bottom itself tells nothing of where it is, so J is taken with the bottom at several places, spread as the
@@ -20,11 +20,11 @@ from numpy.polynomial.hermite_e import hermegauss
 from scipy.linalg import cho_factor, cho_solve
 
 from orchestrator.law import Law
-from orchestrator.law.evidence import TAIL
+from orchestrator.law.bowl_shape import rise, slope
+from orchestrator.law.cell_information import TAIL
 from orchestrator.law.grouped_runs import BLOWN, CLOSE, Index
-from orchestrator.law.shape import rise, slope
-from orchestrator.planner.model import Array, believe, model_of, row_at
-from orchestrator.planner.values import Outcome, Question, Record
+from orchestrator.planner.linear_model import Array, belief_of, linear_model, row_at
+from orchestrator.planner.values import PlanRequest, RunHistory, RunOutcome
 
 NODES, WEIGHTS = hermegauss(5)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
@@ -40,25 +40,25 @@ class Information:
 
     Args:
         law: the newest law.
-        record: cells and runs; open runs count as if they were in.
-        question: its target, and further targets.
+        history: cells and runs; open runs count as if they were in.
+        request: its target, and further targets.
     """
 
-    def __init__(self, law: Law, record: Record, question: Question) -> None:
-        self.cells = record.cells
-        self.belief = believe(law, record.cells)
+    def __init__(self, law: Law, history: RunHistory, request: PlanRequest) -> None:
+        self.cells = history.cells
+        self.belief = belief_of(law, history.cells)
         self._scales, self._asymmetry = law.scales, law.asymmetry
         self._bottoms = self.belief.optimum[:, None] + self.belief.sd[:, None] * NODES
-        self._model = model = model_of(law, record.cells, (question.target, *question.more_targets))
+        self._model = model = linear_model(law, history.cells, (request.target, *request.more_targets))
         self._rows, self._own = model.cells.features, model.cells.own
-        self._made = Counter((self.cells.row_of(cell), rate) for cell, rate in finished(record))
+        self._made = Counter((self.cells.row_of(cell), rate) for cell, rate in finished(history))
         self.known = self._sums_of(self._made)
         covariance = self._covariance(self._known_delta())
         self._spread = self._rows @ covariance
         self._pull = self._spread @ model.targets.features.T
         self._target_variance = self._at_targets(covariance)
-        for run in record.runs:
-            if run.outcome is Outcome.OPEN:
+        for run in history.runs:
+            if run.outcome is RunOutcome.OPEN:
                 self.add(run.cell, run.learning_rate)
 
     def variance(self) -> float:
@@ -184,13 +184,13 @@ def fisher(sums: Array, curvature_sd: float) -> Array:
     return np.asarray(np.maximum(ss - sh * sh / (hh + curvature_sd**-2.0), 0.0))
 
 
-def finished(record: Record) -> list[tuple[int, float]]:
-    """(cell number, η) of every completed run, and of every run from elsewhere that was made in one of the record's cells."""
-    runs = [(run.cell, run.learning_rate) for run in record.runs if run.outcome is Outcome.COMPLETED]
-    if record.prior is None:
+def finished(history: RunHistory) -> list[tuple[int, float]]:
+    """(cell number, η) of every completed run, and of every run from elsewhere that was made in one of the history's cells."""
+    runs = [(run.cell, run.learning_rate) for run in history.runs if run.outcome is RunOutcome.COMPLETED]
+    if history.prior is None:
         return runs
-    prior, ordered = record.prior.where(np.isfinite(record.prior.loss)), tuple(record.cells)
-    rows = row_at(record.cells, np.column_stack([prior.params, prior.tokens, prior.batch_tokens])).tolist()
+    prior, ordered = history.prior.where(np.isfinite(history.prior.loss)), tuple(history.cells)
+    rows = row_at(history.cells, np.column_stack([prior.params, prior.tokens, prior.batch_tokens])).tolist()
     return runs + [
         (cell.number, _lattice_rate(cell.rates, rate))
         for row, rate in zip(rows, prior.learning_rate.tolist(), strict=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.planner.draft import Draft
-from orchestrator.planner.trunks import groups
-from orchestrator.planner.values import Cell, Outcome, Record
+from orchestrator.planner.trunk_groups import groups
+from orchestrator.planner.values import Cell, RunHistory, RunOutcome
 
 SPACED = 4
 """Rates that open a cell."""
@@ -56,16 +56,16 @@ class Tried:
         return min(lattice - 1, self.places[-1] + step) if self.places[-1] < lattice - 1 else None
 
 
-def tried(record: Record) -> dict[int, Tried]:
+def tried(history: RunHistory) -> dict[int, Tried]:
     """What every cell with a run has shown; repeated runs of a rate count with their mean loss."""
     losses: dict[int, dict[int, list[float]]] = {}
     waiting: set[int] = set()
-    place_of = {cell.number: {rate: place for place, rate in enumerate(cell.rates)} for cell in record.cells}
-    for run in record.runs:
+    place_of = {cell.number: {rate: place for place, rate in enumerate(cell.rates)} for cell in history.cells}
+    for run in history.runs:
         place = place_of[run.cell].get(run.learning_rate)
-        if place is None or run.outcome is Outcome.FAILED:
+        if place is None or run.outcome is RunOutcome.FAILED:
             continue
-        if run.outcome is Outcome.OPEN:
+        if run.outcome is RunOutcome.OPEN:
             waiting.add(run.cell)
         found = losses.setdefault(run.cell, {}).setdefault(place, [])
         if run.loss is not None:
@@ -81,12 +81,12 @@ def open_cells(draft: Draft) -> None:
 
     Cells whose lattice is too short to show a minimum are left out, unless prior runs may fill them up.
     """
-    seen = tried(draft.record)
-    least = draft.question.max_parallel
+    seen = tried(draft.history)
+    least = draft.request.max_parallel
     able = tuple(
         cell
-        for cell in draft.record.cells
-        if len(cell.rates) >= FEWEST_RATES or draft.record.prior is not None
+        for cell in draft.history.cells
+        if len(cell.rates) >= FEWEST_RATES or draft.history.prior is not None
     )
     for group in groups(able):
         waiting = any(seen[cell.number].open for cell in group if cell.number in seen)

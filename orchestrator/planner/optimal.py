@@ -9,14 +9,14 @@ import numpy as np
 from orchestrator.law import Law, Point
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
-from orchestrator.planner.coverage import cover
 from orchestrator.planner.draft import Draft
+from orchestrator.planner.greedy_search import Choice, GreedySearch, format_interval
 from orchestrator.planner.information import Information
 from orchestrator.planner.opening import FEWEST_RATES, open_cells
-from orchestrator.planner.reach import cannot_tell, largest_cell, reachable
+from orchestrator.planner.rate_windows import cover
+from orchestrator.planner.reachability import cannot_tell, largest_cell, reachable
 from orchestrator.planner.ruling_out import ruled_out
-from orchestrator.planner.search import Choice, Search, told
-from orchestrator.planner.values import Plan, Question, Record, asked_flops, prior_flops
+from orchestrator.planner.values import BatchPlan, PlanRequest, RunHistory, asked_flops, prior_flops
 
 NEGLIGIBLE, FEW_RUNS = 0.05, 25
 """When no run is expected to take this share, over the runs known, off the target's sd, nothing is left to gain. Runs
@@ -46,24 +46,22 @@ class LawPlanner:
     that goes where the target's interval shrinks most per FLOP.
     """
 
-    def plan(self, record: Record, law: Law | None, question: Question) -> Plan:
+    def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:
         """The next batch, what the law rules out, or why to stop."""
         if law is None:
-            draft = Draft(record, question, question.runs_per_batch)
+            draft = Draft(history, request, request.runs_per_batch)
             open_cells(draft)
-            return draft.plan(_why_no_law(record))
-        return _Step(record, law, question).plan()
+            return draft.plan(_why_no_law(history))
+        return _Step(history, law, request).plan()
 
 
-def _why_no_law(record: Record) -> str:
-    short = sum(len(cell.rates) < FEWEST_RATES for cell in record.cells)
-    if record.prior is not None or not short:
+def _why_no_law(history: RunHistory) -> str:
+    short = sum(len(cell.rates) < FEWEST_RATES for cell in history.cells)
+    if history.prior is not None or not short:
         return NO_MINIMUM
-    if short == len(record.cells):
+    if short == len(history.cells):
         return TOO_FEW_RATES
-    return (
-        f"{NO_MINIMUM} {short} of {len(record.cells)} cells have fewer than {FEWEST_RATES} and were left out."
-    )
+    return f"{NO_MINIMUM} {short} of {len(history.cells)} cells have fewer than {FEWEST_RATES} and were left out."
 
 
 class _Step:
@@ -73,25 +71,25 @@ class _Step:
     the proxies can tell is the optimum of their own kind.
     """
 
-    def __init__(self, record: Record, law: Law, question: Question) -> None:
-        self.record, self.law, self.question = record, law, question
-        self.targets = (question.target, *question.more_targets)
-        self.information = Information(law, record, question)
+    def __init__(self, history: RunHistory, law: Law, request: PlanRequest) -> None:
+        self.history, self.law, self.request = history, law, request
+        self.targets = (request.target, *request.more_targets)
+        self.information = Information(law, history, request)
         self.untold = ""
         if self._refused():
             self._aim_within_reach()
-        self.draft = Draft(record, question, question.runs_per_batch)
+        self.draft = Draft(history, request, request.runs_per_batch)
 
-    def plan(self) -> Plan:
-        lacking = self.question.rates_per_cell > 0 and cover(self.draft, self.information)
+    def plan(self) -> BatchPlan:
+        lacking = self.request.rates_per_cell > 0 and cover(self.draft, self.information)
         if self.draft.batch or (lacking and self.draft.open_runs):
             if self.draft.batch and not self._narrow_enough(np.sqrt(self.information.variance())):
                 self._narrow(LEAST_BATCH)
             return self._answer("")
         if self._narrow_enough(self._law_sd()):
             return self._answer(
-                f"The 95 % interval {self._where} is within {told(self._law_sd())}, "
-                f"and ×/÷ {self.question.interval_factor:.3g} was asked for."
+                f"The 95 % interval {self._where} is within {format_interval(self._law_sd())}, "
+                f"and ×/÷ {self.request.interval_factor:.3g} was asked for."
             )
         return self._answer(self._narrow(self._most()))
 
@@ -101,13 +99,13 @@ class _Step:
         if within == self.targets:
             return
         self.untold = cannot_tell(self.information, self.targets)
-        self.targets = within or (largest_cell(self.record.cells),)
-        question = replace(self.question, target=self.targets[0], more_targets=self.targets[1:])
-        self.information = Information(self.law, self.record, question)
+        self.targets = within or (largest_cell(self.history.cells),)
+        request = replace(self.request, target=self.targets[0], more_targets=self.targets[1:])
+        self.information = Information(self.law, self.history, request)
 
     def _narrow(self, most: int) -> str:
         """Fill the batch with the runs that narrow the interval most per FLOP; why not, if none."""
-        search = Search(self.draft, self.information, self._where)
+        search = GreedySearch(self.draft, self.information, self._where)
         while not self.draft.full and self.draft.open_runs + len(self.draft.batch) < most:
             if self.draft.open_runs and self._narrow_enough(np.sqrt(self.information.variance())):
                 return ""  # open runs are expected to be enough, and tell soon whether they are
@@ -130,16 +128,16 @@ class _Step:
                     f"cost {chosen.priced_out:.3g} FLOPs and {self.draft.flops_left:.3g} are left."
                 )
             return (
-                f"No run left is expected to narrow the 95 % interval {self._where}, {told(sd)} now, "
+                f"No run left is expected to narrow the 95 % interval {self._where}, {format_interval(sd)} now, "
                 f"by more than {100 * max(chosen.largest_share, 0.0):.2g} % of its logarithm."
             )
-        asked = asked_flops(self.record) + prior_flops(self.record)
+        asked = asked_flops(self.history) + prior_flops(self.history)
         elasticity = max(chosen.share_per_flop * asked, chosen.largest_share)
         if not self._stops_by_cost or elasticity >= ELASTICITY:
             return ""
         return (
             f"Little is left to gain: twice the FLOPs spent so far are expected to narrow the 95 % interval "
-            f"{self._where} from {told(sd)} to no less than {told(sd * 2**-elasticity)}."
+            f"{self._where} from {format_interval(sd)} to no less than {format_interval(sd * 2**-elasticity)}."
         )
 
     @property
@@ -152,7 +150,7 @@ class _Step:
 
     @property
     def _asked_for(self) -> tuple[Point, ...]:
-        return (self.question.target, *self.question.more_targets)
+        return (self.request.target, *self.request.more_targets)
 
     @property
     def _negligible(self) -> float:
@@ -161,7 +159,7 @@ class _Step:
     @property
     def _stops_by_cost(self) -> bool:
         """Whether nothing else says how far to go: no interval, no budget, no refusal that runs may yet lift."""
-        limits = (self.question.interval_factor, self.question.runs_left, self.question.flops_left)
+        limits = (self.request.interval_factor, self.request.runs_left, self.request.flops_left)
         unlimited = all(limit is None for limit in limits)
         return not self._refused() and (unlimited or bool(self.untold))
 
@@ -170,12 +168,12 @@ class _Step:
         return bool(Z95 * self._law_sd() > np.log(WIDEST))
 
     def _most(self) -> int:
-        if self.question.runs_per_batch is not None:
-            return self.question.runs_per_batch
-        return max(LEAST_BATCH, self.question.max_parallel, min(MOST_BATCH, len(self.record.runs) // GROWTH))
+        if self.request.runs_per_batch is not None:
+            return self.request.runs_per_batch
+        return max(LEAST_BATCH, self.request.max_parallel, min(MOST_BATCH, len(self.history.runs) // GROWTH))
 
     def _narrow_enough(self, sd: float) -> bool:
-        wanted = self.question.interval_factor
+        wanted = self.request.interval_factor
         return wanted is not None and np.exp(Z95 * sd) <= wanted
 
     def _law_sd(self) -> float:
@@ -185,7 +183,7 @@ class _Step:
         ).T
         return float(self.law.optimum(params, tokens, batch_tokens)[1].max())
 
-    def _answer(self, otherwise: str) -> Plan:
+    def _answer(self, otherwise: str) -> BatchPlan:
         kept = {(cell, rate) for cell, rate, _ in self.draft.asked}
-        pruned = ruled_out(self.law, self.record.cells, self.information.belief, kept)
+        pruned = ruled_out(self.law, self.history.cells, self.information.belief, kept)
         return self.draft.plan(f"{self.untold} {otherwise}".strip(), pruned)

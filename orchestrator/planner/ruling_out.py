@@ -8,9 +8,9 @@ import numpy as np
 
 from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
+from orchestrator.law.bowl_shape import half_widths
 from orchestrator.law.law import VALLEY
-from orchestrator.law.shape import half_widths
-from orchestrator.planner.model import Belief
+from orchestrator.planner.linear_model import Belief
 from orchestrator.planner.values import Cells, Pruned
 
 

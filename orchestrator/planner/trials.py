@@ -1,7 +1,7 @@
 """Strategies ``tpe`` and ``gp``: Optuna's samplers, one study per cell, the cheapest cells first.
 
-They are here to be compared with. A study lives in memory and is rebuilt from the record for every plan: trials in the
-order of their rates, the sampler's seed from the question, the cell and the number of trials. A cell gets
+They are here to be compared with. A study lives in memory and is rebuilt from the history for every plan: trials in the
+order of their rates, the sampler's seed from the request, the cell and the number of trials. A cell gets
 ``rates_per_cell`` trials, six by default: what either sampler needs to come within 0.1 % of the best of a cell.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 from orchestrator.errors import Unsupported
 from orchestrator.law import Law
 from orchestrator.planner.draft import Draft
-from orchestrator.planner.trunks import groups
-from orchestrator.planner.values import Cell, KnownRun, Outcome, Plan, Question, Record
+from orchestrator.planner.trunk_groups import groups
+from orchestrator.planner.values import BatchPlan, Cell, KnownRun, PlanRequest, RunHistory, RunOutcome
 
 TRIALS = 6
 STARTUP = 3
@@ -45,26 +45,28 @@ class TrialsPlanner:
             ) from error
         self._optuna.logging.set_verbosity(self._optuna.logging.ERROR)
 
-    def plan(self, record: Record, law: Law | None, question: Question) -> Plan:  # noqa: ARG002
+    def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:  # noqa: ARG002
         """The next trials of the cheapest cells that lack some, whatever the law says."""
-        most = question.runs_per_batch or question.max_parallel
-        draft = Draft(record, question, question.runs_per_batch)
-        for cell in (cell for group in groups(record.cells) for cell in group):
+        most = request.runs_per_batch or request.max_parallel
+        draft = Draft(history, request, request.runs_per_batch)
+        for cell in (cell for group in groups(history.cells) for cell in group):
             if draft.full or draft.open_runs + len(draft.batch) >= most:
                 break
             runs = sorted(
-                (run for run in record.runs if run.cell == cell.number and run.seed == 0),
+                (run for run in history.runs if run.cell == cell.number and run.seed == 0),
                 key=lambda run: run.learning_rate,
             )
-            self._ask(cell, runs, draft, question)
-        return draft.plan(f"Every cell has its trials: {len(draft.asked)} runs in {len(record.cells)} cells.")
+            self._ask(cell, runs, draft, request)
+        return draft.plan(
+            f"Every cell has its trials: {len(draft.asked)} runs in {len(history.cells)} cells."
+        )
 
-    def _ask(self, cell: Cell, runs: list[KnownRun], draft: Draft, question: Question) -> None:
-        wanted = min(question.rates_per_cell or TRIALS, len(cell.rates))
-        waiting = any(run.outcome is Outcome.OPEN for run in runs)
+    def _ask(self, cell: Cell, runs: list[KnownRun], draft: Draft, request: PlanRequest) -> None:
+        wanted = min(request.rates_per_cell or TRIALS, len(cell.rates))
+        waiting = any(run.outcome is RunOutcome.OPEN for run in runs)
         if waiting or len(runs) >= wanted:
             return
-        study = self._study(cell, runs, question)
+        study = self._study(cell, runs, request)
         for number in range(max(1, min(STARTUP, wanted) - len(runs))):
             trial = study.ask({"place": self._optuna.distributions.IntDistribution(0, len(cell.rates) - 1)})
             free = [rate for rate in cell.rates if (cell.number, rate, 0) not in draft.asked]
@@ -77,8 +79,8 @@ class TrialsPlanner:
                 f"Trial {len(runs) + number + 1} of {wanted} by Optuna's {SAMPLERS[self._name]}.",
             )
 
-    def _study(self, cell: Cell, runs: list[KnownRun], question: Question) -> Any:
-        seed = int(np.random.default_rng([question.seed, cell.number, len(runs)]).integers(2**31))
+    def _study(self, cell: Cell, runs: list[KnownRun], request: PlanRequest) -> Any:
+        seed = int(np.random.default_rng([request.seed, cell.number, len(runs)]).integers(2**31))
         options: dict[str, Any] = {"seed": seed, "n_startup_trials": STARTUP}
         sampler = getattr(self._optuna.samplers, SAMPLERS[self._name])(**options)
         study = self._optuna.create_study(sampler=sampler)
@@ -86,7 +88,7 @@ class TrialsPlanner:
         worst = 2 * max(losses) - min(losses) if losses else 1.0
         place = self._optuna.distributions.IntDistribution(0, len(cell.rates) - 1)
         for run in runs:
-            if run.outcome is Outcome.FAILED:
+            if run.outcome is RunOutcome.FAILED:
                 continue
             study.add_trial(
                 self._optuna.trial.create_trial(

@@ -158,7 +158,7 @@ class Cells(Collection[Cell]):
         return np.array([self._rows[number] for number in numbers], dtype=np.int64)
 
 
-class Outcome(StrEnum):
+class RunOutcome(StrEnum):
     """How a known run stands, as far as planning is concerned."""
 
     OPEN = "open"
@@ -174,12 +174,12 @@ class KnownRun:
     cell: int
     learning_rate: float
     seed: int
-    outcome: Outcome
+    outcome: RunOutcome
     loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class PlanRequest:
     """What the sweep is for and what it may still spend.
 
     Attributes:
@@ -207,7 +207,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class RunHistory:
     """Everything known when planning: the cells, the runs asked for so far, and knowledge from elsewhere."""
 
     cells: Cells
@@ -236,7 +236,7 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class BatchPlan:
     """The planner's answer. An empty batch with open runs means "wait"; ``stop`` is the reason to end.
 
     ``pruned`` is everything that the newest law rules out and that was not asked for, not what is new in it: a rate
@@ -249,32 +249,32 @@ class Plan:
 
 
 class Planner(Protocol):
-    """A strategy: a pure function of the record, so that a restarted service plans the same batch."""
+    """A strategy: a pure function of the history, so that a restarted service plans the same batch."""
 
-    def plan(self, record: Record, law: Law | None, question: Question) -> Plan:
+    def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:
         """Choose the next batch of runs.
 
         Args:
-            record: what is known.
-            law: the newest law fitted to the record, or None while none can be fitted.
-            question: the target and the limits.
+            history: what is known.
+            law: the newest law fitted to the history, or None while none can be fitted.
+            request: the target and the limits.
         """
         ...
 
 
-def trunk_reach(record: Record) -> Mapping[tuple[str, float, int], float]:
+def trunk_reach(history: RunHistory) -> Mapping[tuple[str, float, int], float]:
     """Tokens that each (trunk, η, seed) has reached or will reach with the runs already asked for.
 
     A run that diverged leaves no trunk to go on from.
     """
-    return _reached(record, {Outcome.OPEN, Outcome.COMPLETED})
+    return _reached(history, {RunOutcome.OPEN, RunOutcome.COMPLETED})
 
 
-def _reached(record: Record, outcomes: Collection[Outcome]) -> dict[tuple[str, float, int], float]:
+def _reached(history: RunHistory, outcomes: Collection[RunOutcome]) -> dict[tuple[str, float, int], float]:
     """Tokens that each (trunk, η, seed) has reached with runs of these outcomes."""
     reach: dict[tuple[str, float, int], float] = {}
-    for run in record.runs:
-        cell = record.cells[run.cell]
+    for run in history.runs:
+        cell = history.cells[run.cell]
         if cell.trunk is None or run.outcome not in outcomes:
             continue
         key = (cell.trunk, run.learning_rate, run.seed)
@@ -282,31 +282,31 @@ def _reached(record: Record, outcomes: Collection[Outcome]) -> dict[tuple[str, f
     return reach
 
 
-def asked_flops(record: Record) -> float:
+def asked_flops(history: RunHistory) -> float:
     """FLOPs of all runs asked for so far: what trunks share is counted once, runs that diverged count whole."""
-    apart = sum(cell.flops for cell in _cells_of(record) if cell.trunk is None)
+    apart = sum(cell.flops for cell in _cells_of(history) if cell.trunk is None)
     branches = sum(
-        cell.marginal_flops(cell.fork_tokens) for cell in _cells_of(record) if cell.trunk is not None
+        cell.marginal_flops(cell.fork_tokens) for cell in _cells_of(history) if cell.trunk is not None
     )
-    per_token = {cell.trunk: cell.flops_per_token for cell in record.cells}
+    per_token = {cell.trunk: cell.flops_per_token for cell in history.cells}
     trunks = sum(
         per_token[trunk] * tokens
-        for (trunk, _, _), tokens in _reached(record, set(Outcome) - {Outcome.FAILED}).items()
+        for (trunk, _, _), tokens in _reached(history, set(RunOutcome) - {RunOutcome.FAILED}).items()
     )
     return apart + branches + trunks
 
 
-def prior_flops(record: Record) -> float:
+def prior_flops(history: RunHistory) -> float:
     """FLOPs of the runs from elsewhere: 6·N·D of each, N the active parameters where they are told."""
-    prior = record.prior
+    prior = history.prior
     if prior is None:
         return 0.0
     active = prior.params if prior.params_active is None else prior.params_active
     return TRAINING_FLOPS_PER_PARAM_TOKEN * float(active @ prior.tokens)
 
 
-def _cells_of(record: Record) -> list[Cell]:
-    return [record.cells[run.cell] for run in record.runs if run.outcome is not Outcome.FAILED]
+def _cells_of(history: RunHistory) -> list[Cell]:
+    return [history.cells[run.cell] for run in history.runs if run.outcome is not RunOutcome.FAILED]
 
 
 def full_grid_flops(cells: Iterable[Cell], seeds: int) -> float:

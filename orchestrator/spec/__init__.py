@@ -1,34 +1,24 @@
-"""What a user asks for: the sweep specification of the contract, read from text and checked field by field."""
+"""The sweep specification of the contract: what a user asks for, read from text and checked field by field."""
 
 from orchestrator.spec.architecture import Architecture, Dense, MixtureOfExperts
-from orchestrator.spec.comparison import BaseSpec, CellRole, ComparisonSpec, ModuleRates
-from orchestrator.spec.grid import (
-    MAX_CELLS,
-    MAX_LATTICE,
-    MAX_RUNS,
-    ExpertSize,
-    Grid,
-    Lattice,
-    Scale,
-    experts_of,
-)
-from orchestrator.spec.parametrization import BaseShape, Mup, Parametrization
-from orchestrator.spec.problems import field_problems, parse_spec
-from orchestrator.spec.sweep import Budget, PriorRuns, Resources, Search, Stop, SweepSpec, TargetSpec
-from orchestrator.spec.text import read_yaml
-from orchestrator.spec.trainers import (
-    AdamW,
-    CommandTrainer,
-    Muon,
-    Optimizer,
-    ProxyTrainer,
-    ReplayTrainer,
-    Schedule,
-    Trainer,
-)
+from orchestrator.spec.command import CommandTrainer
+from orchestrator.spec.held_out import BaseSpec, CellRole, ComparisonSpec, ModuleRates
+from orchestrator.spec.kinds import KINDS, Grid, Trainer
+from orchestrator.spec.lattice import MAX_CELLS, MAX_LATTICE, MAX_RUNS, GridOf, Lattice
+from orchestrator.spec.mup import BaseShape, Mup, Parametrization
+from orchestrator.spec.optimization import AdamW, Muon, Optimizer, Schedule
+from orchestrator.spec.parsing import field_problems, parse_spec
+from orchestrator.spec.proxy import ProxyTrainer
+from orchestrator.spec.proxy_scale import ExpertSize, ParamCounts, Scale, TrainedScale, experts_of, params_of
+from orchestrator.spec.replay import ReplayTrainer, replayed_cells
+from orchestrator.spec.resources import Resources
+from orchestrator.spec.sweep import Budget, PriorRuns, Search, Stop, SweepSpec, TargetSpec
+from orchestrator.spec.trainer_kind import Catalogue, RecordedRows, TrainerKind
 from orchestrator.spec.transfer import Base, base_of
+from orchestrator.spec.yaml_reader import read_yaml
 
 __all__ = [
+    "KINDS",
     "MAX_CELLS",
     "MAX_LATTICE",
     "MAX_RUNS",
@@ -38,21 +28,25 @@ __all__ = [
     "BaseShape",
     "BaseSpec",
     "Budget",
+    "Catalogue",
     "CellRole",
     "CommandTrainer",
     "ComparisonSpec",
     "Dense",
     "ExpertSize",
     "Grid",
+    "GridOf",
     "Lattice",
     "MixtureOfExperts",
     "ModuleRates",
     "Muon",
     "Mup",
     "Optimizer",
+    "ParamCounts",
     "Parametrization",
     "PriorRuns",
     "ProxyTrainer",
+    "RecordedRows",
     "ReplayTrainer",
     "Resources",
     "Scale",
@@ -61,10 +55,14 @@ __all__ = [
     "Stop",
     "SweepSpec",
     "TargetSpec",
+    "TrainedScale",
     "Trainer",
+    "TrainerKind",
     "base_of",
     "experts_of",
     "field_problems",
+    "params_of",
     "parse_spec",
     "read_yaml",
+    "replayed_cells",
 ]

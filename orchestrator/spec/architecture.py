@@ -1,4 +1,4 @@
-"""What the layers of the proxies are made of: dense, or a mixture of experts."""
+"""The layers of a proxy: dense, or a mixture of experts."""
 
 from __future__ import annotations
 
@@ -6,37 +6,42 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from orchestrator.spec.fields import FieldError, Strict, as_number
+from orchestrator.spec.fields import BadField, Strict, as_number
 
 FEEDFORWARD_RATIO: Final = 4
 """Width of the feed-forward layer, or of the experts that one token meets, over the width of the model."""
 
 EXPERT_STEP: Final = 8
-"""Models with experts, and the experts, are a multiple of this wide: the product that does all experts in one needs it."""
+"""Widths of experts, and of models with experts, are multiples of this: the grouped matrix product requires it."""
 
 BALANCE_RATES: Final = {"bias": 1e-3, "loss": 1e-2}
 """How strongly the load of experts is balanced: step of the bias (arXiv 2408.15664, section 4.1), weight of the loss
 (arXiv 2101.03961, section 2.2)."""
 
 MOST_EXPERTS: Final = 1_023
-"""So many one grouped product of PyTorch takes on a GPU."""
+"""Limit of PyTorch's grouped matrix product on a GPU."""
 
 ExpertCount = Annotated[int, Field(ge=2, le=MOST_EXPERTS)]
 ExpertWidth = Annotated[int, Field(ge=EXPERT_STEP, le=1_048_576, multiple_of=EXPERT_STEP)]
 
 
 class Dense(Strict):
-    """Every parameter works on every token."""
+    """Every token uses every parameter."""
 
     kind: Literal["dense"] = "dense"
     qk_norm: bool = True
+
+    @property
+    def counted(self) -> Literal["params"]:
+        """The column of parameters that the law uses as N."""
+        return "params"
 
 
 class MixtureOfExperts(Strict):
     """A router sends each token to ``top_k`` of the experts; shared experts see every token.
 
-    ``params`` says which count the law uses as N. ``balance`` keeps the experts' loads equal: by a bias on the router's
-    choice that no gradient sees (arXiv 2408.15664), or by an auxiliary loss.
+    ``params`` is the count that the law uses as N. ``balance`` keeps the experts' loads equal: by a bias on the router's
+    choice, without gradient (arXiv 2408.15664), or by an auxiliary loss.
     """
 
     kind: Literal["moe"]
@@ -52,16 +57,21 @@ class MixtureOfExperts(Strict):
     @model_validator(mode="after")
     def _top_k_is_among_the_experts(self) -> MixtureOfExperts:
         if self.top_k > self.experts:
-            raise FieldError("top_k", f"{self.top_k} is more than the {self.experts} experts there are")
+            raise BadField("top_k", f"{self.top_k} is more than the {self.experts} experts there are")
         return self
 
     @property
     def load_balance_rate(self) -> float:
-        """``balance_rate``, or the usual one of its kind of balance."""
+        """``balance_rate``, or the default of its kind of balance."""
         return BALANCE_RATES[self.balance] if self.balance_rate is None else self.balance_rate
 
+    @property
+    def counted(self) -> Literal["params_active", "params_total"]:
+        """The column of parameters that the law uses as N."""
+        return "params_total" if self.params == "total" else "params_active"
+
     def expert_width_at(self, width: int) -> int:
-        """Width of an expert in a model of this width: as given, or so that a token meets as much as in a dense one."""
+        """Width of an expert in a model of this width. By default a token meets as many parameters as in a dense model."""
         if self.expert_width is not None:
             return self.expert_width
         share = FEEDFORWARD_RATIO * width // (self.top_k + self.shared_experts)
@@ -69,12 +79,12 @@ class MixtureOfExperts(Strict):
 
 
 def kind_or(default: str) -> Any:
-    """The kind that a part of a specification names, or the one it has when it names none."""
+    """A discriminator by ``kind``, with a default where the field is missing."""
 
     def kind_of(value: object) -> object:
         return value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", default)
 
-    return Discriminator(kind_of)  # a kind that is no text is told like an unknown one
+    return Discriminator(kind_of)  # refuses a kind that is not text as an unknown one
 
 
 Architecture = Annotated[

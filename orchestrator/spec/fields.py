@@ -1,4 +1,4 @@
-"""The kinds of fields that a specification is made of."""
+"""The types of fields that a specification is made of."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEAST_RATE: Final = 1e-12
 
 
 def as_number(value: object) -> object:
-    """Take ``1e-4`` and ``400_000`` as numbers also where YAML 1.1 reads them as text, and ``1.07B`` as people write it."""
+    """Reads text as a number: ``1e-4`` and ``400_000``, which YAML 1.1 reads as text, and ``1.07B``."""
     if isinstance(value, str):
         try:
             return float(value.replace("_", ""))
@@ -24,7 +24,7 @@ def as_number(value: object) -> object:
 
 
 def _count(value: object) -> object:
-    """Take ``2e10`` as the whole number it is."""
+    """Reads ``2e10`` as an integer."""
     number = as_number(value)
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
@@ -36,7 +36,7 @@ def _not_tiny(value: float) -> float:
 
 
 def _condition(value: object) -> object:
-    """Take ``seed: 0`` as the text that a table has there."""
+    """Reads ``seed: 0`` as the text that a table has there."""
     return str(value) if isinstance(value, int | float) else value
 
 
@@ -55,16 +55,16 @@ Parameter = Annotated[str | float | int | bool, BeforeValidator(_parameter)]
 
 
 class Strict(BaseModel):
-    """A part of a specification: unknown fields are errors, values do not change."""
+    """A part of a specification: immutable, and without unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FieldError(ValueError):
-    """A finding about a field below the part that was being checked.
+class BadField(ValueError):
+    """A field below the checked part is not valid.
 
     Attributes:
-        path: the field, seen from that part.
+        path: of the field, relative to the checked part.
     """
 
     def __init__(self, path: str, message: str) -> None:

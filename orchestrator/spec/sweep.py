@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
-from orchestrator.spec.comparison import ComparisonSpec, check_comparison
-from orchestrator.spec.fields import Condition, Count, FieldError, Positive, Strict, as_number
-from orchestrator.spec.grid import MAX_LATTICE, Grid, check_proxy_grid
-from orchestrator.spec.trainers import ProxyTrainer, Trainer
-from orchestrator.spec.transfer import check_transfer
+from orchestrator.errors import BadInput
+from orchestrator.spec.fields import BadField, Condition, Count, Positive, Strict, as_number
+from orchestrator.spec.held_out import ComparisonSpec, check_comparison
+from orchestrator.spec.kinds import PRIOR_FIT, Grid, Trainer
+from orchestrator.spec.lattice import MAX_LATTICE, GridOf, grid_of
+from orchestrator.spec.proxy import ProxyTrainer
+from orchestrator.spec.proxy_scale import Scale
+from orchestrator.spec.resources import Resources
+from orchestrator.spec.trainer_kind import TrainerKind
 
 
 class Budget(Strict):
-    """Hard stops; each is optional. ``flops`` and ``runs`` count what this sweep itself spends."""
+    """Hard stops; each is optional. ``flops`` and ``runs`` count what the sweep itself spends."""
 
     runs: Count | None = None
     flops: Positive | None = None
@@ -22,7 +33,7 @@ class Budget(Strict):
 
 
 class Stop(Strict):
-    """When the answer is good enough."""
+    """The precision of the answer at which a sweep stops."""
 
     interval_factor: Annotated[float, BeforeValidator(as_number), Field(gt=1, le=10)] | None = None
 
@@ -30,10 +41,10 @@ class Stop(Strict):
 class Search(Strict):
     """How the next runs are chosen.
 
-    ``refit`` says when: ``batch`` asks for the next runs when all those asked for have ended; ``arrival`` as soon as
-    results are in and workers have room, never more than they hold. By default the house chooses
-    (``SweepSpec.refits_on_arrival``). ``runs_per_batch`` bounds what is asked for between two refits;
-    ``rates_per_cell`` makes the law strategy try at least so many rates in every cell before it may stop.
+    ``refit: batch`` asks for the next runs when all earlier ones have ended; ``arrival`` as soon as results are in and
+    workers have room, at most as many as the workers hold. By default Etalon chooses
+    (``SweepSpec.refits_on_arrival``). ``runs_per_batch`` bounds the runs asked for between two refits;
+    ``rates_per_cell`` is the least number of rates that the law strategy tries in every cell before it may stop.
     """
 
     strategy: Literal["law", "grid", "random", "tpe", "gp"] = "law"
@@ -45,23 +56,15 @@ class Search(Strict):
 
 
 class TargetSpec(Strict):
-    """The model that the user really wants to train."""
+    """The model that the learning rate is wanted for."""
 
     params: Positive
     tokens: Positive
     batch_tokens: Positive | None = None
 
 
-class Resources(Strict):
-    """What one run takes of the Ray cluster, and how many run at once."""
-
-    cpus_per_run: Annotated[float, Field(gt=0, le=1_024)] = 1
-    gpus_per_run: Annotated[float, Field(ge=0, le=1_024)] = 0
-    max_parallel: Annotated[int, Field(ge=1, le=10_000)] = 2
-
-
 class PriorRuns(Strict):
-    """Knowledge that the sweep need not pay for."""
+    """Recorded runs that the law is fitted to beside the sweep's own."""
 
     table: Annotated[str, Field(min_length=1, max_length=200)]
     where: dict[str, Condition] = Field(default_factory=dict)
@@ -79,30 +82,66 @@ class SweepSpec(Strict):
     prior_runs: PriorRuns | None = None
     comparison: ComparisonSpec | None = None
 
-    @property
-    def refits_on_arrival(self) -> bool:
-        """Whether runs are asked for as results arrive (``docs/decisions/0006-refits-as-results-arrive.md``).
-
-        Unless the specification says: where the law chooses the runs, and they do not train in stacks.
-        """
-        if self.search.refit is not None:
-            return self.search.refit == "arrival"
-        return self.search.strategy == "law" and not isinstance(self.trainer, ProxyTrainer)
-
-    @property
-    def most_open(self) -> int:
-        """Most runs open at once where they are asked for as results arrive: what the workers can hold."""
-        return min(self.resources.max_parallel, self.search.runs_per_batch or self.resources.max_parallel)
+    @field_validator("grid", mode="wrap")
+    @classmethod
+    def _scales_of_the_trainer(
+        cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> Any:
+        """Reads ``scales`` as the trainer's kind defines them, so that errors name its fields."""
+        trainer = info.data.get("trainer")
+        if trainer is None or trainer.scale is None or isinstance(value, Grid):
+            return read(value)
+        unknown = (info.context or {}).get("unknown_fields", "forbid")
+        grid = grid_of(trainer.scale).model_validate(value, extra=unknown)
+        return read({name: getattr(grid, name) for name in grid.model_fields_set})
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> SweepSpec:
         if self.trainer is None:
             if self.prior_runs is None:
-                raise FieldError("trainer", "is missing; give a trainer with a grid, or prior_runs to fit")
+                raise BadField("trainer", "is missing; give a trainer with a grid, or prior_runs to fit")
             if self.grid != Grid():
-                raise FieldError("grid", "needs a trainer; without one only prior_runs are fitted")
-        if isinstance(self.trainer, ProxyTrainer):
-            check_proxy_grid(self.grid, self.trainer)
-            check_transfer(self.grid, self.trainer)
-        check_comparison(self)
+                raise BadField("grid", "needs a trainer; without one only prior_runs are fitted")
+        self.training.check(self.grid)
+        if self.comparison is not None:
+            check_comparison(self.comparison, self.training, self.grid)
         return self
+
+    @property
+    def training(self) -> TrainerKind:
+        """The trainer, or its stand-in for a sweep that only fits prior runs."""
+        return self.trainer or PRIOR_FIT
+
+    @property
+    def proxies(self) -> tuple[ProxyTrainer, GridOf[Scale]]:
+        """The trainer and the grid of a sweep of proxies.
+
+        Raises:
+            BadInput: at ``trainer.kind``: the sweep has no trainer, or one of another kind.
+        """
+        if isinstance(self.trainer, ProxyTrainer):
+            return self.trainer, self.grid
+        found = "is missing" if self.trainer is None else f"is {self.trainer.kind}"
+        raise BadInput.at(
+            "trainer.kind", f"{found}; only Etalon's own proxies have a known recipe, so take proxy"
+        )
+
+    @property
+    def needs(self) -> Resources:
+        """What a worker really takes, and how many there are at most."""
+        return self.training.needs(self.resources)
+
+    @property
+    def refits_on_arrival(self) -> bool:
+        """Whether runs are asked for as results arrive (``docs/decisions/0006-refits-as-results-arrive.md``).
+
+        By default they are where the law chooses the runs and workers take them one by one.
+        """
+        if self.search.refit is not None:
+            return self.search.refit == "arrival"
+        return self.search.strategy == "law" and not self.training.takes_whole_batches
+
+    @property
+    def most_open(self) -> int:
+        """Most runs open at once where they are asked for as results arrive: as many as the workers hold."""
+        return min(self.resources.max_parallel, self.search.runs_per_batch or self.resources.max_parallel)

@@ -1,4 +1,4 @@
-"""Everything that is recorded: all SQL of Etalon, on SQLite and PostgreSQL alike."""
+"""All SQL of Etalon, the same on SQLite and PostgreSQL."""
 
 from orchestrator.store.leases import LEADER, driver_lease
 from orchestrator.store.store import Store

@@ -1,4 +1,4 @@
-"""Curves of runs: a run's trunk up to the fork, then its own branch, whatever is recorded along the way."""
+"""Curves of runs, of losses or of lenses: the points of a run's trunk up to the fork, then those of its own branch."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def append(
     fence: int | None = None,
     lease: str | None = None,
 ) -> int:
-    """Write points of curves; one whose curve and step are there already stays as it is.
+    """Write points of curves; a point whose curve and step exist is skipped.
 
     Args:
         database: to write to.
         table: keyed by curve and step.
-        rows: of any curves.
-        fence: of ``lease``, where a driver writes.
-        lease: whose fence it is.
+        rows: points of any curves.
+        fence: fence of ``lease`` if a driver writes; None checks no lease.
+        lease: name of the driver's lease.
 
     Returns:
-        How many were new.
+        Number of new points.
 
     Raises:
-        Conflict: the lease belongs to another driver.
+        Conflict: another driver holds the lease.
     """
     if not rows:
         return 0
@@ -50,16 +50,16 @@ def append(
         return counted.execute(fresh, list(rows)).rowcount
 
 
-class Place(NamedTuple):
-    """Where a run's curve lies."""
+class CurveParts(NamedTuple):
+    """The two parts of a run's curve: its trunk up to ``fork_tokens``, and its own points."""
 
     run_id: str
     trunk_id: str | None
     fork_tokens: float
 
 
-def places_of(connection: Connection, chosen: Any) -> Sequence[Place]:
-    """Where the curves of the chosen runs lie: run, trunk and the tokens at their fork."""
+def parts_of(connection: Connection, chosen: Any) -> Sequence[CurveParts]:
+    """The parts of the curves of the runs that the condition ``chosen`` selects."""
     fork = (literal(1.0) - _C.decay_fraction) * _C.tokens
     query = (
         select(_R.id, _R.trunk_id, fork)
@@ -67,29 +67,32 @@ def places_of(connection: Connection, chosen: Any) -> Sequence[Place]:
         .where(chosen)
         .order_by(_R.id)
     )
-    return [Place(*row) for row in connection.execute(query)]
+    return [CurveParts(*row) for row in connection.execute(query)]
 
 
 def joined(
-    connection: Connection, query: Select[Any], columns: Any, places: Sequence[Place]
+    connection: Connection, query: Select[Any], columns: Any, parts: Sequence[CurveParts]
 ) -> dict[str, list[Row[Any]]]:
-    """The curves at ``places`` by run; a trunk that several runs share is read once.
+    """Read curves; a trunk that several runs share is read once.
 
     Args:
         connection: to read from.
-        query: what is wanted of a point: its curve first, its step and tokens among the rest.
-        columns: the curve and step columns of the same table.
-        places: where to look; runs without points are left out of the answer.
+        query: selects a point's columns: its curve first, its step and tokens among the rest.
+        columns: the columns of the same table.
+        parts: of the runs.
+
+    Returns:
+        Points by run id; runs without points are absent.
     """
-    names = {place.run_id for place in places} | {place.trunk_id for place in places if place.trunk_id}
+    names = {part.run_id for part in parts} | {part.trunk_id for part in parts if part.trunk_id}
     rows = connection.execute(query.where(columns.curve.in_(names)).order_by(columns.curve, columns.step))
     stored = {curve: list(points) for curve, points in groupby(rows, key=itemgetter(0))}
-    return {place.run_id: points for place in places if (points := _of(place, stored))}
+    return {part.run_id: points for part in parts if (points := _of(part, stored))}
 
 
-def _of(place: Place, stored: Mapping[str, list[Row[Any]]]) -> list[Row[Any]]:
-    """A run's own points after those of its trunk; a branch that has not begun yet begins at the fork."""
-    own, trunk = stored.get(place.run_id, []), stored.get(place.trunk_id or "", [])
+def _of(part: CurveParts, stored: Mapping[str, list[Row[Any]]]) -> list[Row[Any]]:
+    """The points of the trunk, then the run's own; the trunk ends at the run's first own step, or at its fork."""
+    own, trunk = stored.get(part.run_id, []), stored.get(part.trunk_id or "", [])
     if own:
         return trunk[: bisect_left(trunk, own[0].step, key=attrgetter("step"))] + own
-    return trunk[: bisect_right(trunk, place.fork_tokens, key=attrgetter("tokens"))]
+    return trunk[: bisect_right(trunk, part.fork_tokens, key=attrgetter("tokens"))]

@@ -1,4 +1,4 @@
-"""Connections and transactions: the one place where SQLite and PostgreSQL differ."""
+"""Connections and transactions. Only this module treats SQLite and PostgreSQL differently."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from orchestrator.store import schema
 from orchestrator.store.schema import UtcTime
 
 BUSY_SECONDS: Final = 60
-"""How long a writer of SQLite waits for its turn; writes are short, so only a dead disk takes this long."""
+"""Seconds that a writer of SQLite waits for the others. Writes are short; only a broken disk takes this long."""
 
 EVENT_LOCK, MIGRATION_LOCK = 0x45544C01, 0x45544C02
 """Keys of PostgreSQL's advisory locks ("ETL" and a number)."""
 
 UNDEFINED_TABLE: Final = "42P01"
-"""PostgreSQL's code for a database that was never migrated."""
+"""PostgreSQL's error code for a missing table: the database was never migrated."""
 
 Insert = postgresql.Insert | sqlite.Insert
 
 
 class _Clock(ColumnElement[datetime]):
-    """The database's clock at the moment of asking, not at the start of the transaction."""
+    """The database's time now, rather than at the start of the transaction."""
 
     type = UtcTime()
     inherit_cache = True
@@ -54,7 +54,7 @@ def _sqlite_clock(_element: _Clock, _compiler: SQLCompiler, **_options: Any) -> 
 
 
 class Database:
-    """An engine with short transactions: ``read`` sees one moment, ``write`` is alone or waits its turn."""
+    """An engine with short transactions: ``read`` sees a snapshot, ``write`` waits for other writers."""
 
     def __init__(self, url: str) -> None:
         self._url = _parsed(url)
@@ -69,35 +69,35 @@ class Database:
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether this is the embedded database."""
+        """Whether the database is SQLite."""
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, all as of one moment; it never waits for a writer nor keeps one waiting.
+        """A transaction that reads one snapshot; readers and writers never wait for each other.
 
         Raises:
             Unavailable: the database cannot be reached.
         """
-        with self._told_plainly(), self._readers.begin() as connection:
+        with self._readable_errors(), self._readers.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that writes: committed at the end, undone whole by any exception.
+        """A transaction that writes: committed at the end, rolled back by any exception.
 
         Raises:
-            Unavailable: the database cannot be reached, or SQLite's other writers did not end in time.
+            Unavailable: the database cannot be reached, or other writers of SQLite took longer than ``BUSY_SECONDS``.
         """
         with (
-            self._told_plainly(),
+            self._readable_errors(),
             self.engine.connect().execution_options(etalon_write=True) as connection,
             connection.begin(),
         ):
             yield connection
 
     @contextmanager
-    def _told_plainly(self) -> Iterator[None]:
+    def _readable_errors(self) -> Iterator[None]:
         try:
             yield
         except (OperationalError, InterfaceError, ProgrammingError, PoolTimeout) as error:
@@ -111,25 +111,25 @@ class Database:
             ) from error
 
     def insert(self, table: Table) -> Insert:
-        """An INSERT that may say what to do on conflict, in this database's dialect."""
+        """An INSERT in this database's dialect, which supports ON CONFLICT."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     def lock(self, connection: Connection, key: int) -> None:
-        """Hold ``key`` alone until the transaction ends; SQLite's writers are alone anyway."""
+        """Lock ``key`` until the transaction ends; no lock is needed on SQLite, which has one writer at a time."""
         if not self.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
-    def tell(
+    def add_events(
         self,
         connection: Connection,
         sweep_id: str,
         payloads: Sequence[EventPayload],
         at: datetime,
     ) -> None:
-        """Write event rows, the last thing a transaction does.
+        """Write events; call it last in a transaction.
 
-        One transaction at a time numbers its events: otherwise a reader could see a later number before an
-        earlier one commits, and pass over the earlier for good.
+        Transactions number their events one at a time. Otherwise a reader could see a later number before an earlier
+        one is committed, and miss the earlier one for good.
         """
         if not payloads:
             return
@@ -141,7 +141,7 @@ class Database:
 
 
 def clock(connection: Connection) -> datetime:
-    """The database's time now: leases and records know no other clock."""
+    """The database's time now, the only clock of leases and records."""
     now: datetime = connection.execute(select(_Clock())).scalar_one()
     return now
 
@@ -176,7 +176,7 @@ def _engine(url: URL) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    """Leave BEGIN to us; WAL lets readers and one writer work side by side, NORMAL survives a killed process."""
+    """Leave BEGIN to ``_begin_sqlite``. WAL lets readers work beside one writer; NORMAL survives a killed process."""
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
@@ -187,6 +187,6 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Take the writer's place at once: a reader that turns writer is refused, whatever the timeout."""
+    """Lock for writing from the start: SQLite refuses a reader that becomes a writer, whatever the timeout."""
     write = connection.get_execution_options().get("etalon_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

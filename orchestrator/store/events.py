@@ -1,4 +1,4 @@
-"""Events: what happened, in one order for every reader."""
+"""Events, in one order for every reader."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Payload = TypeVar("Payload", bound=EventPayload)
 
 
 class Events:
-    """Events by their number, which grows over all sweeps and is never used twice."""
+    """Events by number. Numbers grow over all sweeps and are never reused."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,18 +32,18 @@ class Events:
         fence: int | None = None,
         lease: str = LEADER,
     ) -> None:
-        """Write an event that belongs to no change of state.
+        """Write an event without a change of state.
 
         Raises:
-            Conflict: ``lease`` is held with another fence than the one given.
+            Conflict: ``lease`` has another fence.
         """
         with self._database.write() as connection:
             if fence is not None:
                 check_fence(connection, lease, fence)
-            self._database.tell(connection, sweep_id, [payload], clock(connection))
+            self._database.add_events(connection, sweep_id, [payload], clock(connection))
 
     def after(self, event_id: int, *, sweep_id: str | None = None, limit: int = 1000) -> list[Event]:
-        """Events later than ``event_id``, in order; of one sweep or of all."""
+        """At most ``limit`` events after ``event_id``, in order, of one sweep or of all."""
         query = select(schema.events).where(_E.id > event_id).order_by(_E.id).limit(limit)
         if sweep_id is not None:
             query = query.where(_E.sweep_id == sweep_id)
@@ -64,13 +64,13 @@ class Events:
         return payload if isinstance(payload, models) else None
 
     def last_ids(self, sweep_ids: Collection[str]) -> dict[str, int]:
-        """The number of each sweep's newest event: what has not grown, has not changed."""
+        """The number of each sweep's newest event; a sweep whose number is the same has not changed."""
         query = select(_E.sweep_id, func.max(_E.id)).where(_E.sweep_id.in_(sweep_ids)).group_by(_E.sweep_id)
         with self._database.read() as connection:
             return {sweep_id: int(last) for sweep_id, last in connection.execute(query)}
 
     def last_id(self) -> int:
-        """The greatest number given so far; 0 before the first event."""
+        """The number of the newest event; 0 before the first."""
         with self._database.read() as connection:
             return int(connection.execute(select(func.max(_E.id))).scalar_one() or 0)
 

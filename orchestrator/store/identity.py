@@ -1,4 +1,4 @@
-"""Names for rows: 32 hex characters that sort by the time they were made."""
+"""Identifiers of rows: 32 hex characters that sort by time of creation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _last = 0
 
 
 def new_id() -> str:
-    """Make an identifier that no other process makes, greater than any this process made before.
+    """Make a unique identifier, greater than any that this process made before.
 
     Returns:
-        Nanoseconds since 1970 (16 hex characters), then 64 random bits, so that lists by id are lists by age.
+        Nanoseconds since 1970 (16 hex characters), then 64 random bits.
     """
     global _last  # noqa: PLW0603 - the order within one process needs one counter
     with _lock:

@@ -1,4 +1,4 @@
-"""Laws: every refit of a sweep, numbered and never changed."""
+"""Laws: every refit of a sweep, numbered and immutable."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ class Laws:
         fence: int,
         sizes: Mapping[str, Any] | None = None,
     ) -> LawRecord:
-        """Keep a new law; it is the sweep's current one from now on.
+        """Write a new law, which becomes the sweep's current one.
 
         Args:
             sweep_id: the sweep.
             document: the law itself.
-            prediction: the answer at the sweep's target, or the refusal.
+            prediction: the prediction at the sweep's target, or the refusal.
             ruled_out: the rates it drops.
-            runs: how many runs it was fitted to.
-            spent_flops: what the sweep had spent.
-            batch: the last batch of runs it saw.
+            runs: number of runs it was fitted to.
+            spent_flops: FLOPs that the sweep had spent.
+            batch: number of the last batch of runs it saw.
             fence: of the leader's lease.
-            sizes: what a law in the other count of parameters gives, if there are two.
+            sizes: results in the other count of parameters; None if there is one count.
 
         Returns:
             The law with its number; ``prediction`` carries that number too.
 
         Raises:
             NotFound: no such sweep.
-            Conflict: the lease belongs to another.
+            Conflict: another orchestrator holds the lease.
         """
         with self._database.write() as connection:
             check_fence(connection, LEADER, fence)
@@ -80,7 +80,7 @@ class Laws:
             values = {"law_number": number, "updated_at": now}
             connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
             event = LawEvent(number=number, prediction=dict(law.prediction), runs=runs)
-            self._database.tell(connection, sweep_id, [event], now)
+            self._database.add_events(connection, sweep_id, [event], now)
         return law
 
     def get(self, sweep_id: str, number: int) -> LawRecord:
@@ -97,14 +97,14 @@ class Laws:
         return _law(row)
 
     def latest(self, sweep_id: str) -> LawRecord | None:
-        """The current law; None before the first."""
+        """The newest law; None before the first."""
         query = select(schema.laws).where(_W.sweep_id == sweep_id).order_by(_W.number.desc()).limit(1)
         with self._database.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _law(row)
 
     def predictions(self, sweep_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """By sweep, what its newest law says at its target; sweeps without a law are left out."""
+        """The newest law's prediction at the target, or its refusal, by sweep; sweeps without a law are absent."""
         query = select(_W.sweep_id, _W.prediction).join_from(
             schema.sweeps, schema.laws, (_W.sweep_id == _S.id) & (_W.number == _S.law_number)
         )
@@ -113,7 +113,7 @@ class Laws:
             return {row.sweep_id: row.prediction for row in found}
 
     def page(self, sweep_id: str, *, limit: int, after: int = 0) -> tuple[list[LawRecord], int | None, int]:
-        """One page, oldest first: the laws, the number to go on after or None, and how many there are.
+        """One page, oldest first: the laws, the number to continue after (None at the end), and how many there are.
 
         Args:
             sweep_id: the sweep.

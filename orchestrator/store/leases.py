@@ -1,4 +1,4 @@
-"""Leases: the right to be the only one, on the database's clock, with a fence against late writers."""
+"""Leases: exclusive rights that expire on the database's clock, with fences against late writers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchestrator.store.records import Lease
 LEADER = "orchestrator"
 """Name of the lease that the leading orchestrator holds."""
 
-NOBODY = ""
+UNHELD = ""
 
 
 def driver_lease(sweep_id: str) -> str:
@@ -30,21 +30,21 @@ class Leases:
         self._database = database
 
     def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
-        """Take a lease that nobody holds, or lengthen one's own.
+        """Take a free lease, or extend one's own.
 
         Args:
-            name: what it is the right to.
-            holder: who asks; unique among processes.
+            name: of the lease.
+            holder: unique name of the process.
             seconds: how long it lasts unless renewed.
 
         Returns:
-            The lease, with a new fence unless ``holder`` held it already; None while another holds it.
+            The lease, with a new fence unless ``holder`` held it already; None while another process holds it.
         """
         with self._database.write() as connection:
             now = clock(connection)
             self._make_row(connection, name, now)
             row = connection.execute(_of(name).with_for_update()).mappings().one()
-            if row["holder"] not in {holder, NOBODY} and row["expires_at"] > now:
+            if row["holder"] not in {holder, UNHELD} and row["expires_at"] > now:
                 return None
             fence = row["fence"] + (row["holder"] != holder)
             expires = now + timedelta(seconds=seconds)
@@ -52,7 +52,7 @@ class Leases:
         return Lease(name=name, holder=holder, fence=fence, expires_at=expires)
 
     def renew(self, lease: Lease, seconds: float) -> Lease | None:
-        """Lengthen a lease; None if another has taken it since (even when it would be free again)."""
+        """Extend a lease; None if another process has taken it since, even if it is free again."""
         with self._database.write() as connection:
             expires = clock(connection) + timedelta(seconds=seconds)
             changed = connection.execute(_held(lease).values(expires_at=expires)).rowcount
@@ -61,37 +61,35 @@ class Leases:
         return Lease(name=lease.name, holder=lease.holder, fence=lease.fence, expires_at=expires)
 
     def release(self, lease: Lease) -> None:
-        """Give a lease back, so that the next holder need not wait; nothing happens if it was lost before."""
+        """Give a lease back, so that the next holder need not wait; a lost lease is ignored."""
         with self._database.write() as connection:
-            connection.execute(_held(lease).values(holder=NOBODY, expires_at=clock(connection)))
+            connection.execute(_held(lease).values(holder=UNHELD, expires_at=clock(connection)))
 
     def current(self, name: str) -> Lease | None:
-        """The lease as it is held now; None if nobody holds it or it has expired."""
+        """The lease as it is held now; None if it is free or has expired."""
         with self._database.read() as connection:
             row = connection.execute(_of(name)).mappings().one_or_none()
             now = clock(connection)
-        if row is None or row["holder"] == NOBODY or row["expires_at"] <= now:
+        if row is None or row["holder"] == UNHELD or row["expires_at"] <= now:
             return None
         return _lease(row)
 
     def _make_row(self, connection: Connection, name: str, now: datetime) -> None:
-        row = {"name": name, "holder": NOBODY, "fence": 0, "expires_at": now}
+        row = {"name": name, "holder": UNHELD, "fence": 0, "expires_at": now}
         connection.execute(self._database.insert(schema.leases).values(row).on_conflict_do_nothing())
 
 
 def check_fence(connection: Connection, name: str, fence: int) -> None:
-    """Refuse a writer whose lease another has taken; nobody takes it before this transaction ends.
+    """Refuse a writer whose lease another process has taken, and lock the lease until the transaction ends.
 
-    An expired lease that nobody took is still good: there is no rival to protect from.
+    An expired lease that was not taken is accepted: there is no rival.
 
     Raises:
         Conflict: the lease is held with another fence, or was given back.
     """
     row = connection.execute(_of(name).with_for_update(read=True)).mappings().one_or_none()
-    if row is None or row["fence"] != fence or row["holder"] == NOBODY:
-        found = (
-            "nobody holds it" if row is None or row["holder"] == NOBODY else f"fence {row['fence']} holds it"
-        )
+    if row is None or row["fence"] != fence or row["holder"] == UNHELD:
+        found = "it is free" if row is None or row["holder"] == UNHELD else f"fence {row['fence']} holds it"
         raise Conflict(f"The lease {name!r} is no longer yours: you wrote with fence {fence}, but {found}.")
 
 

@@ -1,4 +1,4 @@
-"""Lenses: what was seen of a run besides its loss, by curve and step like the losses."""
+"""Points of the lenses: measurements of a run besides its loss, by curve and step like the losses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import select
 
 from orchestrator.store import schema
-from orchestrator.store.curves import append, joined, places_of
+from orchestrator.store.curves import append, joined, parts_of
 from orchestrator.store.database import Database
 from orchestrator.store.records import LensPoint, Run
 
@@ -24,7 +24,7 @@ class Lenses:
     def append(
         self, points: Sequence[LensPoint], *, fence: int | None = None, lease: str | None = None
     ) -> int:
-        """Write points of any curves (`curves.append`), and tell how many were new."""
+        """Write points of any curves (`curves.append`); the number of new ones."""
         rows = [
             {
                 "curve": point.curve,
@@ -37,14 +37,11 @@ class Lenses:
         return append(self._database, schema.lenses, rows, fence=fence, lease=lease)
 
     def curve(self, run: Run) -> list[LensPoint]:
-        """What the lenses saw of a run: of its trunk up to the fork, then of its own branch, by step.
-
-        A value that was not finite is NaN.
-        """
+        """A run's points by step, its trunk's up to the fork, then its own. A value that was not finite is NaN."""
         query = select(_N.curve, _N.step, _N.tokens, _N["values"].label("seen"))
         with self._database.read() as connection:
-            places = places_of(connection, schema.runs.c.id == run.id)
-            rows = joined(connection, query, _N, places).get(run.id, [])
+            parts = parts_of(connection, schema.runs.c.id == run.id)
+            rows = joined(connection, query, _N, parts).get(run.id, [])
         return [
             LensPoint(curve=row.curve, step=row.step, tokens=row.tokens, values=_read(row.seen))
             for row in rows

@@ -1,4 +1,4 @@
-"""Learning curves: appended in bulk while runs live, thinned before they are drawn."""
+"""Learning curves: appended in bulk during runs, thinned for drawing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sqlalchemy import Connection, Row, func, select
 
 from orchestrator.states import RunState
 from orchestrator.store import schema
-from orchestrator.store.curves import Place, append, joined, places_of
+from orchestrator.store.curves import CurveParts, append, joined, parts_of
 from orchestrator.store.database import Database
 from orchestrator.store.records import LossPoint, Run
 
 _R, _L, _C = schema.runs.c, schema.losses.c, schema.cells.c
 
 STARTED: Final = (RunState.RUNNING, RunState.COMPLETED, RunState.DIVERGED)
-"""States of runs that have a curve to show."""
+"""States of runs that have a curve."""
 
 
 class Losses:
@@ -30,7 +30,7 @@ class Losses:
     def append(
         self, points: Sequence[LossPoint], *, fence: int | None = None, lease: str | None = None
     ) -> int:
-        """Write points of any curves (`curves.append`), and tell how many were new."""
+        """Write points of any curves (`curves.append`); the number of new ones."""
         rows = [
             {
                 "curve": point.curve,
@@ -47,27 +47,27 @@ class Losses:
 
         Args:
             run: the run.
-            max_points: most points, at least 2; None for all. The first and the last always stay.
+            max_points: most points, at least 2; None for all. The first and the last are always among them.
 
         Returns:
             The points; a loss that was not finite is NaN.
         """
         with self._database.read() as connection:
-            places = places_of(connection, _R.id == run.id)
-            return _curves(connection, places, max_points).get(run.id, [])
+            parts = parts_of(connection, _R.id == run.id)
+            return _curves(connection, parts, max_points).get(run.id, [])
 
     def of_sweep(
         self, sweep_id: str, *, max_points: int = 100, max_curves: int = 60
     ) -> dict[str, list[LossPoint]]:
-        """Learning curves of a sweep's search for one figure; those of its comparison are none of them.
+        """Learning curves of a sweep's search, without its comparison, for one figure.
 
         Args:
             sweep_id: the sweep.
             max_points: most points of one curve, at least 2.
-            max_curves: most curves: the cells take turns, so that each shows some.
+            max_curves: most curves, taken from the cells in turn.
 
         Returns:
-            Points by run id, in the order of creation; runs without points are left out.
+            Points by run id, in the order of creation; runs without points are absent.
         """
         turn = func.row_number().over(partition_by=_R.cell, order_by=_R.id).label("turn")
         searched = select(_C.number).where(_C.sweep_id == sweep_id, _C.arm.is_(None))
@@ -75,21 +75,21 @@ class Losses:
         started = select(_R.id, _R.cell, turn).where(*chosen).subquery()
         fair = select(started.c.id).order_by(started.c.turn, started.c.cell).limit(max_curves)
         with self._database.read() as connection:
-            return _curves(connection, places_of(connection, _R.id.in_(fair)), max_points)
+            return _curves(connection, parts_of(connection, _R.id.in_(fair)), max_points)
 
 
 def _curves(
-    connection: Connection, places: Sequence[Place], max_points: int | None
+    connection: Connection, parts: Sequence[CurveParts], max_points: int | None
 ) -> dict[str, list[LossPoint]]:
-    """The curves at ``places``, thinned; runs without points are left out."""
-    curves = joined(connection, select(_L.curve, _L.step, _L.tokens, _L.loss), _L, places)
+    """The curves of ``parts``, thinned; runs without points are absent."""
+    curves = joined(connection, select(_L.curve, _L.step, _L.tokens, _L.loss), _L, parts)
     return {run_id: [_point(row) for row in _thinned(rows, max_points)] for run_id, rows in curves.items()}
 
 
 def _thinned(rows: list[Row[Any]], max_points: int | None) -> list[Row[Any]]:
-    """Keep the first and last point, and the least and greatest of equal shares of the rest.
+    """The first and the last point, and the least and greatest of equal shares of the others.
 
-    Least and greatest of each share keep every spike visible (the idea of M4: Jugel et al., "M4: a
+    The least and greatest of each share keep every spike visible (the idea of M4: Jugel et al., "M4: a
     visualization-oriented time series data aggregation", VLDB 2014).
     """
     if max_points is None or len(rows) <= max_points:
@@ -100,7 +100,7 @@ def _thinned(rows: list[Row[Any]], max_points: int | None) -> list[Row[Any]]:
     shares = (max_points - 2) // 2
     for part in np.array_split(np.arange(1, len(rows) - 1), shares) if shares > 0 else []:
         kept |= {int(part[least[part].argmin()]), int(part[greatest[part].argmax()])}
-    return [rows[place] for place in sorted(kept)]
+    return [rows[index] for index in sorted(kept)]
 
 
 def _point(row: Row[Any]) -> LossPoint:

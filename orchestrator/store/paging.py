@@ -1,4 +1,4 @@
-"""Pages of long lists: by the last row seen, so that rows that come later move nothing."""
+"""Pages of long lists, by the last row seen, so that new rows shift nothing."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def page(
         query: all rows of the list, unordered.
         key: the sortable, unique column.
         limit: most rows of a page, 1 … 10,000.
-        cursor: ``next_cursor`` of the page before; None for the first.
+        cursor: ``next_cursor`` of the previous page; None for the first.
         newest_first: descending.
 
     Returns:
-        The rows, the cursor of the next page (None at the end), and how many rows the whole list has.
+        The rows, the cursor of the next page (None at the end), and the number of rows in the whole list.
 
     Raises:
-        BadInput: a cursor that no list gave out, or a limit out of range.
+        BadInput: the cursor is malformed or the limit out of range.
     """
     if not 1 <= limit <= MOST_ROWS:
         raise _refused("limit", f"must be 1 to {MOST_ROWS}, not {limit}")

@@ -1,4 +1,4 @@
-"""The rows of the database as values: what the store hands out and takes in."""
+"""Rows of the database as values, which the store returns and takes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Sweep:
     """A submitted sweep.
 
     Attributes:
-        reason: why it stopped, failed or completed, for people; None while it lives.
-        batches: batches of runs asked for so far.
+        reason: sentence that says why it stopped, failed or completed; None while it is live.
+        batches: number of batches of runs requested so far.
         law_number: number of the newest law, None before the first.
-        full_grid_flops: what every rate of the lattice in every cell would cost as independent runs.
+        full_grid_flops: cost of every rate of the lattice in every cell as independent runs.
         submitted_by: name of the token that submitted it; None without tokens.
     """
 
@@ -39,15 +39,15 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What a sweep's runs add up to.
+    """Sums over a sweep's runs.
 
     Attributes:
-        by_state: how many runs are in each state; states without runs are 0.
-        compared: how many of them are of the held-out comparison.
-        spent_flops: FLOPs that those of the search have really spent.
-        compared_flops: FLOPs that those of the comparison have spent.
-        seconds: wall seconds of all of them together; None where none was measured.
-        rates: rates of the lattice in all its cells, each seed counted once.
+        by_state: number of runs in each state, 0 included.
+        compared: number of runs of the held-out comparison.
+        spent_flops: FLOPs spent by the runs of the search.
+        compared_flops: FLOPs spent by the runs of the comparison.
+        seconds: wall seconds of all runs; None if none was measured.
+        rates: number of lattice rates in all cells, without seeds.
     """
 
     by_state: Mapping[RunState, int]
@@ -64,16 +64,16 @@ class Run:
 
     Attributes:
         cell: number of its cell in the sweep.
-        trunk_id: the constant-rate part it shares with other horizons; None where nothing is shared.
-        batch: the batch of runs it belongs to, from 1; None for a pruned rate that was never asked for.
-        attempt: how often it has been started, from 0.
+        trunk_id: the constant-rate part it shares with other horizons; None if it shares none.
+        batch: number of its batch of runs, from 1; None for a pruned rate that was never requested.
+        attempt: number of starts.
         loss: the annealed held-out loss; None unless completed.
         trunk_loss: the held-out loss of the undecayed trunk at the fork; None if not measured.
-        diverged_tokens: after how many tokens the divergence was noticed; None unless diverged, or if not measured.
-        flops: spent for this run beyond what its trunk already had; 0.0 until it ends, and for good where it
-            failed or was cancelled: what it had spent by then is not measured.
-        seconds: wall seconds it took of its worker; None until it ends.
-        reason: why it was asked for, pruned, diverged or failed, for people.
+        diverged_tokens: tokens after which the divergence was noticed; None unless diverged, or if not measured.
+        flops: FLOPs of this run without those that its trunk had already cost; 0.0 before it ends, and if it failed or
+            was cancelled, because nothing is measured then.
+        seconds: wall seconds of a worker; None before it ends.
+        reason: sentence that says why it was requested, pruned, diverged or failed.
         module_rates: multipliers of η by module, as canonical text like "attention=0.5,embedding=2"; "" for none.
     """
 
@@ -100,7 +100,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to ask for. ``trunk`` names the trunk it shares, or is None; ``module_rates`` as in ``Run``."""
+    """A run to request. ``trunk`` is the name of the trunk it shares, or None; ``module_rates`` as in ``Run``."""
 
     cell: int
     learning_rate: float
@@ -112,7 +112,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How a run ended: ``completed``, ``diverged`` or ``failed``, with what was measured."""
+    """The end of a run: ``completed``, ``diverged`` or ``failed``, with its measurements."""
 
     run_id: str
     state: RunState
@@ -139,7 +139,7 @@ class LossPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LensPoint:
-    """What the lenses saw of a run or trunk after ``tokens`` tokens: ``curve`` as in ``LossPoint``, values by name."""
+    """Measurements of a run or trunk after ``tokens`` tokens: ``curve`` as in ``LossPoint``, values by name."""
 
     curve: str
     step: int
@@ -149,15 +149,15 @@ class LensPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LawRecord:
-    """A law as it was fitted: immutable, numbered per sweep from 1.
+    """A fitted law: immutable, numbered per sweep from 1.
 
     Attributes:
         document: the law itself (``orchestrator.law.Law.to_document``).
-        prediction: the prediction at the sweep's target, or the refusal, as the API answers it.
-        ruled_out: the rates that this law dropped: ``[{cell, learning_rate, reason}, …]``.
-        spent_flops: what the sweep had spent when it was fitted.
-        runs: how many runs it was fitted to.
-        sizes: what a law in the other count of parameters gives; None where there is one count alone.
+        prediction: the prediction at the sweep's target, or the refusal, as in the API.
+        ruled_out: the rates it drops: ``[{cell, learning_rate, reason}, …]``.
+        spent_flops: FLOPs that the sweep had spent.
+        runs: number of runs it was fitted to.
+        sizes: results in the other count of parameters; None if there is one count.
     """
 
     sweep_id: str
@@ -170,15 +170,6 @@ class LawRecord:
     batch: int
     created_at: datetime
     sizes: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """What a sweep runs at its held-out scale, and why (``orchestrator.heldout.plan.Plan.to_document``)."""
-
-    sweep_id: str
-    document: Mapping[str, Any]
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,9 +196,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A right to be the only one, until it expires on the database's clock.
+    """An exclusive right, until it expires on the database's clock.
 
-    ``fence`` grows with every new holder: what an earlier holder writes with an older fence is refused.
+    ``fence`` grows with every new holder; writes with an older fence are refused.
     """
 
     name: str
@@ -218,7 +209,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """An uploaded run table; ``id`` is derived from its content, so the same upload is the same table."""
+    """An uploaded run table. ``id`` is a hash of ``data``, so equal uploads are one table."""
 
     id: str
     rows: int
@@ -229,7 +220,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A bearer token as it is kept: its name, its scopes, never the token itself."""
+    """A bearer token without its secret."""
 
     id: str
     name: str

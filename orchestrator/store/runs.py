@@ -1,4 +1,4 @@
-"""Runs: asked for in batches, claimed by a driver, finished once."""
+"""Runs: requested in batches, claimed by a driver, finished once."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, func, select, update
 
+from orchestrator.documents.comparisons import ComparisonPlan
 from orchestrator.documents.events import BatchEvent, ComparisonEvent, ProgressEvent, RunEvent
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.states import RUN_OPEN, RUN_TRANSITIONS, ComparisonStage, RunState, SweepState
 from orchestrator.store import schema
-from orchestrator.store.comparisons import keep_comparison
+from orchestrator.store.comparisons import insert_comparison
 from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
 from orchestrator.store.leases import LEADER, check_fence, driver_lease
 from orchestrator.store.paging import page
 from orchestrator.store.records import NewRun, Run, RunResult
-from orchestrator.store.trunks import make_trunks, trunk_key
+from orchestrator.store.trunk_rows import make_trunks, trunk_key
 
 _S, _R, _C = schema.sweeps.c, schema.runs.c, schema.cells.c
 
 SPEED_SWEEPS = 20
-"""Newest sweeps of a kind of trainer whose measured runs tell how fast it is."""
+"""Newest sweeps of a kind of trainer from whose runs its speed is measured."""
 
 CLAIMABLE: Final = frozenset({SweepState.RUNNING, SweepState.STOPPING})
-"""States of sweeps whose pending runs a driver may take; stopping has cancelled those that never began."""
+"""States of sweeps whose pending runs a driver may take. Stopping has cancelled the runs that never began."""
 
 
 class Runs:
-    """Runs in the order they were asked for."""
+    """Runs in the order of creation."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -43,27 +44,27 @@ class Runs:
         fence: int,
         pruned: Sequence[NewRun] = (),
         ended: int = 0,
-        comparison: Mapping[str, Any] | None = None,
+        comparison: ComparisonPlan | None = None,
     ) -> int:
-        """Ask for runs, and keep what a law ruled out.
+        """Request runs, and record the rates that a law ruled out.
 
-        A run that exists as pruned becomes pending again; one that exists otherwise stays as it is. A pruned
-        rate that exists in any state stays as it is.
+        A requested run that exists as pruned becomes pending again; in any other state it stays as it is. A pruned rate
+        that exists in any state stays as it is.
 
         Args:
             sweep_id: a running sweep.
-            runs: the batch; with none, only ``pruned`` is kept and no batch is counted.
+            runs: the batch; without runs, only ``pruned`` is written and no batch is counted.
             fence: of the leader's lease.
             pruned: rates that the newest law drops, each with its reason.
-            ended: runs that had ended when the batch was chosen; told with it.
-            comparison: what the sweep compares with these runs, kept beside them for good.
+            ended: number of runs that had ended when the batch was planned; part of its event.
+            comparison: plan of the comparison that these runs belong to.
 
         Returns:
             Number of the batch, from 1.
 
         Raises:
             NotFound: no such sweep.
-            Conflict: the lease belongs to another, or the sweep is not running.
+            Conflict: another orchestrator holds the lease, or the sweep is not running.
         """
         with self._database.write() as connection:
             check_fence(connection, LEADER, fence)
@@ -75,26 +76,26 @@ class Runs:
             values = {"batches": number, "updated_at": now}
             connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
             if comparison is not None:
-                keep_comparison(self._database, connection, sweep_id, comparison, now)
+                insert_comparison(self._database, connection, sweep_id, comparison, now)
             if runs:
                 batch = BatchEvent(batch=number, runs=len(runs), pruned=len(pruned), ended=ended)
-                self._database.tell(connection, sweep_id, [batch], now)
+                self._database.add_events(connection, sweep_id, [batch], now)
             if comparison is not None:
-                begun = ComparisonEvent(stage=ComparisonStage.RUNNING, search=comparison["search"])
-                self._database.tell(connection, sweep_id, [begun], now)
+                begun = ComparisonEvent(stage=ComparisonStage.RUNNING, search=comparison.search)
+                self._database.add_events(connection, sweep_id, [begun], now)
         return number
 
     def claim(self, sweep_id: str, *, fence: int, run_ids: Sequence[str] | None = None) -> list[Run]:
-        """Take pending runs for a driver: they are running from now on, with one attempt more.
+        """Take pending runs for a driver: they become running, with one attempt more.
 
         Args:
-            sweep_id: a running sweep, or a stopping one: what is pending there was live when it was asked to
-                stop, and its machine was lost since. In any other state nothing is claimed.
+            sweep_id: a running sweep, or a stopping one, whose pending runs were running when it began to stop and have
+                lost their machine since. In any other state nothing is claimed.
             fence: of the lease ``driver:<sweep_id>``.
-            run_ids: which ones; None takes all. One that is no longer pending is left out of the answer.
+            run_ids: which runs; None takes all. Runs that are no longer pending are absent from the result.
 
         Raises:
-            Conflict: the lease belongs to another driver.
+            Conflict: another driver holds the lease.
         """
         wanted = [_R.sweep_id == sweep_id, _R.state == RunState.PENDING]
         if run_ids is not None:
@@ -114,11 +115,11 @@ class Runs:
             rows = connection.execute(claimed).mappings().all()
             if rows:
                 event = ProgressEvent(claimed=len(rows))
-                self._database.tell(connection, sweep_id, [event], clock(connection))
+                self._database.add_events(connection, sweep_id, [event], clock(connection))
         return sorted((_run(row) for row in rows), key=lambda run: run.id)
 
     def pending(self, sweep_id: str) -> list[Run]:
-        """The runs that wait for a worker."""
+        """The pending runs, in the order of creation."""
         query = select(schema.runs).where(_R.sweep_id == sweep_id, _R.state == RunState.PENDING)
         return self._list(query.order_by(_R.id))
 
@@ -127,7 +128,7 @@ class Runs:
         return self._list(select(schema.runs).where(_R.sweep_id == sweep_id).order_by(_R.id))
 
     def of_comparison(self, sweep_id: str) -> list[Run]:
-        """The runs of a sweep's comparison at a held-out scale alone, in the order of creation."""
+        """The runs of a sweep's comparison at a held-out scale, in the order of creation."""
         cells = select(_C.number).where(_C.sweep_id == sweep_id, _C.arm.is_not(None))
         query = select(schema.runs).where(_R.sweep_id == sweep_id, _R.cell.in_(cells))
         return self._list(query.order_by(_R.id))
@@ -140,10 +141,10 @@ class Runs:
         limit: int = 100,
         cursor: str | None = None,
     ) -> tuple[list[Run], str | None, int]:
-        """One page in the order of creation: the runs, the next cursor or None, and how many there are.
+        """One page in the order of creation: the runs, the next cursor (None at the end), and how many there are.
 
         Raises:
-            BadInput: a cursor or limit that cannot be.
+            BadInput: the cursor is malformed or the limit out of range.
         """
         query = select(schema.runs).where(_R.sweep_id == sweep_id)
         if state is not None:
@@ -155,10 +156,10 @@ class Runs:
         return [_run(row) for row in rows], following, total
 
     def get(self, run_id: str) -> Run:
-        """The run as it is now.
+        """The run.
 
         Raises:
-            NotFound: there is none of this id.
+            NotFound: no such run.
         """
         found = self._list(select(schema.runs).where(_R.id == run_id))
         if not found:
@@ -166,18 +167,18 @@ class Runs:
         return found[0]
 
     def finish(self, results: Sequence[RunResult], *, fence: int) -> int:
-        """Write how runs ended; what is no longer this driver's stays as it is.
+        """Write the ends of runs; runs that this driver no longer holds stay as they are.
 
         Args:
             results: at most one for each run.
             fence: the fence the runs were claimed with.
 
         Returns:
-            How many runs changed: a repeated result, one of a cancelled run or one that another driver has
-            claimed since counts nothing.
+            Number of runs that changed. A repeated result changes none, nor does a result of a run that was cancelled or
+            that another driver has claimed since.
 
         Raises:
-            ValueError: a result with a state in which a run does not end, or completed without a loss.
+            ValueError: a result's state is not an end, or does not agree with its loss.
         """
         for result in results:
             _check_result(result)
@@ -189,7 +190,7 @@ class Runs:
             for run in ended:
                 by_sweep.setdefault(run.sweep_id, []).append(_event(run))
             for sweep_id, events in by_sweep.items():
-                self._database.tell(connection, sweep_id, events, now)
+                self._database.add_events(connection, sweep_id, events, now)
         return len(ended)
 
     def release(
@@ -200,16 +201,16 @@ class Runs:
         reason: str,
         run_ids: Sequence[str] | None = None,
     ) -> int:
-        """Give running runs back: their machine was lost or taken away, which is nobody's failure.
+        """Return running runs to pending, because their machine was lost or taken away; this does not count as a failure.
 
         Args:
             sweep_id: the sweep.
-            fence: runs claimed with this fence or an older one; None gives back every running run.
-            reason: why, for people.
-            run_ids: only these; None for all.
+            fence: only runs claimed with this fence or an older one; None for all.
+            reason: sentence for the user.
+            run_ids: only these runs; None for all.
 
         Returns:
-            How many are pending again.
+            Number of runs that are pending again.
         """
         wanted = [_R.sweep_id == sweep_id, _R.state == RunState.RUNNING]
         if fence is not None:
@@ -221,17 +222,17 @@ class Runs:
             released = update(schema.runs).where(*wanted).values(changed).returning(schema.runs)
             rows = connection.execute(released).mappings().all()
             events = [_event(_run(row)) for row in rows]
-            self._database.tell(connection, sweep_id, events, clock(connection))
+            self._database.add_events(connection, sweep_id, events, clock(connection))
         return len(rows)
 
     def drop(self, sweep_id: str, *, fence: int, reason: str, live: bool = False) -> int:
-        """Cancel what has not started, because the budget is spent; with ``live`` also what runs.
+        """Cancel the pending runs because the budget is spent; with ``live``, the running ones too.
 
         Returns:
-            How many runs were cancelled.
+            Number of cancelled runs.
 
         Raises:
-            Conflict: the leader's lease belongs to another.
+            Conflict: another orchestrator holds the lease.
         """
         states = RUN_OPEN if live else {RunState.PENDING}
         wanted = (_R.sweep_id == sweep_id, _R.state.in_(states))
@@ -242,14 +243,14 @@ class Runs:
             dropped = connection.execute(update(schema.runs).where(*wanted).values(changed)).rowcount
             if dropped:
                 event = ProgressEvent(cancelled=dropped, reason=reason)
-                self._database.tell(connection, sweep_id, [event], now)
+                self._database.add_events(connection, sweep_id, [event], now)
         return dropped
 
     def flops_per_second(self, trainer: str) -> float | None:
-        """Measured speed of one worker: FLOPs over seconds of recent runs of this kind of trainer.
+        """Measured speed of one worker over recent runs of this kind of trainer.
 
         Returns:
-            FLOPs a second, or None until such a run has ended with both measured.
+            FLOPs per second; None if no such run has both measured.
         """
         recent = select(_S.id).where(_S.trainer == trainer).order_by(_S.id.desc()).limit(SPEED_SWEEPS)
         query = select(func.sum(_R.flops), func.sum(_R.seconds)).where(

@@ -1,6 +1,6 @@
-"""The tables of the database; ``migrations`` brings a database to exactly this shape.
+"""The tables of the database; the migrations produce exactly this schema.
 
-Lock order, the same in every transaction, so that none waits for another in a circle:
+Every transaction locks in the same order, so that no deadlock is possible:
 leases → sweeps → trunks → runs → laws → comparisons → events.
 """
 
@@ -31,22 +31,22 @@ from sqlalchemy import (
 )
 
 VERSION_TABLE: Final = "etalon_version"
-"""Where Alembic keeps its revision: not ``alembic_version``, which Optuna's storage claims for itself."""
+"""Alembic's table of the revision; Optuna's storage uses the usual name, ``alembic_version``."""
 
 ID: Final = String(32)
 STATE: Final = String(16)
 BIG: Final = BigInteger().with_variant(Integer, "sqlite")
-"""64 bits everywhere: SQLite's INTEGER is, and only that type may be an automatic key there."""
+"""64 bits. In SQLite, INTEGER has 64 bits, and only that type can be an automatic key."""
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """Aware UTC times on every database; SQLite keeps them as text of one width, which sorts by time."""
+    """Aware UTC times. SQLite stores them as text of one width, which sorts by time."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive times and bring the others to UTC."""
+        """Convert to UTC; refuse naive times."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -55,7 +55,7 @@ class UtcTime(TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give back aware UTC."""
+        """Return aware UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
@@ -77,7 +77,7 @@ sweeps: Final = Table(
     Column("name", String(200), nullable=False),
     Column("state", STATE, nullable=False),
     Column("spec", JSON, nullable=False),
-    Column("trainer", String(16), nullable=True),  # its kind, by which measured speeds are found
+    Column("trainer", String(16), nullable=True),  # its kind, to look up measured speeds
     Column("reason", Text, nullable=True),
     Column("batches", Integer, nullable=False),
     Column("law_number", Integer, nullable=True),
@@ -101,9 +101,9 @@ cells: Final = Table(
     Column("rates", JSON, nullable=False),
     Column("trunk", String(200), nullable=True),
     Column("decay_fraction", Double, nullable=False),
-    Column("params_total", Double, nullable=True),  # empty where every parameter is active
+    Column("params_total", Double, nullable=True),  # null if every parameter is active
     Column("params_active", Double, nullable=True),
-    Column("arm", String(32), nullable=True),  # of the held-out comparison; empty in the search
+    Column("arm", String(32), nullable=True),  # of the held-out comparison; null in the search
 )
 
 trunks: Final = Table(
@@ -152,7 +152,7 @@ losses: Final = Table(
     Column("curve", ID, primary_key=True),
     Column("step", BIG, primary_key=True, autoincrement=False),
     Column("tokens", BIG, nullable=False),
-    Column("loss", Double, nullable=True),  # empty where it was not finite
+    Column("loss", Double, nullable=True),  # null if it was not finite
     sqlite_with_rowid=False,
 )
 
@@ -162,7 +162,7 @@ lenses: Final = Table(
     Column("curve", ID, primary_key=True),
     Column("step", BIG, primary_key=True, autoincrement=False),
     Column("tokens", BIG, nullable=False),
-    Column("values", JSON, nullable=False),  # by name; null where it was not finite
+    Column("values", JSON, nullable=False),  # by name; null if it was not finite
     sqlite_with_rowid=False,
 )
 

@@ -1,4 +1,4 @@
-"""The store: everything that is recorded, behind one object."""
+"""The store: all records behind one object."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from orchestrator.store.tables import Tables
 from orchestrator.store.tokens import Tokens
 
 _one_migration = threading.Lock()
-"""Alembic keeps the migration under way in a global of the process."""
+"""Alembic keeps the current migration in a global of the process."""
 
 
 class Store:
-    """All that Etalon remembers. Every method of its parts is one short transaction; threads may share it.
+    """All records. Every method of its parts is one short transaction; threads may share it.
 
     Attributes:
         sweeps, runs, losses, lenses, laws, comparisons, events, leases, tables, tokens: the parts, by noun.
@@ -54,13 +54,13 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Open a database without changing it (an SQLite file is made where there is none).
+        """Open a database without changing it; a missing SQLite file is created.
 
         Args:
             url: ``sqlite:///FILE`` or ``postgresql://user@host/name``.
 
         Raises:
-            BadInput: another kind of database, no URL at all, or a folder of an SQLite file that cannot be written.
+            BadInput: the URL is not of SQLite or PostgreSQL, or the folder of an SQLite file cannot be written.
         """
         return cls(Database(url))
 
@@ -75,7 +75,7 @@ class Store:
         self.close()
 
     def migrate(self) -> None:
-        """Bring the database to this version's shape; several processes may call it at once.
+        """Bring the database to this version's schema; several processes may call it at once.
 
         Raises:
             BadInput: the database has a revision that this version does not know; nothing in it was changed.
@@ -110,7 +110,7 @@ class Store:
             )
 
     def ping(self) -> None:
-        """Ask the database anything.
+        """Check that the database answers.
 
         Raises:
             Unavailable: it does not answer.
@@ -125,7 +125,7 @@ class Store:
 
 
 def migration_config() -> Config:
-    """Where Alembic finds the migrations; its environment takes ``attributes["connection"]``."""
+    """Alembic's configuration; ``migrations/env.py`` takes the connection from ``attributes["connection"]``."""
     spec = find_spec("migrations")
     folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
     folder = next(folder for folder in folders if (folder / "env.py").is_file())

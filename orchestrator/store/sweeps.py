@@ -1,4 +1,4 @@
-"""Sweeps and their cells: submitted, moved from state to state, counted."""
+"""Sweeps and their cells: created, moved from state to state, summed up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RESULTS = (RunState.COMPLETED, RunState.DIVERGED)
 
 
 class _Sum(NamedTuple):
-    """What the runs of one state add up to, those of the comparison apart."""
+    """Sums over the runs of one state, either of the search or of the comparison."""
 
     state: RunState
     compared: bool
@@ -50,19 +50,19 @@ class Sweeps:
         idempotency_key: str | None = None,
         submitted_by: str | None = None,
     ) -> tuple[Sweep, bool]:
-        """Write a queued sweep and its cells.
+        """Create a queued sweep with its cells.
 
         Args:
-            spec: what was asked for.
-            cells: numbered from 0 in order.
-            idempotency_key: the client's own name for this request; each submitter has keys of their own.
-            submitted_by: name of the token that submits.
+            spec: its specification.
+            cells: with unique numbers.
+            idempotency_key: the client's name for this request; each submitter has separate keys.
+            submitted_by: name of the token that submits; None without tokens.
 
         Returns:
-            The sweep, and whether it is new: the same key and spec again give the sweep of the first time.
+            The sweep, and whether it is new: the same key and specification return the earlier sweep.
 
         Raises:
-            Conflict: the key was used with another spec.
+            Conflict: the key was used with another specification.
         """
         key = None if idempotency_key is None else f"{submitted_by or ''}/{idempotency_key}"
         sweep_id = new_id()
@@ -80,14 +80,14 @@ class Sweeps:
             if cells:
                 connection.execute(insert(schema.cells), [_cell_row(sweep_id, cell) for cell in cells])
             event = SweepEvent(state=SweepState.QUEUED, reason=None, actor=submitted_by)
-            self._database.tell(connection, sweep_id, [event], now)
+            self._database.add_events(connection, sweep_id, [event], now)
             return _get(connection, sweep_id), True
 
     def get(self, sweep_id: str) -> Sweep:
-        """The sweep as it is now.
+        """The sweep.
 
         Raises:
-            NotFound: there is none of this id.
+            NotFound: no such sweep.
         """
         with self._database.read() as connection:
             return _get(connection, sweep_id)
@@ -102,10 +102,10 @@ class Sweeps:
     def page(
         self, *, state: SweepState | None = None, limit: int = 50, cursor: str | None = None
     ) -> tuple[list[Sweep], str | None, int]:
-        """One page, newest first: the sweeps, the next cursor or None, and how many there are in all.
+        """One page, newest first: the sweeps, the next cursor (None at the end), and how many there are.
 
         Raises:
-            BadInput: a cursor or limit that cannot be.
+            BadInput: the cursor is malformed or the limit out of range.
         """
         query = select(schema.sweeps)
         if state is not None:
@@ -117,7 +117,7 @@ class Sweeps:
         return [_sweep(row) for row in rows], following, total
 
     def live(self) -> list[Sweep]:
-        """Every sweep that still needs the orchestrator, oldest first."""
+        """The live sweeps, oldest first."""
         query = select(schema.sweeps).where(_S.state.in_(SWEEP_LIVE)).order_by(_S.id)
         with self._database.read() as connection:
             return [_sweep(row) for row in connection.execute(query).mappings()]
@@ -132,22 +132,22 @@ class Sweeps:
         fence: int | None = None,
         lease: str = LEADER,
     ) -> Sweep:
-        """Bring a sweep to another state; what it then no longer needs to run is cancelled with it.
+        """Move a sweep to another state and cancel the runs that it no longer needs.
 
-        Stopping drops the pending runs and lets the live ones end; a final state leaves no run open.
+        Stopping cancels the pending runs and lets the running ones end; a final state cancels every open run.
 
         Args:
             sweep_id: the sweep.
-            to: the state to reach.
-            actor: who asks, for the record.
-            reason: why, for people.
-            fence: of ``lease``, where the leader or a driver asks; None for a user.
-            lease: whose fence it is.
+            to: the new state.
+            actor: name of the token or process, for the event.
+            reason: sentence for the user.
+            fence: fence of ``lease`` if the leader or a driver moves it; None for a user.
+            lease: name of the lease.
 
         Raises:
-            NotFound: there is no such sweep.
-            Conflict: its state does not allow the move, to where it already is included; or the lease
-                belongs to another.
+            NotFound: no such sweep.
+            Conflict: its state does not allow the move (nor a move to the same state), or another process holds the
+                lease.
         """
         with self._database.write() as connection:
             if fence is not None:
@@ -156,11 +156,11 @@ class Sweeps:
             return self._moved(connection, sweep_id, state, to, actor=actor, reason=reason)
 
     def stop(self, sweep_id: str, *, actor: str | None = None) -> Sweep:
-        """End a sweep on a user's word: at once if it has not begun, else when its live runs have finished.
+        """Stop a sweep for a user: at once if it has not begun, else after its running runs.
 
         Raises:
-            NotFound: there is no such sweep.
-            Conflict: it stops already, or is over.
+            NotFound: no such sweep.
+            Conflict: it is stopping already, or final.
         """
         with self._database.write() as connection:
             state, _ = _locked(connection, sweep_id)
@@ -168,10 +168,10 @@ class Sweeps:
             return self._moved(connection, sweep_id, state, to, actor=actor)
 
     def resume(self, sweep_id: str, *, actor: str | None = None) -> Sweep:
-        """Let a paused sweep go on where it was.
+        """Resume a paused sweep.
 
         Raises:
-            NotFound: there is no such sweep.
+            NotFound: no such sweep.
             Conflict: it is not paused.
         """
         with self._database.write() as connection:
@@ -191,7 +191,7 @@ class Sweeps:
         actor: str | None,
         reason: str | None = None,
     ) -> Sweep:
-        """Move a sweep whose row is locked and tell of it."""
+        """Move a sweep whose row is locked, and write the event."""
         check_sweep_move(sweep_id, state, to)
         now = clock(connection)
         moved = update(schema.sweeps).where(_S.id == sweep_id)
@@ -204,18 +204,18 @@ class Sweeps:
                 .values(state=RunState.CANCELLED, reason=f"the sweep is {to}", ended_at=now, fence=None)
             )
         event = SweepEvent(state=to, reason=reason, actor=actor)
-        self._database.tell(connection, sweep_id, [event], now)
+        self._database.add_events(connection, sweep_id, [event], now)
         return _get(connection, sweep_id)
 
     def progress(self, sweep_id: str) -> dict[RunState, int]:
-        """How many runs are in each state; states without runs are 0."""
+        """Number of runs in each state, 0 included."""
         query = select(_R.state, func.count()).where(_R.sweep_id == sweep_id).group_by(_R.state)
         with self._database.read() as connection:
             counts = {RunState(state): count for state, count in connection.execute(query)}
         return {state: counts.get(state, 0) for state in RunState}
 
     def tallies(self, sweep_ids: Sequence[str]) -> dict[str, Tally]:
-        """What the runs of each sweep add up to, those of its comparison apart; two queries, however many sweeps."""
+        """Sums over the runs of each sweep, in two queries for all of them."""
         compared = _C.arm.is_not(None)
         sums = select(_R.sweep_id, _R.state, compared, func.count(), func.sum(_R.flops), func.sum(_R.seconds))
         asked = sums.join(schema.cells, _OF_CELL).where(_R.sweep_id.in_(sweep_ids))
@@ -229,7 +229,7 @@ class Sweeps:
         return {id_: _tally(parts[id_], rates.get(id_, 0)) for id_ in sweep_ids}
 
     def results(self, sweep_id: str) -> int:
-        """How many runs of the search completed or diverged: those of a comparison tell the law nothing."""
+        """Number of runs of the search that completed or diverged. Runs of a comparison do not enter the law."""
         query = (
             select(func.count())
             .select_from(schema.runs)
@@ -240,18 +240,15 @@ class Sweeps:
             return int(connection.execute(query).scalar_one())
 
     def spent_flops(self, sweep_id: str) -> float:
-        """FLOPs that the sweep's runs have spent; what a run had spent when it was killed is not known."""
+        """FLOPs of the sweep's ended runs; those of killed attempts are unknown."""
         return self._sum(sweep_id, func.sum(_R.flops))
 
     def seconds(self, sweep_id: str) -> float:
-        """Wall seconds of all its runs together, as if they had run one after another."""
+        """Sum of the wall seconds of its runs."""
         return self._sum(sweep_id, func.sum(_R.seconds))
 
     def span_seconds(self, sweep_id: str) -> float:
-        """Wall seconds from its first run's start to its last one's end, or to now while one runs.
-
-        The time in which the sweep was paused does not count.
-        """
+        """Wall seconds from the start of its first run to the end of its last, or to now while one runs, without pauses."""
         query = select(
             func.min(_R.started_at),
             func.max(_R.ended_at),
@@ -284,7 +281,7 @@ def _tally(parts: Sequence[_Sum], rates: int) -> Tally:
 
 
 def _paused_seconds(connection: Connection, sweep_id: str, first: datetime, end: datetime) -> float:
-    """How much of the time from ``first`` to ``end`` the sweep was paused, by what was told of its states."""
+    """Seconds between ``first`` and ``end`` in which the sweep was paused, from the events of its states."""
     query = select(_E.at, _E.data).where(_E.sweep_id == sweep_id, _E.kind == SweepEvent.KIND).order_by(_E.id)
     moves = [
         (max(first, min(end, at)), event.state)
@@ -304,9 +301,10 @@ def _dropped_by(to: SweepState) -> frozenset[RunState]:
 
 
 def _locked(connection: Connection, sweep_id: str) -> tuple[SweepState, int]:
-    """State and batches of a sweep, which nobody changes before this transaction ends.
+    """State and batches of a sweep, locked until the transaction ends.
 
-    Its key stays free to refer to: a finishing run's event would else wait for this transaction, which waits for the run.
+    The lock leaves the key free for references. Otherwise the event of a finishing run would wait for this transaction,
+    which waits for the run.
     """
     query = select(_S.state, _S.batches).where(_S.id == sweep_id).with_for_update(key_share=True)
     row = connection.execute(query).one_or_none()

@@ -1,4 +1,4 @@
-"""Uploaded run tables, named by what they hold."""
+"""Uploaded run tables, identified by a hash of their content."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Tables:
         self._database = database
 
     def add(self, data: bytes, *, rows: int, cells: int) -> Table:
-        """Keep a table; the same bytes again are the same table.
+        """Add a table; equal bytes are one table.
 
         Args:
-            data: the CSV file as it was uploaded.
-            rows: runs that it holds.
-            cells: different (N, D, B) among them.
+            data: the CSV file as uploaded.
+            rows: number of runs.
+            cells: number of different (N, D, B).
         """
         table_id = "tbl-" + hashlib.sha256(data).hexdigest()[:16]
         with self._database.write() as connection:
@@ -44,7 +44,7 @@ class Tables:
         """The table with its bytes.
 
         Raises:
-            NotFound: there is none of this id.
+            NotFound: no such table.
         """
         with self._database.read() as connection:
             return _get(connection, table_id)

@@ -1,4 +1,4 @@
-"""Bearer tokens: shown once, kept only as a hash."""
+"""Bearer tokens: shown once, stored as a hash."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Tokens:
         """Make a token.
 
         Args:
-            name: whose it is, for people; sweeps say by whom they were submitted.
+            name: of its owner; sweeps record it as ``submitted_by``.
             scopes: what it allows.
 
         Returns:
-            The token, and the secret itself, which nobody can read again.
+            The token, and its secret, which cannot be read again.
         """
         secret = f"etalon_{secrets.token_urlsafe(32)}"
         with self._database.write() as connection:
@@ -47,9 +47,9 @@ class Tokens:
             return _token(connection.execute(query).mappings().one()), secret
 
     def authenticate(self, secret: str) -> Token | None:
-        """The token that ``secret`` belongs to; None for an unknown or revoked one.
+        """The token of ``secret``; None if it is unknown or revoked.
 
-        It is found by its hash, so the time taken tells nothing of how near a guess came.
+        It is looked up by its hash, so the time taken does not depend on how close a guess is.
         """
         query = select(schema.tokens).where(_K.sha256 == _digest(secret), _K.revoked_at.is_(None))
         with self._database.read() as connection:
@@ -57,16 +57,16 @@ class Tokens:
         return None if row is None else _token(row)
 
     def list(self) -> list[Token]:
-        """Every token, oldest first, revoked ones included."""
+        """All tokens, oldest first, revoked ones included."""
         with self._database.read() as connection:
             rows = connection.execute(select(schema.tokens).order_by(_K.id)).mappings()
             return [_token(row) for row in rows]
 
     def revoke(self, token_id: str) -> None:
-        """Make a token worthless; again changes nothing.
+        """Revoke a token; revoking it again changes nothing.
 
         Raises:
-            NotFound: there is none of this id.
+            NotFound: no such token.
         """
         with self._database.write() as connection:
             if connection.execute(select(_K.id).where(_K.id == token_id)).one_or_none() is None:
@@ -75,7 +75,7 @@ class Tokens:
             connection.execute(live.values(revoked_at=clock(connection)))
 
     def any(self) -> bool:
-        """Whether a token was ever made: revoking the last one must not open the service to everyone."""
+        """Whether a token was ever made. Revoked ones count: revoking the last one must not open the service."""
         with self._database.read() as connection:
             return bool(connection.execute(select(exists(select(_K.id)))).scalar_one())
 

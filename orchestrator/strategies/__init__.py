@@ -1,24 +1,31 @@
-"""Strategies compared on recorded runs: how well each knows cells that it never saw, for what it spent."""
+"""Strategies compared on recorded runs: the excess loss of each in cells that it may not run, by the FLOPs it spent."""
 
-from orchestrator.strategies.contenders import STRATEGIES, Contender
-from orchestrator.strategies.replay import Replay, Standing, replay, replays
-from orchestrator.strategies.scores import TITLE, Comparison, Score, compared, default_shares, note
-from orchestrator.strategies.world import RecordedTarget, World, world_of
+from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy
+from orchestrator.strategies.recorded_world import RecordedTarget, RecordedWorld, recorded_world
+from orchestrator.strategies.strategy_replay import Standing, StrategyReplay, replay, replays
+from orchestrator.strategies.strategy_scores import (
+    TITLE,
+    StrategyComparison,
+    compared,
+    default_shares,
+    note,
+    strategies_document,
+)
 
 __all__ = [
     "STRATEGIES",
     "TITLE",
-    "Comparison",
-    "Contender",
+    "ComparedStrategy",
     "RecordedTarget",
-    "Replay",
-    "Score",
+    "RecordedWorld",
     "Standing",
-    "World",
+    "StrategyComparison",
+    "StrategyReplay",
     "compared",
     "default_shares",
     "note",
+    "recorded_world",
     "replay",
     "replays",
-    "world_of",
+    "strategies_document",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.answers.notices import notice_documents
 from orchestrator.answers.prediction import target_document
 from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
 from orchestrator.documents.previews import (
@@ -12,21 +13,19 @@ from orchestrator.documents.previews import (
     PreviewDocument,
 )
 from orchestrator.errors import BadInput, FieldProblem
-from orchestrator.heldout.cost import Spent, cost_of, out_of_reach
-from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
+from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cells, setup_of
+from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
 from orchestrator.knowledge import recorded_runs, target_of
+from orchestrator.law.notices import Notice, messages
 from orchestrator.planner.values import Cell, Cells, full_grid_flops
 from orchestrator.settings import Settings
-from orchestrator.spec import CommandTrainer, Grid, PriorRuns, ProxyTrainer, ReplayTrainer, SweepSpec
-from orchestrator.spec.fields import FieldError
-from orchestrator.spec.grid import check_size
+from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
-from orchestrator.submission.capacity import warnings_of
-from orchestrator.submission.cells import fewest_repeats, narrowed, proxy_cells, table_cells
-from orchestrator.submission.rehearsal import Forecast, forecast
+from orchestrator.submission.capacity import capacity_notices
+from orchestrator.submission.catalogue import StoreCatalogue
+from orchestrator.submission.rehearsal import Rehearsal, rehearse
 from orchestrator.tables.pooled_columns import pooling_notices
-from orchestrator.tables.run_table import RunTable
 
 
 def cells_of(spec: SweepSpec, store: Store) -> Cells:
@@ -36,53 +35,21 @@ def cells_of(spec: SweepSpec, store: Store) -> Cells:
         BadInput: an unknown table, a table of mixed recipes, a grid that asks for what is not recorded, more
             runs than a sweep may have, or a trainer that is not registered.
     """
-    trainer = spec.trainer
-    if isinstance(trainer, ProxyTrainer):
-        return proxy_cells(spec.grid, trainer)
-    if isinstance(trainer, ReplayTrainer):
-        return _replayed(spec.grid, recorded_runs(store, trainer, "trainer"))
-    if isinstance(trainer, CommandTrainer):
-        message = f"no {trainer.kind} trainer {trainer.name!r} is registered with this service"
-        raise _refusal("trainer.name", message)
-    return Cells()
+    return spec.training.cells(spec.grid, StoreCatalogue(store))
 
 
-def _replayed(grid: Grid, table: RunTable) -> Cells:
-    """The cells of a replay, which can answer with nothing but what is recorded."""
-    if grid.scales:
-        message = (
-            "a replay has the sizes that its table records; leave scales out, or pick rows with trainer.where"
-        )
-        raise _refusal("grid.scales", message)
-    cells = narrowed(table_cells(table), grid)
-    if not cells:
-        raise _refusal("grid", "no recorded run of the table lies on it; leave the grid out to use them all")
-    try:
-        check_size(len(cells), sum(len(cell.rates) for cell in cells) * grid.seeds)
-    except FieldError as error:
-        raise _refusal(error.path, str(error)) from error
-    repeats = fewest_repeats(table, cells)
-    if grid.seeds > repeats:
-        message = f"{grid.seeds} is more than the table records of some learning rate on the grid; at most {repeats}"
-        raise _refusal("grid.seeds", message)
-    return cells
-
-
-def table_warnings(spec: SweepSpec, store: Store) -> list[str]:
-    """What the tables that a sweep names pool within one cell, with the field that can pick one value.
+def table_notices(spec: SweepSpec, store: Store) -> list[Notice]:
+    """Names the columns that the sweep's tables pool within one cell, with the field that can pick one value.
 
     Raises:
         BadInput: as ``recorded_runs``.
     """
-    sources: list[tuple[str, ReplayTrainer | PriorRuns]] = []
-    if isinstance(spec.trainer, ReplayTrainer):
-        sources.append(("trainer", spec.trainer))
-    if spec.prior_runs is not None:
-        sources.append(("prior_runs", spec.prior_runs))
+    sources = (("trainer", spec.training.recorded), ("prior_runs", spec.prior_runs))
     return [
-        f"{field}: {notice.message}"
+        notice
         for field, source in sources
-        for notice in pooling_notices(recorded_runs(store, source, field))
+        if source is not None
+        for notice in pooling_notices(recorded_runs(store, source, field), f"{field}.where")
     ]
 
 
@@ -92,18 +59,18 @@ def check_corpus(spec: SweepSpec, settings: Settings) -> None:
     Raises:
         BadInput: the name is not known here, or its file cannot be read as what it is known as.
     """
-    trainer = spec.trainer
-    if not isinstance(trainer, ProxyTrainer) or trainer.corpus == BUILT_IN:
+    name = spec.training.corpus_name
+    if name is None or name == BUILT_IN:
         return
     try:
-        source = find_corpus(trainer.corpus, settings)
+        source = find_corpus(name, settings)
     except BadInput as error:
         raise _refusal("trainer.corpus", error.detail.rstrip(".")) from error
     if source is None:
         known = ", ".join(corpus_names(settings))
         raise _refusal(
             "trainer.corpus",
-            f"no corpus {trainer.corpus!r}; known here: {known}; `etalon corpus prepare SOURCE --name NAME` makes one "
+            f"no corpus {name!r}; known here: {known}; `etalon corpus prepare SOURCE --name NAME` makes one "
             "of a folder of text",
         )
     reason = source.unreadable()
@@ -113,7 +80,7 @@ def check_corpus(spec: SweepSpec, settings: Settings) -> None:
             if isinstance(source, PreparedSource)
             else "its operator registers it in ETALON_CORPORA"
         )
-        raise _refusal("trainer.corpus", f"the corpus {trainer.corpus!r} cannot be read: {reason}; {mend}")
+        raise _refusal("trainer.corpus", f"the corpus {name!r} cannot be read: {reason}; {mend}")
 
 
 def submit(
@@ -162,9 +129,14 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
         places += tuple(zip(prior.params, prior.tokens, prior.batch_tokens, strict=True))
     target = target_of(spec, places)
     flops = full_grid_flops(cells, spec.grid.seeds)
-    expected = forecast(spec, cells, target, prior=None if prior is None else prior.observations())
+    expected = rehearse(spec, cells, target, prior=None if prior is None else prior.observations())
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
-    compared = setting_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
+    compared = setup_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
+    notices = (
+        *capacity_notices(store, spec),
+        *table_notices(spec, store),
+        *_comparison_notices(compared, spec, expected),
+    )
     return PreviewDocument(
         valid=True,
         name=spec.name,
@@ -185,35 +157,35 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
             ends_because=expected.reason,
         ),
         comparison=None if compared is None else _expected_comparison(compared, speed),
-        warnings=[
-            *warnings_of(store, spec),
-            *table_warnings(spec, store),
-            *_comparison_warnings(compared, spec, expected),
-        ],
+        warnings=list(messages(notices)),
+        notices=notice_documents(notices),
         seconds_reason=None if speed else "no run of this kind of trainer has been measured here yet",
     )
 
 
-def _expected_comparison(setting: Setting, speed: float | None) -> ExpectedComparison:
+def _expected_comparison(setup: ComparisonSetup, speed: float | None) -> ExpectedComparison:
     """What the comparison adds at most, once the search is over."""
-    cost = cost_of(setting)
+    cost = cost_of(setup)
     return ExpectedComparison(
-        held_out=target_document(setting.standard),
-        base=target_document(setting.base),
-        seeds=setting.seeds,
+        held_out=target_document(setup.standard),
+        base=target_document(setup.base),
+        seeds=setup.seeds,
         runs=cost.runs,
         flops=cost.flops,
         worker_seconds=cost.flops / speed if speed else None,
     )
 
 
-def _comparison_warnings(setting: Setting | None, spec: SweepSpec, expected: Forecast) -> list[str]:
-    """Whether the budget may not reach for the comparison, if the search spends what it is expected to."""
-    if setting is None:
+def _comparison_notices(setup: ComparisonSetup | None, spec: SweepSpec, expected: Rehearsal) -> list[Notice]:
+    """Says that the budget does not reach for the comparison, if the search spends what it is expected to."""
+    if setup is None:
         return []
     spent = Spent(runs=expected.runs, flops=expected.flops, seconds=0.0)
-    reason = out_of_reach(cost_of(setting), spec.search.budget, spent)
-    return [] if reason is None else [f"The comparison may not be run: {reason} after the search."]
+    reason = out_of_reach(cost_of(setup), spec.search.budget, spent)
+    if reason is None:
+        return []
+    message = f"The comparison may not be run: {reason} after the search."
+    return [Notice(code="comparison_out_of_reach", message=message)]
 
 
 def _refusal(path: str, message: str) -> BadInput:

@@ -1,7 +1,7 @@
-"""What a sweep is expected to spend: its strategy rehearsed before anything is trained.
+"""The expected cost of a sweep, from a rehearsal of its strategy.
 
-The rehearsed runs answer with the law of the prior runs where there are any, else with a synthetic law. Where runs are
-asked for as results arrive, as many are open as the workers hold, and a run takes as long as it costs.
+Rehearsed runs get their losses from the law of the prior runs if there is one, else from a synthetic law. Where runs are
+asked for as results arrive, as many are open as the workers hold, and a run takes time in proportion to its FLOPs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from functools import partial
 
 import numpy as np
 
-from orchestrator.knowledge import question_of
+from orchestrator.knowledge import plan_request
 from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Proposal, Record, trunk_reach
-from orchestrator.spec import ReplayTrainer, SweepSpec
+from orchestrator.planner.values import Cell, Cells, KnownRun, Proposal, RunHistory, RunOutcome, trunk_reach
+from orchestrator.spec import SweepSpec
 
 PARAMS_EXPONENT, TOKENS_EXPONENT = -0.3, -0.3
 """Middle of the published exponents of η* in N and in D at a fixed batch (arXiv 2601.05049, 2409.19913)."""
@@ -29,20 +29,21 @@ CURVATURE, NOISE = 0.02, 0.001
 proxies and the public Step Law runs (arXiv 2503.04715) show."""
 
 MOST_SECONDS = 2.0
-"""Processor time after which a rehearsal takes up no further batch: somebody waits for the answer."""
+"""Processor time after which a rehearsal begins no further batch: the request is synchronous."""
 
 UNHURRIED_SECONDS = 1.0
-"""Processor time after which results that would arrive one by one are rehearsed a whole batch at a time."""
+"""Processor time after which results arrive a batch at a time, even if the sweep's arrive one by one."""
 
 FAST = FitOptions(heldout=False)
 """A rehearsal does not need the law's held-out error."""
 
-Truth = Callable[[Cell, float], float]
+TrueLoss = Callable[[Cell, float], float]
+"""The loss of a cell at a learning rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """What a rehearsed sweep spent and why it ended."""
+class Rehearsal:
+    """The cost of a rehearsed sweep, and why it ended."""
 
     runs: int
     batches: int
@@ -50,79 +51,81 @@ class Forecast:
     reason: str
 
 
-def forecast(
+def rehearse(
     spec: SweepSpec,
     cells: Cells,
     target: Point,
     *,
     prior: Observations | None = None,
     clock: Callable[[], float] = time.thread_time,
-) -> Forecast:
+) -> Rehearsal:
     """Rehearse a sweep's strategy.
 
     Args:
         spec: the sweep.
-        cells: its cells; none where it only fits its prior runs.
+        cells: its cells; none if it only fits its prior runs.
         target: where the rate is wanted.
-        prior: the runs that it need not pay for, if it has any.
+        prior: its prior runs; None if it has none.
         clock: processor time in seconds.
 
     Returns:
-        The runs, batches and FLOPs that the strategy asked for until it stopped; or until ``MOST_SECONDS``, and then
-        the reason says so.
+        The runs, batches and FLOPs that the strategy asked for until it stopped, or until ``MOST_SECONDS`` had passed;
+        the reason says which.
     """
     if not cells:
         known = 0 if prior is None else prior.size
-        return Forecast(runs=0, batches=0, flops=0.0, reason=f"it fits the {known} prior runs")
+        return Rehearsal(runs=0, batches=0, flops=0.0, reason=f"it fits the {known} prior runs")
     planner, start = planner_of(spec.search.strategy), clock()
-    stage = _Stage(Record(cells=cells, prior=prior))
+    state = _RehearsalState(RunHistory(cells=cells, prior=prior))
     batches, flops, spent = 0, 0.0, 0.0
     while (spent := clock() - start) <= MOST_SECONDS:
-        record, hurried = stage.record, spent > UNHURRIED_SECONDS
-        law = _law(stage.ended) if spec.search.strategy == "law" else None
+        record, hurried = state.record, spent > UNHURRIED_SECONDS
+        law = _law(state.ended) if spec.search.strategy == "law" else None
         few = law is not None and not hurried
         plan = planner.plan(
-            record, law, question_of(spec, target, runs=len(record.runs), flops=flops, has_law=few)
+            record, law, plan_request(spec, target, runs=len(record.runs), flops=flops, has_law=few)
         )
-        if plan.stop is not None or not (plan.batch or stage.open):
+        if plan.stop is not None or not (plan.batch or state.open):
             reason = plan.stop or "nothing is left to run"
-            return Forecast(runs=len(record.runs), batches=batches, flops=flops, reason=reason)
+            return Rehearsal(runs=len(record.runs), batches=batches, flops=flops, reason=reason)
         batches, flops = batches + bool(plan.batch), flops + batch_flops(record, plan.batch)
-        stage.ask(plan.batch)
-        stage.advance(one=few and _ends_apart(spec))
+        state.ask(plan.batch)
+        state.advance(one=few and _ends_apart(spec))
     reason = f"the rehearsal was cut off after {MOST_SECONDS:g} seconds; the sweep may spend more"
-    return Forecast(runs=len(stage.record.runs), batches=batches, flops=flops, reason=reason)
+    return Rehearsal(runs=len(state.record.runs), batches=batches, flops=flops, reason=reason)
 
 
 def _ends_apart(spec: SweepSpec) -> bool:
-    """Whether a result is planned with while other runs go on; those of a replay all come at once."""
-    return spec.refits_on_arrival and not isinstance(spec.trainer, ReplayTrainer)
+    """Whether runs end one by one; those of a replay all end at once."""
+    return spec.refits_on_arrival and not spec.training.answers_at_once
 
 
-class _Stage:
-    """A rehearsal under way: what has ended, and what is open in the order of its end.
+class _RehearsalState:
+    """The state of a rehearsal: the ended runs, and the open ones in the order of their ends.
 
     Args:
-        ended: what is known before it begins.
+        ended: the record before it begins.
     """
 
-    def __init__(self, ended: Record) -> None:
+    def __init__(self, ended: RunHistory) -> None:
         self.ended = ended
         self.open: list[tuple[float, int, Proposal]] = []
-        self._truth, self._random = _truth(ended.cells, ended.prior), np.random.default_rng(0)
+        self._true_loss, self._random = _true_loss(ended), np.random.default_rng(0)
         self._now, self._asked = 0.0, 0
 
     @property
-    def record(self) -> Record:
-        """What a planner knows now."""
+    def record(self) -> RunHistory:
+        """What the planner knows now."""
         waiting = tuple(
-            KnownRun(cell=item.cell, learning_rate=item.learning_rate, seed=item.seed, outcome=Outcome.OPEN)
+            KnownRun(
+                cell=item.cell, learning_rate=item.learning_rate, seed=item.seed, outcome=RunOutcome.OPEN
+            )
             for _, _, item in self.open
         )
         return replace(self.ended, runs=self.ended.runs + waiting)
 
     def ask(self, batch: tuple[Proposal, ...]) -> None:
-        """Start runs, each on a worker of its own; it takes as long as its FLOPs."""
+        """Start runs, each on its own worker; a run's duration is its FLOPs."""
         for item in batch:
             heapq.heappush(self.open, (self._now + item.flops, self._asked, item))
             self._asked += 1
@@ -131,14 +134,14 @@ class _Stage:
         """Let the next run end, or all of them."""
         while self.open:
             self._now, _, item = heapq.heappop(self.open)
-            result = _rehearsed(self.ended.cells[item.cell], item, self._truth, self._random)
+            result = _result(self.ended.cells[item.cell], item, self._true_loss, self._random)
             self.ended = replace(self.ended, runs=(*self.ended.runs, result))
             if one:
                 return
 
 
-def batch_flops(record: Record, batch: tuple[Proposal, ...]) -> float:
-    """FLOPs that a batch adds: trunks continue from where they are, and horizons of one trunk share it."""
+def batch_flops(record: RunHistory, batch: tuple[Proposal, ...]) -> float:
+    """FLOPs that a batch adds: trunks continue from their positions, and horizons of one trunk share it."""
     reach = dict(trunk_reach(record))
     total = 0.0
     for proposal in sorted(batch, key=lambda item: record.cells[item.cell].tokens):
@@ -152,8 +155,8 @@ def batch_flops(record: Record, batch: tuple[Proposal, ...]) -> float:
     return total
 
 
-def _law(record: Record) -> Law | None:
-    """The law of the rehearsed and the prior runs, as far as one can be fitted."""
+def _law(record: RunHistory) -> Law | None:
+    """The law of the ended and the prior runs; None if none can be fitted."""
     rows = [
         (
             cell.params,
@@ -189,20 +192,20 @@ def _law(record: Record) -> Law | None:
         return None
 
 
-def _truth(cells: Cells, prior: Observations | None) -> Truth:
-    """The loss of a cell at a learning rate, as far as a rehearsal knows it."""
-    law = _law(Record(cells=cells, prior=prior))
-    return _synthetic(cells) if law is None else partial(_lawful, law)
+def _true_loss(record: RunHistory) -> TrueLoss:
+    """The losses of a rehearsal: by the law of the prior runs, or by a synthetic law."""
+    law = _law(record)
+    return _synthetic(record.cells) if law is None else partial(_expected_loss, law)
 
 
-def _lawful(law: Law, cell: Cell, learning_rate: float) -> float:
-    place = (np.array([value]) for value in (cell.params, cell.tokens, cell.batch_tokens, learning_rate))
+def _expected_loss(law: Law, cell: Cell, learning_rate: float) -> float:
+    row = (np.array([value]) for value in (cell.params, cell.tokens, cell.batch_tokens, learning_rate))
     with np.errstate(over="ignore"):  # a rate far too high, which diverges
-        return float(law.expected_loss(*place)[0])
+        return float(law.expected_loss(*row)[0])
 
 
-def _synthetic(cells: Cells) -> Truth:
-    """A law whose optimum lies amid the lattice of the middle cell."""
+def _synthetic(cells: Cells) -> TrueLoss:
+    """A law whose optimum is in the middle of the lattice for the mean ln N and ln D of the cells."""
     middle = sum(math.log(cell.rates[0] * cell.rates[-1]) / 2 for cell in cells) / len(cells)
     params = sum(math.log(cell.params) for cell in cells) / len(cells)
     tokens = sum(math.log(cell.tokens) for cell in cells) / len(cells)
@@ -216,13 +219,13 @@ def _synthetic(cells: Cells) -> Truth:
     return loss
 
 
-def _rehearsed(cell: Cell, proposal: Proposal, truth: Truth, random: np.random.Generator) -> KnownRun:
-    loss = truth(cell, proposal.learning_rate) * (1.0 + NOISE * float(random.standard_normal()))
+def _result(cell: Cell, proposal: Proposal, true_loss: TrueLoss, random: np.random.Generator) -> KnownRun:
+    loss = true_loss(cell, proposal.learning_rate) * (1.0 + NOISE * float(random.standard_normal()))
     completed = math.isfinite(loss)
     return KnownRun(
         cell=proposal.cell,
         learning_rate=proposal.learning_rate,
         seed=proposal.seed,
-        outcome=Outcome.COMPLETED if completed else Outcome.DIVERGED,
+        outcome=RunOutcome.COMPLETED if completed else RunOutcome.DIVERGED,
         loss=loss if completed else None,
     )

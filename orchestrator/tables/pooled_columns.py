@@ -1,4 +1,4 @@
-"""Columns of numbers that may be part of a recipe, and that a law would pool: weight decay, warmup, other sizes."""
+"""Columns of numbers that a law pools although they may be part of the recipe: weight decay, warmup, other sizes."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ MOST_VALUES: Final = 8
 """A column that takes more values within one cell is a measurement."""
 
 REPEATS: Final = 2
-"""Runs, or rates, per value within a cell from which on values are settings and no measurements."""
+"""Least number of runs, or rates, per value within a cell for the values to be settings, not measurements."""
 
 Index = NDArray[np.intp]
 
 
-def mixed(table: RunTable) -> dict[str, tuple[str, ...]]:
+def pooled(table: RunTable) -> dict[str, tuple[str, ...]]:
     """The columns of numbers that take a few values within one (N, D, B), each with those values, ascending.
 
     Args:
-        table: runs of one recipe; of its rows those count that have a loss.
+        table: runs of one recipe; only rows with a loss count.
 
     Returns:
-        By column, the values of the cell that has most of them. Left out: seeds, what differs in nearly every run or
-        follows the learning rate alone, and what is the same within every cell, such as a width.
+        By column, the values of the cell that has most of them. Left out are seeds, columns that differ in nearly every
+        run or follow the learning rate alone, and columns that are constant within every cell, such as a width.
     """
     kept = np.flatnonzero(np.isfinite(table.loss))
     if not len(kept):
         return {}
-    places = np.column_stack([table.params, table.tokens, table.batch_tokens])[kept]
-    cell = numbered(np.log(places))[0].astype(np.intp)
+    points = np.column_stack([table.params, table.tokens, table.batch_tokens])[kept]
+    cell = numbered(np.log(points))[0].astype(np.intp)
     rate = np.unique(table.learning_rate[kept], return_inverse=True)[1]
     most = int(cell.max()) + 1 + len(cell) // REPEATS
     found = {}
@@ -50,20 +50,20 @@ def mixed(table: RunTable) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def pooling_notices(table: RunTable) -> tuple[Notice, ...]:
-    """Names the columns that are pooled, and asks to pick one value where they belong to the recipe."""
+def pooling_notices(table: RunTable, where: str = "where") -> tuple[Notice, ...]:
+    """A notice for every pooled column, with its values; ``where`` names the option that picks one."""
     return tuple(
         Notice(
             code="pooled_column",
             message=f"{name} takes {len(values)} values ({', '.join(values)}) within one size, horizon and batch: pick "
-            "one with where if it is part of the recipe.",
+            f"one with {where} if it is part of the recipe.",
         )
-        for name, values in mixed(table).items()
+        for name, values in pooled(table).items()
     )
 
 
 def _numbers(texts: Sequence[str], most: int) -> NDArray[np.float64] | None:
-    """A column as numbers, NaN where it is blank; None where it has a text, only one value or more than ``most``."""
+    """A column as numbers, NaN where blank; None if it has text, only one value, or more than ``most`` values."""
     different = set(texts)
     if not 1 < len(different) <= most:
         return None
@@ -75,7 +75,7 @@ def _numbers(texts: Sequence[str], most: int) -> NDArray[np.float64] | None:
 
 
 def _settings(cell: Index, rate: Index, numbers: NDArray[np.float64]) -> tuple[float, ...]:
-    """The values of the cell that has most of them, where these are settings; none otherwise."""
+    """The values of the cell that has most of them if they are settings, else none."""
     known = np.isfinite(numbers)
     if not known.any():
         return ()
@@ -83,17 +83,17 @@ def _settings(cell: Index, rate: Index, numbers: NDArray[np.float64]) -> tuple[f
     values, code = np.unique(numbers, return_inverse=True)
     in_cell = _distinct(cell, code)
     held = np.bincount(in_cell[:, 0], minlength=int(cell.max()) + 1)
-    mixed = held > 1
-    if not mixed.any() or held.max() > MOST_VALUES:
+    several = held > 1
+    if not several.any() or held.max() > MOST_VALUES:
         return ()
     rates = _distinct(cell, rate)
     follows_rate = len(_distinct(cell, rate, code)) == len(rates)
     chances = rates[:, 0] if follows_rate else cell
-    if REPEATS * held[mixed].sum() > np.isin(chances, np.flatnonzero(mixed)).sum():
+    if REPEATS * held[several].sum() > np.isin(chances, np.flatnonzero(several)).sum():
         return ()
     return tuple(values[in_cell[in_cell[:, 0] == held.argmax(), 1]].tolist())
 
 
 def _distinct(*columns: Iterable[int]) -> Index:
-    """The different rows of some columns of numbers, sorted."""
+    """The distinct rows of some columns of integers, sorted."""
     return np.unique(np.column_stack([np.asarray(column) for column in columns]), axis=0)

@@ -1,4 +1,4 @@
-"""Run tables: finished runs in a CSV file, read, checked and filtered to one recipe."""
+"""Run tables: finished runs in a CSV file; reading, checking and filtering them to one recipe."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ OTHER_SIZES: Final = ("params_total", "params_active")
 """Other counts of a model's parameters, where experts make them differ."""
 OPTIONAL: Final = ("seed", "state", *OTHER_SIZES, "flops", "gpu_seconds")
 STATES: Final = tuple(state.value for state in RunState)
-MACHINES_DOING: Final = frozenset({"failed", "cancelled"})
-"""States of runs that ended for no reason of their learning rate; they say nothing about it."""
+MACHINE_FAILURES: Final = frozenset({"failed", "cancelled"})
+"""States of runs that ended for reasons other than their learning rate."""
 MOST_PROBLEMS: Final = 20
 MOST_COLUMNS: Final = 200
 MOST_ROWS: Final = 1_000_000
 MOST_SHOWN: Final = 50
-"""Values of a column that are listed."""
+"""Most values of a column that a message lists."""
 
 LONGEST_SHOWN: Final = 100
-"""Characters of a value that are repeated."""
+"""Most characters of a value that a message repeats."""
 
 Array = NDArray[np.float64]
 
@@ -60,18 +60,18 @@ class RunTable:
 
     @property
     def cells(self) -> int:
-        """How many different (N, D, B) the table holds, as a law counts them."""
+        """Number of different (N, D, B), as a law counts them."""
         _, first = numbered(np.log(np.column_stack([self.params, self.tokens, self.batch_tokens])))
         return len(first)
 
     def grouped(self) -> RunTable:
-        """The same runs, with one number each for what a law takes for one: the medians of each cell and rate.
+        """The same runs, in which numbers that a law regards as equal are equal: the medians of each cell and rate.
 
-        Tokens that were counted in each run, and rates that were rounded, differ by less than a thousandth.
+        Tokens counted in each run, and rounded rates, differ by less than a thousandth.
         """
-        places = np.column_stack([self.params, self.tokens, self.batch_tokens])
-        cell, _ = numbered(np.log(places))
-        params, tokens, batch_tokens = (medians(cell, column)[cell] for column in places.T)
+        points = np.column_stack([self.params, self.tokens, self.batch_tokens])
+        cell, _ = numbered(np.log(points))
+        params, tokens, batch_tokens = (medians(cell, column)[cell] for column in points.T)
         x = np.log(self.learning_rate)
         order = np.lexsort((x, cell))
         rate = np.empty(len(self), dtype=np.int64)
@@ -80,10 +80,10 @@ class RunTable:
         return replace(self, params=params, tokens=tokens, batch_tokens=batch_tokens, learning_rate=rates)
 
     def recipes(self) -> dict[str, tuple[str, ...]]:
-        """The text columns that take several values, each with its values: several recipes in one table.
+        """The text columns with several values, and these values: more than one recipe if there are any.
 
-        Columns of numbers or of true/false are measurements, and a text that differs in every row names the run. A
-        row that leaves a text column blank has another recipe than one that fills it; its value is "".
+        Columns of numbers or of true/false are measurements, and a text that differs in every row names the run. Rows
+        with a blank text column are a recipe apart, with the value "".
         """
         found = {}
         for name, column in self.texts.items():
@@ -97,14 +97,14 @@ class RunTable:
         return found
 
     def listed_recipes(self) -> dict[str, list[str]]:
-        """As `recipes`, for people: of very many values the first, and how many more there are."""
+        """As ``recipes``, but of very many values only the first, and how many more there are."""
         return {name: _listed(values) for name, values in self.recipes().items()}
 
     def where(self, conditions: Mapping[str, str]) -> RunTable:
         """The rows in which every named column has the given value; numbers compare as numbers.
 
         Raises:
-            BadInput: a column that the table does not have, or a value that it never takes.
+            BadInput: the table has no such column, or the column no such value.
         """
         kept = np.ones(len(self), dtype=bool)
         for name, value in conditions.items():
@@ -123,10 +123,10 @@ class RunTable:
         return self._rows(np.flatnonzero(kept))
 
     def one_recipe(self, conditions: Mapping[str, str]) -> RunTable:
-        """The rows that meet ``conditions``, refused if they still mix recipes.
+        """The rows that meet ``conditions``, which must be of one recipe.
 
         Raises:
-            BadInput: as ``where``; or several recipes remain: the message lists them and asks for one.
+            BadInput: as ``where``, or several recipes remain, which the message lists.
         """
         table = self.where(conditions) if conditions else self
         for name, values in table.recipes().items():
@@ -140,14 +140,14 @@ class RunTable:
 
     @property
     def sizes(self) -> tuple[str, ...]:
-        """The columns that can be N: ``params``, and of ``OTHER_SIZES`` those that every row fills."""
+        """The columns that can be N: ``params``, and those of ``OTHER_SIZES`` that every row fills."""
         return ("params", *(name for name in OTHER_SIZES if name in self.texts and not self._unfit(name)))
 
     def sized(self, size: str) -> RunTable:
         """The same runs with another count of parameters as N.
 
         Raises:
-            BadInput: there is no such count, or a row does not fill it with a positive number.
+            BadInput: the table has no such count, or a row has no positive number there.
         """
         if size == "params":
             return self
@@ -160,11 +160,11 @@ class RunTable:
         return replace(self, params=np.array([_float(text) for text in self.texts[size]]))
 
     def _unfit(self, name: str) -> list[FieldProblem]:
-        """The rows in which a column is no positive number."""
+        """A problem for every row in which a column is not a positive number."""
         return _positive(name, self.texts[name])[1]
 
     def observations(self) -> Observations:
-        """The columns that a law is fitted to; the machine's failures are told apart from divergence."""
+        """The columns that a law is fitted to, with machine failures apart from divergence."""
         states = self.texts.get("state", ("",) * len(self))
         return Observations(
             params=self.params,
@@ -172,7 +172,7 @@ class RunTable:
             batch_tokens=self.batch_tokens,
             learning_rate=self.learning_rate,
             loss=self.loss,
-            failed=np.array([state.lower() in MACHINES_DOING for state in states]),
+            failed=np.array([state.lower() in MACHINE_FAILURES for state in states]),
             params_active=self.sized("params_active").params if "params_active" in self.sizes else None,
         )
 
@@ -192,7 +192,8 @@ def parse_csv(data: bytes) -> RunTable:
 
     Raises:
         BadInput: not UTF-8 text, a missing or repeated column, no rows, more columns or rows than ``MOST_COLUMNS``
-            and ``MOST_ROWS``, a row of the wrong length, or a value that must be a positive number and is not; each with its row (the header is row 1) and column.
+            and ``MOST_ROWS``, a row of the wrong length, or a value that is not a positive number; with its row (the
+            header is row 1) and column.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -230,7 +231,7 @@ def _check_header(header: list[str]) -> None:
 
 
 def _checked_rows(rows: Iterable[list[str]], columns: int) -> list[list[str]]:
-    """The rows below the header, refused while they are read."""
+    """The rows below the header, checked as they are read."""
     kept: list[list[str]] = []
     for number, row in enumerate(rows, start=2):
         if len(row) != columns:
@@ -255,7 +256,7 @@ def _positive_columns(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Array]:
 
 
 def _check_states(states: Sequence[str]) -> None:
-    """Refuse a column of which no value is a state of a run: every row would count as one that did not complete."""
+    """Refuse a column without any state of a run: no row would count as completed."""
     if states and not any(state.lower() in {*STATES, ""} for state in states):
         found = ", ".join(_listed(sorted(set(states))))
         raise BadInput(
@@ -266,7 +267,7 @@ def _check_states(states: Sequence[str]) -> None:
 
 
 def _positive(name: str, texts: Sequence[str]) -> tuple[Array, list[FieldProblem]]:
-    """A column as numbers, and where it is no positive number."""
+    """A column as numbers, and a problem for every value that is not a positive number."""
     values = np.array([_float(text) for text in texts])
     wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0))).tolist()
     return values, [
@@ -282,7 +283,7 @@ def _losses(texts: Mapping[str, tuple[str, ...]]) -> Array:
     """Losses as numbers; NaN where the run diverged or failed.
 
     Raises:
-        BadInput: a text that is no number, or a loss that is not positive.
+        BadInput: a text that is not a number, or a loss that is not positive.
     """
     losses = []
     states = texts.get("state", ("completed",) * len(texts["loss"]))

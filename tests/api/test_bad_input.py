@@ -52,7 +52,7 @@ def nothing_written(store: Store) -> Iterator[None]:
         ),
         ({"scales": []}, "grid.scales", "is empty"),
         ({"tokens": [float("1e300")]}, "grid.tokens.0", "less than or equal to"),
-        ({"wdith": 3}, "grid.wdith", "not permitted"),
+        ({"wdith": 3}, "grid.wdith", "unknown field"),
     ],
 )
 def test_a_bad_grid_is_refused_field_by_field(

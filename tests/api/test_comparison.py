@@ -76,6 +76,7 @@ def test_the_document_tells_who_contends_what_it_costs_and_whom_to_trust(
         assert excess["low"] < excess["value"] < excess["high"]
         assert [run["seed"] for run in item["runs"]] == [0, 1]
     assert all(len(rate["runs"]) == 2 for rate in told["reference"])
+    assert all(rate["excess_loss"] > -0.001 for rate in told["reference"])
 
 
 def test_the_runs_that_it_names_are_runs_of_the_sweep(over: TestClient, ended: Sweep) -> None:
@@ -104,7 +105,7 @@ def test_before_the_search_is_over_it_waits(client: TestClient) -> None:
     told = answer(client, f"/v1/sweeps/{made.json()['id']}/comparison")
     assert (told["state"], told["contenders"], told["verdict"]) == ("waiting", [], None)
     figure = answer(client, f"/v1/sweeps/{made.json()['id']}/figures/comparison")
-    assert "once the search is over" in figure["layout"]["annotations"][0]["text"].replace("<br>", " ")
+    assert "after the search" in figure["layout"]["annotations"][0]["text"].replace("<br>", " ")
 
 
 def test_a_plan_tells_what_it_adds(client: TestClient) -> None:
@@ -182,7 +183,7 @@ def test_its_page_shows_the_table_and_lists_every_run(over: TestClient, ended: S
         "of 8 for module-wise rates" in page
     )
     run = answer(over, f"/v1/sweeps/{ended.id}/comparison")["contenders"][-1]["runs"][0]["run_id"]
-    assert "Arm of the comparison" in over.get(f"/runs/{run}").text
+    assert "Role in the comparison" in over.get(f"/runs/{run}").text
 
 
 def test_a_contender_none_of_whose_runs_completed_has_dashes_for_numbers(
@@ -200,7 +201,7 @@ def test_a_contender_none_of_whose_runs_completed_has_dashes_for_numbers(
     assert (transfer["excess_loss"], transfer["difference"], transfer["diverged"]) == (None, None, False)
     text = spoken(client.get(f"/sweeps/{sweep.id}").text)
     assert re.search(r"Transfer [0-9.e-]+ – – ", text)
-    assert "so they cannot be told apart." in text
+    assert "so the two cannot be compared." in text
     names = [item["name"] for item in answer(client, f"/v1/sweeps/{sweep.id}/figures/comparison")["data"]]
     assert "Fitting" in names
 
@@ -219,7 +220,7 @@ def test_a_page_of_one_that_was_cut_short_says_so_beside_what_is_known(
     house.rest()
     text = spoken(client.get(f"/sweeps/{sweep_id}").text)
     assert "The comparison was cut short: the sweep is cancelled " in text
-    assert "so they cannot be told apart." in text
+    assert "so the two cannot be compared." in text
 
 
 def test_its_events_tell_how_far_it_is(over: TestClient, ended: Sweep, stored: tuple[Store, Sweep]) -> None:

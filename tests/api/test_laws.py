@@ -113,7 +113,7 @@ def test_where_there_is_no_valley_the_answer_says_so_in_words(client: TestClient
     url = f"/v1/sweeps/{trained.sweep.id}/prediction"
     valley = client.get(url, params={"params": "1e7", "tokens": "8e5"}).json()["valley"]
     assert valley["low"] == valley["high"]
-    assert valley["reason"].startswith("No rate is sure to 80")
+    assert valley["reason"].startswith("The optimum is too uncertain: no rate loses at most 0.1")
 
 
 def test_an_answer_that_an_earlier_version_stored_is_still_told(client: TestClient, trained: Any) -> None:

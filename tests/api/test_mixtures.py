@@ -31,7 +31,7 @@ SIZES = {
     ],
     "paired": None,
     "better": None,
-    "summary": "Nothing tells the two apart.",
+    "summary": "The two counts cannot be compared.",
 }
 
 

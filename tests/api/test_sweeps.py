@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from orchestrator.states import SweepState
 from orchestrator.store import Store
-from orchestrator.submission.capacity import Cluster, event_of
+from orchestrator.submission.capacity import Cluster, workers_event
 
 
 def test_a_submitted_sweep_is_queued_and_has_an_address(client: TestClient, fields: dict[str, Any]) -> None:
@@ -254,7 +254,7 @@ def test_a_sweep_whose_cluster_is_too_small_says_so_and_a_plan_is_warned(
     recorded = submitted(resources={"gpus_per_run": 1})
     address = f"/v1/sweeps/{recorded.sweep.id}"
     assert client.get(address).json()["waits_because"] is None
-    event = event_of(Cluster(cpus=2, gpus=0), recorded.sweep.spec.resources)
+    event = workers_event(Cluster(cpus=2, gpus=0), recorded.sweep.spec.resources)
     recorded.store.events.append(recorded.sweep.id, event)
     assert client.get(address).json()["waits_because"].startswith("A run asks for 1 CPU and 1 GPU")
     assert "Runs wait until it grows." in client.get(f"/sweeps/{recorded.sweep.id}").text
@@ -278,6 +278,8 @@ def test_a_submission_names_a_setting_that_its_table_pools(client: TestClient) -
         "/v1/sweeps", json={"name": "picked", "trainer": trainer | {"where": {"weight_decay": "0.1"}}}
     ).json()
 
-    assert [warning.split(":")[0] for warning in mixed["warnings"]] == ["trainer"]
-    assert "weight_decay takes 2 values (0, 0.1)" in mixed["warnings"][0]
+    (warning,) = mixed["warnings"]
+    assert warning.startswith("weight_decay takes 2 values (0, 0.1)")
+    assert "pick one with trainer.where" in warning
+    assert mixed["notices"] == [{"code": "pooled_column", "message": warning}]
     assert picked["warnings"] == []

@@ -1,4 +1,4 @@
-"""One thread, one corpus, and ways to run a job and to compare what came of it."""
+"""One thread, one corpus, and functions to make a job and to compare outcomes."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -58,7 +58,7 @@ def make_job() -> Callable[..., TrainingJob]:
 
 @pytest.fixture
 def outcome() -> Callable[[Iterable[TrainingEvent], int], dict[Any, Any]]:
-    """Everything that was measured of one member, without what the clock measured."""
+    """All measurements of one member, without times."""
 
     def of(events: Iterable[TrainingEvent], member: int) -> dict[Any, Any]:
         found: dict[Any, Any] = {}

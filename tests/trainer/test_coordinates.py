@@ -1,7 +1,7 @@
-"""Coordinate checks: after a few updates, what passes each place of a model is as large at every scale under mup.
+"""Coordinate checks: under mup all activations have the same size at every scale after a few updates.
 
-As Tensor Programs V (arXiv 2203.03466, appendix D.1) and CompleteP (arXiv 2505.01618, appendix) have them. A slope is
-that of the log of the root mean square over the log of the scale: 0 is flat, 1 grows with the scale.
+As in Tensor Programs V (arXiv 2203.03466, appendix D.1) and CompleteP (arXiv 2505.01618, appendix). A slope is that of
+the log of the root mean square over the log of the scale: 0 is constant, 1 grows with the scale.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,13 +24,13 @@ WIDTHS, DEPTHS = (16, 64, 256), (2, 6, 16)
 FLAT, GROWING = 0.22, 0.22
 
 Size = float
-LensEvent = dict[str, tuple[Size, Size]]
-"""Root mean squares by place, the mean over its blocks: of what passes there, and of its change since the start."""
+Coordinates = dict[str, tuple[Size, Size]]
+"""Root mean squares by point, mean over blocks: of the activations, and of their change since the start."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Proxies of growing scale: how a scale becomes a shape, and the base of mup."""
+    """Proxies of growing scale, and the base of mup."""
 
     shape: Callable[[int], Shape]
     base: BaseScale
@@ -96,7 +96,7 @@ def rms(x: torch.Tensor) -> Size:
 
 @torch.no_grad()
 def passing(model: ProxyModel, stack: Stack) -> dict[str, list[torch.Tensor]]:
-    """What passes each place on one batch, and the residual stream behind the last block."""
+    """Activations by point on one batch, and the residual stream after the last block."""
     seen: dict[str, list[torch.Tensor]] = {}
 
     def hook(place: HookPoint, block: int, x: torch.Tensor) -> None:
@@ -108,8 +108,8 @@ def passing(model: ProxyModel, stack: Stack) -> dict[str, list[torch.Tensor]]:
 
 
 @cache
-def trained(family: str, kind: str, scale: int) -> tuple[ProxyModel, Stack, LensEvent]:
-    """A proxy after a few updates, and the coordinates that it moved to."""
+def trained(family: str, kind: str, scale: int) -> tuple[ProxyModel, Stack, Coordinates]:
+    """A proxy after a few updates, and its coordinates."""
     model = ProxyModel(EVERY_FAMILY[family].recipe(scale, kind), torch.device("cpu"))
     optimizer, stack = StackOptimizer(model), Stack.initial(model, 1)
     before = passing(model, stack)
@@ -160,7 +160,7 @@ def test_mup_is_flat_over_width(family: str, place: str):
     [(family, place) for family, place in PLACES if place not in ("embedding", "attention_logits")],
 )
 def test_standard_moves_more_at_a_larger_width(family: str, place: str):
-    """Not the embedding, which one rate moves alike, nor attention's logits, which the norm of queries and keys caps."""
+    """Except the embedding, which has the same rate, and attention logits, which are capped by the norm of queries and keys."""
     _, moves = coordinates(family, "standard", WIDTHS)[place]
     assert moves > GROWING
 
@@ -216,7 +216,7 @@ def gradients_over_epsilon(model: ProxyModel, stack: Stack) -> dict[str, Size]:
     [("dense", WIDTHS), ("mixture", WIDTHS), ("deep dense", DEPTHS), ("deep mixture", DEPTHS)],
 )
 def test_epsilon_falls_as_the_gradients_do(family: str, scales: tuple[int, ...]):
-    """But for the router, whose gradient at these widths falls more slowly than arXiv 2601.20205 has it."""
+    """Except the router, whose gradient at these widths falls more slowly than in arXiv 2601.20205."""
     seen = [gradients_over_epsilon(*trained(family, "mup", scale)[:2]) for scale in scales]
     slopes = {kind: slope((each[kind] for each in seen), scales) for kind in seen[0] if kind != "router"}
     assert {kind: found for kind, found in slopes.items() if abs(found) >= 0.35} == {}

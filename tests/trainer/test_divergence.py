@@ -24,7 +24,7 @@ LOST = 1e30
 
 @pytest.fixture
 def work(monkeypatch):
-    """Member-tokens that went forward with a gradient to follow, counted at the model's own door."""
+    """Member-tokens of each forward pass with gradients, counted in the model."""
     done = []
     forward = ProxyModel.forward
 
@@ -139,7 +139,7 @@ def test_a_heldout_loss_that_is_not_a_number_is_not_hidden():
 
 @pytest.fixture
 def changing(tmp_path):
-    """A text whose end, which is held out, is written in other letters than the rest."""
+    """A text whose held-out end has other characters than the rest."""
     begin = np.arange(60_000) % 4
     end = np.random.default_rng(0).integers(4, 64, size=4_001)
     path = tmp_path / "changing.bin"

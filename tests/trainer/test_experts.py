@@ -1,4 +1,4 @@
-"""A mixture of experts against loops over single tokens, and what its balancing does."""
+"""A mixture of experts against loops over single tokens, and its load balancing."""
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def test_a_mixture_is_its_experts_one_by_one_with_the_same_gradients(top_k):
 
 
 def test_every_token_keeps_its_experts_however_full_they_are():
-    """All tokens of one member want the same two experts: nothing is dropped."""
+    """All tokens of one member choose the same two experts: no token is dropped."""
     logits = torch.full((2, 64, 4), -4.0)
     logits[0, :, 1:3] = 4.0
     logits[1, :, 3] = 4.0

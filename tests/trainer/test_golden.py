@@ -1,7 +1,7 @@
-"""Losses that the trainer had before: a change that means to keep them must keep them.
+"""Golden losses: the trainer must reproduce the losses of earlier versions.
 
-`python tests/trainer/test_golden.py`, from the repository's root, writes `golden.json` anew: after a change
-that means to move them, and with the reason in the commit's message.
+After a change that intends other losses, `python tests/trainer/test_golden.py`, from the repository's root, writes
+`golden.json` again; the commit message gives the reason.
 """
 
 import json
@@ -108,7 +108,7 @@ def test_a_training_has_the_losses_that_it_had_before(tmp_path, case):
         {"epsilon": 1e-7},
     ],
 )
-def test_the_tolerance_tells_a_small_change_from_none(tmp_path, change):
+def test_a_small_change_exceeds_the_tolerance(tmp_path, change):
     found = losses_of(replace(CASES["dense"], **change), tmp_path)
     assert furthest(found, json.loads(GOLDEN.read_text())["dense"]) > 2.0 * TOLERANCE
 

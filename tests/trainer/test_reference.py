@@ -104,7 +104,7 @@ def test_a_stack_trains_like_plain_models(corpus, shape):
 
 
 def test_products_in_bfloat16_train_alike_and_keep_parameters_in_float32(corpus):
-    """What a GPU does by default, exercised where every machine can."""
+    """A GPU's default precision, tested on a CPU."""
     recipe = Recipe(shape=Shape(width=32, depth=2), schedule=Schedule(warmup_tokens=0), batch_tokens=256)
     losses = []
     for precision in (torch.float32, torch.bfloat16):

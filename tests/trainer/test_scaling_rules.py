@@ -100,7 +100,7 @@ def test_width_alone_leaves_decay_and_epsilon():
 
 
 def test_weight_decay_keeps_rate_times_decay():
-    """MuAdamW of microsoft/mup: what AdamW takes off a weight in a step is rate × decay."""
+    """MuAdamW of microsoft/mup: AdamW's decay of a weight in one step is rate × decay."""
     wider = recipe(Shape(width=64, depth=2), "weight_decay", base=BaseScale(width=16, depth=2))
     assert column(wider, "decay") == dict.fromkeys(DENSE, 4.0) | {"embedding": 1.0, "head": 1.0}
     for rule in rules_of(wider).rules:

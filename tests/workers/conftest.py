@@ -17,11 +17,11 @@ import pytest
 
 from orchestrator.planner.values import Cells
 from orchestrator.settings import Settings
-from orchestrator.spec import ProxyTrainer, SweepSpec
+from orchestrator.spec import SweepSpec, replayed_cells
 from orchestrator.states import RUN_FINAL, RunState, SweepState
 from orchestrator.store import LEADER, Store
 from orchestrator.store.records import LossPoint, NewRun, Run
-from orchestrator.submission.cells import proxy_cells, table_cells
+from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import parse_csv
 from workers.ray_folder import RayFolder
 
@@ -56,7 +56,7 @@ class Stage:
                     "resources": {"max_parallel": 1, **resources},
                 }
             ),
-            table_cells(parse_csv(RECORDED)),
+            replayed_cells(recorded_rates(parse_csv(RECORDED))),
         )
 
     def proxy(
@@ -87,8 +87,7 @@ class Stage:
                 "resources": {"max_parallel": 1, **resources},
             }
         )
-        assert isinstance(spec.trainer, ProxyTrainer)
-        return self._running(spec, proxy_cells(spec.grid, spec.trainer))
+        return self._running(spec, spec.proxies[0].cells(spec.grid))
 
     def _running(self, spec: SweepSpec, cells: Cells) -> str:
         sweep, _ = self.store.sweeps.create(spec, cells=cells)

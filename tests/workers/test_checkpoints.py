@@ -7,7 +7,7 @@ import pytest
 from orchestrator.states import RunState
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from workers.checkpoints import Checkpoints
-from workers.jobs import Branch, ProxyJob, ProxyMember
+from workers.proxy_jobs import Branch, ProxyJob, ProxyMember
 from workers.runner import Report
 
 JOB = ProxyJob(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.heldout.module_rates import read
+from orchestrator.heldout.module_rates import parse_module_rates
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.loop.loop import Loop
 from orchestrator.settings import Settings
@@ -19,7 +19,7 @@ from orchestrator.store import LEADER, Store
 from orchestrator.store.records import NewRun
 from orchestrator.submission.preview import submit
 from trainer import (
-    Base,
+    BaseScale,
     FinishedEvent,
     Member,
     Parametrization,
@@ -30,10 +30,10 @@ from trainer import (
     TrainingJob,
     load_corpus,
 )
-from workers.jobs import Branch, ProxyJob, ProxyMember, proxy_jobs
-from workers.proxy import ProxyRunner
-from workers.runner import ProxyBench
-from workers.sources import source_of
+from workers.kinds import job_factory
+from workers.proxy import ProxySetup
+from workers.proxy_jobs import Branch, ProxyJob, ProxyMember, proxy_jobs
+from workers.proxy_runner import ProxyRunner
 
 RATE, BATCH, HORIZON = 0.008, 128, 8_192
 MODULES = "embedding=2,head=0.5"
@@ -72,7 +72,7 @@ def alone(shape: Shape, *, seed: int = 0, module_rates: str = "", **recipe: Any)
         seed=seed,
         **recipe,
     )
-    member = Member(learning_rate=RATE, horizons=(HORIZON,), module_rates=read(module_rates))
+    member = Member(learning_rate=RATE, horizons=(HORIZON,), module_rates=parse_module_rates(module_rates))
     events = Training(TrainingJob(recipe=built, members=(member,)), load_corpus("stdlib")).advance()
     (end,) = (event for event in events if isinstance(event, FinishedEvent))
     return end.loss
@@ -81,8 +81,8 @@ def alone(shape: Shape, *, seed: int = 0, module_rates: str = "", **recipe: Any)
 def losses(store: Store, settings: Settings, spec: SweepSpec, arm: str, *modules: str) -> list[float | None]:
     """The losses of one stack of an arm: a member for each text of module rates."""
     sweep, _ = submit(spec, store, settings)
-    bench = source_of(sweep, store, settings).bench
-    assert isinstance(bench, ProxyBench)
+    setup = job_factory(sweep, store, settings).setup
+    assert isinstance(setup, ProxySetup)
     (cell,) = (cell for cell in store.sweeps.cells(sweep.id) if cell.arm == arm)
     members = tuple(
         ProxyMember(
@@ -93,7 +93,7 @@ def losses(store: Store, settings: Settings, spec: SweepSpec, arm: str, *modules
         )
         for text in modules
     )
-    runner = ProxyRunner(bench)
+    runner = ProxyRunner(setup)
     runner.begin(ProxyJob(trunk=str(cell.trunk), seed=1, start_tokens=0, members=members, flops=1.0))
     found: dict[str, float | None] = {}
     done = False
@@ -121,7 +121,7 @@ def test_a_stack_holds_members_with_rates_by_module_of_their_own(
 def test_transfer_is_trained_in_units_of_its_base_by_its_rules(
     store: Store, settings: Settings, spec: SweepSpec
 ) -> None:
-    base = Base(width=8, depth=1, head_width=8, batch_tokens=BATCH, tokens=HORIZON)
+    base = BaseScale(width=8, depth=1, head_width=8, batch_tokens=BATCH, tokens=HORIZON)
     rules = frozenset({"depth", "weight_decay", "batch", "horizon"})
     parametrization = Parametrization(kind="mup", base=base, rules=rules)
     (found,) = losses(store, settings, spec, "transfer", "")
@@ -180,14 +180,14 @@ def test_a_sweep_compares_both_paradigms_from_end_to_end(
     ended = store.sweeps.get(sweep.id)
     assert ended.state is SweepState.COMPLETED, ended.reason
     document = comparison_document(store, ended)
-    assert document["state"] == "complete"
-    assert document["module_search"]["ended"] == 6
-    assert [item["name"] for item in document["contenders"]][:3] == ["Fitting", "Transfer", "the same rate"]
-    for item in document["contenders"]:
-        assert {run["state"] for run in item["runs"]} <= {RunState.COMPLETED, RunState.DIVERGED}
-        assert len(item["runs"]) == 2
-        assert item["diverged"] or item["excess_loss"]["standard_error"] > 0
-    assert document["verdict"]
+    assert document.state == "complete"
+    assert document.module_search.ended == 6
+    assert [item.name for item in document.contenders][:3] == ["Fitting", "Transfer", "the same rate"]
+    for item in document.contenders:
+        assert {run.state for run in item.runs} <= {RunState.COMPLETED, RunState.DIVERGED}
+        assert len(item.runs) == 2
+        assert item.diverged or item.excess_loss.standard_error > 0
+    assert document.verdict
 
 
 def test_runs_with_other_rates_by_module_are_other_members_of_one_stack(

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.answers.sweeps import waits_because
 from orchestrator.errors import Unavailable
-from orchestrator.loop.lease import KeptLease
+from orchestrator.loop.lease import RenewedLease
 from orchestrator.planner.values import Cells
 from orchestrator.spec import Resources
 from orchestrator.states import RunState, SweepState
@@ -25,18 +25,18 @@ from workers.dispatcher import (
     Ending,
     WorkersDie,
 )
-from workers.jobs import Job, ReplayJob, replay_jobs
-from workers.recorder import PROGRESS_SECONDS
-from workers.runner import ReplayBench, Report
+from workers.replay import ReplayJob, ReplaySetup, replay_jobs
+from workers.report_writer import PROGRESS_SECONDS
+from workers.runner import Job, Report
 
 READY = Report(limits={"trunk": 4})
 
 
 @dataclass
 class OneRunJobs:
-    """A source of one job per run."""
+    """Forms one job per run."""
 
-    bench: ReplayBench = field(default_factory=lambda: ReplayBench(table=b"", where={}, cells=Cells()))
+    setup: ReplaySetup = field(default_factory=lambda: ReplaySetup(table=b"", where={}, cells=Cells()))
     over: list[Job] = field(default_factory=list)
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
@@ -69,7 +69,7 @@ class Shift:
     """A dispatcher and all around it."""
 
     sweep_id: str
-    lease: KeptLease
+    lease: RenewedLease
     source: OneRunJobs
     clock: Clock
     cluster: Size
@@ -99,7 +99,7 @@ class Shift:
 def shift(stage) -> Shift:
     sweep_id = stage.replay(max_parallel=2)
     stage.lead()
-    lease = KeptLease.try_acquire(stage.store, driver_lease(sweep_id), "test", 600)
+    lease = RenewedLease.try_acquire(stage.store, driver_lease(sweep_id), "test", 600)
     assert lease is not None
     source, clock, cluster = OneRunJobs(), Clock(), Size()
     dispatcher = Dispatcher(

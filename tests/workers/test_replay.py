@@ -6,12 +6,12 @@ import pytest
 
 from orchestrator.errors import BadInput
 from orchestrator.planner.values import Cells
+from orchestrator.spec import replayed_cells
 from orchestrator.states import RunState
-from orchestrator.submission.cells import table_cells
+from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import parse_csv
-from workers.jobs import Asked, ReplayJob
-from workers.replay import Recording, ReplayRunner
-from workers.runner import ReplayBench, open_runner
+from workers.kinds import open_runner
+from workers.replay import Lookup, Recording, ReplayJob, ReplayRunner, ReplaySetup
 
 TABLE = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds,optimizer
 1e6,1e8,4096,0.001,3.5,12.5,adamw
@@ -21,56 +21,56 @@ TABLE = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds,optimizer
 1e6,1e8,4096,0.002,9.0,1,muon
 """
 RECIPE = parse_csv(TABLE).where({"optimizer": "adamw"})
-(CELL,) = table_cells(RECIPE)
+(CELL,) = replayed_cells(recorded_rates(RECIPE))
 
 
 COUNTED = ((100_003_000, 0.001), (99_998_000, 0.00100005), (100_001_000, 0.002))
 
 
-def asked(rate: float, seed: int = 0) -> Asked:
-    return Asked(run_id="r", cell=0, learning_rate=rate, seed=seed)
+def lookup(rate: float, seed: int = 0) -> Lookup:
+    return Lookup(run_id="r", cell=0, learning_rate=rate, seed=seed)
 
 
 def test_a_run_answers_with_the_recorded_loss_and_cost():
-    result = Recording(RECIPE).answer(asked(0.001), CELL)
+    result = Recording(RECIPE).answer(lookup(0.001), CELL)
     assert (result.state, result.loss, result.seconds) == (RunState.COMPLETED, 3.5, 12.5)
     assert result.flops == 6 * 1e6 * 1e8
 
 
 def test_seed_n_is_the_nth_row_of_its_place_within_the_recipe():
     recording = Recording(RECIPE)
-    assert [recording.answer(asked(0.002, seed), CELL).loss for seed in (0, 1)] == [3.25, 3.3]
-    assert [recording.answer(asked(0.002, seed), CELL).seconds for seed in (0, 1)] == [None, 40.0]
+    assert [recording.answer(lookup(0.002, seed), CELL).loss for seed in (0, 1)] == [3.25, 3.3]
+    assert [recording.answer(lookup(0.002, seed), CELL).seconds for seed in (0, 1)] == [None, 40.0]
 
 
 def test_runs_whose_tokens_were_counted_answer_for_their_cell():
     lines = [f"1e6,{tokens},4096,{rate},3.{loss}" for loss, (tokens, rate) in enumerate(COUNTED)]
     table = parse_csv("\n".join(["params,tokens,batch_tokens,learning_rate,loss", *lines]).encode())
-    (cell,) = table_cells(table)
+    (cell,) = replayed_cells(recorded_rates(table))
     recording = Recording(table)
-    assert [recording.answer(asked(rate), cell).loss for rate in cell.rates] == [3.0, 3.2]
-    assert recording.answer(asked(cell.rates[0], seed=1), cell).loss == 3.1
+    assert [recording.answer(lookup(rate), cell).loss for rate in cell.rates] == [3.0, 3.2]
+    assert recording.answer(lookup(cell.rates[0], seed=1), cell).loss == 3.1
 
 
 def test_a_row_without_a_loss_is_a_diverged_run():
-    result = Recording(RECIPE).answer(asked(0.004), CELL)
+    result = Recording(RECIPE).answer(lookup(0.004), CELL)
     assert (result.state, result.loss) == (RunState.DIVERGED, None)
 
 
 @pytest.mark.parametrize(("rate", "seed"), [(0.003, 0), (0.001, 1), (0.002, 2)])
 def test_what_is_not_recorded_is_refused(rate, seed):
     with pytest.raises(BadInput, match="is not recorded"):
-        Recording(RECIPE).answer(asked(rate, seed), CELL)
+        Recording(RECIPE).answer(lookup(rate, seed), CELL)
 
 
 def test_the_runner_answers_a_whole_job_and_fails_only_what_is_missing():
-    bench = ReplayBench(table=TABLE, where={"optimizer": "adamw"}, cells=Cells((CELL,)))
-    runner = open_runner(bench)
+    setup = ReplaySetup(table=TABLE, where={"optimizer": "adamw"}, cells=Cells((CELL,)))
+    runner = open_runner(setup)
     assert isinstance(runner, ReplayRunner)
     runner.begin(
         ReplayJob(
-            asked=tuple(
-                Asked(run_id=str(i), cell=0, learning_rate=rate, seed=0)
+            lookups=tuple(
+                Lookup(run_id=str(i), cell=0, learning_rate=rate, seed=0)
                 for i, rate in enumerate([0.001, 0.003, 0.004])
             )
         )
@@ -87,4 +87,4 @@ def test_the_runner_answers_a_whole_job_and_fails_only_what_is_missing():
 
 def test_a_table_of_several_recipes_is_refused():
     with pytest.raises(BadInput, match="adamw, muon"):
-        open_runner(ReplayBench(table=TABLE, where={}, cells=Cells((CELL,))))
+        open_runner(ReplaySetup(table=TABLE, where={}, cells=Cells((CELL,))))

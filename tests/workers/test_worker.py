@@ -10,14 +10,14 @@ import pytest
 from orchestrator.planner.values import Cells
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Grid, ProxyTrainer, Scale
-from orchestrator.submission.cells import proxy_cells, trunk_name
 from workers import worker
-from workers.jobs import ReplayJob
-from workers.runner import ProxyBench, ReplayBench, Report
+from workers.proxy import ProxySetup
+from workers.replay import ReplayJob, ReplaySetup
+from workers.runner import Report
 from workers.worker import Worker
 
-JOB = ReplayJob(asked=())
-BENCH = ReplayBench(table=b"", where={}, cells=Cells())
+JOB = ReplayJob(lookups=())
+SETUP = ReplaySetup(table=b"", where={}, cells=Cells())
 WAIT = {"job": None, "pause": 0.0}
 WORK = {"job": JOB, "pause": 0.0}
 
@@ -56,7 +56,7 @@ def actor(monkeypatch):
     def make(runner: StandIn, config: dict[str, Any]) -> Worker:
         monkeypatch.setattr(worker, "open_runner", lambda _bench: runner)
         made = Worker.__new__(Worker)
-        made.setup(config, BENCH)
+        made.setup(config, SETUP)
         return made
 
     return make
@@ -110,19 +110,19 @@ def test_a_missing_corpus_is_told_with_every_job(tmp_path):
     trainer = ProxyTrainer(kind="proxy", corpus="gone")
     scale = Scale(width=16, depth=1)
     grid = Grid(scales=(scale,), tokens=(65_536,), batch_tokens=(256,), learning_rates=(0.001,))
-    trunk = trunk_name(scale, 256, trainer, 65_536)
-    bench = ProxyBench(
+    trunk = trainer.trunk_name(scale, 256, 65_536)
+    setup = ProxySetup(
         trainer=trainer,
         corpus=CorpusSource(path=tmp_path / "gone.txt"),
         scales={trunk: scale},
-        cells={trunk: proxy_cells(grid, trainer)[0]},
+        cells={trunk: trainer.cells(grid)[0]},
         checkpoints=tmp_path,
         sweep_id="s",
         device="cpu",
         threads=1,
     )
     broken = Worker.__new__(Worker)
-    broken.setup(WAIT, bench)
+    broken.setup(WAIT, setup)
     assert "no such file" in broken.step()["report"].fault
     broken.reset_config(WORK)
     told = broken.step()

@@ -20,17 +20,16 @@ from orchestrator.knowledge import target_of
 from orchestrator.law import Law, Observations, Point, Refused, fit
 from orchestrator.lenses import MODULES
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Question, Record
+from orchestrator.planner.values import Cell, Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import LensPoint, LossPoint, NewRun, Run, RunResult, Sweep
-from orchestrator.submission.cells import proxy_cells
 
 OUTCOMES = {
-    RunState.COMPLETED: Outcome.COMPLETED,
-    RunState.DIVERGED: Outcome.DIVERGED,
-    RunState.FAILED: Outcome.FAILED,
+    RunState.COMPLETED: RunOutcome.COMPLETED,
+    RunState.DIVERGED: RunOutcome.DIVERGED,
+    RunState.FAILED: RunOutcome.FAILED,
 }
 DIVERGES_ABOVE = 0.05
 
@@ -79,7 +78,7 @@ class Service:
         """Write a queued sweep."""
         spec = parse_spec(spec_fields(**changes))
         assert isinstance(spec.trainer, ProxyTrainer)
-        sweep, _ = self.store.sweeps.create(spec, cells=proxy_cells(spec.grid, spec.trainer))
+        sweep, _ = self.store.sweeps.create(spec, cells=spec.trainer.cells(spec.grid))
         return sweep
 
     def start(self, sweep_id: str) -> int:
@@ -118,7 +117,7 @@ class Service:
         """Plan and write the next batch; the reason to stop, if the plan says so."""
         runs = self.store.runs.of_sweep(sweep.id)
         search = sweep.spec.search
-        question = Question(
+        request = PlanRequest(
             target=target_of(sweep.spec, tuple((c.params, c.tokens, c.batch_tokens) for c in cells)),
             seeds=sweep.spec.grid.seeds,
             runs_left=None if search.budget.runs is None else search.budget.runs - len(runs),
@@ -127,7 +126,7 @@ class Service:
             rates_per_cell=search.rates_per_cell,
             max_parallel=sweep.spec.resources.max_parallel,
         )
-        plan = planner_of(search.strategy).plan(Record(cells=cells, runs=known_runs(runs)), law, question)
+        plan = planner_of(search.strategy).plan(RunHistory(cells=cells, runs=known_runs(runs)), law, request)
         asked = [new_run(cells, p.cell, p.learning_rate, p.seed, p.reason) for p in plan.batch]
         pruned = [new_run(cells, p.cell, p.learning_rate, 0, p.reason) for p in plan.pruned]
         if asked or pruned:
@@ -249,7 +248,7 @@ def known_runs(runs: Sequence[Run]) -> tuple[KnownRun, ...]:
             cell=run.cell,
             learning_rate=run.learning_rate,
             seed=run.seed,
-            outcome=OUTCOMES.get(run.state, Outcome.OPEN),
+            outcome=OUTCOMES.get(run.state, RunOutcome.OPEN),
             loss=run.loss,
         )
         for run in runs

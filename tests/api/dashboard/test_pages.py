@@ -98,7 +98,7 @@ def test_a_paused_sweep_can_be_resumed(client: TestClient, seeded: Seeded, copy:
 def test_a_refusal_stands_in_words_where_the_number_would(client: TestClient, seeded: Seeded):
     text = text_of(read(client, f"/sweeps/{seeded.ids['refused']}"))
     assert "No prediction" in text
-    assert "an answer needs ×/÷ 3" in text
+    assert "a prediction needs ×/÷ 3" in text
 
 
 def test_a_queued_sweep_says_what_will_appear(client: TestClient, seeded: Seeded):
@@ -127,7 +127,7 @@ def test_no_page_has_an_inline_script_or_handler(client: TestClient, seeded: See
 
 def test_a_target_without_a_valley_says_so_in_words(client: TestClient, seeded: Seeded):
     page = text_of(read(client, f"/sweeps/{seeded.ids['completed']}?params=6M&tokens=2M"))
-    assert "Valley none No rate is sure to 80" in page
+    assert "Valley none The optimum is too uncertain: no rate loses at most 0.1" in page
     assert "The optimum is too uncertain to name a range of rates" in page
 
 
@@ -137,7 +137,7 @@ def test_the_form_tells_that_a_rate_of_mup_is_in_units_of_its_base(client: TestC
     sweep = service.run(service.submit(name="one rate for all widths", trainer=trainer).id)
     page = read(client, f"/sweeps/{sweep.id}?params=300k&tokens=1M")
     answer = text_of(page[page.index('id="ask-answer"') : page.index('id="bowls"')])
-    assert "The rate is muP's global one, in units of the base of width" in answer
+    assert "The rate is the global one of muP, in units of the base of width" in answer
     assert "Step Law" not in answer
 
 

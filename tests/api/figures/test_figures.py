@@ -22,7 +22,6 @@ from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import NewRun
-from orchestrator.submission.cells import proxy_cells
 from orchestrator.tables.run_table import parse_csv
 from tests.api.dashboard.seeding import SCALES, Service, bowl_loss, spec_fields
 from tests.api.figures.building import make_cells, make_run
@@ -58,7 +57,7 @@ def stored(tmp_path_factory):
 def fitted_sweep(service: Service) -> str:
     """A sweep without a grid: a law fitted to a table."""
     spec = parse_spec(spec_fields())
-    cells = proxy_cells(spec.grid, spec.trainer)
+    cells = spec.trainer.cells(spec.grid)
     lines = ["params,tokens,batch_tokens,learning_rate,loss"]
     for cell in cells:
         for rate in cell.rates:

@@ -3,90 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
-from api.figures.fitting_transfer import (
-    Contestant,
-    ParadigmsView,
-    draw_paradigms,
-    paradigms_view,
-    why_nothing,
-)
-from orchestrator.heldout.document import Found
-from orchestrator.heldout.stages import comparison_of
-from orchestrator.heldout.values import Outcome
+from api.figures.fitting_transfer import OURS, ParadigmsView, draw_paradigms, paradigms_view, why_nothing
+from orchestrator.documents.comparisons import ComparisonDocument, ContenderDocument
+from orchestrator.heldout.stages import comparison_document
 from orchestrator.states import ComparisonStage
 from orchestrator.store import Store
 from tests.orchestrator.heldout.carried import compared_sweep
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComparisonDocument]:
     with Store.open(f"sqlite:///{tmp_path_factory.mktemp('numbers') / 'etalon.db'}") as store:
         store.migrate()
-        compared = comparison_of(store, compared_sweep(store))
-        assert compared is not None
-        yield compared
+        yield comparison_document(store, compared_sweep(store))
 
 
-def view_of(found: Found) -> ParadigmsView:
-    view = paradigms_view(found, "Trust Fitting here.")
+def view_of(compared: ComparisonDocument) -> ParadigmsView:
+    view = paradigms_view(compared)
     assert view is not None
     return view
 
 
-def named(view: ParadigmsView, name: str) -> Contestant:
-    return next(item for item in view.contestants if item.name == name)
+def named(view: ParadigmsView, name: str) -> ContenderDocument:
+    return next(item for item in view.contenders if item.name == name)
 
 
-def test_every_contender_is_told_with_its_numbers(found: Found) -> None:
-    view = view_of(found)
-    scores = {score.contender.name: score for score in found.scores}
-    for item in view.contestants:
-        estimate = scores[item.name].excess_loss
-        assert estimate is not None
-        assert (item.excess_loss, item.error) == (estimate.value, estimate.standard_error)
-    assert named(view, "Transfer").own_units
-    assert "in the base's units" in named(view, "Transfer").text
-    assert named(view, "Zhou").kind == "published"
+def test_every_contender_is_drawn_with_its_numbers(compared: ComparisonDocument) -> None:
+    view = view_of(compared)
+    marks = {trace.name: trace for trace in draw_paradigms(view).data if trace.xaxis != "x2"}
+    for item in compared.contenders:
+        assert item.excess_loss is not None
+        mark = marks[item.name]
+        assert mark.x == (item.learning_rate,)
+        if item.excess_loss.value <= view.top:
+            assert mark.y == (item.excess_loss.value,)
+            assert mark.error_y.array == (item.excess_loss.standard_error,)
+        assert ("in the base's units" in mark.customdata[0]) == (item.name == "Transfer")
+        assert (mark.mode == "markers") == (item.name not in OURS)
     assert named(view, "Fitting").difference is None
 
 
-def test_the_panel_is_as_high_as_the_paradigms_need_not_as_the_worst_law(found: Found) -> None:
-    view = view_of(found)
-    ours = [
-        item.excess_loss for item in view.contestants if item.kind == "ours" and item.excess_loss is not None
-    ]
-    assert max(ours) < view.top
-    worst = named(view, "Porian")
-    assert worst.excess_loss is not None
-    assert worst.excess_loss > view.top
-    drawn = draw_paradigms(view)
-    (point, row) = (trace for trace in drawn.data if trace.name == "Porian")
+def test_the_panel_is_as_high_as_the_paradigms_need_not_as_the_worst_law(
+    compared: ComparisonDocument,
+) -> None:
+    view = view_of(compared)
+    ours = [item.excess_loss for item in view.contenders if item.name in OURS]
+    assert max(excess.value for excess in ours if excess is not None) < view.top
+    worst = named(view, "Porian").excess_loss
+    assert worst is not None
+    assert worst.value > view.top
+    (point, row) = (trace for trace in draw_paradigms(view).data if trace.name == "Porian")
     assert point.marker.symbol == "triangle-up"
     assert point.y[0] < view.top
     assert row.marker.symbol == "triangle-right"
     assert row.x[0] == view.most
 
 
-def test_the_curve_goes_through_the_bottom_and_stays_inside(found: Found) -> None:
-    view = view_of(found)
+def test_the_curve_goes_through_the_bottom_and_stays_inside(compared: ComparisonDocument) -> None:
+    view = view_of(compared)
     lowest = min(view.curve, key=lambda point: point[1])
+    assert compared.best is not None
     assert lowest[1] == pytest.approx(0, abs=2e-4)
-    assert lowest[0] == pytest.approx(view.best_rate, rel=0.05)
+    assert lowest[0] == pytest.approx(compared.best.learning_rate, rel=0.05)
     assert all(0 <= excess <= view.top for _, excess in view.curve)
 
 
-def test_who_diverged_stands_at_the_edge_with_the_word(found: Found) -> None:
-    scores = tuple(
-        replace(score, excess_loss=None, difference=None, outcome=Outcome(losses={0: 3.0}, diverged=(1,)))
-        if score.contender.name == "Transfer"
-        else score
-        for score in found.scores
-    )
-    view = view_of(replace(found, scores=scores))
+def test_who_diverged_stands_at_the_edge_with_the_word(compared: ComparisonDocument) -> None:
+    diverged = {"excess_loss": None, "difference": None, "diverged": True}
+    contenders = [
+        item.model_copy(update=diverged) if item.name == "Transfer" else item for item in compared.contenders
+    ]
+    view = view_of(compared.model_copy(update={"contenders": contenders}))
     assert named(view, "Transfer").diverged
     (point, row) = (trace for trace in draw_paradigms(view).data if trace.name == "Transfer")
     assert point.marker.symbol == "x-thin"
@@ -103,10 +93,10 @@ def test_who_diverged_stands_at_the_edge_with_the_word(found: Found) -> None:
     ],
 )
 def test_before_there_are_scores_it_says_what_will_appear(
-    found: Found, stage: ComparisonStage, reason: str | None, words: str
+    compared: ComparisonDocument, stage: ComparisonStage, reason: str | None, words: str
 ) -> None:
-    waiting = replace(found, stage=stage, reason=reason, scores=(), best=None)
-    assert paradigms_view(waiting, None) is None
+    waiting = compared.model_copy(update={"state": stage, "reason": reason, "best": None})
+    assert paradigms_view(waiting) is None
     assert words in why_nothing(waiting)
 
 

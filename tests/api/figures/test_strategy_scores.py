@@ -9,25 +9,26 @@ import pytest
 
 from api.figures import comparison_figure, page
 from api.figures.strategy_scores import FLOOR, strategy_lines
-from orchestrator.strategies import STRATEGIES, Comparison, Contender, Score
+from orchestrator.documents.strategies import StrategyScore
+from orchestrator.strategies import STRATEGIES, ComparedStrategy, StrategyComparison
 
 
-def score(share: float, excess_loss: float, standard_error: float | None) -> Score:
-    return Score(
-        share=share, excess_loss=excess_loss, standard_error=standard_error, spent=share / 2, runs=12.5
+def score(share: float, excess_loss: float, standard_error: float | None) -> StrategyScore:
+    return StrategyScore(
+        share=share, excess_loss=excess_loss, standard_error=standard_error, spent_share=share / 2, runs=12.5
     )
 
 
-def compared(strategy: str = "law", error: float | None = 2e-4, **changes: object) -> Comparison:
+def compared(strategy: str = "law", error: float | None = 2e-4, **changes: object) -> StrategyComparison:
     fields = {
         "scores": {
-            Contender(strategy=strategy): (score(0.01, 1e-3, error), score(0.1, 0.0, error)),
+            ComparedStrategy(strategy=strategy): (score(0.01, 1e-3, error), score(0.1, 0.0, error)),
         },
         "replicates": 5,
         "middle": 4e-3,
         "full_grid": 3e-4,
     }
-    return Comparison(**{**fields, **changes})
+    return StrategyComparison(**{**fields, **changes})
 
 
 def test_a_line_has_a_band_of_one_standard_error_and_nothing_falls_below_the_floor():
@@ -64,7 +65,8 @@ def test_the_axis_reaches_from_the_least_to_the_largest_mean_marks_included():
 def test_the_figure_is_valid_with_a_line_and_a_band_for_every_strategy_in_its_own_colour(columns):
     every = compared(
         scores={
-            Contender(strategy=name): (score(0.01, 1e-3, 1e-4), score(0.1, 5e-4, None)) for name in STRATEGIES
+            ComparedStrategy(strategy=name): (score(0.01, 1e-3, 1e-4), score(0.1, 5e-4, None))
+            for name in STRATEGIES
         }
     )
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from etalon.cli.commands import app
+from orchestrator.strategies import STRATEGIES
 from tests.orchestrator.strategies.tables import HORIZONS, counted, rows, text
 
 FAST = ("--strategy", "law", "--strategy", "four", "--replicates", "2", "--share", "5", "--share", "20")
@@ -40,6 +41,13 @@ def test_it_tells_the_targets_a_row_per_strategy_and_where_the_picture_is(runs: 
     assert "±" in shown
     assert words.endswith("Picture: comparison.html")
     assert "Plotly.newPlot" in Path("comparison.html").read_text(encoding="utf-8")
+
+
+def test_help_names_every_strategy() -> None:
+    code, shown = etalon("--help")
+
+    assert code == 0
+    assert all(name in shown for name in STRATEGIES)
 
 
 def test_json_holds_fractions_per_strategy_and_share_and_writes_no_picture(runs: Path) -> None:

@@ -39,15 +39,15 @@ def etalon(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_folder_is_prepared_under_its_own_name_and_listed(novels: Path, home: Path) -> None:
-    code, told = etalon("prepare", str(novels), "--suffix", ".md", "--vocab-size", "300")
+    code, printed = etalon("prepare", str(novels), "--suffix", ".md", "--vocab-size", "300")
 
     assert code == 0
-    assert "a vocabulary of 300" in told
-    assert "trainer.corpus: novels" in told
+    assert "a vocabulary of 300" in printed
+    assert "trainer.corpus: novels" in printed
     assert [
         stage
         for stage in ("checking the text", "training the tokenizer", "encoding", "measuring")
-        if stage in told
+        if stage in printed
     ]
     rows = json.loads(etalon("list", "--json")[1])
     assert [row["name"] for row in rows] == ["stdlib", "novels"]
@@ -83,28 +83,28 @@ def test_the_document_is_printed_for_programs_the_first_time_and_the_second(nove
     assert "its text is unchanged; nothing to do" in etalon(*command[:-1])[1]
 
 
-def test_a_changed_text_is_refused_until_again_is_said(novels: Path) -> None:
+def test_a_changed_text_is_refused_without_again(novels: Path) -> None:
     command = ("prepare", str(novels), "--suffix", ".md", "--vocab-size", "300")
     etalon(*command)
     (novels / "last.md").write_text("The end.\n" * 20)
 
-    code, told = etalon(*command)
+    code, printed = etalon(*command)
     assert code == 1
-    assert "1 file added (last.md)" in told
+    assert "1 file added (last.md)" in printed
 
     assert etalon(*command, "--again")[0] == 0
     assert etalon(*command)[0] == 0
 
 
-def test_a_vocabulary_smaller_than_asked_for_is_told(novels: Path) -> None:
-    code, told = etalon("prepare", str(novels), "--suffix", ".md", "--vocab-size", "50000")
+def test_a_vocabulary_smaller_than_asked_for_is_reported(novels: Path) -> None:
+    code, printed = etalon("prepare", str(novels), "--suffix", ".md", "--vocab-size", "50000")
 
     assert code == 0
-    assert "below the 50000 asked for" in told
+    assert "below the 50000 asked for" in printed
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["gone"], "gone does not exist; give a folder of text"),
         (["novels"], "other endings there: 40 .md"),
@@ -115,14 +115,14 @@ def test_a_vocabulary_smaller_than_asked_for_is_told(novels: Path) -> None:
     ],
 )
 def test_what_cannot_be_prepared_is_refused_and_leaves_nothing(
-    novels: Path, home: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+    novels: Path, home: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     monkeypatch.chdir(novels.parent)
 
     code, text = etalon("prepare", *arguments)
 
     assert code == 2
-    assert told in text
+    assert message in text
     assert not home.exists()
 
 
@@ -150,20 +150,20 @@ def test_registered_and_broken_corpora_are_listed_with_what_is_wrong(
 def test_a_file_that_cannot_be_read_is_named(novels: Path) -> None:
     (novels / "dangling.md").symlink_to(novels / "gone")
 
-    code, told = etalon("prepare", str(novels), "--suffix", ".md")
+    code, printed = etalon("prepare", str(novels), "--suffix", ".md")
 
     assert code == 1
-    assert "dangling.md: No such file or directory" in told
-    assert "the same command continues" in told
+    assert "dangling.md: No such file or directory" in printed
+    assert "the same command continues" in printed
 
 
-def test_interrupted_it_says_how_to_go_on(novels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_reports_how_to_continue(novels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("etalon.cli.corpus.prepare", interrupt)
+    monkeypatch.setattr("workers.preparation.preparing.prepare", interrupt)
 
-    code, told = etalon("prepare", str(novels), "--suffix", ".md")
+    code, printed = etalon("prepare", str(novels), "--suffix", ".md")
 
     assert code == 130
-    assert "the same command continues" in told
+    assert "the same command continues" in printed

@@ -132,7 +132,7 @@ def test_in_a_terminal_a_refused_target_has_a_card_among_the_others(tmp_path: Pa
     code, text = etalon("fit", table, *MIXED)
 
     assert code == 3
-    places = [plain(text).index(words) for words in ("at 8 M", "at 10 T", "no number, and why", "at 2 M")]
+    places = [plain(text).index(words) for words in ("at 8 M", "at 10 T", "No prediction:", "at 2 M")]
     assert places == sorted(places)
 
 
@@ -211,8 +211,8 @@ def test_a_target_without_a_valley_says_so_in_words(tmp_path: Path) -> None:
     _, text = etalon("fit", table, *target)
 
     assert valley["low"] == valley["high"]
-    assert "No rate is sure to 80" in valley["reason"]
-    assert "none. No rate is sure" in plain(text)
+    assert "no rate loses at most 0.1" in valley["reason"]
+    assert "none. The optimum is too uncertain" in plain(text)
 
 
 def test_a_target_far_beyond_the_only_size_is_refused_with_the_reason(tmp_path: Path) -> None:

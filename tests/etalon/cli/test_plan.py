@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from etalon.cli import sweeps
 from etalon.cli.commands import app
+from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.documents.previews import PreviewDocument
 from orchestrator.errors import Unsupported
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
@@ -48,10 +50,10 @@ class InThisProcess:
     ) -> None:
         pass
 
-    def plan(self, fields: dict[str, Any]) -> dict[str, Any]:
-        return preview(parse_spec(fields), self.store, self.settings).model_dump(mode="json")
+    def plan(self, fields: dict[str, Any]) -> PreviewDocument:
+        return preview(parse_spec(fields), self.store, self.settings)
 
-    def predict(self, sweep_id: str, **target: float | None) -> dict[str, Any]:
+    def predict(self, sweep_id: str, **target: float | None) -> PredictionDocument:
         self.asked.append(target)
         raise Unsupported(f"Sweep {sweep_id} has no law yet.")
 
@@ -79,7 +81,7 @@ def test_a_plan_shows_cells_costs_and_why_it_would_stop(tmp_path: Path) -> None:
     assert "small aims at 1 M parameters, 800 k tokens, batch of 2.05 k tokens" in text
     assert "24.6 k 399 k 2.05 k 6 from 1e-3 to 3.2e-2" in text
     assert "full grid 4 cells, 24 independent runs" in text
-    assert "worker time not told: no run of this kind of trainer has been measured here yet" in text
+    assert "worker time unknown: no run of this kind of trainer has been measured here yet" in text
     assert "strategy grid expected 24 runs in" in text
     assert "it would stop" in text
     assert text.rindex("it would stop") > text.rindex("FLOPs")

@@ -59,7 +59,7 @@ def at_target(found: dict[str, Any], name: str) -> dict[str, float]:
     return {row["kind"]: row["target"][name] for row in found["parameters"]}
 
 
-def test_it_shows_the_base_and_the_largest_scale_side_by_side(spec: Path) -> None:
+def test_the_base_and_the_largest_scale_are_shown_side_by_side(spec: Path) -> None:
     code, shown = etalon(spec)
 
     assert code == 0
@@ -88,13 +88,13 @@ def test_a_rate_at_the_base_is_shown_as_the_rates_of_every_kind(spec: Path) -> N
     assert "2e-3" in etalon(spec, "--learning-rate", "0.008")[1]
 
 
-def test_another_scale_of_the_grid_is_picked_by_its_place(spec: Path) -> None:
+def test_another_scale_of_the_grid_is_selected_by_its_index(spec: Path) -> None:
     found = table(spec, "--scale", "1")
     assert (found["target"]["width"], found["ratios"]["width"]) == (32, 2)
     assert at_target(found, "learning_rate_factor")["attention_in"] == 0.5
 
 
-def test_a_model_outside_the_grid_takes_what_is_left_out_from_the_sweeps_target(tmp_path: Path) -> None:
+def test_a_model_outside_the_grid_defaults_to_the_sweeps_target(tmp_path: Path) -> None:
     fields = with_trainer(parametrization={"kind": "mup", "rules": ["depth", "batch", "horizon"]})
     path = written(
         tmp_path, fields | {"target": {"params": 1e9, "tokens": 131_072 * 16, "batch_tokens": 1_024}}
@@ -111,7 +111,7 @@ def test_a_model_outside_the_grid_takes_what_is_left_out_from_the_sweeps_target(
     assert "β 0.975, 0.9875; 0.9, 0.95 at the base" in etalon(path, "--target", "width=2048")[1]
 
 
-def test_mixtures_have_rows_of_their_own(tmp_path: Path) -> None:
+def test_mixtures_have_their_own_rows(tmp_path: Path) -> None:
     found = table(written(tmp_path, with_trainer(architecture=MOE)))
     kinds = [row["kind"] for row in found["parameters"]]
     assert kinds == [
@@ -127,7 +127,7 @@ def test_mixtures_have_rows_of_their_own(tmp_path: Path) -> None:
     assert at_target(found, "learning_rate_factor")["expert_out"] == 0.25
 
 
-def test_muon_has_rates_and_a_source_of_its_own(tmp_path: Path) -> None:
+def test_muon_has_its_own_rates_and_source(tmp_path: Path) -> None:
     found = table(written(tmp_path, with_trainer(optimizer={"kind": "muon"})))
     rates = at_target(found, "learning_rate_factor")
     assert (rates["attention_in"], rates["head"]) == (0.5, 1.0)
@@ -137,7 +137,7 @@ def test_muon_has_rates_and_a_source_of_its_own(tmp_path: Path) -> None:
     }
 
 
-def test_standard_is_shown_as_ones_and_says_so(tmp_path: Path) -> None:
+def test_standard_has_factors_of_one(tmp_path: Path) -> None:
     path = written(tmp_path, with_trainer(parametrization="standard"))
     found = table(path)
     for name in ("learning_rate_factor", "weight_decay_factor", "epsilon_factor", "forward_multiplier"):
@@ -172,7 +172,7 @@ def test_a_bad_specification_is_refused_with_the_fields_path(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--scale", "3"], "--scale 3: the grid has grid.scales.0 to grid.scales.2"),
         (["--scale", "-1"], "--scale -1: the grid has"),
@@ -185,10 +185,10 @@ def test_a_bad_specification_is_refused_with_the_fields_path(
         (["--target", "width=64,expert_width=64"], "the trainer.architecture is dense"),
     ],
 )
-def test_a_bad_option_is_refused(spec: Path, options: list[str], told: str) -> None:
+def test_a_bad_option_is_refused(spec: Path, options: list[str], message: str) -> None:
     code, shown = etalon(spec, *options)
     assert code == 2
-    assert told in shown
+    assert message in shown
 
 
 def test_a_target_that_the_rules_cannot_reach_is_refused(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_target_that_the_rules_cannot_reach_is_refused(tmp_path: Path) -> None
     assert "beta1 of 0.9 becomes -24.6 at 256 times the base's batch" in shown
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     code, shown = etalon(tmp_path / "nowhere.yaml")
     assert code == 2
     assert "cannot be read" in shown

@@ -10,11 +10,11 @@ import psutil
 import pytest
 
 from etalon.cli.service import MOST_RESTARTS, Service, ServiceFailed
-from orchestrator.processes import Child
+from orchestrator.processes import Child, end_all
 from orchestrator.settings import Settings
 
 DIES = "import sys; print('starting'); sys.exit('no space left on device')"
-WORKS = "import threading; threading.Event().wait(60)"
+WORKS = "import os, threading; print(os.getpid(), flush=True); threading.Event().wait(60)"
 
 
 class Clock:
@@ -57,16 +57,27 @@ def test_a_process_that_keeps_dying_ends_the_service_with_its_last_lines(tmp_pat
         service.tend()
 
 
-def test_a_killed_process_is_started_again_and_ends_with_the_service(tmp_path: Path) -> None:
+def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
     clock = Clock()
     service = service_of(WORKS, tmp_path, clock)
     (child,) = service.children
-    (process,) = psutil.Process().children()
-    process.kill()
-    end_current(child)
-    clock.seconds += 1
-    service.tend()
-    (second,) = psutil.Process().children()
-    assert second.pid != process.pid
-    service.close()
+    try:
+        first = logged_process(child, 1)
+        first.kill()
+        end_current(child)
+        clock.seconds += 1
+        service.tend()
+        second = logged_process(child, 2)
+        assert second.is_running()
+    finally:
+        end_all([child], seconds=30)
     assert not second.is_running()
+
+
+def logged_process(child: Child, starts: int) -> psutil.Process:
+    """The process that was started last, once it has written its id to the log."""
+    deadline = time.monotonic() + 30
+    while len(ids := child.tail(10)) < starts:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return psutil.Process(int(ids[-1]))

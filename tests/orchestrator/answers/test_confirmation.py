@@ -11,7 +11,7 @@ from orchestrator.answers.confirmation import confirmation
 from orchestrator.answers.prediction import prediction
 from orchestrator.law import Observations, Point, fit
 from tests.orchestrator.planner.test_affordable import joined
-from tests.orchestrator.planner.test_confirmation import TARGET, sweep
+from tests.orchestrator.planner.test_confirming import TARGET, sweep
 
 RUN = 6 * TARGET.params * TARGET.tokens
 

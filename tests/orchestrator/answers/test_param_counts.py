@@ -1,4 +1,4 @@
-"""Which count of parameters is N: total or active ones, judged by what a law in them would have lost."""
+"""Which count of parameters is N: total or active ones, compared by the held-out error of their laws."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_the_count_that_predicts_better_is_named_whichever_is_used(used: str, ga
     kept, told = both_counts(counts, law, used)
 
     assert told.better == "params_total"
-    assert told.summary.startswith("A law in params_total predicts better: it lost ")
+    assert told.summary.startswith("A law in params_total predicts better: it loses ")
     assert (told.paired.gain > 0) is gains
     assert len(kept.warnings) - len(law.warnings) == gains
 
@@ -145,4 +145,4 @@ def test_of_few_cells_held_out_neither_count_is_called_better() -> None:
 
     assert told.paired.cells == len(HORIZONS)
     assert told.better is None
-    assert "too few cells to judge by" in told.summary
+    assert "too few cells to compare" in told.summary

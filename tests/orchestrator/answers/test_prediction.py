@@ -61,13 +61,21 @@ def test_the_uncertainty_of_the_optimum_is_part_of_the_cost(law: Law) -> None:
     assert far[2] > near[2]
 
 
+def test_every_warning_has_a_code(law: Law) -> None:
+    answer = prediction(law, FAR)
+
+    assert answer.warnings
+    assert [notice.message for notice in answer.notices] == answer.warnings
+    assert "no_valley" in {notice.code for notice in answer.notices}
+
+
 def test_a_valley_says_nothing_more_and_its_absence_why(law: Law) -> None:
     near, far = prediction(law, NEAR), prediction(law, FAR)
 
     assert near.valley.low < near.valley.high
     assert near.valley.reason is None
     assert far.valley.low == far.valley.high == far.learning_rate
-    assert far.valley.reason.startswith("No rate is sure to 80")
+    assert far.valley.reason.startswith("The optimum is too uncertain: no rate loses at most 0.1")
     assert any("too uncertain to name a range" in warning for warning in far.warnings)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator.answers.stable_phase import difference, has_stable_phase, undecayed
+from orchestrator.answers.stable_phase import difference, undecayed
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import Knowledge
 from orchestrator.law import Law
@@ -51,11 +51,10 @@ def test_runs_count_where_their_decay_begins_with_the_losses_measured_there() ->
         (None, "it fits runs made before"),
     ],
 )
-def test_who_does_not_measure_it_is_told_who_does(trainer: dict[str, str] | None, words: str) -> None:
+def test_a_trainer_that_does_not_measure_it_is_named(trainer: dict[str, str] | None, words: str) -> None:
     fields = {"name": "a", "prior_runs": {"table": "t"}} | ({} if trainer is None else {"trainer": trainer})
     spec = parse_spec(fields)
     sweep = replace(make_snapshot(CELLS).sweep, spec=spec)
-    assert not has_stable_phase(spec)
     with pytest.raises(Unsupported, match=f"{words}, and the loss before the decay is measured by the proxy"):
         undecayed(Knowledge(sweep=sweep, cells=CELLS, runs=(), prior=None))
 
@@ -65,7 +64,7 @@ def test_a_schedule_that_stays_at_its_peak_has_one(shape: str, stable: bool) -> 
     spec: SweepSpec = make_snapshot(CELLS).sweep.spec
     fields = spec.model_dump(mode="json", exclude_defaults=True)
     fields["trainer"]["schedule"] = {"shape": shape, "warmup_tokens": 8192}
-    assert has_stable_phase(parse_spec(fields)) is stable
+    assert (parse_spec(fields).training.no_stable_phase is None) is stable
 
 
 def test_laws_without_a_common_cell_are_only_compared_in_their_exponents(law: Law) -> None:

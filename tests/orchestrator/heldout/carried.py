@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.heldout.module_rates import read
+from orchestrator.heldout.module_rates import parse_module_rates
 from orchestrator.planner.values import Cell
 from orchestrator.states import RunState
 from orchestrator.store import Store
@@ -25,7 +25,9 @@ def compared_loss(run: Run, cell: Cell) -> RunResult:
     if loss is None:
         return RunResult(run_id=run.id, state=RunState.DIVERGED, seconds=0.5)
     helps = (
-        0.002 * math.log(read(run.module_rates).get("embedding", 1.0) / 2) ** 2 if run.module_rates else 0.001
+        0.002 * math.log(parse_module_rates(run.module_rates).get("embedding", 1.0) / 2) ** 2
+        if run.module_rates
+        else 0.001
     )
     noise = 1e-4 * math.sin(1e4 * run.learning_rate + run.seed + len(run.module_rates))
     loss *= (1 + 0.004 * run.seed) * (1 + helps + noise)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.documents.events import ComparisonEvent
-from orchestrator.heldout.module_rates import read
+from orchestrator.heldout.module_rates import parse_module_rates
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.knowledge import knowledge_of
 from orchestrator.planner.values import Cell
@@ -52,18 +52,18 @@ def test_a_sweep_compares_at_its_held_out_scale_before_it_completes(house: House
     assert sweep.reason.endswith(" was asked for. The comparison is complete.")
     assert stages(house, sweep_id) == ["waiting", "running", "complete"]
     document = comparison_document(house.store, sweep)
-    names = [item["name"] for item in document["contenders"]]
+    names = [item.name for item in document.contenders]
     assert names == [
         *("Fitting", "Transfer", "the same rate"),
         *("Step Law", "DeepSeek", "Porian", "Kaplan", "Bjorck", "Zhou"),
     ]
-    assert [item["name"] for item in document["left_out"]] == ["Power Scheduler", "Joint MoE"]
-    by_name = {item["name"]: item for item in document["contenders"]}
-    assert by_name["Transfer"]["learning_rate"] == by_name["the same rate"]["learning_rate"]
-    assert all({run["seed"] for run in item["runs"]} == {0, 1} for item in document["contenders"])
-    assert by_name["Fitting"]["excess_loss"]["value"] < by_name["Transfer"]["excess_loss"]["value"]
-    assert by_name["Transfer"]["difference"]["low"] > 0
-    assert document["verdict"].startswith("Trust Fitting here: Transfer loses ")
+    assert [item.name for item in document.left_out] == ["Power Scheduler", "Joint MoE"]
+    by_name = {item.name: item for item in document.contenders}
+    assert by_name["Transfer"].learning_rate == by_name["the same rate"].learning_rate
+    assert all({run.seed for run in item.runs} == {0, 1} for item in document.contenders)
+    assert by_name["Fitting"].excess_loss.value < by_name["Transfer"].excess_loss.value
+    assert by_name["Transfer"].difference.low > 0
+    assert str(document.verdict).startswith("Trust Fitting here: Transfer loses ")
 
 
 def test_the_base_is_the_smallest_scale_at_the_longest_horizon_and_costs_nothing_more(house: House) -> None:
@@ -74,8 +74,8 @@ def test_the_base_is_the_smallest_scale_at_the_longest_horizon_and_costs_nothing
         (cell for cell in house.store.sweeps.cells(sweep_id) if cell.arm is None),
         key=lambda cell: (cell.params, -cell.tokens),
     )
-    assert (document["base"]["params"], document["base"]["tokens"]) == (base.params, base.tokens)
-    assert document["base"]["learning_rate"] == pytest.approx(
+    assert (document.base.params, document.base.tokens) == (base.params, base.tokens)
+    assert document.base.learning_rate == pytest.approx(
         8e-3 * (base.params / 1e5) ** -0.3 * (base.tokens / 1.4e5) ** -0.2, rel=0.25
     )
     assert {house.store.sweeps.cells(sweep_id)[run.cell].arm for run in own_runs(house, sweep_id)} == {
@@ -96,11 +96,12 @@ def test_module_wise_rates_are_searched_first_in_batches_that_fill_the_workers(h
     assert len({run.trunk_id for run in trials}) == len(trials)
     document = comparison_document(house.store, sweep)
     best = min(trials, key=lambda run: run.loss or math.inf)
-    module_wise = document["contenders"][-1]
-    assert module_wise["name"] == "module-wise"
-    assert module_wise["module_rates"] == read(best.module_rates)
-    assert document["module_search"]["loss"] == best.loss
-    assert document["module_search"]["ended"] == 12
+    module_wise = document.contenders[-1]
+    assert module_wise.name == "module-wise"
+    assert module_wise.module_rates == parse_module_rates(best.module_rates)
+    assert document.module_search is not None
+    assert document.module_search.loss == best.loss
+    assert document.module_search.ended == 12
 
 
 def test_what_is_compared_never_enters_the_law_nor_the_savings(house: House) -> None:
@@ -144,8 +145,7 @@ def test_killed_in_the_middle_of_any_phase_it_asks_for_the_same_runs(house: Hous
     assert asked(house, disturbed) == asked(house, undisturbed)
     one, other = (house.store.comparisons.get(sweep_id) for sweep_id in (disturbed, undisturbed))
     assert one is not None
-    assert other is not None
-    assert one.document == other.document
+    assert one == other
 
 
 def test_a_leader_that_was_replaced_while_it_planned_changes_nothing(house: House) -> None:
@@ -181,10 +181,10 @@ def test_a_budget_that_does_not_reach_for_it_is_told_and_kept(
     assert sweep.state is SweepState.COMPLETED
     assert own_runs(house, sweep_id) == []
     document = comparison_document(house.store, sweep)
-    assert document["state"] == "not run"
-    assert document["reason"] is not None
-    assert words in document["reason"].replace("\xa0", " ")
-    assert document["contenders"] == []
+    assert document.state == "not run"
+    assert document.reason is not None
+    assert words in document.reason.replace("\xa0", " ")
+    assert document.contenders == []
 
 
 def test_a_plan_warns_of_a_budget_that_may_not_reach_for_it(house: House) -> None:
@@ -218,8 +218,8 @@ def test_without_a_law_nothing_is_compared_and_the_reason_is_told(house: House) 
     sweep = house.until_final(sweep_id, flat)
     assert sweep.state is SweepState.COMPLETED
     document = comparison_document(house.store, sweep)
-    assert document["state"] == "not run"
-    assert document["reason"].startswith("there is no law: ")
+    assert document.state == "not run"
+    assert str(document.reason).startswith("there is no law: ")
 
 
 def test_a_stop_on_request_ends_it(house: House) -> None:
@@ -232,8 +232,8 @@ def test_a_stop_on_request_ends_it(house: House) -> None:
     sweep = house.until_final(sweep_id, compared_loss)
     assert sweep.state is SweepState.STOPPED
     document = comparison_document(house.store, sweep)
-    assert document["state"] == "cut short"
-    assert document["reason"] == "the sweep is stopped: stopped on request"
+    assert document.state == "cut short"
+    assert document.reason == "the sweep is stopped: stopped on request"
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_who_ends_the_sweep_in_the_middle_of_it_is_told(
     for to in moves:
         house.store.sweeps.move(sweep_id, to)
     document = comparison_document(house.store, house.store.sweeps.get(sweep_id))
-    assert (document["state"], document["reason"]) == ("cut short", reason)
+    assert (document.state, document.reason) == ("cut short", reason)
 
 
 def test_a_budget_of_seconds_that_ends_in_the_middle_of_it_cuts_it_short(house: House) -> None:
@@ -272,8 +272,8 @@ def test_a_budget_of_seconds_that_ends_in_the_middle_of_it_cuts_it_short(house: 
     assert sweep.reason is not None
     assert sweep.reason.endswith("The comparison is cut short: the budget of 600 seconds is spent")
     document = comparison_document(house.store, sweep)
-    assert (document["state"], document["reason"]) == ("cut short", "the budget of 600 seconds is spent")
-    assert document["contenders"][0]["excess_loss"] is not None
+    assert (document.state, document.reason) == ("cut short", "the budget of 600 seconds is spent")
+    assert document.contenders[0].excess_loss is not None
 
 
 def test_a_sweep_stopped_before_its_planner_does_not_compare(house: House) -> None:
@@ -281,7 +281,7 @@ def test_a_sweep_stopped_before_its_planner_does_not_compare(house: House) -> No
     house.loop.step()
     house.store.sweeps.stop(sweep_id)
     sweep = house.until_final(sweep_id, compared_loss)
-    assert comparison_document(house.store, sweep)["state"] == "not run"
+    assert comparison_document(house.store, sweep).state == "not run"
     assert own_runs(house, sweep_id) == []
 
 
@@ -291,7 +291,7 @@ def test_while_it_goes_on_its_state_says_so(house: House) -> None:
     for _ in range(200):
         house.loop.step()
         sweep = house.store.sweeps.get(sweep_id)
-        state = comparison_document(house.store, sweep)["state"]
+        state = comparison_document(house.store, sweep).state
         seen += [state] if state not in seen else []
         if sweep.state is SweepState.COMPLETED:
             break
@@ -307,7 +307,7 @@ def test_a_contender_that_diverges_is_told_in_a_word(house: House) -> None:
 
     sweep_id = submitted(house)
     document = comparison_document(house.store, house.until_final(sweep_id, mostly))
-    transfer = next(item for item in document["contenders"] if item["name"] == "Transfer")
-    assert transfer["diverged"] is True
-    assert transfer["excess_loss"] is None
-    assert document["verdict"] == "Trust Fitting here: Transfer diverged in 1 of 2 seeds."
+    transfer = next(item for item in document.contenders if item.name == "Transfer")
+    assert transfer.diverged is True
+    assert transfer.excess_loss is None
+    assert document.verdict == "Trust Fitting here: Transfer diverged in 1 of 2 seeds."

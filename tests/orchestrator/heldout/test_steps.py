@@ -12,18 +12,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.documents.comparisons import ComparisonPlan
 from orchestrator.errors import BadInput
-from orchestrator.heldout.contenders import AS_GOOD, base_optimum, line_up
-from orchestrator.heldout.modules import Trial
-from orchestrator.heldout.plan import Plan
-from orchestrator.heldout.setting import Setting, held_out_cells, setting_of
-from orchestrator.heldout.steps import Ask, Basis, Over, Step, Wait, next_step
+from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cells, setup_of
+from orchestrator.heldout.line_up import AS_GOOD, base_optimum, groups_of, line_up
+from orchestrator.heldout.module_rates import ModuleTrial
+from orchestrator.heldout.run_groups import RunGroup
+from orchestrator.heldout.steps import (
+    AskForRuns,
+    AwaitRuns,
+    EndComparison,
+    FinishedSearch,
+    Step,
+    next_step,
+)
 from orchestrator.law import BowlStatus, Law, Observations, Point, fit
 from orchestrator.planner.values import Cells
 from orchestrator.spec import CellRole, ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run
-from orchestrator.submission.cells import proxy_cells
 from tests.orchestrator.conftest import FIELDS, loss_of
 
 
@@ -38,11 +45,11 @@ def spec_of(modules: int | None = None, experts: int | None = None) -> SweepSpec
     return parse_spec({**FIELDS, "trainer": trainer, "comparison": comparison})
 
 
-def setting(modules: int | None = None, experts: int | None = None) -> Setting:
+def setup(modules: int | None = None, experts: int | None = None) -> ComparisonSetup:
     spec = spec_of(modules, experts)
     assert isinstance(spec.trainer, ProxyTrainer)
-    cells = proxy_cells(spec.grid, spec.trainer)
-    found = setting_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
+    cells = spec.trainer.cells(spec.grid)
+    found = setup_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     assert found is not None
     return found
 
@@ -52,10 +59,10 @@ def law(*, base_tried: int = 7) -> Law:
     """The law of the known world; the base's lattice may have been tried in part."""
     spec = spec_of()
     assert isinstance(spec.trainer, ProxyTrainer)
-    base = setting().base
+    base = setup().base
     rows = [
         (cell.params, cell.tokens, cell.batch_tokens, rate, loss_of(cell, rate) or math.nan)
-        for cell in proxy_cells(spec.grid, spec.trainer)
+        for cell in spec.trainer.cells(spec.grid)
         for rate in cell.rates[: base_tried if cell.number == base.number else None]
     ]
     params, tokens, batch_tokens, rates, losses = np.array(rows).T
@@ -66,7 +73,7 @@ def law(*, base_tried: int = 7) -> Law:
     )
 
 
-BASIS = Basis(law=law(), law_number=3, search="it is enough")
+SEARCH = FinishedSearch(law=law(), law_number=3, stop="It is enough.")
 
 
 def run_of(new: NewRun, state: RunState = RunState.COMPLETED, loss: float = 2.0) -> Run:
@@ -93,8 +100,8 @@ def run_of(new: NewRun, state: RunState = RunState.COMPLETED, loss: float = 2.0)
     )
 
 
-def asked(step: Step) -> Ask:
-    assert isinstance(step, Ask)
+def asked(step: Step) -> AskForRuns:
+    assert isinstance(step, AskForRuns)
     return step
 
 
@@ -105,7 +112,7 @@ def ended(runs: tuple[NewRun, ...], state: RunState = RunState.COMPLETED) -> lis
 def trials(modules: int = 12, batches: int = 1) -> list[Run]:
     runs: list[Run] = []
     for _ in range(batches):
-        runs += ended(asked(next_step(setting(modules), runs, BASIS, planned=False)).runs)
+        runs += ended(asked(next_step(setup(modules), runs, SEARCH, planned=False)).runs)
     return runs
 
 
@@ -114,15 +121,21 @@ STEPS: list[tuple[str, int | None, list[Run], bool, object]] = [
     ("with a search its first batch comes first", 12, [], False, "trials"),
     ("its next batch follows when all of the last have ended", 12, trials(), False, "trials"),
     ("after its last trial everything is asked for", 12, trials(batches=2), False, "everything"),
-    ("an open trial is waited for", 12, [replace(trials()[0], state=RunState.RUNNING)], False, Wait()),
-    ("a pending run is waited for", None, [replace(trials()[0], state=RunState.PENDING)], True, Wait()),
-    ("when all have ended it is complete", None, trials(), True, Over(stage=ComparisonStage.COMPLETE)),
+    ("an open trial is waited for", 12, [replace(trials()[0], state=RunState.RUNNING)], False, AwaitRuns()),
+    ("a pending run is waited for", None, [replace(trials()[0], state=RunState.PENDING)], True, AwaitRuns()),
+    (
+        "when all have ended it is complete",
+        None,
+        trials(),
+        True,
+        EndComparison(stage=ComparisonStage.COMPLETE),
+    ),
     (
         "a run that was cancelled cuts it short",
         None,
         [replace(trials()[0], state=RunState.CANCELLED)],
         True,
-        Over(stage=ComparisonStage.CUT_SHORT),
+        EndComparison(stage=ComparisonStage.CUT_SHORT),
     ),
 ]
 
@@ -131,20 +144,20 @@ STEPS: list[tuple[str, int | None, list[Run], bool, object]] = [
     ("modules", "runs", "planned", "wanted"), [row[1:] for row in STEPS], ids=[row[0] for row in STEPS]
 )
 def test_the_next_step(modules: int | None, runs: list[Run], planned: bool, wanted: object) -> None:
-    step = next_step(setting(modules), runs, BASIS, planned=planned)
+    step = next_step(setup(modules), runs, SEARCH, planned=planned)
     if wanted == "trials":
         assert asked(step).plan is None
-        assert {new.cell for new in asked(step).runs} == {setting(modules).modules.number}  # type: ignore[union-attr]
+        assert {new.cell for new in asked(step).runs} == {setup(modules).modules.number}  # type: ignore[union-attr]
     elif wanted == "everything":
         assert asked(step).plan is not None
     else:
         assert step == wanted
-    assert next_step(setting(modules), runs[::-1], BASIS, planned=planned) == step
+    assert next_step(setup(modules), runs[::-1], SEARCH, planned=planned) == step
 
 
 def test_without_a_law_it_is_not_run() -> None:
-    basis = Basis(law=None, law_number=0, search="it is enough", refusal="all is flat")
-    assert next_step(setting(12), [], basis, planned=False) == Over(
+    search = FinishedSearch(law=None, law_number=0, stop="It is enough.", refusal="all is flat")
+    assert next_step(setup(12), [], search, planned=False) == EndComparison(
         stage=ComparisonStage.NOT_RUN, reason="there is no law: all is flat"
     )
 
@@ -153,21 +166,21 @@ def test_a_sampler_that_is_not_installed_is_a_reason_and_no_fault_of_the_sweep(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    step = next_step(setting(12), [], BASIS, planned=False)
-    assert isinstance(step, Over)
+    step = next_step(setup(12), [], SEARCH, planned=False)
+    assert isinstance(step, EndComparison)
     assert step.stage is ComparisonStage.NOT_RUN
     assert "optuna is not installed here" in str(step.reason)
 
 
 def test_all_trials_have_the_rate_of_the_first_whatever_law_came_since() -> None:
     before = [replace(run, learning_rate=0.123) for run in trials()]
-    assert {
-        new.learning_rate for new in asked(next_step(setting(12), before, BASIS, planned=False)).runs
-    } == {0.123}
+    assert {new.learning_rate for new in asked(next_step(setup(12), before, SEARCH, planned=False)).runs} == {
+        0.123
+    }
 
 
 def test_every_place_is_run_once_with_every_seed() -> None:
-    runs = asked(next_step(setting(), [], BASIS, planned=False)).runs
+    runs = asked(next_step(setup(), [], SEARCH, planned=False)).runs
     keys = [(new.cell, new.learning_rate, new.seed, new.module_rates) for new in runs]
     assert len(keys) == len(set(keys))
     assert {new.seed for new in runs} == {0, 1}
@@ -177,28 +190,28 @@ def test_every_place_is_run_once_with_every_seed() -> None:
 
 def test_a_search_that_found_nothing_better_shares_fittings_runs() -> None:
     found = line_up(
-        setting(12),
+        setup(12),
         law(),
-        base_optimum(law(), setting().base),
-        Trial(module_rates="", loss=2.0),
+        base_optimum(law(), setup().base),
+        ModuleTrial(module_rates="", loss=2.0),
         law_number=1,
     )
     fitting, module_wise = found.contenders[0], found.contenders[-1]
-    assert module_wise.place == fitting.place
-    assert found.places[fitting.place] == "Fitting, module-wise"
+    assert RunGroup.of(module_wise) == RunGroup.of(fitting)
+    assert groups_of(found)[RunGroup.of(fitting)] == ("Fitting", "module-wise")
     assert "none was better than no multipliers" in module_wise.origin
 
 
 def test_a_plan_is_read_back_as_it_was_written() -> None:
-    plan = asked(next_step(setting(), [], BASIS, planned=False)).plan
+    plan = asked(next_step(setup(), [], SEARCH, planned=False)).plan
     assert plan is not None
-    assert Plan.from_document(plan.to_document()) == plan
+    assert ComparisonPlan.model_validate_json(plan.model_dump_json()) == plan
 
 
 def test_fitting_has_the_laws_rate_and_transfer_the_bases() -> None:
-    found = line_up(setting(), law(), base_optimum(law(), setting().base), None, law_number=7)
+    found = line_up(setup(), law(), base_optimum(law(), setup().base), None, law_number=7)
     fitting, transfer, same, *_ = found.contenders
-    held_out = setting().standard
+    held_out = setup().standard
     wanted = law().predict(
         Point(params=held_out.params, tokens=held_out.tokens, batch_tokens=held_out.batch_tokens)
     )
@@ -209,7 +222,7 @@ def test_fitting_has_the_laws_rate_and_transfer_the_bases() -> None:
 
 
 def test_the_base_is_tuned_by_its_own_runs_alone_where_they_show_a_minimum() -> None:
-    base = setting().base
+    base = setup().base
     own = base_optimum(law(), base)
     bowl = next(b for b in law().bowls if (b.params, b.tokens) == (base.params, base.tokens))
     assert bowl.status is BowlStatus.INTERIOR
@@ -218,15 +231,15 @@ def test_the_base_is_tuned_by_its_own_runs_alone_where_they_show_a_minimum() -> 
 
 
 def test_a_base_without_a_minimum_is_helped_by_the_law_and_says_so() -> None:
-    found = base_optimum(law(base_tried=2), setting().base)
-    assert found.origin.startswith("what the law says of the base, whose own runs show no minimum")
-    assert found.learning_rate == pytest.approx(base_optimum(law(), setting().base).learning_rate, rel=0.3)
+    found = base_optimum(law(base_tried=2), setup().base)
+    assert found.origin.startswith("the law's optimum of the base, whose own runs show no minimum")
+    assert found.learning_rate == pytest.approx(base_optimum(law(), setup().base).learning_rate, rel=0.3)
 
 
 def test_published_ratios_start_at_the_bases_optimum() -> None:
-    base, held_out = setting().base, setting().standard
+    base, held_out = setup().base, setup().standard
     optimum = base_optimum(law(), base)
-    found = {item.name: item for item in line_up(setting(), law(), optimum, None, law_number=1).contenders}
+    found = {item.name: item for item in line_up(setup(), law(), optimum, None, law_number=1).contenders}
     grown, longer = held_out.params / base.params, held_out.tokens / base.tokens
     assert found["Bjorck"].learning_rate == pytest.approx(
         optimum.learning_rate * grown**-0.23 * longer**-0.32, rel=1e-5
@@ -237,16 +250,16 @@ def test_published_ratios_start_at_the_bases_optimum() -> None:
 
 
 def test_laws_that_do_not_apply_are_left_out_with_the_reason() -> None:
-    optimum = base_optimum(law(), setting().base)
-    dense = line_up(setting(), law(), optimum, None, law_number=1)
+    optimum = base_optimum(law(), setup().base)
+    dense = line_up(setup(), law(), optimum, None, law_number=1)
     assert {item.name for item in dense.left_out} == {"Power Scheduler", "Joint MoE"}
-    mixture = line_up(replace(setting(), is_dense=False), law(), optimum, None, law_number=1)
+    mixture = line_up(replace(setup(), is_dense=False), law(), optimum, None, law_number=1)
     assert {item.name for item in mixture.left_out} == {"Power Scheduler"}
     assert "Joint MoE" in {item.name for item in mixture.contenders}
 
 
 def test_the_reference_bowl_has_rates_over_a_decade_and_none_twice() -> None:
-    found = line_up(setting(), law(), base_optimum(law(), setting().base), None, law_number=1)
+    found = line_up(setup(), law(), base_optimum(law(), setup().base), None, law_number=1)
     middle = found.contenders[0].learning_rate
     standard = [item.learning_rate for item in found.contenders if item.arm is CellRole.STANDARD]
     for factor in (10**-0.5, 10**-0.25, 1.0, 10**0.25, 10**0.5):
@@ -256,7 +269,7 @@ def test_the_reference_bowl_has_rates_over_a_decade_and_none_twice() -> None:
 
 
 def test_a_mixture_searches_its_router_as_well() -> None:
-    dense, mixture = setting(12).search, setting(12, experts=4).search
+    dense, mixture = setup(12).search, setup(12, experts=4).search
     assert dense is not None
     assert mixture is not None
     assert dense.modules == ("attention", "embedding", "feedforward", "head")
@@ -270,21 +283,21 @@ def test_a_scale_with_as_many_parameters_as_one_of_the_grid_is_not_held_out() ->
     with pytest.raises(
         BadInput, match=r"comparison\.scale: has 98304 parameters, as many as a scale of the grid"
     ):
-        held_out_cells(spec, proxy_cells(spec.grid, spec.trainer))
+        held_out_cells(spec, spec.trainer.cells(spec.grid))
 
 
 def test_a_sweep_without_a_comparison_has_no_further_cells() -> None:
     spec = parse_spec(FIELDS)
     assert isinstance(spec.trainer, ProxyTrainer)
-    cells = proxy_cells(spec.grid, spec.trainer)
+    cells = spec.trainer.cells(spec.grid)
     assert held_out_cells(spec, cells) == ()
-    assert setting_of(spec, cells) is None
+    assert setup_of(spec, cells) is None
 
 
 def test_the_further_cells_are_numbered_after_the_searchs_and_share_no_trunk() -> None:
     spec = spec_of(12)
     assert isinstance(spec.trainer, ProxyTrainer)
-    cells = proxy_cells(spec.grid, spec.trainer)
+    cells = spec.trainer.cells(spec.grid)
     further = held_out_cells(spec, cells)
     assert [cell.number for cell in further] == [6, 7, 8]
     assert [cell.arm for cell in further] == ["standard", "transfer", "base"]

@@ -1,4 +1,4 @@
-"""A held-out scale whose best loss and bowl are known, and the runs that contenders would make there."""
+"""A held-out scale of a known best loss and bowl, and the results of contenders there."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.heldout.values import Contender, Expected, Outcome
-from orchestrator.law.shape import rise
+from orchestrator.documents.comparisons import ExpectedBowl, PlannedContender
+from orchestrator.heldout.run_groups import GroupResult, RunGroup
+from orchestrator.law.bowl_shape import rise
 from orchestrator.spec import CellRole
 
-EXPECTED = Expected(curvature=0.03, asymmetry=0.7, noise=0.0015)
-"""What a law says beforehand: near the truth, not at it."""
+EXPECTED = ExpectedBowl(curvature=0.03, asymmetry=0.7, noise=0.0015)
+"""The shape that a law expects: near the truth, not at it."""
 
 CONTENDERS = {"Fitting": 5e-3, "the same rate": 8e-3, "Step Law": 2.8e-2, "Zhou": 3.1e-3}
 TRANSFER_LOSS = 0.006
@@ -34,36 +35,39 @@ class HeldOut:
     rates: dict[str, float] = field(default_factory=lambda: dict(CONTENDERS))
 
     @property
-    def contenders(self) -> tuple[Contender, ...]:
+    def contenders(self) -> tuple[PlannedContender, ...]:
         own = [
-            Contender(name=name, arm=CellRole.STANDARD, learning_rate=rate, origin="a test")
+            PlannedContender(name=name, arm=CellRole.STANDARD, learning_rate=rate, origin="a test")
             for name, rate in self.rates.items()
         ]
-        return (*own, Contender(name="Transfer", arm=CellRole.TRANSFER, learning_rate=8e-3, origin="a test"))
+        return (
+            *own,
+            PlannedContender(name="Transfer", arm=CellRole.TRANSFER, learning_rate=8e-3, origin="a test"),
+        )
 
     def excess_loss(self, name: str) -> float:
-        """What a contender really costs."""
+        """The true excess loss of a contender."""
         return TRANSFER_LOSS if name == "Transfer" else math.expm1(self._height(self.rates[name]))
 
     def _height(self, rate: float) -> float:
         distance = np.array([math.log(rate / self.optimum)])
         return self.curvature * float(rise(distance, self.asymmetry)[0])
 
-    def outcomes(self, draw: int) -> dict[tuple[CellRole, float, str], Outcome]:
-        """What the runs give: the same draw gives the same."""
+    def results(self, draw: int) -> dict[RunGroup, GroupResult]:
+        """The results of the runs; equal draws give equal results."""
         random = np.random.default_rng(draw)
         shared = random.normal(0, self.seed_sd, self.seeds)
         heights = {
-            (CellRole.STANDARD, rate, ""): self._height(rate)
+            RunGroup(CellRole.STANDARD, rate): self._height(rate)
             for rate in (*self.rates.values(), *self.reference)
         }
-        heights[CellRole.TRANSFER, 8e-3, ""] = math.log1p(TRANSFER_LOSS)
+        heights[RunGroup(CellRole.TRANSFER, 8e-3)] = math.log1p(TRANSFER_LOSS)
         return {
-            place: Outcome(
+            group: GroupResult(
                 losses={
                     seed: self.loss * math.exp(height + shared[seed] + random.normal(0, self.noise))
                     for seed in range(self.seeds)
                 }
             )
-            for place, height in heights.items()
+            for group, height in heights.items()
         }

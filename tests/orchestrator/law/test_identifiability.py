@@ -73,8 +73,8 @@ def test_a_row_far_away_widens_no_range_and_is_not_what_is_held_out(sweep, joine
     assert answer.extrapolation["params"] == pytest.approx(2.0)
 
 
-def test_why_nothing_was_held_out_is_told(sweep, fast):
-    assert fit(sweep(), options=fast).heldout_reason == "it was not asked for"
+def test_the_reason_for_no_held_out_error_is_recorded(sweep, fast):
+    assert fit(sweep(), options=fast).heldout_reason == "it was not requested"
     alone = fit(sweep(sizes=(1e8,), horizons=(1e10,)))
     assert alone.heldout is None
     assert "one size and one horizon" in alone.heldout_reason

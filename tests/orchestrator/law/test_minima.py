@@ -39,7 +39,7 @@ def test_two_minima_are_called_that(refused, depth):
 def test_losses_of_noise_are_called_noise(refused):
     found = refused(lambda u: 0 * u)
     assert found.reason is LawRefusal.FLAT
-    assert "No bowl stands out from noise" in found.detail
+    assert "No bowl stands out from the noise" in found.detail
 
 
 @pytest.mark.parametrize("factor", [2.2, np.nan])

@@ -11,7 +11,7 @@ from orchestrator.documents.events import BatchEvent
 from orchestrator.law import fit
 from orchestrator.loop import refit
 from orchestrator.loop.refit import RECENT, is_recent
-from orchestrator.planner.values import Plan
+from orchestrator.planner.values import BatchPlan
 from orchestrator.states import SWEEP_LIVE, RunState, SweepState
 from orchestrator.store.records import Run, RunResult, Sweep
 
@@ -260,9 +260,9 @@ def test_a_planner_that_chose_to_wait_is_not_asked_again_until_all_are_in(
     class Waits:
         """A planner that wants to see the open runs first."""
 
-        def plan(self, *_: Any) -> Plan:
+        def plan(self, *_: Any) -> BatchPlan:
             asked.append(len(asked))
-            return Plan()
+            return BatchPlan()
 
     asked: list[int] = []
     monkeypatch.setattr(refit, "planner_of", lambda _: Waits())

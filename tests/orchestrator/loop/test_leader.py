@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.errors import Unavailable
 from orchestrator.loop.leader import serve
-from orchestrator.loop.lease import KeptLease, holder_name
+from orchestrator.loop.lease import RenewedLease, holder_name
 from orchestrator.settings import Settings
 from orchestrator.store import LEADER, Store
 
@@ -25,7 +25,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_a_kept_lease_outlives_its_time(store: Store) -> None:
-    lease = KeptLease.try_acquire(store, LEADER, "a", SHORT)
+    lease = RenewedLease.try_acquire(store, LEADER, "a", SHORT)
     assert lease is not None
     with lease:
         first = store.leases.current(LEADER)
@@ -34,12 +34,12 @@ def test_a_kept_lease_outlives_its_time(store: Store) -> None:
         while store.now() < first.expires_at:
             pause.wait(0.05)
         assert not lease.lost
-        assert KeptLease.try_acquire(store, LEADER, "b", SHORT) is None
+        assert RenewedLease.try_acquire(store, LEADER, "b", SHORT) is None
     assert store.leases.current(LEADER) is None
 
 
 def test_a_lease_that_another_took_is_noticed(store: Store) -> None:
-    lease = KeptLease.try_acquire(store, LEADER, "a", SHORT)
+    lease = RenewedLease.try_acquire(store, LEADER, "a", SHORT)
     assert lease is not None
     held = store.leases.current(LEADER)
     assert held is not None

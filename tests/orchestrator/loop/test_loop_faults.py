@@ -91,7 +91,7 @@ def test_a_law_of_an_earlier_version_is_fitted_again_and_the_sweep_goes_on(
         house.loop.step()
         if sweep.id in house.driver.fences:
             house.driver.finish(house.driver.claim(sweep.id))
-    monkeypatch.setattr("orchestrator.law.document.VERSION", 99)
+    monkeypatch.setattr("orchestrator.law.law.VERSION", 99)
     final = house.until_final(sweep.id)
     assert final.state is SweepState.COMPLETED
     assert house.store.laws.latest(sweep.id).document["version"] == 99

@@ -136,7 +136,7 @@ def test_asked_to_leave_it_ends_its_drivers_and_gives_the_lead_back(service: Ser
     assert not driver.is_running()
     assert service.store.leases.current(LEADER) is None
     lines = [json.loads(line) for line in (service.folder / "orchestrator.log").read_text().splitlines()]
-    assert lines[-1]["message"] == "left"
+    assert lines[-1]["message"] == "stopped"
     assert {"time", "level", "logger", "message"} <= set(lines[0])
 
 

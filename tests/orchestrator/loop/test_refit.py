@@ -11,18 +11,18 @@ import pytest
 from orchestrator.documents.laws import RuledOut
 from orchestrator.knowledge import knowledge_of
 from orchestrator.loop import refit
-from orchestrator.planner.values import Cell, Plan, Proposal, Pruned
+from orchestrator.planner.values import BatchPlan, Cell, Proposal, Pruned
 from orchestrator.states import RunState
 from orchestrator.store.records import NewRun, Run, RunResult
 
 
 @pytest.fixture
-def plan_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Plan], None]:
+def plan_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[BatchPlan], None]:
     """Let every strategy answer with one plan."""
 
-    def answer(plan: Plan) -> None:
+    def answer(plan: BatchPlan) -> None:
         class Fixed:
-            def plan(self, *_: Any) -> Plan:
+            def plan(self, *_: Any) -> BatchPlan:
                 return plan
 
         monkeypatch.setattr(refit, "planner_of", lambda _: Fixed())
@@ -49,8 +49,8 @@ def rates(runs: tuple[NewRun, ...]) -> list[tuple[int, float]]:
 THREE = (proposal(0, 1e-3), proposal(1, 1e-3), proposal(2, 2e-3))
 
 
-def test_a_batch_is_what_the_planner_proposes(house: Any, plan_of: Callable[[Plan], None]) -> None:
-    plan_of(Plan(batch=THREE))
+def test_a_batch_is_what_the_planner_proposes(house: Any, plan_of: Callable[[BatchPlan], None]) -> None:
+    plan_of(BatchPlan(batch=THREE))
     known = knowledge(house)
     batch = refit.next_batch(known, None)
     assert rates(batch.runs) == [(0, 1e-3), (1, 1e-3), (2, 2e-3)]
@@ -62,26 +62,32 @@ def test_a_batch_is_what_the_planner_proposes(house: Any, plan_of: Callable[[Pla
     ("budget", "kept"), [({"runs": 2}, 2), ({"flops": 2.5e9}, 2), ({"flops": 3e9}, 3), ({"runs": 9}, 3)]
 )
 def test_the_budget_cuts_what_a_planner_asks_for(
-    house: Any, plan_of: Callable[[Plan], None], budget: dict[str, float], kept: int
+    house: Any, plan_of: Callable[[BatchPlan], None], budget: dict[str, float], kept: int
 ) -> None:
-    plan_of(Plan(batch=THREE))
+    plan_of(BatchPlan(batch=THREE))
     batch = refit.next_batch(knowledge(house, search={"budget": budget}), None)
     assert len(batch.runs) == kept
 
 
-def test_a_budget_that_allows_nothing_ends_the_sweep(house: Any, plan_of: Callable[[Plan], None]) -> None:
-    plan_of(Plan(batch=THREE))
+def test_a_budget_that_allows_nothing_ends_the_sweep(
+    house: Any, plan_of: Callable[[BatchPlan], None]
+) -> None:
+    plan_of(BatchPlan(batch=THREE))
     batch = refit.next_batch(knowledge(house, search={"budget": {"flops": 1.0}}), None)
     assert (batch.runs, batch.stop) == ((), "The budget allows no further run.")
 
 
-def test_a_planner_without_a_proposal_ends_the_sweep(house: Any, plan_of: Callable[[Plan], None]) -> None:
-    plan_of(Plan())
+def test_a_planner_without_a_proposal_ends_the_sweep(
+    house: Any, plan_of: Callable[[BatchPlan], None]
+) -> None:
+    plan_of(BatchPlan())
     assert refit.next_batch(knowledge(house), None).stop == "Nothing is left to run."
 
 
-def test_what_was_made_before_is_not_asked_for_again(house: Any, plan_of: Callable[[Plan], None]) -> None:
-    plan_of(Plan(batch=THREE[:2], pruned=(Pruned(cell=3, learning_rate=1e-3, reason="too low"),)))
+def test_what_was_made_before_is_not_asked_for_again(
+    house: Any, plan_of: Callable[[BatchPlan], None]
+) -> None:
+    plan_of(BatchPlan(batch=THREE[:2], pruned=(Pruned(cell=3, learning_rate=1e-3, reason="too low"),)))
     sweep = house.submit()
     house.loop.step()
     claimed = house.driver.claim(sweep.id)
@@ -96,15 +102,17 @@ def test_what_was_made_before_is_not_asked_for_again(house: Any, plan_of: Callab
 
 
 def test_a_longer_horizon_waits_for_its_trunk_that_is_under_way(
-    house: Any, plan_of: Callable[[Plan], None]
+    house: Any, plan_of: Callable[[BatchPlan], None]
 ) -> None:
     sweep = house.submit()
     short, long, other, *_ = house.store.sweeps.cells(sweep.id)
     assert short.trunk == long.trunk != other.trunk
-    plan_of(Plan(batch=(proposal(short.number, 1e-3),)))
+    plan_of(BatchPlan(batch=(proposal(short.number, 1e-3),)))
     house.loop.step()
     plan_of(
-        Plan(batch=(proposal(long.number, 1e-3), proposal(long.number, 2e-3), proposal(other.number, 1e-3)))
+        BatchPlan(
+            batch=(proposal(long.number, 1e-3), proposal(long.number, 2e-3), proposal(other.number, 1e-3))
+        )
     )
 
     def asked() -> list[tuple[int, float]]:
@@ -117,11 +125,11 @@ def test_a_longer_horizon_waits_for_its_trunk_that_is_under_way(
 
 
 def test_what_open_runs_are_expected_to_cost_is_spoken_for(
-    house: Any, plan_of: Callable[[Plan], None]
+    house: Any, plan_of: Callable[[BatchPlan], None]
 ) -> None:
     sweep = house.submit(search={"budget": {"flops": 1e12}})
     cells = house.store.sweeps.cells(sweep.id)
-    plan_of(Plan(batch=(proposal(0, 1e-3), proposal(1, 1e-3), proposal(2, 1e-3))))
+    plan_of(BatchPlan(batch=(proposal(0, 1e-3), proposal(1, 1e-3), proposal(2, 1e-3))))
     house.loop.step()
     known = knowledge_of(house.store, house.store.sweeps.get(sweep.id), None)
     assert cells[0].trunk == cells[1].trunk
@@ -133,19 +141,19 @@ def test_what_open_runs_are_expected_to_cost_is_spoken_for(
     assert known.spent_flops == pytest.approx(shared)
 
 
-def test_a_pruned_rate_may_be_asked_for_later(house: Any, plan_of: Callable[[Plan], None]) -> None:
-    plan_of(Plan(batch=THREE[:1], pruned=(Pruned(cell=1, learning_rate=1e-3, reason="too low"),)))
+def test_a_pruned_rate_may_be_asked_for_later(house: Any, plan_of: Callable[[BatchPlan], None]) -> None:
+    plan_of(BatchPlan(batch=THREE[:1], pruned=(Pruned(cell=1, learning_rate=1e-3, reason="too low"),)))
     sweep = house.submit()
     house.loop.step()
     house.driver.finish(house.driver.claim(sweep.id))
-    plan_of(Plan(batch=THREE[1:2]))
+    plan_of(BatchPlan(batch=THREE[1:2]))
     house.loop.step()
     states = {(run.cell, run.learning_rate): run.state for run in house.store.runs.of_sweep(sweep.id)}
     assert states == {(0, 1e-3): RunState.COMPLETED, (1, 1e-3): RunState.PENDING}
 
 
-def test_pruned_rates_are_pruned_for_every_seed(house: Any, plan_of: Callable[[Plan], None]) -> None:
-    plan_of(Plan(batch=THREE[:1], pruned=(Pruned(cell=1, learning_rate=1e-3, reason="too low"),)))
+def test_pruned_rates_are_pruned_for_every_seed(house: Any, plan_of: Callable[[BatchPlan], None]) -> None:
+    plan_of(BatchPlan(batch=THREE[:1], pruned=(Pruned(cell=1, learning_rate=1e-3, reason="too low"),)))
     grid = {"seeds": 2, "scales": [{"width": 32, "depth": 2}], "tokens": [100_352, 200_704]}
     known = knowledge(house, grid={**grid, "batch_tokens": [2048], "learning_rates": [1e-3, 2e-3]})
     batch = refit.next_batch(known, None)

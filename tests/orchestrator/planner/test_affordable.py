@@ -10,7 +10,7 @@ import pytest
 from orchestrator.law import FitOptions, Observations, fit
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.affordable import affordable
-from tests.orchestrator.planner.test_confirmation import NOISE, TARGET, rise, sweep
+from tests.orchestrator.planner.test_confirming import NOISE, TARGET, rise, sweep
 
 RUN = 6 * TARGET.params * TARGET.tokens
 

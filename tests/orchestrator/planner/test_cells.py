@@ -10,7 +10,16 @@ import pytest
 from orchestrator.law import Law, Point
 from orchestrator.planner import planner_of
 from orchestrator.planner.information import Information
-from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Plan, Question, Record, asked_flops
+from orchestrator.planner.values import (
+    BatchPlan,
+    Cell,
+    Cells,
+    KnownRun,
+    PlanRequest,
+    RunHistory,
+    RunOutcome,
+    asked_flops,
+)
 from tests.orchestrator.planner.worlds import Sweep, World, law_of, proxies
 
 SMALL = Cell(number=7, params=1e3, tokens=1e5, batch_tokens=256.0, rates=(1e-3, 2e-3))
@@ -66,8 +75,8 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def sweep(world: World) -> Sweep:
     """A sweep under way, with a law."""
-    question = Question(target=world.target, rates_per_cell=4, max_parallel=2)
-    started = Sweep(world=world, planner=planner_of("law"), question=question)
+    request = PlanRequest(target=world.target, rates_per_cell=4, max_parallel=2)
+    started = Sweep(world=world, planner=planner_of("law"), request=request)
     for _ in range(3):
         started.step()
     return started
@@ -75,30 +84,30 @@ def sweep(world: World) -> Sweep:
 
 @pytest.fixture(scope="module")
 def law(sweep: Sweep) -> Law:
-    found = law_of(sweep.record)
+    found = law_of(sweep.history)
     assert found is not None
     return found
 
 
-def renumbered(record: Record) -> tuple[Record, dict[int, int]]:
+def renumbered(history: RunHistory) -> tuple[RunHistory, dict[int, int]]:
     """The same cells under numbers with holes, the largest first; and the new number of each."""
-    number_of = {number: 3 * len(record.cells) - 2 * number for number in record.cells.numbers}
-    cells = Cells(replace(cell, number=number_of[cell.number]) for cell in record.cells)
-    runs = tuple(replace(run, cell=number_of[run.cell]) for run in record.runs)
-    return replace(record, cells=cells, runs=runs), number_of
+    number_of = {number: 3 * len(history.cells) - 2 * number for number in history.cells.numbers}
+    cells = Cells(replace(cell, number=number_of[cell.number]) for cell in history.cells)
+    runs = tuple(replace(run, cell=number_of[run.cell]) for run in history.runs)
+    return replace(history, cells=cells, runs=runs), number_of
 
 
-def with_another(record: Record, number: int) -> Record:
-    """The same record with one more cell, smaller and cheaper than all others, whose only rates have failed."""
-    first = min(record.cells, key=lambda cell: cell.flops)
+def with_another(history: RunHistory, number: int) -> RunHistory:
+    """The same history with one more cell, smaller and cheaper than all others, whose only rates have failed."""
+    first = min(history.cells, key=lambda cell: cell.flops)
     more = replace(first, number=number, params=first.params / 4, rates=first.rates[3:5], trunk="another")
     failed = tuple(
-        KnownRun(cell=number, learning_rate=rate, seed=0, outcome=Outcome.FAILED) for rate in more.rates
+        KnownRun(cell=number, learning_rate=rate, seed=0, outcome=RunOutcome.FAILED) for rate in more.rates
     )
-    return replace(record, cells=Cells([*record.cells, more]), runs=record.runs + failed)
+    return replace(history, cells=Cells([*history.cells, more]), runs=history.runs + failed)
 
 
-def choices(plan: Plan, number_of: dict[int, int] | None = None) -> tuple[set[object], set[object]]:
+def choices(plan: BatchPlan, number_of: dict[int, int] | None = None) -> tuple[set[object], set[object]]:
     """What a plan asks for and rules out, with each cell's number in another numbering."""
     numbers = number_of or {}
     batch = {(numbers.get(run.cell, run.cell), run.learning_rate, run.seed, run.flops) for run in plan.batch}
@@ -110,26 +119,26 @@ def choices(plan: Plan, number_of: dict[int, int] | None = None) -> tuple[set[ob
 def test_other_numbers_of_the_cells_change_no_plan(
     sweep: Sweep, law: Law, strategy: str, rates_per_cell: int
 ) -> None:
-    question = replace(sweep.question, rates_per_cell=rates_per_cell)
-    record, number_of = renumbered(sweep.record)
-    before = planner_of(strategy).plan(sweep.record, law, question)
-    after = planner_of(strategy).plan(record, law, question)
+    request = replace(sweep.request, rates_per_cell=rates_per_cell)
+    history, number_of = renumbered(sweep.history)
+    before = planner_of(strategy).plan(sweep.history, law, request)
+    after = planner_of(strategy).plan(history, law, request)
     assert before.batch
     assert choices(after) == choices(before, number_of)
-    assert asked_flops(record) == pytest.approx(asked_flops(sweep.record))
+    assert asked_flops(history) == pytest.approx(asked_flops(sweep.history))
 
 
 def test_other_numbers_of_the_cells_change_no_opening(world: World) -> None:
-    empty, question = Record(cells=world.cells), Question(target=world.target)
-    record, number_of = renumbered(empty)
-    before, after = (planner_of("law").plan(known, None, question) for known in (empty, record))
+    empty, request = RunHistory(cells=world.cells), PlanRequest(target=world.target)
+    history, number_of = renumbered(empty)
+    before, after = (planner_of("law").plan(known, None, request) for known in (empty, history))
     assert before.batch
     assert choices(after) == choices(before, number_of)
 
 
 def test_a_run_counts_in_its_own_cell_whatever_the_number(sweep: Sweep, law: Law) -> None:
-    record, number_of = renumbered(sweep.record)
-    before, after = (Information(law, known, sweep.question) for known in (sweep.record, record))
+    history, number_of = renumbered(sweep.history)
+    before, after = (Information(law, known, sweep.request) for known in (sweep.history, history))
     cell = sweep.world.cells[4]
     for information, number in ((before, 4), (after, number_of[4])):
         for rate in cell.rates[::3]:
@@ -142,7 +151,7 @@ def test_a_run_counts_in_its_own_cell_whatever_the_number(sweep: Sweep, law: Law
 def test_a_further_cell_shifts_no_plan_of_the_others(
     sweep: Sweep, law: Law, strategy: str, number: int
 ) -> None:
-    before = planner_of(strategy).plan(sweep.record, law, sweep.question)
-    after = planner_of(strategy).plan(with_another(sweep.record, number), law, sweep.question)
+    before = planner_of(strategy).plan(sweep.history, law, sweep.request)
+    after = planner_of(strategy).plan(with_another(sweep.history, number), law, sweep.request)
     assert choices(after)[0] == choices(before)[0]
     assert {place for place in choices(after)[1] if place[0] != number} == choices(before)[1]

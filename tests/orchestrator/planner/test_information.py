@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from orchestrator.law import Law, Observations, Point
 from orchestrator.planner import planner_of
 from orchestrator.planner.information import NODES, WEIGHTS, Information, fisher
-from orchestrator.planner.model import model_of
-from orchestrator.planner.values import Cells, KnownRun, Outcome, Question, Record
+from orchestrator.planner.linear_model import linear_model
+from orchestrator.planner.values import Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
 from tests.orchestrator.planner.worlds import Sweep, World, answered, law_of, proxies
 
 
@@ -22,7 +22,7 @@ def sweep() -> Sweep:
     """Three batches into a sweep of proxies."""
     world = proxies(5, rates=13)
     found = Sweep(
-        world=world, planner=planner_of("law"), question=Question(target=world.target, rates_per_cell=3)
+        world=world, planner=planner_of("law"), request=PlanRequest(target=world.target, rates_per_cell=3)
     )
     for _ in range(3):
         found.step()
@@ -37,7 +37,7 @@ def law(sweep: Sweep) -> Law:
 
 
 def known(sweep: Sweep, law: Law) -> Information:
-    return Information(law, sweep.record, sweep.question)
+    return Information(law, sweep.history, sweep.request)
 
 
 def sd_of(law: Law, target: Point) -> float:
@@ -54,7 +54,7 @@ def test_the_prior_of_the_planner_is_the_law_s(sweep: Sweep, law: Law) -> None:
     """Far from all runs a posterior is nearly its prior: how exponents drift, in the units that the runs chose."""
     for drift in (0.2, 3.0):
         scales = replace(law.scales, drift=drift)
-        model = model_of(replace(law, scales=scales), sweep.world.cells, (sweep.world.target,))
+        model = linear_model(replace(law, scales=scales), sweep.world.cells, (sweep.world.target,))
         stated = [term.prior_sd for term in replace(law, scales=scales).coefficients]
         assert model.prior_sd[: len(stated)] == pytest.approx(stated)
 
@@ -62,7 +62,7 @@ def test_the_prior_of_the_planner_is_the_law_s(sweep: Sweep, law: Law) -> None:
 @pytest.mark.parametrize("times", [1.0, 10.0, 1000.0])
 def test_the_planner_s_sd_far_away_is_the_law_s(sweep: Sweep, law: Law, times: float) -> None:
     target = replace(sweep.world.target, params=times * sweep.world.target.params)
-    information = Information(law, sweep.record, replace(sweep.question, target=target))
+    information = Information(law, sweep.history, replace(sweep.request, target=target))
     assert np.sqrt(information.variance()) == pytest.approx(sd_of(law, target), rel=0.15)
 
 
@@ -85,11 +85,11 @@ def test_what_the_cells_can_lead_to_is_reached_by_running_them_whole(sweep: Swee
 def test_open_runs_count_as_if_they_were_in(sweep: Sweep, law: Law) -> None:
     *_, cell = sweep.world.cells
     opened = tuple(
-        KnownRun(cell=cell.number, learning_rate=rate, seed=0, outcome=Outcome.OPEN)
+        KnownRun(cell=cell.number, learning_rate=rate, seed=0, outcome=RunOutcome.OPEN)
         for rate in cell.rates[:8:2]
     )
-    more = replace(sweep.record, runs=sweep.record.runs + opened)
-    with_open = Information(law, more, sweep.question)
+    more = replace(sweep.history, runs=sweep.history.runs + opened)
+    with_open = Information(law, more, sweep.request)
     by_hand = known(sweep, law)
     for run in opened:
         by_hand.add(run.cell, run.learning_rate)
@@ -113,15 +113,15 @@ def test_the_expected_drop_is_the_drop_that_the_update_makes(sweep: Sweep, law: 
     assert start - information.variance() == pytest.approx(expected, rel=0.1)
 
 
-def without_largest(sweep: Sweep) -> Record:
+def without_largest(sweep: Sweep) -> RunHistory:
     """The sweep as it would stand had its largest size not been run."""
     largest = max(cell.params for cell in sweep.world.cells)
-    runs = tuple(run for run in sweep.record.runs if sweep.world.cells[run.cell].params < largest)
-    return replace(sweep.record, runs=runs)
+    runs = tuple(run for run in sweep.history.runs if sweep.world.cells[run.cell].params < largest)
+    return replace(sweep.history, runs=runs)
 
 
 def test_one_run_in_an_empty_cell_tells_nothing_and_two_do(sweep: Sweep, law: Law) -> None:
-    information = Information(law, without_largest(sweep), sweep.question)
+    information = Information(law, without_largest(sweep), sweep.request)
     *_, empty = sweep.world.cells
     at = np.array([empty.number])
     low, high = (information.terms(at, [rate]) for rate in (empty.rates[0], empty.rates[5]))
@@ -131,15 +131,15 @@ def test_one_run_in_an_empty_cell_tells_nothing_and_two_do(sweep: Sweep, law: La
 
 def test_two_cells_of_a_new_size_share_its_shift(sweep: Sweep) -> None:
     """Runs at two horizons of a size that no run has had yet make the planner surer of its third."""
-    record = without_largest(sweep)
-    law = law_of(record)
+    history = without_largest(sweep)
+    law = law_of(history)
     assert law is not None
     *_, shorter, long, longest = sweep.world.cells
     drops = []
     for params in (longest.params, 1.01 * longest.params):
         aim = Point(params=params, tokens=longest.tokens, batch_tokens=longest.batch_tokens)
         without = Cells(cell for cell in sweep.world.cells if cell != longest)
-        information = Information(law, replace(record, cells=without), Question(target=aim))
+        information = Information(law, replace(history, cells=without), PlanRequest(target=aim))
         before = information.variance()
         for cell in (shorter, long):
             for rate in cell.rates[:9:2]:
@@ -150,7 +150,7 @@ def test_two_cells_of_a_new_size_share_its_shift(sweep: Sweep) -> None:
 
 def test_a_target_that_is_a_cell_is_best_run_itself(sweep: Sweep, law: Law) -> None:
     cell = sweep.world.cells[7]
-    information = Information(law, sweep.record, Question(target=cell.point))
+    information = Information(law, sweep.history, PlanRequest(target=cell.point))
     own = law.scales.cell**2
     for rate in cell.rates:
         for _ in range(50):
@@ -160,24 +160,24 @@ def test_a_target_that_is_a_cell_is_best_run_itself(sweep: Sweep, law: Law) -> N
 
 def test_runs_from_elsewhere_are_known(sweep: Sweep, law: Law) -> None:
     """The same runs given as prior runs leave the planner as sure as if the sweep had made them."""
-    runs = [run for run in sweep.record.runs if run.outcome is Outcome.COMPLETED]
-    from_elsewhere = Record(cells=sweep.world.cells, prior=_observed(sweep.world, runs))
-    found = Information(law, from_elsewhere, sweep.question)
+    runs = [run for run in sweep.history.runs if run.outcome is RunOutcome.COMPLETED]
+    from_elsewhere = RunHistory(cells=sweep.world.cells, prior=_observed(sweep.world, runs))
+    found = Information(law, from_elsewhere, sweep.request)
     assert found.variance() == pytest.approx(known(sweep, law).variance(), rel=1e-6)
     *_, last = sweep.world.cells
-    abroad = Record(cells=Cells((last,)), prior=_observed(sweep.world, runs))
-    assert Information(law, abroad, sweep.question).variance() < 1.5 * known(sweep, law).variance()
+    abroad = RunHistory(cells=Cells((last,)), prior=_observed(sweep.world, runs))
+    assert Information(law, abroad, sweep.request).variance() < 1.5 * known(sweep, law).variance()
 
 
 def test_prior_runs_whose_tokens_were_counted_are_runs_of_their_cells(sweep: Sweep, law: Law) -> None:
     """The law takes them for the cells' own, so the planner must too; a rounded rate is the lattice's."""
-    runs = [run for run in sweep.record.runs if run.outcome is Outcome.COMPLETED]
+    runs = [run for run in sweep.history.runs if run.outcome is RunOutcome.COMPLETED]
     exact = _observed(sweep.world, runs)
     draw = np.random.default_rng(0).uniform(-2e-4, 2e-4, (2, exact.size))
     counted = replace(
         exact, tokens=exact.tokens * (1 + draw[0]), learning_rate=exact.learning_rate * (1 + draw[1])
     )
-    found = Information(law, Record(cells=sweep.world.cells, prior=counted), sweep.question)
+    found = Information(law, RunHistory(cells=sweep.world.cells, prior=counted), sweep.request)
     assert found.variance() == pytest.approx(known(sweep, law).variance(), rel=1e-6)
 
 
@@ -227,14 +227,14 @@ def test_more_runs_never_make_the_planner_less_sure(sweep: Sweep, law: Law) -> N
 def test_answers_of_a_world_are_the_same_each_time(sweep: Sweep) -> None:
     batch = sweep.batches[0]
     assert answered(sweep.world, batch) == answered(sweep.world, batch)
-    assert law_of(sweep.record) is not None
+    assert law_of(sweep.history) is not None
 
 
 def test_a_run_of_a_rate_that_was_run_averages_noise_but_not_what_the_shape_misses(
     sweep: Sweep, law: Law
 ) -> None:
     """On the bottom a second seed is worth as much as the first; far from it little."""
-    information = Information(law, Record(cells=sweep.world.cells), sweep.question)
+    information = Information(law, RunHistory(cells=sweep.world.cells), sweep.request)
     empty = sweep.world.cells[0]
     at = np.array([empty.number])
     worth = []

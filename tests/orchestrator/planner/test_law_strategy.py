@@ -14,9 +14,9 @@ from orchestrator.planner.opening import tried
 from orchestrator.planner.values import (
     Cells,
     KnownRun,
-    Outcome,
-    Question,
-    Record,
+    PlanRequest,
+    RunHistory,
+    RunOutcome,
     full_grid_flops,
     prior_flops,
 )
@@ -27,8 +27,8 @@ WORLDS = 15
 
 def swept(world: World, **limits: object) -> Sweep:
     """A sweep of a world until it stops."""
-    question = replace(Question(target=world.target, max_parallel=2), **limits)
-    sweep = Sweep(world=world, planner=planner_of("law"), question=question)
+    request = replace(PlanRequest(target=world.target, max_parallel=2), **limits)
+    sweep = Sweep(world=world, planner=planner_of("law"), request=request)
     sweep.run()
     return sweep
 
@@ -44,7 +44,7 @@ def error(sweep: Sweep, target: Point, truth: float) -> tuple[float, float]:
 
 def bracketed(sweep: Sweep) -> int:
     """Cells with at least four rates within e^±1.3 of the true optimum, on both sides of it, the best inside."""
-    seen, found = tried(sweep.record), 0
+    seen, found = tried(sweep.history), 0
     for cell in sweep.world.cells:
         shown = seen.get(cell.number)
         if shown is None or shown.edge:
@@ -112,7 +112,7 @@ def test_the_demo_leaves_no_worker_idle_for_rates_that_are_not_needed(demos: lis
 def test_a_minimum_surely_inside_is_not_widened() -> None:
     """Round a well-known optimum the best of four rates is the highest: noise between two nearly equal ones."""
     sweep = swept(demo(0), rates_per_cell=4, interval_factor=1.5)
-    seen, law = tried(sweep.record), sweep.law()
+    seen, law = tried(sweep.history), sweep.law()
     assert law is not None
     for cell in sweep.world.cells:
         shown = seen[cell.number]
@@ -164,8 +164,8 @@ def test_a_target_that_cannot_be_told_does_not_spoil_another() -> None:
 
 def test_a_far_target_still_gets_every_cell_its_rates() -> None:
     sweep = swept(replace(ladder(2, OTHER_BATCH), cells=ladder(2, NEAR).cells), rates_per_cell=4)
-    assert all(len(shown.places) >= 4 for shown in tried(sweep.record).values())
-    assert len(tried(sweep.record)) == len(sweep.world.cells)
+    assert all(len(shown.places) >= 4 for shown in tried(sweep.history).values())
+    assert len(tried(sweep.history)) == len(sweep.world.cells)
 
 
 def test_runs_from_elsewhere_count_as_spent() -> None:
@@ -174,7 +174,7 @@ def test_runs_from_elsewhere_count_as_spent() -> None:
     first = swept(world)
     law = first.law()
     assert law is not None
-    runs = [(world.cells[run.cell], run) for run in first.record.runs if run.loss is not None]
+    runs = [(world.cells[run.cell], run) for run in first.history.runs if run.loss is not None]
     prior = Observations(
         params=np.array([cell.params for cell, _ in runs]),
         tokens=np.array([cell.tokens for cell, _ in runs]),
@@ -182,9 +182,9 @@ def test_runs_from_elsewhere_count_as_spent() -> None:
         learning_rate=np.array([run.learning_rate for _, run in runs]),
         loss=np.array([run.loss for _, run in runs]),
     )
-    elsewhere = Record(cells=world.cells, prior=prior)
+    elsewhere = RunHistory(cells=world.cells, prior=prior)
     assert prior_flops(elsewhere) > first.flops
-    plan = planner_of("law").plan(elsewhere, law, first.question)
+    plan = planner_of("law").plan(elsewhere, law, first.request)
     assert plan.stop is not None
     assert "Little is left to gain" in plan.stop
 
@@ -204,9 +204,9 @@ def test_a_narrow_interval_does_not_stop_a_sweep_whose_cells_lack_rates() -> Non
         swept(world, interval_factor=3.0),
         swept(world, interval_factor=3.0, rates_per_cell=4),
     )
-    assert len(with_rates.record.runs) > len(without.record.runs)
-    assert all(len(shown.places) >= 4 for shown in tried(with_rates.record).values())
-    assert len(tried(with_rates.record)) == len(world.cells)
+    assert len(with_rates.history.runs) > len(without.history.runs)
+    assert all(len(shown.places) >= 4 for shown in tried(with_rates.history).values())
+    assert len(tried(with_rates.history)) == len(world.cells)
 
 
 def test_a_sweep_without_a_wish_stops_when_its_cost_would_double_for_little() -> None:
@@ -237,29 +237,29 @@ def test_a_budget_is_never_passed_and_ends_the_sweep() -> None:
     assert 0.5 * flops < sweep.flops <= flops
     assert "The budget of FLOPs is used up" in str(sweep.plan.stop)
     short = swept(world, runs_left=17)
-    assert len(short.record.runs) == 17
+    assert len(short.history.runs) == 17
     assert short.plan.stop == "The budget of runs is used up."
 
 
 def test_a_small_grid_is_run_to_its_end() -> None:
     world = proxies(6, rates=3, sizes=(9216.0, 24576.0), steps=(512, 1024))
     sweep = swept(world, interval_factor=1.001, rates_per_cell=3)
-    assert len(sweep.record.runs) == 12
+    assert len(sweep.history.runs) == 12
     assert sweep.plan.stop is not None
 
 
 def test_the_next_batch_does_not_ask_twice_for_one_thing() -> None:
     """What a batch already holds counts: with the first half open, the plan is the second half."""
     world = proxies(8, rates=13)
-    start = Sweep(world=world, planner=planner_of("law"), question=Question(target=world.target))
+    start = Sweep(world=world, planner=planner_of("law"), request=PlanRequest(target=world.target))
     start.step()
-    law, question = start.law(), Question(target=world.target, runs_per_batch=6)
-    whole = start.planner.plan(start.record, law, question).batch
+    law, request = start.law(), PlanRequest(target=world.target, runs_per_batch=6)
+    whole = start.planner.plan(start.history, law, request).batch
     half = tuple(
-        KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=Outcome.OPEN)
+        KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=RunOutcome.OPEN)
         for run in whole[:2]
     )
-    rest = start.planner.plan(replace(start.record, runs=start.record.runs + half), law, question).batch
+    rest = start.planner.plan(replace(start.history, runs=start.history.runs + half), law, request).batch
     assert [(run.cell, run.learning_rate) for run in rest] == [
         (run.cell, run.learning_rate) for run in whole[2:]
     ]
@@ -267,23 +267,23 @@ def test_the_next_batch_does_not_ask_twice_for_one_thing() -> None:
 
 def test_open_runs_that_are_expected_to_be_enough_are_waited_for() -> None:
     world = proxies(8, rates=13)
-    start = Sweep(world=world, planner=planner_of("law"), question=Question(target=world.target))
+    start = Sweep(world=world, planner=planner_of("law"), request=PlanRequest(target=world.target))
     for _ in range(3):
         start.step()
     law = start.law()
     assert law is not None
     _, sd = law.optimum(*(np.array([value]) for value in (world.target.params, world.target.tokens, 256.0)))
-    question = Question(
+    request = PlanRequest(
         target=world.target, runs_per_batch=7, interval_factor=float(np.exp(0.98 * 1.96 * sd[0]))
     )
-    whole = start.planner.plan(start.record, law, question).batch
+    whole = start.planner.plan(start.history, law, request).batch
     assert len(whole) == 7
     waiting = tuple(
-        KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=Outcome.OPEN)
+        KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=RunOutcome.OPEN)
         for run in whole[:6]
     )
-    record = replace(start.record, runs=start.record.runs + waiting)
-    plan = start.planner.plan(record, law, question)
+    history = replace(start.history, runs=start.history.runs + waiting)
+    plan = start.planner.plan(history, law, request)
     assert (plan.batch, plan.stop) == ((), None)
 
 
@@ -293,13 +293,13 @@ def test_a_shared_trunk_makes_more_horizons_of_one_rate_worth_their_cost() -> No
     flops = 0.08 * full_grid_flops(world.cells, 1)
     alone = replace(world, cells=Cells(replace(cell, trunk=None, decay_fraction=1.0) for cell in world.cells))
     shared, separate = swept(world, flops_left=flops), swept(alone, flops_left=flops)
-    assert len(shared.record.runs) > 1.2 * len(separate.record.runs)
+    assert len(shared.history.runs) > 1.2 * len(separate.history.runs)
 
 
 def test_rates_that_diverge_do_not_end_the_search() -> None:
     world = replace(proxies(11, rates=13), diverges=0.8)
     sweep = swept(world, rates_per_cell=4, interval_factor=1.7)
-    assert any(run.outcome is Outcome.DIVERGED for run in sweep.record.runs)
+    assert any(run.outcome is RunOutcome.DIVERGED for run in sweep.history.runs)
     found, sd = error(sweep, world.target, world.target_optimum)
     assert abs(found) < 3 * sd
 
@@ -315,7 +315,7 @@ def test_an_exponent_far_from_the_prior_is_found() -> None:
 def test_seeds_are_used_when_new_rates_are_not() -> None:
     world = proxies(13, rates=4, sizes=(9216.0, 24576.0), steps=(512, 1024))
     sweep = swept(world, seeds=3, interval_factor=1.01)
-    assert {run.seed for run in sweep.record.runs} != {0}
+    assert {run.seed for run in sweep.history.runs} != {0}
 
 
 def test_several_targets_share_the_plan() -> None:
@@ -327,10 +327,12 @@ def test_several_targets_share_the_plan() -> None:
 
 def test_runs_from_elsewhere_spare_the_opening() -> None:
     world = proxies(15, rates=13)
-    first = Sweep(world=world, planner=planner_of("law"), question=Question(target=world.target))
+    first = Sweep(world=world, planner=planner_of("law"), request=PlanRequest(target=world.target))
     first.run()
     law = first.law()
     assert law is not None
-    plan = first.planner.plan(Record(cells=world.cells), law, Question(target=world.target, runs_per_batch=6))
+    plan = first.planner.plan(
+        RunHistory(cells=world.cells), law, PlanRequest(target=world.target, runs_per_batch=6)
+    )
     assert all("narrow" in run.reason for run in plan.batch)
-    assert law_of(replace(first.record, runs=answered(world, plan.batch) + first.record.runs)) is not None
+    assert law_of(replace(first.history, runs=answered(world, plan.batch) + first.history.runs)) is not None

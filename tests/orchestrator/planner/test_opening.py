@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.planner import planner_of
 from orchestrator.planner.opening import spaced, tried
-from orchestrator.planner.values import Cells, KnownRun, Outcome, Plan, Question, Record
+from orchestrator.planner.values import BatchPlan, Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
 from tests.orchestrator.planner.worlds import World, proxies
 
 
@@ -20,23 +20,23 @@ def world() -> World:
     return proxies(3, rates=13)
 
 
-def opened(world: World, losses: dict[float, float | None], cells: Cells | None = None) -> Plan:
+def opened(world: World, losses: dict[float, float | None], cells: Cells | None = None) -> BatchPlan:
     """The plan without a law after runs in the first cell; None is a run that diverged."""
     runs = tuple(
         KnownRun(
             cell=0,
             learning_rate=rate,
             seed=0,
-            outcome=Outcome.DIVERGED if loss is None else Outcome.COMPLETED,
+            outcome=RunOutcome.DIVERGED if loss is None else RunOutcome.COMPLETED,
             loss=loss,
         )
         for rate, loss in losses.items()
     )
     grid = cells or Cells(replace(cell, trunk=None, decay_fraction=1.0) for cell in world.cells)
-    return planner_of("law").plan(Record(cells=grid, runs=runs), None, Question(target=world.target))
+    return planner_of("law").plan(RunHistory(cells=grid, runs=runs), None, PlanRequest(target=world.target))
 
 
-def places(plan: Plan, world: World) -> list[int]:
+def places(plan: BatchPlan, world: World) -> list[int]:
     return sorted(world.cells[run.cell].rates.index(run.learning_rate) for run in plan.batch if run.cell == 0)
 
 
@@ -53,7 +53,7 @@ def test_spaced_rates_are_different_and_leave_both_ends_alike(lattice: int) -> N
 
 
 def test_a_sweep_opens_with_four_spaced_rates_at_every_horizon_of_the_cheapest_trunk(world: World) -> None:
-    plan = planner_of("law").plan(Record(cells=world.cells), None, Question(target=world.target))
+    plan = planner_of("law").plan(RunHistory(cells=world.cells), None, PlanRequest(target=world.target))
     assert {run.cell for run in plan.batch} == {0, 1, 2}
     assert len(plan.batch) == 12
     assert len({run.learning_rate for run in plan.batch}) == 4
@@ -66,7 +66,9 @@ def test_where_nothing_is_shared_only_the_cheapest_cell_opens(world: World) -> N
 
 def test_idle_workers_open_further_cells(world: World) -> None:
     alone = Cells(replace(cell, trunk=None) for cell in world.cells)
-    plan = planner_of("law").plan(Record(cells=alone), None, Question(target=world.target, max_parallel=10))
+    plan = planner_of("law").plan(
+        RunHistory(cells=alone), None, PlanRequest(target=world.target, max_parallel=10)
+    )
     assert len(plan.batch) >= 10
     assert {run.cell for run in plan.batch} == {0, 1, 3}, "the second size's first horizon is cheaper"
 
@@ -95,29 +97,31 @@ def test_a_cell_at_the_end_of_its_lattice_gives_way_to_the_next(world: World) ->
 
 
 def test_open_runs_are_waited_for(world: World) -> None:
-    first = planner_of("law").plan(Record(cells=world.cells), None, Question(target=world.target))
+    first = planner_of("law").plan(RunHistory(cells=world.cells), None, PlanRequest(target=world.target))
     waiting = tuple(
-        KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=Outcome.OPEN)
+        KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=RunOutcome.OPEN)
         for run in first.batch
     )
     plan = planner_of("law").plan(
-        Record(cells=world.cells, runs=waiting), None, Question(target=world.target)
+        RunHistory(cells=world.cells, runs=waiting), None, PlanRequest(target=world.target)
     )
-    assert plan == Plan()
+    assert plan == BatchPlan()
 
 
 def test_a_machine_that_fails_does_not_hold_up_the_opening(world: World) -> None:
     alone = Cells(replace(cell, trunk=None) for cell in world.cells)
     failed = tuple(
-        KnownRun(cell=0, learning_rate=rate, seed=0, outcome=Outcome.FAILED) for rate in alone[0].rates
+        KnownRun(cell=0, learning_rate=rate, seed=0, outcome=RunOutcome.FAILED) for rate in alone[0].rates
     )
-    plan = planner_of("law").plan(Record(cells=alone, runs=failed), None, Question(target=world.target))
+    plan = planner_of("law").plan(
+        RunHistory(cells=alone, runs=failed), None, PlanRequest(target=world.target)
+    )
     assert {run.cell for run in plan.batch} == {1}
 
 
 def test_two_rates_a_cell_are_refused_before_anything_is_run(world: World) -> None:
     short = Cells(replace(cell, rates=cell.rates[:2]) for cell in world.cells)
-    plan = planner_of("law").plan(Record(cells=short), None, Question(target=world.target))
+    plan = planner_of("law").plan(RunHistory(cells=short), None, PlanRequest(target=world.target))
     assert not plan.batch
     assert plan.stop is not None
     assert "no cell has 3 learning rates" in plan.stop
@@ -126,7 +130,7 @@ def test_two_rates_a_cell_are_refused_before_anything_is_run(world: World) -> No
 
 def test_cells_that_could_show_a_minimum_open_first(world: World) -> None:
     mixed = Cells(replace(cell, rates=cell.rates[: 2 if cell.number < 3 else 13]) for cell in world.cells)
-    plan = planner_of("law").plan(Record(cells=mixed), None, Question(target=world.target))
+    plan = planner_of("law").plan(RunHistory(cells=mixed), None, PlanRequest(target=world.target))
     assert {run.cell for run in plan.batch} == {3, 4, 5}
 
 
@@ -135,10 +139,10 @@ def test_the_best_rate_is_that_of_the_best_mean_of_its_repeats(world: World) -> 
     rates = world.cells[0].rates
     shown = {(1, 0): 1.9, (1, 1): 2.5, (4, 0): 2.0, (4, 1): 2.0, (8, 0): 2.1}
     runs = tuple(
-        KnownRun(cell=0, learning_rate=rates[place], seed=seed, outcome=Outcome.COMPLETED, loss=loss)
+        KnownRun(cell=0, learning_rate=rates[place], seed=seed, outcome=RunOutcome.COMPLETED, loss=loss)
         for (place, seed), loss in shown.items()
     )
-    found = tried(Record(cells=world.cells, runs=runs))[0]
+    found = tried(RunHistory(cells=world.cells, runs=runs))[0]
     assert (found.best, found.edge) == (4, 0)
 
 
@@ -148,12 +152,14 @@ def test_a_grid_without_any_law_ends_with_a_reason(world: World) -> None:
             cell=cell.number,
             learning_rate=rate,
             seed=0,
-            outcome=Outcome.COMPLETED,
+            outcome=RunOutcome.COMPLETED,
             loss=float(2.0 + np.log(rate / cell.rates[0])),
         )
         for cell in world.cells
         for rate in cell.rates
     )
-    plan = planner_of("law").plan(Record(cells=world.cells, runs=runs), None, Question(target=world.target))
+    plan = planner_of("law").plan(
+        RunHistory(cells=world.cells, runs=runs), None, PlanRequest(target=world.target)
+    )
     assert plan.stop is not None
     assert "none shows a minimum inside its lattice. Widen the learning rates." in plan.stop

@@ -13,33 +13,34 @@ import pytest
 from orchestrator.law import Point
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import (
+    BatchPlan,
     Cell,
     Cells,
     KnownRun,
-    Outcome,
-    Plan,
+    PlanRequest,
     Proposal,
-    Question,
-    Record,
+    RunHistory,
+    RunOutcome,
     asked_flops,
     full_grid_flops,
 )
-from orchestrator.submission.cells import table_cells
+from orchestrator.spec import replayed_cells
+from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import RunTable, parse_csv
 from tests.orchestrator.planner.worlds import World, answered, law_of
 
 FOLDER = os.environ.get("ETALON_RECORDED_RUNS")
 
 
-def replayed(table: RunTable, cells: Cells, question: Question) -> tuple[Record, Plan]:
+def replayed(table: RunTable, cells: Cells, request: PlanRequest) -> tuple[RunHistory, BatchPlan]:
     """A replay of recorded runs until the planner stops."""
     columns = (table.params, table.tokens, table.batch_tokens, table.learning_rate, table.loss)
     losses = {row[:4]: row[4] for row in zip(*(column.tolist() for column in columns), strict=True)}
-    record = Record(cells=cells)
+    history = RunHistory(cells=cells)
     while True:
-        plan = planner_of("law").plan(record, law_of(record), question)
+        plan = planner_of("law").plan(history, law_of(history), request)
         if plan.stop is not None:
-            return record, plan
+            return history, plan
         found = []
         for run in plan.batch:
             cell = cells[run.cell]
@@ -49,22 +50,22 @@ def replayed(table: RunTable, cells: Cells, question: Question) -> tuple[Record,
                     cell=run.cell,
                     learning_rate=run.learning_rate,
                     seed=0,
-                    outcome=Outcome.COMPLETED if np.isfinite(loss) else Outcome.DIVERGED,
+                    outcome=RunOutcome.COMPLETED if np.isfinite(loss) else RunOutcome.DIVERGED,
                     loss=float(loss) if np.isfinite(loss) else None,
                 )
             )
-        record = replace(record, runs=record.runs + tuple(found))
+        history = replace(history, runs=history.runs + tuple(found))
 
 
 @pytest.mark.skipif(FOLDER is None, reason="ETALON_RECORDED_RUNS names no folder of recorded runs")
 def test_a_twentieth_of_a_recorded_grid_is_enough() -> None:
     table = parse_csv((Path(FOLDER or "") / "steplaw_dense.csv").read_bytes())
     largest = float(table.params.max())
-    cells = Cells(cell for cell in table_cells(table) if cell.params < largest)
+    cells = Cells(cell for cell in replayed_cells(recorded_rates(table)) if cell.params < largest)
     target = Point(params=largest, tokens=2.84e10, batch_tokens=262_144.0)
-    record, plan = replayed(table, cells, Question(target=target, max_parallel=2))
-    assert asked_flops(record) < 0.05 * full_grid_flops(cells, 1)
-    law = law_of(record)
+    history, plan = replayed(table, cells, PlanRequest(target=target, max_parallel=2))
+    assert asked_flops(history) < 0.05 * full_grid_flops(cells, 1)
+    law = law_of(history)
     assert law is not None
     place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
     # recorded in this cell: the best rate is 1.4e-3, and 9.8e-4 … 2.0e-3 lose less than 0.1 %
@@ -75,12 +76,12 @@ def test_a_twentieth_of_a_recorded_grid_is_enough() -> None:
 @pytest.mark.skipif(FOLDER is None, reason="ETALON_RECORDED_RUNS names no folder of recorded runs")
 def test_a_replay_without_limits_ends_early_with_a_reason_and_a_good_answer() -> None:
     table = parse_csv((Path(FOLDER or "") / "steplaw_dense.csv").read_bytes())
-    cells = table_cells(table)
+    cells = replayed_cells(recorded_rates(table))
     target = Point(params=1_073_741_824.0, tokens=2e10, batch_tokens=262_144.0)
-    record, plan = replayed(table, cells, Question(target=target, max_parallel=2))
-    assert asked_flops(record) < 0.4 * full_grid_flops(cells, 1)
+    history, plan = replayed(table, cells, PlanRequest(target=target, max_parallel=2))
+    assert asked_flops(history) < 0.4 * full_grid_flops(cells, 1)
     assert str(plan.stop).startswith("Little is left to gain")
-    law = law_of(record)
+    law = law_of(history)
     assert law is not None
     # the law of all 1,713 runs says 8.1e-4, 6.1e-4 … 1.07e-3
     assert 6e-4 < law.predict(target).learning_rate < 1.1e-3
@@ -125,12 +126,12 @@ def test_a_planning_step_is_quick(shape: tuple[int, int, int, int], seconds: flo
         for cell in some
         for rate in cell.rates[::4]
     )
-    record = Record(cells=world.cells, runs=answered(world, batch))
-    law = law_of(record)
+    history = RunHistory(cells=world.cells, runs=answered(world, batch))
+    law = law_of(history)
     taken = []
     for _ in range(4):
         start = time.process_time()
-        plan = planner_of("law").plan(record, law, Question(target=world.target))
+        plan = planner_of("law").plan(history, law, PlanRequest(target=world.target))
         taken.append(time.process_time() - start)
     assert plan.batch
     assert min(taken) < 4 * seconds

@@ -1,4 +1,4 @@
-"""What every strategy keeps to, whatever the grid, the record and the budget."""
+"""What every strategy keeps to, whatever the grid, the history and the budget."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from orchestrator.errors import BadInput
 from orchestrator.law import Point
 from orchestrator.planner import STRATEGIES, planner_of
-from orchestrator.planner.values import Cell, Cells, KnownRun, Outcome, Plan, Question, Record, trunk_reach
+from orchestrator.planner.values import (
+    BatchPlan,
+    Cell,
+    Cells,
+    KnownRun,
+    PlanRequest,
+    RunHistory,
+    RunOutcome,
+    trunk_reach,
+)
 from tests.orchestrator.planner.worlds import law_of
 
 CHEAP = ("law", "grid", "random", "tpe")
@@ -45,22 +54,22 @@ def cells(draw: st.DrawFn) -> Cells:
 
 
 @st.composite
-def records(draw: st.DrawFn) -> Record:
+def records(draw: st.DrawFn) -> RunHistory:
     """A grid with some of its runs asked for, in any state."""
     grid = draw(cells())
     places = [(cell, rate) for cell in grid for rate in cell.rates]
     chosen = draw(st.lists(st.sampled_from(places), max_size=25, unique=True))
     runs = []
     for cell, rate in chosen:
-        outcome = draw(st.sampled_from([*[Outcome.COMPLETED] * 6, *Outcome]))
+        outcome = draw(st.sampled_from([*[RunOutcome.COMPLETED] * 6, *RunOutcome]))
         u = np.log(rate) + 6.0 + 0.4 * np.log(cell.params / 1e4)
-        loss = 2.0 * float(np.exp(0.02 * u**2)) if outcome is Outcome.COMPLETED else None
+        loss = 2.0 * float(np.exp(0.02 * u**2)) if outcome is RunOutcome.COMPLETED else None
         runs.append(KnownRun(cell=cell.number, learning_rate=rate, seed=0, outcome=outcome, loss=loss))
-    return Record(cells=grid, runs=tuple(runs))
+    return RunHistory(cells=grid, runs=tuple(runs))
 
 
-questions = st.builds(
-    Question,
+requests = st.builds(
+    PlanRequest,
     target=st.just(Point(params=4e6, tokens=1e6, batch_tokens=256.0)),
     seeds=st.integers(1, 2),
     runs_left=st.none() | st.integers(0, 30),
@@ -73,15 +82,15 @@ questions = st.builds(
 )
 
 
-def planned(strategy: str, record: Record, question: Question) -> Plan:
-    return planner_of(strategy).plan(record, law_of(record), question)
+def planned(strategy: str, history: RunHistory, request: PlanRequest) -> BatchPlan:
+    return planner_of(strategy).plan(history, law_of(history), request)
 
 
-def cost(record: Record, plan: Plan) -> float:
+def cost(history: RunHistory, plan: BatchPlan) -> float:
     """FLOPs of a batch, made in the order that the planner gives."""
-    reach, total = dict(trunk_reach(record)), 0.0
+    reach, total = dict(trunk_reach(history)), 0.0
     for run in plan.batch:
-        cell = record.cells[run.cell]
+        cell = history.cells[run.cell]
         key = (cell.trunk or "", run.learning_rate, run.seed)
         flops = cell.marginal_flops(reach.get(key, 0.0)) if cell.trunk else cell.flops
         assert run.flops == pytest.approx(flops)
@@ -92,51 +101,51 @@ def cost(record: Record, plan: Plan) -> float:
 
 @pytest.mark.parametrize("strategy", CHEAP)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(record=records(), question=questions)
+@given(history=records(), request=requests)
 def test_a_plan_keeps_to_lattice_record_budget_and_batch(
-    strategy: str, record: Record, question: Question
+    strategy: str, history: RunHistory, request: PlanRequest
 ) -> None:
-    plan = planned(strategy, record, question)
-    asked = {(run.cell, run.learning_rate, run.seed) for run in record.runs}
+    plan = planned(strategy, history, request)
+    asked = {(run.cell, run.learning_rate, run.seed) for run in history.runs}
     proposed = [(run.cell, run.learning_rate, run.seed) for run in plan.batch]
     assert len(set(proposed)) == len(proposed)
     assert not asked & set(proposed)
-    assert all(run.learning_rate in record.cells[run.cell].rates for run in plan.batch)
-    assert all(0 <= run.seed < question.seeds and run.reason for run in plan.batch)
-    waiting = sum(run.outcome is Outcome.OPEN for run in record.runs)
-    if question.runs_left is not None:
-        assert len(proposed) <= question.runs_left
-    if question.flops_left is not None:
-        assert cost(record, plan) <= question.flops_left * (1 + 1e-6)
-    if question.runs_per_batch is not None:
-        assert len(proposed) <= max(0, question.runs_per_batch - waiting)
+    assert all(run.learning_rate in history.cells[run.cell].rates for run in plan.batch)
+    assert all(0 <= run.seed < request.seeds and run.reason for run in plan.batch)
+    waiting = sum(run.outcome is RunOutcome.OPEN for run in history.runs)
+    if request.runs_left is not None:
+        assert len(proposed) <= request.runs_left
+    if request.flops_left is not None:
+        assert cost(history, plan) <= request.flops_left * (1 + 1e-6)
+    if request.runs_per_batch is not None:
+        assert len(proposed) <= max(0, request.runs_per_batch - waiting)
     assert not (plan.stop and (plan.batch or waiting)), "a stop with something left to wait for"
     assert plan.stop or plan.batch or waiting, "neither a batch nor a reason to stop"
 
 
 @pytest.mark.parametrize("strategy", CHEAP)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(record=records(), question=questions, shuffle=st.integers(0, 1000))
+@given(history=records(), request=requests, shuffle=st.integers(0, 1000))
 def test_a_plan_depends_on_what_is_recorded_and_not_on_its_order(
-    strategy: str, record: Record, question: Question, shuffle: int
+    strategy: str, history: RunHistory, request: PlanRequest, shuffle: int
 ) -> None:
-    runs = list(record.runs)
+    runs = list(history.runs)
     random.Random(shuffle).shuffle(runs)
-    again = replace(record, runs=tuple(runs))
-    assert planned(strategy, again, question) == planned(strategy, record, question)
+    again = replace(history, runs=tuple(runs))
+    assert planned(strategy, again, request) == planned(strategy, history, request)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(record=records(), question=questions)
+@given(history=records(), request=requests)
 def test_what_is_ruled_out_was_neither_asked_for_nor_is_about_to_be(
-    record: Record, question: Question
+    history: RunHistory, request: PlanRequest
 ) -> None:
-    plan = planned("law", record, question)
-    kept = {(run.cell, run.learning_rate) for run in (*record.runs, *plan.batch)}
+    plan = planned("law", history, request)
+    kept = {(run.cell, run.learning_rate) for run in (*history.runs, *plan.batch)}
     dropped = [(rate.cell, rate.learning_rate) for rate in plan.pruned]
     assert len(set(dropped)) == len(dropped)
     assert not kept & set(dropped)
-    assert all(rate.learning_rate in record.cells[rate.cell].rates for rate in plan.pruned)
+    assert all(rate.learning_rate in history.cells[rate.cell].rates for rate in plan.pruned)
 
 
 def test_every_strategy_of_the_contract_exists() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Question
+from orchestrator.planner.values import PlanRequest
 from tests.orchestrator.planner.worlds import Sweep, World, proxies
 
 WORLDS = 40
@@ -27,8 +27,8 @@ def test_the_best_rate_of_a_cell_is_not_ruled_out_by_any_law_of_a_sweep() -> Non
     lost = cells = 0
     for seed in range(WORLDS):
         world = proxies(100 + seed, rates=13)
-        question = Question(target=world.target, interval_factor=2.0, max_parallel=2)
-        sweep = Sweep(world=world, planner=planner_of("law"), question=question)
+        request = PlanRequest(target=world.target, interval_factor=2.0, max_parallel=2)
+        sweep = Sweep(world=world, planner=planner_of("law"), request=request)
         ruled_out: set[tuple[int, float]] = set()
         while sweep.step().stop is None:
             ruled_out |= {(rate.cell, rate.learning_rate) for rate in sweep.plan.pruned}
@@ -41,8 +41,8 @@ def test_the_best_rate_of_a_cell_is_not_ruled_out_by_any_law_of_a_sweep() -> Non
 @pytest.fixture(scope="module")
 def ended() -> Sweep:
     world = proxies(7, rates=13)
-    question = Question(target=world.target, interval_factor=1.6, rates_per_cell=4, max_parallel=2)
-    sweep = Sweep(world=world, planner=planner_of("law"), question=question)
+    request = PlanRequest(target=world.target, interval_factor=1.6, rates_per_cell=4, max_parallel=2)
+    sweep = Sweep(world=world, planner=planner_of("law"), request=request)
     sweep.run()
     return sweep
 
@@ -73,7 +73,7 @@ def test_a_rate_that_was_ruled_out_may_come_back() -> None:
     for seed in range(12):
         world = proxies(seed, rates=13)
         sweep = Sweep(
-            world=world, planner=planner_of("law"), question=Question(target=world.target, rates_per_cell=4)
+            world=world, planner=planner_of("law"), request=PlanRequest(target=world.target, rates_per_cell=4)
         )
         dropped: set[tuple[int, float]] = set()
         while sweep.step().stop is None:
@@ -81,11 +81,11 @@ def test_a_rate_that_was_ruled_out_may_come_back() -> None:
             returned += len(asked & dropped)
             dropped |= {(rate.cell, rate.learning_rate) for rate in sweep.plan.pruned}
         # what is dropped at the end is a function of the last law alone
-        assert sweep.plan.pruned == sweep.planner.plan(sweep.record, sweep.law(), sweep.question).pruned
+        assert sweep.plan.pruned == sweep.planner.plan(sweep.history, sweep.law(), sweep.request).pruned
     assert returned > 0
 
 
 def test_without_a_law_nothing_is_ruled_out() -> None:
     world = proxies(2, rates=13)
-    sweep = Sweep(world=world, planner=planner_of("law"), question=Question(target=world.target))
+    sweep = Sweep(world=world, planner=planner_of("law"), request=PlanRequest(target=world.target))
     assert sweep.step().pruned == ()

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import Unsupported
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Question
+from orchestrator.planner.values import PlanRequest
 from tests.orchestrator.planner.worlds import Sweep, World, proxies
 
 
@@ -20,10 +20,10 @@ def world() -> World:
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_every_cell_gets_its_trials_and_the_later_ones_are_better(sampler: str, world: World) -> None:
-    sweep = Sweep(world=world, planner=planner_of(sampler), question=Question(target=world.target))
+    sweep = Sweep(world=world, planner=planner_of(sampler), request=PlanRequest(target=world.target))
     assert sweep.run() == "Every cell has its trials: 12 runs in 2 cells."
     for cell in world.cells:
-        rates = [run.learning_rate for run in sweep.record.runs if run.cell == cell.number]
+        rates = [run.learning_rate for run in sweep.history.runs if run.cell == cell.number]
         off = np.abs(np.log(rates) - world.optimum[cell.number])
         assert len(set(rates)) == 6
         assert off.min() < 0.6
@@ -32,9 +32,9 @@ def test_every_cell_gets_its_trials_and_the_later_ones_are_better(sampler: str, 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_a_study_is_rebuilt_from_the_record(sampler: str, world: World) -> None:
-    question = Question(target=world.target, rates_per_cell=5)
-    one = Sweep(world=world, planner=planner_of(sampler), question=question)
-    other = Sweep(world=world, planner=planner_of(sampler), question=question)
+    request = PlanRequest(target=world.target, rates_per_cell=5)
+    one = Sweep(world=world, planner=planner_of(sampler), request=request)
+    other = Sweep(world=world, planner=planner_of(sampler), request=request)
     one.run()
     while other.step().stop is None:
         other.planner = planner_of(sampler)  # restarted after every batch

@@ -9,15 +9,15 @@ import numpy as np
 
 from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
 from orchestrator.planner.values import (
+    BatchPlan,
     Cell,
     Cells,
     KnownRun,
-    Outcome,
-    Plan,
     Planner,
+    PlanRequest,
     Proposal,
-    Question,
-    Record,
+    RunHistory,
+    RunOutcome,
 )
 
 Losses = Callable[[Cell, float, int], float | None]
@@ -135,33 +135,35 @@ class Sweep:
 
     world: World
     planner: Planner
-    question: Question
-    record: Record = field(init=False)
+    request: PlanRequest
+    history: RunHistory = field(init=False)
     flops: float = 0.0
     batches: list[tuple[Proposal, ...]] = field(default_factory=list)
-    plan: Plan = field(default_factory=Plan)
+    plan: BatchPlan = field(default_factory=BatchPlan)
 
     def __post_init__(self) -> None:
-        self.record = Record(cells=self.world.cells)
+        self.history = RunHistory(cells=self.world.cells)
 
     def law(self) -> Law | None:
         """The law of everything recorded so far."""
-        return law_of(self.record)
+        return law_of(self.history)
 
-    def step(self) -> Plan:
+    def step(self) -> BatchPlan:
         """Plan once and run the batch."""
-        left = self.question.flops_left
-        runs_left = self.question.runs_left
-        question = replace(
-            self.question,
+        left = self.request.flops_left
+        runs_left = self.request.runs_left
+        request = replace(
+            self.request,
             flops_left=None if left is None else left - self.flops,
-            runs_left=None if runs_left is None else runs_left - len(self.record.runs),
+            runs_left=None if runs_left is None else runs_left - len(self.history.runs),
         )
-        self.plan = self.planner.plan(self.record, self.law(), question)
+        self.plan = self.planner.plan(self.history, self.law(), request)
         if self.plan.batch:
             self.batches.append(self.plan.batch)
             self.flops += sum(run.flops for run in self.plan.batch)
-            self.record = replace(self.record, runs=self.record.runs + answered(self.world, self.plan.batch))
+            self.history = replace(
+                self.history, runs=self.history.runs + answered(self.world, self.plan.batch)
+            )
         return self.plan
 
     def run(self, most: int = 200) -> str:
@@ -184,19 +186,19 @@ def answered(world: World, batch: tuple[Proposal, ...]) -> tuple[KnownRun, ...]:
                 cell=run.cell,
                 learning_rate=run.learning_rate,
                 seed=run.seed,
-                outcome=Outcome.DIVERGED if loss is None else Outcome.COMPLETED,
+                outcome=RunOutcome.DIVERGED if loss is None else RunOutcome.COMPLETED,
                 loss=loss,
             )
         )
     return tuple(found)
 
 
-def law_of(record: Record) -> Law | None:
+def law_of(history: RunHistory) -> Law | None:
     """The fit of what has ended, or None where it is refused."""
-    ended = [run for run in record.runs if run.outcome in {Outcome.COMPLETED, Outcome.DIVERGED}]
+    ended = [run for run in history.runs if run.outcome in {RunOutcome.COMPLETED, RunOutcome.DIVERGED}]
     if not ended:
         return None
-    cells = [record.cells[run.cell] for run in ended]
+    cells = [history.cells[run.cell] for run in ended]
     observations = Observations(
         params=np.array([cell.params for cell in cells]),
         tokens=np.array([cell.tokens for cell in cells]),

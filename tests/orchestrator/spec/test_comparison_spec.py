@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import BadInput
-from orchestrator.spec import Mup, ProxyTrainer, SweepSpec, base_of, parse_spec
+from orchestrator.spec import Mup, ProxyTrainer, SweepSpec, parse_spec
 
 COMPARED: dict[str, Any] = {
     "name": "compared",
@@ -29,12 +29,12 @@ def compared(**changes: Any) -> SweepSpec:
 def test_a_comparison_is_at_the_longest_horizon_and_the_smallest_batch_unless_it_says() -> None:
     spec = compared()
     assert spec.comparison is not None
-    assert spec.comparison.place(spec.grid) == (262_144, 256)
-    assert spec.comparison.base_place(spec.grid) == (262_144, 256)
+    assert spec.comparison.horizon(spec.grid) == (262_144, 256)
+    assert spec.comparison.base_horizon(spec.grid) == (262_144, 256)
     other = compared(tokens=100_000, batch_tokens=512, base={"tokens": 131_072})
     assert other.comparison is not None
-    assert other.comparison.place(other.grid) == (99_840, 512)
-    assert other.comparison.base_place(other.grid) == (131_072, 512)
+    assert other.comparison.horizon(other.grid) == (99_840, 512)
+    assert other.comparison.base_horizon(other.grid) == (131_072, 512)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_comparison_that_cannot_be_is_refused_at_its_field(
 
 def test_a_comparison_needs_proxies() -> None:
     with pytest.raises(BadInput, match="comparison: needs the trainer of kind proxy"):
-        parse_spec({**COMPARED, "trainer": {"kind": "replay", "table": "t"}})
+        parse_spec({**COMPARED, "trainer": {"kind": "replay", "table": "t"}, "grid": {}})
 
 
 MIXTURE: dict[str, Any] = {
@@ -123,7 +123,7 @@ def test_transfer_has_the_base_of_the_grid_and_the_rules_of_the_comparison() -> 
     assert spec.comparison is not None
     assert isinstance(spec.trainer, ProxyTrainer)
     grid, trainer = spec.comparison.transferred(spec.grid, spec.trainer)
-    base = base_of(grid, trainer)
+    base = trainer.base(grid)
     assert base is not None
     assert (base.width, base.depth, base.head_width) == (16, 2, 16)
     assert (base.tokens, base.batch_tokens) == (131_072, 256)

@@ -17,7 +17,6 @@ from orchestrator.spec import (
     Mup,
     ProxyTrainer,
     SweepSpec,
-    base_of,
     parse_spec,
 )
 from orchestrator.spec.transfer import Base
@@ -54,7 +53,7 @@ def parsed(scales: list[dict[str, int]] | None = None, **trainer: Any) -> ProxyT
 
 def base(scales: list[dict[str, int]] | None = None, **trainer: Any) -> Base:
     spec = parse_spec(fields(scales, **trainer))
-    found = base_of(spec.grid, trainer_of(spec))
+    found = trainer_of(spec).base(spec.grid)
     assert found is not None
     return found
 
@@ -124,7 +123,7 @@ def test_muon_has_a_momentum_of_its_own() -> None:
         ({"architecture": MOE | {"balance_rate": 2}}, "architecture.balance_rate", "less than or equal to 1"),
         ({"architecture": MOE | {"params": "most"}}, "architecture.params", "'active' or 'total'"),
         ({"architecture": {"kind": "moe", "top_k": 1}}, "architecture.experts", "required"),
-        ({"architecture": {"experts": 4}}, "architecture.experts", "no field here"),
+        ({"architecture": {"experts": 4}}, "architecture.experts", "unknown field"),
         ({"architecture": {"kind": "mix"}}, "architecture.kind", "dense or moe, not 'mix'"),
         ({"architecture": "moe"}, "architecture", "mapping of fields"),
         ({"parametrization": "magic"}, "parametrization", "standard, mup, or {kind: mup"),
@@ -144,7 +143,7 @@ def test_muon_has_a_momentum_of_its_own() -> None:
         (
             {"parametrization": {"kind": "mup", "base": {"heads": 2}}},
             "parametrization.base.heads",
-            "no field here",
+            "unknown field",
         ),
         (
             {"parametrization": {"kind": "mup", "base": {"expert_width": 64}}},
@@ -166,7 +165,7 @@ def test_muon_has_a_momentum_of_its_own() -> None:
             "parametrization.horizon_exponent",
             "greater than or equal to -1",
         ),
-        ({"optimizer": {"momentum": 0.9}}, "optimizer.momentum", "no field here"),
+        ({"optimizer": {"momentum": 0.9}}, "optimizer.momentum", "unknown field"),
         ({"optimizer": {"kind": "muon", "momentum": 1}}, "optimizer.momentum", "less than 1"),
         ({"optimizer": {"kind": "sgd"}}, "optimizer.kind", "adamw or muon, not 'sgd'"),
         ({"optimizer": {"weight_decay": 1.5}}, "optimizer.weight_decay", "less than or equal to 1 (got 1.5)"),
@@ -242,7 +241,7 @@ def test_a_base_of_a_scale_of_the_grid_is_that_scale() -> None:
 def test_no_base_where_nothing_is_carried_over() -> None:
     spec = parse_spec(fields())
 
-    assert base_of(spec.grid, trainer_of(spec)) is None
+    assert trainer_of(spec).base(spec.grid) is None
 
 
 def test_experts_whose_width_was_rounded_are_as_fine_as_the_base() -> None:

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.heldout.setting import held_out_cells
+from orchestrator.heldout.comparison_setup import held_out_cells
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import NewRun, Sweep
-from orchestrator.submission.cells import proxy_cells
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -69,7 +68,7 @@ class Bench:
         """A sweep in ``state``."""
         spec = a_spec(**changes)
         assert isinstance(spec.trainer, ProxyTrainer)
-        cells = proxy_cells(spec.grid, spec.trainer)
+        cells = spec.trainer.cells(spec.grid)
         sweep, _ = self.store.sweeps.create(spec, cells=(*cells, *held_out_cells(spec, cells)))
         for step in PATHS[state]:
             sweep = self.store.sweeps.move(sweep.id, step)

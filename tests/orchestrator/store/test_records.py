@@ -6,8 +6,18 @@ from typing import Any
 
 import pytest
 
+from orchestrator.documents.comparisons import (
+    BaseOptimum,
+    ComparisonPlan,
+    ExpectedBowl,
+    LeftOutDocument,
+    LineUp,
+    PlannedContender,
+)
 from orchestrator.documents.events import LawEvent, ProgressEvent, SweepEvent
+from orchestrator.documents.predictions import TargetDocument
 from orchestrator.errors import BadInput, Conflict, NotFound
+from orchestrator.spec import CellRole
 from orchestrator.states import SweepState
 from orchestrator.store import Store, schema
 from orchestrator.store.database import Database, clock
@@ -20,6 +30,31 @@ LAW: dict[str, Any] = {
     "spent_flops": 1e12,
     "batch": 2,
 }
+
+
+AT = TargetDocument(params=1e6, tokens=2e7, batch_tokens=2048)
+PLAN = ComparisonPlan(
+    search="It is enough.",
+    law_number=2,
+    held_out=AT,
+    base=AT,
+    base_optimum=BaseOptimum(learning_rate=3e-3, sd=0.1, origin="a test"),
+    seeds=2,
+    line_up=LineUp(
+        contenders=(
+            PlannedContender(
+                name="Fitting",
+                arm=CellRole.STANDARD,
+                learning_rate=2e-3,
+                module_rates="head=2",
+                origin="a test",
+            ),
+        ),
+        reference=(1e-3,),
+        left_out=(LeftOutDocument(name="Joint MoE", reason="a test"),),
+        expected=ExpectedBowl(curvature=0.03, asymmetry=0.7, noise=0.0015),
+    ),
+)
 
 
 def test_laws_are_numbered_and_the_newest_is_current(bench: Any) -> None:
@@ -184,29 +219,25 @@ def test_a_law_in_both_counts_of_parameters_keeps_them(bench: Any) -> None:
 
 
 def test_a_comparison_is_kept_beside_its_runs_and_told(bench: Any, new_run: Any) -> None:
-    sweep, document = bench.sweep(), {"search": "it is enough", "arms": ["transfer"]}
+    sweep = bench.sweep()
     assert bench.store.comparisons.get(sweep.id) is None
-    bench.store.runs.add_batch(sweep.id, [new_run(0, 1e-3)], fence=bench.fence, comparison=document)
-    kept = bench.store.comparisons.get(sweep.id)
-    assert kept is not None
-    assert kept.document == document
+    bench.store.runs.add_batch(sweep.id, [new_run(0, 1e-3)], fence=bench.fence, comparison=PLAN)
+    assert bench.store.comparisons.get(sweep.id) == PLAN
     event = bench.store.events.after(0, sweep_id=sweep.id)[-1]
-    assert (event.kind, event.data) == ("comparison", {"stage": "running", "search": "it is enough"})
+    assert (event.kind, event.data) == ("comparison", {"stage": "running", "search": "It is enough."})
 
 
 def test_a_comparison_never_changes(bench: Any, new_run: Any) -> None:
-    sweep, document = bench.sweep(), {"search": "it is enough"}
-    for changed in (document, document | {"arms": []}):
+    sweep = bench.sweep()
+    for changed in (PLAN, PLAN.model_copy(update={"seeds": 5})):
         bench.store.runs.add_batch(sweep.id, [new_run(0, 1e-3)], fence=bench.fence, comparison=changed)
-    kept = bench.store.comparisons.get(sweep.id)
-    assert kept is not None
-    assert kept.document == document
+    assert bench.store.comparisons.get(sweep.id) == PLAN
 
 
 def test_a_leader_that_was_replaced_keeps_neither_a_comparison_nor_its_runs(bench: Any, new_run: Any) -> None:
     sweep, stale = bench.sweep(), bench.fence
     bench.lead("another")
     with pytest.raises(Conflict, match=f"fence {stale}"):
-        bench.store.runs.add_batch(sweep.id, [new_run(0, 1e-3)], fence=stale, comparison={"search": ""})
+        bench.store.runs.add_batch(sweep.id, [new_run(0, 1e-3)], fence=stale, comparison=PLAN)
     assert bench.store.comparisons.get(sweep.id) is None
     assert bench.store.runs.of_sweep(sweep.id) == []

@@ -17,7 +17,6 @@ from orchestrator.spec import ProxyTrainer, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_TRANSITIONS, RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import NewRun, Run, RunResult
-from orchestrator.submission.cells import proxy_cells
 
 RATES = (1e-3, 2e-3, 4e-3)
 ENDS = (RunState.COMPLETED, RunState.DIVERGED, RunState.FAILED)
@@ -35,7 +34,7 @@ class Runs(RuleBasedStateMachine):
         shutil.copy(self.template, self.folder / "etalon.db")
         self.store = Store.open(f"sqlite:///{self.folder / 'etalon.db'}")
         assert isinstance(self.spec.trainer, ProxyTrainer)
-        cells = proxy_cells(self.spec.grid, self.spec.trainer)
+        cells = self.spec.trainer.cells(self.spec.grid)
         self.sweep_id = self.store.sweeps.create(self.spec, cells=cells)[0].id
         self.store.sweeps.move(self.sweep_id, SweepState.RUNNING)
         leader = self.store.leases.acquire(LEADER, "leader", 3600)

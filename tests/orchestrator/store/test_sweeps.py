@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import BadInput, Conflict, NotFound
+from orchestrator.planner.values import Cells
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.identity import new_id
-from orchestrator.store.records import RunResult
-from orchestrator.submission.cells import proxy_cells
+from orchestrator.store.records import LossPoint, RunResult
 
 UNKNOWN = "0" * 32
 
 
 def submit(store: Store, spec: SweepSpec, **names: Any) -> Any:
     assert isinstance(spec.trainer, ProxyTrainer)
-    return store.sweeps.create(spec, cells=proxy_cells(spec.grid, spec.trainer), **names)
+    return store.sweeps.create(spec, cells=spec.trainer.cells(spec.grid), **names)
 
 
 def test_a_sweep_comes_back_as_it_was_submitted(store: Store, spec: SweepSpec) -> None:
@@ -34,15 +34,35 @@ def test_a_sweep_comes_back_as_it_was_submitted(store: Store, spec: SweepSpec) -
 def test_its_cells_come_back_exactly(store: Store, spec: SweepSpec) -> None:
     sweep, _ = submit(store, spec)
     assert isinstance(spec.trainer, ProxyTrainer)
-    assert store.sweeps.cells(sweep.id) == proxy_cells(spec.grid, spec.trainer)
+    assert store.sweeps.cells(sweep.id) == spec.trainer.cells(spec.grid)
 
 
 def test_a_cell_keeps_both_counts_of_parameters_and_its_arm(store: Store, spec: SweepSpec) -> None:
     assert isinstance(spec.trainer, ProxyTrainer)
-    first, *others = proxy_cells(spec.grid, spec.trainer)
+    first, *others = spec.trainer.cells(spec.grid)
     cells = (replace(first, params_total=9e6, params_active=1e6, arm="transfer"), *others)
     sweep, _ = store.sweeps.create(spec, cells=cells)
-    assert store.sweeps.cells(sweep.id) == cells
+    assert store.sweeps.cells(sweep.id) == Cells(cells)
+
+
+def test_numbers_of_cells_may_have_holes(bench: Any) -> None:
+    spec = bench.sweep().spec
+    assert isinstance(spec.trainer, ProxyTrainer)
+    first, second = spec.trainer.cells(spec.grid)
+    cells = Cells([replace(second, number=7), replace(first, number=3)])
+    sweep, _ = bench.store.sweeps.create(spec, cells=cells)
+    bench.store.sweeps.move(sweep.id, SweepState.RUNNING)
+    bench.ask(sweep.id, (7, 1e-3), (3, 2e-3))
+    (short, long), driver = bench.store.runs.pending(sweep.id), bench.drive(sweep.id)
+    bench.store.runs.claim(sweep.id, fence=driver)
+    ends = [RunResult(run_id=run.id, state=RunState.COMPLETED, loss=2.0, flops=1.0) for run in (short, long)]
+    bench.store.runs.finish(ends, fence=driver)
+    bench.store.losses.append([LossPoint(curve=run.id, step=1, tokens=64, loss=3.0) for run in (short, long)])
+    assert bench.store.sweeps.cells(sweep.id) == cells
+    assert [bench.store.sweeps.cells(sweep.id)[run.cell].tokens for run in (short, long)] == [131_072, 65_536]
+    assert bench.store.sweeps.results(sweep.id) == 2
+    assert bench.store.sweeps.tallies([sweep.id])[sweep.id].rates == 6
+    assert set(bench.store.losses.of_sweep(sweep.id)) == {short.id, long.id}
 
 
 def test_the_cost_of_the_full_grid_is_kept_with_it(store: Store, spec: SweepSpec) -> None:
@@ -79,7 +99,7 @@ def test_without_a_key_every_submission_is_a_sweep(store: Store, spec: SweepSpec
 def test_a_sweep_that_only_fits_has_no_cells_and_costs_nothing(store: Store) -> None:
     spec = parse_spec({"name": "a fit", "prior_runs": {"table": "tbl-1"}})
     sweep, _ = store.sweeps.create(spec, cells=())
-    assert store.sweeps.cells(sweep.id) == ()
+    assert store.sweeps.cells(sweep.id) == Cells()
     assert sweep.full_grid_flops == 0.0
 
 

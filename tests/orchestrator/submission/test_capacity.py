@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.spec import Resources, parse_spec
 from orchestrator.states import SweepState
-from orchestrator.submission.capacity import Cluster, event_of, needs_of, room_in, warnings_of
+from orchestrator.submission.capacity import Cluster, capacity_notices, room_in, workers_event
 from tests.orchestrator.conftest import FIELDS
 
 TWO_GPUS = Cluster(cpus=8, gpus=2)
@@ -32,23 +32,18 @@ def test_a_cluster_has_room_for_so_many_workers(cpus: float, gpus: float, room: 
     assert room_in(TWO_GPUS, Resources(cpus_per_run=cpus, gpus_per_run=gpus)) == room
 
 
-def test_a_replay_takes_nobodys_place_whatever_it_asks_for() -> None:
-    resources = {"cpus_per_run": 64, "gpus_per_run": 8, "max_parallel": 16}
-    trainer = {"kind": "replay", "table": "t"}
-    needs = needs_of(parse_spec({"name": "a", "trainer": trainer, "resources": resources}))
-    assert (needs.cpus_per_run, needs.gpus_per_run, needs.max_parallel) == (0.01, 0, 1)
-
-
 def test_a_plan_is_warned_of_a_cluster_that_a_live_sweep_told_of(house: Any) -> None:
     wanted = parse_spec({**FIELDS, "resources": {"gpus_per_run": 1}})
-    assert warnings_of(house.store, wanted) == [], "nothing is known yet"
+    assert capacity_notices(house.store, wanted) == [], "nothing is known yet"
     live = house.submit()
-    told = event_of(Cluster(cpus=4, gpus=0), live.spec.resources)
+    told = workers_event(Cluster(cpus=4, gpus=0), live.spec.resources)
     house.store.events.append(live.id, told)
-    assert warnings_of(house.store, wanted) == [
-        "resources: A run asks for 1 CPU and 1 GPU, and the Ray cluster has 4 CPUs and 0 GPUs in all. "
-        "As things are, no run of this sweep would start."
-    ]
-    assert warnings_of(house.store, parse_spec(FIELDS)) == []
+    (notice,) = capacity_notices(house.store, wanted)
+    assert notice.code == "cluster_too_small"
+    assert notice.message == (
+        "A run asks for 1 CPU and 1 GPU, and the Ray cluster has 4 CPUs and 0 GPUs in all. "
+        "Until it grows, or resources ask for less, no run of this sweep starts."
+    )
+    assert capacity_notices(house.store, parse_spec(FIELDS)) == []
     house.store.sweeps.move(live.id, SweepState.CANCELLED)
-    assert warnings_of(house.store, wanted) == [], "what an earlier sweep saw may be gone"
+    assert capacity_notices(house.store, wanted) == [], "what an earlier sweep saw may be gone"

@@ -84,7 +84,9 @@ def test_the_preview_names_a_setting_that_the_table_pools(store: Store, tmp_path
     plan = preview(parse_spec(fields), store, Settings(home=tmp_path))
 
     (warning,) = plan.warnings
-    assert warning.startswith(f"{field}: weight_decay takes 2 values (0, 0.1)")
+    assert warning.startswith("weight_decay takes 2 values (0, 0.1)")
+    assert f"pick one with {field}.where" in warning
+    assert [(notice.code, notice.message) for notice in plan.notices] == [("pooled_column", warning)]
 
 
 PROXY = {
@@ -113,7 +115,7 @@ def registered(folder: Path, file: str, content: bytes | None, **more: Any) -> S
         (".", None, "Is a directory"),
         ("empty.txt", b"", "is empty"),
         ("packed.txt", b"\x1f\x8b\x08\xff", "is not UTF-8 text .byte 1"),
-        ("ids.bin", b"\x01\x00" * 64, "without their dtype and vocab_size"),
+        ("ids.bin", b"\x01\x00" * 64, "needs dtype and vocab_size"),
     ],
 )
 def test_a_corpus_that_cannot_be_read_is_refused_before_anything_is_written(

@@ -1,4 +1,4 @@
-"""Forecasts: a strategy rehearsed to its end, with what is known already, in bounded time."""
+"""Rehearsals: a strategy runs to its end on synthetic losses, in bounded time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import numpy as np
 from orchestrator.law import Observations, Point
 from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import ProxyTrainer, parse_spec
-from orchestrator.submission.cells import proxy_cells
-from orchestrator.submission.rehearsal import Forecast, forecast
+from orchestrator.submission.rehearsal import Rehearsal, rehearse
 
 TARGET = Point(params=200_000, tokens=400_000, batch_tokens=2048)
 
 
-def rehearse(strategy: str, **kwargs: Any) -> Forecast:
+def of_proxies(strategy: str, **kwargs: Any) -> Rehearsal:
     grid = {
         "scales": [{"width": width, "depth": 2} for width in (32, 64, 96)],
         "tokens": [200_704],
@@ -28,7 +27,7 @@ def rehearse(strategy: str, **kwargs: Any) -> Forecast:
     search = {"strategy": strategy, "stop": {"interval_factor": 1.5}}
     spec = parse_spec({"name": "a", "trainer": {"kind": "proxy"}, "grid": grid, "search": search})
     assert isinstance(spec.trainer, ProxyTrainer)
-    return forecast(spec, proxy_cells(spec.grid, spec.trainer), TARGET, **kwargs)
+    return rehearse(spec, spec.trainer.cells(spec.grid), TARGET, **kwargs)
 
 
 def known(loss_is_told: bool = True) -> Observations:
@@ -48,27 +47,27 @@ def known(loss_is_told: bool = True) -> Observations:
 
 
 def test_the_grid_strategy_runs_the_whole_grid() -> None:
-    expected = rehearse("grid")
+    expected = of_proxies("grid")
 
     assert expected.runs == 21
     assert "complete" in expected.reason
 
 
 def test_what_prior_runs_tell_need_not_be_run() -> None:
-    alone, informed = rehearse("law"), rehearse("law", prior=known())
+    alone, informed = of_proxies("law"), of_proxies("law", prior=known())
 
     assert informed.runs < alone.runs
     assert "×/÷ 1.5" in informed.reason
 
 
 def test_prior_runs_without_a_loss_tell_nothing_and_do_no_harm() -> None:
-    assert rehearse("grid", prior=known(loss_is_told=False)).runs == 21
+    assert of_proxies("grid", prior=known(loss_is_told=False)).runs == 21
 
 
 def test_a_sweep_that_only_fits_is_told_as_that() -> None:
     spec = parse_spec({"name": "a fit", "prior_runs": {"table": "tbl-1"}})
 
-    expected = forecast(spec, (), TARGET, prior=known())
+    expected = rehearse(spec, (), TARGET, prior=known())
 
     assert (expected.runs, expected.batches, expected.flops) == (0, 0, 0.0)
     assert expected.reason == "it fits the 80 prior runs"
@@ -77,7 +76,7 @@ def test_a_sweep_that_only_fits_is_told_as_that() -> None:
 def test_a_long_rehearsal_is_cut_off_and_says_so() -> None:
     seconds = count()
 
-    expected = rehearse("random", clock=lambda: float(next(seconds)))
+    expected = of_proxies("random", clock=lambda: float(next(seconds)))
 
     assert expected.batches == 2
     assert expected.runs == 16
@@ -86,7 +85,7 @@ def test_a_long_rehearsal_is_cut_off_and_says_so() -> None:
 
 def rehearsal(
     trainer: dict[str, Any], clock: Callable[[], float] = time.thread_time, **search: Any
-) -> Forecast:
+) -> Rehearsal:
     """A rehearsal in twelve cells that share nothing, until the interval is within ×/÷ 1.1."""
     cells = Cells(
         Cell(number=at, params=n, tokens=d, batch_tokens=2048.0, rates=tuple(1e-3 * 2.0 ** np.arange(7)))
@@ -98,7 +97,7 @@ def rehearsal(
         "search": {"stop": {"interval_factor": 1.1}, **search},
         "resources": {"max_parallel": 3},
     }
-    return forecast(parse_spec(fields), cells, TARGET, clock=clock)
+    return rehearse(parse_spec(fields), cells, TARGET, clock=clock)
 
 
 def test_a_rehearsal_asks_as_the_sweep_will() -> None:

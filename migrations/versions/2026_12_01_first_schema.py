@@ -1,0 +1,216 @@
+"""The first schema of the database.
+
+Revision 2026_12_01.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "2026_12_01"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Bring the database forward."""
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("holder", sa.String(length=200), nullable=False),
+        sa.Column("fence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
+    )
+    op.create_table(
+        "losses",
+        sa.Column("curve", sa.String(length=32), nullable=False),
+        sa.Column(
+            "step", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+        ),
+        sa.Column("tokens", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("loss", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("curve", "step", name=op.f("pk_losses")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "lenses",
+        sa.Column("curve", sa.String(length=32), nullable=False),
+        sa.Column(
+            "step", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+        ),
+        sa.Column("tokens", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("values", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("curve", "step", name=op.f("pk_lenses")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "sweeps",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("spec", sa.JSON(), nullable=False),
+        sa.Column("trainer", sa.String(length=16), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("batches", sa.Integer(), nullable=False),
+        sa.Column("law_number", sa.Integer(), nullable=True),
+        sa.Column("full_grid_flops", sa.Double(), nullable=False),
+        sa.Column("submitted_by", sa.String(length=200), nullable=True),
+        sa.Column("idempotency_key", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sweeps")),
+        sa.UniqueConstraint("idempotency_key", name=op.f("uq_sweeps_idempotency_key")),
+    )
+    op.create_index(op.f("ix_sweeps_state_id"), "sweeps", ["state", "id"], unique=False)
+    op.create_index(op.f("ix_sweeps_trainer_id"), "sweeps", ["trainer", "id"], unique=False)
+    op.create_table(
+        "tables",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("cells", sa.Integer(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tables")),
+    )
+    op.create_table(
+        "tokens",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("scopes", sa.JSON(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
+        sa.UniqueConstraint("sha256", name=op.f("uq_tokens_sha256")),
+    )
+    op.create_table(
+        "cells",
+        sa.Column("sweep_id", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("params", sa.Double(), nullable=False),
+        sa.Column("tokens", sa.Double(), nullable=False),
+        sa.Column("batch_tokens", sa.Double(), nullable=False),
+        sa.Column("rates", sa.JSON(), nullable=False),
+        sa.Column("trunk", sa.String(length=200), nullable=True),
+        sa.Column("decay_fraction", sa.Double(), nullable=False),
+        sa.Column("params_total", sa.Double(), nullable=True),
+        sa.Column("params_active", sa.Double(), nullable=True),
+        sa.Column("arm", sa.String(length=32), nullable=True),
+        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_cells_sweep_id")),
+        sa.PrimaryKeyConstraint("sweep_id", "number", name=op.f("pk_cells")),
+    )
+    op.create_table(
+        "comparisons",
+        sa.Column("sweep_id", sa.String(length=32), nullable=False),
+        sa.Column("document", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_comparisons_sweep_id")),
+        sa.PrimaryKeyConstraint("sweep_id", name=op.f("pk_comparisons")),
+    )
+    op.create_table(
+        "events",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            sa.Identity(always=False),
+            nullable=False,
+        ),
+        sa.Column("sweep_id", sa.String(length=32), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_events_sweep_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_events_sweep_id_id"), "events", ["sweep_id", "id"], unique=False)
+    op.create_index(op.f("ix_events_sweep_id_kind_id"), "events", ["sweep_id", "kind", "id"], unique=False)
+    op.create_table(
+        "laws",
+        sa.Column("sweep_id", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("document", sa.JSON(), nullable=False),
+        sa.Column("prediction", sa.JSON(), nullable=False),
+        sa.Column("ruled_out", sa.JSON(), nullable=False),
+        sa.Column("runs", sa.Integer(), nullable=False),
+        sa.Column("spent_flops", sa.Double(), nullable=False),
+        sa.Column("batch", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("sizes", sa.JSON(), nullable=True),
+        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_laws_sweep_id")),
+        sa.PrimaryKeyConstraint("sweep_id", "number", name=op.f("pk_laws")),
+    )
+    op.create_table(
+        "trunks",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("sweep_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("learning_rate", sa.Double(), nullable=False),
+        sa.Column("seed", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_trunks_sweep_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_trunks")),
+        sa.UniqueConstraint(
+            "sweep_id",
+            "name",
+            "learning_rate",
+            "seed",
+            name=op.f("uq_trunks_sweep_id_name_learning_rate_seed"),
+        ),
+    )
+    op.create_table(
+        "runs",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("sweep_id", sa.String(length=32), nullable=False),
+        sa.Column("cell", sa.Integer(), nullable=False),
+        sa.Column("learning_rate", sa.Double(), nullable=False),
+        sa.Column("seed", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("trunk_id", sa.String(length=32), nullable=True),
+        sa.Column("batch", sa.Integer(), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("fence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("loss", sa.Double(), nullable=True),
+        sa.Column("trunk_loss", sa.Double(), nullable=True),
+        sa.Column("flops", sa.Double(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("module_rates", sa.String(length=200), nullable=False),
+        sa.Column(
+            "diverged_tokens", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
+        sa.ForeignKeyConstraint(
+            ["sweep_id", "cell"], ["cells.sweep_id", "cells.number"], name=op.f("fk_runs_sweep_id_cell")
+        ),
+        sa.ForeignKeyConstraint(["trunk_id"], ["trunks.id"], name=op.f("fk_runs_trunk_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
+        sa.UniqueConstraint(
+            "sweep_id",
+            "cell",
+            "learning_rate",
+            "seed",
+            "module_rates",
+            name=op.f("uq_runs_sweep_id_cell_learning_rate_seed_module_rates"),
+        ),
+    )
+    op.create_index(op.f("ix_runs_sweep_id_id"), "runs", ["sweep_id", "id"], unique=False)
+    op.create_index(op.f("ix_runs_sweep_id_state_id"), "runs", ["sweep_id", "state", "id"], unique=False)
+
+
+def downgrade() -> None:
+    """Take the change back."""
+    op.drop_table("runs")
+    op.drop_table("trunks")
+    op.drop_table("laws")
+    op.drop_table("events")
+    op.drop_table("comparisons")
+    op.drop_table("cells")
+    op.drop_table("tokens")
+    op.drop_table("tables")
+    op.drop_table("sweeps")
+    op.drop_table("lenses")
+    op.drop_table("losses")
+    op.drop_table("leases")

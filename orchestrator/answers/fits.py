@@ -1,0 +1,99 @@
+"""The law of a run table and its predictions, without a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from orchestrator.answers.param_counts import SizeError, other_sizes, size_notices
+from orchestrator.answers.prediction import prediction, target_document
+from orchestrator.documents.fits import FitDocument, FitSizes, OtherSize, RefusedTarget
+from orchestrator.documents.laws import BowlDocument, FittedLaw
+from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.errors import FieldProblem, Unsupported
+from orchestrator.law import Law, Observations, Point, Refused, fit
+from orchestrator.tables.pooled_columns import pooling_notices
+from orchestrator.tables.run_table import RunTable
+
+
+def fit_table(table: RunTable, size: str) -> tuple[Law, tuple[SizeError, ...]]:
+    """Fit the law of a run table of one recipe.
+
+    Args:
+        table: the runs.
+        size: the column that is N.
+
+    Returns:
+        The law, with notices about the table; and the laws in the table's other counts of parameters.
+
+    Raises:
+        BadInput: the table has no such count.
+        Unsupported: the runs give no law.
+    """
+    runs = table.sized(size)
+    try:
+        law = fit(runs.observations())
+    except Refused as refusal:
+        raise Unsupported(refusal.detail) from refusal
+    others = other_sizes(table, law, size)
+    notices = (*law.notices, *size_notices(size, others), *pooling_notices(runs))
+    return replace(law, notices=notices), others
+
+
+def fit_document(
+    law: Law,
+    targets: Sequence[Point],
+    *,
+    runs: Observations,
+    size: str,
+    others: Sequence[SizeError],
+    budget_flops: float | None = None,
+) -> FitDocument:
+    """The document of a law and of its predictions; a refused target takes the place of its prediction.
+
+    Args:
+        law: the law of a run table.
+        targets: where to predict.
+        runs: what the law was fitted to.
+        size: the column that is N.
+        others: laws in other counts of parameters.
+        budget_flops: FLOPs that may be spent on confirming a prediction.
+
+    Raises:
+        Unsupported: every target is refused.
+    """
+    answers: list[PredictionDocument | RefusedTarget] = []
+    refusals = []
+    for target in targets:
+        try:
+            answers.append(prediction(law, target, runs=lambda: runs, budget_flops=budget_flops))
+        except Unsupported as refusal:
+            refusals.append(refusal)
+            answers.append(RefusedTarget.of(refusal, target=target_document(target)))
+    if refusals and len(refusals) == len(targets):
+        raise _all_refused(refusals)
+    fitted = law.to_document()
+    bowls = fitted.pop("bowls")
+    return FitDocument(
+        warnings=fitted["warnings"],
+        notices=fitted["notices"],
+        law=FittedLaw.model_validate(fitted),
+        bowls=[BowlDocument.model_validate(bowl) for bowl in bowls],
+        predictions=answers,
+        size=FitSizes(used=size, others=[OtherSize.model_validate(asdict(other)) for other in others])
+        if others
+        else None,
+    )
+
+
+def _all_refused(refusals: Sequence[Unsupported]) -> Unsupported:
+    """One refusal with the reasons of all."""
+    if len(refusals) == 1:
+        return refusals[0]
+    return Unsupported(
+        " ".join(refusal.detail for refusal in refusals),
+        fields=tuple(
+            FieldProblem(path=f"target.{number}", message=refusal.detail)
+            for number, refusal in enumerate(refusals)
+        ),
+    )

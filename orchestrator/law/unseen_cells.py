@@ -1,0 +1,110 @@
+"""What laws say of cells that they have not seen, and what that would have cost there."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from orchestrator.law.bowl import Z95, Bowl
+from orchestrator.law.bowl_status import BowlStatus
+from orchestrator.law.grouped_runs import CLOSE
+from orchestrator.law.held_out_error import HeldOutCell
+from orchestrator.law.law import Law
+from orchestrator.law.observations import Array, Observations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedBowl:
+    """The recorded losses of one cell, interpolated (PCHIP in ln η).
+
+    Attributes:
+        low: ln of the lowest rate.
+        high: ln of the highest rate.
+        best: The least loss, of repeated rates the mean counting.
+        loss: Loss against ln η; None with one rate only.
+    """
+
+    low: float
+    high: float
+    best: float
+    loss: PchipInterpolator | None
+
+    @classmethod
+    def of(cls, x: Array, loss: Array) -> Self:
+        """From ln η and losses of the finished runs, at least one."""
+        rates, where = np.unique(x, return_inverse=True)
+        mean = np.bincount(where, weights=loss) / np.bincount(where)
+        curve = PchipInterpolator(rates, mean) if rates.size > 1 else None
+        return cls(low=float(rates[0]), high=float(rates[-1]), best=float(mean.min()), loss=curve)
+
+    def excess_loss(self, at: float) -> float | None:
+        """Excess loss of ln η = `at` over the best rate, None outside the rates tried."""
+        if self.loss is None or not self.low <= at <= self.high:
+            return None
+        return float(self.loss(at) / self.best - 1)
+
+    def held(self, at: float) -> float:
+        """Excess loss of ln η = `at`; beyond the rates tried that of the outermost.
+
+        Raises:
+            ValueError: Fewer than two rates were tried: nothing tells them apart.
+        """
+        lost = self.excess_loss(min(max(at, self.low), self.high))
+        if lost is None:
+            raise ValueError("One learning rate has no other to lose against; it takes two.")
+        return lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """Cells with a minimum, whose runs are held out.
+
+    Attributes:
+        law: The law of all runs, whose bowls say where the minima are.
+        bowls: The cells' own bowls.
+        recorded: What each of them lost at the rates tried.
+    """
+
+    law: Law
+    bowls: tuple[Bowl, ...]
+    recorded: tuple[RecordedBowl, ...]
+
+    @classmethod
+    def of(cls, law: Law, runs: Observations) -> Self:
+        """The cells of `runs`, all of which are held out."""
+        finished = runs.where(np.isfinite(runs.loss))
+        columns = np.log([finished.params, finished.tokens, finished.batch_tokens])
+        bowls, recorded = [], []
+        for bowl in law.bowls:
+            here = np.log([[bowl.params], [bowl.tokens], [bowl.batch_tokens]])
+            own = (np.abs(columns - here) < CLOSE).all(axis=0)
+            if bowl.status is BowlStatus.INTERIOR and own.any():
+                bowls.append(bowl)
+                recorded.append(RecordedBowl.of(np.log(finished.learning_rate[own]), finished.loss[own]))
+        return cls(law=law, bowls=tuple(bowls), recorded=tuple(recorded))
+
+    def judge(self, rest: Law) -> tuple[HeldOutCell, ...]:
+        """What a law fitted without these cells says of them."""
+        params, tokens, batch_tokens = np.array(
+            [(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in self.bowls]
+        ).T
+        mean, sd = rest.optimum(params, tokens, batch_tokens)
+        beyond = self.law.excess_loss(
+            params, tokens, batch_tokens, np.exp(mean)
+        )  # outside the rates tried its own bowl says
+        low, high = np.exp(mean - Z95 * sd), np.exp(mean + Z95 * sd)
+        lost = [bowl.excess_loss(at) for bowl, at in zip(self.recorded, mean.tolist(), strict=True)]
+        return tuple(
+            HeldOutCell(
+                params=bowl.params,
+                tokens=bowl.tokens,
+                batch_tokens=bowl.batch_tokens,
+                learning_rate=float(np.exp(mean[at])),
+                low=float(low[at]),
+                high=float(high[at]),
+                measured=bowl.learning_rate,
+                excess_loss=float(beyond[at]) if (recorded := lost[at]) is None else recorded,
+            )
+            for at, bowl in enumerate(self.bowls)
+        )

@@ -1,0 +1,55 @@
+"""Strategy ``grid``: every rate in every cell, the cheapest cells first."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from orchestrator.law import Law
+from orchestrator.planner.draft import Draft
+from orchestrator.planner.trunk_groups import groups
+from orchestrator.planner.values import BatchPlan, Cell, Cells, PlanRequest, RunHistory
+
+LEAST_BATCH = 16
+"""Runs of a batch where cells share nothing; a trunk with all its horizons is always one batch."""
+
+
+class GridPlanner:
+    """The whole grid; the law is refitted after each batch but decides nothing."""
+
+    def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:  # noqa: ARG002
+        """The next cells in full, whatever the law says."""
+        draft = Draft(history, request, request.runs_per_batch)
+        least = max(LEAST_BATCH, request.max_parallel)
+        for group in groups(history.cells):
+            if request.runs_per_batch is None and draft.open_runs + len(draft.batch) >= least:
+                break
+            for seed in range(request.seeds):
+                for rate in sorted({rate for cell in group for rate in cell.rates}):
+                    for cell in group:
+                        if rate in cell.rates:
+                            draft.add(cell, rate, seed, "The full grid, cheapest cells first.")
+        return draft.plan(f"The grid is complete: {len(draft.asked)} runs in {len(history.cells)} cells.")
+
+
+RANDOM_BATCH = 8
+
+
+class RandomPlanner:
+    """Every (cell, rate, seed) has its place in one fixed random order; a plan is the first places not yet taken."""
+
+    def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:  # noqa: ARG002
+        """The next runs of the order, whatever the law says."""
+        most = request.runs_per_batch or max(RANDOM_BATCH, request.max_parallel)
+        draft = Draft(history, request, most)
+        for cell, rate, seed in drawn(history.cells, request):
+            if draft.full:
+                break
+            draft.add(cell, rate, seed, f"Drawn at random, seed {request.seed}.")
+        return draft.plan(f"The grid is complete: {len(draft.asked)} runs in {len(history.cells)} cells.")
+
+
+def drawn(cells: Cells, request: PlanRequest) -> list[tuple[Cell, float, int]]:
+    """All runs of the grid in the order of the request's seed."""
+    runs = [(cell, rate, seed) for cell in cells for rate in cell.rates for seed in range(request.seeds)]
+    order = np.random.default_rng(request.seed).permutation(len(runs))
+    return [runs[place] for place in order]

@@ -1,0 +1,57 @@
+"""The kinds of trainers. The union in the specification, its OpenAPI schema and its error messages follow this table."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
+
+from pydantic import Field
+
+from orchestrator.spec.command import CommandTrainer
+from orchestrator.spec.lattice import GridOf
+from orchestrator.spec.proxy import ProxyTrainer
+from orchestrator.spec.replay import ReplayTrainer
+from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
+
+TRAINERS: Final[tuple[type[TrainerKind], ...]] = (ProxyTrainer, ReplayTrainer, CommandTrainer)
+
+KINDS: Final[dict[str, type[TrainerKind]]] = {
+    name: trainer for trainer in TRAINERS for name in get_args(trainer.model_fields["kind"].annotation)
+}
+"""The trainer of each ``kind``."""
+
+if TYPE_CHECKING:
+    from orchestrator.planner.values import Cells
+
+    Trainer = TrainerKind
+    AnyScale = Any
+else:
+    Trainer = Annotated[reduce(or_, TRAINERS), Field(discriminator="kind")]
+    AnyScale = reduce(or_, (trainer.scale for trainer in TRAINERS if trainer.scale is not None))
+
+
+class Grid(GridOf[AnyScale]):
+    """The cells and the lattice that a sweep may use; empty parts of a replay's grid mean "all recorded"."""
+
+
+class PriorFit(TrainerKind):
+    """Stands in for the trainer of a sweep that only fits its prior runs."""
+
+    kind: Literal["none"] = "none"
+
+    def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> Cells:  # noqa: ARG002
+        """None: nothing is run."""
+        from orchestrator.planner.values import Cells
+
+        return Cells()
+
+    @property
+    def no_stable_phase(self) -> str:
+        """As ``TrainerKind.no_stable_phase``."""
+        return (
+            "it fits runs made before, and the loss before the decay is measured by the proxy trainer alone."
+        )
+
+
+PRIOR_FIT: Final = PriorFit()

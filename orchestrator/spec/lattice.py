@@ -1,0 +1,99 @@
+"""The grid of a sweep: sizes, horizons, batches and the lattice of learning rates."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from orchestrator.spec.fields import BadField, Count, Rate, Strict, as_number
+
+MAX_LATTICE: Final = 200
+MAX_AXIS: Final = 200
+MAX_CELLS: Final = 10_000
+MAX_RUNS: Final = 100_000
+"""Cells × rates × seeds of one sweep. Planning takes memory and time in proportion."""
+
+
+class Lattice(Strict):
+    """Log-spaced learning rates from ``min`` up to at most ``max``."""
+
+    min: Rate
+    max: Rate
+    per_octave: Annotated[float, BeforeValidator(as_number), Field(gt=0, le=32)] = 2
+
+    @model_validator(mode="after")
+    def _spans_something(self) -> Lattice:
+        if self.min >= self.max:
+            raise ValueError(f"min {self.min:g} must be below max {self.max:g}")
+        if self.steps >= MAX_LATTICE:
+            raise ValueError(
+                f"min {self.min:g}, max {self.max:g} and per_octave {self.per_octave:g} make {self.steps + 1} rates; "
+                f"at most {MAX_LATTICE} are allowed"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Steps from the first rate to the last."""
+        return math.floor(math.log2(self.max / self.min) * self.per_octave + 1e-9)
+
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates, ascending, rounded to six digits so that all processes agree."""
+        return tuple(float(f"{self.min * 2 ** (i / self.per_octave):.6g}") for i in range(self.steps + 1))
+
+
+def _kind_of_rates(value: object) -> str:
+    return "lattice" if isinstance(value, dict | Lattice) else "list"
+
+
+Rates = Annotated[
+    Annotated[Lattice, Tag("lattice")]
+    | Annotated[tuple[Rate, ...], Field(max_length=MAX_LATTICE), Tag("list")],
+    Discriminator(_kind_of_rates),
+]
+
+ScaleT = TypeVar("ScaleT", bound=Strict)
+
+
+class GridOf(Strict, Generic[ScaleT]):
+    """The cells and the lattice of a trainer whose scales are ``ScaleT``.
+
+    Empty parts of a replay's grid mean "all recorded".
+    """
+
+    scales: Annotated[tuple[ScaleT, ...], Field(max_length=MAX_AXIS)] = ()
+    tokens: Annotated[tuple[Count, ...], Field(max_length=MAX_AXIS)] = ()
+    batch_tokens: Annotated[tuple[Count, ...], Field(max_length=MAX_AXIS)] = ()
+    learning_rates: Rates = ()
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
+
+    def rates(self) -> tuple[float, ...]:
+        """The lattice's learning rates, ascending and without repeats."""
+        if isinstance(self.learning_rates, Lattice):
+            return self.learning_rates.rates()
+        return tuple(sorted(set(self.learning_rates)))
+
+
+def grid_of(scale: type[Strict]) -> type[GridOf[Any]]:
+    """The model of a grid whose scales are of this model."""
+    return GridOf[scale]  # type: ignore[valid-type]
+
+
+def check_size(cells: int, runs: int) -> None:
+    """Refuse more runs than a sweep may have.
+
+    Args:
+        cells: number of cells.
+        runs: cells × learning rates × seeds.
+
+    Raises:
+        BadField: at ``grid``.
+    """
+    if runs > MAX_RUNS:
+        raise BadField(
+            "grid",
+            f"makes {runs} runs (learning rates × seeds in {cells} cells); at most {MAX_RUNS} are allowed, "
+            "so take fewer of them",
+        )

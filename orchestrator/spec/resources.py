@@ -1,0 +1,17 @@
+"""The share of a Ray cluster that a sweep's runs take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from orchestrator.spec.fields import Strict
+
+
+class Resources(Strict):
+    """What one run takes of the Ray cluster, and how many run at once."""
+
+    cpus_per_run: Annotated[float, Field(gt=0, le=1_024)] = 1
+    gpus_per_run: Annotated[float, Field(ge=0, le=1_024)] = 0
+    max_parallel: Annotated[int, Field(ge=1, le=10_000)] = 2

@@ -1,0 +1,124 @@
+"""What Etalon asks of a kind of trainer. A kind is a subclass in a module of its own, and a line in ``kinds``."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from orchestrator.spec.fields import Strict
+from orchestrator.spec.lattice import GridOf
+from orchestrator.spec.resources import Resources
+from orchestrator.spec.transfer import Base
+
+if TYPE_CHECKING:
+    from orchestrator.law import Point
+    from orchestrator.planner.values import Cells
+
+
+class RecordedRows(Protocol):
+    """Names rows of an uploaded table: a table's id, and the ``where`` that picks one recipe from it."""
+
+    @property
+    def table(self) -> str:
+        """Id of the table."""
+        ...
+
+    @property
+    def where(self) -> Mapping[str, str]:
+        """The value that each column must have."""
+        ...
+
+
+class Catalogue(Protocol):
+    """Everything that a specification names and does not contain."""
+
+    def recorded_rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
+        """The learning rates recorded in each cell of one recipe, with their numbers of rows.
+
+        Args:
+            source: of a specification.
+            field: the specification's field that is ``source``, for messages.
+
+        Returns:
+            By cell, cheapest first: number of rows by rate, ascending.
+
+        Raises:
+            BadInput: the table does not exist, or its rows mix recipes.
+        """
+        ...
+
+
+class TrainerKind(Strict):
+    """A kind of trainer: its fields are what a specification may contain, its methods what Etalon needs to know.
+
+    The defaults are those of a program that reports the losses of single runs and nothing else.
+
+    Attributes:
+        scale: the model of one entry of ``grid.scales``; None where the kind has none of its own.
+        tags: names of the members of its fields' unions, by field; paths of errors leave them out.
+        takes_whole_batches: whether a free worker takes many runs at once, so that a batch should not be split.
+        answers_at_once: whether runs take no time.
+        no_curves: why runs have no learning curves; None if they have.
+        no_lenses: why the two lenses record nothing of a run; None if they do.
+    """
+
+    kind: str
+
+    scale: ClassVar[type[Strict] | None] = None
+    tags: ClassVar[Mapping[str, frozenset[str]]] = {}
+    takes_whole_batches: ClassVar[bool] = False
+    answers_at_once: ClassVar[bool] = False
+    no_curves: ClassVar[str | None] = None
+    no_lenses: ClassVar[str | None] = "Custom trainers report losses only."
+
+    def check(self, grid: GridOf[Any]) -> None:
+        """Refuse a grid that this trainer cannot run, as far as the specification shows it.
+
+        Raises:
+            BadField: at the field at fault, as the whole specification has it.
+        """
+
+    @abstractmethod
+    def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> Cells:
+        """The cells that a sweep of this trainer may run, numbered from 0.
+
+        Args:
+            grid: of the sweep, checked before.
+            catalogue: of what the specification names.
+
+        Raises:
+            BadInput: the specification names something unknown, or asks for cells that cannot be run.
+        """
+
+    def needs(self, resources: Resources) -> Resources:
+        """The resources that the workers take when the specification asks for ``resources``."""
+        return resources
+
+    @property
+    def recorded(self) -> RecordedRows | None:
+        """The rows of a table that answer for the runs; None if runs are trained."""
+        return None
+
+    @property
+    def corpus_name(self) -> str | None:
+        """Name of the corpus that runs are trained on; None if the trainer has its own data."""
+        return None
+
+    @property
+    def counted(self) -> str:
+        """The column of parameters that the law uses as N: ``params`` where there is only one count."""
+        return "params"
+
+    def active_share(self, grid: GridOf[Any]) -> float:  # noqa: ARG002 - part of the interface
+        """Active parameters over N in the largest model of the grid, in (0, 1]."""
+        return 1.0
+
+    def base(self, grid: GridOf[Any]) -> Base | None:  # noqa: ARG002 - part of the interface
+        """The proxy in whose units the learning rates are; None if rates apply as they are."""
+        return None
+
+    @property
+    def no_stable_phase(self) -> str | None:
+        """Why no loss is measured before the decay, as a clause that ends a sentence; None if it is."""
+        return f"its trainer is {self.kind}, and the loss before the decay is measured by the proxy trainer alone."

@@ -1,0 +1,77 @@
+"""Who is compared: every strategy that a sweep may name, and an honest rival that plans nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.errors import BadInput
+from orchestrator.law import Law
+from orchestrator.planner import Planner, planner_of
+from orchestrator.planner.draft import Draft
+from orchestrator.planner.opening import spaced
+from orchestrator.planner.values import BatchPlan, PlanRequest, RunHistory
+
+RIVAL: Final = "four"
+
+
+class SpacedPlanner:
+    """Four rates spaced over the lattice in every cell, the cheapest cells first."""
+
+    def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:  # noqa: ARG002
+        """The four rates of the next cell that lacks some, whatever the law says."""
+        draft = Draft(history, request, request.runs_per_batch)
+        for cell in sorted(history.cells, key=lambda cell: (cell.flops, cell.number)):
+            for place in spaced(len(cell.rates)):
+                draft.add(cell, cell.rates[place], 0, "One of four rates spaced over the lattice.")
+            if draft.batch:
+                break
+        return draft.plan("Every cell has its four rates.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedStrategy:
+    """One row of a comparison.
+
+    Attributes:
+        strategy: one of `STRATEGIES`.
+        runs_per_batch: most runs between two refits; None leaves it to the strategy.
+    """
+
+    strategy: str
+    runs_per_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise BadInput(f"There is no strategy {self.strategy!r}; there are: {', '.join(STRATEGIES)}.")
+
+    @property
+    def name(self) -> str:
+        """The strategy and, where it is set, the size of its batches."""
+        if self.runs_per_batch is None:
+            return self.strategy
+        return f"{self.strategy}, {self.runs_per_batch} run{'s' if self.runs_per_batch > 1 else ''} a batch"
+
+    @property
+    def asks_the_law(self) -> bool:
+        """Whether its next batch depends on the law."""
+        return self.strategy == "law"
+
+    def planner(self) -> Planner:
+        """Its planner.
+
+        Raises:
+            Unsupported: it needs a library that is not installed.
+        """
+        return SpacedPlanner() if self.strategy == RIVAL else planner_of(self.strategy)
+
+
+STRATEGIES: Final[dict[str, str]] = {
+    "law": "what narrows the interval at the targets most per FLOP",
+    RIVAL: "four spaced rates in every cell, the cheapest cells first",
+    "grid": "every rate in every cell, the cheapest cells first",
+    "random": "rates of the grid drawn at random",
+    "tpe": "six trials of Optuna's TPE in every cell, the cheapest cells first",
+    "gp": "six trials of Optuna's Gaussian process in every cell, the cheapest cells first",
+}
+"""What can be compared, and what each runs."""

@@ -1,0 +1,131 @@
+"""What a comparison found: per strategy the mean excess loss at each share, with its standard error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Final
+
+from orchestrator.amounts import flops
+from orchestrator.documents.notices import NoticeDocument
+from orchestrator.documents.predictions import TargetDocument
+from orchestrator.documents.strategies import (
+    RecordedGrid,
+    StrategiesDocument,
+    StrategyDocument,
+    StrategyScore,
+)
+from orchestrator.law.notices import Notice, messages
+from orchestrator.planner.opening import SPACED
+from orchestrator.strategies.compared_strategies import ComparedStrategy
+from orchestrator.strategies.recorded_world import RecordedWorld
+from orchestrator.strategies.strategy_replay import Standing, StrategyReplay
+
+SHARES: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+MOST_SHARES: Final = 5
+"""Shares of the full grid's FLOPs that are judged unless others are asked for, and how many of them."""
+
+TITLE: Final = "What strategies find, and what it costs"
+"""Heads the picture of a comparison."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrategyComparison:
+    """What strategies found for what they spent.
+
+    Attributes:
+        scores: per contender one score per share, both in the order they were asked for.
+        replicates: how many worlds each was replayed in.
+        middle: mean excess loss of the middle of the lattice, which costs no run.
+        full_grid: mean excess loss of the law of the full grid; None where a world's grid gives no law.
+    """
+
+    scores: dict[ComparedStrategy, tuple[StrategyScore, ...]]
+    replicates: int
+    middle: float
+    full_grid: float | None
+
+
+def compared(worlds: Sequence[RecordedWorld], replays: Iterable[StrategyReplay]) -> StrategyComparison:
+    """Add up the replays of these worlds."""
+    found: dict[ComparedStrategy, list[tuple[Standing, ...]]] = {}
+    for replay in replays:
+        found.setdefault(replay.contender, []).append(replay.standings)
+    laws = [world.whole_law() for world in worlds]
+    known = [
+        _excess(world, world.answers(law)) for world, law in zip(worlds, laws, strict=True) if law is not None
+    ]
+    return StrategyComparison(
+        scores={
+            contender: tuple(_score(at) for at in zip(*standings, strict=True))
+            for contender, standings in found.items()
+        },
+        replicates=len(worlds),
+        middle=fmean(_excess(world, world.answers(None)) for world in worlds),
+        full_grid=fmean(known) if len(known) == len(worlds) else None,
+    )
+
+
+def default_shares(world: RecordedWorld) -> tuple[float, ...]:
+    """Shares to judge at: the first of `SHARES` that pay for four runs of the cheapest cell, five at most."""
+    opening = SPACED * min(cell.flops for cell in world.cells) / world.flops
+    return tuple(share for share in SHARES if share >= opening)[:MOST_SHARES] or SHARES[-1:]
+
+
+def note(comparison: StrategyComparison, world: RecordedWorld) -> str:
+    """What was compared, in sentences."""
+    others = comparison.replicates - 1
+    missing = f", {others} of them without a tenth of the cells and rates" if others else ""
+    replays = "1 replay" if comparison.replicates == 1 else f"{comparison.replicates} replays"
+    return (
+        f"Targets, never run: {world.aim}. The full grid of the others: {len(world.cells)} cells, "
+        f"{world.runs} runs, {flops(world.flops)}. {replays} of each strategy{missing}."
+    )
+
+
+def strategies_document(
+    comparison: StrategyComparison, world: RecordedWorld, *, picture: Path | None, notices: Sequence[Notice]
+) -> StrategiesDocument:
+    """The document of a comparison.
+
+    Args:
+        comparison: the scores.
+        world: whose recorded runs they are on.
+        picture: the file of its picture, if one was drawn.
+        notices: about the run table.
+    """
+    return StrategiesDocument(
+        targets=[TargetDocument(**asdict(recorded.target)) for recorded in world.targets],
+        full_grid=RecordedGrid(cells=len(world.cells), runs=world.runs, flops=world.flops),
+        replicates=comparison.replicates,
+        excess_loss_without_runs=comparison.middle,
+        excess_loss_of_full_grid=comparison.full_grid,
+        strategies=[
+            StrategyDocument(
+                strategy=contender.strategy,
+                scores=list(scores),
+            )
+            for contender, scores in comparison.scores.items()
+        ],
+        picture=None if picture is None else str(picture),
+        warnings=list(messages(notices)),
+        notices=[NoticeDocument(**notice.to_document()) for notice in notices],
+    )
+
+
+def _excess(world: RecordedWorld, rates: Sequence[float]) -> float:
+    return fmean(world.excess_losses(rates))
+
+
+def _score(standings: Sequence[Standing]) -> StrategyScore:
+    lost = [standing.excess_loss for standing in standings]
+    return StrategyScore(
+        share=standings[0].share,
+        excess_loss=fmean(lost),
+        standard_error=stdev(lost) / math.sqrt(len(lost)) if len(lost) > 1 else None,
+        spent_share=fmean(standing.spent for standing in standings),
+        runs=fmean(standing.runs for standing in standings),
+    )

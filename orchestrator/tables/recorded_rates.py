@@ -1,0 +1,27 @@
+"""The cells of a run table, as a law counts them: which rates are recorded in each, and how often."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from orchestrator.law import Point
+from orchestrator.tables.run_table import RunTable
+
+
+def recorded_rates(table: RunTable) -> Mapping[Point, Mapping[float, int]]:
+    """The learning rates recorded in each cell, with their numbers of rows.
+
+    Cells and rates that a law regards as equal are one.
+
+    Returns:
+        By cell, cheapest first: number of rows by rate, ascending.
+    """
+    grouped = table.grouped()
+    columns = (grouped.params, grouped.tokens, grouped.batch_tokens, grouped.learning_rate)
+    recorded: dict[Point, Counter[float]] = {}
+    for params, tokens, batch_tokens, rate in zip(*(column.tolist() for column in columns), strict=True):
+        point = Point(params=params, tokens=tokens, batch_tokens=batch_tokens)
+        recorded.setdefault(point, Counter())[rate] += 1
+    ordered = sorted(recorded.items(), key=lambda item: (item[0].params * item[0].tokens, item[0]))
+    return {point: dict(sorted(counts.items())) for point, counts in ordered}

@@ -1,0 +1,42 @@
+"""Help is printed at once: libraries that take long to load are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "alembic",
+    "numpy",
+    "optuna",
+    "plotly",
+    "ray",
+    "scipy",
+    "sqlalchemy",
+    "tokenizers",
+    "torch",
+    "uvicorn",
+}
+PROGRAM = """
+import atexit, sys
+from etalon.cli.main import main
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+main()
+"""
+
+
+@pytest.mark.parametrize("command", [(), ("fit",), ("compare",), ("sweep", "show"), ("token", "create")])
+def test_help_loads_no_heavy_library(command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *command, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+    assert HEAVY & set(done.stderr.split()) == set()

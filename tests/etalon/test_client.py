@@ -1,0 +1,125 @@
+"""The client against a service of another version: unknown fields are kept, unreadable documents are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from etalon.client import Client, UnreadableAnswer
+from orchestrator.answers.sweeps import sweep_document, sweep_summaries
+from orchestrator.errors import NotFound, Unsupported
+from orchestrator.states import SweepState
+from orchestrator.store import Store
+from tests.orchestrator.heldout.carried import compared_sweep
+
+
+class FakeService:
+    """Answers each path with fixed JSON, or with 404, or with 409 for a prediction."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                answer = service.answers.get(self.path.partition("?")[0])
+                refused = 409 if "/prediction" in self.path else 404
+                problem = {
+                    "detail": "Refused, for a reason.",
+                    "errors": [{"path": "target", "message": "far"}],
+                }
+                self.send_response(refused if answer is None else 200)
+                self.end_headers()
+                self.wfile.write(json.dumps(problem if answer is None else answer).encode())
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def service() -> Iterator[FakeService]:
+    service = FakeService()
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def client(service: FakeService) -> Iterator[Client]:
+    with Client(service.url) as client:
+        yield client
+
+
+def of_a_newer_version(answer: Any) -> Any:
+    """The same answer with a further field in every object that is not a map from names to numbers."""
+    if isinstance(answer, list):
+        return [of_a_newer_version(item) for item in answer]
+    if not isinstance(answer, dict):
+        return answer
+    more = {} if all(isinstance(value, int | float) for value in answer.values()) else {"novel": {"a": [1]}}
+    return {name: of_a_newer_version(value) for name, value in answer.items()} | more
+
+
+def test_fields_that_this_version_does_not_know_are_ignored_and_kept_for_programs(
+    service: FakeService, client: Client, store: Store
+) -> None:
+    document = sweep_document(store, compared_sweep(store))
+    sent = of_a_newer_version(document.to_json())
+    service.answers[f"/v1/sweeps/{document.id}"] = sent
+
+    read = client.sweep(document.id)
+
+    assert read.model_dump() == document.model_dump()
+    assert read.to_json() == sent
+    assert sent["spec"]["novel"]
+
+
+def test_a_list_holds_documents_with_their_own_json(
+    service: FakeService, client: Client, store: Store
+) -> None:
+    (summary,) = sweep_summaries(store, [compared_sweep(store)])
+    sent = of_a_newer_version(summary.to_json())
+    service.answers["/v1/sweeps"] = {"items": [sent], "next_cursor": None, "total": 1}
+
+    (read,) = client.sweeps()
+
+    assert read.id == summary.id
+    assert read.to_json() == sent
+
+
+def test_a_document_of_another_shape_is_refused_with_the_field(
+    service: FakeService, client: Client, store: Store
+) -> None:
+    document = sweep_document(store, compared_sweep(store))
+    service.answers[f"/v1/sweeps/{document.id}"] = document.to_json() | {"state": "dreaming"}
+
+    with pytest.raises(UnreadableAnswer, match=r"state: .*Use the version of Etalon that the service runs"):
+        client.sweep(document.id)
+
+
+def test_following_ends_with_the_final_state(service: FakeService, client: Client, store: Store) -> None:
+    document = sweep_document(store, compared_sweep(store)).model_copy(update={"state": SweepState.COMPLETED})
+    service.answers[f"/v1/sweeps/{document.id}"] = document.to_json()
+
+    assert [sweep.state for sweep in client.follow(document.id)] == [SweepState.COMPLETED]
+
+
+def test_a_refusal_is_the_error_of_its_kind_with_the_fields_at_fault(client: Client) -> None:
+    with pytest.raises(NotFound, match="Refused, for a reason") as missing:
+        client.sweep("0" * 32)
+    with pytest.raises(Unsupported):
+        client.predict("0" * 32, params=1e9, tokens=1e10)
+
+    assert [field.path for field in missing.value.fields] == ["target"]

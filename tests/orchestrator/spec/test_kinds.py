@@ -1,0 +1,158 @@
+"""Every kind of trainer answers for itself: no other room tests which kind a trainer is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from orchestrator.errors import BadInput
+from orchestrator.planner.values import Cells
+from orchestrator.spec import KINDS, Grid, ProxyTrainer, Scale, SweepSpec, TrainerKind, parse_spec
+from orchestrator.spec.kinds import TRAINERS
+from workers.kinds import KINDS as CARRIED_OUT
+
+ROOT = Path(__file__).parents[3]
+ROOMS = ("api", "etalon", "orchestrator", "trainer", "workers")
+NAMES = {trainer.__name__ for trainer in TRAINERS} | {TrainerKind.__name__}
+
+
+class NoCatalogue:
+    """A catalogue that must not be asked."""
+
+
+def sources() -> Iterator[Path]:
+    for room in ROOMS:
+        yield from (
+            path for path in (ROOT / room).rglob("*.py") if "orchestrator/spec" not in path.as_posix()
+        )
+
+
+def names_in(node: ast.AST) -> set[str]:
+    return {item.id for item in ast.walk(node) if isinstance(item, ast.Name)} | {
+        item.attr for item in ast.walk(node) if isinstance(item, ast.Attribute)
+    }
+
+
+def is_test_of_a_kind(node: ast.AST) -> bool:
+    """Whether a piece of code tests which kind a trainer is, by its class or by its name."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id in {"isinstance", "issubclass"} and bool(names_in(node.args[1]) & NAMES)
+    if isinstance(node, ast.MatchClass):
+        return bool(names_in(node.cls) & NAMES)
+    if isinstance(node, ast.Compare):
+        sides = [side for side in (node.left, *node.comparators) if isinstance(side, ast.Attribute)]
+        return any(side.attr == "kind" and names_in(side.value) & {"trainer", "training"} for side in sides)
+    return False
+
+
+def test_no_other_room_tests_which_kind_a_trainer_is() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if is_test_of_a_kind(node)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "isinstance(spec.trainer, ProxyTrainer)",
+        "isinstance(trainer, (int, spec.ReplayTrainer))",
+        "spec.trainer.kind == 'proxy'",
+        "'proxy' != trainer.kind",
+        "match trainer:\n case CommandTrainer(): pass",
+    ],
+)
+def test_such_tests_are_found(code: str) -> None:
+    assert any(is_test_of_a_kind(node) for node in ast.walk(ast.parse(code)))
+
+
+def test_the_specification_takes_the_kinds_of_the_table() -> None:
+    schema = SweepSpec.model_json_schema()
+    union = schema["properties"]["trainer"]["anyOf"][0]
+
+    assert set(union["discriminator"]["mapping"]) == set(KINDS)
+    assert set(CARRIED_OUT) <= set(KINDS)
+    items = str(schema["$defs"]["Grid"]["properties"]["scales"]["items"])
+    scales = [trainer.scale.__name__ for trainer in TRAINERS if trainer.scale is not None]
+    assert all(f"'#/$defs/{scale}'" in items for scale in scales)
+
+
+def unions(model: type[BaseModel]) -> dict[str, set[str]]:
+    """The tags of a model's own tagged unions, by field."""
+    found = {}
+    for name, field in model.model_fields.items():
+        tags = {
+            item.tag
+            for member in get_args(field.annotation)
+            for item in getattr(member, "__metadata__", ())
+            if hasattr(item, "tag")
+        }
+        if tags:
+            found[name] = tags
+    return found
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_paths_of_errors_leave_out_the_tags_of_every_union(trainer: type[TrainerKind]) -> None:
+    assert {field: set(tags) for field, tags in trainer.tags.items()} == unions(trainer)
+
+
+def sweep(trainer: dict[str, Any], **fields: Any) -> SweepSpec:
+    return parse_spec({"name": "a", "trainer": trainer, **fields})
+
+
+@pytest.mark.parametrize("kind", ["command", "python"])
+def test_a_program_is_refused_by_its_own_object(kind: str) -> None:
+    spec = sweep({"kind": kind, "name": "mine"}, grid={"tokens": ["1M"]})
+    with pytest.raises(BadInput) as refused:
+        spec.training.cells(spec.grid, NoCatalogue())  # type: ignore[arg-type]
+    (problem,) = refused.value.fields
+    assert problem.path == "trainer.name"
+    assert problem.message == f"no {kind} trainer 'mine' is registered with this service"
+
+
+def test_a_program_has_no_more_than_losses_of_single_runs() -> None:
+    training = sweep({"kind": "command", "name": "mine"}).training
+
+    assert training.no_curves is None
+    assert training.no_lenses == "Custom trainers report losses only."
+    assert training.no_stable_phase is not None
+    assert not training.takes_whole_batches
+    assert (training.corpus_name, training.recorded, training.base(Grid())) == (None, None, None)
+    assert (training.counted, training.active_share(Grid())) == ("params", 1.0)
+
+
+def test_a_sweep_that_only_fits_has_no_cells() -> None:
+    spec = parse_spec({"name": "a fit", "prior_runs": {"table": "t"}})
+
+    assert spec.trainer is None
+    assert spec.training.cells(spec.grid, NoCatalogue()) == Cells()  # type: ignore[arg-type]
+    assert spec.needs == spec.resources
+
+
+def test_only_proxies_have_a_recipe() -> None:
+    grid = {
+        "scales": [{"width": 16, "depth": 2}],
+        "tokens": [131_072],
+        "batch_tokens": [256],
+        "learning_rates": [1e-3],
+    }
+    trainer, found = sweep({"kind": "proxy"}, grid=grid).proxies
+
+    assert isinstance(trainer, ProxyTrainer)
+    assert found.scales == (Scale(width=16, depth=2),)
+    for other in (
+        sweep({"kind": "replay", "table": "t"}),
+        parse_spec({"name": "a", "prior_runs": {"table": "t"}}),
+    ):
+        with pytest.raises(BadInput) as refused:
+            _ = other.proxies
+        assert refused.value.fields[0].path == "trainer.kind"

@@ -1,0 +1,87 @@
+"""Writes the reports of workers to the store, in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from orchestrator.documents.events import ProgressEvent
+from orchestrator.states import RunState
+from orchestrator.store import Store, driver_lease
+from orchestrator.store.records import LensPoint, LossPoint, RunResult
+from workers.runner import Report
+
+FLUSH_SECONDS = 1.0
+"""Longest delay of the points of live runs."""
+
+PROGRESS_SECONDS = 3.0
+"""Least time between two events of new points: a page draws all curves anew for each."""
+
+
+class ReportWriter:
+    """Collects reports for a moment and writes them together; ends of runs are written at once.
+
+    A failed write is repeated later. Writing twice does no harm.
+    """
+
+    def __init__(
+        self, store: Store, sweep_id: str, fence: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Write for a driver.
+
+        Args:
+            store: where reports are written.
+            sweep_id: the driver's sweep.
+            fence: of the driver's lease; once another driver holds it, every write is refused.
+            clock: monotonic seconds.
+        """
+        self._store, self._sweep_id, self._fence, self._clock = store, sweep_id, fence, clock
+        self._lease = driver_lease(sweep_id)
+        self._points: list[LossPoint] = []
+        self._lenses: list[LensPoint] = []
+        self._results: list[RunResult] = []
+        self._flushed_at = self._announced_at = self._clock()
+        self._unannounced = 0
+
+    def add(self, report: Report) -> None:
+        """Add a report."""
+        self._points += report.points
+        self._lenses += report.lenses
+        self._results += report.results
+
+    def fail(self, run_ids: Iterable[str], reason: str) -> None:
+        """Fail these runs; those that have ended stay as they are."""
+        self._results += [RunResult(run_id=one, state=RunState.FAILED, reason=reason) for one in run_ids]
+
+    def flush_when_due(self) -> None:
+        """Write if a run ended or points have waited long enough."""
+        if self._results or self._clock() - self._flushed_at >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write everything: a run's points before its end, so that an ended run always has its whole curve.
+
+        Raises:
+            Conflict: another driver has the lease.
+            Unavailable: the database does not answer; nothing is lost.
+        """
+        if self._points:
+            self._store.losses.append(self._points, fence=self._fence, lease=self._lease)
+            self._unannounced += len(self._points)
+            self._points = []
+        if self._lenses:
+            self._store.lenses.append(self._lenses, fence=self._fence, lease=self._lease)
+            self._lenses = []
+        if self._results:
+            once = {result.run_id: result for result in reversed(self._results)}
+            self._store.runs.finish(list(once.values()), fence=self._fence)
+            self._results = []
+        self._announce_progress()
+        self._flushed_at = self._clock()
+
+    def _announce_progress(self) -> None:
+        """Record an event of the new points, at most every ``PROGRESS_SECONDS``."""
+        if self._unannounced and self._clock() - self._announced_at >= PROGRESS_SECONDS:
+            event = ProgressEvent(points=self._unannounced)
+            self._store.events.append(self._sweep_id, event, fence=self._fence, lease=self._lease)
+            self._unannounced, self._announced_at = 0, self._clock()
