@@ -26,7 +26,8 @@ from typing import Final
 
 import numpy as np
 
-from orchestrator.law import Law, Point
+from orchestrator.cells import Point
+from orchestrator.law import Law
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import (
     KnownRun,

@@ -33,9 +33,9 @@ from api.figures.style import (
     params_colours,
 )
 from orchestrator import amounts
+from orchestrator.cells import Cell
 from orchestrator.law import Bowl, BowlStatus
 from orchestrator.law.bowl_shape import rise
-from orchestrator.planner.values import Cell
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 

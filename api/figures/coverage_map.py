@@ -15,7 +15,7 @@ from api.figures.selection import evenly
 from api.figures.snapshot import SweepSnapshot
 from api.figures.style import STATE_COLOURS, UNTOUCHED, axis, canvas, empty, footnote
 from orchestrator import amounts
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 
@@ -51,6 +51,7 @@ class CellCoverage:
 
     row: int
     column: int
+    name: str
     tiles: tuple[Tile, ...]
     counts: dict[RunState | None, int]
 
@@ -117,7 +118,7 @@ def _cell(cell: Cell, runs: Sequence[Run], row: int, column: int, with_batch: bo
     name = cell_name(cell, with_batch=with_batch)
     tiles = tuple(_tile(name, rate, by_rate[rate]) for rate in sorted(by_rate))
     return CellCoverage(
-        row=row, column=column, tiles=tiles, counts=dict(Counter(tile.state for tile in tiles))
+        row=row, column=column, name=name, tiles=tiles, counts=dict(Counter(tile.state for tile in tiles))
     )
 
 

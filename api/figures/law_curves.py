@@ -37,9 +37,10 @@ from api.figures.style import (
     tokens_colours,
 )
 from orchestrator import amounts
+from orchestrator.cells import Point
 from orchestrator.documents.predictions import PredictionDocument, read_answer
 from orchestrator.knowledge import target_of
-from orchestrator.law import Bowl, BowlStatus, Law, Point
+from orchestrator.law import Bowl, BowlStatus, Law
 from orchestrator.law.bowl import Z95
 
 AxisName = Literal["params", "tokens"]
@@ -142,8 +143,7 @@ def law_view(snapshot: SweepSnapshot) -> LawView | None:
 
 def _own_target(snapshot: SweepSnapshot) -> Point:
     """The sweep's target; without one, its costliest cell."""
-    places = tuple((cell.params, cell.tokens, cell.batch_tokens) for cell in snapshot.cells)
-    return target_of(snapshot.sweep.spec, places)
+    return target_of(snapshot.sweep.spec, snapshot.cells)
 
 
 def _axis_view(

@@ -28,8 +28,8 @@ from api.figures.style import (
     params_colours,
 )
 from orchestrator import amounts
+from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN
 from orchestrator.law import Bowl, BowlStatus, HeldOut, HeldOutCell, Law
-from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from api.figures.style import ACCENT, COUNTS, LINE, PLAIN, TARGET, canvas, empty, log_axis
 from orchestrator import amounts
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 from orchestrator.states import RUN_FINAL, RunState
 from orchestrator.store.records import LossPoint, Run
 

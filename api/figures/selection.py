@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from api.figures.snapshot import SweepSnapshot
 from orchestrator import amounts
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 from orchestrator.states import RunState
 
 MOST_PANELS: Final = 24

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from api.figures.snapshot import Keyed, SweepSnapshot, bowls_by_point
 from orchestrator.answers.stable_phase import difference, stable_law, undecayed
-from orchestrator.knowledge import Knowledge
+from orchestrator.knowledge import SweepKnowledge
 from orchestrator.law import Law, Refused
 
 
@@ -23,7 +23,9 @@ def stable_snapshot(snapshot: SweepSnapshot) -> SweepSnapshot:
     Raises:
         Unsupported: the sweep has no stable phase.
     """
-    before = undecayed(Knowledge(sweep=snapshot.sweep, cells=snapshot.cells, runs=snapshot.runs, prior=None))
+    before = undecayed(
+        SweepKnowledge(sweep=snapshot.sweep, cells=snapshot.cells, runs=snapshot.runs, prior=None)
+    )
     law = None
     if snapshot.record is None or snapshot.law is None:
         note = snapshot.when_empty(
@@ -58,7 +60,7 @@ def _note(snapshot: SweepSnapshot, annealed: Law, law: Law | str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _stable_law(keyed: Keyed[tuple[Knowledge, Law]]) -> Law | str:
+def _stable_law(keyed: Keyed[tuple[SweepKnowledge, Law]]) -> Law | str:
     """The law, or why there is none."""
     try:
         return stable_law(*keyed.content)

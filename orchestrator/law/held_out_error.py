@@ -7,10 +7,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.amounts import sized
+from orchestrator.cells import CLOSE
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.features import FEATURES
-from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
 
@@ -139,7 +140,7 @@ def largest_parts(
         top = max((getattr(bowl, name) for bowl in interior), default=0.0)
         left_out = column >= top * (1 - CLOSE)
         if not left_out.all():
-            yield left_out, f"{name} = {top:.4g}"
+            yield left_out, sized(name, top, 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

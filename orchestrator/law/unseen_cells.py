@@ -6,9 +6,9 @@ from typing import Self
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from orchestrator.cells import CLOSE
 from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.bowl_status import BowlStatus
-from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.held_out_error import HeldOutCell
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Observations

@@ -1,18 +1,18 @@
-"""The few runs at the target itself that would settle the answer: which rate first, which next, and when to stop.
+"""The few runs at the target itself that confirm a prediction: the order of the rates, and when to stop.
 
     y_i = m + e^ℓ g(x_i − μ; a) + noise      ln loss of run i at the target, x = ln η (orchestrator/law/bowl_shape.py)
 
     μ ~ N(law's ln η* for a new cell)   ℓ ~ N(pooled ln C)   m ~ surface of the bottoms   a as pooled
 
-One run says where the bottom is only as far as its height m is known; two say on which side of them it is; the pooled
-curvature says the rest. So (μ, ℓ) is kept on a grid and m is integrated exactly: given (μ, ℓ) all is a mixture of Gaussians. After
-each run the next rate is the one with the least expected excess loss of those that may still be run.
+One run locates the bottom only as well as its height m is known; two show on which side of them it lies; the pooled
+curvature adds the rest. So (μ, ℓ) is kept on a grid and m is integrated exactly: given (μ, ℓ) the posterior is a mixture of
+Gaussians. After each run the next rate is the one with the least expected excess loss of those that may still be run.
 
 | symbol | shape | what |
 |---|---|---|
 | p | [points] | points (μ, ℓ) of the grid |
 | r | [rates] | rates that may be run |
-| w | [worlds] | what may come of the runs: the forecast's cases; one when the request is what to run now |
+| w | [worlds] | simulated cases of the forecast; one for the choice of the next run |
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from orchestrator.law import Law, Point
+from orchestrator.cells import Point
+from orchestrator.law import Law
 from orchestrator.law.bowl_shape import half_widths, rise
 from orchestrator.law.cell_information import BOUND_MARGIN, BOUND_SD, CRASH
 from orchestrator.law.law import CURVATURE_TERMS, VALLEY
+from orchestrator.law.observations import columns
 from orchestrator.planner.information import ROBUST
 from orchestrator.planner.linear_model import Array
 
@@ -39,26 +41,26 @@ Index = NDArray[np.int64]
 NEAR = 1e-3
 """Excess loss that a confirmed rate may have."""
 CONFIRMED_PROBABILITY = 0.9
-"""Probability of it at which to stop."""
+"""Probability of `NEAR` at which to stop."""
 CHANCE = 0.05
-"""A rate that is less likely than this to be within `NEAR` is not worth a run."""
+"""A rate with a smaller probability of being within `NEAR` is not worth a run."""
 APART = 0.6
-"""Least distance between two rates that are run, in half-widths of the valley: nearer ones tell the same."""
+"""Least distance between two rates that are run, in half-widths of the valley: nearer ones are redundant."""
 STEPS = 4
-"""Places of ln η* per half-width of the valley; they are also the rates where any may be run."""
+"""Grid points of ln η* per half-width of the valley; also the rates, if any may be run."""
 SPREAD = 4.0
-"""Standard deviations of ln η* on either side that the grid reaches."""
+"""Extent of the grid on either side, in standard deviations of ln η*."""
 FEWEST_PLACES, MOST_PLACES = 61, 101
-"""Places of ln η* on the grid: as many as it takes to see the valley, within these bounds."""
+"""Bounds of the number of grid points of ln η*."""
 NODES, WEIGHTS = hermegauss(5)
-"""Places of ln C in standard deviations, and their weights."""
+"""Grid points of ln C in standard deviations, and their weights."""
 WIDER, SHARES = np.array([1.0, 4.0]), np.array([0.9, 0.1])
-"""m scatters round the loss surface as that says, but with this chance so many times as much: a surface that is off by
-some standard deviations must not make one low loss look like the bottom."""
+"""Mixture of the scatter of m round the loss surface: factors on its sd, and their probabilities. So a surface that is off
+by some standard deviations does not make one low loss look like the bottom."""
 WORLDS, SEED, MOST = 48, 0, 8
-"""Cases of the forecast, the seed of their noise, and the runs after which a case ends."""
+"""Simulated cases of the forecast, the seed of their noise, and the number of runs after which a case ends."""
 LIKELY = 0.1
-"""Rates that are run in this share of the cases are told."""
+"""Reports a rate that at least this share of the simulated cases runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +73,14 @@ class TargetRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmationPlan:
-    """What to run at the target.
+    """The runs to make at the target.
 
     Attributes:
-        rates: η that are likely to be run, the next one first; empty where the answer is settled.
-        expected_runs: further runs until one is within `NEAR` of the best, whether or not one knows it.
-        expected_runs_until_sure: further runs until that is so of one with probability `CONFIRMED_PROBABILITY`.
+        rates: η that are likely to be run, the next one first; empty if the prediction is confirmed.
+        expected_runs: further runs until one is within `NEAR` of the best, whether or not this is known.
+        expected_runs_until_sure: further runs until one is with probability `CONFIRMED_PROBABILITY`.
         probability_first: that the next rate is within `NEAR` of the best.
-        best: the rate, of those run, with the least expected excess loss; None where none has finished.
+        best: the rate, of those run, with the least expected excess loss; None if none has finished.
         probability_best: that it is within `NEAR` of the best.
     """
 
@@ -98,24 +100,24 @@ def confirm(
     trials: Sequence[TargetRun] = (),
     sure: float = CONFIRMED_PROBABILITY,
 ) -> ConfirmationPlan:
-    """The next rate to run at the target, and what it will take until the answer is settled.
+    """Choose the next rate to run at the target, and forecast the runs until the prediction is confirmed.
 
     Args:
-        law: fitted to everything known but the runs at the target, which it would count twice.
-        target: where to run.
+        law: fitted to all runs but those at the target, which would count twice.
+        target: the (N, D, B) of the runs.
         rates: η that may be run there; None allows any. The best is the best of them.
-        trials: what has been run there.
-        sure: probability that the best rate run is within `NEAR` of the best there is, at which to stop.
+        trials: the runs made there.
+        sure: probability that the best rate run is within `NEAR` of the best of all, at which to stop.
     """
     grid = TargetBelief.of(law, target, trials, rates)
     state = _State.of(grid, *_known(grid, trials))
     best, chance = state.best()
     chosen = -1 if chance[0] >= sure else int(state.following()[0])
     until_near, until_sure, asked = _forecast(state, sure)
-    likely = [int(place) for place in np.argsort(-asked, kind="stable") if asked[place] >= LIKELY]
-    told = [] if chosen < 0 else [chosen, *(place for place in likely if place != chosen)]
+    likely = [int(position) for position in np.argsort(-asked, kind="stable") if asked[position] >= LIKELY]
+    reported = [] if chosen < 0 else [chosen, *(at for at in likely if at != chosen)]
     return ConfirmationPlan(
-        rates=tuple(float(grid.rates[place]) for place in told),
+        rates=tuple(float(grid.rates[at]) for at in reported),
         expected_runs=until_near if chosen >= 0 else 0.0,
         expected_runs_until_sure=until_sure if chosen >= 0 else 0.0,
         probability_first=None if chosen < 0 else float(state.chances[0, chosen]),
@@ -126,11 +128,11 @@ def confirm(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TargetBelief:
-    """What is believed of the target before any run there, and the rates that may be run.
+    """The prior at the target before any run there, and the rates that may be run.
 
     Attributes:
         rates: η, ascending, shape [rates].
-        allowed: which of them may still be asked for at all, shape [rates].
+        allowed: whether each may be asked for, shape [rates].
         apart: least distance in ln η between two that are run.
         weight: ln of the prior weight of each point, shape [points].
         height: rise of ln loss above the bottom, shape [points, rates].
@@ -169,10 +171,10 @@ class TargetBelief:
 
     @classmethod
     def of(cls, law: Law, target: Point, trials: Sequence[TargetRun], rates: Sequence[float] | None) -> Self:
-        """What the law says of a new cell."""
-        place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
-        mean, sd = (float(value[0]) for value in law.prediction_band(*place))
-        points = law.reference.points(*place)
+        """The prior from the law's prediction for a new cell."""
+        axes = columns([target])
+        mean, sd = (float(value[0]) for value in law.prediction_band(*axes))
+        points = law.reference.points(*axes)
         curvature, curvature_sd = _curvature(law, points)
         steep = np.exp(curvature + curvature_sd * NODES)
         below, above = half_widths(np.array([VALLEY]) / np.exp(curvature), law.asymmetry)
@@ -212,28 +214,30 @@ def _curvature(law: Law, points: Array) -> tuple[float, float]:
 
 
 def _steps(sd: float, half: float) -> Array:
-    """Distances from the mean of ln η*: finer than the valley, as far as the bottom may lie; 0 is one of them."""
+    """Grid points of ln η* as distances from its mean: finer than the valley, out to `SPREAD`; 0 is one of them."""
     wanted = 2 * SPREAD * sd * STEPS / half
     count = int(np.clip(np.ceil(wanted), FEWEST_PLACES, MOST_PLACES)) // 2
     return SPREAD * sd / count * np.arange(-count, count + 1.0)
 
 
 def _known(grid: TargetBelief, trials: Sequence[TargetRun]) -> tuple[list[int], list[float]]:
-    """The place of each run among the rates, and its ln loss, NaN where it diverged."""
-    places = np.searchsorted(grid.rates, [trial.learning_rate for trial in trials])
-    return places.tolist(), [np.nan if trial.loss is None else float(np.log(trial.loss)) for trial in trials]
+    """The position of each run among the rates, and its ln loss, NaN if it diverged."""
+    positions = np.searchsorted(grid.rates, [trial.learning_rate for trial in trials])
+    return positions.tolist(), [
+        np.nan if trial.loss is None else float(np.log(trial.loss)) for trial in trials
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _State:
-    """What is known after some runs, in several worlds at once.
+    """The posterior after some runs, in several worlds at once.
 
     Attributes:
         grid: the prior.
         sums: Σ 1/v, Σ d/v, Σ d²/v over the runs, d = y − rise − prior mean of m; shape [3, worlds, points].
-        log_prior: prior weight, normalisation of the runs' noise and what diverged runs say, shape [worlds, points].
-        run, finished: which rates have been run, and which of them have a loss, shape [worlds, rates].
-        free: which may be run next, shape [worlds, rates].
+        log_prior: prior weight, normalisation of the runs' noise and likelihood of diverged runs, shape [worlds, points].
+        run, finished: whether each rate has been run, and has a loss, shape [worlds, rates].
+        free: whether each may be run next, shape [worlds, rates].
         weights: posterior of the points, shape [worlds, points].
         cost, chances: expected excess loss and probability of at most `NEAR`, shape [worlds, rates].
     """
@@ -249,13 +253,13 @@ class _State:
     chances: Array
 
     @classmethod
-    def of(cls, grid: TargetBelief, places: Sequence[int], losses: Sequence[float]) -> _State:
-        """One world, and the runs made there."""
+    def of(cls, grid: TargetBelief, positions: Sequence[int], losses: Sequence[float]) -> _State:
+        """One world with the runs made there."""
         none = np.zeros((1, grid.rates.size), dtype=np.bool_)
         sums = np.zeros((3, 1, grid.weight.size))
         state = cls._weighed(grid, sums, grid.weight[None, :], none, none, grid.allowed[None, :])
-        for place, loss in zip(places, losses, strict=True):
-            state = state.after(np.array([place]), np.array([loss]))
+        for position, loss in zip(positions, losses, strict=True):
+            state = state.after(np.array([position]), np.array([loss]))
         return state
 
     @classmethod
@@ -277,41 +281,43 @@ class _State:
             chances=weights @ (grid.lost <= NEAR).astype(np.float64),
         )
 
-    def after(self, places: Index, losses: Array) -> _State:
-        """One more run in each world: its rate and its ln loss, NaN where it diverged; −1 is no run. Shape [worlds]."""
-        grid, at = self.grid, np.maximum(places, 0)
-        usable = (places >= 0) & np.isfinite(losses)
-        diverged = (places >= 0) & ~usable
+    def after(self, positions: Index, losses: Array) -> _State:
+        """Add a run in each world: the position of its rate (−1: no run) and its ln loss, NaN if it diverged. Shape [worlds]."""
+        grid, at = self.grid, np.maximum(positions, 0)
+        usable = (positions >= 0) & np.isfinite(losses)
+        diverged = (positions >= 0) & ~usable
         noise = grid.noise[:, at].T
         apart = np.where(usable, losses - grid.bottom, 0.0)[:, None] - grid.height[:, at].T
         terms = np.stack([1 / noise, apart / noise, apart**2 / noise]) * usable[:, None]
-        told = np.where(usable[:, None], -np.log(noise) / 2, diverged[:, None] * grid.diverging[:, at].T)
+        likelihood = np.where(
+            usable[:, None], -np.log(noise) / 2, diverged[:, None] * grid.diverging[:, at].T
+        )
         x = np.log(grid.rates)
-        crowded = (np.abs(x - x[at][:, None]) < grid.apart) & (places >= 0)[:, None]
-        here = (np.arange(grid.rates.size) == at[:, None]) & (places >= 0)[:, None]
+        crowded = (np.abs(x - x[at][:, None]) < grid.apart) & (positions >= 0)[:, None]
+        here = (np.arange(grid.rates.size) == at[:, None]) & (positions >= 0)[:, None]
         return self._weighed(
             grid,
             self.sums + terms,
-            self.log_prior + told,
+            self.log_prior + likelihood,
             self.run | here,
             self.finished | (here & usable[:, None]),
             self.free & ~here & ~crowded,
         )
 
     def best(self) -> tuple[Index, Array]:
-        """Of the rates that finished, the one with the least expected excess loss, and its chance; 0 where none has."""
+        """The finished rate with the least expected excess loss, and its probability of `NEAR`; 0 if none has finished."""
         at = np.where(self.finished, self.cost, np.inf).argmin(axis=1)
         chance = np.take_along_axis(self.chances, at[:, None], axis=1)[:, 0]
         return at, np.where(self.finished.any(axis=1), chance, 0.0)
 
     def following(self) -> Index:
-        """The rate to run next in each world; −1 where none is left that is worth a run."""
+        """The rate to run next in each world; −1 if no rate is worth a run."""
         free = self.free & (self.chances >= CHANCE)
         chosen = np.where(free, self.cost, np.inf).argmin(axis=1)
         return np.where(free.any(axis=1), chosen, -1)
 
     def spread_out(self, worlds: int) -> tuple[_State, Index]:
-        """The same knowledge in several worlds, and the point that is true in each: drawn systematically."""
+        """The same posterior in several worlds, and the true point in each, drawn systematically."""
         steps = (np.arange(worlds) + 0.5) / worlds
         truth = np.minimum(np.searchsorted(np.cumsum(self.weights[0]), steps), self.weights.shape[1] - 1)
         return replace(
@@ -328,11 +334,11 @@ class _State:
 
 
 def _forecast(state: _State, wanted: float) -> tuple[float, float, Array]:
-    """What the next runs may find, with the truth drawn from what is known.
+    """Forecast of the next runs, with the truth drawn from the posterior.
 
     Returns:
-        (expected runs until one is within `NEAR` of the best, expected runs until the answer is settled, probability
-        of each rate to be run until then, shape [rates]).
+        (expected runs until one is within `NEAR` of the best, expected runs until the prediction is confirmed,
+        probability of each rate to be run until then, shape [rates]).
     """
     grid, random = state.grid, np.random.default_rng(SEED)
     worlds, truth = state.spread_out(WORLDS)
@@ -341,23 +347,23 @@ def _forecast(state: _State, wanted: float) -> tuple[float, float, Array]:
     until_near, until_sure = np.zeros(WORLDS), np.zeros(WORLDS)
     near, sure = (worlds.finished & good).any(axis=1), worlds.best()[1] >= wanted
     for _ in range(MOST):
-        place = np.where(near & sure, -1, worlds.following())
-        going = place >= 0
+        position = np.where(near & sure, -1, worlds.following())
+        going = position >= 0
         if not going.any():
             break
-        at = np.maximum(place, 0)
+        at = np.maximum(position, 0)
         until_near += going & ~near
         until_sure += going & ~sure
         asked[going & ~sure, at[going & ~sure]] = True
         noise = np.sqrt(grid.noise[truth, at]) * random.standard_normal(WORLDS)
-        worlds = worlds.after(place, bottom + grid.height[truth, at] + noise)
+        worlds = worlds.after(position, bottom + grid.height[truth, at] + noise)
         near = near | (worlds.finished & good).any(axis=1)
         sure = sure | (worlds.best()[1] >= wanted)
     return float(until_near.mean()), float(until_sure.mean()), np.asarray(asked.mean(axis=0))
 
 
 def _bottoms(grid: TargetBelief, sums: Array, random: np.random.Generator) -> Array:
-    """The bottom m in each world, drawn from what the runs and the surface say of it at the point that is true there, [worlds]."""
+    """The bottom m in each world, drawn from its posterior at the true point, shape [worlds]."""
     one, pull, _ = sums
     logs = grid.parts(sums)
     share = np.exp(logs - np.logaddexp.reduce(logs, axis=0))

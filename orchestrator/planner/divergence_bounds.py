@@ -1,18 +1,19 @@
-"""Which runs are not worth asking for, because others of the history diverged."""
+"""Runs that are expected to diverge, given the runs that did."""
 
 from __future__ import annotations
 
-from orchestrator.planner.values import Cell, RunHistory, RunOutcome
+from orchestrator.cells import Cell
+from orchestrator.planner.values import RunHistory, RunOutcome
 
 
 class DivergenceBounds:
-    """What the diverged runs of a history say of those not yet made.
+    """Bounds of divergence from the diverged runs of a history.
 
-    In one cell, rates from the lowest that diverged upwards diverge too, unless a higher one completed: then it was
-    a stray. On one trunk, with one η and seed, a longer horizon has at no step a lower rate than the run that diverged.
+    In one cell, all rates from the lowest diverged one upwards are expected to diverge, unless a higher one completed. On
+    one trunk, at one η and seed, longer horizons than that of a diverged run are: their rate is at no step lower.
 
     Args:
-        history: what is known.
+        history: cells and runs.
     """
 
     def __init__(self, history: RunHistory) -> None:

@@ -1,8 +1,8 @@
-"""Greedy search for the runs that tell most about the target per FLOP, single or in pairs.
+"""Greedy search for the runs, single or in pairs, that are most informative about the target per FLOP.
 
-A pair matters where a cell is empty: one run there cannot tell the bottom's height from its place. What the batch
-already holds counts as known, so the batch does not ask twice for one thing; and a run makes its trunk cheaper for
-the other horizons of its rate.
+Pairs matter in empty cells: a single run there cannot separate the bottom's height from its position. Runs already in the
+batch count as known, so the batch has no redundant runs; a run also makes its trunk cheaper for the other horizons of its
+rate.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.cells import Cell
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
 from orchestrator.planner.linear_model import Array
-from orchestrator.planner.values import Cell
 
-REACH = 1.6
-"""A rate farther from the believed bottom, in ln η beyond two standard deviations, is not considered."""
+RADIUS = 1.6
+"""A rate farther from the expected bottom, in ln η beyond two standard deviations, is not considered."""
 SHORTLIST = 8
-"""Rates of a cell, spread evenly over its reach, from which pairs are formed."""
+"""Rates of a cell, spread evenly over those considered, from which pairs are formed."""
 LONE = -1
 UNKNOWN = 100.0
-"""An interval of ×/÷ this or wider is told as no knowledge at all."""
+"""Intervals of ×/÷ this or wider are all reported as ×/÷ this or more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,11 @@ class Choice:
 
     Attributes:
         candidate: its number.
-        share_per_flop: the share of the target's sd that it is expected to take off, per FLOP; below 0 where the
-            budget allows nothing.
+        share_per_flop: the share of the target's sd that it is expected to take off, per FLOP; below 0 if the
+            budget allows no candidate.
         largest_share: the largest share that any affordable candidate is expected to take off.
-        priced_out: FLOPs of the cheapest candidate that takes off more than ``worthwhile`` and that the budget
-            does not allow; None where the budget hinders nothing.
+        priced_out: FLOPs of the cheapest candidate that takes off more than ``worthwhile`` and exceeds the budget;
+            None if there is none.
     """
 
     candidate: int
@@ -52,14 +52,15 @@ class GreedySearch:
 
     Args:
         draft: the batch that `take` fills.
-        information: what is known; `take` updates it.
-        where: what its interval is narrowed at, in words.
+        information: the variance at the targets; `take` updates it.
+        where: where the interval is narrowed, in words.
     """
 
     def __init__(self, draft: Draft, information: Information, where: str = "at the target") -> None:
         self._draft, self._information, self._where = draft, information, where
-        self._runs = self._within_reach()
-        self._run_row = information.cells.rows_of(cell.number for cell, _ in self._runs)
+        self._runs = self._near_bottoms()
+        rows = information.cells.rows_of(cell.number for cell, _ in self._runs)
+        self._run_row = np.array(rows, dtype=np.int64)
         self._cost = np.array([self._price(run) for run in range(len(self._runs))])
         self._pairs = _candidates(np.bincount(self._run_row, minlength=len(information.cells)))
         self._row = self._run_row[self._pairs[:, 0]]
@@ -93,7 +94,7 @@ class GreedySearch:
         )
 
     def take(self, choice: Choice) -> None:
-        """Ask for a candidate's runs, as far as the batch has room."""
+        """Add a candidate's runs to the batch while it has room."""
         runs = [int(run) for run in self._pairs[choice.candidate] if run != LONE]
         before = self._information.variance()
         drop = self._information.drop(
@@ -113,7 +114,7 @@ class GreedySearch:
         return f"Expected to narrow the 95 % interval {self._where} from {now} to {then}, the most per FLOP."
 
     def _refresh(self, taken: Cell) -> None:
-        """Bring gains of the cell and prices of its trunk up to date."""
+        """Update the gains of the cell and the prices of its trunk."""
         cells = self._information.cells
         row = cells.row_of(taken.number)
         again = np.flatnonzero(self._run_row == row)
@@ -129,13 +130,13 @@ class GreedySearch:
         for run in np.flatnonzero(np.isin(self._run_row, sharing)):
             self._cost[run] = self._price(int(run))
 
-    def _within_reach(self) -> list[tuple[Cell, float]]:
+    def _near_bottoms(self) -> list[tuple[Cell, float]]:
         """All (cell, η) worth considering, cell by cell."""
         cells, belief = tuple(self._information.cells), self._information.belief
         lengths = [len(cell.rates) for cell in cells]
         x = np.log(np.concatenate([cell.rates for cell in cells]))
         at = np.repeat(np.arange(len(cells)), lengths)
-        near = np.flatnonzero(np.abs(x - belief.optimum[at]) <= REACH + 2 * belief.sd[at])
+        near = np.flatnonzero(np.abs(x - belief.optimum[at]) <= RADIUS + 2 * belief.sd[at])
         place = near - (np.cumsum(lengths) - lengths)[at[near]]
         found = zip(at[near].tolist(), place.tolist(), strict=True)
         return [(cells[row], cells[row].rates[which]) for row, which in found]
@@ -161,7 +162,7 @@ def _candidates(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """All single runs, and pairs of a spread shortlist of each cell: rows of (run, other run or LONE).
 
     Args:
-        counts: runs within reach of each cell, in the order of the runs, shape [cells].
+        counts: number of runs considered in each cell, in the order of the runs, shape [cells].
     """
     starts = np.cumsum(counts) - counts
     blocks = []
@@ -175,6 +176,6 @@ def _candidates(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def format_interval(sd: float) -> str:
-    """A 95 % interval of ln η* in words."""
+    """The 95 % interval of ln η* with this sd, for people."""
     factor = np.exp(Z95 * sd)
     return f"×/÷ {factor:.3g}" if factor < UNKNOWN else f"×/÷ {UNKNOWN:.0f} or more"

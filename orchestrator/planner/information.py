@@ -1,13 +1,13 @@
-"""What a run would tell about ln η* at the target: an exact Gaussian update of the linearised model.
+"""Information of a run on ln η* at the target: an exact Gaussian update of the linearised model.
 
     y_i = m_c + e^{ℓ_c} g(x_i − μ_c) + noise        ln loss of run i in cell c at x = ln η (orchestrator/law/joint.py)
 
-m_c is unknown and eliminated, ℓ_c is known up to a standard deviation and eliminated. What is left is the information
-J of the cell's runs on μ_c; of that, Δ = J / (1 + J v_c) reaches w (planner/linear_model.py). Adding Δ to cell c lowers the
-variance at the target by (φ_t S φ_c)² Δ / (1 + Δ φ_c S φ_c), S being the covariance of w.
+m_c is unknown and eliminated; ℓ_c has a prior and is eliminated. The rest is the information J of the cell's runs on
+μ_c, of which Δ = J / (1 + J v_c) reaches w (planner/linear_model.py). Adding Δ to cell c lowers the variance at the target
+by (φ_t S φ_c)² Δ / (1 + Δ φ_c S φ_c), S being the covariance of w.
 
-A run on the bottom itself tells nothing of where it is, so J is taken with the bottom at several places, spread as the
-law believes, and what is expected is their weighted mean.
+A run exactly at the bottom has no information on its position, so J is averaged over positions of the bottom, weighted by
+the law's posterior.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.linalg import cho_factor, cho_solve
 
+from orchestrator.cells import CLOSE
 from orchestrator.law import Law
 from orchestrator.law.bowl_shape import rise, slope
 from orchestrator.law.cell_information import TAIL
-from orchestrator.law.grouped_runs import BLOWN, CLOSE, Index
+from orchestrator.law.grouped_runs import BLOWN, Index
 from orchestrator.planner.linear_model import Array, belief_of, linear_model, row_at
 from orchestrator.planner.values import PlanRequest, RunHistory, RunOutcome
 
 NODES, WEIGHTS = hermegauss(5)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
-"""Places of the bottom in standard deviations, and their weights: Gauss-Hermite, exact to the ninth power."""
+"""Positions of the bottom in standard deviations, and their weights: Gauss-Hermite, exact to the ninth power."""
 ROBUST = (TAIL + 1) / (TAIL + 3)
 """Information of a run with Student-t noise over that with Gaussian noise of the same scale."""
 
 
 class Information:
-    """The state of knowledge about the targets while a batch is put together: every run added updates it.
+    """The variance at the targets while a batch is put together; every added run updates it.
 
     Arrays have one row per cell (`Cells.row_of`).
 
     Args:
         law: the newest law.
-        history: cells and runs; open runs count as if they were in.
-        request: its target, and further targets.
+        history: cells and runs; open runs count as completed.
+        request: its target and further targets.
     """
 
     def __init__(self, law: Law, history: RunHistory, request: PlanRequest) -> None:
@@ -62,13 +63,13 @@ class Information:
                 self.add(run.cell, run.learning_rate)
 
     def variance(self) -> float:
-        """Mean variance of ln η* over the targets, with the runs so far, the open ones and those added."""
+        """Mean variance of ln η* over the targets, given the runs so far, the open ones and those added."""
         return float(np.mean(self._target_variance))
 
     def attainable(self) -> Array:
-        """Least variance of ln η* at each target that the cells can lead to, shape [targets].
+        """Least variance of ln η* at each target that runs in these cells can reach, shape [targets].
 
-        As if every rate of every cell had been run and the bottom lay among them: a bound, not a forecast.
+        Assumes that every rate of every cell was run and that the bottom lies among them: a bound, not a forecast.
         """
         row = np.repeat(np.arange(len(self.cells)), [len(cell.rates) for cell in self.cells])
         x = np.log(np.concatenate([cell.rates for cell in self.cells]))
@@ -80,13 +81,13 @@ class Information:
         return self._at_targets(self._covariance(np.maximum(every, self._known_delta())))
 
     def cell_variance(self) -> Array:
-        """Variance of what the law says of ln η* in each cell, without the cell's own shift, shape [cells]."""
+        """Variance of ln η* in each cell without the cell's own shift, shape [cells]."""
         return np.asarray((self._spread * self._rows).sum(axis=1))
 
     def terms(self, row: Index, rates: Sequence[float]) -> Array:
-        """What runs would add to the sums that `reaching` takes, for every place of the bottom.
+        """What runs add to the sums that `reaching` takes, for every position of the bottom.
 
-        A run of a rate that was run before only averages the noise there, not what the shape of the bowl misses.
+        A repeated run averages the noise, not the misfit of the bowl's shape.
 
         Args:
             row: row of each run's cell, shape [m].
@@ -99,25 +100,25 @@ class Information:
         return self._terms(row, np.log(rates), self._bottoms, made, made + 1)
 
     def _terms(self, row: Index, x: Array, bottoms: Array, before: Array, after: Array) -> Array:
-        """What runs `before` + 1 to `after` of each rate add, for bottoms at given places, shape [cells, nodes]."""
+        """What runs `before` + 1 to `after` of each rate add, for bottoms at given positions, shape [cells, nodes]."""
         u = x[:, None] - bottoms[row]
         curvature = self.belief.curvature[row][:, None]
         height = curvature * rise(u, self._asymmetry)
         tilt = -curvature * slope(u, self._asymmetry)
         missed = (self._scales.growth * height) ** 2
         weight = ROBUST * (self._precision(after, missed) - self._precision(before, missed))
-        # The law takes a run this far up for diverged: it then tells nothing of the bottom's place.
+        # The law counts a run this far up as diverged: then it has no information on the bottom's position.
         weight = np.where(height > BLOWN, 0.0, weight)
         products = (np.ones_like(u), tilt, height, tilt**2, tilt * height, height**2)
         return np.stack([weight * product for product in products], axis=-1)
 
     def _precision(self, runs: Array, missed: Array) -> Array:
-        """Of the mean loss of so many runs of one rate, shape [m], missed by the shape by `missed`², shape [m, nodes]."""
+        """Precision of the mean loss of `runs` runs of one rate, shape [m], at a squared misfit `missed`, shape [m, nodes]."""
         noise = self._scales.noise**2 / np.maximum(runs, 1.0)[:, None]
         return np.where(runs[:, None] > 0, 1 / (noise + missed), 0.0)
 
     def reaching(self, row: Index, sums: Array) -> Array:
-        """Δ of cells from the sums of their runs, shape [m, nodes, 6] -> [m, nodes]."""
+        """Δ of cells from the sums of their runs (`terms`), shape [m, nodes, 6] -> [m, nodes]."""
         information = fisher(sums, self._scales.curvature)
         return np.asarray(information / (1 + information * self._own[row][:, None]))
 
@@ -128,7 +129,7 @@ class Information:
         return np.asarray(pull * ((gained / (1 + gained * size[:, None])) @ WEIGHTS))
 
     def add(self, cell: int, rate: float) -> None:
-        """Count a run as if it were in.
+        """Count a run as completed.
 
         Args:
             cell: number of its cell.
@@ -158,7 +159,7 @@ class Information:
         return sums
 
     def _known_delta(self) -> Array:
-        """Expected Δ of the runs that are in, shape [cells]."""
+        """Expected Δ of the completed runs, shape [cells]."""
         return np.asarray(self.reaching(np.arange(len(self.cells)), self.known) @ WEIGHTS)
 
     def _at_targets(self, covariance: Array) -> Array:
@@ -167,7 +168,7 @@ class Information:
         return np.asarray(((rows @ covariance) * rows).sum(axis=1) + self._model.targets.own)
 
     def _covariance(self, here: Array) -> Array:
-        """S: the covariance of w given Δ of the cells, and the runs that are in elsewhere."""
+        """S: the covariance of w given Δ of the cells and the runs from elsewhere."""
         model = self._model
         abroad = model.abroad_information / (1 + model.abroad_information * model.abroad.own)
         rows = np.concatenate([self._rows, model.abroad.features])
@@ -185,7 +186,7 @@ def fisher(sums: Array, curvature_sd: float) -> Array:
 
 
 def finished(history: RunHistory) -> list[tuple[int, float]]:
-    """(cell number, η) of every completed run, and of every run from elsewhere that was made in one of the history's cells."""
+    """(cell number, η) of every completed run, and of every prior run in one of the history's cells."""
     runs = [(run.cell, run.learning_rate) for run in history.runs if run.outcome is RunOutcome.COMPLETED]
     if history.prior is None:
         return runs
@@ -200,6 +201,6 @@ def finished(history: RunHistory) -> list[tuple[int, float]]:
 
 
 def _lattice_rate(rates: Sequence[float], rate: float) -> float:
-    """The rate of a lattice that a recorded one is, rounding aside; itself where it is none of them."""
+    """The rate of a lattice that equals a recorded one up to rounding; the recorded one if there is none."""
     nearest = min(rates, key=lambda other: abs(np.log(other / rate)))
     return nearest if abs(np.log(nearest / rate)) <= CLOSE else rate

@@ -1,36 +1,38 @@
-"""The law's model of ln η*, set up over every cell that may still be run and over the targets.
+"""The law's linear model of ln η* over all cells that may be run and over the targets.
 
     μ_c = φ_c·w + δ_c        w ~ N(·, prior), δ_c ~ N(0, v_c)
 
 Features, random effects and their sizes are the law's (orchestrator/law/features.py, effects.py, scales.py). The
-basis is made anew over all places at hand, so that cells of one size that the law has not seen share its shift.
+basis is built over all these points, so that cells of one size that the law has not seen share its shift.
 
 | symbol | shape | what |
 |---|---|---|
-| Φ | [places, q] | rows of features and random effects |
-| v | [places] | variance of δ_c: a cell's own, and what the basis does not span |
+| Φ | [points, q] | rows of features and random effects |
+| v | [points] | variance of δ_c: a cell's own, and the part of the effects outside the basis |
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from orchestrator.law import Law, Point
+from orchestrator.cells import CLOSE, Cells, Point
+from orchestrator.law import Law
 from orchestrator.law.effects import basis
 from orchestrator.law.features import matrix, prior_sds
-from orchestrator.law.grouped_runs import CLOSE, Index
-from orchestrator.planner.values import Cells
+from orchestrator.law.grouped_runs import Index
+from orchestrator.law.observations import columns
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Belief:
-    """What the law says of cells, shape [cells] each.
+    """The law's posterior in cells, shape [cells] each.
 
     Attributes:
         optimum, sd: mean and standard deviation of ln η*, the cell's own runs included.
@@ -44,13 +46,13 @@ class Belief:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRows:
-    """Places in the model: Φ, shape [places, q], and v, shape [places]."""
+    """Points in the model: Φ, shape [points, q], and v, shape [points]."""
 
     features: Array
     own: Array
 
     def of(self, part: slice) -> ModelRows:
-        """Some of the places."""
+        """Some of the points."""
         return ModelRows(features=self.features[part], own=self.own[part])
 
 
@@ -58,7 +60,8 @@ class ModelRows:
 class LinearModel:
     """Prior standard deviations of w, shape [q], and the rows of the cells, of other bowls and of the targets.
 
-    ``abroad_information`` is what the runs from elsewhere tell of ln η* in their own cells, shape [bowls].
+    ``abroad`` are cells of prior runs that the sweep does not have; ``abroad_information`` is the information of those runs
+    on ln η* there, shape [bowls].
     """
 
     prior_sd: Array
@@ -68,31 +71,32 @@ class LinearModel:
     targets: ModelRows
 
 
-def places(cells: Cells) -> Array:
-    """(N, D, B) of cells, shape [cells, 3]."""
-    return np.array([(cell.params, cell.tokens, cell.batch_tokens) for cell in cells])
+def coordinates(points: Iterable[Point]) -> Array:
+    """N, D and B of points, shape [points, 3]."""
+    return np.column_stack(columns(points))
 
 
 def row_at(cells: Cells, tried: Array) -> Index:
     """The row of the cell that each (N, D, B), shape [m, 3], lies in; -1 where it lies in none, shape [m]."""
-    apart, nearest = KDTree(np.log(places(cells))).query(np.log(tried), p=np.inf, distance_upper_bound=CLOSE)
+    tree = KDTree(np.log(coordinates(cell.point for cell in cells)))
+    apart, nearest = tree.query(np.log(tried), p=np.inf, distance_upper_bound=CLOSE)
     return np.where(np.isfinite(apart), nearest, -1)
 
 
 def belief_of(law: Law, cells: Cells) -> Belief:
-    """What ``law`` says of ``cells``."""
-    params, tokens, batch_tokens = places(cells).T
-    optimum, sd = law.optimum(params, tokens, batch_tokens)
-    return Belief(optimum=optimum, sd=sd, curvature=law.curvature(params, tokens, batch_tokens))
+    """The posterior of ``law`` in ``cells``."""
+    axes = columns(cell.point for cell in cells)
+    optimum, sd = law.optimum(*axes)
+    return Belief(optimum=optimum, sd=sd, curvature=law.curvature(*axes))
 
 
 def linear_model(law: Law, cells: Cells, targets: tuple[Point, ...]) -> LinearModel:
     """The model over ``cells``, over the bowls of the law that are in none of them, and over ``targets``."""
-    here = places(cells)
-    tried = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls])
+    here = coordinates(cell.point for cell in cells)
+    tried = coordinates(bowl.point for bowl in law.bowls)
     elsewhere = np.flatnonzero(row_at(cells, tried) < 0)
     bowls, abroad = [law.bowls[at] for at in elsewhere], tried[elsewhere]
-    aims = np.array([(target.params, target.tokens, target.batch_tokens) for target in targets])
+    aims = coordinates(targets)
     points = law.reference.points(*np.concatenate([here, abroad, aims]).T)
     effects = basis(points)
     columns, missing = effects.matrix(points)
@@ -116,7 +120,7 @@ def linear_model(law: Law, cells: Cells, targets: tuple[Point, ...]) -> LinearMo
 
 
 def _share_own(rows: ModelRows, prior: Array, here: Array, aims: Array) -> tuple[ModelRows, Array]:
-    """A target that is itself a cell shares that cell's own shift: the shift becomes a column of its own."""
+    """Gives a target that is one of the cells the same shift as that cell, as a column of its own."""
     features, own = rows.features, rows.own.copy()
     for at, aim in enumerate(aims):
         same = np.flatnonzero((np.abs(here / aim - 1) < CLOSE).all(axis=1))

@@ -1,4 +1,4 @@
-"""Strategy ``law``: optimal design. The next run is the one that narrows the target's interval most per FLOP."""
+"""Strategy ``law``: optimal design. Each run is the one that narrows the target's interval most per FLOP."""
 
 from __future__ import annotations
 
@@ -6,48 +6,51 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.law import Law, Point
+from orchestrator.amounts import flops
+from orchestrator.cells import Point
+from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
+from orchestrator.law.observations import columns
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.greedy_search import Choice, GreedySearch, format_interval
 from orchestrator.planner.information import Information
 from orchestrator.planner.opening import FEWEST_RATES, open_cells
 from orchestrator.planner.rate_windows import cover
-from orchestrator.planner.reachability import cannot_tell, largest_cell, reachable
+from orchestrator.planner.reachability import largest_cell, reachable, why_unreachable
 from orchestrator.planner.ruling_out import ruled_out
 from orchestrator.planner.values import BatchPlan, PlanRequest, RunHistory, asked_flops, prior_flops
 
 NEGLIGIBLE, FEW_RUNS = 0.05, 25
-"""When no run is expected to take this share, over the runs known, off the target's sd, nothing is left to gain. Runs
-that told all equally would take off a half of it over the runs known; fewer than so many runs count as so many."""
+"""Nothing is left to gain when no run is expected to take this share, divided by the number of runs known (at least
+`FEW_RUNS`), off the target's sd. Equally informative runs would each take off a half, divided by that number."""
 ELASTICITY = 0.1
-"""Least share of the target's sd that a run is to take off per share of the FLOPs asked for so far, or in all. Runs that
-told all equally would take off a half; below a tenth, doubling what was spent narrows ×/÷ 1.5 to ×/÷ 1.46. Only
-where neither an interval nor a budget says how far to go: those are pursued as long as anything helps."""
+"""Least share of the target's sd that a run must take off per share of the FLOPs asked for so far, or in all. Equally
+informative runs would take off a half; below a tenth, doubling the cost narrows ×/÷ 1.5 to ×/÷ 1.46. Applies only
+without an interval or a budget to aim for: those are pursued as long as anything helps."""
 NO_MINIMUM = (
-    "No law can be fitted: every cell has been opened and none shows a minimum inside its lattice. "
+    "No law can be fitted: every cell has runs and none shows a minimum inside its lattice. "
     "Widen the learning rates."
 )
 TOO_FEW_RATES = (
-    f"No law can be fitted: no cell has {FEWEST_RATES} learning rates, and a minimum shows only with one tried on each "
-    "side of it. Add learning rates."
+    f"No law can be fitted: no cell has {FEWEST_RATES} learning rates, and a minimum needs one on each side of it. "
+    "Add learning rates."
 )
 LEAST_BATCH, MOST_BATCH = 6, 32
 GROWTH = 8
-"""A batch is one run in so many of those known, within these bounds: early results change much of what to ask next,
-late ones little. More is asked for only where workers would idle."""
+"""A batch has one run per this many known runs, within these bounds: early results change the next choice much, late
+ones little. A batch is larger only to keep workers busy."""
 
 
 class LawPlanner:
     """Optimal design for the target, after an opening that needs no law.
 
-    With ``rates_per_cell`` every cell first gets its window of rates, cheapest cells first; what is spent after
-    that goes where the target's interval shrinks most per FLOP.
+    With ``rates_per_cell`` every cell first gets its window of rates, cheapest cells first; after that, FLOPs go to the
+    runs that narrow the target's interval most.
     """
 
     def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:
-        """The next batch, what the law rules out, or why to stop."""
+        """The next batch, the rates that the law rules out, or the reason to stop."""
         if law is None:
             draft = Draft(history, request, request.runs_per_batch)
             open_cells(draft)
@@ -67,17 +70,17 @@ def _why_no_law(history: RunHistory) -> str:
 class _Step:
     """One planning step with a law.
 
-    Targets that the cells cannot lead to are left aside; where none is left, the largest cell takes their place: what
-    the proxies can tell is the optimum of their own kind.
+    Targets out of reach of the cells are left out. If none is left, the largest cell is the target: the proxies can
+    predict at their own sizes only.
     """
 
     def __init__(self, history: RunHistory, law: Law, request: PlanRequest) -> None:
         self.history, self.law, self.request = history, law, request
         self.targets = (request.target, *request.more_targets)
         self.information = Information(law, history, request)
-        self.untold = ""
+        self.unreachable = ""
         if self._refused():
-            self._aim_within_reach()
+            self._drop_unreachable()
         self.draft = Draft(history, request, request.runs_per_batch)
 
     def plan(self) -> BatchPlan:
@@ -93,22 +96,22 @@ class _Step:
             )
         return self._answer(self._narrow(self._most()))
 
-    def _aim_within_reach(self) -> None:
-        """Leave aside the targets that no runs of these cells can tell."""
+    def _drop_unreachable(self) -> None:
+        """Leave out the targets that no runs in these cells can predict for."""
         within = reachable(self.information, self.targets)
         if within == self.targets:
             return
-        self.untold = cannot_tell(self.information, self.targets)
+        self.unreachable = why_unreachable(self.information, self.targets)
         self.targets = within or (largest_cell(self.history.cells),)
         request = replace(self.request, target=self.targets[0], more_targets=self.targets[1:])
         self.information = Information(self.law, self.history, request)
 
     def _narrow(self, most: int) -> str:
-        """Fill the batch with the runs that narrow the interval most per FLOP; why not, if none."""
+        """Fill the batch with the runs that narrow the interval most per FLOP; the reason, if there is none."""
         search = GreedySearch(self.draft, self.information, self._where)
         while not self.draft.full and self.draft.open_runs + len(self.draft.batch) < most:
             if self.draft.open_runs and self._narrow_enough(np.sqrt(self.information.variance())):
-                return ""  # open runs are expected to be enough, and tell soon whether they are
+                return ""  # open runs are expected to be enough; their results will show
             chosen = search.best(self._negligible)
             if chosen is None:
                 return f"Every rate that could narrow the interval {self._where} has been tried."
@@ -119,13 +122,13 @@ class _Step:
         return ""
 
     def _why_enough(self, chosen: Choice) -> str:
-        """Why not to take the best choice, or nothing."""
+        """The reason not to take the best choice, or an empty string."""
         sd = self._law_sd()
         if chosen.largest_share < self._negligible:
             if chosen.priced_out is not None:
                 return (
                     f"The budget of FLOPs is used up: the cheapest runs that would narrow the interval {self._where} "
-                    f"cost {chosen.priced_out:.3g} FLOPs and {self.draft.flops_left:.3g} are left."
+                    f"cost {flops(chosen.priced_out)} and {flops(self.draft.flops_left)} are left."
                 )
             return (
                 f"No run left is expected to narrow the 95 % interval {self._where}, {format_interval(sd)} now, "
@@ -144,7 +147,7 @@ class _Step:
     def _where(self) -> str:
         return (
             "in the largest cell"
-            if self.untold and self.targets[0] not in self._asked_for
+            if self.unreachable and self.targets[0] not in self._asked_for
             else "at the target"
         )
 
@@ -158,10 +161,10 @@ class _Step:
 
     @property
     def _stops_by_cost(self) -> bool:
-        """Whether nothing else says how far to go: no interval, no budget, no refusal that runs may yet lift."""
+        """Whether there is no interval or budget to aim for, and no refusal that further runs may lift."""
         limits = (self.request.interval_factor, self.request.runs_left, self.request.flops_left)
         unlimited = all(limit is None for limit in limits)
-        return not self._refused() and (unlimited or bool(self.untold))
+        return not self._refused() and (unlimited or bool(self.unreachable))
 
     def _refused(self) -> bool:
         """Whether a prediction at a target would be refused."""
@@ -177,13 +180,10 @@ class _Step:
         return wanted is not None and np.exp(Z95 * sd) <= wanted
 
     def _law_sd(self) -> float:
-        """The largest sd of ln η* that the law states at the targets: what a prediction there will show."""
-        params, tokens, batch_tokens = np.array(
-            [(t.params, t.tokens, t.batch_tokens) for t in self.targets]
-        ).T
-        return float(self.law.optimum(params, tokens, batch_tokens)[1].max())
+        """The largest sd of ln η* at the targets, as predictions there report it."""
+        return float(self.law.optimum(*columns(self.targets))[1].max())
 
     def _answer(self, otherwise: str) -> BatchPlan:
         kept = {(cell, rate) for cell, rate, _ in self.draft.asked}
         pruned = ruled_out(self.law, self.history.cells, self.information.belief, kept)
-        return self.draft.plan(f"{self.untold} {otherwise}".strip(), pruned)
+        return self.draft.plan(f"{self.unreachable} {otherwise}".strip(), pruned)

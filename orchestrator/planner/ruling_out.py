@@ -1,4 +1,4 @@
-"""Which rates the law rules out in which cells, and why, in a sentence of numbers."""
+"""Rates that the law rules out in each cell, with the reason as a sentence."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ from collections.abc import Collection
 
 import numpy as np
 
+from orchestrator.amounts import rate as format_rate
+from orchestrator.cells import Cells
 from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import half_widths
 from orchestrator.law.law import VALLEY
 from orchestrator.planner.linear_model import Belief
-from orchestrator.planner.values import Cells, Pruned
+from orchestrator.planner.values import Pruned
 
 
 def ruled_out(
     law: Law, cells: Cells, belief: Belief, kept: Collection[tuple[int, float]]
 ) -> tuple[Pruned, ...]:
-    """Rates that cannot lie in the valley of their cell wherever in its 95 % interval the optimum is.
+    """Rates outside the valley of their cell for every optimum in its 95 % interval.
 
     Args:
-        law: the law, for its name.
+        law: the law, for the number of its runs.
         cells: the cells.
-        belief: what the law says of them.
-        kept: (cell, η) that were asked for, or are about to be.
+        belief: the law's posterior in them.
+        kept: (cell number, η) that were asked for, or are about to be.
 
     Returns:
-        All such rates that are not kept: the whole list, not what is new since an earlier law.
+        All such rates that are not kept, those of earlier laws included.
     """
     below, above = half_widths(VALLEY / belief.curvature, law.asymmetry)
     low, high = belief.optimum - Z95 * belief.sd, belief.optimum + Z95 * belief.sd
@@ -40,7 +42,7 @@ def ruled_out(
             Pruned(
                 cell=cell.number,
                 learning_rate=rate,
-                reason=f"{why} {rate:.3g} lies outside its valley: not wanted as an optimum.",
+                reason=f"{why} {format_rate(rate, 3)} lies outside its valley.",
             )
             for rate in dropped
         ]
@@ -49,6 +51,6 @@ def ruled_out(
 
 def _reason(law: Law, middle: float, low: float, high: float) -> str:
     return (
-        f"The law of {law.runs} runs puts the optimum of this cell at {np.exp(middle):.2g} "
-        f"({np.exp(low):.2g} … {np.exp(high):.2g});"
+        f"The law of {law.runs} runs puts the optimum of this cell at {format_rate(np.exp(middle))} "
+        f"({format_rate(np.exp(low))} … {format_rate(np.exp(high))});"
     )

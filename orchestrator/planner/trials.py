@@ -1,8 +1,8 @@
 """Strategies ``tpe`` and ``gp``: Optuna's samplers, one study per cell, the cheapest cells first.
 
-They are here to be compared with. A study lives in memory and is rebuilt from the history for every plan: trials in the
-order of their rates, the sampler's seed from the request, the cell and the number of trials. A cell gets
-``rates_per_cell`` trials, six by default: what either sampler needs to come within 0.1 % of the best of a cell.
+They serve as baselines. A study lives in memory and is rebuilt from the history for every plan: trials in the order of
+their rates, the sampler's seed from the request, the cell and the number of trials. A cell gets ``rates_per_cell`` trials,
+six by default: with six, either sampler comes within 0.1 % of the best of a cell.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.cells import Cell
 from orchestrator.errors import Unsupported
 from orchestrator.law import Law
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.trunk_groups import groups
-from orchestrator.planner.values import BatchPlan, Cell, KnownRun, PlanRequest, RunHistory, RunOutcome
+from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHistory, RunOutcome
 
 TRIALS = 6
 STARTUP = 3
-"""Trials of a cell that are drawn at random before the sampler has anything to go by; they are asked for together."""
+"""Trials of a cell that are drawn at random before the sampler takes over; they are asked for together."""
 SAMPLERS = {"tpe": "TPESampler", "gp": "GPSampler"}
 
 
 class TrialsPlanner:
-    """One of Optuna's samplers over the places of each cell's lattice.
+    """One of Optuna's samplers over the positions of each cell's lattice.
 
     Args:
         sampler: ``tpe`` or ``gp``.
@@ -46,7 +47,7 @@ class TrialsPlanner:
         self._optuna.logging.set_verbosity(self._optuna.logging.ERROR)
 
     def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:  # noqa: ARG002
-        """The next trials of the cheapest cells that lack some, whatever the law says."""
+        """The next trials of the cheapest cells that lack some."""
         most = request.runs_per_batch or request.max_parallel
         draft = Draft(history, request, request.runs_per_batch)
         for cell in (cell for group in groups(history.cells) for cell in group):

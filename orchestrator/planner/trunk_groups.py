@@ -1,17 +1,17 @@
-"""Cells in the groups that are cheap to train together: the horizons of one trunk, or a cell alone."""
+"""Groups of cells that are cheap to train together: the horizons of one trunk, or a single cell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 
 
 def groups(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:
     """Groups of cells, the cheapest first; within a group the shortest horizon first.
 
-    Cells with one trunk are a group: a run of the longest horizon passes the forks of the others. The order is
-    by what one rate costs in all cells of the group, so it does not depend on how the cells are listed.
+    Cells with one trunk are a group: a run of the longest horizon passes the forks of the others. Groups are sorted by
+    the cost of one rate in all their cells, so the order of the cells does not matter.
     """
     found: dict[str | tuple[int], list[Cell]] = {}
     for cell in cells:
@@ -20,12 +20,12 @@ def groups(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:
     return sorted(ordered, key=lambda group: (rate_flops(group), group[0].number))
 
 
-def rate_flops(group: tuple[Cell, ...], reached: float = 0.0) -> float:
-    """FLOPs of one rate in every cell of a group, shortest horizon first, its trunk trained for ``reached`` tokens."""
+def rate_flops(group: tuple[Cell, ...], trunk_tokens: float = 0.0) -> float:
+    """FLOPs of one rate in every cell of a group, shortest horizon first, its trunk trained for ``trunk_tokens``."""
     if group[0].trunk is None:
         return sum(cell.flops for cell in group)
     flops = 0.0
     for cell in group:
-        flops += cell.marginal_flops(reached)
-        reached = max(reached, cell.fork_tokens)
+        flops += cell.marginal_flops(trunk_tokens)
+        trunk_tokens = max(trunk_tokens, cell.fork_tokens)
     return flops

@@ -1,23 +1,24 @@
-"""Strategy ``grid``: every rate in every cell, the cheapest cells first."""
+"""Strategies ``grid`` and ``random``: every rate in every cell, the cheapest first or in random order."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from orchestrator.cells import Cell, Cells
 from orchestrator.law import Law
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.trunk_groups import groups
-from orchestrator.planner.values import BatchPlan, Cell, Cells, PlanRequest, RunHistory
+from orchestrator.planner.values import BatchPlan, PlanRequest, RunHistory
 
 LEAST_BATCH = 16
-"""Runs of a batch where cells share nothing; a trunk with all its horizons is always one batch."""
+"""Runs of a batch if cells share nothing; a trunk with all its horizons is always one batch."""
 
 
 class GridPlanner:
-    """The whole grid; the law is refitted after each batch but decides nothing."""
+    """The whole grid, the cheapest cells first; the law has no influence."""
 
     def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:  # noqa: ARG002
-        """The next cells in full, whatever the law says."""
+        """The next cells in full."""
         draft = Draft(history, request, request.runs_per_batch)
         least = max(LEAST_BATCH, request.max_parallel)
         for group in groups(history.cells):
@@ -35,10 +36,10 @@ RANDOM_BATCH = 8
 
 
 class RandomPlanner:
-    """Every (cell, rate, seed) has its place in one fixed random order; a plan is the first places not yet taken."""
+    """All (cell, rate, seed) in one random order of the request's seed; a plan is the first ones not yet asked for."""
 
     def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:  # noqa: ARG002
-        """The next runs of the order, whatever the law says."""
+        """The next runs of the order."""
         most = request.runs_per_batch or max(RANDOM_BATCH, request.max_parallel)
         draft = Draft(history, request, most)
         for cell, rate, seed in drawn(history.cells, request):
@@ -52,4 +53,4 @@ def drawn(cells: Cells, request: PlanRequest) -> list[tuple[Cell, float, int]]:
     """All runs of the grid in the order of the request's seed."""
     runs = [(cell, rate, seed) for cell in cells for rate in cell.rates for seed in range(request.seeds)]
     order = np.random.default_rng(request.seed).permutation(len(runs))
-    return [runs[place] for place in order]
+    return [runs[at] for at in order]

@@ -1,4 +1,4 @@
-"""Who is compared: every strategy that a sweep may name, and an honest rival that plans nothing."""
+"""The strategies that can be compared: those of a sweep, and a baseline of four spaced rates in every cell."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from orchestrator.planner.draft import Draft
 from orchestrator.planner.opening import spaced
 from orchestrator.planner.values import BatchPlan, PlanRequest, RunHistory
 
-RIVAL: Final = "four"
+BASELINE: Final = "four"
 
 
 class SpacedPlanner:
     """Four rates spaced over the lattice in every cell, the cheapest cells first."""
 
     def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:  # noqa: ARG002
-        """The four rates of the next cell that lacks some, whatever the law says."""
+        """The four rates of the next cell that lacks some."""
         draft = Draft(history, request, request.runs_per_batch)
         for cell in sorted(history.cells, key=lambda cell: (cell.flops, cell.number)):
             for place in spaced(len(cell.rates)):
@@ -31,7 +31,7 @@ class SpacedPlanner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedStrategy:
-    """One row of a comparison.
+    """A strategy with the size of its batches: one row of a comparison.
 
     Attributes:
         strategy: one of `STRATEGIES`.
@@ -47,14 +47,14 @@ class ComparedStrategy:
 
     @property
     def name(self) -> str:
-        """The strategy and, where it is set, the size of its batches."""
+        """The strategy and, if set, the size of its batches."""
         if self.runs_per_batch is None:
             return self.strategy
         return f"{self.strategy}, {self.runs_per_batch} run{'s' if self.runs_per_batch > 1 else ''} a batch"
 
     @property
-    def asks_the_law(self) -> bool:
-        """Whether its next batch depends on the law."""
+    def uses_law(self) -> bool:
+        """Whether its batches depend on the law."""
         return self.strategy == "law"
 
     def planner(self) -> Planner:
@@ -63,15 +63,15 @@ class ComparedStrategy:
         Raises:
             Unsupported: it needs a library that is not installed.
         """
-        return SpacedPlanner() if self.strategy == RIVAL else planner_of(self.strategy)
+        return SpacedPlanner() if self.strategy == BASELINE else planner_of(self.strategy)
 
 
 STRATEGIES: Final[dict[str, str]] = {
-    "law": "what narrows the interval at the targets most per FLOP",
-    RIVAL: "four spaced rates in every cell, the cheapest cells first",
+    "law": "runs that narrow the interval at the targets most per FLOP",
+    BASELINE: "four spaced rates in every cell, the cheapest cells first",
     "grid": "every rate in every cell, the cheapest cells first",
     "random": "rates of the grid drawn at random",
     "tpe": "six trials of Optuna's TPE in every cell, the cheapest cells first",
     "gp": "six trials of Optuna's Gaussian process in every cell, the cheapest cells first",
 }
-"""What can be compared, and what each runs."""
+"""Strategies that can be compared, each with its runs."""

@@ -1,4 +1,4 @@
-"""A replay: one strategy asks for recorded runs, and is judged whenever it has spent its share of the full grid."""
+"""A replay: one strategy asks for recorded runs and is judged after each share of the full grid's FLOPs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from orchestrator.strategies.recorded_world import RecordedWorld
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a strategy stands when it has spent what it may.
+    """Result of a strategy at one share of the full grid's FLOPs.
 
     Attributes:
-        share: the share of the full grid's FLOPs that it was allowed.
+        share: of the full grid's FLOPs, that it might spend.
         spent: the share that it spent.
-        runs: how many runs it has made.
-        law: the law of those runs; None where they give none.
-        rates: its answer at each target.
-        excess_losses: what each answer costs (0.001 is 0.1 %).
+        runs: number of its runs.
+        law: of those runs; None if they give none.
+        rates: predicted at each target.
+        excess_losses: of those rates (0.001 is 0.1 %).
     """
 
     share: float
@@ -49,7 +49,7 @@ class StrategyReplay:
 def replays(
     contenders: Sequence[ComparedStrategy], worlds: Sequence[RecordedWorld], shares: Sequence[float]
 ) -> Iterator[StrategyReplay]:
-    """Every contender in every world, contender by contender; the place of a world is the seed of its replay.
+    """Every strategy in every world, strategy by strategy; the index of a world is the seed of its replay.
 
     Raises:
         Unsupported: a strategy needs a library that is not installed.
@@ -62,11 +62,11 @@ def replays(
 def replay(
     contender: ComparedStrategy, world: RecordedWorld, shares: Sequence[float], seed: int
 ) -> StrategyReplay:
-    """Replay one strategy, which is told where the targets are and nothing of their optimum.
+    """Replay one strategy, which knows the points of the targets and none of their losses.
 
     Args:
         contender: the strategy.
-        world: what is recorded.
+        world: the recorded runs.
         shares: of the full grid's FLOPs, ascending, at which it is judged.
         seed: of the strategy's own random choices.
     """
@@ -83,7 +83,7 @@ def replay(
                 runs_per_batch=contender.runs_per_batch,
                 seed=seed,
             )
-            law = world.law_of(runs) if contender.asks_the_law else None
+            law = world.law_of(runs) if contender.uses_law else None
             batch = planner.plan(RunHistory(cells=world.cells, runs=runs), law, request).batch
             if not batch:
                 break

@@ -1,4 +1,4 @@
-"""What a comparison found: per strategy the mean excess loss at each share, with its standard error."""
+"""Result of a comparison of strategies: the mean excess loss of each at each share, with its standard error."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from orchestrator.strategies.strategy_replay import Standing, StrategyReplay
 
 SHARES: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 MOST_SHARES: Final = 5
-"""Shares of the full grid's FLOPs that are judged unless others are asked for, and how many of them."""
+"""Default shares of the full grid's FLOPs, and how many of them are used."""
 
 TITLE: Final = "What strategies find, and what it costs"
-"""Heads the picture of a comparison."""
+"""Title of the figure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyComparison:
-    """What strategies found for what they spent.
+    """The scores of all strategies.
 
     Attributes:
-        scores: per contender one score per share, both in the order they were asked for.
-        replicates: how many worlds each was replayed in.
+        scores: one score per strategy and share, both in the given order.
+        replicates: number of worlds that each was replayed in.
         middle: mean excess loss of the middle of the lattice, which costs no run.
-        full_grid: mean excess loss of the law of the full grid; None where a world's grid gives no law.
+        full_grid: mean excess loss of the law of the full grid; None if the grid of a world gives no law.
     """
 
     scores: dict[ComparedStrategy, tuple[StrategyScore, ...]]
@@ -50,7 +50,7 @@ class StrategyComparison:
 
 
 def compared(worlds: Sequence[RecordedWorld], replays: Iterable[StrategyReplay]) -> StrategyComparison:
-    """Add up the replays of these worlds."""
+    """Average the replays in these worlds."""
     found: dict[ComparedStrategy, list[tuple[Standing, ...]]] = {}
     for replay in replays:
         found.setdefault(replay.contender, []).append(replay.standings)
@@ -70,13 +70,13 @@ def compared(worlds: Sequence[RecordedWorld], replays: Iterable[StrategyReplay])
 
 
 def default_shares(world: RecordedWorld) -> tuple[float, ...]:
-    """Shares to judge at: the first of `SHARES` that pay for four runs of the cheapest cell, five at most."""
+    """The first five of `SHARES` that pay for four runs in the cheapest cell."""
     opening = SPACED * min(cell.flops for cell in world.cells) / world.flops
     return tuple(share for share in SHARES if share >= opening)[:MOST_SHARES] or SHARES[-1:]
 
 
 def note(comparison: StrategyComparison, world: RecordedWorld) -> str:
-    """What was compared, in sentences."""
+    """Sentences on the targets, the full grid and the replays."""
     others = comparison.replicates - 1
     missing = f", {others} of them without a tenth of the cells and rates" if others else ""
     replays = "1 replay" if comparison.replicates == 1 else f"{comparison.replicates} replays"
@@ -93,7 +93,7 @@ def strategies_document(
 
     Args:
         comparison: the scores.
-        world: whose recorded runs they are on.
+        world: the recorded runs.
         picture: the file of its picture, if one was drawn.
         notices: about the run table.
     """

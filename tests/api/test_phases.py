@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from api.figures.snapshot import read_snapshot
 from api.figures.stable_snapshot import stable_snapshot
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 from orchestrator.states import RunState, SweepState
 from orchestrator.store.records import RunResult
 

@@ -10,7 +10,7 @@ import pytest
 from api.figures.coverage_map import MOST_ROWS, NARROW_TILES, count_text, coverage_map
 from api.figures.learning_curves import learning_curves, why_no_curves
 from api.figures.savings import grid_shares, savings
-from orchestrator.planner.values import Cell, Cells
+from orchestrator.cells import Cell, Cells
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from tests.api.figures.building import (

@@ -7,17 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from orchestrator.cells import Cell, Cells
 from orchestrator.planner import planner_of
 from orchestrator.planner.divergence_bounds import DivergenceBounds
 from orchestrator.planner.values import (
-    Cell,
-    Cells,
     KnownRun,
     PlanRequest,
     RunHistory,
     RunOutcome,
     asked_flops,
-    trunk_reach,
+    trunk_tokens,
 )
 from tests.orchestrator.planner.worlds import Sweep, proxies
 
@@ -75,7 +74,7 @@ def test_a_machine_that_failed_says_nothing() -> None:
 
 def test_a_run_that_diverged_leaves_no_trunk_but_was_paid_for() -> None:
     history = RunHistory(cells=CELLS, runs=(run(1, 4e-3, RunOutcome.DIVERGED),))
-    assert trunk_reach(history) == {}
+    assert trunk_tokens(history) == {}
     assert asked_flops(history) == pytest.approx(CELLS[1].flops)
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator.law import Observations, Point
+from orchestrator.cells import Cells, Point
+from orchestrator.law import Observations
 from orchestrator.planner import planner_of
-from orchestrator.planner.opening import tried
+from orchestrator.planner.opening import tried_rates
 from orchestrator.planner.values import (
-    Cells,
     KnownRun,
     PlanRequest,
     RunHistory,
@@ -44,12 +44,12 @@ def error(sweep: Sweep, target: Point, truth: float) -> tuple[float, float]:
 
 def bracketed(sweep: Sweep) -> int:
     """Cells with at least four rates within e^±1.3 of the true optimum, on both sides of it, the best inside."""
-    seen, found = tried(sweep.history), 0
+    seen, found = tried_rates(sweep.history), 0
     for cell in sweep.world.cells:
         shown = seen.get(cell.number)
         if shown is None or shown.edge:
             continue
-        u = np.log([cell.rates[place] for place in shown.places]) - sweep.world.optimum[cell.number]
+        u = np.log([cell.rates[place] for place in shown.positions]) - sweep.world.optimum[cell.number]
         near = u[np.abs(u) < 1.3]
         found += bool(near.size >= 4 and (near < 0).any() and (near > 0).any())
     return found
@@ -112,14 +112,16 @@ def test_the_demo_leaves_no_worker_idle_for_rates_that_are_not_needed(demos: lis
 def test_a_minimum_surely_inside_is_not_widened() -> None:
     """Round a well-known optimum the best of four rates is the highest: noise between two nearly equal ones."""
     sweep = swept(demo(0), rates_per_cell=4, interval_factor=1.5)
-    seen, law = tried(sweep.history), sweep.law()
+    seen, law = tried_rates(sweep.history), sweep.law()
     assert law is not None
     for cell in sweep.world.cells:
         shown = seen[cell.number]
         mean, sd = error(sweep, cell.point, 0.0)
-        low, high = (np.log(cell.rates[shown.places[end]]) for end in (0, -1))
+        low, high = (np.log(cell.rates[shown.positions[end]]) for end in (0, -1))
         inside = low <= mean - 1.96 * sd and mean + 1.96 * sd <= high
-        assert inside or not shown.edge or {shown.places[0], shown.places[-1]} & {0, len(cell.rates) - 1}
+        assert (
+            inside or not shown.edge or {shown.positions[0], shown.positions[-1]} & {0, len(cell.rates) - 1}
+        )
 
 
 NEAR = Point(params=1e9, tokens=2e10, batch_tokens=65_536.0)
@@ -134,13 +136,13 @@ def test_a_ladder_is_climbed_until_the_target_can_be_told(seed: int) -> None:
     assert np.exp(1.96 * sd) < 3
     assert abs(found) < 2.5 * sd
     assert sweep.flops < 0.5 * full_grid_flops(sweep.world.cells, 1)
-    assert "cannot be told" not in str(sweep.plan.stop)
+    assert "is out of reach" not in str(sweep.plan.stop)
 
 
 def test_a_target_that_no_run_can_tell_is_named_and_the_largest_cell_aimed_at() -> None:
     sweep = swept(ladder(0, OTHER_BATCH))
     assert str(sweep.plan.stop).startswith(
-        "This target cannot be told from these proxies: with every rate of every cell run, its 95 % interval would "
+        "This target is out of reach of these proxies: with every rate of every cell run, its 95 % interval would "
         "still be ×/÷ 100 or more, and beyond ×/÷ 3 a prediction is refused. It lies outside them 500 times in "
         "batch_tokens, 10 times in params, 10 times in tokens: add proxies nearer to it."
     )
@@ -156,7 +158,7 @@ def test_a_target_that_cannot_be_told_does_not_spoil_another() -> None:
     sweep = swept(ladder(1, NEAR), more_targets=(OTHER_BATCH,))
     stop = str(sweep.plan.stop)
     assert stop.startswith(
-        "The target of 1\u00a0B parameters, 20\u00a0B tokens and 32.8\u00a0M tokens a step cannot"
+        "The target of 1\u00a0B\u00a0parameters, 20\u00a0B\u00a0tokens, 32.8\u00a0M\u00a0tokens a batch is out of reach"
     )
     assert "interval at the target" in stop
     assert np.exp(1.96 * error(sweep, NEAR, 0.0)[1]) < 3
@@ -164,8 +166,8 @@ def test_a_target_that_cannot_be_told_does_not_spoil_another() -> None:
 
 def test_a_far_target_still_gets_every_cell_its_rates() -> None:
     sweep = swept(replace(ladder(2, OTHER_BATCH), cells=ladder(2, NEAR).cells), rates_per_cell=4)
-    assert all(len(shown.places) >= 4 for shown in tried(sweep.history).values())
-    assert len(tried(sweep.history)) == len(sweep.world.cells)
+    assert all(len(shown.positions) >= 4 for shown in tried_rates(sweep.history).values())
+    assert len(tried_rates(sweep.history)) == len(sweep.world.cells)
 
 
 def test_runs_from_elsewhere_count_as_spent() -> None:
@@ -205,8 +207,8 @@ def test_a_narrow_interval_does_not_stop_a_sweep_whose_cells_lack_rates() -> Non
         swept(world, interval_factor=3.0, rates_per_cell=4),
     )
     assert len(with_rates.history.runs) > len(without.history.runs)
-    assert all(len(shown.places) >= 4 for shown in tried(with_rates.history).values())
-    assert len(tried(with_rates.history)) == len(world.cells)
+    assert all(len(shown.positions) >= 4 for shown in tried_rates(with_rates.history).values())
+    assert len(tried_rates(with_rates.history)) == len(world.cells)
 
 
 def test_a_sweep_without_a_wish_stops_when_its_cost_would_double_for_little() -> None:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.cells import Cells
 from orchestrator.planner import planner_of
-from orchestrator.planner.opening import spaced, tried
-from orchestrator.planner.values import BatchPlan, Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
+from orchestrator.planner.opening import spaced, tried_rates
+from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHistory, RunOutcome
 from tests.orchestrator.planner.worlds import World, proxies
 
 
@@ -142,7 +143,7 @@ def test_the_best_rate_is_that_of_the_best_mean_of_its_repeats(world: World) -> 
         KnownRun(cell=0, learning_rate=rates[place], seed=seed, outcome=RunOutcome.COMPLETED, loss=loss)
         for (place, seed), loss in shown.items()
     )
-    found = tried(RunHistory(cells=world.cells, runs=runs))[0]
+    found = tried_rates(RunHistory(cells=world.cells, runs=runs))[0]
     assert (found.best, found.edge) == (4, 0)
 
 

@@ -10,19 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput
-from orchestrator.law import Point
 from orchestrator.planner import STRATEGIES, planner_of
-from orchestrator.planner.values import (
-    BatchPlan,
-    Cell,
-    Cells,
-    KnownRun,
-    PlanRequest,
-    RunHistory,
-    RunOutcome,
-    trunk_reach,
-)
+from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHistory, RunOutcome, trunk_tokens
 from tests.orchestrator.planner.worlds import law_of
 
 CHEAP = ("law", "grid", "random", "tpe")
@@ -88,7 +79,7 @@ def planned(strategy: str, history: RunHistory, request: PlanRequest) -> BatchPl
 
 def cost(history: RunHistory, plan: BatchPlan) -> float:
     """FLOPs of a batch, made in the order that the planner gives."""
-    reach, total = dict(trunk_reach(history)), 0.0
+    reach, total = dict(trunk_tokens(history)), 0.0
     for run in plan.batch:
         cell = history.cells[run.cell]
         key = (cell.trunk or "", run.learning_rate, run.seed)
