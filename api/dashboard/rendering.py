@@ -57,7 +57,6 @@ def _environment() -> Environment:
         "factor": amounts.factor,
         "times": amounts.times,
         "duration": amounts.duration,
-        "readable": amounts.readable,
         "stamp": stamp,
         "moment": moment,
     }

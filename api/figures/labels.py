@@ -42,4 +42,4 @@ def run_text(run: Run) -> str:
 
 def reason_text(reason: str) -> str:
     """A recorded reason, harmless, in lines."""
-    return wrapped(escaped(amounts.readable(reason)), 60)
+    return wrapped(escaped(reason), 60)

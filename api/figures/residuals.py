@@ -146,7 +146,7 @@ _PALE: Final = "rgba(255,255,255,0.7)"
 def _summary(error: HeldOut) -> str:
     others = "".join(f"; {other.name} {amounts.percent(other.mean)}" for other in error.alternatives)
     return (
-        f"Fitted without {amounts.readable(error.left_out)}: mean excess loss {amounts.percent(error.mean)}, "
+        f"Fitted without {error.left_out}: mean excess loss {amounts.percent(error.mean)}, "
         f"worst {amounts.percent(error.worst)}{others}"
     )
 

@@ -54,7 +54,7 @@ def shown(recorded: Any, client: TestClient) -> dict[str, Any]:
         "residuals": residuals(snapshot),
         "shares": grid_shares(snapshot),
         "savings": savings(snapshot, store.laws.of_sweep(sweep.id)),
-        "view": law_view(snapshot).answer,
+        "view": law_view(snapshot).answer.model_dump(exclude={"sweep_id"}),
         "spent": known.spent_flops,
         "runs": client.get(f"{url}/runs").json(),
         "table": client.get(f"{url}/runs.csv").text,
