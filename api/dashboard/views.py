@@ -14,7 +14,7 @@ from api.figures import FIGURES
 from api.figures.entry import SweepFigure
 from api.figures.savings import GridShares, grid_shares
 from api.figures.selection import CellPage, cell_pages, cells_with_data
-from api.figures.snapshot import SweepSnapshot, read_snapshot
+from api.figures.snapshot import FigureSnapshot, read_snapshot
 from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.runs import run_document
 from orchestrator.answers.stable_phase import Phase
@@ -239,7 +239,7 @@ def _figures(sweep: SweepDocument) -> tuple[SweepFigure, ...]:
     return tuple(figure for figure in FIGURES.values() if figure.needs is None or has[figure.needs])
 
 
-def _figure_choice(snapshot: SweepSnapshot, query: Mapping[str, str]) -> FigureChoice:
+def _figure_choice(snapshot: FigureSnapshot, query: Mapping[str, str]) -> FigureChoice:
     pages = cell_pages(snapshot)
     wanted, phase = query.get("bowls", ""), query.get("phase", "")
     phases = tuple(Phase) if snapshot.sweep.spec.training.no_stable_phase is None else ()
@@ -256,7 +256,7 @@ def _is_listed(run: Run, state: RunState | None) -> bool:
     return run.state is not RunState.PRUNED if state is None else run.state is state
 
 
-def _runs_page(snapshot: SweepSnapshot, query: Mapping[str, str]) -> RunsPage:
+def _runs_page(snapshot: FigureSnapshot, query: Mapping[str, str]) -> RunsPage:
     chosen, cursor = query.get("state"), query.get("cursor")
     state = RunState(chosen) if chosen in set(RunState) else None
     found = sorted(

@@ -26,7 +26,7 @@ from api.figures.run_curve import draw_run
 from api.figures.selection import EVENLY, CellSelection
 from api.figures.snapshot import read_snapshot
 from api.figures.stable_snapshot import stable_snapshot
-from api.figures.strategy_scores import draw_strategies, strategy_lines
+from api.figures.strategy_lines import draw_strategies, strategy_lines
 from api.figures.style import FONT, NARROW_LEGEND, empty, is_narrow
 from orchestrator.answers.runs import why_unseen
 from orchestrator.answers.stable_phase import Phase

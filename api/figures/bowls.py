@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.labels import cell_name, run_text
 from api.figures.selection import EVENLY, MOST_PANELS, CellSelection, cells_with_data
-from api.figures.snapshot import EarlierRun, SweepSnapshot
+from api.figures.snapshot import EarlierRun, FigureSnapshot
 from api.figures.style import (
     ACCENT,
     LINE,
@@ -110,7 +110,7 @@ class BowlPanel:
 
 
 def bowl_panels(
-    snapshot: SweepSnapshot, selection: CellSelection = EVENLY, most: int = MOST_PANELS
+    snapshot: FigureSnapshot, selection: CellSelection = EVENLY, most: int = MOST_PANELS
 ) -> tuple[tuple[BowlPanel, ...], int]:
     """The panels to draw, in the order of the cells, and how many cells the selection picks in all.
 

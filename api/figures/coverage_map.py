@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.labels import cell_name, reason_text
 from api.figures.selection import evenly
-from api.figures.snapshot import SweepSnapshot
+from api.figures.snapshot import FigureSnapshot
 from api.figures.style import STATE_COLOURS, UNTOUCHED, axis, canvas, empty, footnote
 from orchestrator import amounts
 from orchestrator.cells import Cell
@@ -79,7 +79,7 @@ class CoverageMap:
     left_out: int
 
 
-def coverage_map(snapshot: SweepSnapshot, *, narrow: bool = False) -> CoverageMap:
+def coverage_map(snapshot: FigureSnapshot, *, narrow: bool = False) -> CoverageMap:
     """Lay the cells out as a map, with fewer horizons on a telephone; no rows if the sweep has nothing to run."""
     several = snapshot.several_batches
     cells = [cell for cell in snapshot.cells if cell.rates]

@@ -9,7 +9,7 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from api.figures.selection import EVENLY, CellSelection
-from api.figures.snapshot import SweepSnapshot
+from api.figures.snapshot import FigureSnapshot
 from api.figures.style import is_narrow
 from orchestrator.store import Store
 
@@ -28,7 +28,7 @@ class FigureRequest:
     """
 
     store: Store
-    snapshot: SweepSnapshot
+    snapshot: FigureSnapshot
     columns: int | None = None
     selection: CellSelection = EVENLY
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.labels import cell_name
 from api.figures.selection import evenly
-from api.figures.snapshot import Located, SweepSnapshot, rounded
+from api.figures.snapshot import Located, FigureSnapshot, rounded
 from api.figures.style import (
     ACCENT,
     BAND,
@@ -122,7 +122,7 @@ class LawView:
     answer: PredictionDocument | None
 
 
-def law_view(snapshot: SweepSnapshot) -> LawView | None:
+def law_view(snapshot: FigureSnapshot) -> LawView | None:
     """The newest law along both axes; None before the first law."""
     law, record = snapshot.law, snapshot.record
     if law is None or not law.bowls:
@@ -141,7 +141,7 @@ def law_view(snapshot: SweepSnapshot) -> LawView | None:
     )
 
 
-def _own_target(snapshot: SweepSnapshot) -> Point:
+def _own_target(snapshot: FigureSnapshot) -> Point:
     """The sweep's target; without one, its costliest cell."""
     return target_of(snapshot.sweep.spec, snapshot.cells)
 

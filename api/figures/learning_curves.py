@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.labels import cell_name
-from api.figures.snapshot import SweepSnapshot
+from api.figures.snapshot import FigureSnapshot
 from api.figures.style import COUNTS, PLAIN, canvas, empty, footnote, log_axis, params_colours
 from orchestrator import amounts
 from orchestrator.store.records import LossPoint, Run
@@ -54,7 +54,7 @@ class LearningCurves:
 
 
 def learning_curves(
-    snapshot: SweepSnapshot, points: Mapping[str, Sequence[LossPoint]]
+    snapshot: FigureSnapshot, points: Mapping[str, Sequence[LossPoint]]
 ) -> LearningCurves | None:
     """Split the sampled curves into trunks and branches; None before the first loss.
 
@@ -89,7 +89,7 @@ def learning_curves(
     )
 
 
-def why_no_curves(snapshot: SweepSnapshot) -> str:
+def why_no_curves(snapshot: FigureSnapshot) -> str:
     """Why there is no curve: whether some will come, and when."""
     return snapshot.sweep.spec.training.no_curves or snapshot.when_empty(
         "Learning curves appear here when a run reports its first loss.",
@@ -103,7 +103,7 @@ def _keep_longest(trunks: dict[str, LearningCurve], trunk_id: str, curve: Learni
         trunks[trunk_id] = curve
 
 
-def _curve(snapshot: SweepSnapshot, run: Run, points: Sequence[LossPoint], *, trunk: bool) -> LearningCurve:
+def _curve(snapshot: FigureSnapshot, run: Run, points: Sequence[LossPoint], *, trunk: bool) -> LearningCurve:
     cell = snapshot.cells[run.cell]
     what = f"trunk of N {amounts.count(cell.params)}" if trunk else cell_name(cell, with_batch=False)
     return LearningCurve(

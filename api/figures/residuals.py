@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from api.figures.bowls import bowl_excess
 from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.labels import cell_name
-from api.figures.snapshot import SweepSnapshot, rounded
+from api.figures.snapshot import FigureSnapshot, rounded
 from api.figures.style import (
     FLOPS,
     LINE,
@@ -65,7 +65,7 @@ class Residuals:
     heldout: HeldOut | None
 
 
-def residuals(snapshot: SweepSnapshot) -> Residuals | None:
+def residuals(snapshot: FigureSnapshot) -> Residuals | None:
     """Compare the newest law with the cells; None without a law or a cell with a minimum."""
     law = snapshot.law
     bowls = [] if law is None else [bowl for bowl in law.bowls if bowl.status is BowlStatus.INTERIOR]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import plotly.graph_objects as go
 
 from api.figures.entry import FigureRequest, SweepFigure
-from api.figures.snapshot import SweepSnapshot
+from api.figures.snapshot import FigureSnapshot
 from api.figures.style import ACCENT, TARGET, UNTOUCHED, axis, canvas, empty, level_line, panel_grid
 from orchestrator import amounts
 from orchestrator.documents.predictions import PredictionDocument, read_answer
@@ -74,7 +74,7 @@ class Savings:
     goal: float | None
 
 
-def savings(snapshot: SweepSnapshot, laws: Sequence[LawRecord]) -> Savings:
+def savings(snapshot: FigureSnapshot, laws: Sequence[LawRecord]) -> Savings:
     """Add up a sweep's cost and follow its interval over all its ``laws``, oldest first."""
     return Savings(
         full_grid_flops=snapshot.sweep.full_grid_flops,
@@ -84,7 +84,7 @@ def savings(snapshot: SweepSnapshot, laws: Sequence[LawRecord]) -> Savings:
     )
 
 
-def grid_shares(snapshot: SweepSnapshot) -> GridShares:
+def grid_shares(snapshot: FigureSnapshot) -> GridShares:
     """Split the cost of the full grid."""
     full = snapshot.sweep.full_grid_flops
     spent = sum(run.flops for run in snapshot.runs)
@@ -98,7 +98,7 @@ def grid_shares(snapshot: SweepSnapshot) -> GridShares:
     return GridShares(spent=spent, shared=shared, open=waiting + left - never_run, never_run=never_run)
 
 
-def _independent_flops(snapshot: SweepSnapshot, states: frozenset[RunState]) -> float:
+def _independent_flops(snapshot: FigureSnapshot, states: frozenset[RunState]) -> float:
     """What the runs in these states would cost as independent runs."""
     return sum(snapshot.cells[run.cell].flops for run in snapshot.runs if run.state in states)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 from urllib.parse import urlencode
 
-from api.figures.snapshot import SweepSnapshot
+from api.figures.snapshot import FigureSnapshot
 from orchestrator import amounts
 from orchestrator.cells import Cell
 from orchestrator.states import RunState
@@ -74,7 +74,7 @@ class CellPage:
     query: str
 
 
-def cells_with_data(snapshot: SweepSnapshot) -> list[Cell]:
+def cells_with_data(snapshot: FigureSnapshot) -> list[Cell]:
     """The cells with a bowl or with a run that was not ruled out."""
     runs = snapshot.runs_by_cell()
     return [
@@ -85,7 +85,7 @@ def cells_with_data(snapshot: SweepSnapshot) -> list[Cell]:
     ]
 
 
-def cell_pages(snapshot: SweepSnapshot, most: int = MOST_PANELS) -> tuple[CellPage, ...]:
+def cell_pages(snapshot: FigureSnapshot, most: int = MOST_PANELS) -> tuple[CellPage, ...]:
     """Pages that together show every cell, by N and, if it varies, by B; none if one page shows all cells."""
     cells = cells_with_data(snapshot)
     if len(cells) <= most:

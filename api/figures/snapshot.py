@@ -39,7 +39,7 @@ class EarlierRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SweepSnapshot:
+class FigureSnapshot:
     """A sweep at one moment.
 
     Attributes:
@@ -99,7 +99,7 @@ def rounded(at: Located) -> Point:
     )
 
 
-def read_snapshot(store: Store, sweep_id: str) -> SweepSnapshot:
+def read_snapshot(store: Store, sweep_id: str) -> FigureSnapshot:
     """Read a sweep with its cells, runs and newest law.
 
     Raises:
@@ -110,7 +110,7 @@ def read_snapshot(store: Store, sweep_id: str) -> SweepSnapshot:
     law = None if record is None else law_of(record)
     cells = store.sweeps.cells(sweep_id) or law_cells(law)
     runs = tuple(store.runs.of_sweep(sweep_id))
-    return SweepSnapshot(
+    return FigureSnapshot(
         sweep=sweep,
         cells=cells.searched,
         runs=tuple(run for run in runs if cells[run.cell].arm is None),

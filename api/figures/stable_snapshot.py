@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from api.figures.snapshot import Keyed, SweepSnapshot, bowls_by_point
+from api.figures.snapshot import Keyed, FigureSnapshot, bowls_by_point
 from orchestrator.answers.stable_phase import difference, stable_law, undecayed
 from orchestrator.knowledge import SweepKnowledge
 from orchestrator.law import Law, Refused
 
 
-def stable_snapshot(snapshot: SweepSnapshot) -> SweepSnapshot:
+def stable_snapshot(snapshot: FigureSnapshot) -> FigureSnapshot:
     """A sweep with the tokens and losses at its forks, and the law of those, without a prediction.
 
     The law is fitted at the first call for every law of the sweep, to the runs known then: those may be a few more
@@ -49,7 +49,7 @@ def stable_snapshot(snapshot: SweepSnapshot) -> SweepSnapshot:
     )
 
 
-def _note(snapshot: SweepSnapshot, annealed: Law, law: Law | str) -> str:
+def _note(snapshot: FigureSnapshot, annealed: Law, law: Law | str) -> str:
     if isinstance(law, str):
         return f"The stable phase has no law: {law}"
     sentence = difference(annealed, law, snapshot.cells).sentence

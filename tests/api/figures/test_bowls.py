@@ -6,7 +6,7 @@ import pytest
 
 from api.figures.bowls import FROM_TABLE, OFF_THE_SCALE, TALLEST, bowl_excess, bowl_panels
 from api.figures.selection import evenly
-from api.figures.snapshot import EarlierRun, SweepSnapshot, rounded
+from api.figures.snapshot import EarlierRun, FigureSnapshot, rounded
 from orchestrator.law import BowlStatus
 from orchestrator.states import RunState
 from tests.api.figures.building import RATES, fitted, full_bowls, make_cells, make_run, make_snapshot
@@ -105,7 +105,7 @@ def test_runs_of_a_prior_table_are_marked_as_such():
     cells = make_cells()
     snapshot = make_snapshot(cells, [make_run(0, 1e-3, loss=2.0)])
     at = rounded(cells[0])
-    known = SweepSnapshot(
+    known = FigureSnapshot(
         sweep=snapshot.sweep,
         cells=cells,
         runs=snapshot.runs,

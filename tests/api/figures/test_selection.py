@@ -8,7 +8,7 @@ import pytest
 
 from api.figures.bowls import bowl_panels, draw_bowls
 from api.figures.selection import EVENLY, CellPage, CellSelection, cell_pages
-from api.figures.snapshot import SweepSnapshot
+from api.figures.snapshot import FigureSnapshot
 from orchestrator.states import RunState
 from tests.api.figures.building import make_cells, make_run, make_snapshot
 
@@ -18,7 +18,7 @@ BATCHES = (65_536.0, 131_072.0, 262_144.0, 524_288.0, 1_048_576.0)
 
 
 @pytest.fixture(scope="module")
-def many() -> SweepSnapshot:
+def many() -> FigureSnapshot:
     """Ninety cells, each with a run."""
     cells = make_cells(sizes=SIZES, horizons=HORIZONS, batches=BATCHES)
     return make_snapshot(cells, [make_run(cell.number, 1e-3) for cell in cells])
@@ -33,7 +33,7 @@ def selection_of(group: CellPage) -> CellSelection:
 
 @pytest.mark.parametrize(("kind", "pages"), [("params", 6), ("batch_tokens", 5)])
 def test_every_cell_is_on_exactly_one_page_of_sizes_and_of_batches(
-    many: SweepSnapshot, kind: str, pages: int
+    many: FigureSnapshot, kind: str, pages: int
 ):
     found = [group for group in cell_pages(many) if group.kind == kind]
     drawn = [panel.cell.number for group in found for panel in bowl_panels(many, selection_of(group))[0]]
@@ -41,7 +41,7 @@ def test_every_cell_is_on_exactly_one_page_of_sizes_and_of_batches(
     assert sorted(drawn) == list(range(90))
 
 
-def test_a_page_says_which_of_how_many_cells_it_has(many: SweepSnapshot):
+def test_a_page_says_which_of_how_many_cells_it_has(many: FigureSnapshot):
     labels = [group.label.replace("\u00a0", " ") for group in cell_pages(many)]
     assert labels[:2] == ["N 214.7 M · cells 1 to 24 of 30", "N 214.7 M · cells 25 to 30 of 30"]
     assert labels[-1] == "B 1.049 M · 18 cells"
@@ -53,12 +53,12 @@ def test_where_all_cells_fit_there_is_nothing_to_choose():
     assert cell_pages(make_snapshot(cells, runs)) == ()
 
 
-def test_cells_with_nothing_but_ruled_out_rates_are_not_counted(many: SweepSnapshot):
+def test_cells_with_nothing_but_ruled_out_rates_are_not_counted(many: FigureSnapshot):
     runs = [make_run(cell.number, 1e-3, RunState.PRUNED) for cell in many.cells]
     assert cell_pages(make_snapshot(many.cells, runs)) == ()
 
 
-def test_a_page_beyond_the_last_and_a_size_that_is_not_there_show_no_cell(many: SweepSnapshot):
+def test_a_page_beyond_the_last_and_a_size_that_is_not_there_show_no_cell(many: FigureSnapshot):
     assert bowl_panels(many, CellSelection(params=SIZES[0], page=3)) == ((), 30)
     assert bowl_panels(many, CellSelection(params=7.0)) == ((), 0)
 
@@ -70,12 +70,12 @@ def test_a_page_beyond_the_last_and_a_size_that_is_not_there_show_no_cell(many: 
         (CellSelection(params=SIZES[0], page=2), "6 of the 30 cells chosen"),
     ],
 )
-def test_the_figure_says_that_there_are_more_cells(many: SweepSnapshot, selection: CellSelection, words: str):
+def test_the_figure_says_that_there_are_more_cells(many: FigureSnapshot, selection: CellSelection, words: str):
     drawn = draw_bowls(*bowl_panels(many, selection), narrowed=selection != EVENLY)
     assert any(words in note.text for note in drawn.layout.annotations)
 
 
-def test_on_a_telephone_a_long_title_has_two_lines(many: SweepSnapshot):
+def test_on_a_telephone_a_long_title_has_two_lines(many: FigureSnapshot):
     panels, total = bowl_panels(many)
     wide, narrow = draw_bowls(panels, total), draw_bowls(panels, total, 2)
     assert "<br>" not in wide.layout.annotations[0].text

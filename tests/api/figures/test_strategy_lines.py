@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 from api.figures import comparison_figure, page
-from api.figures.strategy_scores import FLOOR, strategy_lines
+from api.figures.strategy_lines import FLOOR, strategy_lines
 from orchestrator.documents.strategies import StrategyScore
 from orchestrator.strategies import STRATEGIES, ComparedStrategy, StrategyComparison
 
