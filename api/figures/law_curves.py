@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.labels import cell_name
 from api.figures.selection import evenly
-from api.figures.snapshot import Located, FigureSnapshot, rounded
+from api.figures.snapshot import FigureSnapshot, Located, rounded
 from api.figures.style import (
     ACCENT,
     BAND,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from api.figures.snapshot import Keyed, FigureSnapshot, bowls_by_point
+from api.figures.snapshot import FigureSnapshot, Keyed, bowls_by_point
 from orchestrator.answers.stable_phase import difference, stable_law, undecayed
 from orchestrator.knowledge import SweepKnowledge
 from orchestrator.law import Law, Refused

@@ -70,7 +70,9 @@ def test_a_page_beyond_the_last_and_a_size_that_is_not_there_show_no_cell(many: 
         (CellSelection(params=SIZES[0], page=2), "6 of the 30 cells chosen"),
     ],
 )
-def test_the_figure_says_that_there_are_more_cells(many: FigureSnapshot, selection: CellSelection, words: str):
+def test_the_figure_says_that_there_are_more_cells(
+    many: FigureSnapshot, selection: CellSelection, words: str
+):
     drawn = draw_bowls(*bowl_panels(many, selection), narrowed=selection != EVENLY)
     assert any(words in note.text for note in drawn.layout.annotations)
 
