@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.law import Observations, Point
+from orchestrator.law.point import points_of
 from orchestrator.planner.values import (
     Cell,
     Cells,
@@ -100,12 +101,9 @@ class Knowledge:
 
     @property
     def target(self) -> Point:
-        """Where the rate is wanted: the spec's target, completed from the cells and prior runs."""
-        places = [(cell.params, cell.tokens, cell.batch_tokens) for cell in self.cells]
-        if self.prior is not None:
-            rows = zip(self.prior.params, self.prior.tokens, self.prior.batch_tokens, strict=True)
-            places += [(float(n), float(d), float(b)) for n, d, b in rows]
-        return target_of(self.sweep.spec, tuple(places))
+        """The spec's target, completed from the cells and prior runs."""
+        prior = [] if self.prior is None else points_of(self.prior)
+        return target_of(self.sweep.spec, [*(cell.point for cell in self.cells), *prior])
 
     @property
     def asked(self) -> int:
@@ -168,21 +166,20 @@ def _columns(prior: Observations) -> np.ndarray[tuple[int, int], np.dtype[np.flo
     return np.vstack([prior.params, prior.tokens, prior.batch_tokens, prior.learning_rate, prior.loss, seed])
 
 
-def target_of(spec: SweepSpec, cells: tuple[tuple[float, float, float], ...]) -> Point:
-    """The target that a sweep aims at.
+def target_of(spec: SweepSpec, known: Collection[Point]) -> Point:
+    """The target of a sweep.
 
     Args:
         spec: the sweep; its target may be absent, or lack a batch.
-        cells: the (N, D, B) that the sweep has or knows; at least one.
+        known: the points of its cells and prior runs; at least one.
 
     Returns:
-        The spec's target; its batch defaults to the largest of the cells, and the whole target to the cell
-        that costs the most FLOPs.
+        The spec's target; its batch defaults to the largest known, and the whole target to the point that costs the
+        most FLOPs.
     """
-    largest = max(cells, key=lambda cell: (cell[0] * cell[1], cell[2]))
     if spec.target is None:
-        return Point(params=largest[0], tokens=largest[1], batch_tokens=largest[2])
-    batch_tokens = default_batch(spec, (cell[2] for cell in cells))
+        return max(known, key=lambda point: (point.params * point.tokens, point.batch_tokens))
+    batch_tokens = default_batch(spec, (point.batch_tokens for point in known))
     return Point(params=spec.target.params, tokens=spec.target.tokens, batch_tokens=batch_tokens)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.amounts import sized
-from orchestrator.law.observations import Array
+from orchestrator.law.observations import Array, Observations
 from orchestrator.law.refusal import LawRefusal, Refused
 
 
@@ -37,8 +37,14 @@ class Point:
                 raise Refused(LawRefusal.BAD_TARGET, name=name, value=value)
 
 
-def columns(points: Iterable[Point]) -> tuple[Array, Array, Array]:
+def columns_of(points: Iterable[Point]) -> tuple[Array, Array, Array]:
     """N, D and B of points as arrays, shape [points] each: what the functions of a law take."""
     rows = np.array([(point.params, point.tokens, point.batch_tokens) for point in points], dtype=np.float64)
     params, tokens, batch_tokens = rows.reshape(-1, 3).T
     return params, tokens, batch_tokens
+
+
+def points_of(runs: Observations) -> list[Point]:
+    """The different points of some runs, sorted."""
+    rows = np.unique(np.column_stack([runs.params, runs.tokens, runs.batch_tokens]), axis=0)
+    return [Point(params=n, tokens=d, batch_tokens=b) for n, d, b in rows.tolist()]

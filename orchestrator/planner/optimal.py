@@ -10,7 +10,7 @@ from orchestrator.amounts import flops
 from orchestrator.law import Law, Point
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
-from orchestrator.law.point import columns
+from orchestrator.law.point import columns_of
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.greedy_search import Choice, GreedySearch, format_interval
 from orchestrator.planner.information import Information
@@ -180,7 +180,7 @@ class _Step:
 
     def _law_sd(self) -> float:
         """The largest sd of ln η* at the targets, as predictions there report it."""
-        return float(self.law.optimum(*columns(self.targets))[1].max())
+        return float(self.law.optimum(*columns_of(self.targets))[1].max())
 
     def _answer(self, otherwise: str) -> BatchPlan:
         kept = {(cell, rate) for cell, rate, _ in self.draft.asked}

@@ -17,6 +17,7 @@ from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cell
 from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
 from orchestrator.knowledge import recorded_runs, target_of
 from orchestrator.law.notices import Notice, messages
+from orchestrator.law.point import points_of
 from orchestrator.planner.values import Cell, Cells, full_grid_flops
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
@@ -123,13 +124,11 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     """
     check_corpus(spec, settings)
     cells = cells_of(spec, store)
-    places = tuple((cell.params, cell.tokens, cell.batch_tokens) for cell in cells)
-    prior = None if spec.prior_runs is None else recorded_runs(store, spec.prior_runs, "prior_runs")
-    if prior is not None:
-        places += tuple(zip(prior.params, prior.tokens, prior.batch_tokens, strict=True))
-    target = target_of(spec, places)
+    table = None if spec.prior_runs is None else recorded_runs(store, spec.prior_runs, "prior_runs")
+    prior = None if table is None else table.observations()
+    target = target_of(spec, [*(cell.point for cell in cells), *([] if prior is None else points_of(prior))])
     flops = full_grid_flops(cells, spec.grid.seeds)
-    expected = rehearse(spec, cells, target, prior=None if prior is None else prior.observations())
+    expected = rehearse(spec, cells, target, prior=prior)
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
     compared = setup_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     notices = (

@@ -61,7 +61,7 @@ def draw_residuals(view: Residuals | None, columns: int | None = None, *, otherw
 def _summary(error: HeldOut) -> str:
     others = "".join(f"; {other.name} {amounts.percent(other.mean)}" for other in error.alternatives)
     return (
-        f"Fitted without {amounts.readable(error.left_out)}: mean excess loss {amounts.percent(error.mean)}, "
+        f"Fitted without the {error.left_out.in_words}: mean excess loss {amounts.percent(error.mean)}, "
         f"worst {amounts.percent(error.worst)}{others}"
     )
 

@@ -137,8 +137,7 @@ def _target(snapshot: Snapshot) -> Point:
     told = snapshot.record.prediction.get("target") if snapshot.record is not None else None
     if told is not None:
         return Point(params=told["params"], tokens=told["tokens"], batch_tokens=told["batch_tokens"])
-    places = tuple((cell.params, cell.tokens, cell.batch_tokens) for cell in snapshot.cells)
-    return target_of(snapshot.sweep.spec, places)
+    return target_of(snapshot.sweep.spec, [cell.point for cell in snapshot.cells])
 
 
 def _answer(snapshot: Snapshot, target: Point) -> Answer | None:
@@ -176,7 +175,7 @@ def _axis_view(law: Law, name: AxisName, batch: float, target: Point, answer: An
 def _largest(bowls: Sequence[Bowl]) -> Point:
     """The costliest cell: what the band is drawn for where the target has no answer."""
     bowl = max(bowls, key=lambda b: (b.params * b.tokens, b.batch_tokens))
-    return Point(params=bowl.params, tokens=bowl.tokens, batch_tokens=bowl.batch_tokens)
+    return bowl.point
 
 
 def _steps(values: Sequence[float]) -> Array:

@@ -118,7 +118,7 @@ class Service:
         runs = self.store.runs.of_sweep(sweep.id)
         search = sweep.spec.search
         request = PlanRequest(
-            target=target_of(sweep.spec, tuple((c.params, c.tokens, c.batch_tokens) for c in cells)),
+            target=target_of(sweep.spec, [cell.point for cell in cells]),
             seeds=sweep.spec.grid.seeds,
             runs_left=None if search.budget.runs is None else search.budget.runs - len(runs),
             interval_factor=search.stop.interval_factor,
@@ -293,7 +293,7 @@ def observations(cells: Cells, runs: Sequence[Run]) -> Observations:
 
 def answer(law: Law, spec: SweepSpec, cells: Cells) -> PredictionDocument | RefusalDocument:
     """The prediction at the target, or the refusal."""
-    target = target_of(spec, tuple((c.params, c.tokens, c.batch_tokens) for c in cells))
+    target = target_of(spec, [cell.point for cell in cells])
     try:
         return prediction(
             law, Point(params=target.params, tokens=target.tokens, batch_tokens=target.batch_tokens)
