@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.synthetic import DESIGNS, World
-from orchestrator.law import FitOptions, Law, Point, Prediction, Refused, fit
+from orchestrator.cells import Point
+from orchestrator.law import FitOptions, Law, Prediction, Refused, fit
 from orchestrator.law.bowl import Z95
 
 Array = NDArray[np.float64]

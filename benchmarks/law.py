@@ -13,7 +13,7 @@ import argparse
 import csv
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from benchmarks.synthetic import DESIGNS
 from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, Refused, fit
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import rise
-from orchestrator.law.point import columns_of, points_of
+from orchestrator.law.observations import columns_of
 from orchestrator.law.published import step_law
 from orchestrator.law.unseen_cells import RecordedBowl
 
@@ -89,8 +89,10 @@ def judge(
     """Fits without a part and asks for its cells."""
     law = fit(runs.where(~left_out), options=FAST)
     part = runs.where(left_out)
-    points = set(points_of(part))
-    bowls = [bowl for bowl in whole.bowls if bowl.batch_tokens >= least_batch and bowl.point in points]
+    places = set(zip(part.params, part.tokens, part.batch_tokens, strict=True))
+    bowls = [
+        bowl for bowl in whole.bowls if bowl.batch_tokens >= least_batch and astuple(bowl.point) in places
+    ]
     mean, sd = law.optimum(*columns_of(bowl.point for bowl in bowls))
     own = np.log([bowl.learning_rate for bowl in bowls])
     return Judged(

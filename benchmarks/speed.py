@@ -13,9 +13,10 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.law import FitOptions, Law, Observations, Point, fit
+from orchestrator.cells import Cell, Cells, Point
+from orchestrator.law import FitOptions, Law, Observations, fit
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
+from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome
 
 Array = NDArray[np.float64]
 FAST = FitOptions(heldout=False)

@@ -13,12 +13,13 @@ from math import exp, inf, log
 
 import numpy as np
 
-from orchestrator.law import BowlStatus, Law, Point
-from orchestrator.law.point import columns_of
+from orchestrator.cells import Cell, Cells, Point
+from orchestrator.law import BowlStatus, Law
+from orchestrator.law.observations import columns_of
 from orchestrator.planner import Planner, planner_of
 from orchestrator.planner.confirming import TargetRun, confirm
 from orchestrator.planner.draft import Draft
-from orchestrator.planner.values import BatchPlan, Cell, Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
+from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHistory, RunOutcome
 from orchestrator.strategies import ComparedStrategy, RecordedTarget, RecordedWorld, replay
 
 NEAR = 1e-3

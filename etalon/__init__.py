@@ -1,1 +1,1 @@
-"""What people import and type: the client of the REST API, and the ``etalon`` command."""
+"""The Python side of Etalon: the client of the REST API, and the ``etalon`` command."""

@@ -62,6 +62,12 @@ def sized(name: str, value: float, digits: int = 3) -> str:
     return f"{count(value, digits)}{SPACE}{_UNITS[name]}"
 
 
+def number(value: float, digits: int = 3) -> str:
+    """Format a number without a unit: ``0.95``, ``40.7``, ``4.07e4``."""
+    text = f"{value:.{digits}g}"
+    return _scientific(value, digits) if "e" in text else text
+
+
 def exact(value: float) -> str:
     """Format a number so that `parse_amount` returns it unchanged: ``20 B``, but ``262144``."""
     short = count(value, 4)

@@ -1,26 +1,18 @@
-"""What is known of a sweep, from the store's rows to the values that the law and the planner take."""
+"""All that is known of a sweep: from the rows of the store to the values that the law and the planner take."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput, FieldProblem, NotFound
-from orchestrator.law import Observations, Point
-from orchestrator.law.point import points_of
-from orchestrator.planner.values import (
-    Cell,
-    Cells,
-    KnownRun,
-    PlanRequest,
-    RunHistory,
-    RunOutcome,
-    asked_flops,
-)
+from orchestrator.law import Observations
+from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome, asked_flops
 from orchestrator.spec import RecordedRows, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_OPEN, RunState
 from orchestrator.store import Store
@@ -34,21 +26,21 @@ OUTCOMES: Final = {
     RunState.DIVERGED: RunOutcome.DIVERGED,
     RunState.FAILED: RunOutcome.FAILED,
 }
-"""How a run's state looks to a planner; pruned and cancelled runs were never tried."""
+"""The outcome that the planner sees for each state; pruned and cancelled runs were never tried."""
 
 RESULTS: Final = (RunState.COMPLETED, RunState.DIVERGED)
 """States of runs that a law is fitted to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knowledge:
+class SweepKnowledge:
     """Everything known of a sweep at one moment.
 
     Attributes:
         sweep: the sweep.
-        cells: the cells of its search, by number.
-        runs: all runs of its search, in the order of creation; those of a held-out comparison tell the law nothing.
-        prior: the runs that it need not pay for, if it has any.
+        cells: the cells of its search.
+        runs: all runs of its search, in the order of creation, without those of a held-out comparison.
+        prior: the runs of its prior table; None without one.
     """
 
     sweep: Sweep
@@ -58,18 +50,18 @@ class Knowledge:
 
     @property
     def record(self) -> RunHistory:
-        """What the planner knows."""
+        """The runs as the planner takes them."""
         known = tuple(_known(run) for run in self.runs if run.state in OUTCOMES)
         return RunHistory(cells=self.cells, runs=known, prior=self.prior)
 
     @property
     def observations(self) -> Observations:
-        """What the law is fitted to: the results, a diverged run with the loss NaN, and the prior runs."""
+        """The runs as the law takes them: results, NaN for the loss of a diverged run, and prior runs."""
         return self._observed(lambda cell: cell.params, self.prior)
 
     @property
     def both_counts(self) -> Mapping[str, Observations] | None:
-        """The sweep's own results by the count of parameters that is their N; None where there is one count alone."""
+        """The sweep's own results by the count of parameters that is their N; None with a single count."""
         if not any(run.state in RESULTS for run in self.runs):
             return None
         if any(cell.params_total is None or cell.params_active is None for cell in self.cells):
@@ -101,42 +93,41 @@ class Knowledge:
 
     @property
     def target(self) -> Point:
-        """The spec's target, completed from the cells and prior runs."""
-        prior = [] if self.prior is None else points_of(self.prior)
-        return target_of(self.sweep.spec, [*(cell.point for cell in self.cells), *prior])
+        """The target of the specification, completed from the cells and prior runs."""
+        return target_of(self.sweep.spec, self.cells, self.prior)
 
     @property
     def asked(self) -> int:
-        """Runs asked for so far, whatever became of them."""
+        """Number of runs asked for so far, in any state."""
         return sum(run.state is not RunState.PRUNED for run in self.runs)
 
     @property
     def is_open(self) -> bool:
-        """Whether any run is still owed a result."""
+        """Whether any run is pending or running."""
         return any(run.state in RUN_OPEN for run in self.runs)
 
     @property
     def ended(self) -> int:
-        """Runs that have said their last word, whatever became of them."""
+        """Number of runs in a final state."""
         return sum(run.state in RUN_FINAL for run in self.runs)
 
     @property
     def promised_flops(self) -> float:
-        """FLOPs that the open runs are expected to add; what they share with runs that ended is not theirs."""
+        """FLOPs that the open runs are expected to add, without what they share with runs that ended."""
         record = self.record
         ended = tuple(run for run in record.runs if run.outcome is not RunOutcome.OPEN)
         return max(0.0, asked_flops(record) - asked_flops(replace(record, runs=ended)))
 
     @property
     def spent_flops(self) -> float:
-        """FLOPs that the runs have really spent."""
+        """Measured FLOPs of the runs that ended."""
         return math.fsum(run.flops for run in self.runs)
 
 
-def knowledge_of(store: Store, sweep: Sweep, prior: Observations | None) -> Knowledge:
+def knowledge_of(store: Store, sweep: Sweep, prior: Observations | None) -> SweepKnowledge:
     """Read what is known of a sweep."""
     cells = store.sweeps.cells(sweep.id)
-    return Knowledge(
+    return SweepKnowledge(
         sweep=sweep,
         cells=cells.searched,
         runs=tuple(run for run in store.runs.of_sweep(sweep.id) if cells[run.cell].arm is None),
@@ -145,7 +136,7 @@ def knowledge_of(store: Store, sweep: Sweep, prior: Observations | None) -> Know
 
 
 def observations_of(store: Store, sweep: Sweep) -> Observations:
-    """What the newest law of a sweep is fitted to, or a few results more."""
+    """The runs that a law of the sweep would be fitted to now."""
     source = sweep.spec.prior_runs
     prior = None if source is None else recorded_runs(store, source, "prior_runs").observations()
     return knowledge_of(store, sweep, prior).observations
@@ -166,25 +157,34 @@ def _columns(prior: Observations) -> np.ndarray[tuple[int, int], np.dtype[np.flo
     return np.vstack([prior.params, prior.tokens, prior.batch_tokens, prior.learning_rate, prior.loss, seed])
 
 
-def target_of(spec: SweepSpec, known: Collection[Point]) -> Point:
+def target_of(spec: SweepSpec, cells: Iterable[Cell], prior: Observations | None = None) -> Point:
     """The target of a sweep.
 
     Args:
         spec: the sweep; its target may be absent, or lack a batch.
-        known: the points of its cells and prior runs; at least one.
+        cells: its cells; at least one, or a prior run.
+        prior: the runs of its prior table, if it has one.
 
     Returns:
-        The spec's target; its batch defaults to the largest known, and the whole target to the point that costs the
-        most FLOPs.
+        The target of the specification. Its batch defaults to the largest of the cells and prior runs, and the whole
+        target to the one that costs the most FLOPs.
     """
+    known = [cell.point for cell in cells] + ([] if prior is None else _points(prior))
     if spec.target is None:
         return max(known, key=lambda point: (point.params * point.tokens, point.batch_tokens))
     batch_tokens = default_batch(spec, (point.batch_tokens for point in known))
     return Point(params=spec.target.params, tokens=spec.target.tokens, batch_tokens=batch_tokens)
 
 
+def _points(runs: Observations) -> list[Point]:
+    """The different (N, D, B) of runs, in their order."""
+    rows = np.column_stack([runs.params, runs.tokens, runs.batch_tokens])
+    first = np.unique(rows, axis=0, return_index=True)[1]
+    return [Point(params=n, tokens=d, batch_tokens=b) for n, d, b in rows[np.sort(first)].tolist()]
+
+
 def default_batch(spec: SweepSpec, known: Iterable[float]) -> float:
-    """B of a target that names none: that of the sweep's own target, or the largest known.
+    """The batch of a target that names none: that of the sweep's own target, or the largest known.
 
     Args:
         spec: the sweep.
@@ -197,14 +197,14 @@ def default_batch(spec: SweepSpec, known: Iterable[float]) -> float:
 def plan_request(
     spec: SweepSpec, target: Point, *, runs: int = 0, flops: float = 0.0, has_law: bool = False
 ) -> PlanRequest:
-    """What the planner is asked, after ``runs`` and ``flops`` have been spent or promised.
+    """The request to the planner, after ``runs`` and ``flops`` have been spent or promised.
 
     Args:
         spec: the sweep; its budget limits what is left.
         target: where the rate is wanted.
         runs: runs asked for so far.
         flops: FLOPs spent, and promised to open runs.
-        has_law: whether there is a law to choose runs by: before, nothing is learnt by asking for few at a time.
+        has_law: whether there is a law to choose runs by; without one, small batches teach nothing.
     """
     budget = spec.search.budget
     few = spec.refits_on_arrival and has_law and not spec.training.takes_whole_batches

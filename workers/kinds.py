@@ -1,38 +1,15 @@
-"""The workers' part of each kind of trainer: where its jobs come from, and what carries them out."""
+"""Finds the workers' part of a kind of trainer: the module of this package that the kind names."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
 
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
+from orchestrator.spec import KINDS
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
-from workers.proxy import ProxyJobFactory
-from workers.replay import ReplayJobFactory
-from workers.runner import JobFactory, Runner, WorkerSetup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerKind:
-    """How workers carry out one kind of trainer.
-
-    Attributes:
-        jobs: makes the factory of a sweep's jobs; raises BadInput or NotFound if something it needs is missing.
-        runner: module and class of the runner. Only worker processes import it, so that PyTorch stays there.
-    """
-
-    jobs: Callable[[Sweep, Store, Settings], JobFactory]
-    runner: tuple[str, str]
-
-
-KINDS: Final = {
-    "proxy": WorkerKind(jobs=ProxyJobFactory, runner=("workers.proxy_runner", "ProxyRunner")),
-    "replay": WorkerKind(jobs=ReplayJobFactory, runner=("workers.replay", "ReplayRunner")),
-}
+from workers.runner import JobFactory, Runner, WorkerKind, WorkerSetup
 
 
 def job_factory(sweep: Sweep, store: Store, settings: Settings) -> JobFactory:
@@ -42,14 +19,20 @@ def job_factory(sweep: Sweep, store: Store, settings: Settings) -> JobFactory:
         BadInput: no worker carries out the sweep's trainer, or its corpus is missing.
         NotFound: its table is missing.
     """
-    kind = sweep.spec.training.kind
-    if kind not in KINDS:
-        raise BadInput(f"Sweep {sweep.id} has the trainer {kind!r}; workers carry out {' and '.join(KINDS)}.")
-    return KINDS[kind].jobs(sweep, store, settings)
+    trainer = sweep.spec.training
+    if trainer.carried_out_by is None:
+        known = " and ".join(name for name, kind in KINDS.items() if kind.carried_out_by is not None)
+        raise BadInput(f"Sweep {sweep.id} has the trainer {trainer.kind!r}; workers carry out {known}.")
+    return _worker_kind(trainer.carried_out_by).jobs(sweep, store, settings)
 
 
 def open_runner(setup: WorkerSetup) -> Runner:
     """The runner of a setup, ready to take up jobs."""
-    module, name = KINDS[setup.kind].runner
+    module, name = _worker_kind(str(KINDS[setup.kind].carried_out_by)).runner
     runner: Runner = getattr(importlib.import_module(module), name)(setup)
     return runner
+
+
+def _worker_kind(module: str) -> WorkerKind:
+    found: WorkerKind = importlib.import_module(f"workers.{module}").KIND
+    return found

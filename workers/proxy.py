@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
 from orchestrator.heldout.comparison_setup import comparison_scales
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Base, CellRole, ProxyTrainer, Scale, SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints
 from workers.proxy_jobs import ProxyJob, proxy_jobs
+from workers.runner import WorkerKind
 
 CAUTIOUS_LIMIT: Final = 8
 """Members of a stack where no worker reported a limit."""
@@ -134,3 +135,6 @@ def _transferred(spec: SweepSpec, cells: Cells) -> dict[str, TransferRecipe]:
         return {}
     trunks = [cell.trunk for cell in cells if cell.arm == CellRole.TRANSFER and cell.trunk is not None]
     return {trunk: TransferRecipe(trainer=recipe, base=base) for trunk in trunks}
+
+
+KIND: Final = WorkerKind(jobs=ProxyJobFactory, runner=("workers.proxy_runner", "ProxyRunner"))

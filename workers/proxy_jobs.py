@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
+from orchestrator.cells import Cell, Cells
 from orchestrator.planner.trunk_groups import rate_flops
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.store.records import Run
 
 LEVEL = 1.1

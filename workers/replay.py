@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from orchestrator import amounts
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput
-from orchestrator.law import Point
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.settings import Settings
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep
 from orchestrator.tables.run_table import RunTable, parse_csv
-from workers.runner import Report
+from workers.runner import Report, WorkerKind
 
 LOOKUPS_PER_JOB: Final = 500
 """Most runs of one job: many, because a trial costs more than a look-up; bounded, so that progress is visible."""
@@ -122,8 +122,8 @@ class Recording:
         rows = self._rows.get((cell.point, lookup.learning_rate), [])
         if lookup.seed >= len(rows):
             raise BadInput(
-                f"The table holds {len(rows)} runs of params {cell.params:g}, tokens {cell.tokens:g}, batch_tokens "
-                f"{cell.batch_tokens:g} at learning rate {lookup.learning_rate:g}; seed {lookup.seed} is not recorded."
+                f"The table holds {len(rows)} runs at {cell.point.in_words} and learning rate "
+                f"{amounts.rate(lookup.learning_rate, 6)}; seed {lookup.seed} is not recorded."
             )
         loss = float(self._loss[rows[lookup.seed]])
         diverged = math.isnan(loss)
@@ -180,3 +180,6 @@ class ReplayRunner:
             return self._recording.answer(lookup, self._cells[lookup.cell])
         except BadInput as error:
             return RunResult(run_id=lookup.run_id, state=RunState.FAILED, reason=error.detail)
+
+
+KIND: Final = WorkerKind(jobs=ReplayJobFactory, runner=("workers.replay", "ReplayRunner"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult, Sweep
 
 
 class WorkerSetup(Protocol):
@@ -108,3 +110,16 @@ class JobFactory(Protocol):
     def ended(self, job: Any) -> None:
         """Remove the files of a job whose end is recorded."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerKind:
+    """How workers carry out one kind of trainer: ``KIND`` of the module that the kind names.
+
+    Attributes:
+        jobs: makes the factory of a sweep's jobs; raises BadInput or NotFound if something it needs is missing.
+        runner: module and class of the runner. Only worker processes import it, so that PyTorch stays there.
+    """
+
+    jobs: Callable[[Sweep, Store, Settings], JobFactory]
+    runner: tuple[str, str]

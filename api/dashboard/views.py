@@ -17,6 +17,7 @@ from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.laws import NO_LAW, law_summary
 from orchestrator.answers.stable_phase import Phase
 from orchestrator.answers.sweeps import waits_because
+from orchestrator.cells import Cell
 from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.events import SweepEvent
 from orchestrator.documents.laws import LawSummary
@@ -27,7 +28,6 @@ from orchestrator.documents.predictions import (
     read_answer,
 )
 from orchestrator.heldout.stages import comparison_document
-from orchestrator.planner.values import Cell
 from orchestrator.states import RUN_FINAL, SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep, Tally

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator import amounts
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 from orchestrator.store.records import Run
 
 

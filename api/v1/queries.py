@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from api.access import Caller, reads
 from api.context import Stored
-from orchestrator.amounts import as_amount
+from orchestrator.amounts import as_amount, number
 from orchestrator.errors import BadInput, FieldProblem, NotFound
 from orchestrator.spec.parsing import MOST_PROBLEMS, MOST_SHOWN
 from orchestrator.store.identity import ID_PATTERN
@@ -25,7 +25,7 @@ def between(low: Number, high: Number) -> AfterValidator:
 
     def check(value: Number) -> Number:
         if not (math.isfinite(value) and low <= value <= high):
-            raise ValueError(f"must be from {low:g} to {high:g}")
+            raise ValueError(f"must be from {number(low)} to {number(high)}")
         return value
 
     return AfterValidator(check)

@@ -25,7 +25,7 @@ from orchestrator.documents.laws import FittedLaw
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
-    from orchestrator.law import Point
+    from orchestrator.cells import Point
 
 TARGET_FIELDS: Final = ("params", "tokens", "batch_tokens")
 
@@ -74,7 +74,7 @@ def parse_target(text: str, largest_batch: float) -> Point:
     Raises:
         BadInput: another form, an unknown or missing field, or a value that is not an amount.
     """
-    from orchestrator.law import Point
+    from orchestrator.cells import Point
 
     values = {"batch_tokens": largest_batch}
     for name, value in assignments(text.split(","), "--target").items():

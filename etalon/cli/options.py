@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from orchestrator.amounts import parse_amount
+from orchestrator.amounts import number, parse_amount
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def amount(option: str, text: str, *, largest: float = LARGEST) -> float:
     except ValueError as error:
         raise BadInput(f"{option}: {error}") from error
     if not 1 <= value <= largest:
-        raise BadInput(f"{option}: {text} is out of range; it must be from 1 to {largest:.3g}.")
+        raise BadInput(f"{option}: {text} is out of range; it must be from 1 to {number(largest)}.")
     return value
 
 

@@ -7,13 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from orchestrator.amounts import percent, rate
+from orchestrator.cells import CLOSE, TRAINING_FLOPS_PER_PARAM_TOKEN, Point
 from orchestrator.documents.predictions import AffordableRuns, BestTried, Confirmation
-from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
-from orchestrator.law.grouped_runs import CLOSE
-from orchestrator.law.point import columns_of
+from orchestrator.law import FitOptions, Law, Observations, Refused, fit
+from orchestrator.law.observations import columns_of
 from orchestrator.planner.affordable import affordable
 from orchestrator.planner.confirming import CONFIRMED_PROBABILITY, NEAR, ConfirmationPlan, TargetRun, confirm
-from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
 
 Runs = Callable[[], Observations]
 """Reads the runs that a law was fitted to; called only when they are needed."""

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from orchestrator.planner.values import Cells
+from orchestrator.cells import Cells
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep

@@ -7,11 +7,12 @@ from dataclasses import asdict, replace
 
 from orchestrator.answers.param_counts import SizeError, other_sizes, size_notices
 from orchestrator.answers.prediction import prediction, target_document
+from orchestrator.cells import Point
 from orchestrator.documents.fits import FitDocument, FitSizes, OtherSize, RefusedTarget
 from orchestrator.documents.laws import BowlDocument, FittedLaw
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.errors import FieldProblem, Unsupported
-from orchestrator.law import Law, Observations, Point, Refused, fit
+from orchestrator.law import Law, Observations, Refused, fit
 from orchestrator.tables.pooled_columns import pooling_notices
 from orchestrator.tables.run_table import RunTable
 

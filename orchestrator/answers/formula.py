@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator import amounts
 from orchestrator.law import Coefficient, Law
 from orchestrator.law.features import CRITICAL_EXPONENT, critical_over_batch, matrix
-from orchestrator.law.point import columns_of
+from orchestrator.law.observations import columns_of
 
 AXES: Final = (("params", "N"), ("tokens", "D"), ("batch_tokens", "B"))
 """The fields of a target and their symbols in a formula."""

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from orchestrator.answers.prediction import prediction
+from orchestrator.cells import Point
 from orchestrator.documents.events import LawEvent
 from orchestrator.documents.laws import LawDocument, LawSummary
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, read_answer
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import default_batch, observations_of
-from orchestrator.law import Law, Point
+from orchestrator.law import Law
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Sweep
 

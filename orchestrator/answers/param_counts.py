@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orchestrator.amounts import percent
+from orchestrator.cells import CLOSE, Cells
 from orchestrator.documents.laws import ExponentDocument, PairedSizes, SizeLaw, SizesDocument
 from orchestrator.law import Law, Observations, Refused, fit
-from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.held_out_error import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
 from orchestrator.law.notices import Notice
-from orchestrator.law.point import columns_of
-from orchestrator.planner.values import Cells
+from orchestrator.law.observations import columns_of
 from orchestrator.tables.run_table import RunTable
 
 Rows = tuple[int, ...]

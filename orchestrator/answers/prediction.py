@@ -11,6 +11,7 @@ import numpy as np
 from orchestrator.amounts import percent
 from orchestrator.answers.confirmation import Runs, confirmation
 from orchestrator.answers.notices import notice_documents
+from orchestrator.cells import Cell, Point
 from orchestrator.documents.predictions import (
     AnchorDocument,
     BaseProxyDocument,
@@ -22,12 +23,11 @@ from orchestrator.documents.predictions import (
     WrongRate,
 )
 from orchestrator.errors import FieldProblem, Unsupported
-from orchestrator.law import Law, Point, Refused
+from orchestrator.law import Law, Refused
 from orchestrator.law.law import VALLEY_PROBABILITY
 from orchestrator.law.notices import Notice, messages
-from orchestrator.law.point import columns_of
+from orchestrator.law.observations import columns_of
 from orchestrator.law.published import published_rates
-from orchestrator.planner.values import Cell
 from orchestrator.spec import Base, SweepSpec
 
 VALLEY_EXCESS_LOSS: Final = 0.001

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from orchestrator.cells import Cells
 from orchestrator.documents.lenses import LensesDocument, LensPointDocument, ModuleDocument
 from orchestrator.documents.runs import CurveDocument, LossDocument, RunDocument
 from orchestrator.lenses import MODULES
-from orchestrator.planner.values import Cells
 from orchestrator.states import RunState
 from orchestrator.store.records import LensPoint, LossPoint, Run, Sweep
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from orchestrator import amounts
+from orchestrator.cells import Cell, Cells
 from orchestrator.errors import Unsupported
-from orchestrator.knowledge import Knowledge
+from orchestrator.knowledge import SweepKnowledge
 from orchestrator.law import Bowl, BowlStatus, Coefficient, FitOptions, Law, fit
 from orchestrator.law.bowl import Z95
-from orchestrator.law.point import columns_of
-from orchestrator.planner.values import Cell, Cells
+from orchestrator.law.observations import columns_of
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 
@@ -28,7 +28,7 @@ class Phase(StrEnum):
     STABLE = "stable"
 
 
-def undecayed(knowledge: Knowledge) -> Knowledge:
+def undecayed(knowledge: SweepKnowledge) -> SweepKnowledge:
     """Replace every run by its undecayed trunk.
 
     Args:
@@ -56,7 +56,7 @@ def _unmeasured(run: Run) -> bool:
     return run.state is RunState.COMPLETED and run.trunk_loss is None
 
 
-def stable_law(before: Knowledge, annealed: Law) -> Law:
+def stable_law(before: SweepKnowledge, annealed: Law) -> Law:
     """Fit the law of the stable phase with the terms of the annealed law, so that the two are comparable.
 
     Args:

@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
+from orchestrator.cells import CLOSE, Cell, Cells
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.heldout.module_rates import MODULES, STACK, ModuleSearch
-from orchestrator.law.grouped_runs import CLOSE
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import CellRole, ComparisonSpec, Dense, GridOf, ProxyTrainer, Scale, SweepSpec
 
 ROUTER: Final = "router"
@@ -49,7 +48,7 @@ def held_out_cells(spec: SweepSpec, cells: Cells) -> tuple[Cell, ...]:
         cells: of its search.
 
     Raises:
-        BadInput: the held-out scale has as many parameters as a scale of the grid, so the law cannot tell them apart.
+        BadInput: the held-out scale has as many parameters as a scale of the grid, so the law cannot distinguish the two.
     """
     comparison = spec.comparison
     if comparison is None:
@@ -134,7 +133,7 @@ def _check_held_out(held_out: Cell, cells: Cells) -> None:
         if abs(math.log(held_out.params / cell.params)) <= CLOSE:
             path = "comparison.scale"
             message = (
-                f"has {held_out.params:.0f} parameters, as many as a scale of the grid: a law cannot tell the two apart, "
+                f"has {held_out.params:.0f} parameters, as many as a scale of the grid: a law cannot distinguish the two, "
                 "so this one would not be held out"
             )
             raise BadInput(f"{path}: {message}.", fields=(FieldProblem(path=path, message=message),))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.amounts import count, duration, flops, multipliers, rate
+from orchestrator.cells import Cell, Point
 from orchestrator.documents.comparisons import (
     FITTING,
     MODULE_WISE,
@@ -22,10 +23,9 @@ from orchestrator.documents.comparisons import (
 from orchestrator.heldout.comparison_setup import ComparisonSetup
 from orchestrator.heldout.module_rates import ModuleTrial, parse_module_rates
 from orchestrator.heldout.run_groups import RunGroup
-from orchestrator.law import BowlStatus, Law, Point
-from orchestrator.law.point import columns_of
+from orchestrator.law import BowlStatus, Law
+from orchestrator.law.observations import columns_of
 from orchestrator.law.published import LAWS, Anchor, published_rates
-from orchestrator.planner.values import Cell
 from orchestrator.spec import Budget, CellRole
 
 REFERENCE_STEP: Final = 10**0.25

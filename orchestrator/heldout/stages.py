@@ -11,7 +11,7 @@ from orchestrator.heldout.comparison_answer import comparison_answer
 from orchestrator.heldout.comparison_setup import ComparisonSetup, setup_of
 from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
 from orchestrator.heldout.steps import AskForRuns, EndComparison, FinishedSearch, next_step
-from orchestrator.knowledge import Knowledge
+from orchestrator.knowledge import SweepKnowledge
 from orchestrator.states import ComparisonStage
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
@@ -27,7 +27,7 @@ def stage_of(store: Store, sweep: Sweep) -> ComparisonStage | None:
     return ComparisonStage.WAITING if event is None else event.stage
 
 
-def begin(store: Store, knowledge: Knowledge, stop: str, *, fence: int) -> None:
+def begin(store: Store, knowledge: SweepKnowledge, stop: str, *, fence: int) -> None:
     """Record that the search is over, and whether the budget suffices for the comparison.
 
     Args:

@@ -8,7 +8,6 @@ from orchestrator.law.held_out_error import HeldOut, HeldOutCell
 from orchestrator.law.law import Law, Prediction
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
-from orchestrator.law.point import Point
 from orchestrator.law.refusal import LawRefusal, Refused
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "LawRefusal",
     "Notice",
     "Observations",
-    "Point",
     "Prediction",
     "Reference",
     "Refused",

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.cells import Point
 from orchestrator.law.bowl_status import BowlStatus, classify, deviance_gain
 from orchestrator.law.cell_information import (
     ASYMMETRY,
@@ -19,7 +20,6 @@ from orchestrator.law.cell_information import (
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.joint import cautious
 from orchestrator.law.observations import Array
-from orchestrator.law.point import Point
 from orchestrator.law.pooled import Shrunk
 from orchestrator.law.scales import Scales
 

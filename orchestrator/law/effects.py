@@ -14,7 +14,8 @@ from typing import Any, Self
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from orchestrator.law.grouped_runs import CLOSE, numbered
+from orchestrator.cells import CLOSE
+from orchestrator.law.grouped_runs import numbered
 from orchestrator.law.observations import Array
 
 MOST_SIZES = 32

@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from orchestrator.cells import CLOSE
 from orchestrator.law import identifiability
 from orchestrator.law.bowl import Bowl, measure
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.cell_information import OPTIMUM
 from orchestrator.law.fit_problem import FitProblem
-from orchestrator.law.grouped_runs import CLOSE, GroupedRuns
+from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.held_out_error import SMALLER, Alternative, HeldOut, best, largest_parts, matters
 from orchestrator.law.joint import JointFit, fit_joint
 from orchestrator.law.law import Law
 from orchestrator.law.minima import refuse_without_minimum
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Array, Observations
-from orchestrator.law.point import columns_of
+from orchestrator.law.observations import Array, Observations, columns_of
 from orchestrator.law.pooled import pooled_rows
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.surface import Surface, fit_surface

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.cells import CLOSE
 from orchestrator.law.low_outliers import low_outliers
 from orchestrator.law.observations import Array, Observations
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-CLOSE = 1e-3  # relative difference up to which two sizes, horizons, batches or rates are the same
 BLOWN = 0.35  # ln(loss / best loss of the cell) above which a finished run is too far from the bottom to fit
 
 

@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.amounts import percent, sized
+from orchestrator.cells import CLOSE, Point
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.features import FEATURES
-from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
-from orchestrator.law.point import Point
 
 FEWEST_CELLS, STANDARD_ERRORS = 6, 3.0
 """Least number of cells, and of standard errors of the paired difference, for a smaller law to be taken."""

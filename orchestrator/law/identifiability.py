@@ -7,14 +7,14 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.amounts import count, percent, sized
+from orchestrator.amounts import count, number, percent, sized
+from orchestrator.cells import CLOSE, Point
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import FEWEST_RATES, BowlStatus
 from orchestrator.law.features import Coefficient
-from orchestrator.law.grouped_runs import BLOWN, CLOSE
+from orchestrator.law.grouped_runs import BLOWN
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Array
-from orchestrator.law.point import Point, columns_of
+from orchestrator.law.observations import Array, columns_of
 from orchestrator.law.refusal import LawRefusal, Refused
 
 AXES = ("params", "tokens", "batch_tokens")
@@ -219,7 +219,7 @@ def far_notices(target: Point, smallest: Array, largest: Array) -> list[Notice]:
     return [
         Notice(
             code="far_outside",
-            message=f"The target's {name}, {count(getattr(target, name))}, are {outside[axis]:.3g} times outside the runs "
+            message=f"The target's {name}, {count(getattr(target, name))}, are {number(float(outside[axis]))} times outside the runs "
             f"({count(float(smallest[axis]))} to {count(float(largest[axis]))}). Beyond {FAR:.0f} times no law of this kind "
             "has been checked.",
         )
@@ -245,7 +245,7 @@ def target_notices(
     for axis, term in from_prior(coefficients):
         if outside[axis] > OUTSIDE:
             message = (
-                f"The target's {AXES[axis]} are {outside[axis]:.3g} times outside the runs, and the exponent of "
+                f"The target's {AXES[axis]} are {number(float(outside[axis]))} times outside the runs, and the exponent of "
                 f"{AXES[axis]} ({term.value:+.2f} ± {term.sd:.2f}) comes from a prior, not from your runs."
             )
             found.append(Notice(code="prior_exponent", message=message))
@@ -273,7 +273,7 @@ def too_wide(target: Point, factor: float, used: Array, coefficients: Sequence[C
     return Refused(
         LawRefusal.INTERVAL_TOO_WIDE,
         place=target.in_words,
-        known=f"only known within ×/÷ {factor:.3g}" if factor <= UNKNOWN else "not known at all",
+        known=f"only known within ×/÷ {number(factor)}" if factor <= UNKNOWN else "not known at all",
         cause=cause,
         advice=advice,
     )
@@ -295,11 +295,13 @@ def causes(target: Point, used: Array, prior_axes: Sequence[str]) -> tuple[str, 
             continue
         if largest[axis] / smallest[axis] < 1 + CLOSE:
             found.append(
-                f"its {name} are {outside[axis]:.3g} times away from the only value tried ({count(float(largest[axis]))})"
+                f"its {name} are {number(float(outside[axis]))} times away from the only value tried ({count(float(largest[axis]))})"
             )
         else:
             by_prior = ", and the exponent comes from a prior" if name in prior_axes else ""
-            found.append(f"its {name} are {outside[axis]:.3g} times outside what was tried{by_prior}")
+            found.append(
+                f"its {name} are {number(float(outside[axis]))} times outside what was tried{by_prior}"
+            )
     off = aside(target, used)
     if off and off.times > ASIDE * outside.max():
         return off.sentence, f", or at other values of {AXES[off.axis]}"
@@ -326,9 +328,7 @@ class Aside:
         """Where the target lies, for people."""
         others = " and ".join(name for name in AXES if name != AXES[self.axis])
         side = "above" if self.factor > 1 else "below"
-        return (
-            f"its {AXES[self.axis]} are {self.times:.3g} times {side} what these runs used at such {others}"
-        )
+        return f"its {AXES[self.axis]} are {number(self.times)} times {side} what these runs used at such {others}"
 
 
 def aside(target: Point, used: Array) -> Aside | None:

@@ -8,18 +8,18 @@ import numpy as np
 from scipy.spatial import KDTree
 from scipy.special import ndtri
 
+from orchestrator.cells import CLOSE, Point
 from orchestrator.law import identifiability
 from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.bowl_shape import expected_rise, half_widths, likely_within, rise
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, Coefficient, Reference, matrix, prior_sds
-from orchestrator.law.grouped_runs import CLOSE, Index
+from orchestrator.law.grouped_runs import Index
 from orchestrator.law.held_out_error import HeldOut
 from orchestrator.law.notices import Notice, messages
-from orchestrator.law.observations import Array
+from orchestrator.law.observations import Array, columns_of
 from orchestrator.law.packing import pack, unpack
-from orchestrator.law.point import Point, columns_of
 from orchestrator.law.published import Anchor
 from orchestrator.law.scales import PRIOR, Scales
 from orchestrator.law.surface import Surface

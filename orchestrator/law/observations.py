@@ -1,11 +1,16 @@
 """The runs that a law is fitted to."""
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from orchestrator.cells import Point
 
 Array = NDArray[np.float64]
 
@@ -96,3 +101,10 @@ class Observations:
         for column in (self.params, self.tokens, self.batch_tokens, self.learning_rate, self.loss):
             sha.update(column.astype("<f8").tobytes())
         return sha.hexdigest()
+
+
+def columns_of(points: Iterable[Point]) -> tuple[Array, Array, Array]:
+    """N, D and B of points as arrays, shape [points] each: what the functions of a law take."""
+    rows = np.array([(point.params, point.tokens, point.batch_tokens) for point in points], dtype=np.float64)
+    params, tokens, batch_tokens = rows.reshape(-1, 3).T
+    return params, tokens, batch_tokens

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator import amounts
-from orchestrator.law.point import Point
+from orchestrator.cells import Point
 
 FLOPS_PER_PARAM_TOKEN: Final = 6.0
 

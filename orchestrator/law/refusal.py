@@ -27,7 +27,6 @@ class LawRefusal(Enum):
         "The learning rate at {place} is {known} (95 %), and a prediction needs ×/÷ 3: {cause}. Train proxies nearer to "
         "the target{advice}."
     )
-    BAD_TARGET = "{name} of the target is {value!r}; it must be a positive finite number."
 
 
 class Refused(Unsupported):

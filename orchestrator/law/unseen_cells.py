@@ -6,13 +6,12 @@ from typing import Self
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from orchestrator.cells import CLOSE
 from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.bowl_status import BowlStatus
-from orchestrator.law.grouped_runs import CLOSE
 from orchestrator.law.held_out_error import HeldOutCell
 from orchestrator.law.law import Law
-from orchestrator.law.observations import Array, Observations
-from orchestrator.law.point import columns_of
+from orchestrator.law.observations import Array, Observations, columns_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

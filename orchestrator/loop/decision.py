@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from orchestrator.amounts import flops
 from orchestrator.spec import Budget
 from orchestrator.states import COMPARISON_FINAL, RUN_OPEN, ComparisonStage, RunState, SweepState
 
@@ -185,7 +186,7 @@ def _spent(snapshot: SweepSnapshot) -> str | None:
     if budget.seconds is not None and snapshot.span_seconds >= budget.seconds:
         return f"the budget of {budget.seconds:g} seconds is spent"
     if budget.flops is not None and snapshot.spent_flops >= budget.flops:
-        return f"the budget of {budget.flops:.3g} FLOPs is spent"
+        return f"the budget of {flops(budget.flops)} is spent"
     return None
 
 

@@ -12,7 +12,7 @@ from orchestrator.documents.events import BatchEvent, ComparisonEvent, LawEvent,
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.heldout import stages
 from orchestrator.heldout.steps import FinishedSearch
-from orchestrator.knowledge import RESULTS, Knowledge, knowledge_of, recorded_runs
+from orchestrator.knowledge import RESULTS, SweepKnowledge, knowledge_of, recorded_runs
 from orchestrator.law import Law, Observations, Refused
 from orchestrator.loop.decision import (
     Action,
@@ -270,7 +270,7 @@ class Loop:
         elif batch.stop is not None:
             stages.begin(self._store, knowledge, batch.stop, fence=self._fence)
 
-    def _compare(self, knowledge: Knowledge, newest: ComparisonEvent) -> None:
+    def _compare(self, knowledge: SweepKnowledge, newest: ComparisonEvent) -> None:
         """Carry on the comparison of a sweep whose search is over, or complete the sweep after it."""
         sweep = knowledge.sweep
         if newest.stage in COMPARISON_FINAL:
@@ -281,7 +281,7 @@ class Loop:
         search = FinishedSearch(law=law, law_number=fit.number or 0, stop=newest.search, refusal=fit.detail)
         stages.advance(self._store, sweep, search, fence=self._fence)
 
-    def _next_batch(self, knowledge: Knowledge) -> Batch:
+    def _next_batch(self, knowledge: SweepKnowledge) -> Batch:
         """The next batch, by the last law while it is recent; by a fresh one otherwise, and before a stop."""
         fit, known = self._last_fit(knowledge.sweep.id), knowledge.observations.size
         if fit.runs == known or (fit.number is not None and is_recent(fit.runs, known)):
@@ -293,7 +293,7 @@ class Loop:
         self._record(fresh, knowledge, batch)
         return batch
 
-    def _record(self, fresh: Law | Refused, knowledge: Knowledge, batch: Batch) -> None:
+    def _record(self, fresh: Law | Refused, knowledge: SweepKnowledge, batch: Batch) -> None:
         """Record a fit: the law, or an event with the reason why there is none."""
         sweep, runs = knowledge.sweep, knowledge.observations.size
         if isinstance(fresh, Refused):
@@ -320,7 +320,7 @@ class Loop:
             return None
         return Law.from_document(dict(self._store.laws.get(sweep_id, fit.number).document))
 
-    def _knowledge(self, sweep: Sweep) -> Knowledge:
+    def _knowledge(self, sweep: Sweep) -> SweepKnowledge:
         return knowledge_of(self._store, sweep, self._prior_of(sweep))
 
     def _prior_of(self, sweep: Sweep) -> Observations | None:

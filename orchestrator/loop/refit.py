@@ -10,7 +10,7 @@ from orchestrator.answers.prediction import prediction, target_document
 from orchestrator.documents.laws import RuledOut, SizesDocument
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
 from orchestrator.errors import Unsupported
-from orchestrator.knowledge import Knowledge, plan_request
+from orchestrator.knowledge import SweepKnowledge, plan_request
 from orchestrator.law import Law, Refused, fit
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import BatchPlan, PlanRequest, Proposal, Pruned
@@ -46,7 +46,7 @@ class Batch:
         ]
 
 
-def fitted(knowledge: Knowledge) -> Law | Refused:
+def fitted(knowledge: SweepKnowledge) -> Law | Refused:
     """The law of all results, or the reason why there is none yet."""
     try:
         return fit(knowledge.observations)
@@ -54,7 +54,7 @@ def fitted(knowledge: Knowledge) -> Law | Refused:
         return refusal
 
 
-def in_both_counts(law: Law, knowledge: Knowledge) -> tuple[Law, SizesDocument | None]:
+def in_both_counts(law: Law, knowledge: SweepKnowledge) -> tuple[Law, SizesDocument | None]:
     """The law, and for mixtures of experts the laws of both counts of parameters (``param_counts.both_counts``).
 
     The second is None if the sweep has one count, or prior runs, which have one count.
@@ -74,7 +74,7 @@ def is_recent(runs: int, known: int) -> bool:
     return known - runs <= known // RECENT
 
 
-def answer(law: Law, knowledge: Knowledge) -> PredictionDocument | RefusalDocument:
+def answer(law: Law, knowledge: SweepKnowledge) -> PredictionDocument | RefusalDocument:
     """The prediction at the sweep's target, or the refusal with its reason."""
     sweep, target = knowledge.sweep, knowledge.target
     try:
@@ -92,7 +92,7 @@ def answer(law: Law, knowledge: Knowledge) -> PredictionDocument | RefusalDocume
         )
 
 
-def next_batch(knowledge: Knowledge, law: Law | None) -> Batch:
+def next_batch(knowledge: SweepKnowledge, law: Law | None) -> Batch:
     """Ask the sweep's planner for runs, and keep those that the budget allows and that can still be made.
 
     Args:
@@ -117,7 +117,7 @@ def next_batch(knowledge: Knowledge, law: Law | None) -> Batch:
     return replace(batch, runs=tuple(_new_run(item, knowledge) for item in affordable))
 
 
-def _possible(plan: BatchPlan, knowledge: Knowledge) -> tuple[Proposal, ...]:
+def _possible(plan: BatchPlan, knowledge: SweepKnowledge) -> tuple[Proposal, ...]:
     """Proposals that can become pending: the store repeats no run.
 
     A proposal whose trunk is in training waits for that trunk, instead of training it a second time.
@@ -162,7 +162,7 @@ def _nothing_left(plan: BatchPlan, possible: tuple[Proposal, ...]) -> str:
     return "Nothing is left to run."
 
 
-def _new_run(proposal: Proposal, knowledge: Knowledge) -> NewRun:
+def _new_run(proposal: Proposal, knowledge: SweepKnowledge) -> NewRun:
     return NewRun(
         cell=proposal.cell,
         learning_rate=proposal.learning_rate,
@@ -172,7 +172,7 @@ def _new_run(proposal: Proposal, knowledge: Knowledge) -> NewRun:
     )
 
 
-def _pruned_runs(plan: BatchPlan, request: PlanRequest, knowledge: Knowledge) -> tuple[NewRun, ...]:
+def _pruned_runs(plan: BatchPlan, request: PlanRequest, knowledge: SweepKnowledge) -> tuple[NewRun, ...]:
     known = {(run.cell, run.learning_rate, run.seed) for run in knowledge.runs}
     return tuple(
         NewRun(

@@ -14,14 +14,15 @@ from itertools import combinations, product
 
 import numpy as np
 
-from orchestrator.law import Law, Observations, Point
+from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Cells, Point
+from orchestrator.law import Law, Observations
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import half_widths
 from orchestrator.law.law import VALLEY
-from orchestrator.law.point import columns_of
+from orchestrator.law.observations import columns_of
 from orchestrator.planner.information import Information
 from orchestrator.planner.linear_model import Array
-from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Cells, PlanRequest, RunHistory
+from orchestrator.planner.values import PlanRequest, RunHistory
 
 STEPS = 8
 """Cells on each path to the target."""

@@ -26,11 +26,12 @@ from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from orchestrator.law import Law, Point
+from orchestrator.cells import Point
+from orchestrator.law import Law
 from orchestrator.law.bowl_shape import half_widths, rise
 from orchestrator.law.cell_information import BOUND_MARGIN, BOUND_SD, CRASH
 from orchestrator.law.law import CURVATURE_TERMS, VALLEY
-from orchestrator.law.point import columns_of
+from orchestrator.law.observations import columns_of
 from orchestrator.planner.information import ROBUST
 from orchestrator.planner.linear_model import Array
 

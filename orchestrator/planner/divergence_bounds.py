@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.planner.values import Cell, RunHistory, RunOutcome
+from orchestrator.cells import Cell
+from orchestrator.planner.values import RunHistory, RunOutcome
 
 
 class DivergenceBounds:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable
 
 from orchestrator.amounts import flops
+from orchestrator.cells import Cell
 from orchestrator.planner.divergence_bounds import DivergenceBounds
 from orchestrator.planner.values import (
     BatchPlan,
-    Cell,
     PlanRequest,
     Proposal,
     Pruned,

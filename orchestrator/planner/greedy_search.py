@@ -13,11 +13,11 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.cells import Cell
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
 from orchestrator.planner.linear_model import Array
-from orchestrator.planner.values import Cell
 
 RADIUS = 1.6
 """A rate farther from the expected bottom, in ln η beyond two standard deviations, is not considered."""
@@ -59,7 +59,8 @@ class GreedySearch:
     def __init__(self, draft: Draft, information: Information, where: str = "at the target") -> None:
         self._draft, self._information, self._where = draft, information, where
         self._runs = self._near_bottoms()
-        self._run_row = information.cells.rows_of(cell.number for cell, _ in self._runs)
+        rows = information.cells.rows_of(cell.number for cell, _ in self._runs)
+        self._run_row = np.array(rows, dtype=np.int64)
         self._cost = np.array([self._price(run) for run in range(len(self._runs))])
         self._pairs = _candidates(np.bincount(self._run_row, minlength=len(information.cells)))
         self._row = self._run_row[self._pairs[:, 0]]

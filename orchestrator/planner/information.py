@@ -19,10 +19,11 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.linalg import cho_factor, cho_solve
 
+from orchestrator.cells import CLOSE
 from orchestrator.law import Law
 from orchestrator.law.bowl_shape import rise, slope
 from orchestrator.law.cell_information import TAIL
-from orchestrator.law.grouped_runs import BLOWN, CLOSE, Index
+from orchestrator.law.grouped_runs import BLOWN, Index
 from orchestrator.planner.linear_model import Array, belief_of, linear_model, row_at
 from orchestrator.planner.values import PlanRequest, RunHistory, RunOutcome
 

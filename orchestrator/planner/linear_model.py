@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from orchestrator.law import Law, Point
+from orchestrator.cells import CLOSE, Cells, Point
+from orchestrator.law import Law
 from orchestrator.law.effects import basis
 from orchestrator.law.features import matrix, prior_sds
-from orchestrator.law.grouped_runs import CLOSE, Index
-from orchestrator.law.point import columns_of
-from orchestrator.planner.values import Cells
+from orchestrator.law.grouped_runs import Index
+from orchestrator.law.observations import columns_of
 
 Array = NDArray[np.float64]
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.amounts import rate as format_rate
+from orchestrator.cells import Cell
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.trunk_groups import groups
-from orchestrator.planner.values import Cell, RunHistory, RunOutcome
+from orchestrator.planner.values import RunHistory, RunOutcome
 
 SPACED = 4
 """Rates with which a cell begins."""

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.amounts import flops
-from orchestrator.law import Law, Point
+from orchestrator.cells import Point
+from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
-from orchestrator.law.point import columns_of
+from orchestrator.law.observations import columns_of
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.greedy_search import Choice, GreedySearch, format_interval
 from orchestrator.planner.information import Information

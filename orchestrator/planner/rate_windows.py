@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.amounts import rate as format_rate
+from orchestrator.cells import Cell
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
 from orchestrator.planner.linear_model import Array
 from orchestrator.planner.opening import TriedRates, tried_rates
 from orchestrator.planner.trunk_groups import groups
-from orchestrator.planner.values import Cell, asked_flops
+from orchestrator.planner.values import asked_flops
 
 SPACING = 0.5
 """Least distance in ln η between neighbours: a bowl shows if its rates span about e^±1 round the bottom."""

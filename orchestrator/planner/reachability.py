@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.law import Point
+from orchestrator.cells import Cells, Point
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
 from orchestrator.planner.greedy_search import format_interval
 from orchestrator.planner.information import Information
 from orchestrator.planner.linear_model import coordinates
-from orchestrator.planner.values import Cells
 
 BEYOND = 1.5
 """A target this many times outside the cells in N, D or B is reported as outside."""

@@ -7,12 +7,13 @@ from collections.abc import Collection
 import numpy as np
 
 from orchestrator.amounts import rate as format_rate
+from orchestrator.cells import Cells
 from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import half_widths
 from orchestrator.law.law import VALLEY
 from orchestrator.planner.linear_model import Belief
-from orchestrator.planner.values import Cells, Pruned
+from orchestrator.planner.values import Pruned
 
 
 def ruled_out(

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.cells import Cell
 from orchestrator.errors import Unsupported
 from orchestrator.law import Law
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.trunk_groups import groups
-from orchestrator.planner.values import BatchPlan, Cell, KnownRun, PlanRequest, RunHistory, RunOutcome
+from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHistory, RunOutcome
 
 TRIALS = 6
 STARTUP = 3

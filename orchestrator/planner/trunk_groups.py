@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 
 
 def groups(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:

@@ -1,161 +1,17 @@
 """Input and output of planners: cells, runs, requests and plans, as plain values without input or output.
 
-| symbol | meaning |
-|---|---|
-| N, D, B | parameters, training tokens, tokens per optimizer step of a cell |
-| η | peak learning rate |
-| f | share of a run's tokens spent in the decay branch; 1 if nothing is shared |
+Symbols are those of ``orchestrator.cells``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from operator import attrgetter
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from orchestrator.law import Law, Observations, Point
-
-TRAINING_FLOPS_PER_PARAM_TOKEN = 6.0
-"""Forward and backward of one token through one parameter (Kaplan et al., arXiv 2001.08361, section 2.1)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One (N, D, B) of one recipe, with the learning rates that may be tried there.
-
-    Attributes:
-        number: its name in the sweep; no position: see `Cells`.
-        params: N, without embeddings.
-        tokens: D.
-        batch_tokens: B.
-        rates: η that may be tried, ascending; for a replay the recorded ones.
-        trunk: cells with the same trunk (same shape, batch and recipe) share the constant-rate part of a
-            run at one η and seed; None if runs share nothing.
-        decay_fraction: f in (0, 1].
-        params_total, params_active: both counts of a mixture of experts, without embeddings; None if every
-            parameter is active and N is both.
-        arm: role in the held-out comparison, such as "transfer"; None for a cell of the search.
-    """
-
-    number: int
-    params: float
-    tokens: float
-    batch_tokens: float
-    rates: tuple[float, ...]
-    trunk: str | None = None
-    decay_fraction: float = 1.0
-    params_total: float | None = None
-    params_active: float | None = None
-    arm: str | None = None
-
-    @property
-    def point(self) -> Point:
-        """Its (N, D, B)."""
-        return Point(params=self.params, tokens=self.tokens, batch_tokens=self.batch_tokens)
-
-    @property
-    def flops_per_token(self) -> float:
-        """Training FLOPs of one token: 6 for each active parameter."""
-        active = self.params if self.params_active is None else self.params_active
-        return TRAINING_FLOPS_PER_PARAM_TOKEN * active
-
-    @property
-    def flops(self) -> float:
-        """FLOPs of one run from its first token: 6·N·D, N the active parameters."""
-        return self.flops_per_token * self.tokens
-
-    @property
-    def fork_tokens(self) -> float:
-        """Tokens of the constant-rate trunk: (1 − f)·D."""
-        return (1.0 - self.decay_fraction) * self.tokens
-
-    def marginal_flops(self, trunk_tokens: float) -> float:
-        """FLOPs of one more run if its trunk has already been trained for ``trunk_tokens``."""
-        trunk = max(0.0, self.fork_tokens - trunk_tokens)
-        decay = self.decay_fraction * self.tokens
-        return self.flops_per_token * (trunk + decay)
-
-
-class Cells(Collection[Cell]):
-    """The cells of a sweep by number, immutable; iterates in order of number.
-
-    A number is no position: numbers may have holes, and a cell that is added later may have any (N, D, B). Arrays over
-    cells have one row per cell in order of number; `row_of` and `rows_of` turn numbers into rows.
-
-    Raises:
-        ValueError: two cells have one number.
-    """
-
-    __slots__ = ("_by_number", "_rows")
-
-    def __init__(self, cells: Iterable[Cell] = ()) -> None:
-        ordered = sorted(cells, key=attrgetter("number"))
-        self._by_number = {cell.number: cell for cell in ordered}
-        self._rows = {number: row for row, number in enumerate(self._by_number)}
-        if len(self._by_number) < len(ordered):
-            raise ValueError("two cells have one number")
-
-    def __getitem__(self, number: int) -> Cell:
-        """The cell of this number.
-
-        Raises:
-            KeyError: there is none.
-        """
-        return self._by_number[number]
-
-    def __iter__(self) -> Iterator[Cell]:
-        return iter(self._by_number.values())
-
-    def __len__(self) -> int:
-        return len(self._by_number)
-
-    def __contains__(self, cell: object) -> bool:
-        return isinstance(cell, Cell) and self._by_number.get(cell.number) == cell
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Cells) and self._by_number == other._by_number
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
-    def __repr__(self) -> str:
-        return f"Cells({list(self)!r})"
-
-    @property
-    def numbers(self) -> tuple[int, ...]:
-        """The numbers, ascending: that of each row."""
-        return tuple(self._by_number)
-
-    @property
-    def next_number(self) -> int:
-        """The lowest number above all that are taken."""
-        return max(self._by_number, default=-1) + 1
-
-    @property
-    def searched(self) -> Cells:
-        """The cells of the search: without those of a held-out comparison."""
-        return Cells(cell for cell in self if cell.arm is None)
-
-    def row_of(self, number: int) -> int:
-        """The row of a cell in arrays over all cells.
-
-        Raises:
-            KeyError: there is no cell of this number.
-        """
-        return self._rows[number]
-
-    def rows_of(self, numbers: Iterable[int]) -> NDArray[np.int64]:
-        """The rows of several cells, shape [numbers].
-
-        Raises:
-            KeyError: one of them does not exist.
-        """
-        return np.array([self._rows[number] for number in numbers], dtype=np.int64)
+from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Cells, Point
+from orchestrator.law import Law, Observations
 
 
 class RunOutcome(StrEnum):

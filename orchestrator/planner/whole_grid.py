@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from orchestrator.cells import Cell, Cells
 from orchestrator.law import Law
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.trunk_groups import groups
-from orchestrator.planner.values import BatchPlan, Cell, Cells, PlanRequest, RunHistory
+from orchestrator.planner.values import BatchPlan, PlanRequest, RunHistory
 
 LEAST_BATCH = 16
 """Runs of a batch if cells share nothing; a trunk with all its horizons is always one batch."""

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from orchestrator.amounts import as_amount
+from orchestrator.amounts import as_amount, number
 
 LEAST_RATE: Final = 1e-12
 """Below this a learning rate changes no weight of a float32 model."""
@@ -31,7 +31,7 @@ def _count(value: object) -> object:
 
 def _not_tiny(value: float) -> float:
     if value < LEAST_RATE:
-        raise ValueError(f"must be at least {LEAST_RATE:g} (got {value:g})")
+        raise ValueError(f"must be at least {number(LEAST_RATE, 6)} (got {number(value, 6)})")
     return value
 
 

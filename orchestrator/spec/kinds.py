@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
 
+from orchestrator.cells import Cells
 from orchestrator.spec.command import CommandTrainer
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.proxy import ProxyTrainer
@@ -22,8 +23,6 @@ KINDS: Final[dict[str, type[TrainerKind]]] = {
 """The trainer of each ``kind``."""
 
 if TYPE_CHECKING:
-    from orchestrator.planner.values import Cells
-
     Trainer = TrainerKind
     AnyScale = Any
 else:
@@ -42,8 +41,6 @@ class PriorFit(TrainerKind):
 
     def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> Cells:  # noqa: ARG002
         """None: nothing is run."""
-        from orchestrator.planner.values import Cells
-
         return Cells()
 
     @property

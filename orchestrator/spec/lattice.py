@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from orchestrator.amounts import number
 from orchestrator.spec.fields import BadField, Count, Rate, Strict, as_number
 
 MAX_LATTICE: Final = 200
@@ -26,10 +27,10 @@ class Lattice(Strict):
     @model_validator(mode="after")
     def _spans_something(self) -> Lattice:
         if self.min >= self.max:
-            raise ValueError(f"min {self.min:g} must be below max {self.max:g}")
+            raise ValueError(f"min {number(self.min, 6)} must be below max {number(self.max, 6)}")
         if self.steps >= MAX_LATTICE:
             raise ValueError(
-                f"min {self.min:g}, max {self.max:g} and per_octave {self.per_octave:g} make {self.steps + 1} rates; "
+                f"min {number(self.min, 6)}, max {number(self.max, 6)} and per_octave {self.per_octave:g} make {self.steps + 1} rates; "
                 f"at most {MAX_LATTICE} are allowed"
             )
         return self

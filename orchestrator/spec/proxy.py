@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise, product
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from orchestrator.cells import CLOSE, Cell, Cells
 from orchestrator.errors import BadInput
 from orchestrator.spec.architecture import Architecture, Dense
 from orchestrator.spec.fields import BadField
@@ -19,9 +20,6 @@ from orchestrator.spec.optimization import AdamW, Optimizer, Schedule, check_hor
 from orchestrator.spec.proxy_scale import ParamCounts, Scale, check_experts, experts_of, params_of
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
 from orchestrator.spec.transfer import Base, base_of, check_transfer
-
-if TYPE_CHECKING:
-    from orchestrator.planner.values import Cells
 
 Model = tuple[Scale, ParamCounts]
 
@@ -44,6 +42,7 @@ class ProxyTrainer(TrainerKind):
         "parametrization": frozenset({"standard", "mup"}),
     }
     takes_whole_batches: ClassVar = True
+    carried_out_by: ClassVar = "proxy"
     no_lenses: ClassVar = None
 
     def check(self, grid: GridOf[Scale]) -> None:
@@ -69,8 +68,6 @@ class ProxyTrainer(TrainerKind):
         Raises:
             BadInput: mixtures of different sizes have one N in the count that the law uses.
         """
-        from orchestrator.planner.values import Cell, Cells
-
         rates, is_dense = grid.rates(), isinstance(self.architecture, Dense)
         asked = [
             (scale, counts, batch_tokens, tokens)
@@ -160,8 +157,6 @@ class ProxyTrainer(TrainerKind):
         Raises:
             BadInput: at the second scale of such a pair.
         """
-        from orchestrator.law.grouped_runs import CLOSE
-
         for (_, smaller), (scale, larger) in pairwise(models):
             near = math.log(self._counted(larger) / self._counted(smaller)) <= CLOSE
             if near and not isinstance(self.architecture, Dense) and smaller != larger:

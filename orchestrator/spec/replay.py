@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput
 from orchestrator.spec.fields import BadField, Condition
 from orchestrator.spec.lattice import GridOf, check_size
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
-
-if TYPE_CHECKING:
-    from orchestrator.law import Point
-    from orchestrator.planner.values import Cells
 
 NEEDS: Final = Resources(cpus_per_run=0.01, gpus_per_run=0, max_parallel=1)
 """One worker is enough for look-ups. Ray needs a positive request, so it asks for 0.01 CPU."""
@@ -34,6 +31,7 @@ class ReplayTrainer(TrainerKind):
     where: dict[str, Condition] = Field(default_factory=dict)
 
     answers_at_once: ClassVar = True
+    carried_out_by: ClassVar = "replay"
     no_curves: ClassVar = (
         "A replay looks up the loss at the end of every run: its runs have no learning curves."
     )
@@ -88,8 +86,6 @@ def replayed_cells(recorded: Mapping[Point, Mapping[float, int]]) -> Cells:
     Args:
         recorded: number of rows by cell and rate, ascending (``orchestrator.tables.recorded_rates``).
     """
-    from orchestrator.planner.values import Cell, Cells
-
     return Cells(
         Cell(
             number=number,

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+from orchestrator.cells import Cells, Point
 from orchestrator.spec.fields import Strict
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.transfer import Base
-
-if TYPE_CHECKING:
-    from orchestrator.law import Point
-    from orchestrator.planner.values import Cells
 
 
 class RecordedRows(Protocol):
@@ -59,6 +56,7 @@ class TrainerKind(Strict):
         tags: names of the members of its fields' unions, by field; paths of errors leave them out.
         takes_whole_batches: whether a free worker takes many runs at once, so that a batch should not be split.
         answers_at_once: whether runs take no time.
+        carried_out_by: name of the module of ``workers`` that carries out the runs; None if none does.
         no_curves: why runs have no learning curves; None if they have.
         no_lenses: why the two lenses record nothing of a run; None if they do.
     """
@@ -69,6 +67,7 @@ class TrainerKind(Strict):
     tags: ClassVar[Mapping[str, frozenset[str]]] = {}
     takes_whole_batches: ClassVar[bool] = False
     answers_at_once: ClassVar[bool] = False
+    carried_out_by: ClassVar[str | None] = None
     no_curves: ClassVar[str | None] = None
     no_lenses: ClassVar[str | None] = "Custom trainers report losses only."
 

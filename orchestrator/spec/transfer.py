@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
+from orchestrator.amounts import number
 from orchestrator.spec.architecture import EXPERT_STEP, Architecture, Dense
 from orchestrator.spec.fields import BadField
 from orchestrator.spec.lattice import GridOf
@@ -129,7 +130,7 @@ def _check_betas(grid: GridOf[Scale], mup: Mup, optimizer: Optimizer, base: Base
                 )
                 raise BadField(
                     f"grid.batch_tokens.{at}" if by_batch else f"grid.tokens.{then}",
-                    f"{batch} tokens a step over {horizon} tokens would make 1 − {name} {left:.3g}, which must stay "
-                    f"at most 1: {grown:.3g} times the base's batch, {longer:.3g} times its horizon. Take a nearer "
+                    f"{batch} tokens a step over {horizon} tokens would make 1 − {name} {number(left)}, which must stay "
+                    f"at most 1: {number(grown)} times the base's batch, {number(longer)} times its horizon. Take a nearer "
                     f"{PATH}, or leave out the rule {rules}",
                 )

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
 
+from orchestrator.cells import Cell, Cells
 from orchestrator.documents.events import SweepEvent, payload_of
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.planner.values import Cell, Cells, full_grid_flops
+from orchestrator.planner.values import full_grid_flops
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RUN_OPEN, SWEEP_LIVE, RunState, SweepState, check_sweep_move
 from orchestrator.store import schema

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.amounts import count
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import Unsupported
-from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Point, Refused, fit
+from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Refused, fit
 from orchestrator.law.held_out_error import largest_parts
-from orchestrator.law.point import columns_of
+from orchestrator.law.observations import columns_of
 from orchestrator.law.unseen_cells import RecordedBowl
-from orchestrator.planner.values import Cell, Cells, KnownRun, RunOutcome, full_grid_flops
+from orchestrator.planner.values import KnownRun, RunOutcome, full_grid_flops
 from orchestrator.spec import replayed_cells
 from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import RunTable

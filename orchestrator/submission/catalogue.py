@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.cells import Point
 from orchestrator.knowledge import recorded_runs
-from orchestrator.law import Point
 from orchestrator.spec import RecordedRows
 from orchestrator.store import Store
 from orchestrator.tables.recorded_rates import recorded_rates

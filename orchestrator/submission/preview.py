@@ -1,9 +1,10 @@
-"""Submitting a sweep: its cells, what it would cost, and the row that starts it."""
+"""Submission of a sweep: its plan and cost, and the row that starts it."""
 
 from __future__ import annotations
 
 from orchestrator.answers.notices import notice_documents
 from orchestrator.answers.prediction import target_document
+from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
 from orchestrator.documents.previews import (
     CellDocument,
@@ -17,8 +18,7 @@ from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cell
 from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
 from orchestrator.knowledge import recorded_runs, target_of
 from orchestrator.law.notices import Notice, messages
-from orchestrator.law.point import points_of
-from orchestrator.planner.values import Cell, Cells, full_grid_flops
+from orchestrator.planner.values import full_grid_flops
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
@@ -30,17 +30,17 @@ from orchestrator.tables.pooled_columns import pooling_notices
 
 
 def cells_of(spec: SweepSpec, store: Store) -> Cells:
-    """The cells that a sweep may run; none for a sweep that only fits prior runs.
+    """The cells of a sweep; none if it only fits prior runs.
 
     Raises:
-        BadInput: an unknown table, a table of mixed recipes, a grid that asks for what is not recorded, more
-            runs than a sweep may have, or a trainer that is not registered.
+        BadInput: the table is unknown or mixes recipes, the grid has no recorded run or more runs than a sweep may
+            have, or the trainer is not registered.
     """
     return spec.training.cells(spec.grid, StoreCatalogue(store))
 
 
 def table_notices(spec: SweepSpec, store: Store) -> list[Notice]:
-    """Names the columns that the sweep's tables pool within one cell, with the field that can pick one value.
+    """A notice for every column that the sweep's tables pool within one cell.
 
     Raises:
         BadInput: as ``recorded_runs``.
@@ -55,10 +55,10 @@ def table_notices(spec: SweepSpec, store: Store) -> list[Notice]:
 
 
 def check_corpus(spec: SweepSpec, settings: Settings) -> None:
-    """Refuse a corpus that nobody registered or prepared, or whose file is not there: a request names data, never paths.
+    """Refuse a corpus that is not registered or prepared, or whose file is unreadable. Requests name data, never paths.
 
     Raises:
-        BadInput: the name is not known here, or its file cannot be read as what it is known as.
+        BadInput: the name is unknown, or the file cannot be read.
     """
     name = spec.training.corpus_name
     if name is None or name == BUILT_IN:
@@ -66,13 +66,14 @@ def check_corpus(spec: SweepSpec, settings: Settings) -> None:
     try:
         source = find_corpus(name, settings)
     except BadInput as error:
-        raise _refusal("trainer.corpus", error.detail.rstrip(".")) from error
+        problem = FieldProblem(path="trainer.corpus", message=error.detail)
+        raise BadInput(f"{problem.path}: {problem.message}", fields=(problem,)) from error
     if source is None:
         known = ", ".join(corpus_names(settings))
         raise _refusal(
             "trainer.corpus",
-            f"no corpus {name!r}; known here: {known}; `etalon corpus prepare SOURCE --name NAME` makes one "
-            "of a folder of text",
+            f"no corpus {name!r}; known: {known}; `etalon corpus prepare SOURCE --name NAME` makes one "
+            "from a folder of text",
         )
     reason = source.unreadable()
     if reason is not None:
@@ -92,14 +93,14 @@ def submit(
     idempotency_key: str | None = None,
     submitted_by: str | None = None,
 ) -> tuple[Sweep, bool]:
-    """Write a sweep that the orchestrator will take up.
+    """Write a sweep for the orchestrator to run.
 
     Returns:
-        The sweep, and whether it is new: the same key with the same spec gives the sweep of the first time.
+        The sweep, and whether it is new: the same key with the same specification returns the first one.
 
     Raises:
-        BadInput: as ``cells_of`` and ``check_corpus``; nothing is written then.
-        Conflict: the key was used with another spec.
+        BadInput: as ``cells_of`` and ``check_corpus``; nothing is written.
+        Conflict: the key was used with another specification.
     """
     check_corpus(spec, settings)
     cells = cells_of(spec, store)
@@ -110,23 +111,19 @@ def submit(
 
 
 def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocument:
-    """What a sweep would do and cost, without writing anything.
+    """Plan a sweep without writing anything.
 
-    Returns:
-        Its target; its cells; runs, FLOPs and worker-seconds of the full grid of independent runs; and what
-        the strategy is expected to spend, from a rehearsal (``orchestrator.submission.rehearsal``); and what the comparison at a
-        held-out scale adds at most, where the sweep has one.
-        Warnings tell what keeps its runs from starting on the cluster that is known now, and what its tables pool.
-        Seconds are None, with a reason, until this service has measured runs of the same kind of trainer.
+    The expected cost comes from a rehearsal (``orchestrator.submission.rehearsal``). Worker seconds are None, with a
+    reason, until this service has measured runs of the same kind of trainer.
 
     Raises:
         BadInput: as ``submit``.
     """
     check_corpus(spec, settings)
     cells = cells_of(spec, store)
-    table = None if spec.prior_runs is None else recorded_runs(store, spec.prior_runs, "prior_runs")
-    prior = None if table is None else table.observations()
-    target = target_of(spec, [*(cell.point for cell in cells), *([] if prior is None else points_of(prior))])
+    source = spec.prior_runs
+    prior = None if source is None else recorded_runs(store, source, "prior_runs").observations()
+    target = target_of(spec, cells, prior)
     flops = full_grid_flops(cells, spec.grid.seeds)
     expected = rehearse(spec, cells, target, prior=prior)
     speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
@@ -163,7 +160,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
 
 
 def _expected_comparison(setup: ComparisonSetup, speed: float | None) -> ExpectedComparison:
-    """What the comparison adds at most, once the search is over."""
+    """The most that the comparison adds after the search."""
     cost = cost_of(setup)
     return ExpectedComparison(
         held_out=target_document(setup.standard),
@@ -176,7 +173,7 @@ def _expected_comparison(setup: ComparisonSetup, speed: float | None) -> Expecte
 
 
 def _comparison_notices(setup: ComparisonSetup | None, spec: SweepSpec, expected: Rehearsal) -> list[Notice]:
-    """Says that the budget does not reach for the comparison, if the search spends what it is expected to."""
+    """A notice if the budget is too small for the comparison after the expected cost of the search."""
     if setup is None:
         return []
     spent = Spent(runs=expected.runs, flops=expected.flops, seconds=0.0)

@@ -15,10 +15,11 @@ from functools import partial
 
 import numpy as np
 
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.knowledge import plan_request
-from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
+from orchestrator.law import FitOptions, Law, Observations, Refused, fit
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, Cells, KnownRun, Proposal, RunHistory, RunOutcome, trunk_tokens
+from orchestrator.planner.values import KnownRun, Proposal, RunHistory, RunOutcome, trunk_tokens
 from orchestrator.spec import SweepSpec
 
 PARAMS_EXPONENT, TOKENS_EXPONENT = -0.3, -0.3
@@ -74,7 +75,7 @@ def rehearse(
     """
     if not cells:
         known = 0 if prior is None else prior.size
-        return Rehearsal(runs=0, batches=0, flops=0.0, reason=f"it fits the {known} prior runs")
+        return Rehearsal(runs=0, batches=0, flops=0.0, reason=f"It fits the {known} prior runs.")
     planner, start = planner_of(spec.search.strategy), clock()
     state = _RehearsalState(RunHistory(cells=cells, prior=prior))
     batches, flops, spent = 0, 0.0, 0.0
@@ -86,12 +87,12 @@ def rehearse(
             record, law, plan_request(spec, target, runs=len(record.runs), flops=flops, has_law=few)
         )
         if plan.stop is not None or not (plan.batch or state.open):
-            reason = plan.stop or "nothing is left to run"
+            reason = plan.stop or "Nothing is left to run."
             return Rehearsal(runs=len(record.runs), batches=batches, flops=flops, reason=reason)
         batches, flops = batches + bool(plan.batch), flops + batch_flops(record, plan.batch)
         state.ask(plan.batch)
         state.advance(one=few and _ends_apart(spec))
-    reason = f"the rehearsal was cut off after {MOST_SECONDS:g} seconds; the sweep may spend more"
+    reason = f"The rehearsal was cut off after {MOST_SECONDS:g} seconds; the sweep may spend more."
     return Rehearsal(runs=len(state.record.runs), batches=batches, flops=flops, reason=reason)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from orchestrator.law import Point
+from orchestrator.cells import Point
 from orchestrator.tables.run_table import RunTable
 
 

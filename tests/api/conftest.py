@@ -21,8 +21,8 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from orchestrator.answers.prediction import prediction
-from orchestrator.law import Law, Observations, Point, fit
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell, Point
+from orchestrator.law import Law, Observations, fit
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState

@@ -16,9 +16,9 @@ from api.figures.numbers.law import law_view
 from api.figures.numbers.residuals import residuals
 from api.figures.numbers.savings import savings
 from api.figures.numbers.snapshot import read_snapshot
+from orchestrator.cells import Cell, Cells
 from orchestrator.knowledge import knowledge_of
 from orchestrator.law import fit
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.states import SweepState
 from orchestrator.store import schema
 from orchestrator.submission.preview import cells_of

@@ -15,8 +15,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from orchestrator.cells import Cell
 from orchestrator.law import fit
-from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store

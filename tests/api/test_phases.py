@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from api.figures.numbers.phases import stable_view
 from api.figures.numbers.snapshot import read_snapshot
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 from orchestrator.states import RunState, SweepState
 from orchestrator.store.records import RunResult
 

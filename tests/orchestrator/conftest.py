@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cells import Cell
 from orchestrator.loop.loop import Loop
-from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState

@@ -119,7 +119,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones_and_the_way_to_make_one(
         return  # no specification carries it
     for ask in (preview, submit):
         with pytest.raises(
-            BadInput, match=r"known here: stdlib, novels; `etalon corpus prepare SOURCE --name NAME`"
+            BadInput, match=r"known: stdlib, novels; `etalon corpus prepare SOURCE --name NAME`"
         ) as told:
             ask(sweep_on(name), store, settings)
         assert [problem.path for problem in told.value.fields] == ["trainer.corpus"]

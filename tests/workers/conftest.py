@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.planner.values import Cells
+from orchestrator.cells import Cells
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, replayed_cells
 from orchestrator.states import RUN_FINAL, RunState, SweepState

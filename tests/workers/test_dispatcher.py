@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from orchestrator.answers.sweeps import waits_because
+from orchestrator.cells import Cells
 from orchestrator.errors import Unavailable
 from orchestrator.loop.lease import RenewedLease
-from orchestrator.planner.values import Cells
 from orchestrator.spec import Resources
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease

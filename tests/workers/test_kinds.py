@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
 
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
+from orchestrator.spec import TrainerKind
+from orchestrator.spec.kinds import TRAINERS
 from workers.kinds import job_factory
 from workers.preparation.preparing import prepare
 from workers.proxy import ProxySetup
@@ -55,3 +58,9 @@ def test_the_built_in_corpus_lies_nowhere(stage) -> None:
 def test_a_corpus_that_the_driver_does_not_see_is_refused_with_where_it_looked(stage) -> None:
     with pytest.raises(BadInput, match=r"'gone' is neither registered .* nor prepared .*corpora"):
         setup_of(stage, "gone")
+
+
+@pytest.mark.parametrize("trainer", [trainer for trainer in TRAINERS if trainer.carried_out_by is not None])
+def test_the_module_that_a_kind_names_has_its_runner(trainer: type[TrainerKind]) -> None:
+    module, name = importlib.import_module(f"workers.{trainer.carried_out_by}").KIND.runner
+    assert callable(getattr(importlib.import_module(module), name))

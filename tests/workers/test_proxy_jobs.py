@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.planner.values import Cell, Cells
+from orchestrator.cells import Cell, Cells
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 from workers.proxy_jobs import ProxyJob, proxy_jobs

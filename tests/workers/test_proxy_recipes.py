@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator.cells import Cell, Cells
 from orchestrator.errors import BadInput
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import Base, Grid, ProxyTrainer
 from orchestrator.states import RunState, SweepState
 from trainer import (

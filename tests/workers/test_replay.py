@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.cells import Cells
 from orchestrator.errors import BadInput
-from orchestrator.planner.values import Cells
 from orchestrator.spec import replayed_cells
 from orchestrator.states import RunState
 from orchestrator.tables.recorded_rates import recorded_rates
@@ -82,7 +82,7 @@ def test_the_runner_answers_a_whole_job_and_fails_only_what_is_missing():
         RunState.FAILED,
         RunState.DIVERGED,
     ]
-    assert "0.003" in (report.results[1].reason or "")
+    assert "rate 3e-3" in (report.results[1].reason or "")
 
 
 def test_a_table_of_several_recipes_is_refused():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.planner.values import Cells
+from orchestrator.cells import Cells
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Grid, ProxyTrainer, Scale
 from workers import worker

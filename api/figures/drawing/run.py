@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from api.figures.drawing.losses import loss_ticks
 from api.figures.drawing.style import ACCENT, LINE, TARGET, axis, canvas, count_axis, empty
 from orchestrator import amounts
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 from orchestrator.states import RUN_FINAL, RunState
 from orchestrator.store.records import LossPoint, Run
 

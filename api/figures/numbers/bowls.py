@@ -13,9 +13,9 @@ from api.figures.labels import cell_name, run_text
 from api.figures.numbers.selection import EVENLY, MOST_PANELS, Selection, showing
 from api.figures.numbers.snapshot import Earlier, Snapshot
 from orchestrator import amounts
+from orchestrator.cells import Cell
 from orchestrator.law import Bowl, BowlStatus
 from orchestrator.law.bowl_shape import rise
-from orchestrator.planner.values import Cell
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 

@@ -11,7 +11,7 @@ from api.figures.labels import cell_name, escaped, wrapped
 from api.figures.numbers.snapshot import Snapshot
 from api.figures.numbers.thinning import evenly
 from orchestrator import amounts
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from api.figures.numbers.snapshot import Snapshot, place
 from api.figures.numbers.thinning import evenly
 from orchestrator import amounts
+from orchestrator.cells import Point
 from orchestrator.knowledge import target_of
-from orchestrator.law import Bowl, BowlStatus, Law, Point
+from orchestrator.law import Bowl, BowlStatus, Law
 from orchestrator.law.bowl import Z95
 
 AxisName = Literal["params", "tokens"]
@@ -137,7 +138,7 @@ def _target(snapshot: Snapshot) -> Point:
     told = snapshot.record.prediction.get("target") if snapshot.record is not None else None
     if told is not None:
         return Point(params=told["params"], tokens=told["tokens"], batch_tokens=told["batch_tokens"])
-    return target_of(snapshot.sweep.spec, [cell.point for cell in snapshot.cells])
+    return target_of(snapshot.sweep.spec, snapshot.cells)
 
 
 def _answer(snapshot: Snapshot, target: Point) -> Answer | None:
@@ -175,7 +176,7 @@ def _axis_view(law: Law, name: AxisName, batch: float, target: Point, answer: An
 def _largest(bowls: Sequence[Bowl]) -> Point:
     """The costliest cell: what the band is drawn for where the target has no answer."""
     bowl = max(bowls, key=lambda b: (b.params * b.tokens, b.batch_tokens))
-    return bowl.point
+    return Point(params=bowl.params, tokens=bowl.tokens, batch_tokens=bowl.batch_tokens)
 
 
 def _steps(values: Sequence[float]) -> Array:

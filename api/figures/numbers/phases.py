@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from api.figures.numbers.snapshot import Kept, Snapshot, bowls_by_place, what_comes
 from orchestrator.answers.stable_phase import difference, stable_law, undecayed
-from orchestrator.knowledge import Knowledge
+from orchestrator.knowledge import SweepKnowledge
 from orchestrator.law import Law, Refused
 
 
@@ -33,7 +33,9 @@ def stable_view(snapshot: Snapshot) -> StableView:
     Raises:
         Unsupported: the sweep has no stable phase.
     """
-    before = undecayed(Knowledge(sweep=snapshot.sweep, cells=snapshot.cells, runs=snapshot.runs, prior=None))
+    before = undecayed(
+        SweepKnowledge(sweep=snapshot.sweep, cells=snapshot.cells, runs=snapshot.runs, prior=None)
+    )
     law = None
     if snapshot.record is None or snapshot.law is None:
         note = what_comes(
@@ -68,7 +70,7 @@ def _note(snapshot: Snapshot, annealed: Law, law: Law | str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _stable_law(kept: Kept[tuple[Knowledge, Law]]) -> Law | str:
+def _stable_law(kept: Kept[tuple[SweepKnowledge, Law]]) -> Law | str:
     """The law, or why there is none."""
     try:
         return stable_law(*kept.source)

@@ -9,8 +9,8 @@ import numpy as np
 from api.figures.numbers.bowls import bowl_excess
 from api.figures.numbers.snapshot import Place, Snapshot, place
 from orchestrator import amounts
+from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN
 from orchestrator.law import Bowl, BowlStatus, HeldOut, HeldOutCell, Law
-from orchestrator.planner.values import TRAINING_FLOPS_PER_PARAM_TOKEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

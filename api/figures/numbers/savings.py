@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from api.figures.numbers.snapshot import Snapshot
-from orchestrator.planner.values import Cells
+from orchestrator.cells import Cells
 from orchestrator.states import RUN_OPEN, SWEEP_LIVE, RunState
 from orchestrator.store.records import LawRecord, Run
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from api.figures.numbers.snapshot import Snapshot
 from api.figures.numbers.thinning import evenly
 from orchestrator import amounts
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 from orchestrator.states import RunState
 
 MOST_PANELS: Final = 24

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Generic, TypeVar
 
+from orchestrator.cells import Cell, Cells
 from orchestrator.knowledge import recorded_runs
 from orchestrator.law import Bowl, Law
-from orchestrator.planner.values import Cell, Cells
 from orchestrator.spec import PriorRuns
 from orchestrator.states import SWEEP_LIVE
 from orchestrator.store import Store

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from orchestrator.answers.prediction import prediction, target_document
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import target_of
-from orchestrator.law import Law, Observations, Point, Refused, fit
+from orchestrator.law import Law, Observations, Refused, fit
 from orchestrator.lenses import MODULES
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import Cell, Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
+from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
@@ -118,7 +119,7 @@ class Service:
         runs = self.store.runs.of_sweep(sweep.id)
         search = sweep.spec.search
         request = PlanRequest(
-            target=target_of(sweep.spec, [cell.point for cell in cells]),
+            target=target_of(sweep.spec, cells),
             seeds=sweep.spec.grid.seeds,
             runs_left=None if search.budget.runs is None else search.budget.runs - len(runs),
             interval_factor=search.stop.interval_factor,
@@ -293,7 +294,7 @@ def observations(cells: Cells, runs: Sequence[Run]) -> Observations:
 
 def answer(law: Law, spec: SweepSpec, cells: Cells) -> PredictionDocument | RefusalDocument:
     """The prediction at the target, or the refusal."""
-    target = target_of(spec, [cell.point for cell in cells])
+    target = target_of(spec, cells)
     try:
         return prediction(
             law, Point(params=target.params, tokens=target.tokens, batch_tokens=target.batch_tokens)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from api.figures.numbers.snapshot import Snapshot, place
+from orchestrator.cells import Cell, Cells
 from orchestrator.documents.predictions import (
     Interval,
     PredictionDocument,
@@ -17,7 +18,7 @@ from orchestrator.documents.predictions import (
     Valley,
 )
 from orchestrator.law import Law, Observations, fit
-from orchestrator.planner.values import Cell, Cells, full_grid_flops
+from orchestrator.planner.values import full_grid_flops
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store.records import LawRecord, LossPoint, Run, Sweep

@@ -68,7 +68,7 @@ def fitted_sweep(service: Service) -> str:
         parse_spec({"name": "fit", "prior_runs": {"table": table.id}}), cells=()
     )
     law = fit(parse_csv(data).observations())
-    target = target_of(sweep.spec, [cell.point for cell in cells])
+    target = target_of(sweep.spec, cells)
     service.store.laws.add(
         sweep.id,
         document=law.to_document(),

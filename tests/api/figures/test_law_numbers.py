@@ -11,8 +11,7 @@ import pytest
 from api.figures.numbers.law import MOST_LINES, law_view
 from api.figures.numbers.residuals import residuals
 from orchestrator.answers.prediction import prediction
-from orchestrator.law import Point
-from orchestrator.planner.values import Cells
+from orchestrator.cells import Cells, Point
 from tests.api.figures.building import fitted, full_bowls, make_cells, make_snapshot
 
 TARGET = {"params": 1.6e5, "tokens": 8e5, "batch_tokens": 256.0}

@@ -12,7 +12,7 @@ from api.figures.drawing.losses import loss_ticks
 from api.figures.numbers.coverage import MOST_ROWS, NARROW_TILES, coverage
 from api.figures.numbers.losses import learning_curves, why_no_curves
 from api.figures.numbers.savings import savings, split
-from orchestrator.planner.values import Cell, Cells
+from orchestrator.cells import Cell, Cells
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from tests.api.figures.building import (

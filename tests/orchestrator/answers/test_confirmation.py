@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.answers.confirmation import confirmation
 from orchestrator.answers.prediction import prediction
-from orchestrator.law import Observations, Point, fit
+from orchestrator.cells import Point
+from orchestrator.law import Observations, fit
 from tests.orchestrator.planner.test_affordable import joined
 from tests.orchestrator.planner.test_confirming import TARGET, sweep
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.planner.values import Cell
+from orchestrator.cells import Cell
 from orchestrator.states import SweepState
 from orchestrator.store.records import Run, RunResult
 from tests.orchestrator.conftest import FIELDS, result_of

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from orchestrator.answers.prediction import prediction
-from orchestrator.law import Law, Observations, Point, fit
+from orchestrator.cells import Point
+from orchestrator.law import Law, Observations, fit
 from orchestrator.spec import SweepSpec
 
 CURVATURE = 0.02

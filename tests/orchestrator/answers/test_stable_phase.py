@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.answers.stable_phase import difference, undecayed
 from orchestrator.errors import Unsupported
-from orchestrator.knowledge import Knowledge
+from orchestrator.knowledge import SweepKnowledge
 from orchestrator.law import Law
 from orchestrator.spec import SweepSpec, parse_spec
 from orchestrator.states import RunState
@@ -33,9 +33,9 @@ def test_runs_count_where_their_decay_begins_with_the_losses_measured_there() ->
     )
     sweep, prior = (
         make_snapshot(CELLS).sweep,
-        Knowledge(sweep=make_snapshot(CELLS).sweep, cells=CELLS, runs=runs, prior=None).observations,
+        SweepKnowledge(sweep=make_snapshot(CELLS).sweep, cells=CELLS, runs=runs, prior=None).observations,
     )
-    before = undecayed(Knowledge(sweep=sweep, cells=CELLS, runs=runs, prior=prior))
+    before = undecayed(SweepKnowledge(sweep=sweep, cells=CELLS, runs=runs, prior=prior))
     known = before.observations
     assert known.tokens.tolist() == [0.8e5, 0.8e5]
     assert known.params.tolist() == [1e4, 4e4]
@@ -56,7 +56,7 @@ def test_a_trainer_that_does_not_measure_it_is_named(trainer: dict[str, str] | N
     spec = parse_spec(fields)
     sweep = replace(make_snapshot(CELLS).sweep, spec=spec)
     with pytest.raises(Unsupported, match=f"{words}, and the loss before the decay is measured by the proxy"):
-        undecayed(Knowledge(sweep=sweep, cells=CELLS, runs=(), prior=None))
+        undecayed(SweepKnowledge(sweep=sweep, cells=CELLS, runs=(), prior=None))
 
 
 @pytest.mark.parametrize(("shape", "stable"), [("linear", True), ("sqrt", True), ("cosine", False)])

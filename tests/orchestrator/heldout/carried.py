@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.cells import Cell
 from orchestrator.heldout.module_rates import parse_module_rates
-from orchestrator.planner.values import Cell
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cells import Cell
 from orchestrator.documents.events import ComparisonEvent
 from orchestrator.heldout.module_rates import parse_module_rates
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.knowledge import knowledge_of
-from orchestrator.planner.values import Cell
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.cells import Cells, Point
 from orchestrator.documents.comparisons import ComparisonPlan
 from orchestrator.errors import BadInput
 from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cells, setup_of
@@ -26,8 +27,7 @@ from orchestrator.heldout.steps import (
     Step,
     next_step,
 )
-from orchestrator.law import BowlStatus, Law, Observations, Point, fit
-from orchestrator.planner.values import Cells
+from orchestrator.law import BowlStatus, Law, Observations, fit
 from orchestrator.spec import CellRole, ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run

@@ -5,7 +5,8 @@ import contextlib
 import numpy as np
 import pytest
 
-from orchestrator.law import Observations, Point, Refused, fit
+from orchestrator.cells import Point
+from orchestrator.law import Observations, Refused, fit
 
 LAWS = 120
 

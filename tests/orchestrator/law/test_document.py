@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from orchestrator.law import Law, Point, fit
+from orchestrator.cells import Point
+from orchestrator.law import Law, fit
 
 TARGETS = [
     Point(params=1.6e9, tokens=2.5e10, batch_tokens=524288),

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from orchestrator.law import FitOptions, Point, fit
+from orchestrator.cells import Point
+from orchestrator.law import FitOptions, fit
 from orchestrator.law.fitting import fit_once
 from orchestrator.law.held_out_error import SMALLER, Alternative, HeldOutCell
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from orchestrator.law import BowlStatus, LawRefusal, Point, Refused, fit
+from orchestrator.cells import Point
+from orchestrator.law import BowlStatus, LawRefusal, Refused, fit
 
 BATCH = (262144.0,)
 SIZES = (1e8, 2e8, 4e8, 8e8)

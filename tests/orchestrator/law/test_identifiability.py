@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from orchestrator.law import BowlStatus, LawRefusal, Observations, Point, Refused, fit
+from orchestrator.cells import Point
+from orchestrator.law import BowlStatus, LawRefusal, Observations, Refused, fit
 
 
 def test_horizons_that_nearly_follow_the_size_are_no_tie_where_the_runs_tell_them_apart(joined, sweep, fast):

@@ -2,7 +2,8 @@
 
 import re
 
-from orchestrator.law import Law, Point, fit
+from orchestrator.cells import Point
+from orchestrator.law import Law, fit
 from orchestrator.law.notices import Notice, messages
 
 

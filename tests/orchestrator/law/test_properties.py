@@ -5,7 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.law import Law, Observations, Point, Refused, fit
+from orchestrator.cells import Point
+from orchestrator.law import Law, Observations, Refused, fit
 
 exponents = st.floats(-0.9, 0.5)
 

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from orchestrator.law import Point, fit
+from orchestrator.cells import Point
+from orchestrator.law import fit
 from orchestrator.law.published import (
     LAWS,
     Anchor,

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from orchestrator.law import LawRefusal, Point, Refused, fit
+from orchestrator.cells import Point
+from orchestrator.law import LawRefusal, Refused, fit
 
 
 def test_dense_runs_give_the_rate_at_a_billion_parameters(recorded):

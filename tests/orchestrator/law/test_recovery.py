@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from orchestrator.law import Point, fit
+from orchestrator.cells import Point
+from orchestrator.law import fit
 
 TARGET = Point(params=1.6e9, tokens=2.5e10, batch_tokens=524288)
 

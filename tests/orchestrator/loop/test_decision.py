@@ -133,7 +133,7 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
     (
         "spent FLOPs drop what has not started",
         {"runs": BOTH, "budget": FLOPS, "spent_flops": 2e12},
-        DropRuns(reason="the budget of 1e+12 FLOPs is spent"),
+        DropRuns(reason="the budget of 1.0e12\u00a0FLOPs is spent"),
     ),
     (
         "a budget spent before the comparison has begun says so",

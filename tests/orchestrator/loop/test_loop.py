@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cells import Cell
 from orchestrator.errors import Conflict
 from orchestrator.law import LawRefusal, Refused
 from orchestrator.loop.decision import GRACE_SECONDS
-from orchestrator.planner.values import Cell
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, Store
 from orchestrator.store.records import Run, RunResult

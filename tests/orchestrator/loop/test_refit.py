@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.cells import Cell
 from orchestrator.documents.laws import RuledOut
 from orchestrator.knowledge import knowledge_of
 from orchestrator.loop import refit
-from orchestrator.planner.values import BatchPlan, Cell, Proposal, Pruned
+from orchestrator.planner.values import BatchPlan, Proposal, Pruned
 from orchestrator.states import RunState
 from orchestrator.store.records import NewRun, Run, RunResult
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
-from orchestrator.law import FitOptions, Law, Observations, Point, fit
+from orchestrator.cells import Point
+from orchestrator.law import FitOptions, Law, Observations, fit
 from orchestrator.planner.confirming import CONFIRMED_PROBABILITY, NEAR, TargetRun, confirm
 
 TARGET = Point(params=8e8, tokens=2e10, batch_tokens=262_144)

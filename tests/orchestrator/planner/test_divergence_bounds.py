@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from orchestrator.cells import Cell, Cells
 from orchestrator.planner import planner_of
 from orchestrator.planner.divergence_bounds import DivergenceBounds
 from orchestrator.planner.values import (
-    Cell,
-    Cells,
     KnownRun,
     PlanRequest,
     RunHistory,

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.law import Law, Observations, Point
+from orchestrator.cells import Cells, Point
+from orchestrator.law import Law, Observations
 from orchestrator.planner import planner_of
 from orchestrator.planner.information import NODES, WEIGHTS, Information, fisher
 from orchestrator.planner.linear_model import linear_model
-from orchestrator.planner.values import Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
+from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome
 from tests.orchestrator.planner.worlds import Sweep, World, answered, law_of, proxies
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator.law import Observations, Point
+from orchestrator.cells import Cells, Point
+from orchestrator.law import Observations
 from orchestrator.planner import planner_of
 from orchestrator.planner.opening import tried_rates
 from orchestrator.planner.values import (
-    Cells,
     KnownRun,
     PlanRequest,
     RunHistory,

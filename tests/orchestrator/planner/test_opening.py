@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.cells import Cells
 from orchestrator.planner import planner_of
 from orchestrator.planner.opening import spaced, tried_rates
-from orchestrator.planner.values import BatchPlan, Cells, KnownRun, PlanRequest, RunHistory, RunOutcome
+from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHistory, RunOutcome
 from tests.orchestrator.planner.worlds import World, proxies
 
 

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.law import Point
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import (
     BatchPlan,
-    Cell,
-    Cells,
     KnownRun,
     PlanRequest,
     Proposal,

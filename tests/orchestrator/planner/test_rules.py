@@ -10,19 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput
-from orchestrator.law import Point
 from orchestrator.planner import STRATEGIES, planner_of
-from orchestrator.planner.values import (
-    BatchPlan,
-    Cell,
-    Cells,
-    KnownRun,
-    PlanRequest,
-    RunHistory,
-    RunOutcome,
-    trunk_tokens,
-)
+from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHistory, RunOutcome, trunk_tokens
 from tests.orchestrator.planner.worlds import law_of
 
 CHEAP = ("law", "grid", "random", "tpe")

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.law import Point
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.planner import planner_of
 from orchestrator.planner.trunk_groups import groups, rate_flops
-from orchestrator.planner.values import Cell, Cells, PlanRequest, RunHistory, full_grid_flops
+from orchestrator.planner.values import PlanRequest, RunHistory, full_grid_flops
 from tests.orchestrator.planner.worlds import Sweep, World, proxies
 
 TARGET = Point(params=1e6, tokens=1e6, batch_tokens=256.0)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from orchestrator.law import FitOptions, Law, Observations, Point, Refused, fit
+from orchestrator.cells import Cell, Cells, Point
+from orchestrator.law import FitOptions, Law, Observations, Refused, fit
 from orchestrator.planner.values import (
     BatchPlan,
-    Cell,
-    Cells,
     KnownRun,
     Planner,
     PlanRequest,

@@ -10,11 +10,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from orchestrator.cells import Cells
 from orchestrator.errors import BadInput
-from orchestrator.planner.values import Cells
 from orchestrator.spec import KINDS, Grid, ProxyTrainer, Scale, SweepSpec, TrainerKind, parse_spec
 from orchestrator.spec.kinds import TRAINERS
-from workers.kinds import KINDS as CARRIED_OUT
 
 ROOT = Path(__file__).parents[3]
 ROOMS = ("api", "etalon", "orchestrator", "trainer", "workers")
@@ -79,7 +78,6 @@ def test_the_specification_takes_the_kinds_of_the_table() -> None:
     union = schema["properties"]["trainer"]["anyOf"][0]
 
     assert set(union["discriminator"]["mapping"]) == set(KINDS)
-    assert set(CARRIED_OUT) <= set(KINDS)
     items = str(schema["$defs"]["Grid"]["properties"]["scales"]["items"])
     scales = [trainer.scale.__name__ for trainer in TRAINERS if trainer.scale is not None]
     assert all(f"'#/$defs/{scale}'" in items for scale in scales)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.cells import Cells
 from orchestrator.errors import BadInput
 from orchestrator.planner.trunk_groups import rate_flops
 from orchestrator.planner.values import (
-    Cells,
     KnownRun,
     Proposal,
     RunHistory,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cells import Cells, Point
 from orchestrator.errors import BadInput
-from orchestrator.law import Point
-from orchestrator.planner.values import Cells, RunHistory, prior_flops
+from orchestrator.planner.values import RunHistory, prior_flops
 from orchestrator.spec import RecordedRows, Resources, SweepSpec, parse_spec, replayed_cells
 from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import parse_csv

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cells import Cells
 from orchestrator.errors import BadInput, Conflict, NotFound
-from orchestrator.planner.values import Cells
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, RunState, SweepState
 from orchestrator.store import Store

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from orchestrator.cells import Point
 from orchestrator.errors import Unsupported
-from orchestrator.law import Point
 from orchestrator.planner.values import RunOutcome
 from orchestrator.strategies import RecordedTarget, recorded_world
 from tests.orchestrator.strategies.tables import HORIZONS, RATES, SIZES, counted, optimum, rows, table

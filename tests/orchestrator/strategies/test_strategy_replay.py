@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.cells import Cells
 from orchestrator.errors import BadInput
 from orchestrator.planner import STRATEGIES as OF_SWEEPS
-from orchestrator.planner.values import Cells, PlanRequest, RunHistory
+from orchestrator.planner.values import PlanRequest, RunHistory
 from orchestrator.strategies import (
     STRATEGIES,
     ComparedStrategy,

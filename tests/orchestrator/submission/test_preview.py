@@ -66,7 +66,7 @@ def test_the_preview_of_a_fit_says_what_it_fits(store: Store, tmp_path: Path) ->
     assert plan.full_grid.runs == 0
     assert plan.expected.runs == 0
     assert plan.expected.saved_fraction is None
-    assert plan.expected.ends_because == "it fits the 4 prior runs"
+    assert plan.expected.ends_because == "It fits the 4 prior runs."
 
 
 @pytest.mark.parametrize("field", ["trainer", "prior_runs"])

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.law import Observations, Point
-from orchestrator.planner.values import Cell, Cells
+from orchestrator.cells import Cell, Cells, Point
+from orchestrator.law import Observations
 from orchestrator.spec import ProxyTrainer, parse_spec
 from orchestrator.submission.rehearsal import Rehearsal, rehearse
 
@@ -70,7 +70,7 @@ def test_a_sweep_that_only_fits_is_told_as_that() -> None:
     expected = rehearse(spec, (), TARGET, prior=known())
 
     assert (expected.runs, expected.batches, expected.flops) == (0, 0, 0.0)
-    assert expected.reason == "it fits the 80 prior runs"
+    assert expected.reason == "It fits the 80 prior runs."
 
 
 def test_a_long_rehearsal_is_cut_off_and_says_so() -> None:
@@ -80,7 +80,7 @@ def test_a_long_rehearsal_is_cut_off_and_says_so() -> None:
 
     assert expected.batches == 2
     assert expected.runs == 16
-    assert expected.reason == "the rehearsal was cut off after 2 seconds; the sweep may spend more"
+    assert expected.reason == "The rehearsal was cut off after 2 seconds; the sweep may spend more."
 
 
 def rehearsal(
@@ -117,4 +117,4 @@ def test_a_rehearsal_of_runs_that_end_one_by_one_is_cut_off_in_time_too() -> Non
 
     expected = rehearsal({"kind": "command", "name": "c"}, clock=lambda: next(seconds), refit="arrival")
 
-    assert expected.reason == "the rehearsal was cut off after 2 seconds; the sweep may spend more"
+    assert expected.reason == "The rehearsal was cut off after 2 seconds; the sweep may spend more."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.law import Point
+from orchestrator.cells import Point
 from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import parse_csv
 

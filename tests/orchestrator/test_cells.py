@@ -7,19 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.law import Law, Point
+from orchestrator.cells import Cell, Cells, Point
+from orchestrator.errors import BadInput
+from orchestrator.law import Law
 from orchestrator.planner import planner_of
 from orchestrator.planner.information import Information
-from orchestrator.planner.values import (
-    BatchPlan,
-    Cell,
-    Cells,
-    KnownRun,
-    PlanRequest,
-    RunHistory,
-    RunOutcome,
-    asked_flops,
-)
+from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHistory, RunOutcome, asked_flops
 from tests.orchestrator.planner.worlds import Sweep, World, law_of, proxies
 
 SMALL = Cell(number=7, params=1e3, tokens=1e5, batch_tokens=256.0, rates=(1e-3, 2e-3))
@@ -38,7 +31,7 @@ def test_cells_are_found_by_number_and_come_in_its_order() -> None:
 def test_rows_of_arrays_are_positions_in_the_order_of_numbers() -> None:
     cells = Cells([SMALL, LARGE])
     assert (cells.row_of(2), cells.row_of(7)) == (0, 1)
-    assert cells.rows_of([7, 7, 2]).tolist() == [1, 1, 0]
+    assert cells.rows_of([7, 7, 2]) == (1, 1, 0)
     with pytest.raises(KeyError):
         cells.rows_of([1])
 
@@ -155,3 +148,9 @@ def test_a_further_cell_shifts_no_plan_of_the_others(
     after = planner_of(strategy).plan(with_another(sweep.history, number), law, sweep.request)
     assert choices(after)[0] == choices(before)[0]
     assert {place for place in choices(after)[1] if place[0] != number} == choices(before)[1]
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_point_that_is_no_model_is_refused(value):
+    with pytest.raises(BadInput, match="params is .* it must be a positive finite number"):
+        Point(params=value, tokens=1e9, batch_tokens=1e5)
