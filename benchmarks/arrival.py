@@ -29,13 +29,7 @@ import numpy as np
 from orchestrator.cells import Point
 from orchestrator.law import Law
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import (
-    KnownRun,
-    PlanRequest,
-    Proposal,
-    RunHistory,
-    RunOutcome,
-)
+from orchestrator.planner.values import KnownRun, PlanRequest, Proposal, RunHistory, RunOutcome
 from orchestrator.strategies import RecordedWorld, recorded_world
 from orchestrator.tables.run_table import parse_csv
 
