@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.law import Observations
-from orchestrator.law.observations import columns
+from orchestrator.law.observations import columns_of
 from orchestrator.planner.values import KnownRun
 from orchestrator.store.records import Run
 
@@ -77,7 +77,7 @@ def grid(sizes: Sequence[float], horizons: Sequence[float], batches: Sequence[fl
 def observations(runs: Iterable[Known]) -> Observations:
     """What a law is fitted to."""
     cells, rates, losses = zip(*runs, strict=True)
-    params, tokens, batch_tokens = columns(cells)
+    params, tokens, batch_tokens = columns_of(cells)
     return Observations(
         params=params,
         tokens=tokens,

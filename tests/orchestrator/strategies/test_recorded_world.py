@@ -143,7 +143,7 @@ def test_a_replicate_of_very_few_cells_always_keeps_one():
         ),
         (
             [*rows((2e6,), (1e8,)), *rows((1e6,), (1e8,), rates=[0.2, 0.4, 0.8])],
-            "Without params = 2e.06 the other runs give no law",
+            "Without the cells of 2.M.parameters or more the other runs give no law",
         ),
     ],
 )
