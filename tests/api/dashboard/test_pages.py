@@ -98,7 +98,7 @@ def test_a_paused_sweep_can_be_resumed(client: TestClient, seeded: Seeded, copy:
 def test_a_refusal_stands_in_words_where_the_number_would(client: TestClient, seeded: Seeded):
     text = text_of(read(client, f"/sweeps/{seeded.ids['refused']}"))
     assert "No number, and why" in text
-    assert "an answer needs ×/÷ 3" in text
+    assert "a prediction needs ×/÷ 3" in text
 
 
 def test_a_queued_sweep_says_what_will_appear(client: TestClient, seeded: Seeded):
