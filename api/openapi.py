@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from api.problems import Problem
+from api.problem_details import Problem
 from orchestrator.documents.events import PAYLOADS
 from orchestrator.spec import SweepSpec
 

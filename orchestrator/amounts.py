@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import pairwise
 from typing import Final, TypeVar
@@ -17,8 +17,6 @@ SPACE: Final = "\u00a0"
 NONE: Final = "–"
 """Stands for a missing number."""
 
-ENOUGH_TICKS: Final = 4
-LEAST_TICKS: Final = 3
 MOST_PLACES: Final = 3
 """Most decimals that distinguish a percentage from 100 %."""
 
@@ -26,12 +24,6 @@ _SUFFIXES: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _POWERS: Final = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
 _FRACTIONS: Final = {0.5: "½", 0.25: "¼"}
 _UNITS: Final = {"params": "parameters", "tokens": "tokens", "batch_tokens": "tokens a batch"}
-_NAMED: Final = re.compile(
-    r"\b(params|tokens|batch_tokens) ?= ?([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?![\w%]|\.[0-9]|,[0-9])(?:[ \u00a0]([kMBT])\b)?"
-)
-_TYPED: Final = re.compile(r"(?<!\w)(?:'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|--[a-z]\S* +\S+)")
-"""Text typed by a user: quoted, or an option with its value. It is not reformatted."""
-_POWER: Final = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)e([+-][0-9]{2,3})\b")
 _AMOUNT: Final = re.compile(
     r"^(?=\.?[0-9])((?:[0-9]{1,3}(?:[,\s][0-9]{3})+|[0-9]*)(?:\.[0-9]+)?)(?:e([+-]?[0-9]{1,9}))?\s*([kmbgt]?)$",
     re.IGNORECASE,
@@ -150,30 +142,6 @@ def age(then: datetime, now: datetime) -> str:
     return f"{duration(seconds).split(' ')[0]} ago"
 
 
-def readable(sentence: str) -> str:
-    """Format the numbers in a recorded sentence.
-
-    ``params = 4.915e+04`` becomes ``49.15 k parameters``, and any other ``5.35e+15`` becomes ``5.35e15``. Text in quotes
-    or after an option stays as it is.
-    """
-    pieces, start = [], 0
-    for typed in _TYPED.finditer(sentence):
-        pieces += [_readable(sentence[start : typed.start()]), typed[0]]
-        start = typed.end()
-    return "".join([*pieces, _readable(sentence[start:])])
-
-
-def _readable(sentence: str) -> str:
-    named = _NAMED.sub(_with_unit, sentence)
-    return _POWER.sub(lambda found: f"{found[1]}e{int(found[2])}", named)
-
-
-def _with_unit(found: re.Match[str]) -> str:
-    """``params = 4.915e+04`` or ``params = 49.15 k`` as ``49.15 k parameters``."""
-    size = next((size for size, suffix in _SUFFIXES if suffix == found[3]), 1.0)
-    return f"{count(float(found[2]) * size, 4)}{SPACE}{_UNITS[found[1]]}"
-
-
 def parse_amount(text: str) -> float:
     """Parse a number: ``1.07 B``, ``20e9``, ``524_288``, ``1,000``, ``400k``.
 
@@ -198,91 +166,6 @@ def as_amount(value: object) -> object:
         return parse_amount(value) if isinstance(value, str) else value
     except ValueError:
         return value
-
-
-def rate_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
-    """Ticks of a logarithmic axis of learning rates, labelled ``1e-3``.
-
-    Args:
-        low: start of the axis, positive.
-        high: end of the axis, not below low.
-        most: most ticks.
-
-    Returns:
-        Values of the ticks, ascending, and their labels.
-    """
-    values = log_ticks(low, high, most)
-    return values, _labels(values, rate, 2)
-
-
-def count_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
-    """Ticks of a logarithmic axis of parameters or tokens, labelled ``1 M``; arguments as `rate_ticks`."""
-    values = log_ticks(low, high, most)
-    return values, _labels(values, count, 3)
-
-
-def power_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
-    """Ticks of a logarithmic axis of FLOPs, labelled ``1e19``; arguments as `rate_ticks`."""
-    values = log_ticks(low, high, most)
-    return values, _labels(values, _scientific, 1)
-
-
-def percent_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
-    """Ticks of a logarithmic axis of fractions, labelled ``0.1 %``; arguments as `rate_ticks`."""
-    values = log_ticks(low, high, most)
-    return values, _labels(values, lambda value, digits: f"{_plain(100 * value, digits)}{SPACE}%", 2)
-
-
-def _labels(values: list[float], write: Callable[[float, int], str], digits: int) -> list[str]:
-    """Labels with the fewest digits, from ``digits`` up, that give the values of the ticks exactly."""
-    for more in range(MOST_PLACES):
-        labels = [write(value, digits + more) for value in values]
-        if all(
-            math.isclose(_read(label), value, rel_tol=1e-6)
-            for label, value in zip(labels, values, strict=True)
-        ):
-            break
-    return labels
-
-
-def _read(label: str) -> float:
-    number = label.removesuffix(f"{SPACE}%")
-    return parse_amount(number) / (1.0 if number == label else 100.0)
-
-
-def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers on a logarithmic axis: decades, then 1-3, 1-2-5 and finer until there are enough.
-
-    A shorter axis has even steps of 1, 2 or 5 times a power of ten.
-    """
-    best = _between(low, high, (1,))
-    if len(best) > most:
-        return best[:: math.ceil(len(best) / most)]
-    for mantissas in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 2, 3, 4, 5, 6, 7, 8, 9)):
-        values = _between(low, high, mantissas)
-        if len(best) >= ENOUGH_TICKS or len(values) > most:
-            break
-        best = values
-    if len(best) >= LEAST_TICKS:
-        return best
-    even = _even_ticks(low, high)
-    return max(best, even[:: math.ceil(len(even) / most)], key=len)
-
-
-def _even_ticks(low: float, high: float) -> list[float]:
-    """Multiples of the largest step of 1, 2 or 5 times a power of ten that gives at least ``LEAST_TICKS``."""
-    exponent = math.floor(math.log10(high - low))
-    for step in (float(f"{m}e{exponent - finer}") for finer in range(2) for m in (5, 2, 1)):
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        if last - first + 1 >= LEAST_TICKS:
-            break
-    return [step * place for place in range(max(first, 1), last + 1)]
-
-
-def _between(low: float, high: float, mantissas: tuple[float, ...]) -> list[float]:
-    first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
-    values = (float(f"{m}e{exponent}") for exponent in range(first, last + 1) for m in mantissas)
-    return [value for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
 
 
 def _scientific(value: float, digits: int) -> str:
