@@ -10,7 +10,7 @@ from orchestrator.cells import Point
 from orchestrator.errors import Unsupported
 from orchestrator.planner.values import RunOutcome
 from orchestrator.strategies import RecordedTarget, recorded_world
-from tests.orchestrator.strategies.tables import HORIZONS, RATES, SIZES, counted, optimum, rows, table
+from tests.known_law import HORIZONS, RATES, SIZES, counted, optimum, rows, table
 
 
 def test_the_largest_size_is_the_target_and_all_smaller_ones_may_be_run():

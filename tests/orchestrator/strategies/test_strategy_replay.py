@@ -23,7 +23,7 @@ from orchestrator.strategies import (
     replays,
 )
 from orchestrator.strategies.compared_strategies import SpacedPlanner
-from tests.orchestrator.strategies.tables import RATES, optimum, rows, table
+from tests.known_law import RATES, optimum, rows, table
 
 WORLD = recorded_world(table(rows()))
 SHARES = (0.02, 0.1, 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -59,3 +60,12 @@ def text(lines: Sequence[str]) -> str:
 def table(lines: Sequence[str]) -> RunTable:
     """A run table."""
     return parse_csv(text(lines).encode())
+
+
+def write_table(
+    folder: Path, *, sizes: Sequence[float] = SIZES, horizons: Sequence[float] = HORIZONS
+) -> Path:
+    """Write ``runs.csv`` with seven rates in every cell."""
+    path = folder / "runs.csv"
+    path.write_text(text(rows(sizes, horizons, RATES[1:])))
+    return path
