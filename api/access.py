@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens with scopes, the browser's cookie, and the loopback rule without tokens."""
+"""Access: bearer tokens with scopes, the browser's cookie, and the loopback rule without tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from api.context import Stored
-from api.problems import NotAllowed, NotSignedIn
+from api.problem_details import NotAllowed, NotSignedIn
 from orchestrator.store import Store
 
 COOKIE: Final = "etalon_token"
@@ -20,7 +20,7 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Scope(StrEnum):
-    """What a token is good for; each includes the ones before it."""
+    """The rights of a token; each scope includes the ones before it."""
 
     READ = "read"
     SUBMIT = "submit"
@@ -32,12 +32,12 @@ INCLUDES: Final[dict[Scope, frozenset[Scope]]] = {
     Scope.SUBMIT: frozenset({Scope.SUBMIT, Scope.ADMIN}),
     Scope.ADMIN: frozenset({Scope.ADMIN}),
 }
-"""For each scope that an endpoint needs, the scopes of a token that give it."""
+"""For each scope that an endpoint needs, the scopes of a token that include it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks: the token's name, or None where the service is open on loopback."""
+    """The caller: its token's name, or None if the service is open on loopback."""
 
     name: str | None
 
@@ -48,7 +48,7 @@ _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="Set by the da
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """A dependency that lets a caller with a scope through."""
+    """A dependency that admits callers with a scope."""
 
     scope: Scope
 
@@ -62,9 +62,9 @@ class Needs:
         """Check the caller.
 
         Raises:
-            NotSignedIn: tokens are in use and none, or an unknown one, was shown.
-            NotAllowed: the token lacks the scope; a page of another site asks; or no token is in use and
-                the request does not come from this machine.
+            NotSignedIn: tokens exist, and the request has none or an unknown one.
+            NotAllowed: the token lacks the scope; the request comes from a page of another site; or no token exists
+                and the request comes from another machine.
         """
         if not store.tokens.any():
             _check_local(request)
@@ -80,20 +80,20 @@ Submitter = Annotated[Caller, submits]
 
 
 def signed_in(store: Store, secret: str) -> bool:
-    """Whether a token is known here."""
+    """Whether a token is known."""
     return store.tokens.authenticate(secret) is not None
 
 
 def _caller(store: Store, secret: str | None, scope: Scope) -> Caller:
     if not secret:
-        raise NotSignedIn("Send a token: `Authorization: Bearer …`. `etalon token create` makes one.")
+        raise NotSignedIn("Send a token: `Authorization: Bearer …`. `etalon token create` creates one.")
     token = store.tokens.authenticate(secret)
     if token is None:
-        raise NotSignedIn("The token is not known here, or was revoked. `etalon token create` makes one.")
+        raise NotSignedIn("The token is unknown or revoked. `etalon token create` creates one.")
     if not token.scopes & INCLUDES[scope]:
         raise NotAllowed(
-            f"The token {token.name!r} has the scope {', '.join(sorted(token.scopes)) or 'of nothing'}; "
-            f"this needs {scope}."
+            f"The token {token.name!r} has the scopes {', '.join(sorted(token.scopes)) or 'none'}; "
+            f"this request needs {scope}."
         )
     return Caller(name=token.name)
 
@@ -102,19 +102,19 @@ def _check_local(request: Request) -> None:
     client = request.client.host if request.client else ""
     if not is_loopback(client):
         raise NotAllowed(
-            "No token is configured, so only this machine is served. Make one with `etalon token create`."
+            "No token exists, so the service answers this machine only. Create one with `etalon token create`."
         )
     host = request.url.hostname or ""
     if host != "localhost" and not is_loopback(host):
         # A page that points its own name at 127.0.0.1 would otherwise reach the service through the browser.
         raise NotAllowed(
-            f"No token is configured, so the service answers to localhost and 127.0.0.1 only, not to {host!r}."
+            f"No token exists, so the service answers at localhost and 127.0.0.1 only, not at {host!r}."
         )
     check_same_site(request, must_say=False)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address, as text, is this machine's own."""
+    """Whether an address is a loopback address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -124,10 +124,10 @@ def is_loopback(host: str) -> bool:
 
 
 def check_same_site(request: Request, *, must_say: bool) -> None:
-    """Refuse a change that a page of another site asks for in the user's name.
+    """Refuse a change requested by a page of another site.
 
     Args:
-        request: the request; reading is always let through.
+        request: the request; safe methods are always admitted.
         must_say: whether a request without an ``Origin`` is refused too; browsers always send it with changes.
 
     Raises:
@@ -139,4 +139,4 @@ def check_same_site(request: Request, *, must_say: bool) -> None:
     if origin is None and not must_say:
         return
     if origin is None or urlsplit(origin).netloc != request.headers.get("host"):
-        raise NotAllowed(f"The request comes from {origin or 'no origin'}, which is not this service.")
+        raise NotAllowed(f"The request comes from {origin or 'no origin'}, not from this service.")

@@ -1,4 +1,4 @@
-"""The application: every resource, and what stands round them."""
+"""The application: its resources, pages and middleware."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Final
 from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import health, login, metrics, problems, reference
-from api.dashboard import nowhere
+from api import health, login, metrics, problem_details, swagger
+from api.dashboard import error_pages
 from api.dashboard import router as dashboard
 from api.health import RayPort
 from api.metrics import Metrics
@@ -25,25 +25,15 @@ from orchestrator.private import close_home
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
-RESOURCES: Final = (
-    tables,
-    sweeps,
-    runs,
-    laws,
-    comparisons,
-    predictions,
-    figures,
-    events,
-)
-"""What /v1 is made of."""
+RESOURCES: Final = (tables, sweeps, runs, laws, comparisons, predictions, figures, events)
+"""The modules of /v1, in the order of its description."""
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> FastAPI:
     """Make the application.
 
     Args:
-        settings: where things are; by default the environment's (``ETALON_…``), and the log then goes to
-            standard error.
+        settings: by default from the environment (``ETALON_…``); the log then goes to standard error.
         store: the database; by default the one of the settings, closed with the application.
 
     Returns:
@@ -55,7 +45,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
         close_home(settings)
     own = store is None
     store = store or Store.open(settings.database_url)
-    with suppress(Unavailable):  # it may come later
+    with suppress(Unavailable):  # the database may start later
         store.check_revision()
 
     @asynccontextmanager
@@ -69,14 +59,14 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app = described(FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json"))
     app.state.settings, app.state.store, app.state.metrics = settings, store, Metrics(store)
     app.state.ray = RayPort(settings.ray_address)
-    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)  # it leaves event streams alone
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)  # event streams excepted
     app.add_middleware(Traffic, latency=app.state.metrics.latency)
-    problems.install(app)
-    nowhere.install(app)
-    app.routes.append(reference.ASSETS)
+    problem_details.install(app)
+    error_pages.install(app)
+    app.routes.append(swagger.ASSETS)
     for resource in RESOURCES:
         app.include_router(resource.router, dependencies=[Depends(only_known_queries)])
-    for part in (health, metrics, login, reference):
+    for part in (health, metrics, login, swagger):
         app.include_router(part.router)
     app.include_router(dashboard)
     return app

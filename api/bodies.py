@@ -1,4 +1,4 @@
-"""Bodies of requests: how large they may be, and a sweep's fields out of JSON or YAML."""
+"""Bodies of requests: their size limits, and the fields of a sweep in JSON or YAML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import Request
 
-from api.problems import TooLarge, WrongMediaType
+from api.problem_details import TooLarge, WrongMediaType
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.spec import read_yaml
 
@@ -24,22 +24,22 @@ CSV_TYPES: Final = ("text/csv", "application/csv")
 
 
 def media_type(request: Request) -> str:
-    """The kind of body that a request brings, without parameters; empty where it does not say."""
+    """The media type of a request's body, without parameters; empty if not given."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def body_of(*accepted: str, limit: int) -> Callable[[Request], Coroutine[Any, Any, bytes]]:
-    """A dependency that reads the whole body, if it is of one of these kinds or does not say.
+    """A dependency that reads the whole body.
 
     Args:
-        accepted: media types.
-        limit: bytes; a body that announces more is refused unread, one that does not say as soon as it passes it.
+        accepted: media types; a body without one is read too.
+        limit: bytes; a larger body is refused unread if it gives its length, else when it exceeds the limit.
     """
 
     async def read(request: Request) -> bytes:
         kind = media_type(request)
         if kind and kind not in accepted:
-            raise WrongMediaType(f"The body is {kind}; send {' or '.join(accepted)} as Content-Type.")
+            raise WrongMediaType(f"The body is {kind}; send it with Content-Type: {' or '.join(accepted)}.")
         announced = request.headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > limit:
             raise _too_large(limit)
@@ -54,16 +54,16 @@ def body_of(*accepted: str, limit: int) -> Callable[[Request], Coroutine[Any, An
 
 
 def amount(size: int) -> str:
-    """A number of bytes for people: ``64 MiB``, ``256 KiB``."""
+    """A number of bytes as text: ``64 MiB``, ``256 KiB``."""
     return f"{size // 2**20} MiB" if size >= 2**20 else f"{size // 2**10} KiB"
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than the {amount(limit)} that are read here; nothing was stored.")
+    return TooLarge(f"The body is larger than the limit of {amount(limit)}; nothing was stored.")
 
 
 def sweep_fields(body: bytes, kind: str) -> dict[str, Any]:
-    """The fields of a sweep, not yet checked.
+    """The fields of a sweep, not validated.
 
     Args:
         body: JSON or YAML text in UTF-8.
@@ -79,7 +79,7 @@ def sweep_fields(body: bytes, kind: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise BadInput(f"The body is not UTF-8 text: byte {error.start} cannot be read.") from error
     except RecursionError as error:
-        raise BadInput("The body is nested too deep to be a sweep.") from error
+        raise BadInput("The body is nested too deeply.") from error
     return fields
 
 
@@ -95,14 +95,12 @@ def _read_json(text: str) -> dict[str, Any]:
     except ValueError as error:  # a whole number of thousands of digits
         raise BadInput(f"This is not valid JSON: {error}.") from error
     if not isinstance(fields, dict):
-        raise BadInput(
-            "A sweep is an object of fields such as name, trainer, grid and target; this is not one."
-        )
+        raise BadInput("The body is not an object with fields such as name, trainer, grid and target.")
     return fields
 
 
 def refuse_nul(fields: dict[str, Any]) -> None:
-    """Refuse text with a NUL character, which no database column keeps.
+    """Refuse text with a NUL character, which databases cannot store.
 
     Raises:
         BadInput: naming the field.
@@ -112,10 +110,10 @@ def refuse_nul(fields: dict[str, Any]) -> None:
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, str) and "\0" in value:
-            message = "has a NUL character"
+            message = "contains a NUL character"
             raise BadInput(f"{path} {message}.", fields=(FieldProblem(path=path, message=message),))
         if isinstance(value, dict | list) and id(value) not in seen:
-            seen.add(id(value))  # YAML's anchors may repeat a part, or hold it within itself
+            seen.add(id(value))  # YAML anchors can repeat a part, or nest it in itself
             parts = value.items() if isinstance(value, dict) else enumerate(value)
             waiting += [(f"{path}.{key}".lstrip("."), part) for key, part in parts]
             if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What every endpoint may ask for: the store and the settings of this process."""
+"""Dependencies of endpoints: the store and the settings of the application."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from orchestrator.store import Store
 
 
 def store_of(request: Request) -> Store:
-    """The store that the application was made with."""
+    """The application's store."""
     return cast("Store", request.app.state.store)
 
 
 def settings_of(request: Request) -> Settings:
-    """The settings that the application was made with."""
+    """The application's settings."""
     return cast("Settings", request.app.state.settings)
 
 

@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether everything that it leans on can be reached."""
+"""Liveness of this process, and readiness: whether database, orchestrator and Ray can be reached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from api.context import Stored
-from api.problems import MEDIA_TYPE
+from api.problem_details import MEDIA_TYPE
 from orchestrator.errors import FieldProblem, Unavailable
 from orchestrator.store import LEADER, Store
 
@@ -30,7 +30,7 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """Everything can be reached; each part with what was found."""
+    """Everything can be reached; each part with its state."""
 
     status: str = Field(examples=["ready"])
     checks: dict[str, str] = Field(examples=[{"database": "answers", "leader": "leads", "ray": "accepts"}])
@@ -38,31 +38,31 @@ class Ready(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One part that the service leans on, and what was found."""
+    """One part that the service depends on, and its state."""
 
     part: str
     ok: bool
     found: str
 
 
-@router.get("/healthz", summary="Does the process live?")
+@router.get("/healthz", summary="Liveness")
 def alive() -> Alive:
-    """Answer, that is all."""
+    """Answers as long as the process runs."""
     return Alive(status="ok")
 
 
 @router.get(
     "/readyz",
-    summary="Can database, leader and Ray be reached?",
+    summary="Readiness: database, leader and Ray",
     responses={
         503: {
-            "description": "A part is missing; `errors` says which.",
+            "description": "A part cannot be reached; `errors` names it.",
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
     },
 )
 def ready(request: Request, store: Stored) -> Ready:
-    """Look at the database, the orchestrator's lease and the Ray cluster."""
+    """Check the database, the orchestrator's lease and the Ray cluster."""
     checks = check(store, request.app.state.ray)
     missing = [found for found in checks if not found.ok]
     if missing:
@@ -74,7 +74,7 @@ def ready(request: Request, store: Stored) -> Ready:
 
 
 def check(store: Store, ray: RayPort) -> tuple[Check, ...]:
-    """Look at each part once.
+    """Check each part once.
 
     Args:
         store: the database.
@@ -90,20 +90,18 @@ def _leader(store: Store) -> Check:
     try:
         lease = store.leases.current(LEADER)
     except Unavailable:
-        return Check(
-            part="database", ok=False, found="does not answer, or `etalon db upgrade` was not called"
-        )
+        return Check(part="database", ok=False, found="does not answer, or `etalon db upgrade` was not run")
     if lease is None:
         return Check(part="leader", ok=False, found="is missing: no orchestrator holds the lease")
     return Check(part="leader", ok=True, found="holds its lease")
 
 
 class RayPort:
-    """Where the Ray cluster listens; anybody may ask, so it is tried at most once in ``KEPT_SECONDS``.
+    """The port of the Ray cluster, tried at most once in ``KEPT_SECONDS``: the endpoint needs no token.
 
     Args:
-        address: ``host:port``; None where each orchestrator has a local cluster.
-        clock: seconds that only grow.
+        address: ``host:port``; None if each orchestrator has a local cluster.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, address: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -113,9 +111,9 @@ class RayPort:
         self._known: tuple[float, Check] | None = None
 
     def check(self, leader: Check) -> Check:
-        """Whether it accepts connections; a local cluster lives with the leader."""
+        """Whether it accepts connections; a local cluster runs as long as the leader."""
         if self._address is None:
-            return Check(part="ray", ok=leader.ok, found="is local: it lives with the orchestrator")
+            return Check(part="ray", ok=leader.ok, found="is local: it runs with the orchestrator")
         with self._lock:
             if self._known is None or self._clock() - self._known[0] >= KEPT_SECONDS:
                 self._known = self._clock(), _connected(self._address)

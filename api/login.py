@@ -1,4 +1,4 @@
-"""The browser's way in: a token typed once becomes a cookie that no script can read."""
+"""Signing in: a token typed once becomes a cookie that scripts cannot read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Form = Annotated[bytes, Depends(body_of(FORM_TYPE, limit=MAX_FORM_BYTES))]
 
 @router.post("/login")
 def log_in(request: Request, store: Stored, body: Form) -> RedirectResponse:
-    """Take a form with `token` and `next`; go there with the cookie set, or back to ask again."""
+    """Take a form with `token` and `next`: redirect to `next` with the cookie, or back to the form."""
     check_same_site(request, must_say=False)
     form = _fields(body)
     after = local_path(form.get("next", "/"))
@@ -45,7 +45,7 @@ def log_in(request: Request, store: Stored, body: Form) -> RedirectResponse:
 
 @router.post("/logout")
 def log_out(request: Request) -> RedirectResponse:
-    """Forget the cookie."""
+    """Delete the cookie."""
     check_same_site(request, must_say=False)
     response = RedirectResponse("/login", status_code=303)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
@@ -53,7 +53,7 @@ def log_out(request: Request) -> RedirectResponse:
 
 
 def local_path(text: str) -> str:
-    """A path of this service to go to; anything else becomes the start page."""
+    """The path to redirect to, if it is one of this service; else the start page."""
     parts = urlsplit(text)
     # Browsers read "//host" and "/\\host" as another site.
     local = text.startswith("/") and not text.startswith(("//", "/\\")) and not parts.netloc

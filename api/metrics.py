@@ -1,4 +1,4 @@
-"""What Prometheus reads: sweeps and runs by state, and how long requests take."""
+"""Metrics for Prometheus: sweeps and runs by state, and request latencies."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.access import reads
-from api.problems import responses
+from api.problem_details import responses
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 
 router = APIRouter(tags=["operations"])
 
 KEPT_SECONDS: Final = 5.0
-"""How long counts are told again before the database is asked anew, however many scrapers there are."""
+"""Seconds for which counts are cached."""
 
 
 class Metrics:
     """The metrics of one application.
 
     Attributes:
-        latency: seconds until an answer starts, by method, route and status.
+        latency: seconds until the response starts, by method, route and status.
     """
 
     def __init__(self, store: Store) -> None:
         self._registry = CollectorRegistry()
         self.latency = Histogram(
             "etalon_http_request_seconds",
-            "Seconds until the answer to a request starts.",
+            "Seconds until the response to a request starts.",
             ("method", "route", "status"),
             registry=self._registry,
         )
         self._registry.register(_States(store))
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
@@ -53,7 +53,7 @@ class _States(Collector):
         self._counted = -KEPT_SECONDS
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Nothing yet: registering must not ask the database."""
+        """Empty, so that registering does not query the database."""
         return []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

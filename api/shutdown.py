@@ -1,4 +1,4 @@
-"""Knowing that the server is about to go, so that open event streams end instead of holding it up."""
+"""Notice of a shutdown, so that open event streams end and do not delay it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Handler = Callable[[int, FrameType | None], object]
 
 
 class Shutdown:
-    """Set once, when the process is asked to end.
+    """Set once, when the process receives SIGINT or SIGTERM.
 
-    uvicorn waits for open answers before it tells the application anything, so the signal itself is heard.
+    uvicorn notifies the application only after open responses have ended, so the signal itself is handled.
     """
 
     def __init__(self) -> None:
@@ -26,11 +26,11 @@ class Shutdown:
 
     @property
     def begun(self) -> bool:
-        """Whether the server is about to go."""
+        """Whether the server is shutting down."""
         return self._begun.is_set()
 
     async def wait(self, seconds: float) -> None:
-        """Return after ``seconds``, or as soon as the server is about to go."""
+        """Return after ``seconds``, or when the server shuts down."""
         try:
             await asyncio.wait_for(self._begun.wait(), timeout=seconds)
         except TimeoutError:
@@ -38,7 +38,7 @@ class Shutdown:
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """Listen to SIGINT and SIGTERM beside whoever does already; outside the main thread there is no signal."""
+        """Handle SIGINT and SIGTERM, then call the handlers installed before; a no-op outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -62,5 +62,5 @@ class Shutdown:
 
 
 def shutdown_of(request: Request) -> Shutdown:
-    """The one of the application."""
+    """The application's shutdown notice."""
     return cast("Shutdown", request.app.state.shutdown)

@@ -1,4 +1,4 @@
-"""Round every request: its id, its line in the log, its time in the metrics, headers for browsers, crashes."""
+"""Middleware of every request: its id, log line, latency, security headers, and the response to a crash."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import crashed
+from api.problem_details import crashed
 
 logger = logging.getLogger("api.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""The methods that metrics tell apart; a client may invent others without end, and they are all "other"."""
+"""The methods that metrics distinguish; all others count as "other", so that clients cannot add labels."""
 
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -35,12 +35,12 @@ HEADERS: Final = {
         "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
 }
-"""What a browser is told with every answer: run nothing that this service did not send, show it in no frame."""
+"""Security headers of every response: browsers run only scripts of this service, and show it in no frame."""
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """What is learned of one request while it is answered."""
+    """State of one request."""
 
     request_id: str
     started: float = field(default_factory=time.perf_counter)
@@ -49,11 +49,11 @@ class _Exchange:
 
 
 class Traffic:
-    """Middleware that sees every request.
+    """The middleware.
 
     Args:
-        app: what answers.
-        latency: the histogram of seconds until an answer starts, by method, route and status.
+        app: the application.
+        latency: histogram of seconds until the response starts, by method, route and status.
     """
 
     def __init__(self, app: ASGIApp, *, latency: Histogram) -> None:
@@ -61,7 +61,7 @@ class Traffic:
         self._latency = latency
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request and write down how it went."""
+        """Answer one request, log it and observe its latency."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -76,7 +76,7 @@ class Traffic:
         try:
             await self._app(scope, receive, sending)
         except Exception as error:
-            if exchange.waited is not None:  # half an answer is out; the server ends the connection
+            if exchange.waited is not None:  # the response has started; the server closes the connection
                 raise
             await crashed(Request(scope), error)(scope, receive, sending)
         finally:
@@ -118,6 +118,6 @@ def _request_id(headers: Headers) -> str:
 
 
 def route_of(scope: Scope) -> str:
-    """The path with its parameters' names in place of their values, so that metrics stay few."""
+    """The path with its parameters' names in place of their values, so that labels stay few."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) else "unmatched"

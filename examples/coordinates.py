@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 import torch
 
 from api.figures import page
-from api.figures.drawing.style import STATE_COLOURS, axis, axis_domains, canvas
+from api.figures.style import STATE_COLOURS, axis, axis_number, canvas, panel_grid
 from orchestrator.states import RunState
 from trainer import BaseScale, Experts, Parametrization, Recipe, Schedule, Shape, load_corpus
 from trainer.optimizer import MemberRates, StackOptimizer
@@ -70,19 +70,14 @@ def main() -> None:
     )
     out: Path = options.parse_args().out
     torch.set_num_threads(1)
-    picture = canvas(320, width=980, margin={"l": 62, "r": 16, "t": 44, "b": 56})
+    picture = canvas(320, width=980, grid=panel_grid(2, 2))
     for column, architecture in enumerate(ARCHITECTURES):
-        suffix = "" if column == 0 else "2"
-        across, up = axis_domains(column, stacked=False)
-        picture.layout[f"xaxis{suffix}"] = axis(
-            f"width, {architecture}", type="log", tickvals=WIDTHS, domain=across, anchor=f"y{suffix}"
-        )
+        suffix = axis_number(column)
+        picture.layout[f"xaxis{suffix}"] = axis(f"width, {architecture}", type="log", tickvals=WIDTHS)
         picture.layout[f"yaxis{suffix}"] = axis(
             "" if suffix else "RMS of the residual stream",
             type="log",
             dtick=1,
-            domain=up,
-            anchor=f"x{suffix}",
         )
         for kind, colour in COLOURS.items():
             sizes = [stream(recipe(architecture, kind, width)) for width in WIDTHS]

@@ -24,7 +24,7 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from api.figures import page
-from api.figures.drawing.style import axis, axis_domains, canvas, params_colours, rate_axis
+from api.figures.style import RATES, axis, axis_number, canvas, log_axis, panel_grid, params_colours
 from orchestrator.amounts import rate
 from orchestrator.law import Bowl, BowlStatus, Observations, fit
 from trainer import (
@@ -194,30 +194,27 @@ def table(found: dict[str, tuple[WidthResult, ...]]) -> Table:
 
 def draw(found: dict[str, tuple[WidthResult, ...]]) -> go.Figure:
     """Both parametrizations side by side, with a bowl for each width and a star at its optimum."""
-    picture = canvas(400, width=980, margin={"l": 62, "r": 16, "t": 70, "b": 56})
+    picture = canvas(400, width=980, grid=panel_grid(2, 2, head=0.08))
     losses = [loss for widths in found.values() for width in widths for loss in width.losses]
     lowest = min(loss for loss in losses if math.isfinite(loss))
     for column, (kind, widths) in enumerate(found.items()):
-        suffix = "" if column == 0 else "2"
-        across, up = axis_domains(column, stacked=False)
+        suffix = axis_number(column)
         units = "" if kind == "standard" else f" at width {BASE_WIDTH}"
-        picture.layout[f"xaxis{suffix}"] = rate_axis(
-            LATTICE[0], LATTICE[-1], f"learning rate{units}", domain=across, anchor=f"y{suffix}"
+        picture.layout[f"xaxis{suffix}"] = log_axis(
+            LATTICE[0], LATTICE[-1], f"learning rate{units}", ticks=RATES
         )
         picture.layout[f"yaxis{suffix}"] = axis(
             "" if suffix else "held-out loss, nats per byte",
-            domain=up,
-            anchor=f"x{suffix}",
             range=[lowest - 0.05, lowest + 0.8],
         )
         picture.add_annotation(
             text=f"<b>{kind}</b>: η* varies by ×{math.exp(spread(widths)):.3g} over {WIDTHS[-1] // WIDTHS[0]}× in width",
-            x=sum(across) / 2,
+            x=0.5,
             xanchor="center",
-            xref="paper",
+            xref=f"x{suffix} domain",
             y=1.0,
             yanchor="bottom",
-            yref="paper",
+            yref=f"y{suffix} domain",
             yshift=8,
             showarrow=False,
             font={"size": 14},

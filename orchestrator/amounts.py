@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import pairwise
 from typing import Final, TypeVar
@@ -17,8 +17,6 @@ SPACE: Final = "\u00a0"
 NONE: Final = "–"
 """Stands for a missing number."""
 
-ENOUGH_TICKS: Final = 4
-LEAST_TICKS: Final = 3
 MOST_PLACES: Final = 3
 """Most decimals that distinguish a percentage from 100 %."""
 
@@ -198,91 +196,6 @@ def as_amount(value: object) -> object:
         return parse_amount(value) if isinstance(value, str) else value
     except ValueError:
         return value
-
-
-def rate_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
-    """Ticks of a logarithmic axis of learning rates, labelled ``1e-3``.
-
-    Args:
-        low: start of the axis, positive.
-        high: end of the axis, not below low.
-        most: most ticks.
-
-    Returns:
-        Values of the ticks, ascending, and their labels.
-    """
-    values = log_ticks(low, high, most)
-    return values, _labels(values, rate, 2)
-
-
-def count_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
-    """Ticks of a logarithmic axis of parameters or tokens, labelled ``1 M``; arguments as `rate_ticks`."""
-    values = log_ticks(low, high, most)
-    return values, _labels(values, count, 3)
-
-
-def power_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
-    """Ticks of a logarithmic axis of FLOPs, labelled ``1e19``; arguments as `rate_ticks`."""
-    values = log_ticks(low, high, most)
-    return values, _labels(values, _scientific, 1)
-
-
-def percent_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], list[str]]:
-    """Ticks of a logarithmic axis of fractions, labelled ``0.1 %``; arguments as `rate_ticks`."""
-    values = log_ticks(low, high, most)
-    return values, _labels(values, lambda value, digits: f"{_plain(100 * value, digits)}{SPACE}%", 2)
-
-
-def _labels(values: list[float], write: Callable[[float, int], str], digits: int) -> list[str]:
-    """Labels with the fewest digits, from ``digits`` up, that give the values of the ticks exactly."""
-    for more in range(MOST_PLACES):
-        labels = [write(value, digits + more) for value in values]
-        if all(
-            math.isclose(_read(label), value, rel_tol=1e-6)
-            for label, value in zip(labels, values, strict=True)
-        ):
-            break
-    return labels
-
-
-def _read(label: str) -> float:
-    number = label.removesuffix(f"{SPACE}%")
-    return parse_amount(number) / (1.0 if number == label else 100.0)
-
-
-def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers on a logarithmic axis: decades, then 1-3, 1-2-5 and finer until there are enough.
-
-    A shorter axis has even steps of 1, 2 or 5 times a power of ten.
-    """
-    best = _between(low, high, (1,))
-    if len(best) > most:
-        return best[:: math.ceil(len(best) / most)]
-    for mantissas in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 2, 3, 4, 5, 6, 7, 8, 9)):
-        values = _between(low, high, mantissas)
-        if len(best) >= ENOUGH_TICKS or len(values) > most:
-            break
-        best = values
-    if len(best) >= LEAST_TICKS:
-        return best
-    even = _even_ticks(low, high)
-    return max(best, even[:: math.ceil(len(even) / most)], key=len)
-
-
-def _even_ticks(low: float, high: float) -> list[float]:
-    """Multiples of the largest step of 1, 2 or 5 times a power of ten that gives at least ``LEAST_TICKS``."""
-    exponent = math.floor(math.log10(high - low))
-    for step in (float(f"{m}e{exponent - finer}") for finer in range(2) for m in (5, 2, 1)):
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        if last - first + 1 >= LEAST_TICKS:
-            break
-    return [step * place for place in range(max(first, 1), last + 1)]
-
-
-def _between(low: float, high: float, mantissas: tuple[float, ...]) -> list[float]:
-    first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
-    values = (float(f"{m}e{exponent}") for exponent in range(first, last + 1) for m in mantissas)
-    return [value for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
 
 
 def _scientific(value: float, digits: int) -> str:

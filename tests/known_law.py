@@ -1,71 +1,98 @@
-"""Run tables of a known law, as text: η* = 1e-2 (N / 1e6)^-0.3 (D / 1e8)^-0.3, bowls that are parabolas in ln η."""
+"""Losses of a known law, as values, as observations and as a run table."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.tables.run_table import RunTable, parse_csv
+from orchestrator.cells import Cell, Point
+from orchestrator.law import Observations
+from orchestrator.law.observations import columns_of
 
-HEADER = "params,tokens,batch_tokens,learning_rate,loss,state"
-RATES = tuple(8e-3 * 2.0**octave for octave in range(-4, 4))
-SIZES = (1e6, 2e6, 4e6, 8e6)
-HORIZONS = (1e8, 2e8, 4e8)
+HEADER = "params,tokens,batch_tokens,learning_rate,loss"
 
-
-def optimum(params: float, tokens: float) -> float:
-    """The true η*."""
-    return float(1e-2 * (params / 1e6) ** -0.3 * (tokens / 1e8) ** -0.3)
+Known = tuple[Cell | Point, float, float | None]
+"""Where a run was made, its learning rate, and its loss; None where it diverged."""
 
 
-def loss(params: float, tokens: float, rate: float) -> float:
-    """The loss of a run."""
-    away = math.log(rate / optimum(params, tokens))
-    return float((3.0 + 10 * params**-0.2 + 5 * tokens**-0.1) * (1 + 0.01 * away**2))
+@dataclass(frozen=True, kw_only=True)
+class KnownLaw:
+    """An optimum that is a power of N, D and B, in bowls that are parabolas in ln η.
+
+    Attributes:
+        rate: η* at the reference ``at`` = (N₀, D₀, B₀).
+        exponents: of N, D and B.
+        bend: coefficient of (ln D/D₀)² in ln η*.
+        curvature: excess loss at a distance of 1 in ln η, as a share of the bottom.
+        bottom: lowest loss of a cell.
+        diverges: a run diverges above this multiple of η*.
+    """
+
+    rate: float
+    at: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    exponents: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    bend: float = 0.0
+    curvature: float
+    bottom: Callable[[Cell | Point], float] = lambda _: 3.0
+    diverges: float = math.inf
+
+    def optimum(self, cell: Cell | Point) -> float:
+        """η* of a cell."""
+        ratios = (cell.params / self.at[0], cell.tokens / self.at[1], cell.batch_tokens / self.at[2])
+        power = math.prod(ratio**exponent for ratio, exponent in zip(ratios, self.exponents, strict=True))
+        return self.rate * power * math.exp(self.bend * math.log(ratios[1]) ** 2)
+
+    def loss(self, cell: Cell | Point, rate: float) -> float | None:
+        """The loss at a learning rate; None where the run diverges."""
+        distance = math.log(rate / self.optimum(cell))
+        if distance > math.log(self.diverges):
+            return None
+        return self.bottom(cell) * (1 + self.curvature * distance**2)
+
+    def runs(self, cells: Iterable[Cell | Point], rates: Sequence[float]) -> Iterator[Known]:
+        """Every rate in every cell."""
+        return ((cell, rate, self.loss(cell, rate)) for cell in cells for rate in rates)
 
 
-def rows(
-    sizes: Sequence[float] = SIZES,
-    horizons: Sequence[float] = HORIZONS,
-    rates: Sequence[float] = RATES,
-    batch_tokens: float = 65_536,
-) -> list[str]:
-    """One row for every rate in every cell."""
+RECORDED = KnownLaw(
+    rate=1e-2,
+    at=(1e6, 1e8, 1.0),
+    exponents=(-0.3, -0.3, 0.0),
+    curvature=0.01,
+    bottom=lambda cell: 3.0 + 10 * cell.params**-0.2 + 5 * cell.tokens**-0.1,
+)
+"""The law of most run tables."""
+
+
+def grid(sizes: Sequence[float], horizons: Sequence[float], batches: Sequence[float]) -> list[Point]:
+    """Every N, D and B; B varies fastest."""
+    return [Point(params=n, tokens=d, batch_tokens=b) for n in sizes for d in horizons for b in batches]
+
+
+def observations(runs: Iterable[Known]) -> Observations:
+    """What a law is fitted to."""
+    cells, rates, losses = zip(*runs, strict=True)
+    params, tokens, batch_tokens = columns_of(cells)
+    return Observations(
+        params=params,
+        tokens=tokens,
+        batch_tokens=batch_tokens,
+        learning_rate=np.array(rates),
+        loss=np.array(losses, dtype=float),
+    )
+
+
+def table_rows(runs: Iterable[Known]) -> list[str]:
+    """Rows of a run table below ``HEADER``; a diverged run has no loss."""
     return [
-        f"{params:g},{tokens:g},{batch_tokens:g},{rate:g},{loss(params, tokens, rate):.9f},completed"
-        for params in sizes
-        for tokens in horizons
-        for rate in rates
+        f"{cell.params:g},{cell.tokens:g},{cell.batch_tokens:g},{rate:g},{'' if loss is None else repr(float(loss))}"
+        for cell, rate, loss in runs
     ]
 
 
-def counted(lines: Sequence[str], jitter: float = 2e-4) -> list[str]:
-    """The same runs, their tokens counted in each: none has the horizon that was meant."""
-    random = np.random.default_rng(0)
-    split = [line.split(",") for line in lines]
-    return [
-        ",".join([params, repr(float(tokens) * (1 + random.uniform(-jitter, jitter))), *rest])
-        for params, tokens, *rest in split
-    ]
-
-
-def text(lines: Sequence[str]) -> str:
-    """A run table's text."""
-    return "\n".join([HEADER, *lines])
-
-
-def table(lines: Sequence[str]) -> RunTable:
+def run_table(runs: Iterable[Known]) -> str:
     """A run table."""
-    return parse_csv(text(lines).encode())
-
-
-def write_table(
-    folder: Path, *, sizes: Sequence[float] = SIZES, horizons: Sequence[float] = HORIZONS
-) -> Path:
-    """Write ``runs.csv`` with seven rates in every cell."""
-    path = folder / "runs.csv"
-    path.write_text(text(rows(sizes, horizons, RATES[1:])))
-    return path
+    return "\n".join([HEADER, *table_rows(runs)])

@@ -1,4 +1,4 @@
-"""The pages: sweeps, one sweep, one run, submitting and logging in; server-rendered, live through the event stream."""
+"""The pages: sweeps, one sweep, one run, submitting and signing in; server-rendered, kept current by the event stream."""
 
 from api.dashboard.pages import router
 

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import RedirectResponse
-from fastapi.routing import APIRoute
 
 from api.access import reads, submits
 from api.bodies import MAX_SWEEP_BYTES, YAML_TYPES, body_of, media_type, sweep_fields
 from api.context import Configured, Stored
-from api.dashboard.answers import beside, reaches, ruler
 from api.dashboard.assets import static_file
+from api.dashboard.error_pages import PageRoute
 from api.dashboard.rendering import render
+from api.dashboard.ruler import beside, extrapolations, ruler
 from api.dashboard.views import run_view, sweep_list, sweep_view
 from api.figures import lens_figure, run_figure
-from api.problems import STATUSES, NotSignedIn
 from api.v1.figures import Columns
-from orchestrator.errors import BadInput, EtalonError
+from orchestrator.errors import BadInput
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.submission.preview import preview
 
 SpecBody = Annotated[bytes, Depends(body_of(*YAML_TYPES, limit=MAX_SWEEP_BYTES))]
-
-
-class PageRoute(APIRoute):
-    """A route that tells a refusal as a page; without a token it leads to the place where one is given."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the route's handler."""
-        answer = super().get_route_handler()
-
-        async def answer_or_tell(request: Request) -> Response:
-            try:
-                return await answer(request)
-            except NotSignedIn:
-                wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-                return RedirectResponse("/login?" + urlencode({"next": wanted}), status_code=303)
-            except EtalonError as error:
-                status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
-                return render(request, "problem.html", status=status, problem=error)
-
-        return answer_or_tell
-
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 router.add_api_route("/static/{name}", static_file, methods=["GET"])
@@ -63,15 +38,14 @@ def sweeps_page(request: Request, store: Stored, state: str = "", cursor: str | 
 
 @router.get("/sweeps/{sweep_id}", dependencies=[reads])
 def sweep_page(request: Request, store: Stored, sweep_id: str) -> Response:
-    """A sweep: state, prediction, figures, runs; with a question in the query, its answer."""
-    query = dict(request.query_params)
+    """A sweep: state, prediction, figures, runs; with a target in the query, the prediction there."""
     return render(
         request,
         "sweep.html",
-        view=sweep_view(store, sweep_id, query),
+        view=sweep_view(store, sweep_id, dict(request.query_params)),
         run_states=list(RunState),
         ruler=ruler,
-        reaches=reaches,
+        extrapolations=extrapolations,
         beside=beside,
     )
 
@@ -90,19 +64,19 @@ def run_curve(store: Stored, run_id: str) -> dict[str, Any]:
 
 @router.get("/runs/{run_id}/lenses/{name}.json", dependencies=[reads])
 def run_lens(store: Stored, run_id: str, name: str, columns: Columns = None) -> dict[str, Any]:
-    """What a lens saw of a run as a figure."""
+    """What a lens recorded of a run as a figure."""
     return lens_figure(store, run_id, name, columns=columns)
 
 
 @router.get("/submit", dependencies=[reads])
 def submit_page(request: Request) -> Response:
-    """A sweep written in YAML: checked, priced, submitted."""
+    """A form that checks, prices and submits a sweep in YAML."""
     return render(request, "submit.html")
 
 
 @router.post("/submit/plan", dependencies=[submits])
 def plan_part(request: Request, store: Stored, settings: Configured, body: SpecBody) -> Response:
-    """What a sweep would do and cost, as a part of the page; nothing is written."""
+    """The plan and the cost of a sweep, as a part of the page; nothing is written."""
     try:
         plan = preview(parse_spec(sweep_fields(body, media_type(request))), store, settings)
     except BadInput as error:
@@ -112,7 +86,7 @@ def plan_part(request: Request, store: Stored, settings: Configured, body: SpecB
 
 @router.get("/login")
 def login_page(request: Request, store: Stored, refused: str = "") -> Response:
-    """The place where a browser gives its token."""
+    """The form that takes a browser's token."""
     return render(
         request,
         "login.html",

@@ -1,4 +1,4 @@
-"""From a template and its values to a page; everything that users wrote is escaped."""
+"""Renders templates to pages; user text is escaped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from api.access import COOKIE
 from api.dashboard.assets import address
-from api.figures.drawing.style import STATE_COLOURS
+from api.figures.style import STATE_COLOURS
 from orchestrator import amounts
 from orchestrator.heldout.module_rates import parse_module_rates
 
@@ -21,16 +21,16 @@ SWEEP_VERBS: Final = {
     "paused": ("resume", "stop", "cancel"),
     "stopping": ("cancel",),
 }
-"""What may be asked of a sweep in each state; final states take nothing."""
+"""The buttons of a sweep in each state; final states have none."""
 
 
 def stamp(moment: datetime) -> str:
-    """A moment for a machine: what goes into ``<time datetime>``."""
+    """A time in ISO 8601, for ``<time datetime>``."""
     return moment.isoformat(timespec="seconds")
 
 
 def moment(value: datetime) -> str:
-    """A moment for people, to the second: ``2026-11-22 09:02:36 UTC``."""
+    """A time as text, to the second: ``2026-11-22 09:02:36 UTC``."""
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
@@ -57,7 +57,6 @@ def _environment() -> Environment:
         "factor": amounts.factor,
         "times": amounts.times,
         "duration": amounts.duration,
-        "readable": amounts.readable,
         "stamp": stamp,
         "moment": moment,
     }
@@ -77,10 +76,10 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     """Render a page.
 
     Args:
-        request: what was asked; a browser with a token is offered to sign out.
+        request: the request; a browser with a token gets a button to sign out.
         template: name of the template.
         status: the HTTP status.
-        values: what the template shows.
+        values: of the template.
     """
     page = _TEMPLATES.get_template(template)
     text = page.render(signed_in=COOKIE in request.cookies, path=request.url.path, **values)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from api.access import reads
 from api.context import Stored
-from api.problems import responses
+from api.problem_details import responses
 from api.v1.queries import ThatSweep
 from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.heldout.stages import comparison_document

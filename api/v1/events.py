@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.access import reads
 from api.context import Stored
-from api.problems import responses
+from api.problem_details import responses
 from api.shutdown import Shutdown, shutdown_of
 from api.v1.queries import ThatSweep
 from orchestrator.documents.events import SweepEvent

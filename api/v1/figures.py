@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse
 from api.access import reads
 from api.context import Stored
 from api.figures import figure
-from api.figures.numbers.selection import MOST_PANELS, Selection
-from api.problems import responses
+from api.figures.selection import MOST_PANELS, CellSelection
+from api.problem_details import responses
 from api.v1.queries import Size, ThatSweep
 from orchestrator.answers.stable_phase import Phase
 
@@ -63,6 +63,6 @@ def show_figure(
     phase: ThatPhase = Phase.ANNEALED,
 ) -> JSONResponse:
     """Draw a figure of the sweep as it is now: bowls, law, coverage, losses, residuals, savings or comparison."""
-    selection = Selection(params=params, batch_tokens=batch_tokens, page=page)
+    selection = CellSelection(params=params, batch_tokens=batch_tokens, page=page)
     drawn = figure(store, sweep.id, name, columns=columns, selection=selection, phase=phase)
     return JSONResponse(drawn)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from api.access import reads
 from api.context import Stored
-from api.problems import responses
+from api.problem_details import responses
 from api.v1.queries import Limit, ThatSweep
 from orchestrator.answers.laws import law_document
 from orchestrator.documents.document import Page

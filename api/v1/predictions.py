@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from api.access import reads
 from api.context import Stored
-from api.problems import responses
+from api.problem_details import responses
 from api.v1.laws import MOST_LAWS
 from api.v1.queries import Flops, Size, ThatSweep
 from orchestrator.answers.laws import predicted

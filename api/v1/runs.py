@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from api.access import reads, submits
 from api.context import Stored
-from api.problems import NotYet, responses
+from api.problem_details import NotYet, responses
 from api.v1.queries import Cursor, Limit, MaxPoints, ThatRun, ThatSweep
 from orchestrator.answers.export import exported
 from orchestrator.answers.runs import curve_document, lenses_document, run_document

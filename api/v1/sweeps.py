@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 from api.access import Submitter, reads, submits
 from api.bodies import JSON_TYPES, MAX_SWEEP_BYTES, YAML_TYPES, amount, body_of, media_type, sweep_fields
 from api.context import Configured, Stored
-from api.problems import NotYet, responses
+from api.problem_details import NotYet, responses
 from api.v1.queries import Cursor, Limit, ThatSweep
 from orchestrator.answers.sweeps import sweep_document, sweep_summaries
 from orchestrator.documents.document import Page

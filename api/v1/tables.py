@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, status
 from api.access import submits
 from api.bodies import CSV_TYPES, MAX_TABLE_BYTES, amount, body_of
 from api.context import Stored
-from api.problems import responses
+from api.problem_details import responses
 from orchestrator.documents.tables import TableDocument
 from orchestrator.submission.tables import upload
 

@@ -76,6 +76,8 @@ def _summary(
             runs_total_known=sum(tally.by_state.values()),
             runs_by_state=dict(tally.by_state),
             batches=sweep.batches,
+            grid_rates=tally.rates * sweep.spec.grid.seeds,
+            comparison_runs=tally.compared,
         ),
         cost=_cost(sweep, tally),
         law_number=law_number,

@@ -22,6 +22,8 @@ class Progress(Document):
     )
     runs_by_state: dict[RunState, int]
     batches: int = Field(description="Batches of runs asked for so far.")
+    grid_rates: int = Field(description="Rates of the grid, each seed counted; 0 without a grid.")
+    comparison_runs: int = Field(description="Runs of a comparison at a held-out scale, beside the grid.")
 
 
 class Cost(Document):

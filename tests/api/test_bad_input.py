@@ -119,7 +119,7 @@ def test_malformed_yaml_is_refused(client: TestClient, body: bytes, told: str) -
     [
         (b'{"name": ', "not valid JSON"),
         (b'{"name": "a",}', "line 1, column"),
-        (b"[1, 2]", "object of fields"),
+        (b"[1, 2]", "not an object with fields"),
         (b"", "not valid JSON"),
         (b'{"a":' * 10_000, "nested too deep"),
         (b'{"name": ' + b"9" * 5000 + b"}", "not valid JSON"),

@@ -105,7 +105,7 @@ def test_before_the_search_is_over_it_waits(client: TestClient) -> None:
     told = answer(client, f"/v1/sweeps/{made.json()['id']}/comparison")
     assert (told["state"], told["contenders"], told["verdict"]) == ("waiting", [], None)
     figure = answer(client, f"/v1/sweeps/{made.json()['id']}/figures/comparison")
-    assert "once the search is over" in figure["layout"]["annotations"][0]["text"].replace("<br>", " ")
+    assert "after the search" in figure["layout"]["annotations"][0]["text"].replace("<br>", " ")
 
 
 def test_a_plan_tells_what_it_adds(client: TestClient) -> None:

@@ -38,5 +38,5 @@ def test_bowls_can_be_narrowed_to_one_size_and_paged(client: TestClient, trained
     assert one == every[:2]
     beyond = client.get(url, params={"params": f"{sizes[0]:g}", "page": "2"})
     assert beyond.status_code == 200
-    assert "among those chosen" in " ".join(titles(beyond.json()))
+    assert "None of the chosen cells" in " ".join(titles(beyond.json()))
     assert client.get(url, params={"page": "0"}).status_code == 422

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from api.figures.numbers.phases import stable_view
-from api.figures.numbers.snapshot import read_snapshot
+from api.figures.snapshot import read_snapshot
+from api.figures.stable_snapshot import stable_snapshot
 from orchestrator.cells import Cell
 from orchestrator.states import RunState, SweepState
 from orchestrator.store.records import RunResult
@@ -145,11 +145,11 @@ def test_the_stable_law_leaves_laws_and_predictions_alone(client: TestClient, bo
 
 
 def test_it_is_fitted_once_for_every_law(both: Any) -> None:
-    first, again = (stable_view(read_snapshot(both.store, both.sweep.id)) for _ in range(2))
+    first, again = (stable_snapshot(read_snapshot(both.store, both.sweep.id)) for _ in range(2))
     both.fit()
-    later = stable_view(read_snapshot(both.store, both.sweep.id))
-    assert again.snapshot.law is first.snapshot.law is not None
-    assert later.snapshot.law is not first.snapshot.law
+    later = stable_snapshot(read_snapshot(both.store, both.sweep.id))
+    assert again.law is first.law is not None
+    assert later.law is not first.law
 
 
 def test_an_unknown_phase_is_refused(client: TestClient, both: Any) -> None:

@@ -26,6 +26,8 @@ def test_a_submitted_sweep_is_queued_and_has_an_address(client: TestClient, fiel
             ("pending", "running", "completed", "diverged", "pruned", "failed", "cancelled"), 0
         ),
         "batches": 0,
+        "grid_rates": 36,
+        "comparison_runs": 0,
     }
     assert sweep["cost"]["spent_flops"] == 0
     assert sweep["cost"]["full_grid_flops"] > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import Run, RunResult, Sweep
 from orchestrator.submission.preview import submit
+from tests.known_law import KnownLaw, grid, run_table
 
 LOWEST, HIGHEST = 1e-3, 6.4e-2
 
@@ -34,22 +34,19 @@ FIELDS: dict[str, Any] = {
 }
 
 
-def optimum(cell: Cell) -> float:
-    """The rate that is best in a cell of the known law: N^-0.3 · D^-0.2 round 8e-3."""
-    return 8e-3 * (cell.params / 1e5) ** -0.3 * (cell.tokens / 1.4e5) ** -0.2
-
-
-def loss_of(cell: Cell, learning_rate: float) -> float | None:
-    """The loss of the known law; None where it diverges, three octaves above the optimum."""
-    distance = math.log(learning_rate / optimum(cell))
-    if distance > math.log(8):
-        return None
-    return (1.5 + 30 * cell.flops**-0.1) * (1 + 0.03 * distance**2)
+LAW = KnownLaw(
+    rate=8e-3,
+    at=(1e5, 1.4e5, 1.0),
+    exponents=(-0.3, -0.2, 0.0),
+    curvature=0.03,
+    bottom=lambda cell: 1.5 + 30 * (6 * cell.params * cell.tokens) ** -0.1,
+    diverges=8,
+)
 
 
 def result_of(run: Run, cell: Cell) -> RunResult:
     """How a run of the known law ends."""
-    loss = loss_of(cell, run.learning_rate)
+    loss = LAW.loss(cell, run.learning_rate)
     if loss is None:
         return RunResult(run_id=run.id, state=RunState.DIVERGED, seconds=0.5)
     return RunResult(run_id=run.id, state=RunState.COMPLETED, loss=loss, seconds=1.0)
@@ -117,19 +114,8 @@ class InProcessDriver:
 
 def replay_table() -> bytes:
     """The known law as a run table: six cells, seven rates each, of which some diverge."""
-    rates = [LOWEST * 2**n for n in range(7)]
-    cells = [
-        Cell(number=0, params=n, tokens=d, batch_tokens=2048.0, rates=())
-        for n in (24_576.0, 98_304.0, 221_184.0)
-        for d in (100_352.0, 200_704.0)
-    ]
-    lines = ["params,tokens,batch_tokens,learning_rate,loss"]
-    for cell in cells:
-        for rate in rates:
-            loss = loss_of(cell, rate)
-            text = "" if loss is None else repr(loss)
-            lines.append(f"{cell.params},{cell.tokens},{cell.batch_tokens},{rate!r},{text}")
-    return "\n".join(lines).encode()
+    cells = grid((24_576.0, 98_304.0, 221_184.0), (100_352.0, 200_704.0), (2048.0,))
+    return run_table(LAW.runs(cells, [LOWEST * 2**n for n in range(7)])).encode()
 
 
 def submit_replay(store: Store, strategy: str, **changes: Any) -> Sweep:

@@ -152,39 +152,6 @@ def test_an_exact_number_reads_back_as_itself(value):
     assert amounts.parse_amount(amounts.exact(float(value))) == value
 
 
-@given(st.floats(min_value=1e-6, max_value=1), st.floats(min_value=1.2, max_value=1e6), st.integers(3, 10))
-def test_ticks_lie_within_the_axis_ascend_and_are_few(low, span, most):
-    values, labels = amounts.rate_ticks(low, low * span, most)
-    assert len(values) == len(labels) <= most
-    assert values == sorted(set(values))
-    assert all(low * 0.999 <= value <= low * span * 1.001 for value in values)
-
-
-@given(st.floats(min_value=1e-6, max_value=1), st.floats(min_value=1.17, max_value=5), st.integers(4, 8))
-def test_a_short_axis_has_three_ticks_or_more_with_labels_that_tell_their_values(low, span, most):
-    for ticks in (amounts.rate_ticks, amounts.percent_ticks):
-        values, labels = ticks(low, low * span, most)
-        assert 3 <= len(values) == len(set(labels))
-    values, labels = amounts.power_ticks(low * 1e19, low * span * 1e19, most)
-    assert len(values) >= 3
-    assert [float(label) for label in labels] == pytest.approx(values)
-
-
-def test_ticks_of_flops_differ():
-    assert amounts.power_ticks(0.9e19, 3.2e19)[1] == ["1e19", "1.5e19", "2e19", "3e19"]
-
-
-def test_ticks_of_a_usual_lattice_are_decades_and_threes():
-    assert amounts.rate_ticks(1e-3, 0.07, 4)[1] == ["1e-3", "3e-3", "1e-2", "3e-2"]
-
-
-def test_ticks_of_many_decades_are_whole_decades():
-    assert amounts.count_ticks(1e3, 1e10, 8)[1] == [
-        text.replace(" ", amounts.SPACE)
-        for text in ("1 k", "10 k", "100 k", "1 M", "10 M", "100 M", "1 B", "10 B")
-    ]
-
-
 @pytest.mark.parametrize(
     ("sentence", "text"),
     [

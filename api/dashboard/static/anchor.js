@@ -1,11 +1,11 @@
-// Keeps the section that an address or a link names in its place while figures above it arrive, until the reader moves on.
+// Keeps the section named in the address at the top while figures above it load, until the reader scrolls.
 
 let held = "";
 
-/** Hold what the address names now, and what later links of the page name. */
+/** Hold the section in the address, and those of links followed later. */
 export function keepAnchor() {
   const [visit] = performance.getEntriesByType("navigation");
-  if (visit?.type === "navigate") hold(location.hash); // who reloads or comes back is put where they were
+  if (visit?.type === "navigate") hold(location.hash); // on reload and back, the browser restores the scroll position
   for (const kind of ["wheel", "touchmove", "pointerdown", "keydown", "focusin"]) {
     addEventListener(kind, () => { held = ""; }, { passive: true, capture: true });
   }

@@ -1,4 +1,4 @@
-// Draws the figures of a page: fetched when they come into view, redrawn in place so that a zoom stays.
+// Draws the figures of a page: fetches them when they come into view, and redraws them in place so that a zoom stays.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const coarse = matchMedia("(pointer: coarse)");
@@ -24,7 +24,7 @@ const width = new ResizeObserver((entries) => {
   }
 });
 
-/** Take care of every figure of the page from now on. */
+/** Start drawing every figure of the page. */
 export function watchFigures() {
   for (const element of document.querySelectorAll("[data-figure]")) {
     plots.set(element, { visible: false, stale: true, busy: false, figure: null, columns: undefined });
@@ -34,7 +34,7 @@ export function watchFigures() {
   dark.addEventListener("change", () => { for (const element of plots.keys()) draw(element); });
 }
 
-/** Let a figure show what a query narrows it to, from now on. */
+/** Change the query of a figure and redraw it. */
 export function narrowFigure(element, query) {
   const [address] = element.dataset.figure.split("?");
   element.dataset.figure = query ? `${address}?${query}` : address;
@@ -42,7 +42,7 @@ export function narrowFigure(element, query) {
   load(element);
 }
 
-/** The figures (or just the one called `only`) are out of date: what is in view is fetched now, the rest when it comes into view. */
+/** Mark the figures (or those whose address ends in `only`) as stale: those in view are fetched now, others when they come into view. */
 export function redrawFigures(only = "") {
   const old = [...plots].filter(([element]) => element.dataset.figure.endsWith(only));
   return Promise.all(old.map(([element, plot]) => {
@@ -58,7 +58,7 @@ function columns(element) {
 
 async function load(element) {
   const plot = plots.get(element);
-  if (plot.busy) return; // who loads now goes round again if the figure became stale meanwhile
+  if (plot.busy) return; // the load in progress repeats if the figure became stale
   plot.busy = true;
   try {
     do {
@@ -68,7 +68,7 @@ async function load(element) {
     } while (plot.stale && plot.visible);
   } catch (error) {
     plot.stale = true;
-    if (!plot.figure) tell(element, `This figure could not be drawn: ${error.message}`);
+    if (!plot.figure) showMessage(element, `This figure could not be drawn: ${error.message}`);
   } finally {
     plot.busy = false;
   }
@@ -85,7 +85,7 @@ async function fetched(element) {
   return answer;
 }
 
-function tell(element, text) {
+function showMessage(element, text) {
   const line = document.createElement("p");
   line.className = "wait";
   line.textContent = text;
@@ -100,7 +100,7 @@ async function draw(element) {
   element.dataset.drawn = String(Number(element.dataset.drawn || 0) + 1);
 }
 
-/** The layout in the page's own colours; a zoom stays as long as the figure shows the `same`, and fingers scroll. */
+/** The layout in the page's colours. A zoom stays while the address `same` stays; on touch screens fingers scroll. */
 function themed(layout, same) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();

@@ -1,4 +1,4 @@
-// The list of sweeps asks again every few seconds while someone looks at it.
+// Refreshes the list of sweeps every few seconds while it is visible.
 import { refresh } from "./live.js";
 
 setInterval(() => { if (!document.hidden) refresh(); }, 3000);

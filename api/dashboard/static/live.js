@@ -1,5 +1,5 @@
-// Keeps a page true: fetches it again and puts in the regions that have changed.
-// The server renders every number once, in one place; this script only carries.
+// Keeps a page current: fetches it again and replaces the regions that have changed.
+// The server renders every number; this script only moves HTML.
 
 const seen = new WeakMap();
 let latest = 0;
@@ -13,7 +13,7 @@ export async function refresh({ url = location.href, only = null } = {}) {
   try {
     response = await fetch(url, { headers: { Accept: "text/html" }, cache: "no-store" });
   } catch {
-    return false; // the server is away; the next event or tick asks again
+    return false; // the server cannot be reached; the next event or tick tries again
   }
   if (response.redirected && new URL(response.url).pathname === "/login") location.reload();
   if (!response.ok && response.status !== 422) return false;
@@ -38,7 +38,7 @@ function replace(region, fresh) {
   if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
 }
 
-/** Call `action` at most once every `pause` milliseconds, and once more if it was asked for meanwhile. */
+/** Call `action` at most once every `pause` milliseconds, and once more if called meanwhile. */
 export function throttled(action, pause) {
   let resting = false, again = false;
   return function ask() {
@@ -51,7 +51,7 @@ export function throttled(action, pause) {
   };
 }
 
-/** This page's address with some of its query changed; a new filter starts at its first page. */
+/** This page's address with some of its query changed; a new state starts at its first page. */
 function changed(fields) {
   const url = new URL(location.href);
   if ([...fields].some(([name]) => name === "state")) url.searchParams.delete("cursor");
@@ -103,7 +103,7 @@ async function copy(button) {
     await navigator.clipboard.writeText(source.textContent);
     button.textContent = "Copied";
   } catch {
-    button.textContent = "Selected"; // no clipboard without https: the text is marked, ready for Ctrl-C
+    button.textContent = "Selected"; // without https there is no clipboard: the text is selected for Ctrl-C
   }
   setTimeout(() => { button.textContent = "Copy"; }, 2000);
 }

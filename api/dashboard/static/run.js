@@ -1,4 +1,4 @@
-// A run's page asks again while the run is open.
+// Refreshes a run's page while the run is open.
 import { refresh } from "./live.js";
 import { redrawFigures, watchFigures } from "./figures.js";
 

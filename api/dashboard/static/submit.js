@@ -1,4 +1,4 @@
-// Checks a sweep as it is written, and submits it through the REST API.
+// Checks a sweep on the server, and submits it through the REST API.
 const form = document.getElementById("submit");
 const plan = document.getElementById("plan");
 const YAML = { "Content-Type": "application/yaml" };
@@ -10,7 +10,7 @@ form.addEventListener("submit", async (event) => {
   try {
     await (button.value === "no" ? submit() : check());
   } catch {
-    tell(["The service cannot be reached now."]);
+    showProblems(["The service cannot be reached now."]);
   } finally {
     button.disabled = false;
   }
@@ -29,10 +29,10 @@ async function submit() {
   });
   const answer = await response.json();
   if (response.ok) location.href = `/sweeps/${answer.id}`;
-  else tell(answer.errors?.length ? answer.errors.map((field) => `${field.path}: ${field.message}`) : [answer.detail]);
+  else showProblems(answer.errors?.length ? answer.errors.map((field) => `${field.path}: ${field.message}`) : [answer.detail]);
 }
 
-function tell(lines) {
+function showProblems(lines) {
   plan.replaceChildren(...lines.map((line) => {
     const element = document.createElement("p");
     element.className = "trouble";

@@ -1,4 +1,4 @@
-// A sweep's page: follows its events, and carries out pause, resume, stop and cancel through the REST API.
+// A sweep's page: follows its events, and sends pause, resume, stop and cancel to the REST API.
 import { keepAnchor } from "./anchor.js";
 import { refresh, throttled } from "./live.js";
 import { narrowFigure, redrawFigures, watchFigures } from "./figures.js";
@@ -49,8 +49,8 @@ function show(on) {
 }
 
 const WARNINGS = {
-  stop: ["Stop this sweep?", "Runs that are training finish, nothing new is started, and a stopped sweep cannot be resumed. What it has learned is kept."],
-  cancel: ["Cancel this sweep?", "Runs that are training are killed at once, and a cancelled sweep cannot be resumed. What has finished is kept."],
+  stop: ["Stop this sweep?", "Running runs finish, no new ones start, and a stopped sweep cannot be resumed. Its results are kept."],
+  cancel: ["Cancel this sweep?", "Running runs are killed at once, and a cancelled sweep cannot be resumed. Finished runs are kept."],
 };
 
 page.addEventListener("click", async (event) => {
@@ -76,7 +76,7 @@ page.addEventListener("change", (event) => {
   for (const name of select.dataset.narrows.split(" ")) narrowFigure(document.querySelector(`#${name} [data-figure]`), narrowed(name));
 });
 
-/** What all the choices that narrow a figure add up to, as a query; a choice of cells is one already. */
+/** All choices of a figure as one query; a choice of cells already is one. */
 function narrowed(name) {
   const query = new URLSearchParams();
   for (const { name: field, value } of document.querySelectorAll(`#${name} select[data-narrows]`)) {
@@ -87,7 +87,7 @@ function narrowed(name) {
   return query.toString();
 }
 
-/** Ask the API; what went wrong in words, or null. */
+/** Call the API; returns the problem's detail, or null. */
 async function post(verb) {
   try {
     const response = await fetch(`${api}/${verb}`, { method: "POST" });

@@ -324,7 +324,7 @@ def test_the_form_answers_and_refuses_without_a_reload(open_tab: OpenTab, seeded
     expect(answer).to_contain_text("300 k params")
     page.get_by_label("Parameters").fill("1e15")
     page.keyboard.press("Enter")
-    expect(answer.locator(".refusal")).to_contain_text("an answer needs ×/÷ 3")
+    expect(answer.locator(".refusal")).to_contain_text("a prediction needs ×/÷ 3")
     page.get_by_label("Parameters").fill("many")
     page.keyboard.press("Enter")
     expect(answer).to_contain_text("'many' is not a positive number")

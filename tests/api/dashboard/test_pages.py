@@ -10,8 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.dashboard.answers import beside, reaches, ruler
 from api.dashboard.assets import PLOTLY, address
+from api.dashboard.ruler import beside, extrapolations, ruler
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
@@ -67,10 +67,10 @@ def test_a_completed_sweep_shows_rate_interval_warnings_law_and_cost(client: Tes
         "95 %:",
         "within ×/÷",
         "the largest N tried",
-        "Excess loss to expect at this rate and at wrong ones",
+        "Expected excess loss at this rate and at wrong rates",
         "×½",
-        "To confirm it at the target",
-        "What published laws say",
+        "Confirmation at the target",
+        "Published laws",
         "Step Law",
         "η* ",
         "ln η* ≈",
@@ -97,14 +97,14 @@ def test_a_paused_sweep_can_be_resumed(client: TestClient, seeded: Seeded, copy:
 
 def test_a_refusal_stands_in_words_where_the_number_would(client: TestClient, seeded: Seeded):
     text = text_of(read(client, f"/sweeps/{seeded.ids['refused']}"))
-    assert "No number, and why" in text
-    assert "an answer needs ×/÷ 3" in text
+    assert "No prediction" in text
+    assert "a prediction needs ×/÷ 3" in text
 
 
 def test_a_queued_sweep_says_what_will_appear(client: TestClient, seeded: Seeded):
     text = text_of(read(client, f"/sweeps/{seeded.ids['queued']}"))
     assert "The prediction appears here after the first batch of runs" in text
-    assert "Runs appear here when the first batch is asked for" in text
+    assert "Runs appear here when the first batch is requested" in text
 
 
 def test_what_users_wrote_is_escaped_everywhere(client: TestClient, seeded: Seeded):
@@ -146,7 +146,7 @@ def test_bowls_can_be_chosen_where_there_are_too_many_to_draw(
 ):
     many = f"/sweeps/{with_many_cells(Service(copy))}"
     page = read(client, many)
-    assert "some of all 32" in page
+    assert "some of 32" in page
     options = re.findall(r'<option value="(params=[^"]+)"', page)
     assert len(options) == 8
     chosen = html.unescape(options[2])
@@ -203,7 +203,7 @@ def test_no_sentence_has_numbers_for_machines(client: TestClient, seeded: Seeded
     [
         ("params=300k&tokens=1M&batch_tokens=256", "for 300 k params · 1 M tokens · 256 tokens a batch"),
         ("params=3e5&tokens=1e6", "for 300 k params · 1 M tokens · 256 tokens a batch"),
-        ("params=1e15&tokens=1e17", "No number, and why"),
+        ("params=1e15&tokens=1e17", "No prediction"),
         ("params=lots&tokens=1e6", "Parameters: 'lots' is not a positive number; write it like 1e9"),
         ("params=1e6&tokens=0.5", "Tokens: 0.5 is out of range"),
     ],
@@ -264,7 +264,7 @@ def test_with_tokens_in_use_a_browser_is_led_to_sign_in_and_back(
     origin = {"Origin": "http://127.0.0.1"}
     again = client.post("/login", data=fields, headers=origin)
     assert again.status_code == 401
-    assert "not known here" in again.text
+    assert "unknown or revoked" in again.text
     entered = client.post("/login", data={**fields, "token": secret}, headers=origin)
     assert entered.url.path == wanted.partition("?")[0]
     assert "Sign out" in entered.text
@@ -343,11 +343,11 @@ def test_another_law_is_compared_in_words(other: float, words: str):
     assert beside(1e-3, other) == words
 
 
-def test_an_extrapolation_is_told_per_axis():
-    told = reaches({"params": 4.07, "tokens": 0.5, "batch_tokens": 1.0})
-    assert [reach.text for reach in told] == [
+def test_an_extrapolation_is_given_for_each_axis():
+    found = extrapolations({"params": 4.07, "tokens": 0.5, "batch_tokens": 1.0})
+    assert [axis.text for axis in found] == [
         "4.1× the largest N tried",
         "D within what was tried",
         "B within what was tried",
     ]
-    assert [reach.beyond for reach in told] == [True, False, False]
+    assert [axis.beyond for axis in found] == [True, False, False]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from api.figures.numbers.snapshot import Snapshot, place
+from api.figures.snapshot import FigureSnapshot, rounded
 from orchestrator.cells import Cell, Cells
 from orchestrator.documents.predictions import (
     Interval,
@@ -139,7 +139,7 @@ def make_snapshot(
     prediction: PredictionDocument | None = None,
     state: SweepState = SweepState.RUNNING,
     target: Mapping[str, float] | None = None,
-) -> Snapshot:
+) -> FigureSnapshot:
     spec = parse_spec(spec_fields(**({} if target is None else {"target": target})))
     sweep = Sweep(
         id="sweep",
@@ -155,13 +155,13 @@ def make_snapshot(
         updated_at=MOMENT,
     )
     bowls = () if law is None else law.bowls
-    return Snapshot(
+    return FigureSnapshot(
         sweep=sweep,
         cells=cells,
         runs=tuple(runs),
         record=None if law is None else make_record(law, prediction),
         law=law,
-        bowls={place(bowl.params, bowl.tokens, bowl.batch_tokens): bowl for bowl in bowls},
+        bowls={rounded(bowl): bowl for bowl in bowls},
     )
 
 

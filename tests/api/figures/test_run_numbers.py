@@ -7,11 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from api.figures.drawing.coverage import count_text
-from api.figures.drawing.losses import loss_ticks
-from api.figures.numbers.coverage import MOST_ROWS, NARROW_TILES, coverage
-from api.figures.numbers.losses import learning_curves, why_no_curves
-from api.figures.numbers.savings import savings, split
+from api.figures.coverage_map import MOST_ROWS, NARROW_TILES, count_text, coverage_map
+from api.figures.learning_curves import learning_curves, why_no_curves
+from api.figures.savings import grid_shares, savings
 from orchestrator.cells import Cell, Cells
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
@@ -29,7 +27,7 @@ from tests.api.figures.building import (
 
 def test_coverage_has_a_tile_for_every_rate_of_every_cell():
     cells = make_cells()
-    view = coverage(make_snapshot(cells, [make_run(0, RATES[0]), make_run(0, RATES[9], RunState.PRUNED)]))
+    view = coverage_map(make_snapshot(cells, [make_run(0, RATES[0]), make_run(0, RATES[9], RunState.PRUNED)]))
     assert len(view.cells) == len(cells)
     assert all(len(cell.tiles) == len(RATES) for cell in view.cells)
     assert (len(view.rows), len(view.columns)) == (2, 3)
@@ -40,7 +38,7 @@ def test_coverage_has_a_tile_for_every_rate_of_every_cell():
 
 def test_a_pruned_tile_tells_why():
     runs = [make_run(0, RATES[9], RunState.PRUNED, reason="the law puts the optimum at 4e-3")]
-    tile = coverage(make_snapshot(make_cells(), runs)).cells[0].tiles[9]
+    tile = coverage_map(make_snapshot(make_cells(), runs)).cells[0].tiles[9]
     assert "the law puts the optimum at 4e-3" in tile.text
 
 
@@ -54,12 +52,12 @@ def test_a_pruned_tile_tells_why():
 )
 def test_seeds_in_different_states_show_the_most_telling_one(states, shown):
     runs = [make_run(0, RATES[0], state, seed=seed) for seed, state in enumerate(states)]
-    assert coverage(make_snapshot(make_cells(), runs)).cells[0].tiles[0].state is shown
+    assert coverage_map(make_snapshot(make_cells(), runs)).cells[0].tiles[0].state is shown
 
 
 def test_a_map_too_large_for_a_page_says_how_many_cells_it_leaves_out():
     cells = make_cells(sizes=tuple(1e4 * 1.1**i for i in range(MOST_ROWS + 10)), horizons=(1e5,))
-    view = coverage(make_snapshot(cells))
+    view = coverage_map(make_snapshot(cells))
     assert len(view.rows) == MOST_ROWS
     assert view.left_out == 10
 
@@ -67,7 +65,7 @@ def test_a_map_too_large_for_a_page_says_how_many_cells_it_leaves_out():
 @pytest.mark.parametrize(("horizons", "shown"), [(3, 3), (6, 3), (12, 3)])
 def test_a_telephone_shows_so_many_horizons_that_a_tile_can_be_seen(horizons: int, shown: int):
     cells = make_cells(horizons=tuple(1e5 * 2**i for i in range(horizons)))
-    view = coverage(make_snapshot(cells), narrow=True)
+    view = coverage_map(make_snapshot(cells), narrow=True)
     assert len(view.columns) == shown
     assert shown * len(RATES) <= NARROW_TILES
     assert view.left_out == 2 * (horizons - shown)
@@ -76,7 +74,7 @@ def test_a_telephone_shows_so_many_horizons_that_a_tile_can_be_seen(horizons: in
 @pytest.mark.parametrize(
     ("state", "trainer", "words"),
     [
-        (SweepState.RUNNING, {}, "as soon as a run reports"),
+        (SweepState.RUNNING, {}, "when a run reports"),
         (SweepState.COMPLETED, {}, "has ended"),
         (SweepState.RUNNING, {"kind": "replay", "table": "t"}, "A replay looks up"),
         (SweepState.COMPLETED, {"kind": "replay", "table": "t"}, "A replay looks up"),
@@ -99,7 +97,7 @@ def test_counts_are_words_where_there_is_room():
         make_run(0, RATES[1], RunState.PENDING),
         make_run(0, RATES[2], RunState.PRUNED),
     ]
-    cell = coverage(make_snapshot(make_cells(), runs)).cells[0]
+    cell = coverage_map(make_snapshot(make_cells(), runs)).cells[0]
     assert count_text(cell, short=False) == "1 of 10 run · 1 pruned · 1 open"
     assert count_text(cell, short=True) == "2/10"
 
@@ -136,20 +134,13 @@ def test_without_losses_there_are_no_curves():
     assert learning_curves(make_snapshot(make_cells(), [make_run(0, 1e-3)]), {}) is None
 
 
-@pytest.mark.parametrize(("low", "high"), [(1.9, 3.8), (0.5, 11.0), (2.001, 2.02)])
-def test_losses_have_a_handful_of_round_ticks(low, high):
-    ticks = loss_ticks(low, high)
-    assert 3 <= len(ticks) <= 9
-    assert all(low <= tick <= high for tick in ticks)
-
-
 def test_the_four_parts_of_the_cost_add_up_to_the_full_grid():
     cells = make_cells()
     runs = full_bowls([cells[0], cells[1], cells[2]])[:20]
     open_runs = [make_run(3, RATES[0], RunState.RUNNING), make_run(3, RATES[9], RunState.PRUNED)]
     for state in (SweepState.RUNNING, SweepState.COMPLETED):
         snapshot = make_snapshot(cells, [*runs, *open_runs], state=state)
-        parts = split(snapshot)
+        parts = grid_shares(snapshot)
         assert parts.full == pytest.approx(snapshot.sweep.full_grid_flops)
         assert parts.spent == pytest.approx(sum(run.flops for run in runs))
         assert min(parts.spent, parts.shared, parts.open, parts.never_run) >= 0
@@ -158,8 +149,8 @@ def test_the_four_parts_of_the_cost_add_up_to_the_full_grid():
 def test_what_is_not_decided_yet_is_not_called_saved_while_the_sweep_lives():
     cells = make_cells()
     pruned = make_run(5, RATES[9], RunState.PRUNED)
-    living = split(make_snapshot(cells, [*full_bowls([cells[0]]), pruned]))
-    ended = split(make_snapshot(cells, [*full_bowls([cells[0]]), pruned], state=SweepState.COMPLETED))
+    living = grid_shares(make_snapshot(cells, [*full_bowls([cells[0]]), pruned]))
+    ended = grid_shares(make_snapshot(cells, [*full_bowls([cells[0]]), pruned], state=SweepState.COMPLETED))
     assert living.never_run == pytest.approx(cells[5].flops)
     assert ended.open == 0
     assert ended.never_run == pytest.approx(living.open + living.never_run)
@@ -168,7 +159,7 @@ def test_what_is_not_decided_yet_is_not_called_saved_while_the_sweep_lives():
 def test_a_shared_trunk_is_a_saving_of_its_own():
     cells = make_cells()
     half = [make_run(0, rate, flops=cells[0].flops / 2) for rate in RATES]
-    assert split(make_snapshot(cells, half)).shared == pytest.approx(cells[0].flops * len(RATES) / 2)
+    assert grid_shares(make_snapshot(cells, half)).shared == pytest.approx(cells[0].flops * len(RATES) / 2)
 
 
 def test_batches_add_up_and_pruned_rates_cost_nothing():
@@ -187,11 +178,11 @@ def test_batches_add_up_and_pruned_rates_cost_nothing():
 
 def test_the_interval_of_every_law_is_a_factor_and_a_refusal_has_none():
     laws = [make_record(number=1), make_record(prediction=make_answer(), number=2)]
-    refits = savings(make_snapshot(make_cells()), laws).refits
-    assert refits[0].factor is None
-    assert refits[1].factor == pytest.approx(2.0)
+    intervals = savings(make_snapshot(make_cells()), laws).intervals
+    assert intervals[0].factor is None
+    assert intervals[1].factor == pytest.approx(2.0)
 
 
 def test_cells_without_a_lattice_have_no_coverage():
     cell = Cell(number=0, params=1e4, tokens=1e5, batch_tokens=256, rates=())
-    assert coverage(make_snapshot(Cells((cell,)))).cells == ()
+    assert coverage_map(make_snapshot(Cells((cell,)))).cells == ()

@@ -6,10 +6,9 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from api.figures.drawing.bowls import draw_bowls
-from api.figures.numbers.bowls import bowl_panels
-from api.figures.numbers.selection import EVENLY, Group, Selection, groups
-from api.figures.numbers.snapshot import Snapshot
+from api.figures.bowls import bowl_panels, draw_bowls
+from api.figures.selection import EVENLY, CellPage, CellSelection, cell_pages
+from api.figures.snapshot import FigureSnapshot
 from orchestrator.states import RunState
 from tests.api.figures.building import make_cells, make_run, make_snapshot
 
@@ -19,29 +18,31 @@ BATCHES = (65_536.0, 131_072.0, 262_144.0, 524_288.0, 1_048_576.0)
 
 
 @pytest.fixture(scope="module")
-def many() -> Snapshot:
+def many() -> FigureSnapshot:
     """Ninety cells, each with a run."""
     cells = make_cells(sizes=SIZES, horizons=HORIZONS, batches=BATCHES)
     return make_snapshot(cells, [make_run(cell.number, 1e-3) for cell in cells])
 
 
-def selection_of(group: Group) -> Selection:
+def selection_of(group: CellPage) -> CellSelection:
     """What the figure's address says, read as the API reads it."""
     query = dict(parse_qsl(group.query))
     page = int(query.pop("page"))
-    return Selection(**{name: float(value) for name, value in query.items()}, page=page)
+    return CellSelection(**{name: float(value) for name, value in query.items()}, page=page)
 
 
 @pytest.mark.parametrize(("kind", "pages"), [("params", 6), ("batch_tokens", 5)])
-def test_every_cell_is_on_exactly_one_page_of_sizes_and_of_batches(many: Snapshot, kind: str, pages: int):
-    found = [group for group in groups(many) if group.kind == kind]
+def test_every_cell_is_on_exactly_one_page_of_sizes_and_of_batches(
+    many: FigureSnapshot, kind: str, pages: int
+):
+    found = [group for group in cell_pages(many) if group.kind == kind]
     drawn = [panel.cell.number for group in found for panel in bowl_panels(many, selection_of(group))[0]]
     assert len(found) == pages
     assert sorted(drawn) == list(range(90))
 
 
-def test_a_page_says_which_of_how_many_cells_it_has(many: Snapshot):
-    labels = [group.label.replace("\u00a0", " ") for group in groups(many)]
+def test_a_page_says_which_of_how_many_cells_it_has(many: FigureSnapshot):
+    labels = [group.label.replace("\u00a0", " ") for group in cell_pages(many)]
     assert labels[:2] == ["N 214.7 M · cells 1 to 24 of 30", "N 214.7 M · cells 25 to 30 of 30"]
     assert labels[-1] == "B 1.049 M · 18 cells"
 
@@ -49,32 +50,34 @@ def test_a_page_says_which_of_how_many_cells_it_has(many: Snapshot):
 def test_where_all_cells_fit_there_is_nothing_to_choose():
     cells = make_cells()
     runs = [make_run(cell.number, 1e-3) for cell in cells]
-    assert groups(make_snapshot(cells, runs)) == ()
+    assert cell_pages(make_snapshot(cells, runs)) == ()
 
 
-def test_cells_with_nothing_but_ruled_out_rates_are_not_counted(many: Snapshot):
+def test_cells_with_nothing_but_ruled_out_rates_are_not_counted(many: FigureSnapshot):
     runs = [make_run(cell.number, 1e-3, RunState.PRUNED) for cell in many.cells]
-    assert groups(make_snapshot(many.cells, runs)) == ()
+    assert cell_pages(make_snapshot(many.cells, runs)) == ()
 
 
-def test_a_page_beyond_the_last_and_a_size_that_is_not_there_show_no_cell(many: Snapshot):
-    assert bowl_panels(many, Selection(params=SIZES[0], page=3)) == ((), 30)
-    assert bowl_panels(many, Selection(params=7.0)) == ((), 0)
+def test_a_page_beyond_the_last_and_a_size_that_is_not_there_show_no_cell(many: FigureSnapshot):
+    assert bowl_panels(many, CellSelection(params=SIZES[0], page=3)) == ((), 30)
+    assert bowl_panels(many, CellSelection(params=7.0)) == ((), 0)
 
 
 @pytest.mark.parametrize(
     ("selection", "words"),
     [
         (EVENLY, "24 of 90 cells with runs, at even steps"),
-        (Selection(params=SIZES[0], page=2), "6 of the 30 cells chosen"),
+        (CellSelection(params=SIZES[0], page=2), "6 of the 30 cells chosen"),
     ],
 )
-def test_the_figure_says_that_there_are_more_cells(many: Snapshot, selection: Selection, words: str):
+def test_the_figure_says_that_there_are_more_cells(
+    many: FigureSnapshot, selection: CellSelection, words: str
+):
     drawn = draw_bowls(*bowl_panels(many, selection), narrowed=selection != EVENLY)
     assert any(words in note.text for note in drawn.layout.annotations)
 
 
-def test_on_a_telephone_a_long_title_has_two_lines(many: Snapshot):
+def test_on_a_telephone_a_long_title_has_two_lines(many: FigureSnapshot):
     panels, total = bowl_panels(many)
     wide, narrow = draw_bowls(panels, total), draw_bowls(panels, total, 2)
     assert "<br>" not in wide.layout.annotations[0].text

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from etalon.cli.commands import app
 from orchestrator.strategies import STRATEGIES
-from tests.known_law import HORIZONS, counted, rows, text
+from tests.orchestrator.strategies.tables import HORIZONS, counted, rows, text
 
 FAST = ("--strategy", "law", "--strategy", "four", "--replicates", "2", "--share", "5", "--share", "20")
 

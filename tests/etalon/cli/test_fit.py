@@ -11,9 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from etalon.cli.commands import app
-from tests.known_law import write_table
-
-HEADER = "params,tokens,batch_tokens,learning_rate,loss"
+from tests.known_law import HEADER, RECORDED, grid, run_table
 
 
 def etalon(*arguments: str | Path) -> tuple[int, str]:
@@ -26,8 +24,15 @@ def plain(text: str) -> str:
     return " ".join(text.replace("\u00a0", " ").replace("│", " ").split())
 
 
+def synthetic(folder: Path, *, sizes: tuple[float, ...], horizons: tuple[float, ...]) -> Path:
+    path = folder / "runs.csv"
+    rates = [8e-3 * 2**octave for octave in range(-3, 4)]
+    path.write_text(run_table(RECORDED.runs(grid(sizes, horizons, (65_536,)), rates)))
+    return path
+
+
 def test_it_recovers_a_known_law_and_predicts_beyond_the_table(tmp_path: Path) -> None:
-    table = write_table(tmp_path)
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
 
     code, text = etalon("fit", table, "--target", "params=16e6,tokens=8e8", "--json")
 
@@ -43,7 +48,7 @@ def test_it_recovers_a_known_law_and_predicts_beyond_the_table(tmp_path: Path) -
 
 
 def test_several_targets_are_answered_in_order(tmp_path: Path) -> None:
-    table = write_table(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
 
     code, text = etalon(
         "fit", table, "--target", "params=8e6,tokens=2e8", "--target", "params=2e6,tokens=2e8", "--json"
@@ -54,7 +59,7 @@ def test_several_targets_are_answered_in_order(tmp_path: Path) -> None:
 
 
 def test_amounts_are_written_as_people_write_them(tmp_path: Path) -> None:
-    table = write_table(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
 
     answer = answer_of("fit", table, "--target", "params=8M,tokens=0.2B,batch_tokens=65_536")
 
@@ -63,7 +68,7 @@ def test_amounts_are_written_as_people_write_them(tmp_path: Path) -> None:
 
 
 def test_the_same_condition_twice_is_one_condition(tmp_path: Path) -> None:
-    table = write_table(tmp_path, sizes=(1e6, 2e6), horizons=(1e8, 2e8))
+    table = synthetic(tmp_path, sizes=(1e6, 2e6), horizons=(1e8, 2e8))
     with_recipe = [
         line + ("," + "recipe" if line.startswith("params") else ",muon")
         for line in table.read_text().split()
@@ -76,7 +81,7 @@ def test_the_same_condition_twice_is_one_condition(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_the_table_pools_is_named(tmp_path: Path) -> None:
-    table = write_table(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
     header, *runs = table.read_text().split()
     pooled = [f"{header},weight_decay", *(f"{run},{decay}" for run in runs for decay in ("0", "0.1"))]
     table.write_text("\n".join(pooled))
@@ -98,7 +103,7 @@ MIXED = (
 
 
 def test_a_refused_target_stands_in_its_place_and_hides_no_other(tmp_path: Path) -> None:
-    table = write_table(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
 
     code, text = etalon("fit", table, *MIXED, "--json")
 
@@ -113,7 +118,7 @@ def test_a_refused_target_stands_in_its_place_and_hides_no_other(tmp_path: Path)
 
 
 def test_in_a_terminal_a_refused_target_has_a_card_among_the_others(tmp_path: Path) -> None:
-    table = write_table(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
 
     code, text = etalon("fit", table, *MIXED)
 
@@ -123,7 +128,7 @@ def test_in_a_terminal_a_refused_target_has_a_card_among_the_others(tmp_path: Pa
 
 
 def test_where_all_targets_are_refused_one_problem_tells_them_all(tmp_path: Path) -> None:
-    table = write_table(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
     far = ("--target", "params=1e13,tokens=2e8", "--target", "params=2e13,tokens=2e8")
 
     code, text = etalon("fit", table, *far, "--json")
@@ -136,7 +141,7 @@ def test_where_all_targets_are_refused_one_problem_tells_them_all(tmp_path: Path
 
 
 def test_the_law_is_printed_so_that_it_can_be_used(tmp_path: Path) -> None:
-    table = write_table(tmp_path)
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
 
     code, text = etalon("fit", table, "--target", "params=16e6,tokens=8e8")
 
@@ -150,7 +155,7 @@ def test_the_law_is_printed_so_that_it_can_be_used(tmp_path: Path) -> None:
 
 
 def test_the_card_tells_what_a_wrong_rate_costs_and_when_published_laws_apply(tmp_path: Path) -> None:
-    table = write_table(tmp_path)
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
 
     code, text = etalon("fit", table, "--target", "params=16e6,tokens=8e8")
 
@@ -162,7 +167,7 @@ def test_the_card_tells_what_a_wrong_rate_costs_and_when_published_laws_apply(tm
 
 
 def test_the_card_offers_to_confirm_the_answer(tmp_path: Path) -> None:
-    table = write_table(tmp_path)
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
     target = ("--target", "params=16e6,tokens=8e8")
 
     offer = answer_of("fit", table, *target)["predictions"][0]["confirmation"]
@@ -176,7 +181,7 @@ def test_the_card_offers_to_confirm_the_answer(tmp_path: Path) -> None:
 
 
 def test_a_budget_below_a_run_at_the_target_names_what_to_run_instead(tmp_path: Path) -> None:
-    table = write_table(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
     asked = ("fit", table, "--target", "params=4e6,tokens=4e8", "--budget-flops", "6e15")
 
     instead = answer_of(*asked)["predictions"][0]["confirmation"]["affordable"]
@@ -190,7 +195,7 @@ def test_a_budget_below_a_run_at_the_target_names_what_to_run_instead(tmp_path: 
 
 
 def test_a_target_without_a_valley_says_so_in_words(tmp_path: Path) -> None:
-    table = write_table(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
     target = ("--target", "params=4e6,tokens=4e8")
 
     valley = answer_of("fit", table, *target)["predictions"][0]["valley"]
@@ -202,7 +207,7 @@ def test_a_target_without_a_valley_says_so_in_words(tmp_path: Path) -> None:
 
 
 def test_a_target_far_beyond_the_only_size_is_refused_with_the_reason(tmp_path: Path) -> None:
-    table = write_table(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
 
     code, text = etalon("fit", table, "--target", "params=1e8,tokens=4e8", "--json")
 
@@ -227,7 +232,7 @@ def test_a_target_far_beyond_the_only_size_is_refused_with_the_reason(tmp_path: 
     ],
 )
 def test_bad_arguments_are_refused(tmp_path: Path, arguments: list[str], says: str) -> None:
-    table = write_table(tmp_path, sizes=(1e6,), horizons=(1e8,))
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8,))
 
     code, text = etalon("fit", table, *arguments)
 

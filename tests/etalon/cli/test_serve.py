@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.known_law import write_table
+from tests.known_law import RECORDED, grid, run_table
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -113,7 +113,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(served: Served) -> None:
-    write_table(served.folder)
+    cells = grid((1e6, 2e6, 4e6, 8e6), (1e8, 2e8, 4e8), (65_536,))
+    runs = RECORDED.runs(cells, [8e-3 * 2**octave for octave in range(-3, 4)])
+    (served.folder / "runs.csv").write_text(run_table(runs))
     (served.folder / "sweep.yaml").write_text(SPEC)
 
     plan = served.json("plan", "sweep.yaml")

@@ -1,1 +1,0 @@
-"""How the figures look: from values to Plotly figures."""

@@ -1,1 +1,0 @@
-"""What the figures show, as plain values: pure functions of a snapshot of a sweep."""

@@ -1,0 +1,65 @@
+"""One run's learning curve: the trunk it shares, its own branch, and where they part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from api.figures.style import ACCENT, COUNTS, LINE, PLAIN, TARGET, canvas, empty, log_axis
+from orchestrator import amounts
+from orchestrator.cells import Cell
+from orchestrator.states import RUN_FINAL, RunState
+from orchestrator.store.records import LossPoint, Run
+
+
+def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint]) -> go.Figure:
+    """Draw a learning curve.
+
+    Args:
+        run: the run.
+        cell: its cell.
+        points: the trunk's first, then its own; losses that are not finite are left out.
+    """
+    finite = [point for point in points if math.isfinite(point.loss) and point.loss > 0]
+    if not finite:
+        return empty(_why_no_curve(run))
+    losses = [point.loss for point in finite] + ([run.loss] if run.loss is not None else [])
+    figure = canvas(
+        400,
+        xaxis=log_axis(finite[0].tokens, cell.tokens, "tokens", ticks=COUNTS),
+        yaxis=log_axis(min(losses), max(losses), "loss", ticks=PLAIN, most=6),
+    )
+    trunk = [point for point in finite if point.curve != run.id]
+    own = [point for point in finite if point.curve == run.id]
+    for name, part, colour in (("trunk", trunk, LINE), ("branch", trunk[-1:] + own if own else [], ACCENT)):
+        if part:
+            figure.add_scatter(
+                x=[point.tokens for point in part],
+                y=[point.loss for point in part],
+                mode="lines",
+                line={"color": colour, "width": 2},
+                name=f"training loss, {name}",
+                hovertemplate="loss %{y:.4f} after %{x:.3s} tokens<extra></extra>",
+            )
+    if run.loss is not None:
+        figure.add_scatter(
+            x=[cell.tokens],
+            y=[run.loss],
+            mode="markers",
+            marker={"symbol": "diamond", "size": 11, "color": TARGET},
+            name="held-out loss",
+            hovertemplate=f"held-out loss {amounts.loss(run.loss)}<extra></extra>",
+            cliponaxis=False,
+        )
+    return figure
+
+
+def _why_no_curve(run: Run) -> str:
+    """Why there is no curve: whether one will come, and when."""
+    if run.state is RunState.PRUNED:
+        return "The run was ruled out before it started."
+    if run.state in RUN_FINAL:
+        return "The run ended without a training loss."
+    return "The learning curve appears here when the run reports its first loss."
