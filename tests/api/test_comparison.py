@@ -57,9 +57,7 @@ def spoken(page: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
-def test_the_document_tells_who_contends_what_it_costs_and_whom_to_trust(
-    over: TestClient, ended: Sweep
-) -> None:
+def test_the_document_has_contenders_cost_and_verdict(over: TestClient, ended: Sweep) -> None:
     told = answer(over, f"/v1/sweeps/{ended.id}/comparison")
     assert (told["sweep_id"], told["state"], told["seeds"]) == (ended.id, "complete", 2)
     assert told["held_out"]["params"] == 2 * 12 * 128**2
@@ -108,7 +106,7 @@ def test_before_the_search_is_over_it_waits(client: TestClient) -> None:
     assert "after the search" in figure["layout"]["annotations"][0]["text"].replace("<br>", " ")
 
 
-def test_a_plan_tells_what_it_adds(client: TestClient) -> None:
+def test_a_plan_shows_what_it_adds(client: TestClient) -> None:
     fields = {**FIELDS, "search": SEARCH, "comparison": COMPARISON}
     plan = client.post("/v1/sweeps?validate_only=true", json=fields).json()
     assert plan["comparison"]["runs"] == 26
@@ -136,7 +134,7 @@ def test_one_that_cannot_be_is_refused_and_nothing_is_written(
     assert store.sweeps.page()[0] == []
 
 
-def test_its_cost_is_told_apart_from_the_searchs(
+def test_its_cost_is_separate_from_the_searchs(
     over: TestClient, ended: Sweep, stored: tuple[Store, Sweep]
 ) -> None:
     cost = answer(over, f"/v1/sweeps/{ended.id}")["cost"]
@@ -146,9 +144,7 @@ def test_its_cost_is_told_apart_from_the_searchs(
     assert cost["saved_fraction"] == pytest.approx(1 - cost["spent_flops"] / cost["full_grid_flops"])
 
 
-def test_the_export_tells_its_runs_apart_so_that_a_law_takes_the_searchs(
-    over: TestClient, ended: Sweep
-) -> None:
+def test_the_export_marks_its_runs_so_that_a_law_takes_the_searchs(over: TestClient, ended: Sweep) -> None:
     text = over.get(f"/v1/sweeps/{ended.id}/runs.csv").text
     rows = list(csv.DictReader(io.StringIO(text)))
     assert {row["arm"] for row in rows} == {"search", "standard", "transfer", "base"}
@@ -223,7 +219,7 @@ def test_a_page_of_one_that_was_cut_short_says_so_beside_what_is_known(
     assert "so the two cannot be compared." in text
 
 
-def test_its_events_tell_how_far_it_is(over: TestClient, ended: Sweep, stored: tuple[Store, Sweep]) -> None:
+def test_its_events_report_its_progress(over: TestClient, ended: Sweep, stored: tuple[Store, Sweep]) -> None:
     events = stored[0].events.after(0, sweep_id=ended.id, limit=10_000)
     stages = [event.data["stage"] for event in events if event.kind == "comparison"]
     assert stages == ["tuning modules", "running", "complete"]

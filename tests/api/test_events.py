@@ -46,7 +46,7 @@ def test_what_the_client_has_is_not_sent_again(client: TestClient, finished: Any
     assert [m.get("id") for m in messages(answer.text)] == [str(e.id) for e in recorded[-2:]] + [None]
 
 
-def test_other_sweeps_events_are_not_told(client: TestClient, finished: Any, submitted: Any) -> None:
+def test_other_sweeps_events_are_left_out(client: TestClient, finished: Any, submitted: Any) -> None:
     submitted(name="another")
     answer = client.get(f"/v1/sweeps/{finished.sweep.id}/events")
     assert {m["data"]["sweep_id"] for m in messages(answer.text)} == {finished.sweep.id}

@@ -13,7 +13,7 @@ def test_every_figure_is_plotly_json(client: TestClient, trained: Any) -> None:
         assert answer.json()["layout"], name
 
 
-def test_an_unknown_figure_is_told_which_there_are(client: TestClient, trained: Any) -> None:
+def test_an_unknown_figure_is_refused_with_the_known_ones(client: TestClient, trained: Any) -> None:
     answer = client.get(f"/v1/sweeps/{trained.sweep.id}/figures/parallel")
     assert answer.status_code == 404
     assert "coverage" in answer.json()["detail"]

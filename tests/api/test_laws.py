@@ -43,7 +43,7 @@ def test_a_law_that_is_not_there(
     assert client.get(f"/v1/sweeps/{submitted().sweep.id}/laws/{number}").status_code == status
 
 
-def test_a_refused_prediction_is_told_with_the_law(client: TestClient, trained: Any) -> None:
+def test_a_refused_prediction_is_shown_with_the_law(client: TestClient, trained: Any) -> None:
     record = trained.store.laws.get(trained.sweep.id, 1)
     trained.store.laws.add(
         trained.sweep.id,
@@ -79,7 +79,7 @@ def test_a_prediction_at_any_target(client: TestClient, trained: Any) -> None:
     assert (prediction["sweep_id"], prediction["law_number"]) == (trained.sweep.id, 1)
 
 
-def test_a_prediction_tells_what_a_wrong_rate_costs(client: TestClient, trained: Any) -> None:
+def test_a_prediction_reports_what_a_wrong_rate_costs(client: TestClient, trained: Any) -> None:
     prediction = client.get(f"/v1/sweeps/{trained.sweep.id}").json()["prediction"]
     costs = {item["factor"]: item["excess_loss"] for item in prediction["wrong_rate"]}
     assert len(costs) == 7
@@ -116,7 +116,7 @@ def test_where_there_is_no_valley_the_answer_says_so_in_words(client: TestClient
     assert valley["reason"].startswith("The optimum is too uncertain: no rate loses at most 0.1")
 
 
-def test_an_answer_that_an_earlier_version_stored_is_still_told(client: TestClient, trained: Any) -> None:
+def test_an_answer_that_an_earlier_version_stored_is_still_served(client: TestClient, trained: Any) -> None:
     record = trained.store.laws.get(trained.sweep.id, 1)
     earlier = {
         key: value for key, value in record.prediction.items() if key not in ("wrong_rate", "confirmation")
@@ -163,7 +163,7 @@ def test_without_a_law_there_is_no_number(client: TestClient, submitted: Callabl
     assert "no law yet" in answer.json()["detail"]
 
 
-def test_the_reason_of_a_refused_fit_is_told(client: TestClient, submitted: Callable[..., Any]) -> None:
+def test_the_reason_of_a_refused_fit_is_reported(client: TestClient, submitted: Callable[..., Any]) -> None:
     recorded = submitted()
     refusal = LawEvent(number=None, refused="no_interior_minimum", detail="No bowl has both sides.", runs=3)
     recorded.store.events.append(recorded.sweep.id, refusal)

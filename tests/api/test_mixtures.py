@@ -49,7 +49,7 @@ def mixed(fields: dict[str, Any]) -> dict[str, Any]:
 def trained_mixture(
     client: TestClient, train_all: Callable[..., Any], store: Any, mixed: dict[str, Any]
 ) -> Any:
-    """A sweep of mixtures with a law, and one more that tells both counts."""
+    """A sweep of mixtures with a law, and a second law in both counts."""
     sweep = client.post("/v1/sweeps", json=mixed).json()
     recorded = train_all(store, store.sweeps.get(sweep["id"]))
     first = store.laws.get(sweep["id"], 1)
@@ -67,7 +67,7 @@ def trained_mixture(
     return recorded
 
 
-def test_a_plan_tells_both_counts_and_prices_the_active_ones(
+def test_a_plan_shows_both_counts_and_prices_the_active_ones(
     client: TestClient, mixed: dict[str, Any]
 ) -> None:
     plan = client.post("/v1/sweeps", params={"validate_only": "true"}, json=mixed).json()

@@ -1,4 +1,4 @@
-"""Every error is problem details, and none tells what is inside."""
+"""Every error is problem details, and none shows internals."""
 
 import re
 from collections.abc import Callable
@@ -73,7 +73,7 @@ def test_programs_and_the_api_get_problem_details(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_a_crash_tells_the_request_and_nothing_else(app: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_crash_reports_the_request_and_nothing_else(app: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
     @app.get("/crash")
     def crash() -> None:
         raise RuntimeError("secret inside")
@@ -102,7 +102,7 @@ def test_a_request_id_that_is_not_one_is_replaced(client: TestClient) -> None:
     assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])
 
 
-def test_every_answer_tells_browsers_to_run_nothing_foreign(client: TestClient) -> None:
+def test_every_answer_forbids_browsers_to_run_foreign_scripts(client: TestClient) -> None:
     for path in ("/healthz", "/docs", "/nowhere", "/v1/sweeps"):
         headers = client.get(path).headers
         assert "script-src 'self';" in headers["content-security-policy"]

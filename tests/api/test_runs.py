@@ -83,7 +83,7 @@ def test_what_the_lenses_saw_has_trunk_then_branch_and_both_lenses(client: TestC
     assert (second["loss_spikes"], second["modules"]) == (None, {})
 
 
-def test_a_run_that_nobody_looked_at_says_why(client: TestClient, trained: Any) -> None:
+def test_a_run_without_lenses_says_why(client: TestClient, trained: Any) -> None:
     runs = {run.state: run for run in trained.store.runs.of_sweep(trained.sweep.id)}
     for state, words in (("completed", "besides its losses"), ("pruned", "ruled out")):
         answer = client.get(f"/v1/runs/{runs[state].id}/lenses").json()

@@ -96,7 +96,7 @@ def test_a_trained_sweep_shows_cost_law_and_prediction(client: TestClient, train
     assert sweep["prediction"]["sweep_id"] == sweep["id"]
 
 
-def test_nothing_is_told_to_be_saved_before_a_run_has_ended(
+def test_no_saving_is_reported_before_a_run_has_ended(
     client: TestClient, submitted: Callable[..., Any]
 ) -> None:
     recorded = submitted()
@@ -116,7 +116,7 @@ def test_a_sweep_that_did_not_do_its_work_saved_nothing(
     assert cost["spent_flops"] > 0
 
 
-def test_a_list_tells_of_each_sweep_what_its_own_page_tells(
+def test_a_list_shows_of_each_sweep_what_its_own_page_shows(
     client: TestClient, trained: Any, submitted: Callable[..., Any]
 ) -> None:
     submitted(name="untouched")
@@ -161,7 +161,7 @@ def test_the_list_is_filtered_by_state(client: TestClient, submitted: Callable[.
         ("cursor=nonsense", "next_cursor"),
     ],
 )
-def test_a_query_out_of_range_is_told_what_is_allowed(client: TestClient, query: str, told: str) -> None:
+def test_a_query_out_of_range_is_refused_with_the_range(client: TestClient, query: str, told: str) -> None:
     answer = client.get(f"/v1/sweeps?{query}")
     assert answer.status_code == 422
     assert told in answer.json()["detail"]

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and say again everything a job had told."""
+"""Files appear whole or not at all, and keep everything that a job reported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def checkpoints(tmp_path) -> Checkpoints:
     return Checkpoints(tmp_path, "s")
 
 
-def test_a_job_comes_back_with_all_it_told_and_its_state(checkpoints):
+def test_a_job_is_read_back_with_its_report_and_state(checkpoints):
     assert checkpoints.read_job(JOB) is None
     checkpoints.write_job(JOB, TOLD, b"\x00state")
     assert checkpoints.read_job(JOB) == (TOLD, b"\x00state")
@@ -76,7 +76,7 @@ def test_the_end_of_a_sweep_removes_jobs_and_keeps_trunks(checkpoints):
     assert checkpoints.trunk_positions("t") == (2_048,)
 
 
-def test_nothing_is_left_of_a_sweep_that_nobody_goes_on_with(checkpoints):
+def test_nothing_is_left_of_a_discarded_sweep(checkpoints):
     checkpoints.write_job(JOB, TOLD, b"state")
     checkpoints.write_trunk("t", 2_048, b"trunk")
     checkpoints.drop_all()

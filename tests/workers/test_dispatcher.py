@@ -1,4 +1,4 @@
-"""What the workers of a sweep are told to do, with a real store and a clock that the test turns."""
+"""What the dispatcher asks of the workers of a sweep, with a real store and a clock that the test turns."""
 
 from __future__ import annotations
 
@@ -373,7 +373,7 @@ def why(stage, shift) -> str | None:
     return waits_because(stage.store, stage.store.sweeps.get(shift.sweep_id))
 
 
-def test_a_cluster_without_room_is_told_of_and_so_is_its_growth(stage, shift):
+def test_a_cluster_without_room_is_reported_and_so_is_its_growth(stage, shift):
     shift.cluster.cpus = 0.5
     shift.tick()
     assert why(stage, shift) == (
@@ -385,7 +385,7 @@ def test_a_cluster_without_room_is_told_of_and_so_is_its_growth(stage, shift):
     assert why(stage, shift) is None
 
 
-def test_the_size_of_the_cluster_is_told_once_until_it_changes(stage, shift):
+def test_the_size_of_the_cluster_is_reported_once_until_it_changes(stage, shift):
     for _ in range(5):
         shift.tick(MEASURE_SECONDS)
     events = stage.store.events.after(0, sweep_id=shift.sweep_id)

@@ -1,4 +1,4 @@
-"""Drivers as real processes on a real Ray: sweeps finish, whoever is killed in between."""
+"""Drivers as real processes on a real Ray: sweeps finish through kills of any process."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def on_cluster() -> list[psutil.Process]:
 
 
 def finished_once(stage, sweep_id) -> bool:
-    """Whether every run ended, and was told to have ended exactly once."""
+    """Whether every run ended, with exactly one event of its end."""
     return sorted(stage.ends(sweep_id)) == sorted(run.id for run in stage.runs(sweep_id))
 
 
-def test_a_replay_takes_nobodys_place_and_finishes_where_what_it_asks_for_is_not_there(stage, ray_address):
+def test_a_replay_needs_no_resources_and_finishes_where_those_it_names_are_missing(stage, ray_address):
     sweep_id = stage.replay(gpus_per_run=8, cpus_per_run=64, max_parallel=5)
     stage.ask(sweep_id)
     driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
@@ -105,7 +105,7 @@ def test_a_sweep_whose_runs_the_cluster_can_never_hold_says_so(stage, ray_addres
     assert driver.wait(timeout=30) == 0
 
 
-def test_a_cluster_that_is_away_is_told_apart_from_a_failure(stage):
+def test_a_missing_cluster_is_distinct_from_a_failure(stage):
     sweep_id = stage.replay()
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"

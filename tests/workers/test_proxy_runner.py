@@ -175,7 +175,7 @@ def test_a_resumed_job_goes_on_where_it_was_saved(setup):
     assert max(point.step for point in report.points) > 1
 
 
-def test_diverged_members_are_told_with_a_reason_and_no_bad_point(setup):
+def test_diverged_members_are_reported_with_a_reason_and_no_bad_point(setup):
     told = carried_out(ProxyRunner(setup), job_of(*HORIZONS, rates=(0.002, 60.0)))
     states = {result.run_id: result.state for result in told.results}
     assert states == {
@@ -256,7 +256,7 @@ def test_a_prepared_corpus_is_trained_on_with_its_own_vocabulary(setup, prepared
     assert all(loss < corpus.unigram_entropy < math.log(300) for loss in found)
 
 
-def test_a_prepared_corpus_that_was_changed_is_told_by_the_worker(setup, prepared):
+def test_the_worker_reports_a_prepared_corpus_that_was_changed(setup, prepared):
     source = find_corpus("own", prepared)
     with source.path.open("r+b") as file:
         file.write(b"\xff\xff")
@@ -266,14 +266,14 @@ def test_a_prepared_corpus_that_was_changed_is_told_by_the_worker(setup, prepare
         ProxyRunner(replace(setup, trainer=TRAINER.model_copy(update={"corpus": "own"}), corpus=source))
 
 
-def test_a_gpu_that_is_not_there_is_told_before_anything_runs(setup):
+def test_a_missing_gpu_is_reported_before_anything_runs(setup):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(BadInput, match="gpus_per_run"):
         ProxyRunner(replace(setup, device="cuda"))
 
 
-def test_limits_are_told_for_every_trunk(setup):
+def test_limits_are_reported_for_every_trunk(setup):
     assert ProxyRunner(setup).limits[TRUNK] >= 1
 
 

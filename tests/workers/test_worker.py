@@ -75,12 +75,12 @@ def test_a_worker_goes_from_waiting_to_a_job_in_the_same_process(actor):
     assert working.config == {}, "a job does not travel back with every result"
 
 
-def test_the_trainers_own_error_is_told_and_ends_the_job(actor):
+def test_the_trainers_own_error_is_reported_and_ends_the_job(actor):
     failing = actor(StandIn(ValueError("loss of the wrong kind")), WORK)
     assert failing.step() == {"report": Report(fault="ValueError: loss of the wrong kind"), "done": True}
 
 
-def test_a_job_that_cannot_begin_is_told_and_the_next_one_is_not_blamed(actor):
+def test_a_job_that_cannot_begin_is_reported_and_the_next_one_is_not_blamed(actor):
     failing = actor(StandIn(begins=ValueError("no such shape")), WORK)
     assert failing.step() == {"report": Report(fault="ValueError: no such shape"), "done": True}
     failing.reset_config(WAIT)
@@ -106,7 +106,7 @@ def test_what_is_under_way_is_saved_before_the_process_ends(actor):
     assert idle.saved == 0
 
 
-def test_a_missing_corpus_is_told_with_every_job(tmp_path):
+def test_a_missing_corpus_is_reported_with_every_job(tmp_path):
     trainer = ProxyTrainer(kind="proxy", corpus="gone")
     scale = Scale(width=16, depth=1)
     grid = Grid(scales=(scale,), tokens=(65_536,), batch_tokens=(256,), learning_rates=(0.001,))

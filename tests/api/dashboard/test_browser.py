@@ -299,7 +299,7 @@ def test_buttons_pause_resume_stop_and_ask_before_what_cannot_be_undone(open_tab
     assert store.sweeps.get(sweep_id).state is SweepState.STOPPING
 
 
-def test_a_refused_button_tells_the_problem(open_tab: OpenTab, own, store: Store):
+def test_a_refused_button_shows_the_problem(open_tab: OpenTab, own, store: Store):
     _, sweep_id = own
     tab = open_tab()
     tab.page.route(re.compile(r"/events"), lambda route: route.abort())

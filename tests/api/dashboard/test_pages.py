@@ -33,7 +33,7 @@ def read(client: TestClient, path: str, status: int = 200) -> str:
     return response.text
 
 
-def test_without_sweeps_the_list_tells_how_to_submit_the_first(store: Store, tmp_path):
+def test_without_sweeps_the_list_explains_how_to_submit_the_first(store: Store, tmp_path):
     app = create_app(settings=Settings(home=tmp_path), store=store)
     with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
         page = read(client, "/")
@@ -131,7 +131,7 @@ def test_a_target_without_a_valley_says_so_in_words(client: TestClient, seeded: 
     assert "The optimum is too uncertain to name a range of rates" in page
 
 
-def test_the_form_tells_that_a_rate_of_mup_is_in_units_of_its_base(client: TestClient, copy: Store):
+def test_the_form_says_that_a_rate_of_mup_is_in_units_of_its_base(client: TestClient, copy: Store):
     service = Service(copy)
     trainer = {"kind": "proxy", "parametrization": "mup"}
     sweep = service.run(service.submit(name="one rate for all widths", trainer=trainer).id)
@@ -316,7 +316,7 @@ def test_a_sweep_is_priced_before_it_is_submitted(client: TestClient, copy: Stor
         (b"name: '<b>x</b>'\nprior_runs: {table: '<i>'}", "no table &#39;&lt;i&gt;&#39;"),
     ],
 )
-def test_a_sweep_that_is_not_valid_is_told_field_by_field(client: TestClient, yaml: bytes, words: str):
+def test_problems_of_an_invalid_sweep_are_shown_field_by_field(client: TestClient, yaml: bytes, words: str):
     answer = client.post("/submit/plan", content=yaml, headers=YAML)
     assert answer.status_code == 422
     assert words in answer.text

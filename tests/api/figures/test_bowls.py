@@ -116,7 +116,7 @@ def test_runs_of_a_prior_table_are_marked_as_such():
     assert panel.low < 1.9
 
 
-def test_reasons_of_runs_are_told_without_their_markup():
+def test_reasons_of_runs_are_shown_without_their_markup():
     runs = [make_run(0, 1e-3, RunState.PENDING, reason="<b>because</b>")]
     (panel,), _ = bowl_panels(make_snapshot(make_cells(), runs))
     assert "&lt;b&gt;because" in panel.marks[0].text

@@ -212,7 +212,7 @@ def test_panels_stand_in_as_many_columns_as_asked(stored, columns):
     assert (layout["grid"]["rows"], layout["grid"]["columns"]) == (-(-panels // across), across)
 
 
-def test_an_unknown_figure_or_sweep_is_told(stored):
+def test_an_unknown_figure_or_sweep_is_refused(stored):
     store, ids = stored
     with pytest.raises(NotFound, match="The figures are: bowls, law"):
         figure(store, ids["queued"], "pie")
@@ -237,7 +237,7 @@ def test_colours_of_sizes_and_horizons_are_different_scales_and_ordered():
 
 
 @pytest.mark.parametrize("colours", [params_colours, tokens_colours])
-def test_close_neighbours_have_colours_that_can_be_told_apart(colours):
+def test_close_neighbours_have_distinct_colours(colours):
     horizons = [65_536.0, 69_900.0, 70_000.0, 1_048_576.0, 2e6]
     found = [tuple(int(colours(horizons)[d][i : i + 2], 16) for i in (1, 3, 5)) for d in horizons]
     apart = [sum(abs(a - b) for a, b in zip(*pair, strict=True)) for pair in pairwise(found)]

@@ -89,7 +89,7 @@ def test_many_slices_are_thinned():
     assert (others[0], others[-1]) == (1e5, 1e5 * 1.5**8)
 
 
-def test_cells_at_another_batch_than_the_slices_are_told_apart():
+def test_cells_at_another_batch_than_the_slices_are_marked():
     cells = make_cells(batches=(256.0, 1024.0))
     runs = full_bowls(cells)
     view = law_view(make_snapshot(cells, runs, law=fitted(cells, runs), target=TARGET))

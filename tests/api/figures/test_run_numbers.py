@@ -36,7 +36,7 @@ def test_coverage_has_a_tile_for_every_rate_of_every_cell():
     assert first.counts == {RunState.COMPLETED: 1, RunState.PRUNED: 1, None: 8}
 
 
-def test_a_pruned_tile_tells_why():
+def test_a_pruned_tile_shows_its_reason():
     runs = [make_run(0, RATES[9], RunState.PRUNED, reason="the law puts the optimum at 4e-3")]
     tile = coverage_map(make_snapshot(make_cells(), runs)).cells[0].tiles[9]
     assert "the law puts the optimum at 4e-3" in tile.text

@@ -47,7 +47,7 @@ def test_without_a_standard_error_the_band_is_the_line():
     assert "±" not in line.texts[0]
 
 
-def test_the_pointer_tells_loss_error_runs_and_cost():
+def test_the_pointer_shows_loss_error_runs_and_cost():
     (line,) = strategy_lines(compared()).lines
 
     text = line.texts[0].replace("\u00a0", " ")

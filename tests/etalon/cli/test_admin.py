@@ -82,7 +82,7 @@ def test_a_program_gets_the_token_alone_and_people_the_notice_beside_it() -> Non
 @pytest.mark.parametrize(
     "command", [("token", "list"), ("db", "upgrade"), ("serve", "--port", "1"), ("demo",)]
 )
-def test_a_home_that_cannot_be_written_is_told_plainly(
+def test_a_home_that_cannot_be_written_is_reported_plainly(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("no folder")

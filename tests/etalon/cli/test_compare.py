@@ -29,7 +29,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_it_tells_the_targets_a_row_per_strategy_and_where_the_picture_is(runs: Path) -> None:
+def test_it_shows_the_targets_a_row_per_strategy_and_the_path_of_the_picture(runs: Path) -> None:
     code, shown = etalon(runs, *FAST)
 
     assert code == 0, shown

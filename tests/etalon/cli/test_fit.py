@@ -127,7 +127,7 @@ def test_in_a_terminal_a_refused_target_has_a_card_among_the_others(tmp_path: Pa
     assert places == sorted(places)
 
 
-def test_where_all_targets_are_refused_one_problem_tells_them_all(tmp_path: Path) -> None:
+def test_if_all_targets_are_refused_one_problem_names_them_all(tmp_path: Path) -> None:
     table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
     far = ("--target", "params=1e13,tokens=2e8", "--target", "params=2e13,tokens=2e8")
 
@@ -154,7 +154,7 @@ def test_the_law_is_printed_so_that_it_can_be_used(tmp_path: Path) -> None:
     assert "N₀ = 2.828 M parameters, D₀ = 200 M tokens, B₀ = 65.54 k tokens a batch" in shown
 
 
-def test_the_card_tells_what_a_wrong_rate_costs_and_when_published_laws_apply(tmp_path: Path) -> None:
+def test_the_card_shows_what_a_wrong_rate_costs_and_when_published_laws_apply(tmp_path: Path) -> None:
     table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
 
     code, text = etalon("fit", table, "--target", "params=16e6,tokens=8e8")

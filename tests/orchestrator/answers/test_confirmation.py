@@ -37,7 +37,7 @@ def test_where_nothing_ran_the_predicted_rate_is_first() -> None:
     )
 
 
-def test_where_to_be_sure_takes_no_more_runs_they_are_told_once() -> None:
+def test_runs_until_sure_are_reported_once_if_they_are_no_more() -> None:
     near = sweep().law.bowls[-1]
     place = Point(params=1.2 * near.params, tokens=1.2 * near.tokens, batch_tokens=near.batch_tokens)
 
@@ -69,7 +69,7 @@ def test_one_run_far_off_asks_for_another() -> None:
     assert np.log(offer.learning_rates[0]) < sweep().optimum + 0.6
 
 
-def test_a_target_whose_runs_are_not_at_hand_is_told_in_words() -> None:
+def test_a_target_without_its_runs_gives_a_sentence() -> None:
     law = fit(tried(2e-3))
 
     offer = prediction(law, TARGET).confirmation

@@ -1,4 +1,4 @@
-"""A law in numbers: what is written is what the law says, and how far it is from it is told."""
+"""A law in numbers: the written formula equals the law, within the difference that it states."""
 
 from __future__ import annotations
 

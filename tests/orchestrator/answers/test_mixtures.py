@@ -36,7 +36,7 @@ def by_total(run: Run, cell: Cell) -> RunResult:
 
 
 @pytest.mark.parametrize("used", ["active", "total"])
-def test_every_law_of_a_mixture_tells_both_counts(house: Any, used: str) -> None:
+def test_every_law_of_a_mixture_reports_both_counts(house: Any, used: str) -> None:
     sweep = house.submit(**mixtures(params=used))
     assert house.until_final(sweep.id, by_total).state is SweepState.COMPLETED
 

@@ -97,7 +97,7 @@ def counts_of(table: RunTable) -> dict[str, Observations]:
 
 
 @pytest.mark.parametrize("follows", ["active", "total"])
-def test_a_sweep_tells_the_law_in_both_counts(follows: str) -> None:
+def test_a_sweep_reports_the_law_in_both_counts(follows: str) -> None:
     counts = counts_of(mixture(follows))
     law = fit(counts["params_active"])
     _, told = both_counts(counts, law, "params_active")

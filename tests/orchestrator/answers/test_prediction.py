@@ -67,7 +67,7 @@ def test_a_valley_says_nothing_more_and_its_absence_why(law: Law) -> None:
 
 
 @pytest.mark.parametrize("parametrization", ["standard", "mup"])
-def test_a_global_rate_of_mup_is_told_as_one(law: Law, parametrization: str) -> None:
+def test_a_global_rate_of_mup_is_named_as_one(law: Law, parametrization: str) -> None:
     spec = SweepSpec.model_validate(
         {
             "name": "widths",

@@ -137,7 +137,7 @@ def test_nothing_that_completed_is_no_best() -> None:
     assert search().best([ModuleTrial(module_rates="", loss=None)]) is None
 
 
-def test_a_span_so_narrow_that_few_multipliers_can_be_told_apart_ends_with_those() -> None:
+def test_a_span_so_narrow_that_few_multipliers_differ_ends_with_those() -> None:
     ended = carried_out(search(modules=("head",), span=1.001, runs=100, at_once=4))
     assert len(ended) == len({trial.module_rates for trial in ended})
     assert 2 < len(ended) <= 12

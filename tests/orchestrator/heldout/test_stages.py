@@ -1,4 +1,4 @@
-"""A comparison carried through the loop: phase by phase, whoever is killed in between, never beyond the budget."""
+"""A comparison carried through the loop: phase by phase, through kills of any process, within the budget."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_leader_that_was_replaced_while_it_planned_changes_nothing(house: Hous
         ),
     ],
 )
-def test_a_budget_that_does_not_reach_for_it_is_told_and_kept(
+def test_a_budget_too_small_for_it_is_reported_and_kept(
     house: House, budget: dict[str, Any], words: str
 ) -> None:
     sweep_id = submitted(house, search={**SEARCH, "budget": budget})
@@ -197,7 +197,7 @@ def test_a_plan_warns_of_a_budget_that_may_not_reach_for_it(house: House) -> Non
     )
 
 
-def test_it_costs_no_more_than_was_told(house: House) -> None:
+def test_it_costs_no_more_than_planned(house: House) -> None:
     fields = {**FIELDS, "search": SEARCH, "comparison": {**COMPARISON, "module_rates": {"runs": 8}}}
     plan = preview(parse_spec(fields), house.store, Settings())
     sweep_id = submitted(house, comparison={"module_rates": {"runs": 8}})
@@ -209,7 +209,7 @@ def test_it_costs_no_more_than_was_told(house: House) -> None:
     assert plan.comparison.held_out.params == 2 * 12 * 128**2
 
 
-def test_without_a_law_nothing_is_compared_and_the_reason_is_told(house: House) -> None:
+def test_without_a_law_nothing_is_compared_and_the_reason_is_reported(house: House) -> None:
     sweep_id = submitted(house, search={"strategy": "grid"})
 
     def flat(run: Run, cell: Cell) -> RunResult:
@@ -244,7 +244,7 @@ def test_a_stop_on_request_ends_it(house: House) -> None:
         ([SweepState.FAILED], "the sweep is failed"),
     ],
 )
-def test_who_ends_the_sweep_in_the_middle_of_it_is_told(
+def test_a_sweep_that_ends_in_the_middle_of_it_says_why(
     house: House, moves: list[SweepState], reason: str
 ) -> None:
     sweep_id = submitted(house)
@@ -299,7 +299,7 @@ def test_while_it_goes_on_its_state_says_so(house: House) -> None:
     assert seen == ["waiting", "tuning modules", "running", "complete"]
 
 
-def test_a_contender_that_diverges_is_told_in_a_word(house: House) -> None:
+def test_a_contender_that_diverges_is_named(house: House) -> None:
     def mostly(run: Run, cell: Cell) -> RunResult:
         if cell.arm == "transfer" and run.seed == 1:
             return RunResult(run_id=run.id, state=RunState.DIVERGED, seconds=0.5)

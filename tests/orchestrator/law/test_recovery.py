@@ -45,7 +45,7 @@ def test_exponents_and_batch_terms_are_recovered(sweep, truth, fast, alpha, beta
 
 @pytest.mark.parametrize("asymmetry", [0.0, 0.4, 1.2])
 @pytest.mark.parametrize("offset", [0.35, -0.35])
-def test_lopsided_and_symmetric_bowls_are_told_apart(sweep, truth, fast, asymmetry, offset):
+def test_lopsided_and_symmetric_bowls_are_distinguished(sweep, truth, fast, asymmetry, offset):
     known = truth(asymmetry=asymmetry, noise=3e-4)
     law = fit(sweep(known, rates=9, offset=offset), options=fast)
     assert law.asymmetry == pytest.approx(asymmetry, abs=0.12)

@@ -1,4 +1,4 @@
-"""Runs asked for as results arrive: nothing twice, nothing beyond the budget, whoever is killed in between."""
+"""Runs asked for as results arrive: nothing twice, nothing beyond the budget, through kills of any process."""
 
 from __future__ import annotations
 

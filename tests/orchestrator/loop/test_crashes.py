@@ -74,7 +74,7 @@ def test_killed_after_every_single_write_nothing_is_lost_or_repeated(
 
 
 def kinds(house: Any, sweep_id: str) -> list[tuple[str, Any]]:
-    """What was told of a sweep, in order."""
+    """The events of a sweep, in order."""
     events = house.store.events.after(0, sweep_id=sweep_id)
     keys = ("state", "batch", "number", "cell", "learning_rate", "loss")
     return [(event.kind, tuple(event.data.get(key) for key in keys)) for event in events]

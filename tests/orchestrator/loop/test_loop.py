@@ -352,7 +352,7 @@ def test_a_fit_that_is_refused_fails_with_the_refusal(house: Any) -> None:
     assert house.store.laws.of_sweep(sweep.id) == []
 
 
-def test_a_target_beyond_what_the_runs_tell_is_kept_as_a_refusal(house: Any) -> None:
+def test_a_target_that_the_runs_cannot_support_is_kept_as_a_refusal(house: Any) -> None:
     table = upload(house.store, bowls())
     far = {"params": 1e12, "tokens": 1e14, "batch_tokens": 1e8}
     sweep = house.submit(trainer=None, grid={}, prior_runs={"table": table}, target=far)

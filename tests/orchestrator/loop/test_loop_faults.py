@@ -1,4 +1,4 @@
-"""Faults that nobody foresaw: one sweep's end neither the others nor, where it is the machine's, the sweep."""
+"""Unexpected errors: those of one sweep leave the others alone, and those of the machine fail no sweep."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_one_low_loss_is_not_taken_for_the_bottom_where_the_loss_surface_is_off(
 
 
 @pytest.mark.parametrize("off", [-0.4, 0.4])
-def test_two_runs_tell_on_which_side_the_bottom_is(off: float) -> None:
+def test_two_runs_show_on_which_side_the_bottom_is(off: float) -> None:
     world = sweep()
     centre = math.log(predicted(world.law))
     truth = centre + off - world.optimum

@@ -1,4 +1,4 @@
-"""The information model: what a run would tell, before it is made."""
+"""The information model: the information of a run before it is made."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sd_of(law: Law, target: Point) -> float:
 
 
 def test_the_planner_is_as_sure_of_the_target_as_the_law(sweep: Sweep, law: Law) -> None:
-    """Two computations of one posterior: the law's from its residuals, the planner's from what runs should tell."""
+    """Two computations of one posterior: the law's from its residuals, the planner's from the expected information of runs."""
     assert np.sqrt(known(sweep, law).variance()) == pytest.approx(sd_of(law, sweep.world.target), rel=0.25)
 
 
@@ -122,7 +122,7 @@ def without_largest(sweep: Sweep) -> RunHistory:
     return replace(sweep.history, runs=runs)
 
 
-def test_one_run_in_an_empty_cell_tells_nothing_and_two_do(sweep: Sweep, law: Law) -> None:
+def test_one_run_in_an_empty_cell_adds_no_information_and_two_do(sweep: Sweep, law: Law) -> None:
     information = Information(law, without_largest(sweep), sweep.request)
     *_, empty = sweep.world.cells
     at = np.array([empty.number])

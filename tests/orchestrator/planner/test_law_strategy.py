@@ -129,7 +129,7 @@ OTHER_BATCH = replace(NEAR, batch_tokens=500 * 65_536.0)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_ladder_is_climbed_until_the_target_can_be_told(seed: int) -> None:
+def test_a_ladder_is_climbed_until_the_target_is_known(seed: int) -> None:
     """A few cheap runs of the smallest size narrow the target little; that is no reason to stop there."""
     sweep = swept(ladder(seed, NEAR))
     found, sd = error(sweep, NEAR, sweep.world.target_optimum)
@@ -139,7 +139,7 @@ def test_a_ladder_is_climbed_until_the_target_can_be_told(seed: int) -> None:
     assert "is out of reach" not in str(sweep.plan.stop)
 
 
-def test_a_target_that_no_run_can_tell_is_named_and_the_largest_cell_aimed_at() -> None:
+def test_a_target_that_no_run_can_inform_is_named_and_the_largest_cell_aimed_at() -> None:
     sweep = swept(ladder(0, OTHER_BATCH))
     assert str(sweep.plan.stop).startswith(
         "This target is out of reach of these proxies: with every rate of every cell run, its 95 % interval would "
@@ -154,7 +154,7 @@ def test_a_target_that_no_run_can_tell_is_named_and_the_largest_cell_aimed_at() 
     assert abs(found) < 3 * sd
 
 
-def test_a_target_that_cannot_be_told_does_not_spoil_another() -> None:
+def test_a_target_that_no_run_can_inform_does_not_spoil_another() -> None:
     sweep = swept(ladder(1, NEAR), more_targets=(OTHER_BATCH,))
     stop = str(sweep.plan.stop)
     assert stop.startswith(

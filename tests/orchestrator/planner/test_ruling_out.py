@@ -52,7 +52,7 @@ def test_a_third_of_the_grid_is_ruled_out_by_the_end(ended: Sweep) -> None:
     assert len(ended.plan.pruned) > lattice / 3
 
 
-def test_the_reason_tells_the_optimum_its_interval_and_the_rate(ended: Sweep) -> None:
+def test_the_reason_states_the_optimum_its_interval_and_the_rate(ended: Sweep) -> None:
     number = r"[0-9.e+-]+"
     sentence = re.compile(
         rf"The law of \d+ runs puts the optimum of this cell at ({number}) \(({number}) … ({number})\); "

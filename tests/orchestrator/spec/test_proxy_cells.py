@@ -129,7 +129,7 @@ def test_scales_that_differ_in_their_experts_are_models_and_trunks_of_their_own(
     }
 
 
-def test_mixtures_that_the_laws_count_cannot_tell_apart_are_refused() -> None:
+def test_mixtures_with_equal_counts_in_the_law_are_refused() -> None:
     wide = [{"width": 2048, "depth": 1, "experts": count} for count in (4, 6)]
 
     assert len({cell.params for cell in mixed_cells(wide, params="total")}) == 2

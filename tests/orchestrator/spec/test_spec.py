@@ -188,7 +188,7 @@ def test_a_bad_field_is_refused_where_it_stands(path: str, value: Any, at: str, 
     assert f"{at}: {refused.value.fields[0].message}" in refused.value.detail
 
 
-def test_long_values_and_many_problems_are_told_in_part() -> None:
+def test_long_values_and_many_problems_are_shortened() -> None:
     fields = with_field("grid.tokens", ["x" * 10_000, 10**4_000])
     with pytest.raises(BadInput) as refused:
         parse_spec(fields | {f"unknown {number}": 1 for number in range(1_000)})

@@ -1,4 +1,4 @@
-"""Many writers at once: every run is claimed once, every event is seen once, and nobody finds the database locked."""
+"""Many writers at once: every run is claimed once, every event is seen once, and the database is never locked."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_threads_claim_each_run_once(bench: Any) -> None:
     assert sorted(claimed) == [run.id for run in pending]
 
 
-def test_processes_claim_finish_and_tell_each_run_once(bench: Any, database_url: str) -> None:
+def test_processes_claim_finish_and_report_each_run_once(bench: Any, database_url: str) -> None:
     """Two writer processes and a reader; the reader follows the events as an event stream does."""
     sweep_id = a_batch(bench)
     fence = bench.drive(sweep_id)
@@ -102,7 +102,7 @@ def test_one_of_many_rivals_gets_the_lease(store: Store) -> None:
     assert held == [store.leases.current(LEADER)]
 
 
-def test_one_of_many_moves_wins_and_the_others_are_told(bench: Any) -> None:
+def test_one_of_many_moves_wins_and_the_others_conflict(bench: Any) -> None:
     sweep = bench.sweep()
     conflicts = []
 
@@ -137,7 +137,7 @@ def test_a_reader_sees_one_moment_whatever_is_written_meanwhile(bench: Any, data
 
 
 def test_a_cancel_and_a_finish_at_once_leave_one_truth(bench: Any) -> None:
-    """Whoever is first, a run's last state is told by no event that says otherwise."""
+    """Whichever write is first, no event contradicts a run's last state."""
     sweep_id = a_batch(bench)
     fence = bench.drive(sweep_id)
     runs = bench.store.runs.claim(sweep_id, fence=fence)

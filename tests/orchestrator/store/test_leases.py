@@ -60,7 +60,7 @@ def test_renewing_lengthens_it(store: Store) -> None:
     assert renewed.fence == held.fence
 
 
-def test_an_expired_lease_that_nobody_took_can_still_be_renewed(store: Store) -> None:
+def test_an_expired_lease_can_be_renewed_until_another_holder_takes_it(store: Store) -> None:
     held = store.leases.acquire("orchestrator", "a", MOMENT)
     assert held is not None
     wait_for_expiry(store, 2 * MOMENT)

@@ -69,7 +69,7 @@ def test_laws_are_numbered_and_the_newest_is_current(bench: Any) -> None:
     assert bench.store.sweeps.get(sweep.id).law_number == 2
 
 
-def test_a_law_keeps_its_document_and_tells_its_prediction_by_number(bench: Any) -> None:
+def test_a_law_keeps_its_document_and_its_prediction_by_number(bench: Any) -> None:
     sweep = bench.sweep()
     law = bench.store.laws.add(sweep.id, **LAW, fence=bench.fence)
     assert (law.document, law.ruled_out) == (LAW["document"], tuple(LAW["ruled_out"]))
@@ -218,7 +218,7 @@ def test_a_law_in_both_counts_of_parameters_keeps_them(bench: Any) -> None:
     assert bench.store.laws.latest(sweep.id) == law
 
 
-def test_a_comparison_is_kept_beside_its_runs_and_told(bench: Any, new_run: Any) -> None:
+def test_a_comparison_is_kept_beside_its_runs_with_an_event(bench: Any, new_run: Any) -> None:
     sweep = bench.sweep()
     assert bench.store.comparisons.get(sweep.id) is None
     bench.store.runs.add_batch(sweep.id, [new_run(0, 1e-3)], fence=bench.fence, comparison=PLAN)

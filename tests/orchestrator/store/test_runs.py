@@ -44,7 +44,7 @@ def test_the_runs_of_a_comparison_are_found_without_those_of_the_search(bench: A
     assert len(bench.store.runs.of_comparison(sweep.id)) == 2
 
 
-def test_a_batch_is_told(bench: Any, new_run: Callable[..., NewRun]) -> None:
+def test_a_batch_writes_an_event(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
     bench.ask(sweep.id, (0, 1e-3), pruned=[new_run(0, 4e-3)], ended=7)
     event = bench.store.events.after(0, sweep_id=sweep.id)[-1]
@@ -109,7 +109,7 @@ def test_horizons_of_one_rate_share_a_trunk_and_rates_do_not(bench: Any) -> None
     assert short.trunk_id == long.trunk_id != other.trunk_id
 
 
-def test_module_rates_tell_runs_and_trunks_apart(bench: Any, new_run: Callable[..., NewRun]) -> None:
+def test_runs_and_trunks_differ_by_their_module_rates(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
     runs = [replace(new_run(cell, 1e-3), module_rates=rates) for rates in ("", "head=2") for cell in (0, 1)]
     bench.store.runs.add_batch(sweep.id, [*runs, *runs], fence=bench.fence)
@@ -194,7 +194,7 @@ def test_a_divergence_keeps_the_tokens_at_which_it_was_noticed(bench: Any) -> No
     assert bench.store.runs.get(run.id).diverged_tokens == 20_480
 
 
-def test_a_repeated_result_changes_and_tells_nothing(bench: Any) -> None:
+def test_a_repeated_result_changes_nothing_and_writes_no_event(bench: Any) -> None:
     sweep = bench.sweep()
     bench.ask(sweep.id, (0, 1e-3))
     fence = bench.drive(sweep.id)
@@ -206,7 +206,7 @@ def test_a_repeated_result_changes_and_tells_nothing(bench: Any) -> None:
     assert bench.store.events.after(0) == events
 
 
-def test_each_finished_run_is_told(bench: Any) -> None:
+def test_each_finished_run_writes_an_event(bench: Any) -> None:
     sweep = bench.sweep()
     bench.ask(sweep.id, (0, 1e-3), (0, 4e-3))
     fence = bench.drive(sweep.id)

@@ -125,7 +125,7 @@ def test_every_move_of_the_table_and_no_other_is_possible(bench: Any, state: Swe
             assert len(bench.store.events.after(0)) == events
 
 
-def test_a_move_is_told_with_reason_and_actor(bench: Any) -> None:
+def test_a_move_writes_an_event_with_reason_and_actor(bench: Any) -> None:
     sweep = bench.sweep(SweepState.RUNNING)
     bench.store.sweeps.move(sweep.id, SweepState.PAUSED, actor="ada", reason="lunch")
     event = bench.store.events.after(0, sweep_id=sweep.id)[-1]

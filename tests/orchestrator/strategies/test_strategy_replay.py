@@ -91,7 +91,7 @@ def test_the_rival_runs_four_spaced_rates_of_the_cheapest_cell_that_lacks_them()
         runs += tuple(WORLD.answered(run.cell, run.learning_rate) for run in batch)
 
 
-def test_every_strategy_of_a_sweep_can_be_compared_and_an_unknown_one_is_told():
+def test_every_strategy_of_a_sweep_can_be_compared_and_an_unknown_one_is_refused():
     assert set(OF_SWEEPS) < set(STRATEGIES)
     with pytest.raises(BadInput, match=r"no strategy 'best'; there are: law, four"):
         ComparedStrategy(strategy="best")
@@ -118,7 +118,7 @@ def test_one_replicate_has_no_standard_error():
     assert all(score.standard_error is None for score in comparison.scores[ComparedStrategy(strategy="grid")])
 
 
-def test_a_comparison_tells_what_its_scores_lie_between():
+def test_a_comparison_reports_the_bounds_of_its_scores():
     comparison = compared([WORLD], [])
 
     assert comparison.middle == pytest.approx(
@@ -128,13 +128,13 @@ def test_a_comparison_tells_what_its_scores_lie_between():
     assert comparison.full_grid < comparison.middle
 
 
-def test_a_world_whose_grid_gives_no_law_is_told_as_none():
+def test_a_world_whose_grid_gives_no_law_reports_none():
     lone = replace(WORLD, cells=Cells((replace(WORLD.cells[0], rates=WORLD.cells[0].rates[:1]),)))
 
     assert compared([WORLD, lone], []).full_grid is None
 
 
-def test_what_was_compared_is_told_in_sentences():
+def test_the_comparison_is_described_in_sentences():
     told = note(compared([WORLD, WORLD.replicate(1), WORLD.replicate(2)], []), WORLD).replace("\u00a0", " ")
 
     assert told.startswith("Targets, never run: 3 cells: 8 M parameters")

@@ -32,7 +32,7 @@ def test_a_cluster_has_room_for_so_many_workers(cpus: float, gpus: float, room: 
     assert room_in(TWO_GPUS, Resources(cpus_per_run=cpus, gpus_per_run=gpus)) == room
 
 
-def test_a_plan_is_warned_of_a_cluster_that_a_live_sweep_told_of(house: Any) -> None:
+def test_a_plan_is_warned_of_a_cluster_that_a_live_sweep_reported(house: Any) -> None:
     wanted = parse_spec({**FIELDS, "resources": {"gpus_per_run": 1}})
     assert capacity_notices(house.store, wanted) == [], "nothing is known yet"
     live = house.submit()

@@ -48,18 +48,18 @@ def test_the_grid_strategy_runs_the_whole_grid() -> None:
     assert "complete" in expected.reason
 
 
-def test_what_prior_runs_tell_need_not_be_run() -> None:
+def test_runs_that_prior_runs_replace_are_not_made() -> None:
     alone, informed = of_proxies("law"), of_proxies("law", prior=known())
 
     assert informed.runs < alone.runs
     assert "×/÷ 1.5" in informed.reason
 
 
-def test_prior_runs_without_a_loss_tell_nothing_and_do_no_harm() -> None:
+def test_prior_runs_without_a_loss_change_nothing() -> None:
     assert of_proxies("grid", prior=known(measured=False)).runs == 21
 
 
-def test_a_sweep_that_only_fits_is_told_as_that() -> None:
+def test_a_sweep_that_only_fits_is_named_as_that() -> None:
     spec = parse_spec({"name": "a fit", "prior_runs": {"table": "tbl-1"}})
 
     expected = rehearse(spec, (), TARGET, prior=known())

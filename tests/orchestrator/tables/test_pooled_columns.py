@@ -62,7 +62,7 @@ def test_seeds_measurements_and_what_follows_the_size_or_the_rate_are_no_setting
     assert pooled(parse_csv(table(rows()))) == {}
 
 
-def test_what_tells_divergence_is_no_setting() -> None:
+def test_a_column_that_marks_divergence_is_no_setting() -> None:
     runs = rows(decays=("0", "1"))
     for run in runs:
         run[4] = "" if run[7] == "1" else run[4]

@@ -143,7 +143,7 @@ def test_observations_keep_the_order_and_the_unfinished() -> None:
     assert math.isnan(seen.loss[1])
 
 
-def test_what_the_machine_did_is_told_apart_from_divergence() -> None:
+def test_failures_of_the_machine_are_distinct_from_divergence() -> None:
     rows = ("1e6,1e8,1024,1e-3,3.5,completed", "1e6,1e8,1024,2e-3,,failed", "1e6,1e8,1024,4e-3,,diverged")
 
     seen = parse_csv(table(*rows, header=HEADER + ",state")).observations()
