@@ -31,7 +31,7 @@ Errors are problem details (RFC 9457). Send a token as `Authorization: Bearer â€
 service answers requests from this machine only. The scope of a token is `read`, `submit` (includes `read`) or
 `admin` (includes both)."""
 
-SCHEMA_NAMES: Final = {"CellRole": "Arm", "ComparisonStage": "Stage"}
+SCHEMA_NAMES: Final = {"CellRole": "Arm", "CoefficientDocument": "Coefficient", "ComparisonStage": "Stage"}
 """Published names of schemas whose class has another name: generated clients depend on them."""
 
 

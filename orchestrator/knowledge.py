@@ -49,7 +49,7 @@ class SweepKnowledge:
     prior: Observations | None
 
     @property
-    def record(self) -> RunHistory:
+    def history(self) -> RunHistory:
         """The runs as the planner takes them."""
         known = tuple(_known(run) for run in self.runs if run.state in OUTCOMES)
         return RunHistory(cells=self.cells, runs=known, prior=self.prior)
@@ -114,9 +114,9 @@ class SweepKnowledge:
     @property
     def promised_flops(self) -> float:
         """FLOPs that the open runs are expected to add, without what they share with runs that ended."""
-        record = self.record
-        ended = tuple(run for run in record.runs if run.outcome is not RunOutcome.OPEN)
-        return max(0.0, asked_flops(record) - asked_flops(replace(record, runs=ended)))
+        history = self.history
+        ended = tuple(run for run in history.runs if run.outcome is not RunOutcome.OPEN)
+        return max(0.0, asked_flops(history) - asked_flops(replace(history, runs=ended)))
 
     @property
     def spent_flops(self) -> float:

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from orchestrator.amounts import NONE, count, duration, flops, percent, rate, readable, times
 from orchestrator.documents.comparisons import ComparisonDocument, ContenderDocument
-from orchestrator.documents.laws import BowlDocument, Coefficient, SizesDocument
+from orchestrator.documents.laws import BowlDocument, CoefficientDocument, SizesDocument
 from orchestrator.documents.predictions import (
     AffordableRuns,
     Confirmation,
@@ -164,7 +164,7 @@ def sizes_view(sizes: SizesDocument) -> list[RenderableType]:
 MAIN_TERMS: Final = frozenset({"1", "ln N", "ln D", "ln B"})
 
 
-def law_table(coefficients: Sequence[Coefficient]) -> Group:
+def law_table(coefficients: Sequence[CoefficientDocument]) -> Group:
     """The terms of ln η*: the main ones, and further ones that the data changed."""
     shown = [term for term in coefficients if term.name in MAIN_TERMS or not term.from_prior]
     rest = len(coefficients) - len(shown)

@@ -11,7 +11,7 @@ from orchestrator.documents.notices import NoticedDocument
 from orchestrator.documents.predictions import PredictionDocument, TargetDocument
 
 
-class Coefficient(Document):
+class CoefficientDocument(Document):
     """One term of ln η* at the law's reference point."""
 
     model_config = ConfigDict(extra="allow")
@@ -144,7 +144,7 @@ class LawTerms(NoticedDocument):
     """The terms of a law."""
 
     runs: int = Field(description="Number of runs it was fitted to.")
-    coefficients: list[Coefficient]
+    coefficients: list[CoefficientDocument]
     noise: float = Field(description="Standard deviation of ln loss between equal runs.")
 
 

@@ -1,4 +1,4 @@
-"""What a user should know beside an answer: a sentence, with a code that programs can go by."""
+"""Notices: the warnings of an answer, with a code each for programs."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def next_batch(knowledge: SweepKnowledge, law: Law | None) -> Batch:
     """
     spec, flops = knowledge.sweep.spec, knowledge.spent_flops + knowledge.promised_flops
     request = plan_request(spec, knowledge.target, runs=knowledge.asked, flops=flops, has_law=law is not None)
-    plan = planner_of(spec.search.strategy).plan(knowledge.record, law, request)
+    plan = planner_of(spec.search.strategy).plan(knowledge.history, law, request)
     batch = Batch(pruned=_pruned_runs(plan, request, knowledge), ruled_out=plan.pruned)
     if plan.stop is not None:
         return replace(batch, stop=plan.stop)

@@ -80,20 +80,20 @@ def rehearse(
     state = _RehearsalState(RunHistory(cells=cells, prior=prior))
     batches, flops, spent = 0, 0.0, 0.0
     while (spent := clock() - start) <= MOST_SECONDS:
-        record, hurried = state.record, spent > UNHURRIED_SECONDS
+        history, hurried = state.history, spent > UNHURRIED_SECONDS
         law = _law(state.ended) if spec.search.strategy == "law" else None
         few = law is not None and not hurried
         plan = planner.plan(
-            record, law, plan_request(spec, target, runs=len(record.runs), flops=flops, has_law=few)
+            history, law, plan_request(spec, target, runs=len(history.runs), flops=flops, has_law=few)
         )
         if plan.stop is not None or not (plan.batch or state.open):
             reason = plan.stop or "Nothing is left to run."
-            return Rehearsal(runs=len(record.runs), batches=batches, flops=flops, reason=reason)
-        batches, flops = batches + bool(plan.batch), flops + batch_flops(record, plan.batch)
+            return Rehearsal(runs=len(history.runs), batches=batches, flops=flops, reason=reason)
+        batches, flops = batches + bool(plan.batch), flops + batch_flops(history, plan.batch)
         state.ask(plan.batch)
         state.advance(one=few and _ends_apart(spec))
     reason = f"The rehearsal was cut off after {MOST_SECONDS:g} seconds; the sweep may spend more."
-    return Rehearsal(runs=len(state.record.runs), batches=batches, flops=flops, reason=reason)
+    return Rehearsal(runs=len(state.history.runs), batches=batches, flops=flops, reason=reason)
 
 
 def _ends_apart(spec: SweepSpec) -> bool:
@@ -105,7 +105,7 @@ class _RehearsalState:
     """The state of a rehearsal: the ended runs, and the open ones in the order of their ends.
 
     Args:
-        ended: the record before it begins.
+        ended: the history before it begins.
     """
 
     def __init__(self, ended: RunHistory) -> None:
@@ -115,8 +115,8 @@ class _RehearsalState:
         self._now, self._asked = 0.0, 0
 
     @property
-    def record(self) -> RunHistory:
-        """What the planner knows now."""
+    def history(self) -> RunHistory:
+        """The runs as the planner takes them now."""
         waiting = tuple(
             KnownRun(
                 cell=item.cell, learning_rate=item.learning_rate, seed=item.seed, outcome=RunOutcome.OPEN
@@ -141,12 +141,12 @@ class _RehearsalState:
                 return
 
 
-def batch_flops(record: RunHistory, batch: tuple[Proposal, ...]) -> float:
+def batch_flops(history: RunHistory, batch: tuple[Proposal, ...]) -> float:
     """FLOPs that a batch adds: trunks continue from their positions, and horizons of one trunk share it."""
-    reach = dict(trunk_tokens(record))
+    reach = dict(trunk_tokens(history))
     total = 0.0
-    for proposal in sorted(batch, key=lambda item: record.cells[item.cell].tokens):
-        cell = record.cells[proposal.cell]
+    for proposal in sorted(batch, key=lambda item: history.cells[item.cell].tokens):
+        cell = history.cells[proposal.cell]
         if cell.trunk is None:
             total += cell.flops
             continue
@@ -156,7 +156,7 @@ def batch_flops(record: RunHistory, batch: tuple[Proposal, ...]) -> float:
     return total
 
 
-def _law(record: RunHistory) -> Law | None:
+def _law(history: RunHistory) -> Law | None:
     """The law of the ended and the prior runs; None if none can be fitted."""
     rows = [
         (
@@ -166,12 +166,12 @@ def _law(record: RunHistory) -> Law | None:
             run.learning_rate,
             math.nan if run.loss is None else run.loss,
         )
-        for run in record.runs
-        for cell in (record.cells[run.cell],)
+        for run in history.runs
+        for cell in (history.cells[run.cell],)
     ]
     columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
-    if record.prior is not None:
-        known = record.prior
+    if history.prior is not None:
+        known = history.prior
         columns = np.hstack(
             [columns, [known.params, known.tokens, known.batch_tokens, known.learning_rate, known.loss]]
         )
@@ -193,10 +193,10 @@ def _law(record: RunHistory) -> Law | None:
         return None
 
 
-def _true_loss(record: RunHistory) -> TrueLoss:
+def _true_loss(history: RunHistory) -> TrueLoss:
     """The losses of a rehearsal: by the law of the prior runs, or by a synthetic law."""
-    law = _law(record)
-    return _synthetic(record.cells) if law is None else partial(_expected_loss, law)
+    law = _law(history)
+    return _synthetic(history.cells) if law is None else partial(_expected_loss, law)
 
 
 def _expected_loss(law: Law, cell: Cell, learning_rate: float) -> float:

@@ -13,7 +13,7 @@ from etalon.cli.display import formula_text, law_table, prediction_panel, sizes_
 from orchestrator.amounts import SPACE
 from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.prediction import prediction
-from orchestrator.documents.laws import Coefficient, ExponentDocument, SizeLaw, SizesDocument
+from orchestrator.documents.laws import CoefficientDocument, ExponentDocument, SizeLaw, SizesDocument
 from orchestrator.documents.sweeps import Cost, Progress, SweepSummary
 from orchestrator.states import RunState, SweepState
 from tests.orchestrator.planner.test_confirming import TARGET, sweep
@@ -71,8 +71,8 @@ def test_no_line_of_a_formula_parts_a_number_from_its_unit(width: int) -> None:
 
 
 def test_a_last_line_counts_the_terms_that_are_left_out() -> None:
-    terms = [Coefficient(name="ln N", value=-0.4, sd=0.1, from_prior=False)]
-    terms += [Coefficient(name="w²", value=0.0, sd=0.1, from_prior=True)] * 3
+    terms = [CoefficientDocument(name="ln N", value=-0.4, sd=0.1, from_prior=False)]
+    terms += [CoefficientDocument(name="w²", value=0.0, sd=0.1, from_prior=True)] * 3
 
     assert printed(law_table(terms), 80).splitlines()[-1] == "and 3 smaller terms that come from priors alone"
 

@@ -173,7 +173,7 @@ def test_the_law_sees_diverged_runs_without_a_loss_and_no_open_ones(house: Any) 
     for run, loss, rate in zip(finished, observations.loss, observations.learning_rate, strict=True):
         assert rate == run.learning_rate
         assert np.isnan(loss) if run.state is RunState.DIVERGED else loss == run.loss
-    assert len(known.record.runs) == len(known.runs)
+    assert len(known.history.runs) == len(known.runs)
 
 
 def test_without_any_result_there_is_nothing_to_fit(house: Any) -> None:
