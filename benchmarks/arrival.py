@@ -29,13 +29,7 @@ import numpy as np
 from orchestrator.cells import Point
 from orchestrator.law import Law
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import (
-    KnownRun,
-    PlanRequest,
-    Proposal,
-    RunHistory,
-    RunOutcome,
-)
+from orchestrator.planner.values import KnownRun, PlanRequest, Proposal, RunHistory, RunOutcome
 from orchestrator.strategies import RecordedWorld, recorded_world
 from orchestrator.tables.run_table import parse_csv
 
@@ -44,7 +38,7 @@ TARGET_TOKENS, TARGET_BATCH = 2.84e10, 262_144.0
 
 
 @dataclass(kw_only=True)
-class Sweep:
+class SimulatedSweep:
     """A sweep under way on some workers, in a time that runs in FLOPs."""
 
     place: RecordedWorld
@@ -127,7 +121,7 @@ def main() -> None:
             request = PlanRequest(target=target, max_parallel=workers, interval_factor=stop or None)
             first: list[float] = []
             for mode in MODES:
-                rows = np.array([Sweep(place=p, mode=mode, request=request).run() for p in places])
+                rows = np.array([SimulatedSweep(place=p, mode=mode, request=request).run() for p in places])
                 first = first or rows[:, 1].tolist()
                 runs, share, time = rows.mean(axis=0)
                 wins = f"{int((rows[:, 1] < first).sum())} of {len(rows)}"

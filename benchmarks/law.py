@@ -13,7 +13,7 @@ import argparse
 import csv
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from benchmarks.calibration import calibration
 from benchmarks.synthetic import DESIGNS
-from orchestrator.cells import Point
 from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, Refused, fit
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import rise
+from orchestrator.law.observations import columns_of
 from orchestrator.law.published import step_law
 from orchestrator.law.unseen_cells import RecordedBowl
 
@@ -91,12 +91,9 @@ def judge(
     part = runs.where(left_out)
     places = set(zip(part.params, part.tokens, part.batch_tokens, strict=True))
     bowls = [
-        bowl
-        for bowl in whole.bowls
-        if bowl.batch_tokens >= least_batch and (bowl.params, bowl.tokens, bowl.batch_tokens) in places
+        bowl for bowl in whole.bowls if bowl.batch_tokens >= least_batch and astuple(bowl.point) in places
     ]
-    params, tokens, batch = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in bowls]).T
-    mean, sd = law.optimum(params, tokens, batch)
+    mean, sd = law.optimum(*columns_of(bowl.point for bowl in bowls))
     own = np.log([bowl.learning_rate for bowl in bowls])
     return Judged(
         excess=np.array([recorded_excess(part, bowl, at) for bowl, at in zip(bowls, mean, strict=True)]),
@@ -112,14 +109,13 @@ def judge(
 
 def in_valley(law: Law, runs: Observations, bowl: Bowl) -> tuple[float, float]:
     """Shares of the rates in a predicted valley that lose at most 0.1 %: by the cell's own bowl, by its recorded losses."""
-    target = Point(params=bowl.params, tokens=bowl.tokens, batch_tokens=bowl.batch_tokens)
     try:
-        told = law.predict(target)
+        predicted = law.predict(bowl.point)
     except Refused:
         return np.nan, np.nan
-    if told.valley_low == told.valley_high:
+    if predicted.valley_low == predicted.valley_high:
         return np.nan, np.nan
-    rates = np.linspace(np.log(told.valley_low), np.log(told.valley_high), 11)
+    rates = np.linspace(np.log(predicted.valley_low), np.log(predicted.valley_high), 11)
     by_bowl = bowl.curvature * rise(rates - np.log(bowl.learning_rate), bowl.asymmetry)
     recorded = np.array([recorded_excess(runs, bowl, at) for at in rates.tolist()])
     return float((by_bowl <= np.log(1.001)).mean()), float((recorded <= 0.1).mean())

@@ -15,6 +15,7 @@ import numpy as np
 
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.law import BowlStatus, Law
+from orchestrator.law.observations import columns_of
 from orchestrator.planner import Planner, planner_of
 from orchestrator.planner.confirming import TargetRun, confirm
 from orchestrator.planner.draft import Draft
@@ -146,14 +147,9 @@ def floor(world: RecordedWorld, whole: Law) -> Iterator[int]:
         world: its targets.
         whole: the law of the whole table, targets included.
     """
-    bottoms = {
-        (bowl.params, bowl.tokens, bowl.batch_tokens): bowl.learning_rate
-        for bowl in whole.bowls
-        if bowl.status is BowlStatus.INTERIOR
-    }
+    bottoms = {bowl.point: bowl.learning_rate for bowl in whole.bowls if bowl.status is BowlStatus.INTERIOR}
     for target in world.targets:
-        at = target.target
-        yield tuned(target, Downhill(bottoms[at.params, at.tokens, at.batch_tokens]), seed=0)
+        yield tuned(target, Downhill(bottoms[target.target]), seed=0)
 
 
 def tuned(target: RecordedTarget, planner: Planner, seed: int) -> int:
@@ -186,5 +182,4 @@ def _good(target: RecordedTarget) -> float:
 
 def _answer(law: Law, target: Point) -> float:
     """The rate that a law predicts."""
-    place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
-    return exp(float(law.optimum(*place)[0][0]))
+    return exp(float(law.optimum(*columns_of([target]))[0][0]))

@@ -25,7 +25,7 @@ from workers.cluster import cluster_size, ray_cluster
 from workers.dispatcher import Dispatcher, Ending
 from workers.kinds import job_factory
 from workers.runner import JobFactory
-from workers.tuning import JobSearcher, JobsFirstScheduler, RecallStopper, ReportCallback
+from workers.tune_plugins import JobSearcher, JobsFirstScheduler, RecallStopper, ReportCallback
 from workers.worker import Worker
 
 log = logging.getLogger(__name__)

@@ -146,7 +146,7 @@ _PALE: Final = "rgba(255,255,255,0.7)"
 def _summary(error: HeldOut) -> str:
     others = "".join(f"; {other.name} {amounts.percent(other.mean)}" for other in error.alternatives)
     return (
-        f"Fitted without {error.left_out}: mean excess loss {amounts.percent(error.mean)}, "
+        f"Fitted without the {error.left_out.in_words}: mean excess loss {amounts.percent(error.mean)}, "
         f"worst {amounts.percent(error.worst)}{others}"
     )
 

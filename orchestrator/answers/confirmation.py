@@ -10,6 +10,7 @@ from orchestrator.amounts import percent, rate
 from orchestrator.cells import CLOSE, TRAINING_FLOPS_PER_PARAM_TOKEN, Point
 from orchestrator.documents.predictions import AffordableRuns, BestTried, Confirmation
 from orchestrator.law import FitOptions, Law, Observations, Refused, fit
+from orchestrator.law.observations import columns_of
 from orchestrator.planner.affordable import affordable
 from orchestrator.planner.confirming import CONFIRMED_PROBABILITY, NEAR, ConfirmationPlan, TargetRun, confirm
 
@@ -35,7 +36,7 @@ def confirmation(
         budget_flops: FLOPs that may be spent in all; less than one run at the target plans runs in another cell.
         active_share: active parameters over N: a run costs 6 FLOPs for each active parameter and token.
     """
-    known, _ = law.known_cells(*_axes(target))
+    known, _ = law.known_cells(*columns_of([target]))
     has_runs = bool(known.size)
     flops_per_run = TRAINING_FLOPS_PER_PARAM_TOKEN * active_share * target.params * target.tokens
     short = budget_flops is not None and budget_flops < flops_per_run
@@ -73,7 +74,7 @@ def _at_target(target: Point, observations: Observations | None) -> Confirmation
     """The plan for a target that has runs, or the reason why there is none."""
     if observations is None:
         return "The target has runs of its own, and their results are not available here."
-    here = np.abs(np.log(_cells(observations) / _axes(target))).max(axis=1) <= CLOSE
+    here = np.abs(np.log(_cells(observations) / np.column_stack(columns_of([target])))).max(axis=1) <= CLOSE
     try:
         rest = fit(observations.where(~here), options=FitOptions(heldout=False))
     except Refused as refused:
@@ -137,10 +138,6 @@ def _affordable(
         interval_factor_before=found.factor_before,
         interval_factor_after=found.factor_after,
     )
-
-
-def _axes(target: Point) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return np.array([target.params, target.tokens, target.batch_tokens])
 
 
 def _cells(runs: Observations) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

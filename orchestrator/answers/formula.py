@@ -11,6 +11,7 @@ import numpy as np
 from orchestrator import amounts
 from orchestrator.law import Coefficient, Law
 from orchestrator.law.features import CRITICAL_EXPONENT, critical_over_batch, matrix
+from orchestrator.law.observations import columns_of
 
 AXES: Final = (("params", "N"), ("tokens", "D"), ("batch_tokens", "B"))
 """The fields of a target and their symbols in a formula."""
@@ -113,7 +114,7 @@ def _from_reference(term: str) -> str:
 
 def _off(law: Law, shown: set[str]) -> float:
     """The largest factor between the shown terms and the law in its cells."""
-    cells = np.array([(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in law.bowls]).T
+    cells = columns_of(bowl.point for bowl in law.bowls)
     points = law.reference.points(*cells)
     kept = np.array([term.value if term.name in shown else 0.0 for term in law.coefficients])
     written = matrix(points, law.reference) @ kept

@@ -26,6 +26,7 @@ from orchestrator.errors import FieldProblem, Unsupported
 from orchestrator.law import Law, Refused
 from orchestrator.law.law import VALLEY_PROBABILITY
 from orchestrator.law.notices import Notice, messages
+from orchestrator.law.observations import columns_of
 from orchestrator.law.published import published_rates
 from orchestrator.spec import Base, SweepSpec
 
@@ -128,10 +129,7 @@ def wrong_rate(law: Law, target: Point, learning_rate: float) -> list[WrongRate]
         One entry per factor of ``WRONG_FACTORS``, from the lowest rate to the highest.
     """
     rates = learning_rate * np.array(WRONG_FACTORS)
-    params, tokens, batch_tokens = (
-        np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)
-    )
-    costs = law.excess_loss(params, tokens, batch_tokens, rates)
+    costs = law.excess_loss(*columns_of([target]), rates)
     return [
         WrongRate(factor=factor, learning_rate=float(rate), excess_loss=float(cost))
         for factor, rate, cost in zip(WRONG_FACTORS, rates, costs, strict=True)

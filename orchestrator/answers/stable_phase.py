@@ -10,14 +10,13 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-import numpy as np
-
 from orchestrator import amounts
 from orchestrator.cells import Cell, Cells
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import SweepKnowledge
 from orchestrator.law import Bowl, BowlStatus, Coefficient, FitOptions, Law, fit
 from orchestrator.law.bowl import Z95
+from orchestrator.law.observations import columns_of
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 
@@ -145,8 +144,8 @@ def _largest_shift(annealed: Law, stable: Law, cells: Cells) -> Shift | None:
 
 def _bowl(law: Law, cell: Cell, tokens: float) -> Bowl | None:
     """The law's bowl in a cell at this number of tokens; None if it has no interior minimum."""
-    place = (np.array([value]) for value in (cell.params, tokens, cell.batch_tokens))
-    bowls = [law.bowls[int(number)] for number in law.known_cells(*place)[1]]
+    point = replace(cell.point, tokens=tokens)
+    bowls = [law.bowls[int(number)] for number in law.known_cells(*columns_of([point]))[1]]
     return next((bowl for bowl in bowls if bowl.status is BowlStatus.INTERIOR), None)
 
 

@@ -132,7 +132,11 @@ class HeldOutDocument(Document):
 
     model_config = ConfigDict(extra="allow")
 
-    left_out: str = Field(description="Which runs were left out.", examples=["params = 4e+07"])
+    left_out: str = Field(
+        description="Which runs were left out.", examples=["cells of 40 M parameters or more"]
+    )
+    axis: str = Field(description="The axis of which the largest runs were left out.", examples=["params"])
+    least: float = Field(description="The least value on that axis that was left out.", examples=[4e7])
     mean: float = Field(description="Mean excess loss over the cells; 0.001 is 0.1 %.")
     worst: float
     coverage: float = Field(description="Share of cells whose own rate lies in the predicted interval.")

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from orchestrator.amounts import count, duration, flops, multipliers, rate
 from orchestrator.cells import Cell, Point
 from orchestrator.documents.comparisons import (
@@ -26,7 +24,7 @@ from orchestrator.heldout.comparison_setup import ComparisonSetup
 from orchestrator.heldout.module_rates import ModuleTrial, parse_module_rates
 from orchestrator.heldout.run_groups import RunGroup
 from orchestrator.law import BowlStatus, Law
-from orchestrator.law.observations import Array
+from orchestrator.law.observations import columns_of
 from orchestrator.law.published import LAWS, Anchor, published_rates
 from orchestrator.spec import Budget, CellRole
 
@@ -70,7 +68,7 @@ def base_optimum(law: Law, base: Cell) -> BaseOptimum:
 
     Without an interior minimum there it is the law's optimum of that cell: Fitting then helps Transfer.
     """
-    at = _columns(base.params, base.tokens, base.batch_tokens)
+    at = columns_of([base.point])
     for number in law.known_cells(*at)[1]:
         bowl = law.bowls[number]
         if bowl.status is BowlStatus.INTERIOR:
@@ -96,8 +94,7 @@ def line_up(
     Raises:
         Refused: the law does not know the held-out optimum within ×/÷ 3.
     """
-    held_out = setup.standard
-    target = Point(params=held_out.params, tokens=held_out.tokens, batch_tokens=held_out.batch_tokens)
+    target = setup.standard.point
     predicted = law.predict(target)
     fitted = PlannedContender(
         name=FITTING,
@@ -205,12 +202,8 @@ def _module_wise(fitted: PlannedContender, best: ModuleTrial | None) -> tuple[Pl
 
 
 def _expected(law: Law, target: Point) -> ExpectedBowl:
-    at = _columns(target.params, target.tokens, target.batch_tokens)
+    at = columns_of([target])
     return ExpectedBowl(curvature=float(law.curvature(*at)[0]), asymmetry=law.asymmetry, noise=law.noise)
-
-
-def _columns(*values: float) -> tuple[Array, ...]:
-    return tuple(np.array([value]) for value in values)
 
 
 def _known(sd: float) -> str:

@@ -1,9 +1,9 @@
-"""The shape that all bowls share: convex, and as much steeper above its bottom than below as the runs say.
+"""The shape that all bowls share: convex, and steeper above its bottom than below by a fitted asymmetry.
 
     g(u) = (2 / a²)(e^{a u} − 1 − a u) = u² + a u³ / 3 + …,    u = ln η − ln η*
 
-A quadratic at the bottom (a → 0 everywhere). A bowl fitted with the wrong a has its bottom in the wrong place, so a is
-learned (joint.py). On recorded dense runs a rate twice too high costs more than one twice too low: a ≈ 0.7.
+A quadratic at the bottom (a → 0 everywhere). A wrong a shifts the bottom, so a is fitted (joint.py). On recorded dense
+runs a rate twice too high costs more than one twice too low: a ≈ 0.7.
 """
 
 from typing import NamedTuple
@@ -13,10 +13,10 @@ from scipy.special import ndtr
 
 from orchestrator.law.observations import Array
 
-FARTHEST = 12.0  # |u| beyond which the shape is not evaluated: no recorded rate is e^12 off, overflow is
+FARTHEST = 12.0  # |u| is clipped here: no recorded rate is further off, and exp would overflow
 TYPICAL = 0.7  # a of recorded dense runs
 BISECTIONS = 40
-LEAST = 1e-3  # |a| below which the formulas lose digits, and the shape is a quadratic to them
+LEAST = 1e-3  # |a| below which the formulas lose digits and the shape is a quadratic within rounding
 
 
 class Profile(NamedTuple):
@@ -50,7 +50,7 @@ def slope(u: Array, asymmetry: Array | float) -> Array:
 
 
 def expected_rise(u: Array, variance: Array, asymmetry: float) -> Array:
-    """E g(u + ε) for ε ~ N(0, variance): what a rate costs on average when the bottom is uncertain."""
+    """E g(u + ε) for ε ~ N(0, variance): the expected rise when the bottom is uncertain."""
     a = apart_from_zero(asymmetry)
     v = a * np.clip(u, -FARTHEST, FARTHEST)
     lift = a**2 * np.minimum(variance, FARTHEST) / 2
@@ -58,7 +58,7 @@ def expected_rise(u: Array, variance: Array, asymmetry: float) -> Array:
 
 
 def apart_from_zero(asymmetry: Array | float) -> Array:
-    """The asymmetry, or the nearest one at which the formulas keep their digits."""
+    """The asymmetry, or the nearest value at which the formulas keep their digits."""
     return np.asarray(np.where(np.abs(asymmetry) < LEAST, np.copysign(LEAST, asymmetry), asymmetry))
 
 
@@ -73,9 +73,9 @@ def half_widths(height: Array, asymmetry: float) -> tuple[Array, Array]:
         (low <= 0, high >= 0).
     """
     a = float(apart_from_zero(asymmetry))
-    reach = np.sqrt(height)
+    root = np.sqrt(height)
     far = 3 if a > 0 else 1
-    low, high = -far * reach, (4 - far) * reach
+    low, high = -far * root, (4 - far) * root
     for _ in range(6):  # g is convex: Newton from outside converges monotonically
         low = low - newton(low, height, a)
         high = high - newton(high, height, a)
@@ -90,16 +90,16 @@ def newton(u: Array, height: Array, asymmetry: float) -> Array:
 
 
 def likely_within(low: Array, high: Array, sd: Array, chance: float) -> tuple[Array, Array]:
-    """The distances u from the expected bottom at which u + ε lies between `low` and `high` with a probability.
+    """The distances u from the expected bottom at which u + ε lies between `low` and `high` with probability `chance`.
 
     Args:
-        low: How far below zero it may lie, <= 0, shape [m].
-        high: How far above, >= 0, shape [m].
-        sd: Of ε ~ N(0, sd²), where the bottom really is, shape [m].
-        chance: The probability asked for.
+        low: Lower end, <= 0, shape [m].
+        high: Upper end, >= 0, shape [m].
+        sd: Of ε ~ N(0, sd²), the error of the bottom, shape [m].
+        chance: The probability.
 
     Returns:
-        The lowest and the highest such u, shape [m] each; both 0 where there is none.
+        The lowest and the highest such u, shape [m] each; both 0 if there is none.
     """
     inside = middle = (low + high) / 2  # where the probability is largest
     outside = high

@@ -1,11 +1,11 @@
-"""Random effects on ln η*: what a power law misses, smooth or not, in a basis that needs no runs to be evaluated.
+"""Random effects on ln η*: departures from the power law, in a basis that is evaluated without the runs.
 
     size     one shift per N of several cells            (a new N draws a new one)
     pair     one shift per (N, D) of several cells
     smooth   a Gaussian process over (n, d, b) with a Matérn-5/2 kernel of length 1.5
 
-Each is written φ(x)·w with w ~ N(0, sd²·I); what the basis does not span at a point is `missing`, the share of the
-effect's variance that is independent there. A compact basis comes from pivoted Cholesky on the cells.
+Each is φ(x)·w with w ~ N(0, sd²·I); `missing` is the share of the effect's variance at a point that the basis does not
+span, and that is independent there. Pivoted Cholesky on the cells gives a compact basis.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ RESIDUAL = 1e-3  # share of the smooth effect's variance below which no further 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effects:
-    """The basis: places are logarithms over the law's reference.
+    """The basis; coordinates are logarithms over the law's reference.
 
     Attributes:
         sizes: n of each size with a shift of its own, shape [s].
@@ -45,7 +45,7 @@ class Effects:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """How many columns each group has."""
+        """Number of columns of each group."""
         return self.sizes.size, len(self.pairs), len(self.centres)
 
     def matrix(self, points: Array) -> tuple[Array, Array]:
@@ -61,7 +61,7 @@ class Effects:
         return np.column_stack([size, pair, smooth]), np.maximum(missing, 0.0)
 
     def to_document(self) -> dict[str, Any]:
-        """The centres as JSON-able lists; the factor is computed again from them."""
+        """The centres as JSON-able lists; the factor is recomputed from them."""
         return {
             "sizes": self.sizes.tolist(),
             "pairs": self.pairs.tolist(),
@@ -79,13 +79,13 @@ class Effects:
 
     @classmethod
     def at(cls, sizes: Array, pairs: Array, centres: Array) -> Self:
-        """The basis with given places."""
+        """The basis with given centres."""
         factor = np.asarray(np.linalg.cholesky(kernel(centres, centres) + 1e-10 * np.eye(len(centres))))
         return cls(sizes=sizes, pairs=pairs, centres=centres, factor=factor)
 
 
 def kernel(one: Array, other: Array) -> Array:
-    """The Matérn-5/2 kernel of unit variance between places [m, 3] and [k, 3]."""
+    """The Matérn-5/2 kernel of unit variance between points, shapes [m, 3] and [k, 3] -> [m, k]."""
     apart = one[:, None, :] - other
     r = np.sqrt(5 * (apart**2).sum(axis=2)) / LENGTH
     return np.asarray((1 + r + r**2 / 3) * np.exp(-r))
@@ -98,18 +98,18 @@ def basis(points: Array) -> Effects:
 
 
 def shared(places: Array, most: int) -> Array:
-    """The different rows of `places` that several cells have, those of most cells first chosen, then sorted.
+    """The different rows of `places` that several cells share, at most `most`: those of the most cells, sorted.
 
-    What one cell alone has is that cell's own: it needs no column, and counts as missing from the basis.
+    A row of a single cell needs no column: its shift is part of the cell's own and counts as missing from the basis.
     """
     number, first = numbered(places)
     cells = np.bincount(number)
-    chosen = np.lexsort((-np.arange(first.size), -cells))[:most]  # of as many cells the largest
+    chosen = np.lexsort((-np.arange(first.size), -cells))[:most]  # ties: the largest first
     return np.asarray(places[first[np.sort(chosen[cells[chosen] > 1])]])
 
 
 def pivots(points: Array) -> list[int]:
-    """Greedy pivots of the kernel's Cholesky factorisation: the cells that the others are best told from."""
+    """Greedy pivots of the kernel's Cholesky factorisation: the cells that best predict the others."""
     left = np.ones(len(points))
     columns = np.zeros((min(MOST_CENTRES, len(points)), len(points)))
     chosen: list[int] = []

@@ -1,16 +1,18 @@
-"""The features of ln η* and their priors: a power law in N, D and B that bends at the critical batch.
+"""The terms of ln η* and their priors: a power law in N, D and B that bends at the critical batch.
+
+A further term is one line in `FEATURES`, and its column in `matrix` if it is no product of powers of the columns there.
 
 n, d, b = ln N, ln D, ln B over a reference (the geometric mean of the cells), so a coefficient is an exponent at the
-reference. Every prior is Gaussian and stated here: what the runs leave open comes from it, and is named in a warning.
-The sds of the second-degree terms are in units of the scale `drift`, which the runs choose (scales.py).
+reference. Every prior is Gaussian and stated here; a notice names the exponents that come from it. The sds of the
+second-degree terms are in units of the scale `drift`, which is fitted (scales.py).
 
     w = ln(B / B_c(D)) over its value at the reference      B_c(D) = 0.58·D^0.571 tokens (Step Law, arXiv 2503.04715, eq. 1)
     s = −ln(1 + B_c / B) without its value and slope there
 
-Below the critical batch a larger batch wants a higher rate, above it hardly: η ∝ (1 + B_c / B)^−ρ, with ρ = 1 for
+Below the critical batch the optimal rate rises with the batch, above it hardly: η ∝ (1 + B_c / B)^−ρ, with ρ = 1 for
 gradient descent (McCandlish et al., arXiv 1812.06162, section 2.2) and less under Adam. A longer horizon moves B_c, so
-the exponent of D at a fixed batch rises with the batch; what one horizon shows of B then tells of another. ρ is the
-coefficient of s, and the runs choose it.
+the exponent of D at a fixed batch rises with the batch, and batches tried at one horizon are informative about another.
+ρ is the coefficient of s and is fitted.
 """
 
 from collections.abc import Collection, Sequence
@@ -37,7 +39,7 @@ class Feature:
 
     @property
     def degree(self) -> int:
-        """The total degree: 1 is an exponent, 2 is how exponents drift."""
+        """The total degree: 1 for an exponent, 2 for the drift of exponents."""
         return sum(self.powers)
 
 
@@ -49,7 +51,7 @@ class Coefficient:
         name: "1", "ln N", "ln D", "ln B", "ln D·ln B", …
         value, sd: Posterior mean and standard deviation.
         prior_sd: Standard deviation of its prior.
-        from_prior: Whether the runs hardly moved it.
+        from_prior: Whether its sd is hardly less than the prior's.
     """
 
     name: str
@@ -69,7 +71,7 @@ class Reference:
 
     @classmethod
     def amid(cls, coordinates: Array) -> Self:
-        """The geometric mean of cells, given their (ln N, ln D, ln B), shape [cells, 3]."""
+        """The geometric mean of cells with these (ln N, ln D, ln B), shape [cells, 3]."""
         params, tokens, batch_tokens = np.exp(coordinates.mean(axis=0)).tolist()
         return cls(params=params, tokens=tokens, batch_tokens=batch_tokens)
 
@@ -80,7 +82,7 @@ class Reference:
 
 
 LEVEL_SD = 3.0
-"""Prior sd of ln η* itself round the middle of the rates tried: vague on purpose."""
+"""Prior sd of ln η* itself round the middle of the rates tried: deliberately wide."""
 
 FEATURES = (
     Feature(name="1", powers=(0, 0, 0, 0, 0), mean=0.0, sd=LEVEL_SD),
@@ -121,7 +123,7 @@ def matrix(points: Array, reference: Reference) -> Array:
 
 
 def critical_over_batch(reference: Reference) -> float:
-    """B_c / B at the reference: far below one a larger batch hardly wants a higher rate."""
+    """B_c / B at the reference: far below one, the optimal rate hardly depends on the batch."""
     return float(CRITICAL_BATCH * reference.tokens**CRITICAL_EXPONENT / reference.batch_tokens)
 
 

@@ -18,7 +18,7 @@ from orchestrator.law.joint import JointFit, fit_joint
 from orchestrator.law.law import Law
 from orchestrator.law.minima import refuse_without_minimum
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Array, Observations, columns
+from orchestrator.law.observations import Array, Observations, columns_of
 from orchestrator.law.pooled import pooled_rows
 from orchestrator.law.refusal import LawRefusal, Refused
 from orchestrator.law.surface import Surface, fit_surface
@@ -106,7 +106,7 @@ def fit_rest(observations: Observations, law: Law, without: tuple[str, ...]) -> 
     """
     problem = FitProblem.of(observations, without, law)
     left = KDTree(problem.cells.coordinates)
-    places = np.log(np.column_stack(columns(bowl.point for bowl in law.bowls)))
+    places = np.log(np.column_stack(columns_of(bowl.point for bowl in law.bowls)))
     kept = np.isfinite(left.query(places, p=np.inf, distance_upper_bound=CLOSE)[0])
     bowls = tuple(bowl for bowl, here in zip(law.bowls, kept, strict=True) if here)
     if not any(bowl.status is BowlStatus.INTERIOR for bowl in bowls):
@@ -165,12 +165,13 @@ def judged_without_largest(
     if not options.heldout:
         return None, "it was not requested", law
     reason = "the cells with a minimum have one size and one horizon"
-    for left_out, words in largest_parts(observations, law.bowls):
+    for part in largest_parts(observations, law.bowls):
+        left_out = part.holds(observations)
         rest, unseen = observations.where(~left_out), Unseen.of(law, observations.where(left_out))
         try:
             full = unseen.judge(fit_rest(rest, law, options.without))
         except Refused as refused:
-            reason = f"without {words} the other runs give no law: {refused.detail}"
+            reason = f"without the {part.in_words} the other runs give no law: {refused.detail}"
             continue
         judged = {
             smaller: unseen.judge(fit_rest(rest, law, (*options.without, *smaller.without)))
@@ -180,8 +181,8 @@ def judged_without_largest(
         found = {smaller: Alternative.against(smaller.name, cells, full) for smaller, cells in judged.items()}
         chosen = best(found)
         if chosen is None:
-            return HeldOut.of(words, full, tuple(found.values())), None, law
+            return HeldOut.of(part, full, tuple(found.values())), None, law
         law = fit_once(observations, replace(options, without=(*options.without, *chosen.without)), law)
         law = replace(law, notices=(*law.notices, found[chosen].notice))
-        return HeldOut.of(words, judged[chosen], tuple(found.values())), None, law
+        return HeldOut.of(part, judged[chosen], tuple(found.values())), None, law
     return None, reason, law

@@ -1,4 +1,8 @@
-"""What the law would have cost at the largest cells, had it been fitted without them."""
+"""Held-out error: the excess loss at the largest cells of a law fitted without them, and smaller laws judged by it.
+
+The full law shrinks the terms that the runs do not need, so leaving terms out rarely helps: a smaller law is taken only if
+its excess loss at the cells held out is less, by more than chance. Its fit to the runs it has seen does not count.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,8 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.amounts import sized
-from orchestrator.cells import CLOSE
+from orchestrator.amounts import percent, sized
+from orchestrator.cells import CLOSE, Point
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.features import FEATURES
@@ -16,12 +20,12 @@ from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
 
 FEWEST_CELLS, STANDARD_ERRORS = 6, 3.0
-"""A smaller law is taken from so many cells on, and from so many standard errors of the paired difference."""
+"""Least number of cells, and of standard errors of the paired difference, for a smaller law to be taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutCell:
-    """One cell that the law had not seen: predicted rate and interval (95 %), the bowl's own rate, and the loss it cost."""
+    """One cell held out: predicted rate and 95 % interval, the rate of its own bowl, and the excess loss of the prediction."""
 
     params: float
     tokens: float
@@ -32,17 +36,22 @@ class HeldOutCell:
     measured: float
     excess_loss: float
 
+    @property
+    def point(self) -> Point:
+        """Its (N, D, B)."""
+        return Point(params=self.params, tokens=self.tokens, batch_tokens=self.batch_tokens)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
     """A smaller law at the cells held out.
 
     Attributes:
-        name: How it differs from the full law.
+        name: Its difference from the full law.
         mean: Its mean excess loss there (0.001 is 0.1 %).
-        gain: By how much less than the full law it loses, on average.
-        gain_sd: Standard error of that; None with fewer than two cells.
-        cells: How many cells.
+        gain: Mean excess loss of the full law minus its own.
+        gain_sd: Standard error of the gain; None with fewer than two cells.
+        cells: Number of cells.
     """
 
     name: str
@@ -53,7 +62,7 @@ class Alternative:
 
     @property
     def better(self) -> bool:
-        """Whether it loses less than the full law by more than chance."""
+        """Whether its gain is more than chance."""
         return (
             self.cells >= FEWEST_CELLS
             and self.gain_sd is not None
@@ -62,10 +71,10 @@ class Alternative:
 
     @property
     def notice(self) -> Notice:
-        """Why it was taken."""
+        """Reports that it was taken."""
         message = (
-            f"This is a law {self.name}: at the {self.cells} cells held out it lost {100 * self.mean:.2g} %, "
-            f"{100 * self.gain:.2g} % less than the full law."
+            f"This is a law {self.name}: at the {self.cells} cells held out its excess loss was {percent(self.mean)}, "
+            f"{percent(self.gain)} less than that of the full law."
         )
         return Notice(code="smaller_law", message=message)
 
@@ -81,19 +90,36 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LargestPart:
+    """The largest runs of a table: those with at least `least` on `axis` ("params" or "tokens")."""
+
+    axis: str
+    least: float
+
+    @property
+    def in_words(self) -> str:
+        """For people: ``cells of 1 B parameters or more``."""
+        return f"cells of {sized(self.axis, self.least, 4)} or more"
+
+    def holds(self, runs: Observations) -> NDArray[np.bool_]:
+        """Whether each run belongs to it, shape [runs]."""
+        return np.asarray(getattr(runs, self.axis) >= self.least * (1 - CLOSE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
     """Held-out error of a law.
 
     Attributes:
-        left_out: Which runs were left out, in words.
+        left_out: The runs left out.
         mean: Mean excess loss over the cells (0.001 is 0.1 %).
         worst: The largest.
         coverage: Share of cells whose own rate lies in the interval.
         cells: The cells.
-        alternatives: What smaller laws would have lost there.
+        alternatives: Smaller laws at the same cells.
     """
 
-    left_out: str
+    left_out: LargestPart
     mean: float
     worst: float
     coverage: float
@@ -101,8 +127,10 @@ class HeldOut:
     alternatives: tuple[Alternative, ...] = ()
 
     @classmethod
-    def of(cls, left_out: str, cells: Sequence[HeldOutCell], alternatives: Sequence[Alternative]) -> Self:
-        """Sums up the cells, at least one, that were left out."""
+    def of(
+        cls, left_out: LargestPart, cells: Sequence[HeldOutCell], alternatives: Sequence[Alternative]
+    ) -> Self:
+        """Averages over the cells, at least one, that were left out."""
         lost = np.array([cell.excess_loss for cell in cells])
         return cls(
             left_out=left_out,
@@ -114,38 +142,37 @@ class HeldOut:
         )
 
     def to_document(self) -> dict[str, Any]:
-        """As a JSON-able mapping."""
-        return asdict(self)
+        """As a JSON-able mapping; `left_out` for people, and its axis and value."""
+        return {**asdict(self), **asdict(self.left_out), "left_out": self.left_out.in_words}
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
         """The inverse of `to_document`."""
-        parts = {
-            "cells": tuple(HeldOutCell(**cell) for cell in document["cells"]),
-            "alternatives": tuple(Alternative(**law) for law in document["alternatives"]),
-        }
-        return cls(**{**document, **parts})
+        return cls(
+            left_out=LargestPart(axis=document["axis"], least=document["least"]),
+            mean=document["mean"],
+            worst=document["worst"],
+            coverage=document["coverage"],
+            cells=tuple(HeldOutCell(**cell) for cell in document["cells"]),
+            alternatives=tuple(Alternative(**law) for law in document["alternatives"]),
+        )
 
 
-def largest_parts(
-    observations: Observations, bowls: Sequence[Bowl]
-) -> Iterator[tuple[NDArray[np.bool_], str]]:
-    """The runs to leave out: the largest size that has a minimum and all beyond it, else the longest such horizon.
+def largest_parts(observations: Observations, bowls: Sequence[Bowl]) -> Iterator[LargestPart]:
+    """The runs to leave out: from the largest size with a minimum upwards, else from the longest such horizon upwards.
 
-    A row far away from all others, mislabelled perhaps, has no minimum and so is never what a law is judged on.
+    A row far away from all others, perhaps mislabelled, has no minimum and so does not define the part.
     """
     interior = [bowl for bowl in bowls if bowl.status is BowlStatus.INTERIOR]
-    for name in ("params", "tokens"):
-        column = getattr(observations, name)
-        top = max((getattr(bowl, name) for bowl in interior), default=0.0)
-        left_out = column >= top * (1 - CLOSE)
-        if not left_out.all():
-            yield left_out, sized(name, top, 4)
+    for axis in ("params", "tokens"):
+        part = LargestPart(axis=axis, least=max((getattr(bowl, axis) for bowl in interior), default=0.0))
+        if not part.holds(observations).all():
+            yield part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Smaller:
-    """A law without some of the terms; `varying` names the column without which they say nothing."""
+    """A law without some of the terms; they matter only if the cells differ in the column `varying`."""
 
     name: str
     without: tuple[str, ...]
@@ -172,6 +199,6 @@ def matters(smaller: Smaller, bowls: Sequence[Bowl]) -> bool:
 
 
 def best(alternatives: Mapping[Smaller, Alternative]) -> Smaller | None:
-    """The smaller law that gains most among those that are better than the full one; None where none is."""
+    """The smaller law with the largest gain among those that are better than the full one; None if none is."""
     better = [smaller for smaller, alternative in alternatives.items() if alternative.better]
     return max(better, key=lambda smaller: alternatives[smaller].gain, default=None)

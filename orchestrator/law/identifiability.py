@@ -14,7 +14,7 @@ from orchestrator.law.bowl_status import FEWEST_RATES, BowlStatus
 from orchestrator.law.features import Coefficient
 from orchestrator.law.grouped_runs import BLOWN
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Array, columns
+from orchestrator.law.observations import Array, columns_of
 from orchestrator.law.refusal import LawRefusal, Refused
 
 AXES = ("params", "tokens", "batch_tokens")
@@ -208,7 +208,7 @@ def ratios(target: Point, smallest: Array, largest: Array) -> tuple[dict[str, fl
     Returns:
         (target over the largest value tried per axis, how many times outside the tried range, >= 1, shape [3]).
     """
-    place = np.column_stack(columns([target]))[0]
+    place = np.column_stack(columns_of([target]))[0]
     outside = np.maximum(np.maximum(place / largest, smallest / place), 1.0)
     return dict(zip(AXES, (place / largest).tolist(), strict=True)), outside
 

@@ -18,7 +18,7 @@ from orchestrator.law.features import FEATURES, Coefficient, Reference, matrix, 
 from orchestrator.law.grouped_runs import Index
 from orchestrator.law.held_out_error import HeldOut
 from orchestrator.law.notices import Notice, messages
-from orchestrator.law.observations import Array, columns
+from orchestrator.law.observations import Array, columns_of
 from orchestrator.law.packing import pack, unpack
 from orchestrator.law.published import Anchor
 from orchestrator.law.scales import PRIOR, Scales
@@ -108,7 +108,7 @@ class Law:
     known: KDTree = field(init=False)
 
     def __post_init__(self) -> None:
-        places = np.column_stack(columns(bowl.point for bowl in self.bowls))
+        places = np.column_stack(columns_of(bowl.point for bowl in self.bowls))
         object.__setattr__(self, "known", KDTree(np.log(places)))
 
     @property
@@ -187,7 +187,7 @@ class Law:
             (height of the ends above the line through the middle, its standard deviation; infinite if the cells have
             fewer than three values on the axis).
         """
-        points = self.reference.points(*columns(bowl.point for bowl in self.bowls))
+        points = self.reference.points(*columns_of(bowl.point for bowl in self.bowls))
         if np.unique(np.round(points[:, axis], 2)).size < 3:
             return 0.0, np.inf
         _, rows, _ = self.rows(points)
@@ -232,7 +232,7 @@ class Law:
         """
         if not 0.5 <= level <= 0.999:
             raise ValueError(f"level is {level}; it must lie between 0.5 and 0.999.")
-        place = columns([target])
+        place = columns_of([target])
         mean, sd = (float(value[0]) for value in self.optimum(*place))
         if sd * Z95 > np.log(WIDEST):
             raise identifiability.too_wide(target, float(np.exp(sd * Z95)), self._used(), self.coefficients)
@@ -357,7 +357,7 @@ class Law:
 
     def _used(self) -> Array:
         """(N, D, B) of the cells in the range of the runs that the law rests on, shape [m, 3]."""
-        places = np.column_stack(columns(bowl.point for bowl in self.bowls))
+        places = np.column_stack(columns_of(bowl.point for bowl in self.bowls))
         return np.asarray(places[((places >= self.smallest) & (places <= self.largest)).all(axis=1)])
 
 

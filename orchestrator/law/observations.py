@@ -1,4 +1,4 @@
-"""The runs that a law is fitted to, and the target it is asked for."""
+"""The runs that a law is fitted to."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Observations:
         loss: Final loss in any unit, > 0, shape [runs]. NaN or infinite: the run diverged or crashed. Such a run
             may bound a bowl from above; it is never a minimum.
         seed: Seed of each run, shape [runs]; runs of one cell and rate are repeated runs whatever their seeds.
-        failed: True for a run that ended for a reason of its own (a crashed machine, a cancelled run), shape [runs]:
-            it says nothing of its rate, and a fit leaves it out.
-        params_active: Parameters that one token meets, shape [runs], where N is another count of them: what a run
-            cost goes by these. A fit does not look at them.
+        failed: True for a run that ended for another reason than its rate (a crashed machine, a cancelled run), shape
+            [runs]; a fit leaves it out.
+        params_active: Active parameters, shape [runs], if N is another count; they determine the cost of a run. A fit
+            ignores them.
 
     Raises:
         ValueError: Columns of unequal length, or a value that is not a positive number.
@@ -74,19 +74,19 @@ class Observations:
         return int(self.params.size)
 
     def sorted(self) -> Self:
-        """The same runs in the one order that every order of them is brought to; infinite losses become NaN."""
+        """The same runs in a canonical order; infinite losses become NaN."""
         loss = np.where(np.isfinite(self.loss), self.loss, np.nan)
         seed = np.zeros(self.size) if self.seed is None else self.seed
         order = np.lexsort((seed, loss, self.learning_rate, self.batch_tokens, self.tokens, self.params))
         return replace(self, loss=loss).where(order)
 
     def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
-        """The runs at which `rows` (shape [runs]) is true, or with these numbers."""
+        """The runs selected by a mask, shape [runs], or by row numbers."""
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
 
     def counting(self) -> Self:
-        """The runs that say something of their rate, each once: not those that failed, nor exact copies of a row."""
+        """The runs that a fit uses, in canonical order: without failed runs and without exact copies of a row."""
         runs = (self if self.failed is None else self.where(~self.failed)).sorted()
         seed = np.zeros(runs.size) if runs.seed is None else runs.seed
         rows = np.column_stack(
@@ -96,14 +96,14 @@ class Observations:
         return runs.where(~copied)
 
     def digest(self, salt: str) -> str:
-        """A sha256 of the runs in their order and `salt`: of `counting` runs the same whatever their order was."""
+        """A sha256 of `salt` and the runs in their order; for `counting` runs it does not depend on their order."""
         sha = hashlib.sha256(salt.encode())
         for column in (self.params, self.tokens, self.batch_tokens, self.learning_rate, self.loss):
             sha.update(column.astype("<f8").tobytes())
         return sha.hexdigest()
 
 
-def columns(points: Iterable[Point]) -> tuple[Array, Array, Array]:
+def columns_of(points: Iterable[Point]) -> tuple[Array, Array, Array]:
     """N, D and B of points as arrays, shape [points] each: what the functions of a law take."""
     rows = np.array([(point.params, point.tokens, point.batch_tokens) for point in points], dtype=np.float64)
     params, tokens, batch_tokens = rows.reshape(-1, 3).T

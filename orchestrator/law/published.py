@@ -1,7 +1,8 @@
-"""Published laws of the peak learning rate, with their units, their sources, and when they apply.
+"""Published laws of the peak learning rate, with their units, sources and conditions.
 
-They differ six-fold at one point: a law belongs to its recipe. A law known only as a ratio is anchored to an optimum
-measured in the sweep itself. N counts parameters without embeddings, D and B tokens, C = 6·N·D FLOPs.
+They differ six-fold at one point, because a law belongs to its recipe. A law known only as a ratio starts from an optimum
+measured in the sweep. N counts parameters without embeddings, D and B tokens, C = 6·N·D FLOPs. A further law is a function
+and an entry of `LAWS`.
 """
 
 import math
@@ -17,7 +18,7 @@ FLOPS_PER_PARAM_TOKEN: Final = 6.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
-    """A cell whose best rate was measured: what a ratio-only law starts from."""
+    """A cell with a measured best rate, from which a ratio-only law starts."""
 
     params: float
     tokens: float
@@ -30,12 +31,12 @@ class PublishedLaw:
     """A published law of the peak learning rate.
 
     Attributes:
-        name: As the field calls it.
+        name: Its usual name.
         source: Paper.
         applies: Units and recipe it was fitted in.
-        rate: η at (N, D, B); None where the formula gives no positive rate.
-        ratio_only: The constant is bound to the authors' units: use `rate` as a ratio from an anchor.
-        of_mup: It gives the global rate of muP, which does not follow N; the others give that of the model itself.
+        rate: η at (N, D, B); None if the formula gives no positive rate.
+        ratio_only: Whether the constant holds in the authors' units only: use `rate` as a ratio from an anchor.
+        of_mup: Whether it gives the global rate of muP, which does not depend on N; other laws give the model's rate.
     """
 
     name: str
@@ -55,7 +56,7 @@ class PublishedOptimum:
         learning_rate: η there.
         source: Paper.
         applies: Units and recipe it was fitted in.
-        anchor: The measured optimum that a ratio starts from; None where the law gives a rate itself.
+        anchor: The measured optimum that a ratio starts from; None if the law gives the rate itself.
     """
 
     law: str
@@ -66,7 +67,7 @@ class PublishedOptimum:
 
     @property
     def note(self) -> str:
-        """When the law applies and where a ratio starts, in one line."""
+        """Condition of the law and start of its ratio, for people."""
         start = self.anchor
         if start is None:
             return self.applies
@@ -193,12 +194,12 @@ LAWS: Final = (
 def published_rates(
     target: Point, anchor: Anchor | None = None, *, of_mup: bool = False
 ) -> list[PublishedOptimum]:
-    """What every published law says at a target.
+    """The rates of all published laws at a target.
 
     Args:
-        target: The cell asked for.
-        anchor: A measured optimum; without one, laws that are only ratios are left out.
-        of_mup: Whether the rate asked for is the global one of muP: then only laws of that one are told.
+        target: The (N, D, B).
+        anchor: A measured optimum; without one, ratio-only laws are left out.
+        of_mup: Whether to give the global rate of muP: then only laws of that rate are included.
 
     Returns:
         One entry per law that gives a positive rate there.

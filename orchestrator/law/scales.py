@@ -1,4 +1,4 @@
-"""The sizes of everything random in the model, and their priors.
+"""Standard deviations of all random parts of the model, and their priors.
 
 `noise` and `growth` have a prior at their default, worth PRIOR_WEIGHT runs. The others have a Gamma(2) prior with its
 mode at the default: its mean is twice that, its 95 % range a quarter to six times.
@@ -15,12 +15,12 @@ from orchestrator.law.observations import Array
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scales:
-    """Standard deviations; the defaults are where the fit starts, and the modes of the priors.
+    """Standard deviations; the defaults are the starting point of the fit and the modes of the priors.
 
     Attributes:
         noise: Of ln loss at the bottom of a bowl.
-        growth: Of ln loss, per unit of rise above the bottom: the shape is right near the bottom only.
-        curvature: Of a cell's ln C round what the pool says.
+        growth: Of ln loss, per unit of rise above the bottom: the shape holds near the bottom only.
+        curvature: Of a cell's ln C round the pooled one.
         cell: Of a cell's ln η* round the law.
         size: Of a shift shared by all cells of one N.
         pair: Of a shift shared by all cells of one (N, D).
@@ -38,7 +38,7 @@ class Scales:
     drift: float = 0.8
 
     def variance(self, height: Array, repeats: Array) -> Array:
-        """Of the mean ln loss of `repeats` runs at a rise of `height`: their noise averages out, the shape's misfit not."""
+        """Variance of the mean ln loss of `repeats` runs at a rise of `height`; only the noise averages out."""
         return np.asarray(self.noise**2 / repeats + (self.growth * height) ** 2)
 
     def to_document(self) -> dict[str, float]:
@@ -51,15 +51,15 @@ class Scales:
         return cls(**document)
 
     def updated(self, draws: Mapping[str, tuple[float, float]]) -> Self:
-        """These scales with those named at the centre of their posteriors, given draws of each.
+        """These scales with the named ones at the centre of their posteriors.
 
-        The prior of a scale s is Gamma(2) with its mode θ at the default: zero is avoided, small is not. With draws of
-        which γ are known the posterior is s^(1−γ)·exp(−Σ mean²/2s² − s/θ) (MacKay's evidence); its mean in ln s, not
-        its mode, is taken, because the mode of a scale seen on a few sizes promises too much.
+        The prior of a scale s is Gamma(2) with its mode θ at the default, which excludes zero but not small values. With γ
+        determined draws the posterior is s^(1−γ)·exp(−Σ mean²/2s² − s/θ) (MacKay's evidence). Its mean in ln s is taken,
+        not its mode, which is overconfident with few draws.
 
         Args:
-            draws: Of each scale the sum of the squared posterior means of its draws, and γ, how many draws the runs
-                determine: Σ (1 − variance / s²).
+            draws: By scale, the sum of the squared posterior means of its draws, and γ = Σ (1 − variance / s²), the number
+                of draws that the runs determine.
         """
         squares, known = np.array(list(draws.values())).T[:, :, None]
         mode = np.array([[getattr(PRIOR, name)] for name in draws])

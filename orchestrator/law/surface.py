@@ -1,7 +1,7 @@
-"""The loss at the bottom of a cell as a smooth function of N, D and B, so that a loss can be expected where none ran.
+"""The loss at the bottom of a cell as a smooth function of N, D and B, to predict losses of other cells.
 
-ln L_min is a quadratic with Gaussian priors in b and in s(n), s(d), s(x) = (1 − e^{−0.3 x}) / 0.3: what N and D buy
-shrinks as a power of them (Chinchilla, arXiv 2203.15556, whose exponents are 0.34 and 0.28), and B moves it little.
+ln L_min is a quadratic with Gaussian priors in b and in s(n), s(d), s(x) = (1 − e^{−0.3 x}) / 0.3: the gain from N and D
+shrinks as a power of them (Chinchilla, arXiv 2203.15556, whose exponents are 0.34 and 0.28), and B has little effect.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ TERMS = (
 )
 RESIDUAL_PRIOR, RESIDUAL_WEIGHT = 0.005, 3.0
 ROUNDS = 8
-SATURATION = 0.3  # exponent with which the gain from N and from D shrinks
+SATURATION = 0.3  # exponent of the gain from N and from D
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What laws say of cells that they have not seen, and what that would have cost there."""
+"""Excess losses of a law at cells whose runs it has not seen."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -11,7 +11,7 @@ from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.held_out_error import HeldOutCell
 from orchestrator.law.law import Law
-from orchestrator.law.observations import Array, Observations
+from orchestrator.law.observations import Array, Observations, columns_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class RecordedBowl:
     Attributes:
         low: ln of the lowest rate.
         high: ln of the highest rate.
-        best: The least loss, of repeated rates the mean counting.
+        best: The least loss; repeated rates count with their mean.
         loss: Loss against ln η; None with one rate only.
     """
 
@@ -45,14 +45,14 @@ class RecordedBowl:
         return float(self.loss(at) / self.best - 1)
 
     def held(self, at: float) -> float:
-        """Excess loss of ln η = `at`; beyond the rates tried that of the outermost.
+        """Excess loss of ln η = `at`; beyond the rates tried, that of the outermost.
 
         Raises:
-            ValueError: Fewer than two rates were tried: nothing tells them apart.
+            ValueError: Fewer than two rates were tried.
         """
         lost = self.excess_loss(min(max(at, self.low), self.high))
         if lost is None:
-            raise ValueError("One learning rate has no other to lose against; it takes two.")
+            raise ValueError("An excess loss needs two learning rates or more.")
         return lost
 
 
@@ -61,9 +61,9 @@ class Unseen:
     """Cells with a minimum, whose runs are held out.
 
     Attributes:
-        law: The law of all runs, whose bowls say where the minima are.
-        bowls: The cells' own bowls.
-        recorded: What each of them lost at the rates tried.
+        law: The law of all runs.
+        bowls: Its bowls in these cells.
+        recorded: Their recorded losses.
     """
 
     law: Law
@@ -72,27 +72,26 @@ class Unseen:
 
     @classmethod
     def of(cls, law: Law, runs: Observations) -> Self:
-        """The cells of `runs`, all of which are held out."""
+        """The cells of `runs`, the runs held out."""
         finished = runs.where(np.isfinite(runs.loss))
-        columns = np.log([finished.params, finished.tokens, finished.batch_tokens])
+        places = np.log([finished.params, finished.tokens, finished.batch_tokens])
         bowls, recorded = [], []
         for bowl in law.bowls:
-            here = np.log([[bowl.params], [bowl.tokens], [bowl.batch_tokens]])
-            own = (np.abs(columns - here) < CLOSE).all(axis=0)
+            own = (np.abs(places - np.log(columns_of([bowl.point]))) < CLOSE).all(axis=0)
             if bowl.status is BowlStatus.INTERIOR and own.any():
                 bowls.append(bowl)
                 recorded.append(RecordedBowl.of(np.log(finished.learning_rate[own]), finished.loss[own]))
         return cls(law=law, bowls=tuple(bowls), recorded=tuple(recorded))
 
     def judge(self, rest: Law) -> tuple[HeldOutCell, ...]:
-        """What a law fitted without these cells says of them."""
-        params, tokens, batch_tokens = np.array(
-            [(bowl.params, bowl.tokens, bowl.batch_tokens) for bowl in self.bowls]
-        ).T
-        mean, sd = rest.optimum(params, tokens, batch_tokens)
-        beyond = self.law.excess_loss(
-            params, tokens, batch_tokens, np.exp(mean)
-        )  # outside the rates tried its own bowl says
+        """The predictions of a law that was fitted without these cells, and their excess losses.
+
+        Inside the rates tried, the excess loss is interpolated from the recorded losses; outside, it is that of the
+        cell's bowl.
+        """
+        axes = columns_of(bowl.point for bowl in self.bowls)
+        mean, sd = rest.optimum(*axes)
+        beyond = self.law.excess_loss(*axes, np.exp(mean))
         low, high = np.exp(mean - Z95 * sd), np.exp(mean + Z95 * sd)
         lost = [bowl.excess_loss(at) for bowl, at in zip(self.recorded, mean.tolist(), strict=True)]
         return tuple(

@@ -31,7 +31,7 @@ from orchestrator.law import Law
 from orchestrator.law.bowl_shape import half_widths, rise
 from orchestrator.law.cell_information import BOUND_MARGIN, BOUND_SD, CRASH
 from orchestrator.law.law import CURVATURE_TERMS, VALLEY
-from orchestrator.law.observations import columns
+from orchestrator.law.observations import columns_of
 from orchestrator.planner.information import ROBUST
 from orchestrator.planner.linear_model import Array
 
@@ -172,7 +172,7 @@ class TargetBelief:
     @classmethod
     def of(cls, law: Law, target: Point, trials: Sequence[TargetRun], rates: Sequence[float] | None) -> Self:
         """The prior from the law's prediction for a new cell."""
-        axes = columns([target])
+        axes = columns_of([target])
         mean, sd = (float(value[0]) for value in law.prediction_band(*axes))
         points = law.reference.points(*axes)
         curvature, curvature_sd = _curvature(law, points)

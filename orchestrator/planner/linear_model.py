@@ -25,7 +25,7 @@ from orchestrator.law import Law
 from orchestrator.law.effects import basis
 from orchestrator.law.features import matrix, prior_sds
 from orchestrator.law.grouped_runs import Index
-from orchestrator.law.observations import columns
+from orchestrator.law.observations import columns_of
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ class LinearModel:
 
 def coordinates(points: Iterable[Point]) -> Array:
     """N, D and B of points, shape [points, 3]."""
-    return np.column_stack(columns(points))
+    return np.column_stack(columns_of(points))
 
 
 def row_at(cells: Cells, tried: Array) -> Index:
@@ -85,7 +85,7 @@ def row_at(cells: Cells, tried: Array) -> Index:
 
 def belief_of(law: Law, cells: Cells) -> Belief:
     """The posterior of ``law`` in ``cells``."""
-    axes = columns(cell.point for cell in cells)
+    axes = columns_of(cell.point for cell in cells)
     optimum, sd = law.optimum(*axes)
     return Belief(optimum=optimum, sd=sd, curvature=law.curvature(*axes))
 

@@ -16,7 +16,7 @@ from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import Unsupported
 from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Refused, fit
 from orchestrator.law.held_out_error import largest_parts
-from orchestrator.law.observations import columns
+from orchestrator.law.observations import columns_of
 from orchestrator.law.unseen_cells import RecordedBowl
 from orchestrator.planner.values import KnownRun, RunOutcome, full_grid_flops
 from orchestrator.spec import replayed_cells
@@ -80,7 +80,7 @@ class RecordedWorld:
     def aim(self) -> str:
         """The targets, for people."""
         params, tokens, batch_tokens = (
-            _span(axis.tolist()) for axis in columns(target.target for target in self.targets)
+            _span(axis.tolist()) for axis in columns_of(target.target for target in self.targets)
         )
         cells = "1 cell" if len(self.targets) == 1 else f"{len(self.targets)} cells"
         return f"{cells}: {params} parameters, {tokens} tokens, batches of {batch_tokens} tokens"
@@ -110,7 +110,7 @@ class RecordedWorld:
         """The law of these runs; None if none can be fitted."""
         if not runs:
             return None
-        params, tokens, batch_tokens = columns(self.cells[run.cell].point for run in runs)
+        params, tokens, batch_tokens = columns_of(self.cells[run.cell].point for run in runs)
         observations = Observations(
             params=params,
             tokens=tokens,
@@ -131,7 +131,7 @@ class RecordedWorld:
         """The learning rate at each target: the law's prediction, without a law the middle of the lattice."""
         if law is None:
             return tuple(target.middle for target in self.targets)
-        axes = columns(target.target for target in self.targets)
+        axes = columns_of(target.target for target in self.targets)
         return tuple(np.exp(law.optimum(*axes)[0]).tolist())
 
     def excess_losses(self, rates: Sequence[float]) -> tuple[float, ...]:
@@ -196,7 +196,7 @@ def _targets(cells: Sequence[Cell], law: Law, losses: Losses) -> tuple[RecordedT
     Raises:
         Unsupported: there are none.
     """
-    at, bowls = law.known_cells(*columns(cell.point for cell in cells))
+    at, bowls = law.known_cells(*columns_of(cell.point for cell in cells))
     shown = [
         _target(cells[cell], losses)
         for cell, bowl in zip(at.tolist(), bowls.tolist(), strict=True)
@@ -214,11 +214,12 @@ def _targets(cells: Sequence[Cell], law: Law, losses: Losses) -> tuple[RecordedT
 def _largest_part(runs: Observations, law: Law) -> NDArray[np.bool_]:
     """Whether each run is hidden from the strategies; the others give a law."""
     reason = "All cells with a minimum have one size and one horizon."
-    for out, words in largest_parts(runs, law.bowls):
+    for part in largest_parts(runs, law.bowls):
+        out = part.holds(runs)
         try:
             fit(runs.where(~out), options=FAST)
         except Refused as refusal:
-            reason = f"Without {words} the other runs give no law: {refusal.detail}"
+            reason = f"Without the {part.in_words} the other runs give no law: {refusal.detail}"
         else:
             return out
     raise Unsupported(f"There is no unseen cell to judge strategies at. {reason}")

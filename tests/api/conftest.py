@@ -14,21 +14,22 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.app import create_app
 from orchestrator.answers.prediction import prediction
-from orchestrator.cells import Cell, Point
-from orchestrator.law import Law, Observations, fit
+from orchestrator.cells import Point
+from orchestrator.law import Law, fit
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
-from orchestrator.store import LEADER, Store, driver_lease
+from orchestrator.store import Store
 from orchestrator.store.records import LossPoint, NewRun, RunResult, Sweep
 from orchestrator.submission.preview import cells_of
+from tests.fences import driver_fence, leader_fence
+from tests.known_law import Known, KnownLaw, observations
 
 FIELDS: dict[str, Any] = {
     "name": "small",
@@ -51,10 +52,10 @@ class Recorded:
     sweep: Sweep
 
     def leader(self) -> int:
-        return _fence(self.store, LEADER)
+        return leader_fence(self.store)
 
     def driver(self) -> int:
-        return _fence(self.store, driver_lease(self.sweep.id))
+        return driver_fence(self.store, self.sweep.id)
 
     def move(self, *states: SweepState) -> None:
         for state in states:
@@ -79,7 +80,7 @@ class Recorded:
                 RunResult(
                     run_id=run.id,
                     state=RunState.DIVERGED if diverged else RunState.COMPLETED,
-                    loss=None if diverged else _loss(cell, run.learning_rate),
+                    loss=None if diverged else LAW.loss(cell, run.learning_rate),
                     diverged_tokens=40 * 2048 if diverged else None,
                     flops=cell.flops / 2,
                     seconds=0.5,
@@ -111,35 +112,23 @@ class Recorded:
         )
 
 
+LAW = KnownLaw(
+    rate=4e-3,
+    at=(1e5, 1.0, 1.0),
+    exponents=(-0.3, 0.0, 0.0),
+    curvature=0.02,
+    bottom=lambda cell: 4.0 * (cell.params / 1e5) ** -0.05,
+)
+
+
 @cache
-def _fitted(rows: tuple[tuple[Cell, float, float | None], ...]) -> Law:
+def _fitted(runs: tuple[Known, ...]) -> Law:
     """A law takes seconds; every test that trains the same runs shares it."""
-    return fit(
-        Observations(
-            params=np.array([cell.params for cell, _, _ in rows]),
-            tokens=np.array([cell.tokens for cell, _, _ in rows]),
-            batch_tokens=np.array([cell.batch_tokens for cell, _, _ in rows]),
-            learning_rate=np.array([rate for _, rate, _ in rows]),
-            loss=np.array([np.nan if loss is None else loss for _, _, loss in rows]),
-        )
-    )
-
-
-def _loss(cell: Cell, rate: float) -> float:
-    """A bowl whose bottom falls with the size and moves to lower rates."""
-    size = cell.params / 1e5
-    distance = np.log(rate) - np.log(4e-3) + 0.3 * np.log(size)
-    return float(4.0 * size**-0.05 * (1 + 0.02 * distance**2))
+    return fit(observations(runs))
 
 
 def _curve(name: str, steps: range) -> list[LossPoint]:
     return [LossPoint(curve=name, step=step, tokens=step * 2048, loss=9.0 - step / 50) for step in steps]
-
-
-def _fence(store: Store, name: str) -> int:
-    lease = store.leases.acquire(name, "a test", 600)
-    assert lease is not None
-    return lease.fence
 
 
 @pytest.fixture

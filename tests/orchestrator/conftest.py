@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,8 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import Run, RunResult, Sweep
 from orchestrator.submission.preview import submit
+from tests.fences import driver_fence, leader_fence
+from tests.known_law import KnownLaw, grid, run_table
 
 LOWEST, HIGHEST = 1e-3, 6.4e-2
 
@@ -34,29 +35,26 @@ FIELDS: dict[str, Any] = {
 }
 
 
-def optimum(cell: Cell) -> float:
-    """The rate that is best in a cell of the known law: N^-0.3 · D^-0.2 round 8e-3."""
-    return 8e-3 * (cell.params / 1e5) ** -0.3 * (cell.tokens / 1.4e5) ** -0.2
-
-
-def loss_of(cell: Cell, learning_rate: float) -> float | None:
-    """The loss of the known law; None where it diverges, three octaves above the optimum."""
-    distance = math.log(learning_rate / optimum(cell))
-    if distance > math.log(8):
-        return None
-    return (1.5 + 30 * cell.flops**-0.1) * (1 + 0.03 * distance**2)
+LAW = KnownLaw(
+    rate=8e-3,
+    at=(1e5, 1.4e5, 1.0),
+    exponents=(-0.3, -0.2, 0.0),
+    curvature=0.03,
+    bottom=lambda cell: 1.5 + 30 * (6 * cell.params * cell.tokens) ** -0.1,
+    diverges=8,
+)
 
 
 def result_of(run: Run, cell: Cell) -> RunResult:
     """How a run of the known law ends."""
-    loss = loss_of(cell, run.learning_rate)
+    loss = LAW.loss(cell, run.learning_rate)
     if loss is None:
         return RunResult(run_id=run.id, state=RunState.DIVERGED, seconds=0.5)
     return RunResult(run_id=run.id, state=RunState.COMPLETED, loss=loss, seconds=1.0)
 
 
 class InProcessDriver:
-    """Stands in for driver processes: started by the loop, it works when the test says so."""
+    """Stands in for driver processes: the loop starts it, the test makes it work."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -66,11 +64,10 @@ class InProcessDriver:
         self.reach: dict[str, float] = {}
 
     def start(self, sweep_id: str) -> None:
-        lease = self.store.leases.acquire(driver_lease(sweep_id), f"driver {len(self.started)}", 600)
-        assert lease is not None
+        fence = driver_fence(self.store, sweep_id)
         self.started.append(sweep_id)
-        self.fences[sweep_id] = lease.fence
-        self.store.runs.release(sweep_id, fence=lease.fence - 1, reason="its driver was lost")
+        self.fences[sweep_id] = fence
+        self.store.runs.release(sweep_id, fence=fence - 1, reason="its driver was lost")
 
     def alive(self, sweep_id: str) -> bool:
         return sweep_id in self.fences
@@ -94,7 +91,7 @@ class InProcessDriver:
         return cell.marginal_flops(reached)
 
     def die(self, sweep_id: str) -> None:
-        """Leave without a word, and let the lease run out at once."""
+        """End without a message; the lease runs out at once."""
         del self.fences[sweep_id]
         lease = self.store.leases.current(driver_lease(sweep_id))
         assert lease is not None
@@ -117,19 +114,8 @@ class InProcessDriver:
 
 def replay_table() -> bytes:
     """The known law as a run table: six cells, seven rates each, of which some diverge."""
-    rates = [LOWEST * 2**n for n in range(7)]
-    cells = [
-        Cell(number=0, params=n, tokens=d, batch_tokens=2048.0, rates=())
-        for n in (24_576.0, 98_304.0, 221_184.0)
-        for d in (100_352.0, 200_704.0)
-    ]
-    lines = ["params,tokens,batch_tokens,learning_rate,loss"]
-    for cell in cells:
-        for rate in rates:
-            loss = loss_of(cell, rate)
-            text = "" if loss is None else repr(loss)
-            lines.append(f"{cell.params},{cell.tokens},{cell.batch_tokens},{rate!r},{text}")
-    return "\n".join(lines).encode()
+    cells = grid((24_576.0, 98_304.0, 221_184.0), (100_352.0, 200_704.0), (2048.0,))
+    return run_table(LAW.runs(cells, [LOWEST * 2**n for n in range(7)])).encode()
 
 
 def submit_replay(store: Store, strategy: str, **changes: Any) -> Sweep:
@@ -146,7 +132,7 @@ def submit_replay(store: Store, strategy: str, **changes: Any) -> Sweep:
 
 
 def history(store: Store, sweep_id: str) -> list[tuple[Any, ...]]:
-    """Everything a sweep's answer rests on, without times and ids."""
+    """Everything that a sweep's answer depends on, without times and ids."""
     runs = [
         (run.batch, run.cell, run.learning_rate, run.seed, run.state, run.loss, run.flops)
         for run in store.runs.of_sweep(sweep_id)
@@ -167,15 +153,11 @@ class House:
         self.lead()
 
     def lead(self) -> None:
-        """Become the leader anew, as after a restart: nothing is remembered but the store."""
-        if self.store.leases.current(LEADER) is not None:
-            self.rest()
-        lease = self.store.leases.acquire(LEADER, "the leader", 600)
-        assert lease is not None
-        self.loop = Loop(self.store, self.driver, fence=lease.fence)
+        """Become the leader, as after a restart: only the store keeps its state."""
+        self.loop = Loop(self.store, self.driver, fence=leader_fence(self.store))
 
     def rest(self) -> None:
-        """Give the lead back, so that another process may have it."""
+        """Release the lead for another process."""
         held = self.store.leases.current(LEADER)
         assert held is not None
         self.store.leases.release(held)
@@ -185,7 +167,7 @@ class House:
         return submit_replay(self.store, strategy, **changes)
 
     def history(self, sweep_id: str) -> list[tuple[Any, ...]]:
-        """Everything a sweep's answer rests on."""
+        """Everything that a sweep's answer depends on."""
         return history(self.store, sweep_id)
 
     def submit(self, **changes: Any) -> Sweep:
@@ -208,5 +190,5 @@ class House:
 
 @pytest.fixture
 def house(store: Store) -> House:
-    """A loop and a driver on a store of the test's own."""
+    """A loop and a driver on the test's store."""
     return House(store)

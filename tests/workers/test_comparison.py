@@ -9,27 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.heldout.module_rates import parse_module_rates
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.loop.loop import Loop
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState
-from orchestrator.store import LEADER, Store
+from orchestrator.store import Store
 from orchestrator.store.records import NewRun
 from orchestrator.submission.preview import submit
-from trainer import (
-    BaseScale,
-    FinishedEvent,
-    Member,
-    Parametrization,
-    Recipe,
-    Schedule,
-    Shape,
-    Training,
-    TrainingJob,
-    load_corpus,
-)
+from tests.fences import leader_fence
+from tests.workers.training import alone, carried_out
+from trainer import BaseScale, Parametrization, Shape
 from workers.kinds import job_factory
 from workers.proxy import ProxySetup
 from workers.proxy_jobs import Branch, ProxyJob, ProxyMember, proxy_jobs
@@ -63,21 +53,6 @@ def spec() -> SweepSpec:
     return parse_spec(FIELDS)
 
 
-def alone(shape: Shape, *, seed: int = 0, module_rates: str = "", **recipe: Any) -> float:
-    """The loss that the trainer gives without any of this around it."""
-    built = Recipe(
-        shape=shape,
-        schedule=Schedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear"),
-        batch_tokens=BATCH,
-        seed=seed,
-        **recipe,
-    )
-    member = Member(learning_rate=RATE, horizons=(HORIZON,), module_rates=parse_module_rates(module_rates))
-    events = Training(TrainingJob(recipe=built, members=(member,)), load_corpus("stdlib")).advance()
-    (end,) = (event for event in events if isinstance(event, FinishedEvent))
-    return end.loss
-
-
 def losses(store: Store, settings: Settings, spec: SweepSpec, arm: str, *modules: str) -> list[float | None]:
     """The losses of one stack of an arm: a member for each text of module rates."""
     sweep, _ = submit(spec, store, settings)
@@ -93,13 +68,8 @@ def losses(store: Store, settings: Settings, spec: SweepSpec, arm: str, *modules
         )
         for text in modules
     )
-    runner = ProxyRunner(setup)
-    runner.begin(ProxyJob(trunk=str(cell.trunk), seed=1, start_tokens=0, members=members, flops=1.0))
-    found: dict[str, float | None] = {}
-    done = False
-    while not done:
-        report, done = runner.advance(1.0)
-        found |= {result.run_id: result.loss for result in report.results}
+    job = ProxyJob(trunk=str(cell.trunk), seed=1, start_tokens=0, members=members, flops=1.0)
+    found = {result.run_id: result.loss for result in carried_out(ProxyRunner(setup), job).results}
     return [found[text] for text in modules]
 
 
@@ -113,8 +83,8 @@ def test_a_stack_holds_members_with_rates_by_module_of_their_own(
 ) -> None:
     shape = Shape(width=16, depth=2)
     plain, own = losses(store, settings, spec, "standard", "", MODULES)
-    assert plain == alone(shape, seed=1)
-    assert own == alone(shape, seed=1, module_rates=MODULES)
+    assert [plain] == alone(shape, HORIZON, rates=(RATE,), seed=1)
+    assert [own] == alone(shape, HORIZON, rates=(RATE,), seed=1, module_rates=MODULES)
     assert own != plain
 
 
@@ -124,16 +94,18 @@ def test_transfer_is_trained_in_units_of_its_base_by_its_rules(
     base = BaseScale(width=8, depth=1, head_width=8, batch_tokens=BATCH, tokens=HORIZON)
     rules = frozenset({"depth", "weight_decay", "batch", "horizon"})
     parametrization = Parametrization(kind="mup", base=base, rules=rules)
-    (found,) = losses(store, settings, spec, "transfer", "")
-    assert found == alone(Shape(width=16, depth=2), seed=1, parametrization=parametrization, tokens=HORIZON)
+    shape = Shape(width=16, depth=2)
+    assert losses(store, settings, spec, "transfer", "") == alone(
+        shape, HORIZON, rates=(RATE,), seed=1, parametrization=parametrization, tokens=HORIZON
+    )
 
 
 def test_the_search_for_module_wise_rates_trains_the_base(
     store: Store, settings: Settings, spec: SweepSpec
 ) -> None:
-    assert losses(store, settings, spec, "base", MODULES) == [
-        alone(Shape(width=8, depth=1), seed=1, module_rates=MODULES)
-    ]
+    assert losses(store, settings, spec, "base", MODULES) == alone(
+        Shape(width=8, depth=1), HORIZON, rates=(RATE,), seed=1, module_rates=MODULES
+    )
 
 
 class OnRay:
@@ -168,9 +140,7 @@ def test_a_sweep_compares_both_paradigms_from_end_to_end(
 ) -> None:
     store = stage.store
     sweep, _ = submit(spec, store, stage.settings)
-    lease = store.leases.acquire(LEADER, "the test", 600)
-    assert lease is not None
-    loop = Loop(store, OnRay(stage, ray_address), fence=lease.fence)
+    loop = Loop(store, OnRay(stage, ray_address), fence=leader_fence(store))
 
     def is_over() -> bool:
         loop.step()
@@ -195,8 +165,6 @@ def test_runs_with_other_rates_by_module_are_other_members_of_one_stack(
 ) -> None:
     sweep, _ = submit(spec, store, settings)
     store.sweeps.move(sweep.id, SweepState.RUNNING)
-    lease = store.leases.acquire(LEADER, "the test", 600)
-    assert lease is not None
     cells = store.sweeps.cells(sweep.id)
     *_, base = cells
     asked = [
@@ -205,7 +173,7 @@ def test_runs_with_other_rates_by_module_are_other_members_of_one_stack(
         )
         for text in ("", "head=2", MODULES)
     ]
-    store.runs.add_batch(sweep.id, asked, fence=lease.fence)
+    store.runs.add_batch(sweep.id, asked, fence=leader_fence(store))
     (job,) = proxy_jobs(
         store.runs.pending(sweep.id), cells, positions={}, limits={str(base.trunk): 8}, workers=1
     )

@@ -16,7 +16,8 @@ from orchestrator.answers.sweeps import waits_because
 from orchestrator.processes import NOT_NOW
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import driver_lease
-from trainer import FinishedEvent, Member, Recipe, Schedule, Shape, Training, TrainingJob, load_corpus
+from tests.workers.training import alone
+from trainer import Schedule, Shape
 from workers.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.ray
@@ -31,14 +32,9 @@ RATES = (0.002, 0.004, 0.008)
 def undisturbed() -> dict[float, float]:
     """Losses of the long runs by learning rate, trained by the trainer alone in this process."""
     torch.set_num_threads(1)
-    recipe = Recipe(
-        shape=Shape(width=16, depth=1),
-        schedule=Schedule(warmup_tokens=2_048, decay_fraction=0.2, shape="linear"),
-        batch_tokens=128,
-    )
-    members = tuple(Member(learning_rate=rate, horizons=(LONG,)) for rate in RATES)
-    events = Training(TrainingJob(recipe=recipe, members=members), load_corpus("stdlib")).advance()
-    return {RATES[event.member]: event.loss for event in events if isinstance(event, FinishedEvent)}
+    schedule = Schedule(warmup_tokens=2_048, decay_fraction=0.2, shape="linear")
+    losses = alone(Shape(width=16, depth=1), LONG, rates=RATES, schedule=schedule)
+    return dict(zip(RATES, losses, strict=True))
 
 
 def trainables(processes: Iterable[psutil.Process]) -> list[psutil.Process]:

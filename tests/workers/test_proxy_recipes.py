@@ -12,19 +12,8 @@ from orchestrator.cells import Cell, Cells
 from orchestrator.errors import BadInput
 from orchestrator.spec import Base, Grid, ProxyTrainer
 from orchestrator.states import RunState, SweepState
-from trainer import (
-    BaseScale,
-    Experts,
-    FinishedEvent,
-    Member,
-    Parametrization,
-    Recipe,
-    Schedule,
-    Shape,
-    Training,
-    TrainingJob,
-    load_corpus,
-)
+from tests.workers.training import alone, carried_out
+from trainer import BaseScale, Experts, Parametrization, Shape
 from workers.proxy import ProxySetup
 from workers.proxy_jobs import Branch, ProxyJob, ProxyMember
 from workers.proxy_runner import ProxyRunner
@@ -65,42 +54,25 @@ def setup_of(folder: Path, trainer: ProxyTrainer, cells: Cells, grid: Grid) -> P
     )
 
 
-def carried_out(folder: Path, cell: Cell, trainer: ProxyTrainer, grid: Grid) -> RunResult:
+def result_of(folder: Path, cell: Cell, trainer: ProxyTrainer, grid: Grid) -> RunResult:
     """The one run of a cell."""
     runner = ProxyRunner(setup_of(folder, trainer, trainer.cells(grid), grid))
     member = ProxyMember(
         learning_rate=RATE, trunk_id="trunk", branches=(Branch(run_id="run", tokens=int(cell.tokens)),)
     )
-    runner.begin(ProxyJob(trunk=str(cell.trunk), seed=0, start_tokens=0, members=(member,), flops=1.0))
-    results, done = (), False
-    while not done:
-        report, done = runner.advance(1.0)
-        results += report.results
-    (result,) = results
+    job = ProxyJob(trunk=str(cell.trunk), seed=0, start_tokens=0, members=(member,), flops=1.0)
+    (result,) = carried_out(runner, job).results
     return result
-
-
-def alone(shape: Shape, horizon: int, **recipe: Any) -> FinishedEvent:
-    """What the trainer gives without any of this around it."""
-    built = Recipe(
-        shape=shape,
-        schedule=Schedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear"),
-        batch_tokens=BATCH,
-        **recipe,
-    )
-    job = TrainingJob(recipe=built, members=(Member(learning_rate=RATE, horizons=(horizon,)),))
-    (end,) = (e for e in Training(job, load_corpus("stdlib")).advance() if isinstance(e, FinishedEvent))
-    return end
 
 
 def test_a_mixture_trains_as_it_was_specified_and_costs_its_active_parameters(tmp_path: Path) -> None:
     trainer = trainer_of(architecture=MOE | {"balance": "loss", "balance_rate": 0.02})
     (cell,) = (cell for cell in trainer.cells(GRID) if "w32" in str(cell.trunk) and cell.tokens == HORIZON)
     experts = Experts(count=8, top_k=2, width=40, shared=1, balance="loss", balance_rate=0.02)
-    end = alone(Shape(width=32, depth=2, experts=experts), HORIZON)
-    found = carried_out(tmp_path, cell, trainer, GRID)
+    (loss,) = alone(Shape(width=32, depth=2, experts=experts), HORIZON, rates=(RATE,))
+    found = result_of(tmp_path, cell, trainer, GRID)
 
-    assert (found.state, found.loss) == (RunState.COMPLETED, end.loss)
+    assert (found.state, found.loss) == (RunState.COMPLETED, loss)
     assert found.flops == pytest.approx(6 * cell.params_active * cell.tokens)
 
 
@@ -114,24 +86,25 @@ def test_a_rate_in_units_of_the_base_is_carried_over_by_the_rules(tmp_path: Path
     )
     *_, cell = trainer.cells(grid)
     base = BaseScale(width=16, depth=1, head_width=16, expert_width=32, batch_tokens=BATCH, tokens=HORIZON)
-    end = alone(
+    (loss,) = alone(
         Shape(width=32, depth=2, experts=Experts(count=8, top_k=2, width=32, shared=1)),
         2 * HORIZON,
+        rates=(RATE,),
         tokens=2 * HORIZON,
         parametrization=Parametrization(
             kind="mup", base=base, rules=frozenset({"depth", "horizon"}), horizon_exponent=-0.3
         ),
     )
 
-    assert carried_out(tmp_path, cell, trainer, grid).loss == end.loss
+    assert result_of(tmp_path, cell, trainer, grid).loss == loss
 
 
 def test_muon_moves_the_matrices_where_it_is_asked_for(tmp_path: Path) -> None:
     trainer = trainer_of(optimizer={"kind": "muon", "momentum": 0.9})
     grid = GRID.model_copy(update={"scales": GRID.scales[:1]})
-    end = alone(Shape(width=16, depth=1), HORIZON, optimizer="muon", momentum=0.9)
+    (loss,) = alone(Shape(width=16, depth=1), HORIZON, rates=(RATE,), optimizer="muon", momentum=0.9)
 
-    assert carried_out(tmp_path, trainer.cells(grid)[0], trainer, grid).loss == end.loss
+    assert result_of(tmp_path, trainer.cells(grid)[0], trainer, grid).loss == loss
 
 
 def test_a_mixture_planned_with_other_parameters_is_refused(tmp_path: Path) -> None:

@@ -19,17 +19,8 @@ from orchestrator.planner.trunk_groups import rate_flops
 from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Grid, Muon, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
-from trainer import (
-    BadCorpus,
-    FinishedEvent,
-    Member,
-    Recipe,
-    Shape,
-    Training,
-    TrainingJob,
-    load_corpus,
-    symptoms,
-)
+from tests.workers.training import alone, carried_out, rest_of
+from trainer import BadCorpus, Shape, load_corpus, symptoms
 from trainer import Schedule as TrainerSchedule
 from trainer.scaling_rules import Module
 from workers.checkpoints import Checkpoints
@@ -37,15 +28,16 @@ from workers.preparation.preparing import prepare
 from workers.proxy import ProxySetup
 from workers.proxy_jobs import Branch, ProxyJob, ProxyMember
 from workers.proxy_runner import ProxyRunner
-from workers.runner import Report
 
 SCALE = Scale(width=16, depth=1)
 BATCH = 128
+RATES = (0.002, 0.008)
 HORIZONS = (8_192, 16_384)
 TRAINER = ProxyTrainer(kind="proxy", schedule=Schedule(warmup_tokens=1_024))
-GRID = Grid(scales=(SCALE,), tokens=HORIZONS, batch_tokens=(BATCH,), learning_rates=(0.002, 0.008))
+GRID = Grid(scales=(SCALE,), tokens=HORIZONS, batch_tokens=(BATCH,), learning_rates=RATES)
 TRUNK = TRAINER.trunk_name(SCALE, BATCH, HORIZONS[0])
 CELLS = TRAINER.cells(GRID)
+SHAPE = Shape(width=16, depth=1, context=TRAINER.context)
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +59,7 @@ def setup(tmp_path: Path) -> ProxySetup:
     )
 
 
-def job_of(*horizons: int, start: int = 0, rates: tuple[float, ...] = (0.002, 0.008)) -> ProxyJob:
+def job_of(*horizons: int, start: int = 0, rates: tuple[float, ...] = RATES) -> ProxyJob:
     members = tuple(
         ProxyMember(
             learning_rate=rate,
@@ -79,43 +71,14 @@ def job_of(*horizons: int, start: int = 0, rates: tuple[float, ...] = (0.002, 0.
     return ProxyJob(trunk=TRUNK, seed=0, start_tokens=start, members=members, flops=1.0)
 
 
-def carried_out(runner: ProxyRunner, job: ProxyJob) -> Report:
-    runner.begin(job)
-    return rest_of(runner)
-
-
-def rest_of(runner: ProxyRunner) -> Report:
-    told, done = Report(), False
-    while not done:
-        report, done = runner.advance(0.2)
-        told = Report(
-            points=told.points + report.points,
-            results=told.results + report.results,
-            lenses=told.lenses + report.lenses,
-        )
-    return told
-
-
-WSD = TrainerSchedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear")
-
-
-def alone(*horizons: int, rate: float, schedule: TrainerSchedule = WSD) -> dict[int, float]:
-    """The losses that the trainer gives without any of this around it."""
-    recipe = Recipe(
-        shape=Shape(width=16, depth=1, context=TRAINER.context), schedule=schedule, batch_tokens=BATCH
-    )
-    job = TrainingJob(recipe=recipe, members=(Member(learning_rate=rate, horizons=horizons),))
-    events = Training(job, load_corpus("stdlib")).advance()
-    return {event.horizon: event.loss for event in events if isinstance(event, FinishedEvent)}
-
-
 def test_losses_curves_and_costs_are_the_trainers_own(setup):
     told = carried_out(ProxyRunner(setup), job_of(*HORIZONS))
 
     losses = {result.run_id: result.loss for result in told.results}
-    for rate in (0.002, 0.008):
-        for horizon, loss in alone(*HORIZONS, rate=rate).items():
-            assert losses[f"run-{rate}-{horizon}"] == loss
+    for rate in RATES:
+        assert [losses[f"run-{rate}-{horizon}"] for horizon in HORIZONS] == alone(
+            SHAPE, *HORIZONS, rates=(rate,)
+        )
     assert {result.state for result in told.results} == {RunState.COMPLETED}
     trained = sum(result.flops for result in told.results)
     share = (0.8 * HORIZONS[1] + 0.2 * sum(HORIZONS)) / sum(HORIZONS)
@@ -134,8 +97,9 @@ def test_a_cosine_is_trained_as_asked_and_costs_what_was_planned(setup):
     told = carried_out(ProxyRunner(replace(setup, trainer=trainer)), job_of(*HORIZONS, rates=(0.002,)))
 
     losses = {result.run_id: result.loss for result in told.results}
-    for horizon, loss in alone(*HORIZONS, rate=0.002, schedule=TrainerSchedule(**fields)).items():
-        assert losses[f"run-0.002-{horizon}"] == loss
+    assert [losses[f"run-0.002-{horizon}"] for horizon in HORIZONS] == alone(
+        SHAPE, *HORIZONS, rates=(0.002,), schedule=TrainerSchedule(**fields)
+    )
     assert sum(result.flops for result in told.results) == pytest.approx(rate_flops(cells))
 
 
@@ -146,7 +110,7 @@ def test_a_longer_horizon_costs_only_its_extension_and_decay(setup):
 
     second = carried_out(runner, job_of(HORIZONS[1], start=saved, rates=(0.002,)))
 
-    assert second.results[0].loss == alone(HORIZONS[1], rate=0.002)[HORIZONS[1]]
+    assert [second.results[0].loss] == alone(SHAPE, HORIZONS[1], rates=(0.002,))
     extension = HORIZONS[1] - saved
     assert second.results[0].flops == pytest.approx(6 * CELLS[0].params * extension, rel=0.01)
 
@@ -164,7 +128,7 @@ def test_what_another_version_saved_is_trained_again(setup, caplog):
     from_job = carried_out(runner, longer)
     for told in (from_trunk, from_job):
         (result,) = told.results
-        assert result.loss == alone(HORIZONS[1], rate=0.002)[HORIZONS[1]]
+        assert [result.loss] == alone(SHAPE, HORIZONS[1], rates=(0.002,))
         assert result.flops == 6 * CELLS[0].params * HORIZONS[1]
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
         "trained again from the first token"
@@ -286,16 +250,10 @@ def test_a_prepared_corpus_is_trained_on_with_its_own_vocabulary(setup, prepared
     corpus = load_corpus(
         source.path, token_type="uint16", vocab_size=300, heldout_tokens=source.heldout_tokens, name="own"
     )
-    schedule = TrainerSchedule(warmup_tokens=1_024, decay_fraction=0.2, shape="linear")
-    job = TrainingJob(
-        recipe=Recipe(shape=shape, schedule=schedule, batch_tokens=BATCH),
-        members=(Member(learning_rate=0.008, horizons=HORIZONS),),
-    )
-    events = Training(job, corpus).advance()
-    alone = {f"run-0.008-{e.horizon}": e.loss for e in events if isinstance(e, FinishedEvent)}
     losses = {result.run_id: result.loss for result in told.results}
-    assert {run_id: losses[run_id] for run_id in alone} == alone
-    assert all(loss < corpus.unigram_entropy < math.log(300) for loss in alone.values())
+    found = [losses[f"run-0.008-{horizon}"] for horizon in HORIZONS]
+    assert found == alone(shape, *HORIZONS, rates=(0.008,), corpus=corpus)
+    assert all(loss < corpus.unigram_entropy < math.log(300) for loss in found)
 
 
 def test_a_prepared_corpus_that_was_changed_is_told_by_the_worker(setup, prepared):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from etalon.cli.commands import app
-
-HEADER = "params,tokens,batch_tokens,learning_rate,loss"
+from tests.known_law import HEADER, RECORDED, grid, run_table
 
 
 def etalon(*arguments: str | Path) -> tuple[int, str]:
@@ -27,16 +25,9 @@ def plain(text: str) -> str:
 
 
 def synthetic(folder: Path, *, sizes: tuple[float, ...], horizons: tuple[float, ...]) -> Path:
-    rows = [HEADER]
-    for params in sizes:
-        for tokens in horizons:
-            optimum = 1e-2 * (params / 1e6) ** -0.3 * (tokens / 1e8) ** -0.3
-            for octave in range(-3, 4):
-                rate = 8e-3 * 2**octave
-                loss = 3.0 + 10 * params**-0.2 + 0.02 * math.log(rate / optimum) ** 2
-                rows.append(f"{params:g},{tokens:g},65536,{rate:g},{loss:.6f}")
     path = folder / "runs.csv"
-    path.write_text("\n".join(rows))
+    rates = [8e-3 * 2**octave for octave in range(-3, 4)]
+    path.write_text(run_table(RECORDED.runs(grid(sizes, horizons, (65_536,)), rates)))
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import socket
@@ -19,6 +18,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from tests.known_law import RECORDED, grid, run_table
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -72,18 +73,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def write_table(folder: Path) -> None:
-    rows = ["params,tokens,batch_tokens,learning_rate,loss"]
-    for params in (1e6, 2e6, 4e6, 8e6):
-        for tokens in (1e8, 2e8, 4e8):
-            optimum = 1e-2 * (params / 1e6) ** -0.3 * (tokens / 1e8) ** -0.3
-            for octave in range(-3, 4):
-                rate = 8e-3 * 2**octave
-                loss = 3 + 10 * params**-0.2 + 0.02 * math.log(rate / optimum) ** 2
-                rows.append(f"{params:g},{tokens:g},65536,{rate:g},{loss:.6f}")
-    (folder / "runs.csv").write_text("\n".join(rows))
-
-
 @contextmanager
 def serving(folder: Path, **environment: str) -> Iterator[Served]:
     """A service of the test's own that would leave every file open, were it for the umask; ended afterwards."""
@@ -124,7 +113,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(served: Served) -> None:
-    write_table(served.folder)
+    cells = grid((1e6, 2e6, 4e6, 8e6), (1e8, 2e8, 4e8), (65_536,))
+    runs = RECORDED.runs(cells, [8e-3 * 2**octave for octave in range(-3, 4)])
+    (served.folder / "runs.csv").write_text(run_table(runs))
     (served.folder / "sweep.yaml").write_text(SPEC)
 
     plan = served.json("plan", "sweep.yaml")

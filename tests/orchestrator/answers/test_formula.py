@@ -10,34 +10,25 @@ import numpy as np
 import pytest
 
 from orchestrator.answers.formula import Formula, formula
-from orchestrator.law import Law, Observations, fit
+from orchestrator.law import Law, fit
+from tests.known_law import KnownLaw, grid, observations
 
-SIZES, HORIZONS, BATCHES = (1e6, 4e6, 16e6), (1e8, 4e8, 1.6e9), (65_536.0, 262_144.0)
+CELLS = grid((1e6, 4e6, 16e6), (1e8, 4e8, 1.6e9), (65_536.0, 262_144.0))
+STEPS = [math.exp(0.5 * step + 0.1) for step in range(-4, 5)]
 
 
 def law_of(bend: float) -> Law:
     """The law of full bowls whose optimum is a power of N, D and B, bent in ln D."""
-    rows = []
-    for params in SIZES:
-        for tokens in HORIZONS:
-            for batch in BATCHES:
-                horizon = math.log(tokens / 4e8)
-                optimum = math.log(8e-3) - 0.4 * math.log(params / 4e6) - 0.3 * horizon + bend * horizon**2
-                optimum += 0.3 * math.log(batch / 131_072)
-                for step in range(-4, 5):
-                    rate = math.exp(optimum + 0.5 * step + 0.1)
-                    excess = 0.02 * (math.log(rate) - optimum) ** 2
-                    rows.append((params, tokens, batch, rate, (2 + 8 * params**-0.2) * (1 + excess)))
-    params, tokens, batch_tokens, learning_rate, loss = np.array(rows).T
-    return fit(
-        Observations(
-            params=params,
-            tokens=tokens,
-            batch_tokens=batch_tokens,
-            learning_rate=learning_rate,
-            loss=loss,
-        )
+    known = KnownLaw(
+        rate=8e-3,
+        at=(4e6, 4e8, 131_072),
+        exponents=(-0.4, -0.3, 0.3),
+        bend=bend,
+        curvature=0.02,
+        bottom=lambda cell: 2 + 8 * cell.params**-0.2,
     )
+    rates = ((cell, step * known.optimum(cell)) for cell in CELLS for step in STEPS)
+    return fit(observations((cell, rate, known.loss(cell, rate)) for cell, rate in rates))
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Point
-from orchestrator.law import Law, Observations, fit
+from orchestrator.law import Law, fit
 from orchestrator.spec import SweepSpec
+from tests.known_law import KnownLaw, grid, observations
 
 CURVATURE = 0.02
 
@@ -18,23 +18,9 @@ CURVATURE = 0.02
 @pytest.fixture(scope="module")
 def law() -> Law:
     """One size at three horizons, so that far sizes are known from a prior alone."""
-    rows = []
-    for tokens in (1e8, 2e8, 4e8):
-        optimum = math.log(1e-2) - 0.3 * math.log(tokens / 1e8)
-        for octave in range(-3, 4):
-            rate = 8e-3 * 2**octave
-            rows.append((tokens, rate, 3.0 * (1 + CURVATURE * (math.log(rate) - optimum) ** 2)))
-    tokens, learning_rate, loss = np.array(rows).T
-    same = np.ones_like(tokens)
-    return fit(
-        Observations(
-            params=1e6 * same,
-            tokens=tokens,
-            batch_tokens=65_536 * same,
-            learning_rate=learning_rate,
-            loss=loss,
-        )
-    )
+    known = KnownLaw(rate=1e-2, at=(1e6, 1e8, 65_536), exponents=(0.0, -0.3, 0.0), curvature=CURVATURE)
+    cells = grid((1e6,), (1e8, 2e8, 4e8), (65_536,))
+    return fit(observations(known.runs(cells, [8e-3 * 2**octave for octave in range(-3, 4)])))
 
 
 NEAR = Point(params=1e6, tokens=4e8, batch_tokens=65_536)

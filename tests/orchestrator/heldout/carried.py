@@ -11,7 +11,7 @@ from orchestrator.heldout.module_rates import parse_module_rates
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep
-from tests.orchestrator.conftest import FIELDS, House, loss_of
+from tests.orchestrator.conftest import FIELDS, LAW, House
 
 COMPARISON: dict[str, Any] = {"scale": {"width": 128, "depth": 2}, "seeds": 2}
 SEARCH = {"strategy": "law", "stop": {"interval_factor": 2.0}}
@@ -19,9 +19,9 @@ SEARCH = {"strategy": "law", "stop": {"interval_factor": 2.0}}
 
 def compared_loss(run: Run, cell: Cell) -> RunResult:
     """The known law; a seed moves all runs alike, Transfer is a little worse than its rate, an embedding's own rate helps."""
-    loss = loss_of(cell, run.learning_rate)
+    loss = LAW.loss(cell, run.learning_rate)
     if cell.arm == "transfer":
-        loss = loss_of(cell, 3e-3)
+        loss = LAW.loss(cell, 3e-3)
     if loss is None:
         return RunResult(run_id=run.id, state=RunState.DIVERGED, seconds=0.5)
     helps = (

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 
 from orchestrator.cells import Cells, Point
@@ -27,11 +26,12 @@ from orchestrator.heldout.steps import (
     Step,
     next_step,
 )
-from orchestrator.law import BowlStatus, Law, Observations, fit
+from orchestrator.law import BowlStatus, Law, fit
 from orchestrator.spec import CellRole, ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run
-from tests.orchestrator.conftest import FIELDS, loss_of
+from tests.known_law import observations
+from tests.orchestrator.conftest import FIELDS, LAW
 
 
 @cache
@@ -60,17 +60,12 @@ def law(*, base_tried: int = 7) -> Law:
     spec = spec_of()
     assert isinstance(spec.trainer, ProxyTrainer)
     base = setup().base
-    rows = [
-        (cell.params, cell.tokens, cell.batch_tokens, rate, loss_of(cell, rate) or math.nan)
+    runs = (
+        (cell, rate, LAW.loss(cell, rate))
         for cell in spec.trainer.cells(spec.grid)
         for rate in cell.rates[: base_tried if cell.number == base.number else None]
-    ]
-    params, tokens, batch_tokens, rates, losses = np.array(rows).T
-    return fit(
-        Observations(
-            params=params, tokens=tokens, batch_tokens=batch_tokens, learning_rate=rates, loss=losses
-        )
     )
+    return fit(observations(runs))
 
 
 SEARCH = FinishedSearch(law=law(), law_number=3, stop="It is enough.")

@@ -26,5 +26,5 @@ def test_beyond_the_rates_tried_nothing_is_recorded_or_the_outermost_is_held(
 def test_one_rate_has_nothing_to_lose_against() -> None:
     one = RecordedBowl.of(X[:1], np.array([2.2]))
     assert one.excess_loss(float(X[0])) is None
-    with pytest.raises(ValueError, match="it takes two"):
+    with pytest.raises(ValueError, match="needs two learning rates"):
         one.held(float(X[0]))

@@ -14,19 +14,14 @@ from orchestrator.loop.decision import GRACE_SECONDS
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, Store
 from orchestrator.store.records import Run, RunResult
-
-TABLE_HEADER = "params,tokens,batch_tokens,learning_rate,loss\n"
+from tests.known_law import KnownLaw, grid, run_table
 
 
 def bowls(slope: float = 0.0) -> bytes:
     """A run table of bowls in four cells; ``slope`` tilts them until no minimum is left."""
-    rows = [
-        (n, d, 2048, eta, 3.0 + 0.1 * math.log(eta / (1e-2 * (n / 1e5) ** -0.3)) ** 2 + slope * math.log(eta))
-        for n in (1e5, 4e5)
-        for d in (1e6, 4e6)
-        for eta in (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
-    ]
-    return (TABLE_HEADER + "\n".join(",".join(map(str, row)) for row in rows)).encode()
+    law = KnownLaw(rate=1e-2, at=(1e5, 1.0, 1.0), exponents=(-0.3, 0.0, 0.0), curvature=1 / 30)
+    runs = law.runs(grid((1e5, 4e5), (1e6, 4e6), (2048,)), (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2))
+    return run_table((cell, eta, loss + slope * math.log(eta)) for cell, eta, loss in runs).encode()
 
 
 def upload(store: Store, data: bytes) -> str:

@@ -1,29 +1,17 @@
-"""Run tables of a known law, as text: η* = 1e-2 (N / 1e6)^-0.3 (D / 1e8)^-0.3, bowls that are parabolas in ln η."""
+"""Run tables of a known law, as text."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from orchestrator.tables.run_table import RunTable, parse_csv
+from tests.known_law import HEADER, RECORDED, grid, table_rows
 
-HEADER = "params,tokens,batch_tokens,learning_rate,loss,state"
 RATES = tuple(8e-3 * 2.0**octave for octave in range(-4, 4))
 SIZES = (1e6, 2e6, 4e6, 8e6)
 HORIZONS = (1e8, 2e8, 4e8)
-
-
-def optimum(params: float, tokens: float) -> float:
-    """The true η*."""
-    return float(1e-2 * (params / 1e6) ** -0.3 * (tokens / 1e8) ** -0.3)
-
-
-def loss(params: float, tokens: float, rate: float) -> float:
-    """The loss of a run."""
-    away = math.log(rate / optimum(params, tokens))
-    return float((3.0 + 10 * params**-0.2 + 5 * tokens**-0.1) * (1 + 0.01 * away**2))
 
 
 def rows(
@@ -33,12 +21,8 @@ def rows(
     batch_tokens: float = 65_536,
 ) -> list[str]:
     """One row for every rate in every cell."""
-    return [
-        f"{params:g},{tokens:g},{batch_tokens:g},{rate:g},{loss(params, tokens, rate):.9f},completed"
-        for params in sizes
-        for tokens in horizons
-        for rate in rates
-    ]
+    runs = RECORDED.runs(grid(sizes, horizons, (batch_tokens,)), rates)
+    return [f"{row},completed" for row in table_rows(runs)]
 
 
 def counted(lines: Sequence[str], jitter: float = 2e-4) -> list[str]:
@@ -53,7 +37,7 @@ def counted(lines: Sequence[str], jitter: float = 2e-4) -> list[str]:
 
 def text(lines: Sequence[str]) -> str:
     """A run table's text."""
-    return "\n".join([HEADER, *lines])
+    return "\n".join([f"{HEADER},state", *lines])
 
 
 def table(lines: Sequence[str]) -> RunTable:

@@ -10,7 +10,10 @@ from orchestrator.cells import Point
 from orchestrator.errors import Unsupported
 from orchestrator.planner.values import RunOutcome
 from orchestrator.strategies import RecordedTarget, recorded_world
-from tests.orchestrator.strategies.tables import HORIZONS, RATES, SIZES, counted, optimum, rows, table
+from tests.known_law import RECORDED
+from tests.orchestrator.strategies.tables import HORIZONS, RATES, SIZES, counted, rows, table
+
+LARGE = Point(params=64e6, tokens=1e8, batch_tokens=65_536)
 
 
 def test_the_largest_size_is_the_target_and_all_smaller_ones_may_be_run():
@@ -32,7 +35,7 @@ def test_of_one_size_the_longest_horizon_is_the_target():
 
 
 def test_a_largest_size_without_a_minimum_is_neither_run_nor_judged_at():
-    edge = rows(sizes=(64e6,), rates=[rate for rate in RATES if rate > 2 * optimum(64e6, 1e8)])
+    edge = rows(sizes=(64e6,), rates=[rate for rate in RATES if rate > 2 * RECORDED.optimum(LARGE)])
 
     world = recorded_world(table([*rows(), *edge]))
 
@@ -140,7 +143,7 @@ def test_a_replicate_of_very_few_cells_always_keeps_one():
         ),
         (
             [*rows((2e6,), (1e8,)), *rows((1e6,), (1e8,), rates=[0.2, 0.4, 0.8])],
-            "Without params = 2e.06 the other runs give no law",
+            "Without the cells of 2.M.parameters or more the other runs give no law",
         ),
     ],
 )

@@ -23,7 +23,8 @@ from orchestrator.strategies import (
     replays,
 )
 from orchestrator.strategies.compared_strategies import SpacedPlanner
-from tests.orchestrator.strategies.tables import RATES, optimum, rows, table
+from tests.known_law import RECORDED
+from tests.orchestrator.strategies.tables import RATES, rows, table
 
 WORLD = recorded_world(table(rows()))
 SHARES = (0.02, 0.1, 0.5)
@@ -49,7 +50,7 @@ def test_the_same_seed_gives_the_same_replay(strategy):
 def test_the_law_finds_the_known_optimum_of_cells_it_never_saw():
     last = replay(ComparedStrategy(strategy="law"), WORLD, (0.3,), seed=0).standings[-1]
 
-    true = [optimum(target.target.params, target.target.tokens) for target in WORLD.targets]
+    true = [RECORDED.optimum(target.target) for target in WORLD.targets]
     assert last.rates == pytest.approx(true, rel=0.1)
     assert last.excess_loss < 1e-3
 

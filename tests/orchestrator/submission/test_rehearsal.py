@@ -13,6 +13,7 @@ from orchestrator.cells import Cell, Cells, Point
 from orchestrator.law import Observations
 from orchestrator.spec import ProxyTrainer, parse_spec
 from orchestrator.submission.rehearsal import Rehearsal, rehearse
+from tests.known_law import KnownLaw, grid, observations
 
 TARGET = Point(params=200_000, tokens=400_000, batch_tokens=2048)
 
@@ -30,20 +31,14 @@ def of_proxies(strategy: str, **kwargs: Any) -> Rehearsal:
     return rehearse(spec, spec.trainer.cells(spec.grid), TARGET, **kwargs)
 
 
-def known(loss_is_told: bool = True) -> Observations:
+def known(measured: bool = True) -> Observations:
     """A dense grid round the target whose optimum is 4e-3 everywhere."""
-    rates = 4e-3 * 2.0 ** np.arange(-2, 3)
-    params, tokens, rate = (
-        axis.ravel() for axis in np.meshgrid([5e4, 1e5, 2e5, 4e5], [1e5, 2e5, 4e5, 8e5], rates, indexing="ij")
+    law = KnownLaw(
+        rate=4e-3, curvature=0.03, bottom=lambda cell: 3.0 * (cell.params * cell.tokens / 1e11) ** -0.05
     )
-    loss = 3.0 * (params * tokens / 1e11) ** -0.05 * (1 + 0.03 * np.log(rate / 4e-3) ** 2)
-    return Observations(
-        params=params,
-        tokens=tokens,
-        batch_tokens=np.full(params.size, 2048.0),
-        learning_rate=rate,
-        loss=loss if loss_is_told else np.full(params.size, np.nan),
-    )
+    cells = grid((5e4, 1e5, 2e5, 4e5), (1e5, 2e5, 4e5, 8e5), (2048.0,))
+    runs = law.runs(cells, [4e-3 * 2.0**octave for octave in range(-2, 3)])
+    return observations((cell, rate, loss if measured else None) for cell, rate, loss in runs)
 
 
 def test_the_grid_strategy_runs_the_whole_grid() -> None:
@@ -61,7 +56,7 @@ def test_what_prior_runs_tell_need_not_be_run() -> None:
 
 
 def test_prior_runs_without_a_loss_tell_nothing_and_do_no_harm() -> None:
-    assert of_proxies("grid", prior=known(loss_is_told=False)).runs == 21
+    assert of_proxies("grid", prior=known(measured=False)).runs == 21
 
 
 def test_a_sweep_that_only_fits_is_told_as_that() -> None:
