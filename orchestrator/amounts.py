@@ -24,12 +24,6 @@ _SUFFIXES: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _POWERS: Final = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
 _FRACTIONS: Final = {0.5: "½", 0.25: "¼"}
 _UNITS: Final = {"params": "parameters", "tokens": "tokens", "batch_tokens": "tokens a batch"}
-_NAMED: Final = re.compile(
-    r"\b(params|tokens|batch_tokens) ?= ?([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)(?![\w%]|\.[0-9]|,[0-9])(?:[ \u00a0]([kMBT])\b)?"
-)
-_TYPED: Final = re.compile(r"(?<!\w)(?:'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|--[a-z]\S* +\S+)")
-"""Text typed by a user: quoted, or an option with its value. It is not reformatted."""
-_POWER: Final = re.compile(r"(?<![\w.])([0-9]+(?:\.[0-9]+)?)e([+-][0-9]{2,3})\b")
 _AMOUNT: Final = re.compile(
     r"^(?=\.?[0-9])((?:[0-9]{1,3}(?:[,\s][0-9]{3})+|[0-9]*)(?:\.[0-9]+)?)(?:e([+-]?[0-9]{1,9}))?\s*([kmbgt]?)$",
     re.IGNORECASE,
@@ -146,30 +140,6 @@ def age(then: datetime, now: datetime) -> str:
     if seconds < 10:
         return "just now"
     return f"{duration(seconds).split(' ')[0]} ago"
-
-
-def readable(sentence: str) -> str:
-    """Format the numbers in a recorded sentence.
-
-    ``params = 4.915e+04`` becomes ``49.15 k parameters``, and any other ``5.35e+15`` becomes ``5.35e15``. Text in quotes
-    or after an option stays as it is.
-    """
-    pieces, start = [], 0
-    for typed in _TYPED.finditer(sentence):
-        pieces += [_readable(sentence[start : typed.start()]), typed[0]]
-        start = typed.end()
-    return "".join([*pieces, _readable(sentence[start:])])
-
-
-def _readable(sentence: str) -> str:
-    named = _NAMED.sub(_with_unit, sentence)
-    return _POWER.sub(lambda found: f"{found[1]}e{int(found[2])}", named)
-
-
-def _with_unit(found: re.Match[str]) -> str:
-    """``params = 4.915e+04`` or ``params = 49.15 k`` as ``49.15 k parameters``."""
-    size = next((size for size, suffix in _SUFFIXES if suffix == found[3]), 1.0)
-    return f"{count(float(found[2]) * size, 4)}{SPACE}{_UNITS[found[1]]}"
 
 
 def parse_amount(text: str) -> float:

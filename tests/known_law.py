@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.cells import Cell, Point
+from orchestrator.cells import Cell, Cells, Point
 from orchestrator.law import Observations
 from orchestrator.law.observations import columns_of
+from orchestrator.planner.values import KnownRun
+from orchestrator.store.records import Run
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss"
 
@@ -83,6 +85,11 @@ def observations(runs: Iterable[Known]) -> Observations:
         learning_rate=np.array(rates),
         loss=np.array(losses, dtype=float),
     )
+
+
+def observed(cells: Cells, runs: Iterable[Run | KnownRun]) -> Observations:
+    """The runs of a sweep as a law is fitted to them."""
+    return observations((cells[run.cell], run.learning_rate, run.loss) for run in runs)
 
 
 def table_rows(runs: Iterable[Known]) -> list[str]:

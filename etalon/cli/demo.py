@@ -16,7 +16,7 @@ from etalon.cli.serve import READY_SECONDS
 from etalon.cli.service import Service, ServiceFailed, ended_by_signals, free_port, wait_until
 from etalon.cli.watch import watch
 from etalon.client import Client
-from orchestrator.amounts import flops, percent, readable
+from orchestrator.amounts import flops, percent
 from orchestrator.documents.sweeps import Cost
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, SweepState
@@ -100,7 +100,7 @@ def _run(client: Client, service: Service) -> None:
     sweep = watch(client, client.submit(SWEEP).id)
     if sweep.state is not SweepState.COMPLETED or sweep.prediction is None:
         raise ServiceFailed(f"The sweep ended {sweep.state} without a prediction: {sweep.reason}.")
-    out.print(f"\nThe sweep ended: {readable(sweep.reason or 'no reason given')}", markup=False)
+    out.print(f"\nThe sweep ended: {sweep.reason or 'no reason given'}", markup=False)
     made = [run for run in client.runs(sweep.id) if run.arm is None and run.state in MEASURED]
     _report_savings(sweep.cost, sum(6 * run.params * run.tokens for run in made))
     out.print(prediction_panel(sweep.prediction))

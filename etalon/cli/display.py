@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Column, Table
 
-from orchestrator.amounts import NONE, count, duration, flops, percent, rate, readable, times
+from orchestrator.amounts import NONE, count, duration, flops, percent, rate, times
 from orchestrator.documents.comparisons import ComparisonDocument, ContenderDocument
 from orchestrator.documents.laws import BowlDocument, CoefficientDocument, SizesDocument
 from orchestrator.documents.predictions import (
@@ -56,7 +56,7 @@ def prediction_panel(prediction: PredictionDocument) -> Panel:
         lines += _confirmation_text(prediction.confirmation)
     far = ", ".join(f"{name} ×{ratio:.3g}" for name, ratio in prediction.extrapolation.items())
     lines.append(f"target over the largest seen: {far}")
-    lines += [f"[yellow]! {escape(readable(warning))}[/]" for warning in prediction.warnings]
+    lines += [f"[yellow]! {escape(warning)}[/]" for warning in prediction.warnings]
     parts: list[RenderableType] = ["\n".join(lines)]
     if prediction.published:
         parts += ["", published_table(prediction.published)]
@@ -65,7 +65,7 @@ def prediction_panel(prediction: PredictionDocument) -> Panel:
 
 def refusal_panel(target: TargetDocument, detail: str) -> Panel:
     """The card of a target that the runs cannot support."""
-    text = f"[bold red]No prediction:[/] {escape(readable(detail))}"
+    text = f"[bold red]No prediction:[/] {escape(detail)}"
     return Panel(text, title=f"at {target_text(target)}", title_align="left")
 
 
@@ -128,7 +128,7 @@ def published_table(published: Sequence[PublishedRate]) -> Table:
         header_style="dim",
     )
     for law in published:
-        applies = law.applies or readable(law.note or "")
+        applies = law.applies or law.note or ""
         table.add_row(escape(law.law), rate(law.learning_rate), escape(applies), escape(law.source))
     return table
 
@@ -158,7 +158,7 @@ def sizes_view(sizes: SizesDocument) -> list[RenderableType]:
             f"{term.value:+.3f} ± {term.sd:.3f}" if term else NONE for term in (law.params, law.tokens)
         ]
         table.add_row(f"{law.size}{used}", *exponents, percent(law.mean_excess_loss))
-    return [table, escape(readable(sizes.summary))]
+    return [table, escape(sizes.summary)]
 
 
 MAIN_TERMS: Final = frozenset({"1", "ln N", "ln D", "ln B"})
@@ -214,7 +214,7 @@ def plan_view(plan: PreviewDocument) -> list[RenderableType]:
     )
     if expected.worker_seconds is not None:
         facts.add_row("", f"worker time {duration(expected.worker_seconds)}")
-    facts.add_row("it would stop", escape(readable(expected.ends_because)))
+    facts.add_row("it would stop", escape(expected.ends_because))
     compared = plan.comparison
     if compared is not None:
         added = f"up to {compared.runs} runs, {flops(compared.flops)} beside it"
@@ -283,7 +283,7 @@ def comparison_view(compared: ComparisonDocument) -> RenderableType:
     """The contenders at a held-out scale with the verdict; the stage of the comparison before there is one."""
     seeds = "1 seed" if compared.seeds == 1 else f"{compared.seeds} seeds"
     heading = f"Fitting and Transfer at {target_text(compared.held_out)}, {seeds}"
-    reason = f": {escape(readable(compared.reason))}" if compared.reason else ""
+    reason = f": {escape(compared.reason)}" if compared.reason else ""
     if compared.verdict is None:
         return f"{heading}\n{compared.state}{reason}"
     parts: list[RenderableType] = [heading, *([f"{compared.state}{reason}"] if reason else [])]
@@ -296,7 +296,7 @@ def comparison_view(compared: ComparisonDocument) -> RenderableType:
         f"[dim]not compared: {escape(left_out.name)}, {escape(left_out.reason)}[/]"
         for left_out in compared.left_out
     ]
-    return Group(*parts, f"[bold]{escape(readable(compared.verdict))}[/]")
+    return Group(*parts, f"[bold]{escape(compared.verdict)}[/]")
 
 
 def contenders_table(contenders: Sequence[ContenderDocument]) -> Table:

@@ -19,7 +19,7 @@ from etalon.cli.options import (
     read_recipe,
 )
 from etalon.cli.outcome import Exit, out, print_json, reports_errors
-from orchestrator.amounts import percent, readable
+from orchestrator.amounts import percent
 from orchestrator.documents.fits import FitDocument, RefusedTarget
 from orchestrator.documents.laws import FittedLaw
 from orchestrator.errors import BadInput
@@ -94,7 +94,7 @@ def _show(document: FitDocument, formula: str) -> None:
     out.print(formula, highlight=False, markup=False, soft_wrap=True)
     _show_heldout(document.law)
     for warning in document.warnings:
-        out.print(f"[yellow]! {escape(readable(warning))}[/]")
+        out.print(f"[yellow]! {escape(warning)}[/]")
     for answer in document.predictions:
         out.print()
         if isinstance(answer, RefusedTarget):
@@ -112,4 +112,4 @@ def _show_heldout(law: FittedLaw) -> None:
         for other in law.heldout.alternatives:
             out.print(f"[dim]  {escape(other.name)} it would have been {percent(other.mean)}[/]")
     elif law.heldout_reason:
-        out.print(f"\nno held-out error: {readable(law.heldout_reason)}", markup=False)
+        out.print(f"\nno held-out error: {law.heldout_reason}", markup=False)

@@ -12,7 +12,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator.amounts import readable
 from orchestrator.documents.problems import ProblemDocument
 from orchestrator.errors import BadInput, EtalonError, NotFound, Unsupported
 
@@ -54,7 +53,7 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
             if kwargs.get("as_json"):
                 print_json(problem_json(error))
             else:
-                err.print(f"[bold red]{error.title}.[/] {escape(readable(error.detail))}", soft_wrap=True)
+                err.print(f"[bold red]{error.title}.[/] {escape(error.detail)}", soft_wrap=True)
             raise typer.Exit(exit_code(error)) from error
 
     return reporting

@@ -14,7 +14,7 @@ from etalon.cli.options import BUDGET_HELP, AsJson, amount, flops_amount
 from etalon.cli.outcome import Exit, out, print_json, reports_errors
 from etalon.cli.watch import watch
 from etalon.client import Client
-from orchestrator.amounts import duration, flops, readable
+from orchestrator.amounts import duration, flops
 from orchestrator.documents.sweeps import SweepDocument
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
@@ -221,7 +221,7 @@ def _command(sweep_id: str, verb: str, *, as_json: bool) -> None:
 
 def _show_warnings(warnings: Iterable[str]) -> None:
     for warning in warnings:
-        out.print(f"[yellow]! {escape(readable(warning))}[/]", soft_wrap=True)
+        out.print(f"[yellow]! {escape(warning)}[/]", soft_wrap=True)
 
 
 def _show(client: Client, sweep: SweepDocument, *, as_json: bool) -> None:
@@ -240,9 +240,9 @@ def _show_sweep(sweep: SweepDocument) -> None:
     cost = sweep.cost
     out.print(sweeps_table([sweep]))
     if sweep.reason:
-        out.print(f"{sweep.state}: {readable(sweep.reason)}", markup=False)
+        out.print(f"{sweep.state}: {sweep.reason}", markup=False)
     if sweep.waits_because:
-        out.print(f"waiting: {readable(sweep.waits_because)}", markup=False)
+        out.print(f"waiting: {sweep.waits_because}", markup=False)
     if cost.full_grid_flops:
         seconds = "" if cost.seconds is None else f", {duration(cost.seconds)} of worker time"
         out.print(
@@ -253,7 +253,7 @@ def _show_sweep(sweep: SweepDocument) -> None:
     if sweep.prediction is not None:
         out.print(prediction_panel(sweep.prediction))
     elif sweep.prediction_refused:
-        out.print(f"No prediction at the target: {readable(sweep.prediction_refused)}", markup=False)
+        out.print(f"No prediction at the target: {sweep.prediction_refused}", markup=False)
     if sweep.law is not None and sweep.law.sizes is not None:
         for part in sizes_view(sweep.law.sizes):
             out.print(part)

@@ -4,7 +4,7 @@ from enum import Enum
 
 import numpy as np
 
-from orchestrator.amounts import rate
+from orchestrator import amounts
 from orchestrator.law import identifiability
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import LEAST_GAIN, BowlStatus
@@ -63,8 +63,8 @@ def refuse_without_minimum(cells: GroupedRuns, bowls: tuple[Bowl, ...], gain: Ar
         raise Refused(
             LawRefusal.FLAT,
             cells=len(outlines),
-            gain=max(explained, 0.0),
-            least=least,
+            gain=amounts.number(max(explained, 0.0)),
+            least=amounts.number(least),
             advice=of_noise(several),
         )
     raise Refused(LawRefusal.NO_INTERIOR_MINIMUM, **counted(cells, bowls, sloping, several))
@@ -119,7 +119,7 @@ def counted(
         "wasted": wasted,
         "above": identifiability.WASTED,
         "flat": flat,
-        "lowest": rate(float(rates.min()), 3),
-        "highest": rate(float(rates.max()), 3),
+        "lowest": amounts.rate(float(rates.min()), 3),
+        "highest": amounts.rate(float(rates.max()), 3),
         "advice": advice,
     }

@@ -10,8 +10,8 @@ class LawRefusal(Enum):
 
     NO_RUNS = "{finite} of {runs} runs completed with a loss; a bowl needs at least three in one cell."
     FLAT = (
-        "No bowl stands out from the noise: in {cells} cells with three rates or more, bowls explain {gain:.3g} times the "
-        "square of the noise, and chance alone may explain {least:.3g}. {advice}"
+        "No bowl stands out from the noise: in {cells} cells with three rates or more, bowls explain {gain} times the "
+        "square of the noise, and chance alone may explain {least}. {advice}"
     )
     INVERTED = (
         "The losses form the opposite of bowls: in {inverted} of {cells} cells with three rates or more the loss is "

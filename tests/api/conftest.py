@@ -25,9 +25,10 @@ from orchestrator.law import Law, fit
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
-from orchestrator.store import LEADER, Store, driver_lease
+from orchestrator.store import Store
 from orchestrator.store.records import LossPoint, NewRun, RunResult, Sweep
 from orchestrator.submission.preview import cells_of
+from tests.fences import driver_fence, leader_fence
 from tests.known_law import Known, KnownLaw, observations
 
 FIELDS: dict[str, Any] = {
@@ -51,10 +52,10 @@ class Recorded:
     sweep: Sweep
 
     def leader(self) -> int:
-        return _fence(self.store, LEADER)
+        return leader_fence(self.store)
 
     def driver(self) -> int:
-        return _fence(self.store, driver_lease(self.sweep.id))
+        return driver_fence(self.store, self.sweep.id)
 
     def move(self, *states: SweepState) -> None:
         for state in states:
@@ -128,12 +129,6 @@ def _fitted(runs: tuple[Known, ...]) -> Law:
 
 def _curve(name: str, steps: range) -> list[LossPoint]:
     return [LossPoint(curve=name, step=step, tokens=step * 2048, loss=9.0 - step / 50) for step in steps]
-
-
-def _fence(store: Store, name: str) -> int:
-    lease = store.leases.acquire(name, "a test", 600)
-    assert lease is not None
-    return lease.fence
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import Run, RunResult, Sweep
 from orchestrator.submission.preview import submit
+from tests.fences import driver_fence, leader_fence
 from tests.known_law import KnownLaw, grid, run_table
 
 LOWEST, HIGHEST = 1e-3, 6.4e-2
@@ -53,7 +54,7 @@ def result_of(run: Run, cell: Cell) -> RunResult:
 
 
 class InProcessDriver:
-    """Stands in for driver processes: started by the loop, it works when the test says so."""
+    """Stands in for driver processes: the loop starts it, the test makes it work."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -63,11 +64,10 @@ class InProcessDriver:
         self.reach: dict[str, float] = {}
 
     def start(self, sweep_id: str) -> None:
-        lease = self.store.leases.acquire(driver_lease(sweep_id), f"driver {len(self.started)}", 600)
-        assert lease is not None
+        fence = driver_fence(self.store, sweep_id)
         self.started.append(sweep_id)
-        self.fences[sweep_id] = lease.fence
-        self.store.runs.release(sweep_id, fence=lease.fence - 1, reason="its driver was lost")
+        self.fences[sweep_id] = fence
+        self.store.runs.release(sweep_id, fence=fence - 1, reason="its driver was lost")
 
     def alive(self, sweep_id: str) -> bool:
         return sweep_id in self.fences
@@ -91,7 +91,7 @@ class InProcessDriver:
         return cell.marginal_flops(reached)
 
     def die(self, sweep_id: str) -> None:
-        """Leave without a word, and let the lease run out at once."""
+        """End without a message; the lease runs out at once."""
         del self.fences[sweep_id]
         lease = self.store.leases.current(driver_lease(sweep_id))
         assert lease is not None
@@ -132,7 +132,7 @@ def submit_replay(store: Store, strategy: str, **changes: Any) -> Sweep:
 
 
 def history(store: Store, sweep_id: str) -> list[tuple[Any, ...]]:
-    """Everything a sweep's answer rests on, without times and ids."""
+    """Everything that a sweep's answer depends on, without times and ids."""
     runs = [
         (run.batch, run.cell, run.learning_rate, run.seed, run.state, run.loss, run.flops)
         for run in store.runs.of_sweep(sweep_id)
@@ -153,15 +153,11 @@ class House:
         self.lead()
 
     def lead(self) -> None:
-        """Become the leader anew, as after a restart: nothing is remembered but the store."""
-        if self.store.leases.current(LEADER) is not None:
-            self.rest()
-        lease = self.store.leases.acquire(LEADER, "the leader", 600)
-        assert lease is not None
-        self.loop = Loop(self.store, self.driver, fence=lease.fence)
+        """Become the leader, as after a restart: only the store keeps its state."""
+        self.loop = Loop(self.store, self.driver, fence=leader_fence(self.store))
 
     def rest(self) -> None:
-        """Give the lead back, so that another process may have it."""
+        """Release the lead for another process."""
         held = self.store.leases.current(LEADER)
         assert held is not None
         self.store.leases.release(held)
@@ -171,7 +167,7 @@ class House:
         return submit_replay(self.store, strategy, **changes)
 
     def history(self, sweep_id: str) -> list[tuple[Any, ...]]:
-        """Everything a sweep's answer rests on."""
+        """Everything that a sweep's answer depends on."""
         return history(self.store, sweep_id)
 
     def submit(self, **changes: Any) -> Sweep:
@@ -194,5 +190,5 @@ class House:
 
 @pytest.fixture
 def house(store: Store) -> House:
-    """A loop and a driver on a store of the test's own."""
+    """A loop and a driver on the test's store."""
     return House(store)

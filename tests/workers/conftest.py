@@ -19,10 +19,11 @@ from orchestrator.cells import Cells
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, replayed_cells
 from orchestrator.states import RUN_FINAL, RunState, SweepState
-from orchestrator.store import LEADER, Store
+from orchestrator.store import Store
 from orchestrator.store.records import LossPoint, NewRun, Run
 from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import parse_csv
+from tests.fences import leader_fence
 from workers.ray_folder import RayFolder
 
 RECORDED = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds
@@ -95,10 +96,8 @@ class Stage:
         return sweep.id
 
     def lead(self, seconds: float = 600) -> int:
-        """Hold the orchestrator's lease; its fence."""
-        lease = self.store.leases.acquire(LEADER, "test", seconds)
-        assert lease is not None
-        return lease.fence
+        """Become the leader; its fence."""
+        return leader_fence(self.store, seconds=seconds)
 
     def ask(self, sweep_id: str, places: Iterable[tuple[int, float, int]] | None = None) -> None:
         """Ask for runs of (cell, learning rate, seed); by default every place of the grid."""
@@ -121,7 +120,7 @@ class Stage:
         return {run.id: self.store.losses.curve(run, max_points=None) for run in self.runs(sweep_id)}
 
     def ends(self, sweep_id: str) -> list[str]:
-        """Run ids of the events that tell of an end, in order."""
+        """Run ids of the events of an end, in order."""
         events = self.store.events.after(0, sweep_id=sweep_id, limit=10_000)
         return [e.data["run_id"] for e in events if e.kind == "run" and e.data["state"] in RUN_FINAL]
 

@@ -14,9 +14,10 @@ from orchestrator.loop.loop import Loop
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState
-from orchestrator.store import LEADER, Store
+from orchestrator.store import Store
 from orchestrator.store.records import NewRun
 from orchestrator.submission.preview import submit
+from tests.fences import leader_fence
 from tests.workers.training import alone, carried_out
 from trainer import BaseScale, Parametrization, Shape
 from workers.kinds import job_factory
@@ -139,9 +140,7 @@ def test_a_sweep_compares_both_paradigms_from_end_to_end(
 ) -> None:
     store = stage.store
     sweep, _ = submit(spec, store, stage.settings)
-    lease = store.leases.acquire(LEADER, "the test", 600)
-    assert lease is not None
-    loop = Loop(store, OnRay(stage, ray_address), fence=lease.fence)
+    loop = Loop(store, OnRay(stage, ray_address), fence=leader_fence(store))
 
     def is_over() -> bool:
         loop.step()
@@ -166,8 +165,6 @@ def test_runs_with_other_rates_by_module_are_other_members_of_one_stack(
 ) -> None:
     sweep, _ = submit(spec, store, settings)
     store.sweeps.move(sweep.id, SweepState.RUNNING)
-    lease = store.leases.acquire(LEADER, "the test", 600)
-    assert lease is not None
     cells = store.sweeps.cells(sweep.id)
     *_, base = cells
     asked = [
@@ -176,7 +173,7 @@ def test_runs_with_other_rates_by_module_are_other_members_of_one_stack(
         )
         for text in ("", "head=2", MODULES)
     ]
-    store.runs.add_batch(sweep.id, asked, fence=lease.fence)
+    store.runs.add_batch(sweep.id, asked, fence=leader_fence(store))
     (job,) = proxy_jobs(
         store.runs.pending(sweep.id), cells, positions={}, limits={str(base.trunk): 8}, workers=1
     )

@@ -16,7 +16,7 @@ from orchestrator.answers.prediction import prediction
 from orchestrator.documents.laws import CoefficientDocument, ExponentDocument, SizeLaw, SizesDocument
 from orchestrator.documents.sweeps import Cost, Progress, SweepSummary
 from orchestrator.states import RunState, SweepState
-from tests.orchestrator.planner.test_confirming import TARGET, sweep
+from tests.orchestrator.planner.target_world import TARGET, sweep
 
 
 def printed(renderable: Any, width: int) -> str:

@@ -11,17 +11,14 @@ from orchestrator.answers.confirmation import confirmation
 from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Point
 from orchestrator.law import Observations, fit
-from tests.orchestrator.planner.test_affordable import joined
-from tests.orchestrator.planner.test_confirming import TARGET, sweep
+from tests.orchestrator.planner.target_world import TARGET, sweep
 
 RUN = 6 * TARGET.params * TARGET.tokens
 
 
 def tried(*rates: float) -> Observations:
     """The sweep's runs, and some at the target."""
-    trials = [sweep().trial(rate) for rate in rates]
-    place = (TARGET.params, TARGET.tokens, TARGET.batch_tokens)
-    return joined(sweep().runs, np.array([(*place, trial.learning_rate, trial.loss) for trial in trials]))
+    return sweep().with_runs(TARGET, [sweep().trial(rate) for rate in rates])
 
 
 def test_where_nothing_ran_the_predicted_rate_is_first() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from orchestrator.law import FitOptions, Observations, fit
+from orchestrator.law import FitOptions, fit
 from orchestrator.law.bowl import Z95
 from orchestrator.planner.affordable import affordable
-from tests.orchestrator.planner.test_confirming import NOISE, TARGET, rise, sweep
+from orchestrator.planner.confirming import TargetRun
+from tests.orchestrator.planner.target_world import NOISE, TARGET, rise, sweep
 
 RUN = 6 * TARGET.params * TARGET.tokens
 
@@ -38,7 +37,7 @@ def test_more_flops_narrow_at_least_as_much() -> None:
     assert factors == sorted(factors, reverse=True)
 
 
-def test_nothing_is_told_where_the_flops_pay_for_no_cell() -> None:
+def test_nothing_is_affordable_where_the_flops_pay_for_no_cell() -> None:
     assert affordable(sweep().law, TARGET, 1e10) is None
 
 
@@ -53,26 +52,16 @@ def test_the_interval_after_the_runs_is_about_what_was_promised() -> None:
         place = [np.array([v]) for v in (found.cell.params, found.cell.tokens, found.cell.batch_tokens)]
         mean, sd = (float(value[0]) for value in world.law.prediction_band(*place))
         bottom, level = random.normal(mean, sd), 2.4
-        losses = [
-            level * np.exp(min(rise(np.log(rate) - bottom), 0.3) + random.normal(0, NOISE))
+        extra = [
+            TargetRun(
+                learning_rate=rate,
+                loss=level * np.exp(min(rise(np.log(rate) - bottom), 0.3) + random.normal(0, NOISE)),
+            )
             for rate in found.rates
         ]
-        extra = np.array(
-            [(*[v[0] for v in place], rate, loss) for rate, loss in zip(found.rates, losses, strict=True)]
-        )
-        law = fit(joined(world.runs, extra), options=FitOptions(heldout=False))
+        law = fit(world.with_runs(found.cell, extra), options=FitOptions(heldout=False))
         at = [np.array([v]) for v in (TARGET.params, TARGET.tokens, TARGET.batch_tokens)]
         promised.append(np.log(found.factor_after))
         kept.append(Z95 * float(law.optimum(*at)[1][0]))
 
     assert np.mean(kept) == pytest.approx(np.mean(promised), rel=0.2)
-
-
-def joined(runs: Observations, rows: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> Observations:
-    """The runs and more of them."""
-    names = ("params", "tokens", "batch_tokens", "learning_rate", "loss")
-    columns = {
-        name: np.concatenate([getattr(runs, name), column])
-        for name, column in zip(names, rows.T, strict=True)
-    }
-    return replace(runs, **columns)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import pytest
@@ -12,76 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
-from orchestrator.cells import Point
-from orchestrator.law import FitOptions, Law, Observations, fit
+from orchestrator.law import Law
 from orchestrator.planner.confirming import CONFIRMED_PROBABILITY, NEAR, TargetRun, confirm
-
-TARGET = Point(params=8e8, tokens=2e10, batch_tokens=262_144)
-LATTICE = tuple((1e-4 * 2 ** (np.arange(19) / 2)).tolist())
-CURVATURE, ASYMMETRY, NOISE, SCATTER = 0.012, 0.7, 5e-4, 0.08
-
-
-def rise(u: float) -> float:
-    """ln loss above the bottom at a distance u in ln η."""
-    return CURVATURE * 2 / ASYMMETRY**2 * math.expm1(ASYMMETRY * u) - CURVATURE * 2 / ASYMMETRY * u
+from tests.orchestrator.planner.target_world import (
+    LATTICE,
+    TARGET,
+    TargetWorld,
+    sweep,
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """A law of small models and the truth at the target: ln η* and the loss at the bottom."""
-
-    runs: Observations
-    law: Law
-    optimum: float
-    bottom: float
-    seed: int
-
-    def trial(self, rate: float, off: float = 0.0) -> TargetRun:
-        """The run at a rate; the same rate always shows the same loss. ``off`` moves the truth."""
-        noise = (
-            NOISE * np.random.default_rng([self.seed, round(1e9 * math.log(rate) + 1e11)]).standard_normal()
-        )
-        height = min(rise(math.log(rate) - self.optimum - off), 0.3)
-        return TargetRun(learning_rate=rate, loss=float(self.bottom * math.exp(height + noise)))
-
-    def lost(self, rate: float, off: float = 0.0) -> float:
-        """Excess loss of a rate over the best of the lattice."""
-        heights = {other: rise(math.log(other) - self.optimum - off) for other in (*LATTICE, rate)}
-        return math.expm1(heights[rate] - min(heights[other] for other in LATTICE))
-
-
-@cache
-def sweep(seed: int = 0) -> Sweep:
-    """Three sizes at three horizons; the optimum of each cell scatters round the power law, the target's too."""
-    random = np.random.default_rng(seed)
-    alpha, beta = random.normal(-0.4, 0.1), random.normal(-0.1, 0.1)
-
-    def optimum(params: float, tokens: float) -> float:
-        line = math.log(2e-3) + alpha * math.log(params / 2e8) + beta * math.log(tokens / 5e9)
-        return line + float(random.normal(0, SCATTER))
-
-    def bottom(params: float, tokens: float) -> float:
-        return 3.0 * (params / 2e8) ** -0.06 * (tokens / 5e9) ** -0.07 * math.exp(random.normal(0, 2e-3))
-
-    rows = []
-    for params in (1e8, 2e8, 4e8):
-        for tokens in (2.5e9, 5e9, 1e10):
-            at, low = optimum(params, tokens), bottom(params, tokens)
-            for x in at + 0.3 + 0.6 * np.arange(-3, 3):
-                loss = low * math.exp(rise(x - at) + random.normal(0, NOISE))
-                rows.append((params, tokens, TARGET.batch_tokens, math.exp(x), loss))
-    names = ("params", "tokens", "batch_tokens", "learning_rate", "loss")
-    runs = Observations(**dict(zip(names, np.array(rows).T, strict=True)))
-    return Sweep(
-        runs=runs,
-        law=fit(runs, options=FitOptions(heldout=False)),
-        optimum=optimum(TARGET.params, TARGET.tokens),
-        bottom=bottom(TARGET.params, TARGET.tokens),
-        seed=seed,
-    )
-
-
-def walk(world: Sweep, off: float = 0.0, rates: tuple[float, ...] | None = LATTICE) -> list[TargetRun]:
+def walk(world: TargetWorld, off: float = 0.0, rates: tuple[float, ...] | None = LATTICE) -> list[TargetRun]:
     """Confirm until nothing more is asked for."""
     trials: list[TargetRun] = []
     while (asked := confirm(world.law, TARGET, rates=rates, trials=trials).rates) and len(trials) < 15:
@@ -89,8 +28,8 @@ def walk(world: Sweep, off: float = 0.0, rates: tuple[float, ...] | None = LATTI
     return trials
 
 
-def runs_until_near(world: Sweep) -> int:
-    """Runs until one is within 0.1 %, stopped by who knows."""
+def runs_until_near(world: TargetWorld) -> int:
+    """Runs until one is within 0.1 %, stopped by an observer who knows the truth."""
     trials: list[TargetRun] = []
     while not any(world.lost(trial.learning_rate) <= NEAR for trial in trials):
         trials.append(
@@ -248,8 +187,8 @@ def test_probabilities_and_forecasts_are_right_where_the_law_is() -> None:
     mean, sd = (float(value[0]) for value in law.prediction_band(*place))
     level = float(law.surface.at(law.reference.points(*place))[0][0])
     worlds = [
-        Sweep(
-            runs=sweep().runs,
+        TargetWorld(
+            known=sweep().known,
             law=law,
             optimum=mean + sd * float(at),
             bottom=math.exp(random.normal(level, 5e-3)),

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cells import Cells, Point
-from orchestrator.law import Law, Observations
+from orchestrator.law import Law
 from orchestrator.planner import planner_of
 from orchestrator.planner.information import NODES, WEIGHTS, Information, fisher
 from orchestrator.planner.linear_model import linear_model
 from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome
-from tests.orchestrator.planner.worlds import Sweep, World, answered, law_of, proxies
+from tests.known_law import observed
+from tests.orchestrator.planner.worlds import Sweep, answered, law_of, proxies
 
 
 @pytest.fixture(scope="module")
@@ -162,35 +163,24 @@ def test_a_target_that_is_a_cell_is_best_run_itself(sweep: Sweep, law: Law) -> N
 def test_runs_from_elsewhere_are_known(sweep: Sweep, law: Law) -> None:
     """The same runs given as prior runs leave the planner as sure as if the sweep had made them."""
     runs = [run for run in sweep.history.runs if run.outcome is RunOutcome.COMPLETED]
-    from_elsewhere = RunHistory(cells=sweep.world.cells, prior=_observed(sweep.world, runs))
+    from_elsewhere = RunHistory(cells=sweep.world.cells, prior=observed(sweep.world.cells, runs))
     found = Information(law, from_elsewhere, sweep.request)
     assert found.variance() == pytest.approx(known(sweep, law).variance(), rel=1e-6)
     *_, last = sweep.world.cells
-    abroad = RunHistory(cells=Cells((last,)), prior=_observed(sweep.world, runs))
+    abroad = RunHistory(cells=Cells((last,)), prior=observed(sweep.world.cells, runs))
     assert Information(law, abroad, sweep.request).variance() < 1.5 * known(sweep, law).variance()
 
 
 def test_prior_runs_whose_tokens_were_counted_are_runs_of_their_cells(sweep: Sweep, law: Law) -> None:
     """The law takes them for the cells' own, so the planner must too; a rounded rate is the lattice's."""
     runs = [run for run in sweep.history.runs if run.outcome is RunOutcome.COMPLETED]
-    exact = _observed(sweep.world, runs)
+    exact = observed(sweep.world.cells, runs)
     draw = np.random.default_rng(0).uniform(-2e-4, 2e-4, (2, exact.size))
     counted = replace(
         exact, tokens=exact.tokens * (1 + draw[0]), learning_rate=exact.learning_rate * (1 + draw[1])
     )
     found = Information(law, RunHistory(cells=sweep.world.cells, prior=counted), sweep.request)
     assert found.variance() == pytest.approx(known(sweep, law).variance(), rel=1e-6)
-
-
-def _observed(world: World, runs: list[KnownRun]) -> Observations:
-    cells = [world.cells[run.cell] for run in runs]
-    return Observations(
-        params=np.array([cell.params for cell in cells]),
-        tokens=np.array([cell.tokens for cell in cells]),
-        batch_tokens=np.array([cell.batch_tokens for cell in cells]),
-        learning_rate=np.array([run.learning_rate for run in runs]),
-        loss=np.array([run.loss for run in runs]),
-    )
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from orchestrator.cells import Cells, Point
-from orchestrator.law import Observations
 from orchestrator.planner import planner_of
 from orchestrator.planner.opening import tried_rates
 from orchestrator.planner.values import (
@@ -20,6 +19,7 @@ from orchestrator.planner.values import (
     full_grid_flops,
     prior_flops,
 )
+from tests.known_law import observed
 from tests.orchestrator.planner.worlds import Sweep, World, answered, demo, ladder, law_of, proxies
 
 WORLDS = 15
@@ -176,14 +176,7 @@ def test_runs_from_elsewhere_count_as_spent() -> None:
     first = swept(world)
     law = first.law()
     assert law is not None
-    runs = [(world.cells[run.cell], run) for run in first.history.runs if run.loss is not None]
-    prior = Observations(
-        params=np.array([cell.params for cell, _ in runs]),
-        tokens=np.array([cell.tokens for cell, _ in runs]),
-        batch_tokens=np.array([cell.batch_tokens for cell, _ in runs]),
-        learning_rate=np.array([run.learning_rate for _, run in runs]),
-        loss=np.array([run.loss for _, run in runs]),
-    )
+    prior = observed(world.cells, [run for run in first.history.runs if run.loss is not None])
     elsewhere = RunHistory(cells=world.cells, prior=prior)
     assert prior_flops(elsewhere) > first.flops
     plan = planner_of("law").plan(elsewhere, law, first.request)

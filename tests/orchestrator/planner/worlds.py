@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from orchestrator.cells import Cell, Cells, Point
-from orchestrator.law import FitOptions, Law, Observations, Refused, fit
+from orchestrator.law import FitOptions, Law, Refused, fit
 from orchestrator.planner.values import (
     BatchPlan,
     KnownRun,
@@ -18,6 +18,7 @@ from orchestrator.planner.values import (
     RunHistory,
     RunOutcome,
 )
+from tests.known_law import observed
 
 Losses = Callable[[Cell, float, int], float | None]
 
@@ -197,15 +198,7 @@ def law_of(history: RunHistory) -> Law | None:
     ended = [run for run in history.runs if run.outcome in {RunOutcome.COMPLETED, RunOutcome.DIVERGED}]
     if not ended:
         return None
-    cells = [history.cells[run.cell] for run in ended]
-    observations = Observations(
-        params=np.array([cell.params for cell in cells]),
-        tokens=np.array([cell.tokens for cell in cells]),
-        batch_tokens=np.array([cell.batch_tokens for cell in cells]),
-        learning_rate=np.array([run.learning_rate for run in ended]),
-        loss=np.array([np.nan if run.loss is None else run.loss for run in ended]),
-    )
     try:
-        return fit(observations, options=FitOptions(heldout=False))
+        return fit(observed(history.cells, ended), options=FitOptions(heldout=False))
     except Refused:
         return None

@@ -10,8 +10,9 @@ import pytest
 from orchestrator.heldout.comparison_setup import held_out_cells
 from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import SweepState
-from orchestrator.store import LEADER, Store, driver_lease
+from orchestrator.store import Store
 from orchestrator.store.records import NewRun, Sweep
+from tests.fences import driver_fence, leader_fence
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -56,13 +57,8 @@ class Bench:
         self.fence = self.lead("leader")
 
     def lead(self, holder: str) -> int:
-        """Become the leader; the one before has given up."""
-        before = self.store.leases.current(LEADER)
-        if before is not None:
-            self.store.leases.release(before)
-        lease = self.store.leases.acquire(LEADER, holder, 60)
-        assert lease is not None
-        return lease.fence
+        """Become the leader in place of the present one."""
+        return leader_fence(self.store, holder)
 
     def sweep(self, state: SweepState = SweepState.RUNNING, **changes: Any) -> Sweep:
         """A sweep in ``state``."""
@@ -75,13 +71,8 @@ class Bench:
         return sweep
 
     def drive(self, sweep_id: str, holder: str = "driver") -> int:
-        """Become the sweep's driver; the one before has given up."""
-        before = self.store.leases.current(driver_lease(sweep_id))
-        if before is not None:
-            self.store.leases.release(before)
-        lease = self.store.leases.acquire(driver_lease(sweep_id), holder, 60)
-        assert lease is not None
-        return lease.fence
+        """Become the sweep's driver in place of the present one."""
+        return driver_fence(self.store, sweep_id, holder)
 
     def ask(self, sweep_id: str, *places: tuple[int, float], **changes: Any) -> int:
         """Ask for a batch: cells and rates."""

@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from orchestrator.errors import Conflict
 from orchestrator.spec import ProxyTrainer, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_TRANSITIONS, RunState, SweepState
-from orchestrator.store import LEADER, Store, driver_lease
+from orchestrator.store import Store
 from orchestrator.store.records import NewRun, Run, RunResult
+from tests.fences import driver_fence, leader_fence
 
 RATES = (1e-3, 2e-3, 4e-3)
 ENDS = (RunState.COMPLETED, RunState.DIVERGED, RunState.FAILED)
@@ -37,23 +38,15 @@ class Runs(RuleBasedStateMachine):
         cells = self.spec.trainer.cells(self.spec.grid)
         self.sweep_id = self.store.sweeps.create(self.spec, cells=cells)[0].id
         self.store.sweeps.move(self.sweep_id, SweepState.RUNNING)
-        leader = self.store.leases.acquire(LEADER, "leader", 3600)
-        assert leader is not None
-        self.leader = leader.fence
+        self.leader = leader_fence(self.store)
         self.fences: list[int] = []
         self.seen: dict[str, Run] = {}
-        self.told: dict[str, int] = {}
+        self.ended: dict[str, int] = {}
         self.new_driver()
 
     @rule()
     def new_driver(self) -> None:
-        name = driver_lease(self.sweep_id)
-        before = self.store.leases.current(name)
-        if before is not None:
-            self.store.leases.release(before)
-        lease = self.store.leases.acquire(name, f"driver {len(self.fences)}", 3600)
-        assert lease is not None
-        self.fences.append(lease.fence)
+        self.fences.append(driver_fence(self.store, self.sweep_id))
 
     @rule(cell=st.integers(0, 1), rate=st.sampled_from(RATES), pruned=st.booleans())
     def ask(self, cell: int, rate: float, pruned: bool) -> None:
@@ -83,7 +76,7 @@ class Runs(RuleBasedStateMachine):
         fence = self.fences[-1 - min(age, len(self.fences) - 1)]
         loss = 2.0 if end is RunState.COMPLETED else None
         changed = self.store.runs.finish([RunResult(run_id=run_id, state=end, loss=loss)], fence=fence)
-        self.told[run_id] = self.told.get(run_id, 0) + changed
+        self.ended[run_id] = self.ended.get(run_id, 0) + changed
 
     @rule(age=st.integers(0, 3))
     def release(self, age: int) -> None:
@@ -105,8 +98,8 @@ class Runs(RuleBasedStateMachine):
             assert after.attempt >= before.attempt
         self.seen = now
         ended = {run_id for run_id, run in now.items() if run.state in RUN_FINAL}
-        assert {run_id for run_id, count in self.told.items() if count} == ended
-        assert all(count <= 1 for count in self.told.values())
+        assert {run_id for run_id, count in self.ended.items() if count} == ended
+        assert all(count <= 1 for count in self.ended.values())
         states = [run.state for run in now.values()]
         assert self.store.sweeps.progress(self.sweep_id) == {s: states.count(s) for s in RunState}
 
