@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -28,6 +24,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import LossPoint, NewRun, RunResult, Sweep
 from orchestrator.submission.preview import cells_of
+from tests.api.servers import Server, serving
 from tests.fences import driver_fence, leader_fence
 from tests.known_law import Known, KnownLaw, observations
 
@@ -205,29 +202,11 @@ def trained(store: Store) -> Recorded:
     return _train_all(store, _submit(store).sweep)
 
 
-@dataclass
-class Server:
-    """A real server process.
-
-    Attributes:
-        url: where it listens.
-    """
-
-    process: subprocess.Popen[str]
-    url: str
-
-    def stop(self, *, within: float = 20.0) -> tuple[int, str]:
-        """Ask it to end; its exit status and the log it wrote meanwhile."""
-        self.process.terminate()
-        _, log = self.process.communicate(timeout=within)
-        return self.process.returncode, log
-
-
 @pytest.fixture
 def serve(sqlite_url: str, tmp_path: Path) -> Iterator[Callable[[], Server]]:
     """Start servers over the test's database, as an operator would start them."""
     with ExitStack() as running:
-        yield lambda: running.enter_context(_server(sqlite_url, tmp_path))
+        yield lambda: running.enter_context(serving(sqlite_url, tmp_path))
 
 
 @pytest.fixture(scope="session")
@@ -237,28 +216,5 @@ def served(
     """One server for the tests that do not end it, and the store behind it."""
     home = tmp_path_factory.mktemp("served")
     url = f"sqlite:///{shutil.copy(_sqlite_template, home / 'etalon.db')}"
-    with Store.open(url) as store, _server(url, home) as server:
+    with Store.open(url) as store, serving(url, home) as server:
         yield server, store
-
-
-@contextmanager
-def _server(database_url: str, home: Path) -> Iterator[Server]:
-    environment = os.environ | {"ETALON_HOME": str(home), "ETALON_DATABASE_URL": database_url}
-    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", "0"]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
-        yield Server(process=process, url=_address(process))
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def _address(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    log = []
-    for line in process.stderr:
-        log.append(line)
-        if found := re.search(r"running on (http://[0-9.:]+)", line):
-            return found[1]
-    raise AssertionError("the server did not start:\n" + "".join(log))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from api.figures.stable_snapshot import stable_snapshot
 from orchestrator.cells import Cell
 from orchestrator.states import RunState, SweepState
 from orchestrator.store.records import RunResult
+from tests.known_law import KnownLaw
 
 GRID = {
     "scales": [{"width": 32, "depth": 2}, {"width": 64, "depth": 2}, {"width": 128, "depth": 2}],
@@ -27,17 +29,19 @@ STABLE_EXPONENT, ANNEALED_EXPONENT = -0.1, -0.4
 NUMBER = r"([−+]?\d+\.\d+)"
 
 
-def annealed_optimum(cell: Cell) -> float:
-    return 4e-3 * (cell.params / 1e5) ** -0.3 * (cell.tokens / 5e5) ** ANNEALED_EXPONENT
+ANNEALED = KnownLaw(
+    rate=4e-3,
+    at=(1e5, 5e5, 1.0),
+    exponents=(-0.3, ANNEALED_EXPONENT, 0.0),
+    curvature=0.03,
+    bottom=lambda cell: 2.0 + (6 * cell.params * cell.tokens / 1e11) ** -0.1,
+)
+STABLE = replace(ANNEALED, rate=2e-3, exponents=(-0.3, STABLE_EXPONENT, 0.0))
 
 
-def stable_optimum(cell: Cell) -> float:
-    return 2e-3 * (cell.params / 1e5) ** -0.3 * (cell.fork_tokens / 5e5) ** STABLE_EXPONENT
-
-
-def bowl(cell: Cell, rate: float, optimum: float, noise: float) -> float:
-    best = 2.0 + (cell.flops / 1e11) ** -0.1
-    return float(best * (1 + 0.03 * math.log(rate / optimum) ** 2) * (1 + noise))
+def at_fork(cell: Cell) -> Cell:
+    """The cell where its decay begins."""
+    return replace(cell, tokens=cell.fork_tokens)
 
 
 def train(recorded: Any, *, measured: bool = True) -> None:
@@ -55,8 +59,8 @@ def train(recorded: Any, *, measured: bool = True) -> None:
             RunResult(
                 run_id=run.id,
                 state=RunState.COMPLETED,
-                loss=bowl(cell, rate, annealed_optimum(cell), after),
-                trunk_loss=1.05 * bowl(cell, rate, stable_optimum(cell), before) if measured else None,
+                loss=ANNEALED.loss(cell, rate) * (1 + after),
+                trunk_loss=1.05 * STABLE.loss(at_fork(cell), rate) * (1 + before) if measured else None,
             )
         )
     recorded.store.runs.finish(results, fence=fence)
@@ -88,7 +92,7 @@ def test_a_line_under_the_law_says_how_its_optima_differ(client: TestClient, bot
         for part in re.search(f"η\\* is {NUMBER} times .* \\(95 %: {NUMBER} – {NUMBER}\\)", told).groups()  # type: ignore[union-attr]
     )
     largest = max(both.store.sweeps.cells(both.sweep.id), key=lambda cell: cell.flops)
-    truth = stable_optimum(largest) / annealed_optimum(largest)
+    truth = STABLE.optimum(at_fork(largest)) / ANNEALED.optimum(largest)
     assert low < ratio < high < 1.3 * low
     assert low < truth < high
     assert "at N 393 k, D 1.64 M" in told

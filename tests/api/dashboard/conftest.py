@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +17,7 @@ from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import Store
 from tests.api.dashboard.seeding import Service
+from tests.api.servers import serving
 
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script> & a-name-' + "long-" * 24
 CHROMIUMS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
@@ -71,7 +67,7 @@ def seeded(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def copy(seeded: Seeded, tmp_path: Path) -> Iterator[Store]:
-    """The seeded store, a test's own copy: what tests of the site did is not in it."""
+    """A copy of the seeded store for one test, without the changes of other tests."""
     path = tmp_path / "etalon.db"
     shutil.copy(seeded.untouched, path)
     with Store.open(f"sqlite:///{path}") as store:
@@ -89,35 +85,8 @@ def client(copy: Store, tmp_path: Path) -> Iterator[TestClient]:
 @pytest.fixture(scope="session")
 def site(seeded: Seeded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real server over the seeded database."""
-    with _server(seeded.url, tmp_path_factory.mktemp("site")) as url:
-        yield url
-
-
-@contextlib.contextmanager
-def _server(database_url: str, home: Path) -> Iterator[str]:
-    environment = os.environ | {"ETALON_HOME": str(home), "ETALON_DATABASE_URL": database_url}
-    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", "0"]
-    log = home / "log"
-    with log.open("w") as written:
-        process = subprocess.Popen(
-            [*command, "--timeout-graceful-shutdown", "1"], env=environment, stderr=written
-        )
-    try:
-        yield _address(process, log)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Where the server listens, as soon as its log tells."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until and process.poll() is None:
-        if found := re.search(r"running on (http://[0-9.:]+)", log.read_text()):
-            return found[1]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.05)
-    raise AssertionError("the server did not start:\n" + log.read_text())
+    with serving(seeded.url, tmp_path_factory.mktemp("site")) as server:
+        yield server.url
 
 
 def chromium() -> str:
@@ -126,13 +95,13 @@ def chromium() -> str:
     found = next((path for path in ([named] if named else CHROMIUMS) if Path(path).is_file()), None)
     if found is not None:
         return found
-    told = (
+    message = (
         f"no Chromium at {named or ' or '.join(CHROMIUMS)}; install one or set ETALON_CHROMIUM to run the "
         "browser tests"
     )
     if os.environ.get("CI") == "true":
-        pytest.fail(told, pytrace=False)
-    pytest.skip(told)
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Fills a store with a sweep of synthetic runs, as the service would: planned, run, fitted, ruled out.
+"""Fills a store with sweeps of synthetic runs, as the service would: planned, run, fitted, ruled out.
 
 python -m tests.api.dashboard.seeding sqlite:////tmp/etalon.db    fills a database to look at
 """
@@ -13,25 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.answers.prediction import prediction, target_document
-from orchestrator.cells import Cell, Cells, Point
-from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
-from orchestrator.errors import Unsupported
-from orchestrator.knowledge import target_of
-from orchestrator.law import Law, Observations, Refused, fit
+from orchestrator.cells import Cell, Cells
+from orchestrator.knowledge import SweepKnowledge, knowledge_of
+from orchestrator.law import Law, Refused
 from orchestrator.lenses import MODULES
-from orchestrator.planner import planner_of
-from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome
-from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
+from orchestrator.loop.refit import answer, fitted, next_batch
+from orchestrator.spec import ProxyTrainer, parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import LensPoint, LossPoint, NewRun, Run, RunResult, Sweep
+from tests.fences import driver_fence, leader_fence
 
-OUTCOMES = {
-    RunState.COMPLETED: RunOutcome.COMPLETED,
-    RunState.DIVERGED: RunOutcome.DIVERGED,
-    RunState.FAILED: RunOutcome.FAILED,
-}
 DIVERGES_ABOVE = 0.05
 
 SCALES = [
@@ -62,7 +54,7 @@ def spec_fields(**changes: Any) -> dict[str, Any]:
 
 @dataclass
 class Service:
-    """Does by hand what orchestrator and driver do, with losses of a synthetic law."""
+    """Does what the loop and a driver do, one step at a time, with losses of a synthetic law."""
 
     store: Store
     seed: int = 0
@@ -71,9 +63,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.random = np.random.default_rng(self.seed)
-        lease = self.store.leases.acquire("orchestrator", "seeding", 3600.0)
-        assert lease is not None
-        self.fence = lease.fence
+        self.fence = leader_fence(self.store, seconds=3600)
 
     def submit(self, **changes: Any) -> Sweep:
         """Write a queued sweep."""
@@ -85,25 +75,22 @@ class Service:
     def start(self, sweep_id: str) -> int:
         """Begin a sweep; the fence of its driver."""
         self.store.sweeps.move(sweep_id, SweepState.RUNNING)
-        lease = self.store.leases.acquire(f"driver:{sweep_id}", "seeding", 3600.0)
-        assert lease is not None
-        return lease.fence
+        return driver_fence(self.store, sweep_id, seconds=3600)
 
     def run(self, sweep_id: str, *, batches: int | None = None, leave_open: int = 0) -> Sweep:
         """Run a sweep to its end, or for some batches; of one more, ``leave_open`` runs stay open."""
         driver = self.start(sweep_id)
-        sweep = self.store.sweeps.get(sweep_id)
         cells = self.store.sweeps.cells(sweep_id)
         done = 0
         law: Law | None = None
         while batches is None or done < batches:
-            stop = self.ask(sweep, cells, law)
+            stop = self.ask(sweep_id, law)
             if stop is not None:
                 return self.store.sweeps.move(sweep_id, SweepState.COMPLETED, reason=stop)
             self.work(self.store.runs.claim(sweep_id, fence=driver), cells, driver)
-            law = self.refit(sweep, cells)
+            law = self.refit(sweep_id)
             done += 1
-        if leave_open and self.ask(sweep, cells, law) is None:
+        if leave_open and self.ask(sweep_id, law) is None:
             pending = self.store.runs.pending(sweep_id)
             self.work(self.claimed(sweep_id, pending[:-leave_open], driver), cells, driver)
             half = self.claimed(sweep_id, pending[-leave_open:][: leave_open // 2], driver)
@@ -114,25 +101,16 @@ class Service:
         """Claim just these."""
         return self.store.runs.claim(sweep_id, fence=driver, run_ids=[run.id for run in runs]) if runs else []
 
-    def ask(self, sweep: Sweep, cells: Cells, law: Law | None) -> str | None:
-        """Plan and write the next batch; the reason to stop, if the plan says so."""
-        runs = self.store.runs.of_sweep(sweep.id)
-        search = sweep.spec.search
-        request = PlanRequest(
-            target=target_of(sweep.spec, cells),
-            seeds=sweep.spec.grid.seeds,
-            runs_left=None if search.budget.runs is None else search.budget.runs - len(runs),
-            interval_factor=search.stop.interval_factor,
-            runs_per_batch=search.runs_per_batch,
-            rates_per_cell=search.rates_per_cell,
-            max_parallel=sweep.spec.resources.max_parallel,
-        )
-        plan = planner_of(search.strategy).plan(RunHistory(cells=cells, runs=known_runs(runs)), law, request)
-        asked = [new_run(cells, p.cell, p.learning_rate, p.seed, p.reason) for p in plan.batch]
-        pruned = [new_run(cells, p.cell, p.learning_rate, 0, p.reason) for p in plan.pruned]
-        if asked or pruned:
-            self.store.runs.add_batch(sweep.id, asked, fence=self.fence, pruned=pruned)
-        return plan.stop if not plan.batch else None
+    def knowledge(self, sweep_id: str) -> SweepKnowledge:
+        """What is known of a sweep now."""
+        return knowledge_of(self.store, self.store.sweeps.get(sweep_id), prior=None)
+
+    def ask(self, sweep_id: str, law: Law | None) -> str | None:
+        """Plan and write the next batch; the reason to stop, if the plan has one."""
+        batch = next_batch(self.knowledge(sweep_id), law)
+        if batch.runs or batch.pruned:
+            self.store.runs.add_batch(sweep_id, batch.runs, fence=self.fence, pruned=batch.pruned)
+        return batch.stop
 
     def work(self, runs: Sequence[Run], cells: Cells, driver: int) -> None:
         """Train: losses of the synthetic law, with their learning curves."""
@@ -178,26 +156,24 @@ class Service:
             points.append(LossPoint(curve=curve, step=step, tokens=tokens, loss=noisy))
         return points
 
-    def refit(self, sweep: Sweep, cells: Cells) -> Law | None:
-        """Fit the law to what is done and keep it with its answer at the target."""
-        runs = self.store.runs.of_sweep(sweep.id)
-        done = [run for run in runs if run.state in (RunState.COMPLETED, RunState.DIVERGED)]
-        try:
-            law = fit(observations(cells, done))
-        except Refused:
+    def refit(self, sweep_id: str) -> Law | None:
+        """Fit the law to the results and record it with its answer at the target."""
+        knowledge = self.knowledge(sweep_id)
+        law = fitted(knowledge)
+        if isinstance(law, Refused):
             return None
         self.store.laws.add(
-            sweep.id,
+            sweep_id,
             document=law.to_document(),
-            prediction=answer(law, sweep.spec, cells).model_dump(mode="json"),
+            prediction=answer(law, knowledge).model_dump(mode="json"),
             ruled_out=[
                 {"cell": run.cell, "learning_rate": run.learning_rate, "reason": run.reason}
-                for run in runs
+                for run in knowledge.runs
                 if run.state is RunState.PRUNED
             ],
-            runs=len(done),
-            spent_flops=self.store.sweeps.spent_flops(sweep.id),
-            batch=self.store.sweeps.get(sweep.id).batches,
+            runs=knowledge.observations.size,
+            spent_flops=knowledge.spent_flops,
+            batch=knowledge.sweep.batches,
             fence=self.fence,
         )
         return law
@@ -214,7 +190,10 @@ def with_many_cells(service: Service) -> str:
     sweep_id = service.submit(name="many cells", grid=grid).id
     service.start(sweep_id)
     cells = service.store.sweeps.cells(sweep_id)
-    asked = [new_run(cells, cell.number, cell.rates[0], 0, "asked") for cell in cells]
+    asked = [
+        NewRun(cell=cell.number, learning_rate=cell.rates[0], seed=0, trunk=cell.trunk, reason="asked")
+        for cell in cells
+    ]
     service.store.runs.add_batch(sweep_id, asked, fence=service.fence)
     return sweep_id
 
@@ -237,28 +216,8 @@ def _bowl(cell: Cell, over_optimum: float) -> float:
     return best * math.exp(0.022 * (2 / 0.64) * (math.expm1(0.8 * u) - 0.8 * u))
 
 
-def new_run(cells: Cells, cell: int, learning_rate: float, seed: int, reason: str) -> NewRun:
-    """A run to ask for, on its cell's trunk."""
-    return NewRun(cell=cell, learning_rate=learning_rate, seed=seed, trunk=cells[cell].trunk, reason=reason)
-
-
-def known_runs(runs: Sequence[Run]) -> tuple[KnownRun, ...]:
-    """The runs as the planner knows them."""
-    return tuple(
-        KnownRun(
-            cell=run.cell,
-            learning_rate=run.learning_rate,
-            seed=run.seed,
-            outcome=OUTCOMES.get(run.state, RunOutcome.OPEN),
-            loss=run.loss,
-        )
-        for run in runs
-        if run.state is not RunState.PRUNED
-    )
-
-
 def lens_points(curve: str) -> list[LensPoint]:
-    """What the lenses see of a run that learns."""
+    """Lens values of a run that learns."""
     return [
         LensPoint(
             curve=curve,
@@ -280,29 +239,6 @@ def lens_points(curve: str) -> list[LensPoint]:
     ]
 
 
-def observations(cells: Cells, runs: Sequence[Run]) -> Observations:
-    """The runs as the law takes them."""
-    places = [cells[run.cell] for run in runs]
-    return Observations(
-        params=np.array([cell.params for cell in places]),
-        tokens=np.array([cell.tokens for cell in places]),
-        batch_tokens=np.array([cell.batch_tokens for cell in places]),
-        learning_rate=np.array([run.learning_rate for run in runs]),
-        loss=np.array([math.nan if run.loss is None else run.loss for run in runs]),
-    )
-
-
-def answer(law: Law, spec: SweepSpec, cells: Cells) -> PredictionDocument | RefusalDocument:
-    """The prediction at the target, or the refusal."""
-    target = target_of(spec, cells)
-    try:
-        return prediction(
-            law, Point(params=target.params, tokens=target.tokens, batch_tokens=target.batch_tokens)
-        )
-    except Unsupported as refusal:
-        return RefusalDocument(target=target_document(target), detail=refusal.detail)
-
-
 def main(url: str) -> None:
     """Fill a database with sweeps in every state."""
     with Store.open(url) as store:
@@ -311,8 +247,8 @@ def main(url: str) -> None:
         service.run(service.submit(name="completed").id)
         service.run(service.submit(name="refused", target={"params": 1e12, "tokens": 2e15}).id, batches=1)
         stopped = service.run(service.submit(name="stopped").id, batches=2)
-        store.sweeps.move(stopped.id, SweepState.STOPPING, actor="somebody")
-        store.sweeps.move(stopped.id, SweepState.STOPPED, reason="stopped by somebody")
+        store.sweeps.move(stopped.id, SweepState.STOPPING, actor="a user")
+        store.sweeps.move(stopped.id, SweepState.STOPPED, reason="stopped by a user")
         failed = service.run(service.submit(name="failed").id, batches=1)
         store.sweeps.move(failed.id, SweepState.FAILED, reason="the driver could not reach the Ray cluster")
         service.run(
@@ -329,7 +265,7 @@ def main(url: str) -> None:
             leave_open=6,
         )
         service.submit(
-            name="<img src=x onerror=alert(1)> a name that somebody made very long to see whether pages "
+            name="<img src=x onerror=alert(1)> a very long name that shows whether pages "
             "break-it-in-the-middle-or-let-it-run-out-of-the-window" + "-really" * 8
         )
         service.run(service.submit(name="running").id, batches=3, leave_open=6)

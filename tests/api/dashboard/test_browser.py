@@ -214,7 +214,7 @@ def test_a_change_in_the_store_arrives_without_a_reload(open_tab: OpenTab, own, 
     done = page.locator("#progress .states li", has_text="completed").locator("strong")
     expect(done).to_have_text(str(before + len(live)))
     expect(bowls).not_to_have_attribute("data-drawn", "1")
-    law = service.refit(store.sweeps.get(sweep_id), store.sweeps.cells(sweep_id))
+    law = service.refit(sweep_id)
     assert law is not None
     number = store.sweeps.get(sweep_id).law_number
     expect(page.locator("#answer-body .by")).to_contain_text(f"Law {number}")
@@ -264,7 +264,7 @@ def test_a_zoom_stays_when_a_figure_is_redrawn(open_tab: OpenTab, own, store: St
     page.mouse.up()
     zoomed = visible_range(page)
     assert zoomed[1] < 0.7 * before[1]
-    service.refit(store.sweeps.get(sweep_id), store.sweeps.cells(sweep_id))
+    service.refit(sweep_id)
     expect(savings).not_to_have_attribute("data-drawn", "1")
     assert visible_range(page) == zoomed
 

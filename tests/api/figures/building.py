@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from api.figures.snapshot import FigureSnapshot, rounded
 from orchestrator.cells import Cell, Cells
 from orchestrator.documents.predictions import (
@@ -17,12 +15,13 @@ from orchestrator.documents.predictions import (
     TargetDocument,
     Valley,
 )
-from orchestrator.law import Law, Observations, fit
+from orchestrator.law import Law, fit
 from orchestrator.planner.values import full_grid_flops
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store.records import LawRecord, LossPoint, Run, Sweep
 from tests.api.dashboard.seeding import bowl_loss, spec_fields
+from tests.known_law import observed
 
 TARGET = {"params": 1e15, "tokens": 1e15, "batch_tokens": 256.0}
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -82,16 +81,7 @@ def full_bowls(cells: Iterable[Cell]) -> list[Run]:
 
 
 def fitted(cells: Cells, runs: Sequence[Run]) -> Law:
-    done = [run for run in runs if run.loss is not None]
-    return fit(
-        Observations(
-            params=np.array([cells[run.cell].params for run in done]),
-            tokens=np.array([cells[run.cell].tokens for run in done]),
-            batch_tokens=np.array([cells[run.cell].batch_tokens for run in done]),
-            learning_rate=np.array([run.learning_rate for run in done]),
-            loss=np.array([run.loss for run in done]),
-        )
-    )
+    return fit(observed(cells, [run for run in runs if run.loss is not None]))
 
 
 def make_answer(*, valley: tuple[float, float] = (7e-4, 1.4e-3)) -> PredictionDocument:

@@ -25,6 +25,7 @@ from orchestrator.store.records import NewRun
 from orchestrator.tables.run_table import parse_csv
 from tests.api.dashboard.seeding import SCALES, Service, bowl_loss, spec_fields
 from tests.api.figures.building import make_cells, make_run
+from tests.known_law import run_table
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +59,11 @@ def fitted_sweep(service: Service) -> str:
     """A sweep without a grid: a law fitted to a table."""
     spec = parse_spec(spec_fields())
     cells = spec.trainer.cells(spec.grid)
-    lines = ["params,tokens,batch_tokens,learning_rate,loss"]
-    for cell in cells:
-        for rate in cell.rates:
-            loss = f"{bowl_loss(cell, rate):.5f}" if rate < 0.05 else ""
-            lines.append(f"{cell.params},{cell.tokens},{cell.batch_tokens},{rate},{loss}")
-    data = "\n".join(lines).encode()
-    table = service.store.tables.add(data, rows=len(lines) - 1, cells=len(cells))
+    places = [(cell, rate) for cell in cells for rate in cell.rates]
+    data = run_table(
+        (cell, rate, bowl_loss(cell, rate) if rate < 0.05 else None) for cell, rate in places
+    ).encode()
+    table = service.store.tables.add(data, rows=len(places), cells=len(cells))
     sweep, _ = service.store.sweeps.create(
         parse_spec({"name": "fit", "prior_runs": {"table": table.id}}), cells=()
     )
@@ -75,7 +74,7 @@ def fitted_sweep(service: Service) -> str:
         document=law.to_document(),
         prediction=prediction(law, target).model_dump(mode="json"),
         ruled_out=[],
-        runs=len(lines) - 1,
+        runs=len(places),
         spent_flops=0.0,
         batch=0,
         fence=service.fence,
@@ -291,6 +290,6 @@ def large_sweep(service: Service) -> str:
     service.store.runs.add_batch(sweep.id, asked, fence=service.fence, pruned=pruned)
     runs = service.store.runs.claim(sweep.id, fence=driver)
     service.store.runs.finish([service.result(cells[run.cell], run) for run in runs], fence=driver)
-    service.refit(sweep, cells)
+    service.refit(sweep.id)
     service.store.sweeps.move(sweep.id, SweepState.COMPLETED)
     return sweep.id
