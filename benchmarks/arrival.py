@@ -1,4 +1,4 @@
-"""What refits as results arrive save: FLOPs and time to the same stop, replayed with runs that take their FLOPs' time.
+"""Savings of refits as results arrive: FLOPs and time to the same stop, in replays where a run takes as long as its FLOPs.
 
     ETALON_RECORDED_RUNS=<folder with steplaw_dense.csv> python -m benchmarks.arrival [--replicates 12] [--stop 1.3 …]
 

@@ -1,4 +1,4 @@
-"""Whether intervals and valleys keep their word, on synthetic sweeps of every design."""
+"""Calibration of intervals and valleys on synthetic sweeps of every design."""
 
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
@@ -21,12 +21,12 @@ HEADER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What one law answered at the targets that it did not refuse, shape [answered] each.
+    """Predictions of one law at the targets that it does not refuse, shape [answered] each.
 
     Attributes:
         asked: How many targets there were.
         error: ln of the predicted rate over the true optimum.
-        sd: What the law says of that error.
+        sd: Standard deviation of that error, by the law.
         excess: True excess loss of the predicted rate.
         ends: True excess losses at the two ends of the valley, shape [answered, 2].
         named: Whether a valley was named, shape [answered].
@@ -66,9 +66,9 @@ def answers(world: World) -> Answers | None:
         law = fit(world.runs, options=FitOptions(heldout=False))
     except Refused:
         return None
-    told = [ask(law, place) for place in world.places]
-    answered = np.array([one is not None for one in told])
-    given = [one for one in told if one is not None]
+    found = [ask(law, place) for place in world.places]
+    answered = np.array([one is not None for one in found])
+    given = [one for one in found if one is not None]
     rates = np.full((4, answered.size), 0.0)
     rates[:, answered] = np.log(
         [(p.learning_rate, p.valley_low, p.valley_high, p.high) for p in given] or np.ones((0, 4))
@@ -97,8 +97,7 @@ def cells_held(world: World, law: Law) -> NDArray[np.bool_]:
     """Whether the interval of each cell that was run holds its true optimum."""
     return np.array(
         [
-            abs(np.log(bowl.law_learning_rate) - world.cells[bowl.params, bowl.tokens, bowl.batch_tokens])
-            < Z95 * bowl.law_sd
+            abs(np.log(bowl.law_learning_rate) - world.cells[astuple(bowl.point)]) < Z95 * bowl.law_sd
             for bowl in law.bowls
         ]
     )
@@ -106,8 +105,8 @@ def cells_held(world: World, law: Law) -> NDArray[np.bool_]:
 
 def judge(worlds: Iterable[World]) -> Row:
     """The row of a design."""
-    told = [answers(world) for world in worlds]
-    laws = [one for one in told if one is not None]
+    found = [answers(world) for world in worlds]
+    laws = [one for one in found if one is not None]
     given = [one for one in laws if one.error.size]
     error, sd, excess = (
         np.concatenate([getattr(one, name) for one in given]) for name in ("error", "sd", "excess")
@@ -115,8 +114,8 @@ def judge(worlds: Iterable[World]) -> Row:
     ends = np.concatenate([one.ends for one in given])
     named = np.concatenate([one.named for one in given])
     return Row(
-        laws=len(told),
-        refused=len(told) - len(laws),
+        laws=len(found),
+        refused=len(found) - len(laws),
         targets_refused=1 - error.size / sum(one.asked for one in laws),
         holds=float((np.abs(error) < Z95 * sd).mean()),
         per_law=float(np.mean([(np.abs(one.error) < Z95 * one.sd).mean() for one in given])),

@@ -1,9 +1,8 @@
-"""What the lenses and the checkpoints cost, as shares of the time that training takes without them.
+"""Cost of the lenses and of the checkpoints, as shares of the training time without them.
 
 Run from the repository's root: `python -m benchmarks.overhead`. One thread of one CPU core. The same job runs with
 lenses and without in turns of a few steps, of each of which the quickest counts in CPU time, so that a busy machine
-disturbs little. Checkpoints wait for a disk: the clock tells what a worker spends on writing them, and what on all
-the rest.
+has little influence. Checkpoints wait for a disk, so their share is of wall-clock time.
 """
 
 import argparse
@@ -161,16 +160,16 @@ def main() -> None:
 
 def measure(shape: Shape, steps: int, corpus: Corpus, options: argparse.Namespace) -> None:
     """Prints one row."""
-    told = ["–", "–", "–"]
+    shares = ["–", "–", "–"]
     if options.only != "checkpoints":
         for column, qk_norm in enumerate((True, False)):
             share = lens_share(shape, steps, corpus, qk_norm=qk_norm, rounds=options.rounds)
-            told[column] = f"{share:+.2%}"
+            shares[column] = f"{share:+.2%}"
     if options.only != "lenses" and shape.experts is None:
-        told[2] = f"{median(checkpoint_share(shape, steps) for _ in range(options.rounds)):+.2%}"
+        shares[2] = f"{median(checkpoint_share(shape, steps) for _ in range(options.rounds)):+.2%}"
     stack = stack_limit(shape, BATCH_TOKENS)
     print(
-        f"{shape.params_total:>9,} {stack:>5} {steps:>6}  {told[0]:>8} {told[1]:>11} {told[2]:>12}",
+        f"{shape.params_total:>9,} {stack:>5} {steps:>6}  {shares[0]:>8} {shares[1]:>11} {shares[2]:>12}",
         flush=True,
     )
 

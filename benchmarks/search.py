@@ -1,4 +1,4 @@
-"""What a rate costs to find: excess loss at unseen targets against the share of the full grid's FLOPs spent.
+"""Cost of finding a rate: excess loss at unseen targets by the share of the full grid's FLOPs spent.
 
     ETALON_RECORDED_RUNS=<folder with steplaw_dense.csv> python -m benchmarks.search [--replicates 15]
         [--only law four …] [--tables together alone batches tuning] [--plot FILE.html or FILE.png]
@@ -6,7 +6,7 @@
 The engine is that of ``etalon compare``: the largest size of the table is the target and never run; a strategy asks
 for recorded runs of the other sizes; at each share of their full grid the same fit predicts the rate at every target
 cell with a minimum. Excess loss: the recorded rates of that cell interpolated (PCHIP in ln η) at the answer, over the
-best recorded one. No strategy is told anything of the optimum. In every replicate but the first another random tenth
+best recorded one. No strategy knows anything of the optimum. In every replicate but the first another random tenth
 of the cells is missing, and in the cells that are left a random tenth of the rates, so that no figure hangs on one
 lucky run. The tables are Markdown.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from api.figures import comparison_figure, page
-from benchmarks.rendering import save
+from benchmarks.figure_page import save
 from benchmarks.tuning import (
     AFTER_PLAN,
     NEAR,
@@ -101,7 +101,7 @@ def slices(table: RunTable, world: RecordedWorld, replicates: int) -> list[Recor
 def print_table(
     title: str, contenders: Sequence[ComparedStrategy], worlds: Sequence[RecordedWorld]
 ) -> StrategyComparison:
-    """Replays every contender and prints its row as soon as it is known, then what all of them lie between."""
+    """Replays every strategy and prints its row at once, then the rows of no run and of the full grid."""
     print_row(
         f"{title}, {len(worlds)} replays", [f"{100 * share:g} %" for share in SHARES], "runs", "seconds"
     )
@@ -112,19 +112,21 @@ def print_table(
         mine = list(replays([contender], worlds, SHARES))
         scores = compared(worlds, mine).scores[contender]
         seconds = f"{time.perf_counter() - start:.0f}"
-        losses = [told(score.excess_loss, score.standard_error) for score in scores]
+        losses = [with_error(score.excess_loss, score.standard_error) for score in scores]
         print_row(contender.name, losses, f"{scores[-1].runs:.0f}", seconds)
         found += mine
     comparison = compared(worlds, found)
-    print_row("no run: the middle of the lattice", [told(comparison.middle)] * len(SHARES), "0", "")
+    print_row("no run: the middle of the lattice", [with_error(comparison.middle)] * len(SHARES), "0", "")
     if comparison.full_grid is not None:
-        print_row("every run: the law of the full grid", [told(comparison.full_grid)] * len(SHARES), "", "")
+        print_row(
+            "every run: the law of the full grid", [with_error(comparison.full_grid)] * len(SHARES), "", ""
+        )
     print()
     return comparison
 
 
 def print_tuning(world: RecordedWorld, replicates: int) -> None:
-    """Prints how many runs at the target itself each way of tuning takes."""
+    """Prints the number of runs at the target for each way of tuning there."""
     near = f"{100 * NEAR:g} %"
     print_row(f"tuning at the target until within {near}, stopped by an oracle", ["mean runs"])
     print_row("---", ["---"])
@@ -135,7 +137,7 @@ def print_tuning(world: RecordedWorld, replicates: int) -> None:
 
 
 def print_confirmation(world: RecordedWorld, whole: Law, replicates: int) -> None:
-    """Prints how many runs at the target settle the answer after a plan, and whether its own stop keeps its word.
+    """Prints the number of runs at the target after a plan, and whether the stop of the confirmation is right.
 
     The runs of one target in the replicates are alike: the standard error is that over the targets' means.
     """
@@ -155,7 +157,7 @@ def print_confirmation(world: RecordedWorld, whole: Law, replicates: int) -> Non
         print_row(name, [mean_and_error([fmean(at) for at in needed]), f"{100 * first:.0f} %"])
     least = list(floor(world, whole))
     print_row(
-        "who knows each target's own bowl",
+        "with each target's own bowl known",
         [mean_and_error(least), f"{100 * fmean(n == 1 for n in least):.0f} %"],
     )
     ended = [[stopped(law, target) for law in laws] for target in world.targets]
@@ -179,7 +181,7 @@ def print_row(*parts: str | list[str]) -> None:
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def told(excess_loss: float, standard_error: float | None = None) -> str:
+def with_error(excess_loss: float, standard_error: float | None = None) -> str:
     """An excess loss in per cent, with its standard error."""
     error = "" if standard_error is None else f" ± {100 * standard_error:.3f}"
     return f"{100 * excess_loss:.3f}{error}"

@@ -1,8 +1,8 @@
-"""What a refit and a planning step take, in processor time of one thread, and as a ratio to a peer in the same run.
+"""Processor time of a refit and of a planning step on one thread, and its ratio to a peer in the same run.
 
     OPENBLAS_NUM_THREADS=1 python -m benchmarks.speed
 
-The peer is the spreadsheet's way: a parabola through the five runs round the best of each cell (numpy.polyfit), then least
+The peer is what a spreadsheet can do: a parabola through the five runs round the best of each cell (numpy.polyfit), then least
 squares through the minima. It has no intervals, no pooling and no refusals; it is here because machines differ.
 """
 

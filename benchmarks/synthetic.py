@@ -1,7 +1,7 @@
 """Synthetic sweeps whose law is known, in the designs that real sweeps have.
 
 A design draws a law, decides which cells were run at which rates, and asks for cells that were not: two to four times
-the size, the horizon or both, unless it says otherwise.
+the size, the horizon or both, unless stated otherwise.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ SMALL = (1e4, 2.6e5, 2048.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """A law, and what a cell shows of it; n, d, b are logarithms over `reference`.
+    """A law and its noise; n, d, b are logarithms over `reference`.
 
     Attributes:
         level, alpha, beta, gamma: Of ln η* = level + α n + β d + γ b + …
@@ -67,7 +67,7 @@ class World:
     """A sweep and its truth.
 
     Attributes:
-        runs: What was tried.
+        runs: The runs made.
         cells: Their places, and the true ln η* there.
         places: N, D, B of the targets, shape [m, 3].
         optimum: True ln η* there, shape [m].

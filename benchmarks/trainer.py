@@ -257,7 +257,7 @@ def warmed(step: Callable[[], None]) -> Callable[[], None]:
 
 
 def work(recipe: Recipe, members: int, start: Barrier, orders: Connection) -> None:
-    """A worker of one thread: told which step to take and for how long, answers with its tokens per second."""
+    """A worker of one thread: receives the name and duration of a step, answers with its tokens per second."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     device = torch.device("cpu")
@@ -317,7 +317,7 @@ def printed(row: dict[str, Any], stacks: Sequence[int]) -> str:
 
 
 def rows(options: argparse.Namespace) -> list[Recipe]:
-    """What is to be measured, in order."""
+    """The measurements, in order."""
     found = []
     for name, (shape, gpu_batch) in SIZES.items():
         largest = options.largest or (1e9 if options.device != "cpu" else 1e6)

@@ -1,8 +1,8 @@
-"""What it takes to tune at the target itself: runs until one is within 0.1 % of the best, stopped by an oracle.
+"""Cost of tuning at the target itself: runs until one is within 0.1 % of the best, stopped by an oracle.
 
-Nobody has such an oracle, and the recorded lattices lie round the optimum: the middle of the lattice, where walking
-downhill starts, flatters whoever starts there. After a plan that spent a share of the proxies' full grid, its law says
-where to start. Without an oracle `confirm` stops by itself.
+In practice there is no oracle. The recorded lattices lie round the optimum, so strategies that start in the middle of the
+lattice look better than they are. After a plan that spent a share of the proxies' full grid, its law gives the starting
+point. Without an oracle `confirm` stops by itself.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHis
 from orchestrator.strategies import ComparedStrategy, RecordedTarget, RecordedWorld, replay
 
 NEAR = 1e-3
-"""Excess loss of a run at which the oracle says to stop."""
+"""Excess loss of a run at which the oracle stops."""
 
 PlannerAt = Callable[[RecordedTarget], Planner]
 
 
 class Downhill:
-    """Walks one cell's lattice from a start towards lower losses; at a minimum it tries what lies nearest to it.
+    """Walks one cell's lattice from a start towards lower losses; at a minimum it tries the rates nearest to it.
 
     Args:
         start: the learning rate to begin nearest to.
@@ -65,7 +65,7 @@ class Confirming:
         self.law, self.target = law, target
 
     def plan(self, history: RunHistory, law: Law | None, request: PlanRequest) -> BatchPlan:
-        """The next rate to confirm; where it sees nothing left that may be near enough, what is nearest to the best."""
+        """The next rate to confirm; if no rate is likely to be near enough, the rate nearest to the best."""
         draft, (cell,) = Draft(history, request), history.cells
         trials = [TargetRun(learning_rate=run.learning_rate, loss=run.loss) for run in history.runs]
         asked = confirm(self.law, request.target, rates=cell.rates, trials=trials, sure=inf).rates
@@ -108,13 +108,13 @@ def planned_laws(world: RecordedWorld, replicates: int, share: float) -> Iterato
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """How confirmation at one target ended by its own rule.
+    """A confirmation at one target that ended by its own rule.
 
     Attributes:
-        runs: how many it made.
+        runs: number of its runs.
         near: whether the rate it ended with is within `NEAR` of the best recorded.
-        probability: what it said of that.
-        forecast: how many runs it had expected.
+        probability: that it claimed for this.
+        forecast: number of runs it had expected.
     """
 
     runs: int
@@ -141,7 +141,7 @@ def stopped(law: Law, target: RecordedTarget) -> Stopped:
 
 
 def floor(world: RecordedWorld, whole: Law) -> Iterator[int]:
-    """Runs at every target of one who knows the bottom of its bowl, fitted to all that is recorded there.
+    """Runs at every target if the bottom of its bowl is known, fitted to all recorded runs there.
 
     Args:
         world: its targets.
@@ -153,7 +153,7 @@ def floor(world: RecordedWorld, whole: Law) -> Iterator[int]:
 
 
 def tuned(target: RecordedTarget, planner: Planner, seed: int) -> int:
-    """How many runs a strategy makes at a target, one after the other, until one is within `NEAR` of the best."""
+    """Number of runs of a strategy at a target, one after the other, until one is within `NEAR` of the best."""
     wanted = target.target
     cell = Cell(
         number=0,

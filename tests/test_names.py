@@ -15,7 +15,6 @@ MIRRORED_CLASSES = {"Schedule": "the specification's, and the trainer's that car
 """Classes of one name on purpose, and why."""
 
 RESOURCE = "a resource: its rows in the store, its documents, what fills them, its endpoints"
-BENCHMARK = "a benchmark bears the name of what it measures"
 KIND = "a kind of trainer: what may be asked for, and what carries it out"
 
 MIRRORED_MODULES = {
@@ -32,8 +31,6 @@ MIRRORED_MODULES = {
     "kinds": KIND,
     "proxy": KIND,
     "replay": KIND,
-    "law": BENCHMARK,
-    "rendering": BENCHMARK,
 }
 """Modules of one name on purpose, and why."""
 

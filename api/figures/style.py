@@ -154,19 +154,17 @@ def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
     }
 
 
-_LEADING: Final = [float(f"{m}e{e}") for e in (-1, 0, 1) for m in range(10, 100)]
-
 RATES: Final = {"tickformat": "~e"}
 """Ticks of learning rates: 1e-3."""
 
 FLOPS: Final = {"tickformat": "~e", "tickangle": 0}
 """Ticks of FLOPs: 1e+19."""
 
-COUNTS: Final = {
-    "tickformat": "~s",
-    "labelalias": {f"{value:g}G": f"{value:g}B" for value in _LEADING},  # d3 knows giga, not billions
-}
+COUNTS: Final = {"tickformat": "~s"}
 """Ticks of parameters, tokens and steps: 50k, 1B."""
+
+_BILLIONS: Final = {f"{m * e:g}G": f"{m * e:g}B" for e in (0.1, 1, 10) for m in range(10, 100)}
+"""Corrections of the labels: the format ``s`` writes giga for billions."""
 
 THIRDS: Final = {"tickvals": [float(f"{m}e{e}") for e in range(-7, 2) for m in (1, 3)]}
 """Ticks at 1 and 3 of each decade, for a narrow panel."""
@@ -198,6 +196,8 @@ def log_axis(
     low, high = math.log10(low / pad), math.log10(high * pad)
     # With more than this per decade Plotly would label every digit.
     nticks = most - 1 if high - low < 1 else max(2, min(most, int((high - low) / 0.31)))
+    if ticks is COUNTS and high >= 9:
+        more = {"labelalias": _BILLIONS, **more}
     return axis(
         title, **{"type": "log", "range": [low, high], "nticks": nticks, "minor": _MINOR, **ticks, **more}
     )

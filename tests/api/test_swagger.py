@@ -1,19 +1,15 @@
 """The API's description: complete, valid, and drawn without a network."""
 
-import os
 import re
-import shutil
 from typing import Any
 
 import jsonschema
 import pytest
 from fastapi import FastAPI
-from playwright.sync_api import sync_playwright
 from starlette.testclient import TestClient
 
 from api.v1.sweeps import EXAMPLE
 from orchestrator.spec import parse_spec
-from orchestrator.store import Store
 
 CONTRACT = [
     ("post", "/v1/tables"),
@@ -42,23 +38,6 @@ CONTRACT = [
     ("get", "/readyz"),
     ("get", "/metrics"),
 ]
-
-
-CHROMIUM_FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
-
-@pytest.fixture
-def chromium() -> str:
-    """Where Chromium is; a machine without one skips the test, but not under CI."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None and os.environ.get("CI") == "true":
-        pytest.fail("CI has no Chromium: the browser tests must run there")
-    if found is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
-    return found
 
 
 @pytest.fixture
@@ -114,25 +93,6 @@ def test_the_page_and_all_it_loads_come_from_here(client: TestClient) -> None:
         assert client.get(f"/{address}").status_code == 200
     assert "<script>" not in page.text
     assert 'url: "openapi.json"' in client.get("/docs/start.js").text
-
-
-@pytest.mark.browser
-def test_the_page_is_drawn_in_a_browser(served: tuple[Any, Store], chromium: str) -> None:
-    server, _ = served
-    complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        page = browser.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
-        page.on("requestfailed", lambda request: complaints.append(request.url))
-        page.goto(f"{server.url}/docs")
-        page.get_by_text("Submit a sweep").wait_for(timeout=30_000)
-        assert page.locator(".opblock").count() == len(CONTRACT)
-        page.get_by_text("Submit a sweep").click()
-        page.get_by_text("stdlib-dense").first.wait_for(timeout=30_000)
-        browser.close()
-    assert complaints == []
 
 
 def test_the_confirmation_is_described(client: TestClient) -> None:

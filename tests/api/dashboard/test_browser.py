@@ -404,3 +404,14 @@ def test_the_keyboard_reaches_the_content_first(open_tab: OpenTab, seeded: Seede
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("#main$"))
+
+
+def test_the_reference_is_drawn_without_a_network(open_tab: OpenTab, site: str):
+    page = open_tab().page
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto("/docs")
+    page.get_by_text("Submit a sweep").click()
+    expect(page.get_by_text("stdlib-dense").first).to_be_visible()
+    assert page.locator(".opblock").count() > 20
+    assert [url for url in requests if not url.startswith((site, "data:"))] == []

@@ -13,7 +13,7 @@ WIDTH = 1000
 
 
 def save(page: str, file: Path) -> None:
-    """Write a self-contained HTML page to a file, or what it looks like where the file's name ends in .png."""
+    """Write a self-contained HTML page to a file, or a picture of it if the file's name ends in .png."""
     if file.suffix == ".png":
         photograph(page, file)
     else:

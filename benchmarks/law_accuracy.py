@@ -1,12 +1,12 @@
-"""How good the law is: accuracy on recorded runs, calibration on them and on synthetic truth.
+"""Accuracy of the law on recorded runs, and its calibration on them and on synthetic laws.
 
-    ETALON_RECORDED_RUNS=<folder with steplaw_dense.csv> OPENBLAS_NUM_THREADS=1 python -m benchmarks.law [--synthetic 1000]
+    ETALON_RECORDED_RUNS=<folder with steplaw_dense.csv> OPENBLAS_NUM_THREADS=1 python -m benchmarks.law_accuracy [--synthetic 1000]
         [--design NAME]
 
-Accuracy: the law is fitted without a part of the table and asked for every cell of that part with 131,072 tokens a
-step or more. Excess loss: the recorded rates of the cell interpolated (PCHIP in ln η) at the answer, over the best
-recorded one. The floor is what the cells' own bowls cost by the same measure, each seeing all its runs: noise of
-the recorded losses that no law can avoid.
+Accuracy: the law is fitted without a part of the table and predicts every cell of that part with 131,072 tokens a step
+or more. Excess loss: the recorded losses of the cell, interpolated (PCHIP in ln η) at the predicted rate, over the best
+recorded one. The floor is the excess loss of the cells' own bowls, each fitted to all its runs: the noise of the recorded
+losses, which no law can avoid.
 """
 
 import argparse
