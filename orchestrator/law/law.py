@@ -323,7 +323,7 @@ class Law:
             heldout=None if heldout is None else HeldOut.from_document(heldout),
             heldout_reason=document["heldout_reason"],
             without=tuple(document["without"]),
-            notices=_notices(document),
+            notices=tuple(Notice.from_document(notice) for notice in document["notices"]),
             fingerprint=document["fingerprint"],
             runs=document["runs"],
         )
@@ -359,10 +359,3 @@ class Law:
         """(N, D, B) of the cells in the range of the runs that the law rests on, shape [m, 3]."""
         places = np.column_stack(columns_of(bowl.point for bowl in self.bowls))
         return np.asarray(places[((places >= self.smallest) & (places <= self.largest)).all(axis=1)])
-
-
-def _notices(document: dict[str, Any]) -> tuple[Notice, ...]:
-    """The notices of a document; one that was written before they had codes has their sentences alone."""
-    if "notices" in document:
-        return tuple(Notice.from_document(notice) for notice in document["notices"])
-    return tuple(Notice(code="earlier_version", message=warning) for warning in document["warnings"])

@@ -116,28 +116,6 @@ def test_where_there_is_no_valley_the_answer_says_so_in_words(client: TestClient
     assert valley["reason"].startswith("The optimum is too uncertain: no rate loses at most 0.1")
 
 
-def test_an_answer_that_an_earlier_version_stored_is_still_served(client: TestClient, trained: Any) -> None:
-    record = trained.store.laws.get(trained.sweep.id, 1)
-    earlier = {
-        key: value for key, value in record.prediction.items() if key not in ("wrong_rate", "confirmation")
-    }
-    earlier["valley"] = {key: value for key, value in earlier["valley"].items() if key != "reason"}
-    trained.store.laws.add(
-        trained.sweep.id,
-        document=record.document,
-        prediction=earlier,
-        ruled_out=[],
-        runs=35,
-        spent_flops=1.0,
-        batch=1,
-        fence=trained.leader(),
-    )
-    prediction = client.get(f"/v1/sweeps/{trained.sweep.id}").json()["prediction"]
-    assert prediction["wrong_rate"] == []
-    assert prediction["confirmation"] is None
-    assert prediction["learning_rate"] == record.prediction["learning_rate"]
-
-
 def test_the_batch_defaults_to_the_target_of_the_sweep(client: TestClient, trained: Any) -> None:
     url = f"/v1/sweeps/{trained.sweep.id}/prediction"
     answer = client.get(url, params={"params": "1e6", "tokens": "8e5"}).json()
