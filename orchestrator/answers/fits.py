@@ -12,7 +12,7 @@ from orchestrator.documents.fits import FitDocument, FitSizes, OtherSize, Refuse
 from orchestrator.documents.laws import BowlDocument, FittedLaw
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.errors import FieldProblem, Unsupported
-from orchestrator.law import Law, Observations, Refused, fit
+from orchestrator.law import Law, Observations, fit
 from orchestrator.tables.pooled_columns import pooling_notices
 from orchestrator.tables.run_table import RunTable
 
@@ -29,13 +29,10 @@ def fit_table(table: RunTable, size: str) -> tuple[Law, tuple[SizeError, ...]]:
 
     Raises:
         BadInput: the table has no such count.
-        Unsupported: the runs give no law.
+        Refused: the runs give no law.
     """
     runs = table.sized(size)
-    try:
-        law = fit(runs.observations())
-    except Refused as refusal:
-        raise Unsupported(refusal.detail) from refusal
+    law = fit(runs.observations())
     others = other_sizes(table, law, size)
     notices = (*law.notices, *size_notices(size, others), *pooling_notices(runs))
     return replace(law, notices=notices), others

@@ -22,8 +22,7 @@ from orchestrator.documents.predictions import (
     Valley,
     WrongRate,
 )
-from orchestrator.errors import FieldProblem, Unsupported
-from orchestrator.law import Law, Refused
+from orchestrator.law import Law
 from orchestrator.law.law import VALLEY_PROBABILITY
 from orchestrator.law.notices import Notice, messages
 from orchestrator.law.observations import columns_of
@@ -59,13 +58,9 @@ def prediction(
         spec: of the law's sweep, if it has one: determines the units of the rate and the cost of a run.
 
     Raises:
-        Unsupported: the data do not determine the rate at this target within ×/÷ 3.
+        Refused: the data do not determine the rate at this target within ×/÷ 3.
     """
-    try:
-        answer = law.predict(target)
-    except Refused as refusal:
-        reason = refusal.reason.name.lower().replace("_", " ")
-        raise Unsupported(refusal.detail, fields=(FieldProblem(path="target", message=reason),)) from refusal
+    answer = law.predict(target)
     wrong = wrong_rate(law, target, answer.learning_rate)
     base, share = None, 1.0
     if spec is not None:

@@ -177,7 +177,9 @@ class RefusalDocument(Document):
     sweep_id: str | None = None
     law_number: int | None = None
     target: TargetDocument
-    refused: str | None = Field(default=None, description="The rule that refused, in a few words.")
+    refused: str | None = Field(
+        default=None, description="The rule that refused, for programs.", examples=["interval_too_wide"]
+    )
     detail: str
 
 

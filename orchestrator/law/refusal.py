@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from orchestrator.errors import Unsupported
+from orchestrator.errors import FieldProblem, Unsupported
 
 
 class LawRefusal(Enum):
@@ -32,8 +32,13 @@ class LawRefusal(Enum):
 class Refused(Unsupported):
     """The runs cannot support the request; `reason` is the rule, `detail` the sentence for the user."""
 
-    title = "The runs cannot support this answer"
-
     def __init__(self, reason: LawRefusal, **values: object) -> None:
         self.reason = reason
-        super().__init__(reason.value.format(**values))
+        of_target = reason is LawRefusal.INTERVAL_TOO_WIDE
+        problem = FieldProblem(path="target", message=self.code.replace("_", " "))
+        super().__init__(reason.value.format(**values), fields=(problem,) if of_target else ())
+
+    @property
+    def code(self) -> str:
+        """The rule for programs: `no_interior_minimum`."""
+        return self.reason.name.lower()

@@ -303,7 +303,7 @@ class Loop:
         """Record a fit: the law, or an event with the reason why there is none."""
         sweep, runs = knowledge.sweep, knowledge.observations.size
         if isinstance(fresh, Refused):
-            refusal = LawEvent(number=None, refused=fresh.reason.name.lower(), detail=fresh.detail, runs=runs)
+            refusal = LawEvent(number=None, refused=fresh.code, detail=fresh.detail, runs=runs)
             self._store.events.append(sweep.id, refusal, fence=self._fence)
             return
         kept, sizes = in_both_counts(fresh, knowledge)

@@ -9,7 +9,6 @@ from orchestrator.answers.param_counts import both_counts, vary_apart
 from orchestrator.answers.prediction import prediction, target_document
 from orchestrator.documents.laws import RuledOut, SizesDocument
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
-from orchestrator.errors import Unsupported
 from orchestrator.knowledge import SweepKnowledge, plan_request
 from orchestrator.law import Law, Refused, fit
 from orchestrator.planner import planner_of
@@ -85,10 +84,9 @@ def answer(law: Law, knowledge: SweepKnowledge) -> PredictionDocument | RefusalD
             runs=lambda: knowledge.observations,
             spec=sweep.spec,
         )
-    except Unsupported as refusal:
-        reason = refusal.fields[0].message if refusal.fields else refusal.title
+    except Refused as refusal:
         return RefusalDocument(
-            sweep_id=sweep.id, target=target_document(target), refused=reason, detail=refusal.detail
+            sweep_id=sweep.id, target=target_document(target), refused=refusal.code, detail=refusal.detail
         )
 
 

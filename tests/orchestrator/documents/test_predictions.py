@@ -32,9 +32,11 @@ def test_what_is_written_is_read_back_the_same() -> None:
 
 
 def test_a_refusal_is_read_as_one() -> None:
-    answer = read_answer({"sweep_id": "s", "target": TARGET, "refused": "too wide", "detail": "It is far."})
+    answer = read_answer(
+        {"sweep_id": "s", "target": TARGET, "refused": "interval_too_wide", "detail": "It is far."}
+    )
     assert isinstance(answer, RefusalDocument)
-    assert (answer.refused, answer.detail, answer.target.params) == ("too wide", "It is far.", 1e9)
+    assert (answer.refused, answer.detail, answer.target.params) == ("interval_too_wide", "It is far.", 1e9)
 
 
 def test_a_number_that_is_not_finite_is_null_in_json() -> None:

@@ -123,6 +123,22 @@ def test_what_is_compared_never_enters_the_law_nor_the_savings(house: House) -> 
     assert without.document["fingerprint"] == law.document["fingerprint"]
 
 
+def test_a_comparison_by_a_law_of_another_version_goes_on_with_a_new_fit(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep_id = submitted(house)
+    while not stages(house, sweep_id):
+        house.loop.step()
+        if sweep_id in house.driver.fences:
+            house.driver.finish(house.driver.claim(sweep_id), compared_loss)
+    monkeypatch.setattr("orchestrator.law.law.VERSION", 99)
+    sweep = house.until_final(sweep_id, compared_loss)
+    law = house.store.laws.latest(sweep_id)
+    assert law is not None
+    assert (sweep.state, law.document["version"]) == (SweepState.COMPLETED, 99)
+    assert stages(house, sweep_id)[-1] == "complete"
+
+
 @pytest.mark.parametrize("killed_after", [1, 2, 3])
 def test_killed_in_the_middle_of_any_phase_it_asks_for_the_same_runs(house: House, killed_after: int) -> None:
     comparison = {"module_rates": {"runs": 10}}

@@ -358,7 +358,7 @@ def test_a_target_that_the_runs_cannot_support_is_kept_as_a_refusal(house: Any) 
     sweep = house.submit(trainer=None, grid={}, prior_runs={"table": table}, target=far)
     assert house.until_final(sweep.id).state is SweepState.COMPLETED
     answer = house.store.laws.latest(sweep.id).prediction
-    assert answer["refused"]
+    assert answer["refused"] == "interval_too_wide"
     assert "×/÷ 3" in answer["detail"]
     assert answer["target"] == far
 
