@@ -17,7 +17,8 @@ from orchestrator.spec import RecordedRows, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_OPEN, RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
-from orchestrator.tables.run_table import RunTable, parse_csv
+from orchestrator.tables.formats import read_table
+from orchestrator.tables.run_table import RunTable
 
 OUTCOMES: Final = {
     RunState.PENDING: RunOutcome.OPEN,
@@ -237,4 +238,4 @@ def recorded_runs(store: Store, source: RecordedRows, field: str) -> RunTable:
         message = f"no table {source.table!r}; upload it first with POST /v1/tables"
         path = f"{field}.table"
         raise BadInput(f"{path}: {message}.", fields=(FieldProblem(path=path, message=message),)) from error
-    return parse_csv(table.data).one_recipe(source.where)
+    return read_table(table.data).one_recipe(source.where)
