@@ -11,6 +11,7 @@ from orchestrator import amounts
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
+from orchestrator.spec import ReplayTrainer
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep
@@ -66,19 +67,21 @@ def replay_jobs(runs: Sequence[Run], *, limit: int, workers: int) -> tuple[Repla
 class ReplayJobFactory:
     """Forms jobs of look-ups in a recorded table."""
 
-    def __init__(self, sweep: Sweep, store: Store, settings: Settings) -> None:  # noqa: ARG002 - as other kinds
+    def __init__(
+        self,
+        trainer: ReplayTrainer,
+        sweep: Sweep,
+        store: Store,
+        settings: Settings,  # noqa: ARG002 - as other kinds
+    ) -> None:
         """Fetch the table.
 
         Raises:
             NotFound: the table does not exist.
-            BadInput: the sweep replays nothing.
         """
-        source = sweep.spec.training.recorded
-        if source is None:
-            raise BadInput(f"Sweep {sweep.id} has no table to replay.")
         self.setup = ReplaySetup(
-            table=store.tables.get(source.table).data,
-            where=source.where,
+            table=store.tables.get(trainer.table).data,
+            where=trainer.where,
             cells=store.sweeps.cells(sweep.id),
         )
 
