@@ -17,7 +17,7 @@ from orchestrator.heldout.comparison_setup import ComparisonSetup
 from orchestrator.heldout.line_up import base_optimum, groups_of, line_up
 from orchestrator.heldout.module_rates import ModuleTrial, parse_module_rates
 from orchestrator.law import Law, Refused
-from orchestrator.states import RUN_OPEN, ComparisonStage, RunState
+from orchestrator.states import RUN_MEASURED, RUN_OPEN, ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run
 
 
@@ -111,7 +111,7 @@ def trials_of(setup: ComparisonSetup, runs: Sequence[Run]) -> tuple[ModuleTrial,
         ModuleTrial(
             module_rates=run.module_rates,
             loss=run.loss if run.state is RunState.COMPLETED else None,
-            failed=run.state not in {RunState.COMPLETED, RunState.DIVERGED},
+            failed=run.state not in RUN_MEASURED,
         )
         for run in runs
         if run.cell == setup.modules.number and run.state not in RUN_OPEN
