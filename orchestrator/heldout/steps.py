@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.amounts import multipliers
-from orchestrator.answers.prediction import target_document
 from orchestrator.documents.comparisons import BaseOptimum, ComparisonPlan, LineUp
+from orchestrator.documents.predictions import TargetDocument
 from orchestrator.errors import Unsupported
 from orchestrator.heldout.comparison_setup import ComparisonSetup
 from orchestrator.heldout.line_up import base_optimum, groups_of, line_up
@@ -94,8 +94,8 @@ def next_step(setup: ComparisonSetup, runs: Sequence[Run], search: FinishedSearc
     plan = ComparisonPlan(
         search=search.stop,
         law_number=search.law_number,
-        held_out=target_document(setup.standard),
-        base=target_document(setup.base),
+        held_out=TargetDocument.of(setup.standard),
+        base=TargetDocument.of(setup.base),
         base_optimum=optimum,
         seeds=setup.seeds,
         line_up=lined_up,
