@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ConfigDict, Field
 
+from orchestrator.cells import Cell, Point
 from orchestrator.documents.document import Document
 from orchestrator.documents.notices import NoticedDocument
 
@@ -17,6 +18,11 @@ class TargetDocument(Document):
     params: float = Field(examples=[1e9])
     tokens: float = Field(examples=[2e10])
     batch_tokens: float = Field(examples=[1048576])
+
+    @classmethod
+    def of(cls, at: Point | Cell) -> Self:
+        """The (N, D, B) of a point or cell."""
+        return cls(params=at.params, tokens=at.tokens, batch_tokens=at.batch_tokens)
 
 
 class Interval(Document):

@@ -25,7 +25,7 @@ from orchestrator.law.published import Anchor
 from orchestrator.law.scales import PRIOR, Scales
 from orchestrator.law.surface import Surface
 
-VERSION = 4
+VERSION = 3
 """Of the document; `Law.from_document` reads no other."""
 VALLEY = float(np.log(1.001))  # ln of the excess loss that a valley allows
 VALLEY_PROBABILITY = 0.8  # probability with which a rate in the valley loses no more
@@ -51,7 +51,6 @@ class Prediction:
         level: Probability of the interval.
         valley_low, valley_high: Rates that lose at most 0.1 % with a probability of 80 % each; equal if there are none.
         expected_loss: Loss at `learning_rate` in the table's unit, None if unknown.
-        expected_loss_reason: Why it is None.
         extrapolation: Target over the largest value tried, per axis.
         notices: What the user should know.
     """
@@ -64,7 +63,6 @@ class Prediction:
     valley_low: float
     valley_high: float
     expected_loss: float | None
-    expected_loss_reason: str | None
     extrapolation: Mapping[str, float]
     notices: tuple[Notice, ...]
 
@@ -261,9 +259,6 @@ class Law:
             valley_low=float(np.exp(mean + below[0])),
             valley_high=float(np.exp(mean + above[0])),
             expected_loss=float(np.exp(loss + lift)[0]) if loss_known else None,
-            expected_loss_reason=None
-            if loss_known
-            else f"the loss there is only known within {100 * Z95 * float(loss_sd[0]):.2g} % (95 %)",
             extrapolation=identifiability.ratios(target, self.smallest, self.largest)[0],
             notices=(*self.notices, *notices),
         )

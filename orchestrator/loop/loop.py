@@ -13,7 +13,7 @@ from orchestrator.documents.events import BatchEvent, ComparisonEvent, LawEvent,
 from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.heldout import stages
 from orchestrator.heldout.steps import FinishedSearch
-from orchestrator.knowledge import RESULTS, SweepKnowledge, knowledge_of, recorded_runs
+from orchestrator.knowledge import SweepKnowledge, knowledge_of, recorded_runs
 from orchestrator.law import Law, Observations, OutdatedLaw, Refused
 from orchestrator.loop.decision import (
     Action,
@@ -28,7 +28,14 @@ from orchestrator.loop.decision import (
 )
 from orchestrator.loop.refit import Batch, answer, fitted, in_both_counts, is_recent, next_batch
 from orchestrator.spec import Budget
-from orchestrator.states import COMPARISON_FINAL, RUN_FINAL, ComparisonStage, RunState, SweepState
+from orchestrator.states import (
+    COMPARISON_FINAL,
+    RUN_FINAL,
+    RUN_MEASURED,
+    ComparisonStage,
+    RunState,
+    SweepState,
+)
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import Sweep
 
@@ -209,7 +216,7 @@ class Loop:
         """Number of runs that a fit would see now."""
         prior = self._prior_of(sweep)
         compares = sweep.spec.comparison is not None
-        own = self._store.sweeps.results(sweep.id) if compares else sum(runs[state] for state in RESULTS)
+        own = self._store.sweeps.results(sweep.id) if compares else sum(runs[state] for state in RUN_MEASURED)
         return own + (0 if prior is None else prior.size)
 
     def _is_planned(self, sweep_id: str, runs: dict[RunState, int]) -> bool:

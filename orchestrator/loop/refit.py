@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.answers.param_counts import both_counts, vary_apart
-from orchestrator.answers.prediction import prediction, target_document
+from orchestrator.answers.prediction import prediction
 from orchestrator.documents.laws import RuledOut, SizesDocument
-from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
+from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, TargetDocument
 from orchestrator.knowledge import SweepKnowledge, plan_request
 from orchestrator.law import Law, Refused, fit
 from orchestrator.planner import planner_of
@@ -86,7 +86,10 @@ def answer(law: Law, knowledge: SweepKnowledge) -> PredictionDocument | RefusalD
         )
     except Refused as refusal:
         return RefusalDocument(
-            sweep_id=sweep.id, target=target_document(target), refused=refusal.code, detail=refusal.detail
+            sweep_id=sweep.id,
+            target=TargetDocument.of(target),
+            refused=refusal.code,
+            detail=refusal.detail,
         )
 
 
