@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pydantic import BaseModel, Field
 from api.context import Stored
 from api.problem_details import MEDIA_TYPE
 from orchestrator.errors import FieldProblem, Unavailable
+from orchestrator.processes import probe
 from orchestrator.store import LEADER, Store
 
 router = APIRouter(tags=["operations"])
@@ -121,11 +121,10 @@ class RayPort:
 
 
 def _connected(address: str) -> Check:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
-        return Check(part="ray", ok=False, found=f"has no host:port in ETALON_RAY_ADDRESS ({address!r})")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
-            return Check(part="ray", ok=True, found="accepts connections")
-    except (OSError, OverflowError) as error:
+        probe(address, CONNECT_SECONDS)
+    except ValueError:
+        return Check(part="ray", ok=False, found=f"has no host:port in ETALON_RAY_ADDRESS ({address!r})")
+    except OSError as error:
         return Check(part="ray", ok=False, found=f"does not accept connections at {address}: {error}")
+    return Check(part="ray", ok=True, found="accepts connections")

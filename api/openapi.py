@@ -15,7 +15,7 @@ from orchestrator.documents.problems import ServedProblem
 from orchestrator.spec import SweepSpec
 
 TAGS: Final = [
-    {"name": "tables", "description": "Finished runs as CSV, uploaded once and named by sweeps."},
+    {"name": "tables", "description": "Finished runs, uploaded once and named by sweeps."},
     {"name": "sweeps", "description": "Specifications, plans, progress and cost."},
     {"name": "runs", "description": "Single trainings, their learning curves and their lenses."},
     {"name": "laws", "description": "Every refit of the scaling law of the optimum."},

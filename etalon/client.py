@@ -107,9 +107,8 @@ class Client:
         return self._read(PreviewDocument, "POST", "/v1/sweeps", json=fields, params=params)
 
     def upload_table(self, path: Path) -> TableDocument:
-        """Upload a run table."""
-        headers = {"Content-Type": "text/csv"}
-        return self._read(TableDocument, "POST", "/v1/tables", content=path.read_bytes(), headers=headers)
+        """Upload a run table; the service recognises its format by its content."""
+        return self._read(TableDocument, "POST", "/v1/tables", content=path.read_bytes())
 
     def sweep(self, sweep_id: str) -> SweepDocument:
         """One sweep with its progress, cost, law and prediction."""

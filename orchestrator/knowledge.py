@@ -14,10 +14,11 @@ from orchestrator.errors import BadInput, NotFound
 from orchestrator.law import Observations
 from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome, asked_flops
 from orchestrator.spec import RecordedRows, SweepSpec
-from orchestrator.states import RUN_FINAL, RUN_OPEN, RunState
+from orchestrator.states import RUN_FINAL, RUN_MEASURED, RUN_OPEN, RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
-from orchestrator.tables.run_table import RunTable, parse_csv
+from orchestrator.tables.formats import read_table
+from orchestrator.tables.run_table import RunTable
 
 OUTCOMES: Final = {
     RunState.PENDING: RunOutcome.OPEN,
@@ -27,9 +28,6 @@ OUTCOMES: Final = {
     RunState.FAILED: RunOutcome.FAILED,
 }
 """The outcome that the planner sees for each state; pruned and cancelled runs were never tried."""
-
-RESULTS: Final = (RunState.COMPLETED, RunState.DIVERGED)
-"""States of runs that a law is fitted to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +60,7 @@ class SweepKnowledge:
     @property
     def both_counts(self) -> Mapping[str, Observations] | None:
         """The sweep's own results by the count of parameters that is their N; None with a single count."""
-        if not any(run.state in RESULTS for run in self.runs):
+        if not any(run.state in RUN_MEASURED for run in self.runs):
             return None
         if any(cell.params_total is None or cell.params_active is None for cell in self.cells):
             return None
@@ -72,7 +70,7 @@ class SweepKnowledge:
         }
 
     def _observed(self, params: Callable[[Cell], float], prior: Observations | None = None) -> Observations:
-        results = [run for run in self.runs if run.state in RESULTS]
+        results = [run for run in self.runs if run.state in RUN_MEASURED]
         own = [
             (params(cell), cell.tokens, cell.batch_tokens, run.learning_rate, _loss(run), float(run.seed))
             for run in results
@@ -236,4 +234,4 @@ def recorded_runs(store: Store, source: RecordedRows, field: str) -> RunTable:
     except NotFound as error:
         message = f"no table {source.table!r}; upload it first with POST /v1/tables"
         raise BadInput.at(f"{field}.table", message) from error
-    return parse_csv(table.data).one_recipe(source.where)
+    return read_table(table.data).one_recipe(source.where)

@@ -83,13 +83,14 @@ def close_home(settings: Settings) -> None:
             return
         home.chmod(FOLDER)
     parts = (home / "logs", settings.checkpoints, settings.corpora_folder)
-    closed = [close_folder(part) for part in parts if part.parent == home]
-    closed.append(_close_database(home / "etalon.db"))
-    if found.st_mode & OTHERS or any(closed):
+    opened = [home] if found.st_mode & OTHERS else []
+    opened += [part for part in parts if part.parent == home and close_folder(part)]
+    opened += _close_database(home / "etalon.db")
+    if opened:
         log.warning(
-            "Other users of this machine could enter %s (ETALON_HOME): it is closed now, its folders are 0700 and "
-            "its files 0600.",
-            home,
+            "In ETALON_HOME, these were open to other users of this machine: %s. They are closed now: folders are 0700 "
+            "and files 0600.",
+            ", ".join(map(str, opened)),
         )
 
 
@@ -123,13 +124,13 @@ def _close(path: Path | str, mode: int, folder: int | None = None) -> bool:
         os.close(opened)
 
 
-def _close_database(path: Path) -> bool:
+def _close_database(path: Path) -> list[Path]:
     """Change modes by name: closing a descriptor of an SQLite file would drop the locks that this process holds on it."""
-    was_open = False
+    opened = []
     for file in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
         with suppress(FileNotFoundError):
             found = file.stat()
             if found.st_uid == os.geteuid() and found.st_mode & OTHERS:
                 file.chmod(FILE)
-                was_open = True
-    return was_open
+                opened.append(file)
+    return opened

@@ -1,4 +1,4 @@
-"""Child processes: started, restarted after growing pauses, ended by their ids."""
+"""Child processes: started, restarted after growing pauses, ended by their ids. Also a probe of a port."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -144,6 +145,26 @@ def end_all(children: Iterable[Child], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     for child in ending:
         child.wait(deadline - time.monotonic())
+
+
+def probe(address: str, seconds: float) -> None:
+    """Connect to a port once, and disconnect.
+
+    Args:
+        address: ``host:port``, with or without ``ray://``.
+        seconds: to wait at most.
+
+    Raises:
+        ValueError: the address has no host and port.
+        OSError: the port does not accept the connection.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"{address!r} has no host:port")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
+    except OverflowError as error:
+        raise OSError(str(error)) from error
 
 
 def _end_with_parent() -> None:

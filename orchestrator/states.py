@@ -93,6 +93,9 @@ SWEEP_LIVE: Final = frozenset({SweepState.QUEUED, SweepState.RUNNING, SweepState
 RUN_FINAL: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED, RunState.FAILED, RunState.CANCELLED})
 """States in which a run has ended for good."""
 
+RUN_MEASURED: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED})
+"""States of runs with a result."""
+
 RUN_OPEN: Final = frozenset({RunState.PENDING, RunState.RUNNING})
 """States of runs without a result."""
 

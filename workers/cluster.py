@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import ray
 
 from orchestrator.errors import Unavailable
+from orchestrator.processes import probe
 from orchestrator.submission.capacity import Cluster
 from workers import environment
 from workers.ray_folder import RayFolder
@@ -59,23 +59,16 @@ def _local() -> Iterator[None]:
 
 @contextmanager
 def _attached(address: str) -> Iterator[None]:
-    _check_reachable(address)
+    try:
+        with suppress(ValueError):  # Ray accepts other forms, such as "auto"
+            probe(address, CONNECT_SECONDS)
+    except OSError as error:
+        raise _unreachable(address, error) from error
     try:
         ray.init(address=address, log_to_driver=False, runtime_env=RUNTIME)
     except ConnectionError as error:
         raise _unreachable(address, error) from error
     yield
-
-
-def _check_reachable(address: str) -> None:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
-        return  # Ray accepts other forms, such as "auto"
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
-            pass
-    except (OSError, OverflowError) as error:
-        raise _unreachable(address, error) from error
 
 
 def _unreachable(address: str, error: Exception) -> Unavailable:

@@ -15,7 +15,8 @@ from orchestrator.spec import ReplayTrainer
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep
-from orchestrator.tables.run_table import RunTable, parse_csv
+from orchestrator.tables.formats import read_table
+from orchestrator.tables.run_table import RunTable
 from workers.runner import Report, WorkerKind
 
 LOOKUPS_PER_JOB: Final = 500
@@ -24,7 +25,7 @@ LOOKUPS_PER_JOB: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplaySetup:
-    """What a worker needs to replay recorded runs: the table (CSV), the recipe picked from it, the cells."""
+    """What a worker needs to replay recorded runs: the table's file, the recipe picked from it, the cells."""
 
     table: bytes
     where: Mapping[str, str]
@@ -158,7 +159,7 @@ class ReplayRunner:
         Raises:
             BadInput: the table mixes recipes.
         """
-        self._recording = Recording(parse_csv(setup.table).one_recipe(setup.where))
+        self._recording = Recording(read_table(setup.table).one_recipe(setup.where))
         self._cells = setup.cells
         self._job = ReplayJob(lookups=())
 

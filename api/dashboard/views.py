@@ -222,7 +222,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         bar=_bar(document),
         formula=None if snapshot.law is None else formula(snapshot.law),
         shares=grid_shares(snapshot),
-        comparison=None if compared is None else ComparisonDocument.model_validate(compared),
+        comparison=compared,
         span_seconds=store.sweeps.span_seconds(sweep_id),
         actor=None if moved is None else moved.actor,
         form=fill_form(store, sweep, target or sweep.spec.target, query),

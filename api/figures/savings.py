@@ -15,7 +15,7 @@ from api.figures.snapshot import FigureSnapshot
 from api.figures.style import ACCENT, TARGET, UNTOUCHED, axis, canvas, empty, level_line, panel_grid
 from orchestrator import amounts
 from orchestrator.documents.predictions import PredictionDocument, read_answer
-from orchestrator.states import RUN_OPEN, SWEEP_LIVE, RunState
+from orchestrator.states import RUN_MEASURED, RUN_OPEN, SWEEP_LIVE, RunState
 from orchestrator.store.records import LawRecord, Run
 
 
@@ -88,7 +88,7 @@ def grid_shares(snapshot: FigureSnapshot) -> GridShares:
     """Split the cost of the full grid."""
     full = snapshot.sweep.full_grid_flops
     spent = sum(run.flops for run in snapshot.runs)
-    done = _independent_flops(snapshot, frozenset({RunState.COMPLETED, RunState.DIVERGED}))
+    done = _independent_flops(snapshot, RUN_MEASURED)
     waiting = _independent_flops(snapshot, RUN_OPEN)
     shared = max(done - spent, 0.0)
     left = max(full - spent - shared - waiting, 0.0)

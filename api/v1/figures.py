@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from api.access import reads
 from api.context import Stored
-from api.figures import figure
+from api.figures import FIGURES, figure
 from api.figures.selection import MOST_PANELS, CellSelection
 from api.problem_details import responses
 from api.v1.queries import Size, ThatSweep
@@ -49,6 +49,9 @@ ThatPhase = Annotated[
 @router.get(
     "/{name}",
     summary="A figure as Plotly JSON",
+    description="Draw a figure of the sweep as it is now. Names and titles: "
+    + "; ".join(f"`{entry.name}`, {entry.title}" for entry in FIGURES.values())
+    + ".",
     responses=responses(404, 409, 422),
     response_model=dict[str, Any],
 )
@@ -62,7 +65,7 @@ def show_figure(
     page: Page = None,
     phase: ThatPhase = Phase.ANNEALED,
 ) -> JSONResponse:
-    """Draw a figure of the sweep as it is now: bowls, law, coverage, losses, residuals, savings or comparison."""
+    """Draw a figure of the sweep as it is now."""
     selection = CellSelection(params=params, batch_tokens=batch_tokens, page=page)
     drawn = figure(store, sweep.id, name, columns=columns, selection=selection, phase=phase)
     return JSONResponse(drawn)

@@ -19,7 +19,7 @@ from etalon.client import Client
 from orchestrator.amounts import flops, percent
 from orchestrator.documents.sweeps import Cost
 from orchestrator.settings import Settings
-from orchestrator.states import RunState, SweepState
+from orchestrator.states import RUN_MEASURED, SweepState
 
 DEMO_PORTS: Final = range(8765, 8865)
 BATCH_TOKENS: Final = 256
@@ -32,9 +32,6 @@ SCALES: Final = (
 )
 HELD_OUT: Final = {"width": 64, "depth": 2}
 HELD_OUT_PARAMS: Final = 98_304
-MEASURED: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED})
-"""States of runs that spent their whole cost."""
-
 SWEEP: Final[dict[str, Any]] = {
     "name": "demo",
     "trainer": {
@@ -101,7 +98,7 @@ def _run(client: Client, service: Service) -> None:
     if sweep.state is not SweepState.COMPLETED or sweep.prediction is None:
         raise ServiceFailed(f"The sweep ended {sweep.state} without a prediction: {sweep.reason}.")
     out.print(f"\nThe sweep ended: {sweep.reason or 'no reason given'}", markup=False)
-    made = [run for run in client.runs(sweep.id) if run.arm is None and run.state in MEASURED]
+    made = [run for run in client.runs(sweep.id) if run.arm is None and run.state in RUN_MEASURED]
     _report_savings(sweep.cost, sum(6 * run.params * run.tokens for run in made))
     out.print(prediction_panel(sweep.prediction))
     out.print("\nThe law tested at a scale that the sweep never trained:")

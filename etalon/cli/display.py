@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Column, Table
 
-from orchestrator.amounts import NONE, count, duration, flops, percent, rate, times
+from orchestrator.amounts import NONE, count, duration, flops, multipliers, percent, rate, times
 from orchestrator.documents.comparisons import ComparisonDocument, ContenderDocument
 from orchestrator.documents.laws import BowlDocument, CoefficientDocument, SizesDocument
 from orchestrator.documents.predictions import (
@@ -128,7 +128,7 @@ def published_table(published: Sequence[PublishedRate]) -> Table:
         header_style="dim",
     )
     for law in published:
-        applies = law.applies or law.note or ""
+        applies = law.applies or ""
         table.add_row(escape(law.law), rate(law.learning_rate), escape(applies), escape(law.source))
     return table
 
@@ -290,7 +290,7 @@ def comparison_view(compared: ComparisonDocument) -> RenderableType:
     parts.append(contenders_table(compared.contenders))
     search = compared.module_search
     if search is not None and search.multipliers is not None:
-        found = ", ".join(f"{module} ×{value:g}" for module, value in search.multipliers.items())
+        found = multipliers(search.multipliers)
         parts.append(f"[dim]rates by module, the best of {search.ended} trials at the base: {found}[/]")
     parts += [
         f"[dim]not compared: {escape(left_out.name)}, {escape(left_out.reason)}[/]"

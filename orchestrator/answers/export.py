@@ -8,12 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from orchestrator.cells import Cells
-from orchestrator.states import RunState
+from orchestrator.states import RUN_MEASURED
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
-
-EXPORTED: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED})
-"""Run tables read an empty loss as a divergence, which runs in other states are not."""
 
 COLUMNS: Final = (
     *("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed", "state", "flops", "seconds"),
@@ -37,7 +34,8 @@ def exported(store: Store, sweep: Sweep) -> Iterator[str]:
     while True:
         runs, cursor, _ = store.runs.page(sweep.id, limit=ROWS_PER_PART, cursor=cursor)
         text = io.StringIO()
-        csv.writer(text).writerows(_row(run, cells, columns) for run in runs if run.state in EXPORTED)
+        # a run table reads an empty loss as a divergence
+        csv.writer(text).writerows(_row(run, cells, columns) for run in runs if run.state in RUN_MEASURED)
         yield text.getvalue()
         if cursor is None:
             return

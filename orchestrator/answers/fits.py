@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from orchestrator.answers.param_counts import SizeError, other_sizes, size_notices
-from orchestrator.answers.prediction import prediction, target_document
+from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Point
 from orchestrator.documents.fits import FitDocument, FitSizes, OtherSize, RefusedTarget
 from orchestrator.documents.laws import BowlDocument, FittedLaw
-from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.documents.predictions import PredictionDocument, TargetDocument
 from orchestrator.errors import FieldProblem, Unsupported
 from orchestrator.law import Law, Observations, Refused, fit
 from orchestrator.tables.pooled_columns import pooling_notices
@@ -70,7 +70,7 @@ def fit_document(
             answers.append(prediction(law, target, runs=lambda: runs, budget_flops=budget_flops))
         except Unsupported as refusal:
             refusals.append(refusal)
-            answers.append(RefusedTarget.of(refusal, target=target_document(target)))
+            answers.append(RefusedTarget.of(refusal, target=TargetDocument.of(target)))
     if refusals and len(refusals) == len(targets):
         raise _all_refused(refusals)
     fitted = law.to_document()

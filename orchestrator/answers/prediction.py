@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.amounts import percent
 from orchestrator.answers.confirmation import Runs, confirmation
 from orchestrator.answers.notices import notice_documents
-from orchestrator.cells import Cell, Point
+from orchestrator.cells import Point
 from orchestrator.documents.predictions import (
     AnchorDocument,
     BaseProxyDocument,
@@ -74,7 +74,7 @@ def prediction(
     return PredictionDocument(
         sweep_id=sweep_id,
         law_number=law_number,
-        target=target_document(target),
+        target=TargetDocument.of(target),
         learning_rate=answer.learning_rate,
         interval=Interval(level=answer.level, low=answer.low, high=answer.high),
         valley=Valley(
@@ -143,11 +143,6 @@ def _no_valley(wrong: list[WrongRate]) -> str:
         f"The optimum is too uncertain: no rate loses at most {percent(VALLEY_EXCESS_LOSS)} with probability "
         f"{VALLEY_PROBABILITY:g}. The predicted rate is expected to lose {percent(here)}."
     )
-
-
-def target_document(at: Point | Cell) -> TargetDocument:
-    """The (N, D, B) of a point or cell as a document."""
-    return TargetDocument(params=at.params, tokens=at.tokens, batch_tokens=at.batch_tokens)
 
 
 def published(law: Law, target: Point, *, of_mup: bool = False) -> list[PublishedRate]:

@@ -10,14 +10,12 @@ from orchestrator.answers.notices import notice_documents
 from orchestrator.documents.events import WorkersEvent
 from orchestrator.documents.sweeps import Cost, Progress, SweepDocument, SweepSummary
 from orchestrator.law.notices import Notice, messages
-from orchestrator.states import SWEEP_LIVE, RunState, SweepState
+from orchestrator.states import RUN_MEASURED, SWEEP_LIVE, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep, Tally
 
 NOTHING_SAVED: Final = frozenset({SweepState.QUEUED, SweepState.FAILED, SweepState.CANCELLED})
 """States of a sweep that has not done its work: what it did not run is no saving."""
-
-MEASURED: Final = (RunState.COMPLETED, RunState.DIVERGED)
 
 
 def sweep_summaries(store: Store, sweeps: Sequence[Sweep]) -> list[SweepSummary]:
@@ -92,7 +90,7 @@ def _summary(
 def _cost(sweep: Sweep, tally: Tally) -> Cost:
     spent, full = tally.spent_flops, sweep.full_grid_flops
     has_saved = (
-        full > 0 and sweep.state not in NOTHING_SAVED and any(tally.by_state[state] for state in MEASURED)
+        full > 0 and sweep.state not in NOTHING_SAVED and any(tally.by_state[state] for state in RUN_MEASURED)
     )
     return Cost(
         spent_flops=spent,

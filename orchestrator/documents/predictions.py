@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ConfigDict, Field
 
+from orchestrator.cells import Cell, Point
 from orchestrator.documents.document import Document
 from orchestrator.documents.notices import NoticedDocument
 
@@ -17,6 +18,11 @@ class TargetDocument(Document):
     params: float = Field(examples=[1e9])
     tokens: float = Field(examples=[2e10])
     batch_tokens: float = Field(examples=[1048576])
+
+    @classmethod
+    def of(cls, at: Point | Cell) -> Self:
+        """The (N, D, B) of a point or cell."""
+        return cls(params=at.params, tokens=at.tokens, batch_tokens=at.batch_tokens)
 
 
 class Interval(Document):
@@ -37,9 +43,7 @@ class Valley(Document):
     low: float
     high: float = Field(description="Equal to `low` where there is no valley.")
     excess_loss: float = Field(examples=[0.001])
-    probability: float = Field(
-        default=0.8, description="Of each rate in the valley; 0.8 in laws stored without it."
-    )
+    probability: float = Field(default=0.8, description="Of each rate in the valley.")
     reason: str | None = Field(default=None, description="The reason for no valley; null where there is one.")
 
 
@@ -125,7 +129,7 @@ class PublishedRate(Document):
     )
     applies: str | None = Field(
         default=None,
-        description="Units and recipe it was fitted in; null in answers stored by earlier versions.",
+        description="Units and recipe it was fitted in.",
     )
     anchor: AnchorDocument | None = Field(
         default=None, description="Where a ratio starts; null where the law gives a rate itself."
@@ -156,11 +160,10 @@ class PredictionDocument(NoticedDocument):
     valley: Valley
     wrong_rate: list[WrongRate] = Field(
         default=[],
-        description="Expected costs of rates from a quarter to four times the predicted one; empty in answers stored by "
-        "earlier versions.",
+        description="Expected costs of rates from a quarter to four times the predicted one.",
     )
     confirmation: Confirmation | None = Field(
-        default=None, description="Null in answers stored by earlier versions."
+        default=None, description="The runs at the target that would settle the answer."
     )
     expected_loss: float | None
     extrapolation: dict[str, float] = Field(description="Target over the largest seen, on each axis.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.answers.prediction import target_document
 from orchestrator.documents.comparisons import (
     FITTING,
     TRANSFER,
@@ -19,6 +18,7 @@ from orchestrator.documents.comparisons import (
     ReferenceRate,
 )
 from orchestrator.documents.events import ComparisonEvent
+from orchestrator.documents.predictions import TargetDocument
 from orchestrator.heldout.comparison_setup import ComparisonSetup
 from orchestrator.heldout.module_rates import NO_MULTIPLIERS, parse_module_rates
 from orchestrator.heldout.reference_bowl import ReferenceBowl, reference_bowl
@@ -56,9 +56,9 @@ def comparison_answer(
         sweep_id=sweep.id,
         state=stage,
         reason=reason,
-        held_out=target_document(setup.standard),
+        held_out=TargetDocument.of(setup.standard),
         base=BaseDocument(
-            **dict(target_document(setup.base)),
+            **dict(TargetDocument.of(setup.base)),
             learning_rate=None if plan is None else plan.base_optimum.learning_rate,
             origin=None if plan is None else plan.base_optimum.origin,
         ),

@@ -25,7 +25,7 @@ from orchestrator.heldout.module_rates import ModuleTrial, parse_module_rates
 from orchestrator.heldout.run_groups import RunGroup
 from orchestrator.law import BowlStatus, Law
 from orchestrator.law.observations import columns_of
-from orchestrator.law.published import LAWS, Anchor, published_rates
+from orchestrator.law.published import LAWS, Anchor, PublishedLaw, published_rates
 from orchestrator.spec import Budget, CellRole
 
 REFERENCE_STEP: Final = 10**0.25
@@ -34,14 +34,6 @@ REFERENCE: Final = tuple(REFERENCE_STEP**power for power in (-2, -1, 1, 2))
 
 AS_GOOD: Final = REFERENCE_STEP**0.25
 """A contender's rate within this factor of a reference rate replaces it: it is a point of the bowl as well."""
-
-OF_MUP: Final = "Power Scheduler"
-OF_EXPERTS: Final = "Joint MoE"
-LEFT_OUT: Final = {
-    OF_MUP: "its rate is one of muP; at the base's horizon and batch it is Transfer's",
-    OF_EXPERTS: "it is a law of mixtures of experts",
-}
-"""Published laws that do not apply everywhere, with the reason."""
 
 FITTING_AND_SAME_RATE: Final = 2
 
@@ -56,7 +48,7 @@ class ComparisonCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What a sweep has spent: runs asked for, FLOPs, and seconds since its first run."""
+    """A sweep's expenses: runs asked for, FLOPs, and seconds since its first run."""
 
     runs: int
     flops: float
@@ -92,7 +84,7 @@ def line_up(
         law_number: the law's number in the sweep.
 
     Raises:
-        Refused: the law does not know the held-out optimum within ×/÷ 3.
+        Refused: the held-out optimum is not known within ×/÷ 3.
     """
     target = setup.standard.point
     predicted = law.predict(target)
@@ -145,11 +137,14 @@ def groups_of(planned: LineUp) -> Mapping[RunGroup, tuple[str, ...]]:
 
 def applicable_laws(setup: ComparisonSetup) -> list[str]:
     """The names of the published laws that contend."""
-    return [law.name for law in LAWS if law.name not in _excluded(setup)]
+    return [law.name for law in LAWS if _exclusion(setup, law) is None]
 
 
-def _excluded(setup: ComparisonSetup) -> tuple[str, ...]:
-    return (OF_MUP, OF_EXPERTS) if setup.is_dense else (OF_MUP,)
+def _exclusion(setup: ComparisonSetup, law: PublishedLaw) -> str | None:
+    """The reason why a published law does not contend; None if it does."""
+    if law.of_mup:
+        return "its rate is one of muP; at the base's horizon and batch it is Transfer's"
+    return "it is a law of mixtures of experts" if law.of_experts and setup.is_dense else None
 
 
 def _published(
@@ -177,7 +172,11 @@ def _published(
         for name in applicable_laws(setup)
         if name in found
     )
-    left_out = [LeftOutDocument(name=name, reason=LEFT_OUT[name]) for name in _excluded(setup)]
+    left_out = [
+        LeftOutDocument(name=law.name, reason=reason)
+        for law in LAWS
+        if (reason := _exclusion(setup, law)) is not None
+    ]
     left_out += [
         LeftOutDocument(name=name, reason="it gives no rate above zero there")
         for name in applicable_laws(setup)
@@ -229,7 +228,7 @@ def cost_of(setup: ComparisonSetup) -> ComparisonCost:
 
 
 def out_of_reach(cost: ComparisonCost, budget: Budget, spent: Spent) -> str | None:
-    """Why a budget does not suffice for a comparison; None if it does.
+    """The reason why a budget does not suffice for a comparison; None if it does.
 
     Seconds are estimated from the seconds per FLOP of the sweep so far.
     """

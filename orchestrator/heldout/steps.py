@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.amounts import multipliers
-from orchestrator.answers.prediction import target_document
 from orchestrator.documents.comparisons import BaseOptimum, ComparisonPlan, LineUp
+from orchestrator.documents.predictions import TargetDocument
 from orchestrator.errors import Unsupported
 from orchestrator.heldout.comparison_setup import ComparisonSetup
 from orchestrator.heldout.line_up import base_optimum, groups_of, line_up
 from orchestrator.heldout.module_rates import ModuleTrial, parse_module_rates
 from orchestrator.law import Law, Refused
-from orchestrator.states import RUN_OPEN, ComparisonStage, RunState
+from orchestrator.states import RUN_MEASURED, RUN_OPEN, ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run
 
 
@@ -94,8 +94,8 @@ def next_step(setup: ComparisonSetup, runs: Sequence[Run], search: FinishedSearc
     plan = ComparisonPlan(
         search=search.stop,
         law_number=search.law_number,
-        held_out=target_document(setup.standard),
-        base=target_document(setup.base),
+        held_out=TargetDocument.of(setup.standard),
+        base=TargetDocument.of(setup.base),
         base_optimum=optimum,
         seeds=setup.seeds,
         line_up=lined_up,
@@ -111,7 +111,7 @@ def trials_of(setup: ComparisonSetup, runs: Sequence[Run]) -> tuple[ModuleTrial,
         ModuleTrial(
             module_rates=run.module_rates,
             loss=run.loss if run.state is RunState.COMPLETED else None,
-            failed=run.state not in {RunState.COMPLETED, RunState.DIVERGED},
+            failed=run.state not in RUN_MEASURED,
         )
         for run in runs
         if run.cell == setup.modules.number and run.state not in RUN_OPEN

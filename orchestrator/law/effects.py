@@ -41,8 +41,6 @@ class Effects:
     centres: Array
     factor: Array
 
-    GROUPS = ("size", "pair", "smooth")
-
     @property
     def counts(self) -> tuple[int, int, int]:
         """Number of columns of each group."""

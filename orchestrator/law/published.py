@@ -37,6 +37,7 @@ class PublishedLaw:
         rate: η at (N, D, B); None if the formula gives no positive rate.
         ratio_only: Whether the constant holds in the authors' units only: use `rate` as a ratio from an anchor.
         of_mup: Whether it gives the global rate of muP, which does not depend on N; other laws give the model's rate.
+        of_experts: Whether it is a law of mixtures of experts alone.
     """
 
     name: str
@@ -45,6 +46,7 @@ class PublishedLaw:
     rate: Callable[[float, float, float], float | None]
     ratio_only: bool = False
     of_mup: bool = False
+    of_experts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +166,7 @@ LAWS: Final = (
         source="arXiv 2502.05172",
         applies="active parameters, one expert assumed here; no tokens in it",
         rate=lambda params, _tokens, _batch: joint_moe(params),
+        of_experts=True,
     ),
     PublishedLaw(
         name="Bjorck",

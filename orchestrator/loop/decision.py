@@ -8,7 +8,14 @@ from typing import Final
 
 from orchestrator.amounts import flops
 from orchestrator.spec import Budget
-from orchestrator.states import COMPARISON_FINAL, RUN_OPEN, ComparisonStage, RunState, SweepState
+from orchestrator.states import (
+    COMPARISON_FINAL,
+    RUN_MEASURED,
+    RUN_OPEN,
+    ComparisonStage,
+    RunState,
+    SweepState,
+)
 
 MOST_DRIVER_DEATHS: Final = 4
 """A sweep fails after this many drivers in a row that each died soon after its start."""
@@ -146,7 +153,7 @@ def _running(snapshot: SweepSnapshot) -> Action:
         return PlanRuns() if spent is None and _has_room(snapshot) else Idle()
     if not snapshot.has_cells:
         return _settled(snapshot, _fit_alone(snapshot))
-    if snapshot.failure is not None and not snapshot.count(RunState.COMPLETED, RunState.DIVERGED):
+    if snapshot.failure is not None and not snapshot.count(*RUN_MEASURED):
         return MoveSweep(
             to=SweepState.FAILED, reason=f"Every run failed; reason of the last one: {snapshot.failure}"
         )
@@ -165,7 +172,7 @@ def _has_room(snapshot: SweepSnapshot) -> bool:
         return False
     if snapshot.count(RunState.PENDING):
         return False
-    results = snapshot.count(RunState.COMPLETED, RunState.DIVERGED)
+    results = snapshot.count(*RUN_MEASURED)
     return results > 0 and snapshot.count(RunState.RUNNING) < snapshot.most_open
 
 

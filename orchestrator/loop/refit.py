@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.answers.param_counts import both_counts, vary_apart
-from orchestrator.answers.prediction import prediction, target_document
+from orchestrator.answers.prediction import prediction
 from orchestrator.documents.laws import RuledOut, SizesDocument
-from orchestrator.documents.predictions import PredictionDocument, RefusalDocument
+from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, TargetDocument
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import SweepKnowledge, plan_request
 from orchestrator.law import Law, Refused, fit
@@ -88,7 +88,7 @@ def answer(law: Law, knowledge: SweepKnowledge) -> PredictionDocument | RefusalD
     except Unsupported as refusal:
         reason = refusal.fields[0].message if refusal.fields else refusal.title
         return RefusalDocument(
-            sweep_id=sweep.id, target=target_document(target), refused=reason, detail=refusal.detail
+            sweep_id=sweep.id, target=TargetDocument.of(target), refused=reason, detail=refusal.detail
         )
 
 

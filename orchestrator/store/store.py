@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from orchestrator.errors import BadInput
 from orchestrator.store.comparisons import Comparisons
@@ -108,15 +108,6 @@ class Store:
                 "not know. Nothing in it was changed. Open it with the version of Etalon that made it, or start with an "
                 "empty one: set ETALON_HOME (or ETALON_DATABASE_URL) to another place."
             )
-
-    def ping(self) -> None:
-        """Check that the database answers.
-
-        Raises:
-            Unavailable: it does not answer.
-        """
-        with self._database.read() as connection:
-            connection.execute(text("SELECT 1"))
 
     def now(self) -> datetime:
         """The database's time, aware UTC."""

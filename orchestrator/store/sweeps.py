@@ -13,7 +13,7 @@ from orchestrator.documents.events import SweepEvent, payload_of
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.planner.values import full_grid_flops
 from orchestrator.spec import SweepSpec
-from orchestrator.states import RUN_OPEN, SWEEP_LIVE, RunState, SweepState, check_sweep_move
+from orchestrator.states import RUN_MEASURED, RUN_OPEN, SWEEP_LIVE, RunState, SweepState, check_sweep_move
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
@@ -24,7 +24,6 @@ from orchestrator.store.records import Sweep, Tally
 _S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
 
 _OF_CELL = (_C.sweep_id == _R.sweep_id) & (_C.number == _R.cell)
-_RESULTS = (RunState.COMPLETED, RunState.DIVERGED)
 
 
 class _Sum(NamedTuple):
@@ -235,7 +234,7 @@ class Sweeps:
             select(func.count())
             .select_from(schema.runs)
             .join(schema.cells, _OF_CELL)
-            .where(_R.sweep_id == sweep_id, _C.arm.is_(None), _R.state.in_(_RESULTS))
+            .where(_R.sweep_id == sweep_id, _C.arm.is_(None), _R.state.in_(RUN_MEASURED))
         )
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Final
@@ -98,7 +98,7 @@ def strategies_document(
         notices: about the run table.
     """
     return StrategiesDocument(
-        targets=[TargetDocument(**asdict(recorded.target)) for recorded in world.targets],
+        targets=[TargetDocument.of(recorded.target) for recorded in world.targets],
         full_grid=RecordedGrid(cells=len(world.cells), runs=world.runs, flops=world.flops),
         replicates=comparison.replicates,
         excess_loss_without_runs=comparison.middle,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from orchestrator.answers.notices import notice_documents
-from orchestrator.answers.prediction import target_document
 from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
+from orchestrator.documents.predictions import TargetDocument
 from orchestrator.documents.previews import (
     CellDocument,
     Expected,
@@ -135,7 +135,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     return PreviewDocument(
         valid=True,
         name=spec.name,
-        target=target_document(target),
+        target=TargetDocument.of(target),
         cells=[_cell_document(cell) for cell in cells],
         full_grid=FullGrid(
             runs=sum(len(cell.rates) for cell in cells) * spec.grid.seeds,
@@ -162,8 +162,8 @@ def _expected_comparison(setup: ComparisonSetup, speed: float | None) -> Expecte
     """The most that the comparison adds after the search."""
     cost = cost_of(setup)
     return ExpectedComparison(
-        held_out=target_document(setup.standard),
-        base=target_document(setup.base),
+        held_out=TargetDocument.of(setup.standard),
+        base=TargetDocument.of(setup.base),
         seeds=setup.seeds,
         runs=cost.runs,
         flops=cost.flops,

@@ -13,6 +13,7 @@ from orchestrator.documents.events import ComparisonEvent
 from orchestrator.heldout.module_rates import parse_module_rates
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.knowledge import knowledge_of
+from orchestrator.law.published import LAWS
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
@@ -52,12 +53,10 @@ def test_a_sweep_compares_at_its_held_out_scale_before_it_completes(house: House
     assert sweep.reason.endswith(" was asked for. The comparison is complete.")
     assert stages(house, sweep_id) == ["waiting", "running", "complete"]
     document = comparison_document(house.store, sweep)
-    names = [item.name for item in document.contenders]
-    assert names == [
-        *("Fitting", "Transfer", "the same rate"),
-        *("Step Law", "DeepSeek", "Porian", "Kaplan", "Bjorck", "Zhou"),
-    ]
-    assert [item.name for item in document.left_out] == ["Power Scheduler", "Joint MoE"]
+    excluded = [law.name for law in LAWS if law.of_mup or law.of_experts]
+    published = [law.name for law in LAWS if law.name not in excluded]
+    assert [item.name for item in document.contenders] == ["Fitting", "Transfer", "the same rate", *published]
+    assert [item.name for item in document.left_out] == excluded
     by_name = {item.name: item for item in document.contenders}
     assert by_name["Transfer"].learning_rate == by_name["the same rate"].learning_rate
     assert all({run.seed for run in item.runs} == {0, 1} for item in document.contenders)

@@ -226,8 +226,7 @@ def test_only_sqlite_files_and_postgresql_are_databases(url: str) -> None:
         Store.open(url)
 
 
-def test_a_database_answers_a_ping(store: Store) -> None:
-    store.ping()
+def test_a_database_knows_its_time(store: Store) -> None:
     assert store.now().utcoffset() is not None
 
 
