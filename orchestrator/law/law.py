@@ -172,7 +172,7 @@ class Law:
         return rows, nearest[rows]
 
     def bend(self, axis: int, *, beyond_critical: bool = False) -> tuple[float, float]:
-        """How far ln η* departs from a straight line at the ends of the cells along N or D: the quadratic part.
+        """The distance by which ln η* departs from a straight line at the ends of the cells along N or D: the quadratic part.
 
         Computed from the law's values in its cells, without the powers of the other axes. The scatter of sizes and
         pairs, which every recipe shows, does not count as a bend.

@@ -1,4 +1,4 @@
-"""What the dispatcher asks of the workers of a sweep, with a real store and a clock that the test turns."""
+"""The dispatcher's requests to the workers of a sweep, with a real store and a clock that the test turns."""
 
 from __future__ import annotations
 
