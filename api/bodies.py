@@ -20,7 +20,6 @@ MAX_SWEEP_BYTES: Final = 256 * 2**10
 
 JSON_TYPES: Final = ("application/json",)
 YAML_TYPES: Final = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
-CSV_TYPES: Final = ("text/csv", "application/csv")
 
 
 def media_type(request: Request) -> str:

@@ -10,12 +10,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from api.problem_details import Problem
 from orchestrator.documents.events import PAYLOADS
+from orchestrator.documents.problems import ServedProblem
 from orchestrator.spec import SweepSpec
 
 TAGS: Final = [
-    {"name": "tables", "description": "Finished runs as CSV, uploaded once and named by sweeps."},
+    {"name": "tables", "description": "Finished runs, uploaded once and named by sweeps."},
     {"name": "sweeps", "description": "Specifications, plans, progress and cost."},
     {"name": "runs", "description": "Single trainings, their learning curves and their lenses."},
     {"name": "laws", "description": "Every refit of the scaling law of the optimum."},
@@ -31,7 +31,12 @@ Errors are problem details (RFC 9457). Send a token as `Authorization: Bearer â€
 service answers requests from this machine only. The scope of a token is `read`, `submit` (includes `read`) or
 `admin` (includes both)."""
 
-SCHEMA_NAMES: Final = {"CellRole": "Arm", "CoefficientDocument": "Coefficient", "ComparisonStage": "Stage"}
+SCHEMA_NAMES: Final = {
+    "CellRole": "Arm",
+    "CoefficientDocument": "Coefficient",
+    "ComparisonStage": "Stage",
+    "ServedProblem": "Problem",
+}
 """Published names of schemas whose class has another name: generated clients depend on them."""
 
 
@@ -74,7 +79,7 @@ def _drop_validation_errors(document: dict[str, Any]) -> None:
 def _further_schemas() -> dict[str, Any]:
     """Schemas of problems, of a sweep in JSON or YAML, and of the payloads of events."""
     schemas: dict[str, Any] = {}
-    models: tuple[type[BaseModel], ...] = (Problem, SweepSpec, *PAYLOADS.values())
+    models: tuple[type[BaseModel], ...] = (ServedProblem, SweepSpec, *PAYLOADS.values())
     for model in models:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})

@@ -10,9 +10,9 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from orchestrator.documents.problems import PROBLEM_KINDS, TYPE_PREFIX, FieldError, ServedProblem
 from orchestrator.errors import (
     BadInput,
     Conflict,
@@ -73,43 +73,20 @@ STATUSES: Final[dict[type[EtalonError], HTTPStatus]] = {
 """The status of each kind of refusal; any other kind is a fault of the service."""
 
 KINDS: Final[dict[type[EtalonError], str]] = {
-    BadInput: "bad-input",
-    NotFound: "not-found",
-    Conflict: "conflict",
-    Unsupported: "unsupported",
-    Unavailable: "unavailable",
+    **PROBLEM_KINDS,
     NotSignedIn: "not-signed-in",
     NotAllowed: "not-allowed",
     NotYet: "not-yet",
     TooLarge: "too-large",
     WrongMediaType: "wrong-media-type",
 }
-"""The last part of ``type``: distinguishes refusals of one status for programs."""
+"""The last part of ``type``, of the API's own refusals too."""
 
 HEADERS: Final[dict[type[EtalonError], Mapping[str, str]]] = {
     NotSignedIn: {"WWW-Authenticate": 'Bearer realm="etalon"'},
     TooLarge: {"Connection": "close"},  # else the server reads the rest of the body
 }
 """Headers of a kind of refusal."""
-
-
-class FieldError(BaseModel):
-    """One field at fault."""
-
-    path: str = Field(examples=["grid.scales.0.width"])
-    message: str = Field(examples=["Input should be greater than or equal to 8 (got 4)"])
-
-
-class Problem(BaseModel):
-    """An error (RFC 9457)."""
-
-    type: str = Field(examples=["urn:etalon:problem:bad-input"])
-    title: str = Field(examples=["The input is not valid"])
-    status: int = Field(examples=[422])
-    detail: str = Field(description="What is wrong, where, and what to do.")
-    instance: str = Field(examples=["/v1/sweeps"])
-    errors: list[FieldError] = Field(default=[], description="The fields at fault, if there are any.")
-    request_id: str | None = Field(default=None, description="Find this request in the server's log by it.")
 
 
 def responses(*statuses: int, success: Mapping[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
@@ -150,8 +127,8 @@ def problem_response(
         fields: the fields at fault.
         headers: further headers, ``WWW-Authenticate`` or ``Allow``.
     """
-    problem = Problem(
-        type=f"urn:etalon:problem:{kind}" if kind else "about:blank",
+    problem = ServedProblem(
+        type=f"{TYPE_PREFIX}{kind}" if kind else "about:blank",
         title=title or HTTPStatus(status).phrase,
         status=status,
         detail=detail,
@@ -160,7 +137,7 @@ def problem_response(
         request_id=getattr(request.state, "request_id", None),
     )
     return JSONResponse(
-        problem.model_dump(mode="json"),
+        problem.to_json(),
         status_code=status,
         media_type=MEDIA_TYPE,
         headers=dict(headers or {}),

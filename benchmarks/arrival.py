@@ -31,7 +31,7 @@ from orchestrator.law import Law
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import KnownRun, PlanRequest, Proposal, RunHistory, RunOutcome
 from orchestrator.strategies import RecordedWorld, recorded_world
-from orchestrator.tables.run_table import parse_csv
+from orchestrator.tables.formats import read_table
 
 MODES: Final = ("batch", "together", "apart", "filled")
 TARGET_TOKENS, TARGET_BATCH = 2.84e10, 262_144.0
@@ -111,7 +111,7 @@ def main() -> None:
     arguments.add_argument("--stop", nargs="*", type=float, default=(0.0, 1.4, 1.3))
     arguments.add_argument("--workers", nargs="*", type=int, default=(2, 8))
     options = arguments.parse_args()
-    table = parse_csv((Path(os.environ["ETALON_RECORDED_RUNS"]) / "steplaw_dense.csv").read_bytes())
+    table = read_table((Path(os.environ["ETALON_RECORDED_RUNS"]) / "steplaw_dense.csv").read_bytes())
     whole = recorded_world(table)
     places = [whole.replicate(number) for number in range(options.replicates)]
     target = Point(params=float(table.params.max()), tokens=TARGET_TOKENS, batch_tokens=TARGET_BATCH)

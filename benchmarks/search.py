@@ -47,7 +47,8 @@ from orchestrator.strategies import (
     replays,
 )
 from orchestrator.strategies.recorded_world import FAST
-from orchestrator.tables.run_table import RunTable, parse_csv
+from orchestrator.tables.formats import read_table
+from orchestrator.tables.run_table import RunTable
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.10)
 PLANNED = 0.01
@@ -64,7 +65,7 @@ def main() -> None:
     arguments.add_argument("--tables", nargs="*", choices=TABLES, default=TABLES)
     arguments.add_argument("--plot", type=Path, help="the first table as a picture, .html or .png")
     options = arguments.parse_args()
-    table = parse_csv((Path(os.environ["ETALON_RECORDED_RUNS"]) / "steplaw_dense.csv").read_bytes())
+    table = read_table((Path(os.environ["ETALON_RECORDED_RUNS"]) / "steplaw_dense.csv").read_bytes())
     world = recorded_world(table)
     worlds = [world.replicate(number) for number in range(options.replicates)]
     contenders = [ComparedStrategy(strategy=name) for name in options.only]

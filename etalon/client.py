@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -17,6 +17,7 @@ from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.document import Document
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
+from orchestrator.documents.problems import ProblemDocument, error_class
 from orchestrator.documents.runs import RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.documents.tables import TableDocument
@@ -27,7 +28,6 @@ from orchestrator.errors import (
     FieldProblem,
     NotFound,
     Unavailable,
-    Unsupported,
 )
 from orchestrator.states import SWEEP_LIVE
 
@@ -42,6 +42,17 @@ class ServiceError(EtalonError):
     """The service refused for a reason that is neither bad input nor too little data."""
 
     title = "The service refused"
+
+
+ERRORS: Final[Mapping[int, type[EtalonError]]] = {
+    400: BadInput,
+    404: NotFound,
+    409: Conflict,
+    413: BadInput,
+    415: BadInput,
+    422: BadInput,
+}
+"""The error of a status whose problem details have no type, or another than this version of Etalon knows."""
 
 
 class UnreadableAnswer(EtalonError):
@@ -96,9 +107,8 @@ class Client:
         return self._read(PreviewDocument, "POST", "/v1/sweeps", json=fields, params=params)
 
     def upload_table(self, path: Path) -> TableDocument:
-        """Upload a run table."""
-        headers = {"Content-Type": "text/csv"}
-        return self._read(TableDocument, "POST", "/v1/tables", content=path.read_bytes(), headers=headers)
+        """Upload a run table; the service recognises its format by its content."""
+        return self._read(TableDocument, "POST", "/v1/tables", content=path.read_bytes())
 
     def sweep(self, sweep_id: str) -> SweepDocument:
         """One sweep with its progress, cost, law and prediction."""
@@ -209,32 +219,17 @@ class Client:
             ) from error
         if response.is_success:
             return response.json()
-        raise _refusal(response, asked_prediction=path.endswith("/prediction"))
+        raise _refusal(response)
 
 
-def _refusal(response: httpx2.Response, *, asked_prediction: bool) -> EtalonError:
-    """The service's problem details as the error of their kind."""
+def _refusal(response: httpx2.Response) -> EtalonError:
+    """The service's problem details as the error of their type, or of the status if the type is none of Etalon's."""
+    of_status = ERRORS.get(response.status_code, ServiceError)
     try:
-        problem = response.json()
-    except ValueError:
-        problem = None
-    if not isinstance(problem, dict):  # from a proxy on the way, say
-        problem = {}
-    detail = problem.get("detail") or f"The service answered {response.status_code} {response.reason_phrase}."
-    fields = tuple(
-        FieldProblem(path=str(item.get("path", "")), message=str(item.get("message", "")))
-        for item in problem.get("errors", [])
-    )
-    error = _kind(response.status_code, asked_prediction=asked_prediction)(detail, fields=fields)
-    error.problem = problem or None
+        problem = ProblemDocument.read(response.json())
+    except ValueError:  # from a proxy on the way, say
+        return of_status(f"The service answered {response.status_code} {response.reason_phrase}.")
+    fields = tuple(FieldProblem(path=field.path, message=field.message) for field in problem.errors)
+    error = error_class(problem.type, of_status)(problem.detail, fields=fields)
+    error.problem = problem.to_json()
     return error
-
-
-def _kind(status: int, *, asked_prediction: bool) -> type[EtalonError]:
-    if status == httpx2.codes.CONFLICT:
-        return Unsupported if asked_prediction else Conflict
-    if status == httpx2.codes.NOT_FOUND:
-        return NotFound
-    if status in {400, 413, 415, 422}:
-        return BadInput
-    return ServiceError

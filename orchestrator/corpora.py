@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from orchestrator.errors import BadInput, FieldProblem
+from orchestrator.errors import BadInput
 from orchestrator.settings import CorpusSource, Settings
 
 BUILT_IN: Final = "stdlib"
@@ -149,7 +149,7 @@ def check_name(name: str) -> None:
         f"{name!r} cannot name a corpus; allowed: up to 100 of the letters a-z and A-Z, digits, '.', '_' and '-', the "
         f"first a letter or digit, and not {BUILT_IN!r}"
     )
-    raise BadInput(f"name: {message}.", fields=(FieldProblem(path="name", message=message),))
+    raise BadInput.at("name", message)
 
 
 def read_document(folder: Path) -> CorpusDocument:

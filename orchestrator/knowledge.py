@@ -10,14 +10,15 @@ from typing import Final
 import numpy as np
 
 from orchestrator.cells import Cell, Cells, Point
-from orchestrator.errors import BadInput, FieldProblem, NotFound
+from orchestrator.errors import BadInput, NotFound
 from orchestrator.law import Observations
 from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome, asked_flops
 from orchestrator.spec import RecordedRows, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_MEASURED, RUN_OPEN, RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
-from orchestrator.tables.run_table import RunTable, parse_csv
+from orchestrator.tables.formats import read_table
+from orchestrator.tables.run_table import RunTable
 
 OUTCOMES: Final = {
     RunState.PENDING: RunOutcome.OPEN,
@@ -232,6 +233,5 @@ def recorded_runs(store: Store, source: RecordedRows, field: str) -> RunTable:
         table = store.tables.get(source.table)
     except NotFound as error:
         message = f"no table {source.table!r}; upload it first with POST /v1/tables"
-        path = f"{field}.table"
-        raise BadInput(f"{path}: {message}.", fields=(FieldProblem(path=path, message=message),)) from error
-    return parse_csv(table.data).one_recipe(source.where)
+        raise BadInput.at(f"{field}.table", message) from error
+    return read_table(table.data).one_recipe(source.where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
@@ -23,7 +24,7 @@ def job_factory(sweep: Sweep, store: Store, settings: Settings) -> JobFactory:
     if trainer.carried_out_by is None:
         known = " and ".join(name for name, kind in KINDS.items() if kind.carried_out_by is not None)
         raise BadInput(f"Sweep {sweep.id} has the trainer {trainer.kind!r}; workers carry out {known}.")
-    return _worker_kind(trainer.carried_out_by).jobs(sweep, store, settings)
+    return _worker_kind(trainer.carried_out_by).jobs(trainer, sweep, store, settings)
 
 
 def open_runner(setup: WorkerSetup) -> Runner:
@@ -33,6 +34,6 @@ def open_runner(setup: WorkerSetup) -> Runner:
     return runner
 
 
-def _worker_kind(module: str) -> WorkerKind:
-    found: WorkerKind = importlib.import_module(f"workers.{module}").KIND
+def _worker_kind(module: str) -> WorkerKind[Any]:
+    found: WorkerKind[Any] = importlib.import_module(f"workers.{module}").KIND
     return found

@@ -66,13 +66,13 @@ class ProxySetup:
 class ProxyJobFactory:
     """Forms stacks of proxies; jobs that an earlier driver left unfinished come first."""
 
-    def __init__(self, sweep: Sweep, store: Store, settings: Settings) -> None:
+    def __init__(self, trainer: ProxyTrainer, sweep: Sweep, store: Store, settings: Settings) -> None:
         """Collect what the workers need.
 
         Raises:
             BadInput: the sweep's corpus does not exist here.
         """
-        (trainer, grid), resources = sweep.spec.proxies, sweep.spec.resources
+        grid, resources = sweep.spec.grid, sweep.spec.resources
         self._cells = store.sweeps.cells(sweep.id)
         self._checkpoints = Checkpoints(settings.checkpoints, sweep.id)
         self.setup = ProxySetup(
@@ -86,7 +86,7 @@ class ProxyJobFactory:
             gpu_share=min(1.0, resources.gpus_per_run) or 1.0,
             threads=max(1, int(resources.cpus_per_run)),
             base=trainer.base(grid),
-            transferred=_transferred(sweep.spec, self._cells),
+            transferred=_transferred(trainer, sweep.spec, self._cells),
         )
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[ProxyJob, ...]:
@@ -124,12 +124,11 @@ def _corpus(name: str, settings: Settings) -> CorpusSource | None:
     return source
 
 
-def _transferred(spec: SweepSpec, cells: Cells) -> dict[str, TransferRecipe]:
+def _transferred(trainer: ProxyTrainer, spec: SweepSpec, cells: Cells) -> dict[str, TransferRecipe]:
     """Transfer's recipe by its trunk; empty for a sweep without a comparison."""
     if spec.comparison is None:
         return {}
-    trainer, grid = spec.proxies
-    there, recipe = spec.comparison.transferred(grid, trainer)
+    there, recipe = spec.comparison.transferred(spec.grid, trainer)
     base = recipe.base(there)
     if base is None:
         return {}

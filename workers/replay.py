@@ -11,10 +11,12 @@ from orchestrator import amounts
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
+from orchestrator.spec import ReplayTrainer
 from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep
-from orchestrator.tables.run_table import RunTable, parse_csv
+from orchestrator.tables.formats import read_table
+from orchestrator.tables.run_table import RunTable
 from workers.runner import Report, WorkerKind
 
 LOOKUPS_PER_JOB: Final = 500
@@ -23,7 +25,7 @@ LOOKUPS_PER_JOB: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplaySetup:
-    """The input of a worker to replay recorded runs: the table (CSV), the recipe picked from it, the cells."""
+    """The input of a worker to replay recorded runs: the table's file, the recipe picked from it, the cells."""
 
     table: bytes
     where: Mapping[str, str]
@@ -65,19 +67,21 @@ def replay_jobs(runs: Sequence[Run], *, limit: int, workers: int) -> tuple[Repla
 class ReplayJobFactory:
     """Forms jobs of look-ups in a recorded table."""
 
-    def __init__(self, sweep: Sweep, store: Store, settings: Settings) -> None:  # noqa: ARG002 - as other kinds
+    def __init__(
+        self,
+        trainer: ReplayTrainer,
+        sweep: Sweep,
+        store: Store,
+        settings: Settings,  # noqa: ARG002 - as other kinds
+    ) -> None:
         """Fetch the table.
 
         Raises:
             NotFound: the table does not exist.
-            BadInput: the sweep replays nothing.
         """
-        source = sweep.spec.training.recorded
-        if source is None:
-            raise BadInput(f"Sweep {sweep.id} has no table to replay.")
         self.setup = ReplaySetup(
-            table=store.tables.get(source.table).data,
-            where=source.where,
+            table=store.tables.get(trainer.table).data,
+            where=trainer.where,
             cells=store.sweeps.cells(sweep.id),
         )
 
@@ -155,7 +159,7 @@ class ReplayRunner:
         Raises:
             BadInput: the table mixes recipes.
         """
-        self._recording = Recording(parse_csv(setup.table).one_recipe(setup.where))
+        self._recording = Recording(read_table(setup.table).one_recipe(setup.where))
         self._cells = setup.cells
         self._job = ReplayJob(lookups=())
 

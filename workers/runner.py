@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from orchestrator.settings import Settings
+from orchestrator.spec import TrainerKind
 from orchestrator.store import Store
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult, Sweep
 
@@ -112,14 +113,17 @@ class JobFactory(Protocol):
         ...
 
 
+TrainerT = TypeVar("TrainerT", bound=TrainerKind)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerKind:
+class WorkerKind(Generic[TrainerT]):
     """The runner of one kind of trainer: ``KIND`` of the module that the kind names.
 
     Attributes:
-        jobs: makes the factory of a sweep's jobs; raises BadInput or NotFound if something it needs is missing.
+        jobs: makes the factory of a sweep's jobs from the sweep's trainer; raises BadInput or NotFound if something it needs is missing.
         runner: module and class of the runner. Only worker processes import it, so that PyTorch stays there.
     """
 
-    jobs: Callable[[Sweep, Store, Settings], JobFactory]
+    jobs: Callable[[TrainerT, Sweep, Store, Settings], JobFactory]
     runner: tuple[str, str]

@@ -30,7 +30,7 @@ from api.figures.strategy_lines import draw_strategies, strategy_lines
 from api.figures.style import FONT, NARROW_LEGEND, empty, is_narrow
 from orchestrator.answers.runs import why_unseen
 from orchestrator.answers.stable_phase import Phase
-from orchestrator.errors import BadInput, FieldProblem, NotFound
+from orchestrator.errors import BadInput, NotFound
 from orchestrator.store import Store
 from orchestrator.strategies import StrategyComparison
 
@@ -90,8 +90,7 @@ def figure(
         raise NotFound(f"There is no figure {name!r}. The figures are: {', '.join(FIGURES)}.")
     if phase is Phase.STABLE and not entry.stable:
         stable = ", ".join(other.name for other in FIGURES.values() if other.stable)
-        problem = FieldProblem(path="phase", message=f"only these figures have a stable phase: {stable}")
-        raise BadInput(f"{problem.path}: {problem.message}.", fields=(problem,))
+        raise BadInput.at("phase", f"only these figures have a stable phase: {stable}")
     snapshot = read_snapshot(store, sweep_id)
     if phase is Phase.STABLE:
         snapshot = stable_snapshot(snapshot)

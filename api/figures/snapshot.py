@@ -143,7 +143,7 @@ def law_of(record: LawRecord) -> Law:
 
 @lru_cache(maxsize=64)
 def _law(keyed: Keyed[LawRecord]) -> Law:
-    return Law.from_document(dict(keyed.content.document))
+    return Law.from_document(keyed.content.document)
 
 
 def earlier_runs(store: Store, sweep: Sweep) -> Mapping[Point, tuple[EarlierRun, ...]]:

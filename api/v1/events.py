@@ -15,8 +15,8 @@ from api.context import Stored
 from api.problem_details import responses
 from api.shutdown import Shutdown, shutdown_of
 from api.v1.queries import ThatSweep
-from orchestrator.documents.events import SweepEvent
-from orchestrator.states import SWEEP_LIVE
+from orchestrator.documents.events import SweepEvent, UnreadableEvent
+from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Event, Sweep
 
@@ -76,7 +76,7 @@ async def stream(store: Store, sweep: Sweep, last: int, shutdown: Shutdown) -> A
         for event in events:
             yield _message(event)
             last = event.id
-            state = payload.state if isinstance(payload := event.payload, SweepEvent) else state
+            state = _state_after(event, state)
         if events or state in SWEEP_LIVE:
             quiet_since = time.monotonic()
         elif time.monotonic() - quiet_since >= patience:
@@ -84,6 +84,15 @@ async def stream(store: Store, sweep: Sweep, last: int, shutdown: Shutdown) -> A
             return
         if len(events) < EVENTS_PER_POLL:
             await shutdown.wait(POLL_SECONDS)
+
+
+def _state_after(event: Event, before: SweepState) -> SweepState:
+    """The sweep's state after an event; an event of another shape is passed on as stored and changes nothing."""
+    try:
+        payload = event.payload
+    except UnreadableEvent:
+        return before
+    return payload.state if isinstance(payload, SweepEvent) else before
 
 
 def _message(event: Event) -> ServerSentEvent:

@@ -7,17 +7,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, status
 
 from api.access import submits
-from api.bodies import CSV_TYPES, MAX_TABLE_BYTES, amount, body_of
+from api.bodies import MAX_TABLE_BYTES, amount, body_of
 from api.context import Stored
 from api.problem_details import responses
 from orchestrator.documents.tables import TableDocument
 from orchestrator.submission.tables import upload
+from orchestrator.tables.formats import FORMATS
 
 router = APIRouter(prefix="/v1/tables", tags=["tables"])
 
-TableBody = Annotated[bytes, Depends(body_of(*CSV_TYPES, limit=MAX_TABLE_BYTES))]
+_ACCEPTED = tuple(media_type for known in FORMATS for media_type in known.media_types)
 
-_EXAMPLE = "params,tokens,batch_tokens,learning_rate,loss\r\n1e7,2e8,65536,1e-3,3.91\r\n"
+TableBody = Annotated[bytes, Depends(body_of(*_ACCEPTED, limit=MAX_TABLE_BYTES))]
 
 
 @router.post(
@@ -29,8 +30,12 @@ _EXAMPLE = "params,tokens,batch_tokens,learning_rate,loss\r\n1e7,2e8,65536,1e-3,
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": f"A run table in CSV, UTF-8, {amount(MAX_TABLE_BYTES)} at most.",
-            "content": {"text/csv": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            "description": f"A run table in {' or '.join(known.name for known in FORMATS)}, "
+            f"{amount(MAX_TABLE_BYTES)} at most.",
+            "content": {
+                known.media_types[0]: {"schema": {"type": "string"}, "example": known.example}
+                for known in FORMATS
+            },
         }
     },
 )

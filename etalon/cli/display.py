@@ -128,7 +128,7 @@ def published_table(published: Sequence[PublishedRate]) -> Table:
         header_style="dim",
     )
     for law in published:
-        applies = law.applies or law.note or ""
+        applies = law.applies or ""
         table.add_row(escape(law.law), rate(law.learning_rate), escape(applies), escape(law.source))
     return table
 

@@ -22,7 +22,7 @@ BUDGET_HELP: Final = (
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-TableFile = Annotated[Path, typer.Argument(metavar="TABLE.csv", help="A run table.")]
+TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="A run table.")]
 Where = Annotated[list[str] | None, typer.Option(help="column=value: only these rows; may repeat.")]
 
 
@@ -78,11 +78,11 @@ def read_recipe(path: Path, conditions: list[str]) -> RunTable:
         BadInput: no such file, or not a run table; a condition of another form, or that no row meets; several recipes
             remain.
     """
-    from orchestrator.tables.run_table import parse_csv
+    from orchestrator.tables.formats import read_table
 
     wanted = assignments(conditions, "--where")
     try:
         data = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-    return parse_csv(data).one_recipe(wanted)
+    return read_table(data).one_recipe(wanted)

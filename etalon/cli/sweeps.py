@@ -10,12 +10,13 @@ import typer
 from rich.markup import escape
 
 from etalon.cli.display import comparison_view, plan_view, prediction_panel, sizes_view, sweeps_table
-from etalon.cli.options import BUDGET_HELP, AsJson, amount, flops_amount
+from etalon.cli.options import BUDGET_HELP, AsJson, TableFile, amount, flops_amount
 from etalon.cli.outcome import Exit, out, print_json, reports_errors
 from etalon.cli.watch import watch
 from etalon.client import Client
 from orchestrator.amounts import duration, flops
 from orchestrator.documents.sweeps import SweepDocument
+from orchestrator.documents.tables import TABLE_ID_PREFIX
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 from orchestrator.spec import read_yaml
@@ -57,7 +58,7 @@ def read_spec(path: Path, client: Client) -> dict[str, Any]:
         if not isinstance(part, dict):
             continue
         table = part.get("table")
-        if isinstance(table, str) and table.endswith(".csv"):
+        if isinstance(table, str) and not table.startswith(TABLE_ID_PREFIX):
             source = path.parent / table
             if not source.is_file():
                 raise BadInput(f"{name}.table: there is no file {source}.")
@@ -196,7 +197,7 @@ def predict_command(
 
 @reports_errors
 def table_command(
-    file: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="A run table.")],
+    file: TableFile,
     as_json: AsJson = False,
 ) -> None:
     """Upload a run table, for a replay or as prior runs."""

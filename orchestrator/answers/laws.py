@@ -88,7 +88,7 @@ def predicted(
     if record is None:
         reason = why_no_law(store, sweep.id) or f"It is {sweep.state} and no run has finished."
         raise Unsupported(f"Sweep {sweep.id} has no law yet. {reason}")
-    law = Law.from_document(dict(record.document))
+    law = Law.from_document(record.document)
     batch = batch_tokens or default_batch(sweep.spec, (bowl.batch_tokens for bowl in law.bowls))
     return prediction(
         law,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from orchestrator.errors import EtalonError
 from orchestrator.states import ComparisonStage, RunState, SweepState
 
 
@@ -138,17 +139,31 @@ PAYLOADS: Final[Mapping[str, type[EventPayload]]] = {
 """The payload model of each kind of event."""
 
 
+class UnreadableEvent(EtalonError):
+    """An event of a known kind that another version of Etalon wrote in another shape."""
+
+    title = "An event cannot be read"
+
+
 def payload_of(kind: str, data: Mapping[str, Any]) -> EventPayload | None:
-    """The payload of a stored event; None if its kind is unknown or its data have another shape.
+    """The payload of a stored event; None if its kind is unknown.
 
     Args:
         kind: of the event.
         data: as they are stored.
+
+    Raises:
+        UnreadableEvent: the kind is known and the data have another shape.
     """
     model = PAYLOADS.get(kind)
     if model is None:
         return None
     try:
         return model.model_validate(data)
-    except ValidationError:
-        return None
+    except ValidationError as error:
+        (first, *_) = error.errors(include_url=False)
+        where = ".".join(str(part) for part in first["loc"])
+        raise UnreadableEvent(
+            f"A stored event of the kind {kind} has another shape than this version of Etalon reads ({where}: "
+            f"{first['msg']}). Use the version of Etalon that wrote it."
+        ) from error

@@ -22,5 +22,5 @@ class NoticedDocument(Document):
     warnings: list[str] = Field(description="Full sentences.")
     notices: list[NoticeDocument] = Field(
         default=[],
-        description="The same warnings with their codes, in the same order; empty in answers stored by earlier versions.",
+        description="The same warnings with their codes, in the same order.",
     )

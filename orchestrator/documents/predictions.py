@@ -43,9 +43,7 @@ class Valley(Document):
     low: float
     high: float = Field(description="Equal to `low` where there is no valley.")
     excess_loss: float = Field(examples=[0.001])
-    probability: float = Field(
-        default=0.8, description="Of each rate in the valley; 0.8 in laws stored without it."
-    )
+    probability: float = Field(default=0.8, description="Of each rate in the valley.")
     reason: str | None = Field(default=None, description="The reason for no valley; null where there is one.")
 
 
@@ -131,7 +129,7 @@ class PublishedRate(Document):
     )
     applies: str | None = Field(
         default=None,
-        description="Units and recipe it was fitted in; null in answers stored by earlier versions.",
+        description="Units and recipe it was fitted in.",
     )
     anchor: AnchorDocument | None = Field(
         default=None, description="Where a ratio starts; null where the law gives a rate itself."
@@ -162,11 +160,10 @@ class PredictionDocument(NoticedDocument):
     valley: Valley
     wrong_rate: list[WrongRate] = Field(
         default=[],
-        description="Expected costs of rates from a quarter to four times the predicted one; empty in answers stored by "
-        "earlier versions.",
+        description="Expected costs of rates from a quarter to four times the predicted one.",
     )
     confirmation: Confirmation | None = Field(
-        default=None, description="Null in answers stored by earlier versions."
+        default=None, description="The runs at the target that would settle the answer."
     )
     expected_loss: float | None
     extrapolation: dict[str, float] = Field(description="Target over the largest seen, on each axis.")

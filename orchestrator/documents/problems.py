@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Final, Self
 
 from pydantic import Field
 
 from orchestrator.documents.document import Document
-from orchestrator.errors import EtalonError
+from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Unavailable, Unsupported
+
+TYPE_PREFIX: Final = "urn:etalon:problem:"
+
+PROBLEM_KINDS: Final[Mapping[type[EtalonError], str]] = {
+    BadInput: "bad-input",
+    NotFound: "not-found",
+    Conflict: "conflict",
+    Unsupported: "unsupported",
+    Unavailable: "unavailable",
+}
+"""The last part of ``type``: distinguishes refusals of one status for programs."""
 
 
-class FieldAtFault(Document):
-    """One field of an input that is wrong."""
+class FieldError(Document):
+    """One field at fault."""
 
     path: str = Field(examples=["grid.scales.0.width"])
     message: str = Field(examples=["Input should be greater than or equal to 8 (got 4)"])
@@ -20,13 +32,29 @@ class FieldAtFault(Document):
 class ProblemDocument(Document):
     """An error that was raised without a service."""
 
-    type: str = "about:blank"
+    type: str = Field(default="about:blank", examples=[f"{TYPE_PREFIX}bad-input"])
     title: str = Field(examples=["The input is not valid"])
     detail: str = Field(description="What is wrong, where, and what to do.")
-    errors: list[FieldAtFault] = Field(description="The fields at fault, if there are any.")
+    errors: list[FieldError] = Field(default=[], description="The fields at fault, if there are any.")
 
     @classmethod
-    def of(cls, error: EtalonError, **more: object) -> Self:
+    def of(cls, error: EtalonError, **more: Any) -> Self:
         """The document of an error; ``more`` are the fields that a derived document adds."""
-        errors = [FieldAtFault(path=field.path, message=field.message) for field in error.fields]
+        errors = [FieldError(path=field.path, message=field.message) for field in error.fields]
         return cls.model_validate({"title": error.title, "detail": error.detail, "errors": errors, **more})
+
+
+class ServedProblem(ProblemDocument):
+    """An error (RFC 9457)."""
+
+    type: str = Field(examples=[f"{TYPE_PREFIX}bad-input"])
+    status: int = Field(examples=[422])
+    instance: str = Field(examples=["/v1/sweeps"])
+    request_id: str | None = Field(default=None, description="Find this request in the server's log by it.")
+
+
+def error_class(problem_type: str, otherwise: type[EtalonError]) -> type[EtalonError]:
+    """The kind of error that a problem's ``type`` names, or ``otherwise`` if it names none of ``PROBLEM_KINDS``."""
+    return next(
+        (kind for kind, name in PROBLEM_KINDS.items() if problem_type == TYPE_PREFIX + name), otherwise
+    )

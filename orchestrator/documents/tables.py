@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 
 from orchestrator.documents.document import Document
+
+TABLE_ID_PREFIX: Final = "tbl-"
+"""Beginning of the id of every uploaded table."""
 
 
 class TableDocument(Document):
     """An uploaded run table."""
 
     id: str = Field(
-        examples=["tbl-0123456789abcdef"], description="From the content: the same upload is the same table."
+        examples=[f"{TABLE_ID_PREFIX}0123456789abcdef"],
+        description="From the content: the same upload is the same table.",
     )
     rows: int
     cells: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from orchestrator.cells import CLOSE, Cell, Cells
-from orchestrator.errors import BadInput, FieldProblem
+from orchestrator.errors import BadInput
 from orchestrator.heldout.module_rates import MODULES, STACK, ModuleSearch
 from orchestrator.spec import CellRole, ComparisonSpec, Dense, GridOf, ProxyTrainer, Scale, SweepSpec
 
@@ -131,9 +131,8 @@ def _cell(scale: Scale, horizon: tuple[int, int], trainer: ProxyTrainer) -> Cell
 def _check_held_out(held_out: Cell, cells: Cells) -> None:
     for cell in cells:
         if abs(math.log(held_out.params / cell.params)) <= CLOSE:
-            path = "comparison.scale"
             message = (
                 f"has {held_out.params:.0f} parameters, as many as a scale of the grid: a law cannot distinguish the two, "
                 "so this one would not be held out"
             )
-            raise BadInput(f"{path}: {message}.", fields=(FieldProblem(path=path, message=message),))
+            raise BadInput.at("comparison.scale", message)

@@ -5,7 +5,7 @@ from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.features import Coefficient, Reference
 from orchestrator.law.fitting import FitOptions, fit
 from orchestrator.law.held_out_error import HeldOut, HeldOutCell
-from orchestrator.law.law import Law, Prediction
+from orchestrator.law.law import Law, OutdatedLaw, Prediction
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
 from orchestrator.law.refusal import LawRefusal, Refused
@@ -21,6 +21,7 @@ __all__ = [
     "LawRefusal",
     "Notice",
     "Observations",
+    "OutdatedLaw",
     "Prediction",
     "Reference",
     "Refused",

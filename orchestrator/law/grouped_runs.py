@@ -68,7 +68,7 @@ class GroupedRuns:
         return np.bincount(self.cell, weights=values, minlength=self.size).astype(np.float64, copy=False)
 
     def extremes(self, cell: Index, x: Array) -> tuple[Array, Array]:
-        """Lowest and highest ln η per cell, infinite where there is none: [m], [m] -> [cells] each."""
+        """Lowest and highest ln η per cell, infinite if there is none: [m], [m] -> [cells] each."""
         low, high = np.full(self.size, np.inf), np.full(self.size, -np.inf)
         np.minimum.at(low, cell, x)
         np.maximum.at(high, cell, x)

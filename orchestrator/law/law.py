@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 from scipy.special import ndtri
 
 from orchestrator.cells import CLOSE, Point
+from orchestrator.errors import Conflict
 from orchestrator.law import identifiability
 from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.bowl_shape import expected_rise, half_widths, likely_within, rise
@@ -24,8 +25,8 @@ from orchestrator.law.published import Anchor
 from orchestrator.law.scales import PRIOR, Scales
 from orchestrator.law.surface import Surface
 
-VERSION = 3
-"""Of the document. A database holds laws of one version: another one needs a new revision of the database."""
+VERSION = 4
+"""Of the document; `Law.from_document` reads no other."""
 VALLEY = float(np.log(1.001))  # ln of the excess loss that a valley allows
 VALLEY_PROBABILITY = 0.8  # probability with which a rate in the valley loses no more
 MOSTLY_PRIOR = 0.6  # sd of a coefficient over its prior's, above which the coefficient counts as the prior's
@@ -33,6 +34,10 @@ WIDEST = 3.0  # a 95 % interval wider than ×/÷ this is refused
 LOSS_SD = 0.03  # sd of ln loss above which no loss is reported
 CURVATURE_TERMS = 4
 OPTIMUM = slice(CURVATURE_TERMS, -1)  # where (θ, w) stand in the pooled unknowns
+
+
+class OutdatedLaw(Conflict):
+    """A law document is of another version of the law, or has other terms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +126,7 @@ class Law:
 
     @property
     def asymmetry(self) -> float:
-        """How much steeper the bowls are above their bottoms than below: a of bowl_shape.py."""
+        """The asymmetry of the bowls, steeper above their bottoms than below if positive: a of bowl_shape.py."""
         return float(self.pooled[-1])
 
     @property
@@ -302,8 +307,13 @@ class Law:
         }
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
-        """The inverse of `to_document`."""
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """The inverse of `to_document`.
+
+        Raises:
+            OutdatedLaw: The document has another version, or other coefficients than the present features.
+        """
+        _check_version(document)
         mean, heldout = np.array(document["pooled"]["mean"]), document["heldout"]
         return cls(
             reference=Reference(**document["reference"]),
@@ -318,7 +328,7 @@ class Law:
             heldout=None if heldout is None else HeldOut.from_document(heldout),
             heldout_reason=document["heldout_reason"],
             without=tuple(document["without"]),
-            notices=_notices(document),
+            notices=tuple(Notice.from_document(notice) for notice in document["notices"]),
             fingerprint=document["fingerprint"],
             runs=document["runs"],
         )
@@ -356,8 +366,12 @@ class Law:
         return np.asarray(places[((places >= self.smallest) & (places <= self.largest)).all(axis=1)])
 
 
-def _notices(document: dict[str, Any]) -> tuple[Notice, ...]:
-    """The notices of a document; one that was written before they had codes has their sentences alone."""
-    if "notices" in document:
-        return tuple(Notice.from_document(notice) for notice in document["notices"])
-    return tuple(Notice(code="earlier_version", message=warning) for warning in document["warnings"])
+def _check_version(document: Mapping[str, Any]) -> None:
+    """Refuses a document that this version of the law cannot read."""
+    version = document.get("version")
+    names = [coefficient.get("name") for coefficient in document.get("coefficients", ())]
+    if version != VERSION or names != [feature.name for feature in FEATURES]:
+        raise OutdatedLaw(
+            f"The law was fitted by another version of Etalon (law version {version}, here {VERSION}) and cannot be "
+            "used. It needs a new fit: submit a new sweep with the finished runs of this one as its prior_runs."
+        )

@@ -21,7 +21,7 @@ def low_outliers(
     Args:
         coordinates: (ln N, ln D, ln B) of the cells, shape [cells, 3].
         cell: The cell of each run, shape [runs].
-        loss: Its ln loss, NaN where it has none, shape [runs].
+        loss: Its ln loss, NaN if it has none, shape [runs].
         radius: Difference in ln loss up to which two runs are neighbours.
 
     Returns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -13,7 +14,7 @@ from orchestrator.errors import Conflict, EtalonError, Unavailable
 from orchestrator.heldout import stages
 from orchestrator.heldout.steps import FinishedSearch
 from orchestrator.knowledge import SweepKnowledge, knowledge_of, recorded_runs
-from orchestrator.law import Law, Observations, Refused
+from orchestrator.law import Law, Observations, OutdatedLaw, Refused
 from orchestrator.loop.decision import (
     Action,
     DropRuns,
@@ -284,7 +285,11 @@ class Loop:
             self._move(sweep, SweepState.COMPLETED, stages.end_of_sweep(newest))
             return
         fit = self._last_fit(sweep.id)
-        law = self._recorded_law(sweep.id, fit)
+        try:
+            law = self._recorded_law(sweep.id, fit)
+        except OutdatedLaw:  # the next step goes on with the new law
+            self._record(fitted(knowledge), knowledge, Batch())
+            return
         search = FinishedSearch(law=law, law_number=fit.number or 0, stop=newest.search, refusal=fit.detail)
         stages.advance(self._store, sweep, search, fence=self._fence)
 
@@ -292,9 +297,10 @@ class Loop:
         """The next batch, by the last law while it is recent; by a fresh one otherwise, and before a stop."""
         fit, known = self._last_fit(knowledge.sweep.id), knowledge.observations.size
         if fit.runs == known or (fit.number is not None and is_recent(fit.runs, known)):
-            batch = next_batch(knowledge, self._recorded_law(knowledge.sweep.id, fit))
-            if fit.runs == known or batch.stop is None:
-                return batch
+            with suppress(OutdatedLaw):
+                batch = next_batch(knowledge, self._recorded_law(knowledge.sweep.id, fit))
+                if fit.runs == known or batch.stop is None:
+                    return batch
         fresh = fitted(knowledge)
         batch = next_batch(knowledge, fresh if isinstance(fresh, Law) else None)
         self._record(fresh, knowledge, batch)
@@ -322,10 +328,14 @@ class Loop:
         log.info("law fitted", extra={"sweep_id": sweep.id, "law_number": law.number, "runs": runs})
 
     def _recorded_law(self, sweep_id: str, fit: LawEvent) -> Law | None:
-        """The law of a fit; None if the fit was refused."""
+        """The law of a fit; None if the fit was refused.
+
+        Raises:
+            OutdatedLaw: another version of Etalon fitted it.
+        """
         if fit.number is None:
             return None
-        return Law.from_document(dict(self._store.laws.get(sweep_id, fit.number).document))
+        return Law.from_document(self._store.laws.get(sweep_id, fit.number).document)
 
     def _knowledge(self, sweep: Sweep) -> SweepKnowledge:
         return knowledge_of(self._store, sweep, self._prior_of(sweep))

@@ -146,8 +146,8 @@ def _best(information: Information, cell: Cell, flops: float) -> tuple[float, Ce
     terms = information.terms(np.full(len(cell.rates), row), cell.rates)
     at = np.full(len(chosen), row)
     known = information.known[at]
-    before = information.reaching(at, known)
-    gained: Array = np.maximum(information.reaching(at, known + terms[chosen].sum(axis=1)) - before, 0.0)
+    before = information.delta(at, known)
+    gained: Array = np.maximum(information.delta(at, known + terms[chosen].sum(axis=1)) - before, 0.0)
     drops = information.drop(at, gained)
     best = int(np.argmax(drops))
     return float(drops[best]), cell, tuple(cell.rates[at] for at in chosen[best])

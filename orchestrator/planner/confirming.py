@@ -65,7 +65,7 @@ LIKELY = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetRun:
-    """A run at the target: its η, and its loss in the table's unit or None where it diverged."""
+    """A run at the target: its η, and its loss in the table's unit, None if it diverged."""
 
     learning_rate: float
     loss: float | None

@@ -154,7 +154,7 @@ class GreedySearch:
         more = known + self._terms[first]
         paired = second != LONE
         more[paired] += self._terms[second[paired]]
-        gained = self._information.reaching(row, more) - self._information.reaching(row, known)
+        gained = self._information.delta(row, more) - self._information.delta(row, known)
         return np.maximum(gained, 0.0)
 
 

@@ -77,7 +77,7 @@ class Information:
         bottoms = np.clip(self.belief.optimum, low, high)[:, None]
         sums = np.zeros((len(self.cells), 1, 6))
         np.add.at(sums, row, self._terms(row, x, bottoms, np.zeros(x.size), np.ones(x.size)))
-        every = self.reaching(np.arange(len(self.cells)), sums)[:, 0]
+        every = self.delta(np.arange(len(self.cells)), sums)[:, 0]
         return self._at_targets(self._covariance(np.maximum(every, self._known_delta())))
 
     def cell_variance(self) -> Array:
@@ -85,7 +85,7 @@ class Information:
         return np.asarray((self._spread * self._rows).sum(axis=1))
 
     def terms(self, row: Index, rates: Sequence[float]) -> Array:
-        """The terms that runs add to the sums that `reaching` takes, for every position of the bottom.
+        """The terms that runs add to the sums that `delta` takes, for every position of the bottom.
 
         A repeated run averages the noise, not the misfit of the bowl's shape.
 
@@ -117,7 +117,7 @@ class Information:
         noise = self._scales.noise**2 / np.maximum(runs, 1.0)[:, None]
         return np.where(runs[:, None] > 0, 1 / (noise + missed), 0.0)
 
-    def reaching(self, row: Index, sums: Array) -> Array:
+    def delta(self, row: Index, sums: Array) -> Array:
         """Δ of cells from the sums of their runs (`terms`), shape [m, nodes, 6] -> [m, nodes]."""
         information = fisher(sums, self._scales.curvature)
         return np.asarray(information / (1 + information * self._own[row][:, None]))
@@ -137,10 +137,10 @@ class Information:
         """
         row = self.cells.row_of(cell)
         at = np.array([row])
-        before = self.reaching(at, self.known[at])
+        before = self.delta(at, self.known[at])
         self.known[at] += self.terms(at, [rate])
         self._made[row, rate] += 1
-        self._update(row, float(((self.reaching(at, self.known[at]) - before) @ WEIGHTS)[0]))
+        self._update(row, float(((self.delta(at, self.known[at]) - before) @ WEIGHTS)[0]))
 
     def _update(self, row: int, gained: float) -> None:
         direction = self._spread @ self._rows[row]
@@ -160,7 +160,7 @@ class Information:
 
     def _known_delta(self) -> Array:
         """Expected Δ of the completed runs, shape [cells]."""
-        return np.asarray(self.reaching(np.arange(len(self.cells)), self.known) @ WEIGHTS)
+        return np.asarray(self.delta(np.arange(len(self.cells)), self.known) @ WEIGHTS)
 
     def _at_targets(self, covariance: Array) -> Array:
         """Variance of ln η* at each target, given S."""

@@ -77,7 +77,7 @@ def coordinates(points: Iterable[Point]) -> Array:
 
 
 def row_at(cells: Cells, tried: Array) -> Index:
-    """The row of the cell that each (N, D, B), shape [m, 3], lies in; -1 where it lies in none, shape [m]."""
+    """The row of the cell that each (N, D, B), shape [m, 3], lies in; -1 if it lies in none, shape [m]."""
     tree = KDTree(np.log(coordinates(cell.point for cell in cells)))
     apart, nearest = tree.query(np.log(tried), p=np.inf, distance_upper_bound=CLOSE)
     return np.where(np.isfinite(apart), nearest, -1)

@@ -14,7 +14,7 @@ from orchestrator.spec.optimization import check_horizon
 from orchestrator.spec.proxy import ProxyTrainer, check_batch
 from orchestrator.spec.proxy_scale import Scale, check_experts, experts_of, smallest_scale
 from orchestrator.spec.trainer_kind import TrainerKind
-from orchestrator.spec.transfer import PATH
+from orchestrator.spec.transfer import TransferFields
 
 
 class CellRole(StrEnum):
@@ -115,28 +115,29 @@ def check_comparison(comparison: ComparisonSpec, trainer: TrainerKind, grid: Gri
     Raises:
         BadField: at the field at fault.
     """
-    if not isinstance(trainer, ProxyTrainer):
+    recipe = trainer.known_recipe
+    if recipe is None:
         raise BadField(
             "comparison", "needs the trainer of kind proxy: Transfer sets initial weights and rates by module"
         )
-    if trainer.parametrization != "standard":
+    if recipe.parametrization != "standard":
         raise BadField(
             "comparison",
             "needs trainer.parametrization: standard, in which Fitting's proxies are trained; Transfer trains the "
             "held-out scale in its own",
         )
     _check_scale(comparison, grid)
-    check_experts("comparison.scale", comparison.scale, trainer.architecture)
+    check_experts("comparison.scale", comparison.scale, recipe.architecture)
     _, batch_tokens = comparison.horizon(grid)
     if comparison.batch_tokens is not None:
-        check_batch("comparison.batch_tokens", batch_tokens, trainer.context)
+        check_batch("comparison.batch_tokens", batch_tokens, recipe.context)
     asked = comparison.tokens or max(grid.tokens)
     path = "comparison.batch_tokens" if comparison.tokens is None else "comparison.tokens"
-    check_horizon(path, asked, batch_tokens, trainer.schedule)
+    check_horizon(path, asked, batch_tokens, recipe.schedule)
     _check_base(comparison, grid)
     if comparison.horizon_exponent is not None and "horizon" not in comparison.rules:
         raise BadField("comparison.horizon_exponent", "needs the rule horizon among the rules")
-    _check_transfer(comparison, grid, trainer)
+    _check_transfer(comparison, grid, recipe)
 
 
 def _check_scale(comparison: ComparisonSpec, grid: GridOf[Scale]) -> None:
@@ -164,26 +165,19 @@ def _check_base(comparison: ComparisonSpec, grid: GridOf[Scale]) -> None:
         raise BadField("comparison.base.tokens", _none_of(base.tokens, "tokens", grid))
 
 
-OWN_FIELDS: Final = {
-    "grid.scales.0": "comparison.base.scale",
-    "grid.scales.1": "comparison.scale",
-    "grid.tokens.0": "comparison.tokens",
-    "grid.batch_tokens.0": "comparison.batch_tokens",
-    PATH: "comparison.base",
-}
-"""The comparison's field behind each field of Transfer's grid and recipe."""
+OWN_FIELDS: Final = TransferFields(
+    base="comparison.base",
+    scales=("comparison.base.scale", "comparison.scale"),
+    tokens=("comparison.tokens",),
+    batch_tokens=("comparison.batch_tokens",),
+)
+"""The comparison's fields that Transfer's grid and recipe come from."""
 
 
 def _check_transfer(comparison: ComparisonSpec, grid: GridOf[Scale], trainer: ProxyTrainer) -> None:
     """Refuse a held-out scale to which the rules cannot transfer a rate, at the comparison's own fields."""
     there, recipe = comparison.transferred(grid, trainer)
-    try:
-        recipe.check_base(there)
-    except BadField as error:
-        path, message = error.path, str(error)
-        for theirs, ours in OWN_FIELDS.items():
-            path, message = path.replace(theirs, ours), message.replace(theirs, ours)
-        raise BadField(path, message) from error
+    recipe.check_base(there, OWN_FIELDS)
 
 
 def _none_of(value: int, axis: str, grid: GridOf[Scale]) -> str:

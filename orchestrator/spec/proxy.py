@@ -19,7 +19,7 @@ from orchestrator.spec.mup import Mup, Parametrization
 from orchestrator.spec.optimization import AdamW, Optimizer, Schedule, check_horizon
 from orchestrator.spec.proxy_scale import ParamCounts, Scale, check_experts, experts_of, params_of
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
-from orchestrator.spec.transfer import Base, base_of, check_transfer
+from orchestrator.spec.transfer import Base, TransferFields, base_of, check_transfer
 
 Model = tuple[Scale, ParamCounts]
 
@@ -48,16 +48,20 @@ class ProxyTrainer(TrainerKind):
     def check(self, grid: GridOf[Scale]) -> None:
         """As ``TrainerKind.check``."""
         _check_grid(grid, self)
-        self.check_base(grid)
+        self.check_base(grid, TransferFields.of(grid))
 
-    def check_base(self, grid: GridOf[Scale]) -> None:
+    def check_base(self, grid: GridOf[Scale], fields: TransferFields) -> None:
         """Refuse a base from which the rules of the parametrization cannot transfer a rate to the grid.
+
+        Args:
+            grid: checked before.
+            fields: of the specification that the base and the grid come from.
 
         Raises:
             BadField: at the field at fault.
         """
         if isinstance(self.parametrization, Mup):
-            check_transfer(grid, self.architecture, self.parametrization, self.optimizer)
+            check_transfer(grid, self.architecture, self.parametrization, self.optimizer, fields)
 
     def cells(self, grid: GridOf[Scale], catalogue: Catalogue | None = None) -> Cells:  # noqa: ARG002
         """The cells of a grid, smallest model first. Horizons of one shape and batch share a trunk.
@@ -107,6 +111,11 @@ class ProxyTrainer(TrainerKind):
             self.trunk_name(scale, batch, tokens // batch * batch): scale
             for scale, batch, tokens in product(grid.scales, grid.batch_tokens, grid.tokens)
         }
+
+    @property
+    def known_recipe(self) -> ProxyTrainer:
+        """As ``TrainerKind.known_recipe``."""
+        return self
 
     @property
     def corpus_name(self) -> str:

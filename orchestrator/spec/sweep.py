@@ -119,8 +119,9 @@ class SweepSpec(Strict):
         Raises:
             BadInput: at ``trainer.kind``: the sweep has no trainer, or one of another kind.
         """
-        if isinstance(self.trainer, ProxyTrainer):
-            return self.trainer, self.grid
+        recipe = self.training.known_recipe
+        if recipe is not None:
+            return recipe, self.grid
         found = "is missing" if self.trainer is None else f"is {self.trainer.kind}"
         raise BadInput.at(
             "trainer.kind", f"{found}; only Etalon's own proxies have a known recipe, so take proxy"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from orchestrator.cells import Cells, Point
 from orchestrator.spec.fields import Strict
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.transfer import Base
+
+if TYPE_CHECKING:
+    from orchestrator.spec.proxy import ProxyTrainer
 
 
 class RecordedRows(Protocol):
@@ -97,6 +100,11 @@ class TrainerKind(Strict):
     @property
     def recorded(self) -> RecordedRows | None:
         """The rows of a table that answer for the runs; None if runs are trained."""
+        return None
+
+    @property
+    def known_recipe(self) -> ProxyTrainer | None:
+        """This trainer if Etalon itself trains its models, so that it knows their recipe; None otherwise."""
         return None
 
     @property

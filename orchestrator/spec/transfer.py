@@ -18,7 +18,30 @@ from orchestrator.spec.proxy_scale import Scale, experts_of, smallest_scale
 SAME_GRANULARITY: Final = 1.1
 """Experts over width may differ by this factor between base and scale: widths of experts are rounded."""
 
-PATH: Final = "trainer.parametrization.base"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferFields:
+    """Names of the fields of a specification that a base and a grid come from.
+
+    Attributes:
+        base: of the base.
+        scales, tokens, batch_tokens: of each entry of the grid's axis.
+    """
+
+    base: str
+    scales: tuple[str, ...]
+    tokens: tuple[str, ...]
+    batch_tokens: tuple[str, ...]
+
+    @classmethod
+    def of(cls, grid: GridOf[Scale]) -> TransferFields:
+        """The fields of a sweep in muP."""
+        return cls(
+            base="trainer.parametrization.base",
+            scales=tuple(f"grid.scales.{index}" for index in range(len(grid.scales))),
+            tokens=tuple(f"grid.tokens.{index}" for index in range(len(grid.tokens))),
+            batch_tokens=tuple(f"grid.batch_tokens.{index}" for index in range(len(grid.batch_tokens))),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +95,9 @@ def _scale(grid: GridOf[Scale], width: int, depth: int) -> Scale:
     return nearest.model_copy(update={"depth": depth})
 
 
-def check_transfer(grid: GridOf[Scale], architecture: Architecture, mup: Mup, optimizer: Optimizer) -> None:
+def check_transfer(
+    grid: GridOf[Scale], architecture: Architecture, mup: Mup, optimizer: Optimizer, fields: TransferFields
+) -> None:
     """Refuse a base from which the rules cannot transfer a rate to the grid.
 
     Args:
@@ -80,6 +105,7 @@ def check_transfer(grid: GridOf[Scale], architecture: Architecture, mup: Mup, op
         architecture: of the proxies.
         mup: their parametrization.
         optimizer: whose β the rules change.
+        fields: of the specification that the base and the grid come from.
 
     Raises:
         BadField: at the field at fault.
@@ -87,18 +113,22 @@ def check_transfer(grid: GridOf[Scale], architecture: Architecture, mup: Mup, op
     base = base_of(grid, architecture, mup)
     if isinstance(architecture, Dense) and base.expert_width is not None:
         raise BadField(
-            f"{PATH}.expert_width", "belongs to a mixture of experts; the trainer.architecture is dense"
+            f"{fields.base}.expert_width",
+            "belongs to a mixture of experts; the trainer.architecture is dense",
         )
     if base.tokens < base.batch_tokens:
         raise BadField(
-            f"{PATH}.tokens", f"{base.tokens} is less than one step of the base's {base.batch_tokens} tokens"
+            f"{fields.base}.tokens",
+            f"{base.tokens} is less than one step of the base's {base.batch_tokens} tokens",
         )
-    for index, scale in enumerate(grid.scales):
-        _check_granularity(f"grid.scales.{index}.expert_width", scale, architecture, base)
-    _check_betas(grid, mup, optimizer, base)
+    for path, scale in zip(fields.scales, grid.scales, strict=True):
+        _check_granularity(path, scale, architecture, base, fields)
+    _check_betas(grid, mup, optimizer, base, fields)
 
 
-def _check_granularity(path: str, scale: Scale, architecture: Architecture, base: Base) -> None:
+def _check_granularity(
+    path: str, scale: Scale, architecture: Architecture, base: Base, fields: TransferFields
+) -> None:
     """Refuse experts of another share of the width: rates do not transfer to them (arXiv 2508.09752)."""
     experts = experts_of(scale, architecture)
     if experts is None or base.expert_width is None:
@@ -107,14 +137,16 @@ def _check_granularity(path: str, scale: Scale, architecture: Architecture, base
     if abs(math.log(experts.width / fitting)) > math.log(SAME_GRANULARITY):
         suited = max(EXPERT_STEP, round(fitting))
         raise BadField(
-            path,
+            f"{path}.expert_width",
             f"{experts.width} in a width of {scale.width} cannot be compared with the base's {base.expert_width} in "
             f"{base.width}: rates transfer only between experts of one granularity; take {suited} here, or another "
-            f"{PATH}.expert_width",
+            f"{fields.base}.expert_width",
         )
 
 
-def _check_betas(grid: GridOf[Scale], mup: Mup, optimizer: Optimizer, base: Base) -> None:
+def _check_betas(
+    grid: GridOf[Scale], mup: Mup, optimizer: Optimizer, base: Base, fields: TransferFields
+) -> None:
     """Complete(d)P multiplies 1 − β by m_B/m_D (arXiv 2512.22382); β must stay at 0 or above."""
     by_batch = "batch" in mup.rules
     by_horizon = "horizon" in mup.rules and mup.horizon_exponent is None
@@ -129,8 +161,8 @@ def _check_betas(grid: GridOf[Scale], mup: Mup, optimizer: Optimizer, base: Base
                     rule for rule, on in (("batch", by_batch), ("horizon", by_horizon)) if on
                 )
                 raise BadField(
-                    f"grid.batch_tokens.{at}" if by_batch else f"grid.tokens.{then}",
+                    fields.batch_tokens[at] if by_batch else fields.tokens[then],
                     f"{batch} tokens a step over {horizon} tokens would make 1 − {name} {number(left)}, which must stay "
                     f"at most 1: {number(grown)} times the base's batch, {number(longer)} times its horizon. Take a nearer "
-                    f"{PATH}, or leave out the rule {rules}",
+                    f"{fields.base}, or leave out the rule {rules}",
                 )

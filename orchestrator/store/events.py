@@ -51,11 +51,19 @@ class Events:
             return [_event(row) for row in connection.execute(query).mappings()]
 
     def latest(self, sweep_id: str, *models: type[Payload]) -> Payload | None:
-        """The newest event of some kinds in a sweep; None if there is none, or its data have another shape."""
+        """The newest event of some kinds in a sweep; None if there is none.
+
+        Raises:
+            UnreadableEvent: its data have another shape. Taken for no event, it would let a step be taken twice.
+        """
         return self.newest([sweep_id], *models)
 
     def newest(self, sweep_ids: Collection[str], *models: type[Payload]) -> Payload | None:
-        """The newest event of some kinds in any of these sweeps; None if there is none, or its data have another shape."""
+        """The newest event of some kinds in any of these sweeps; None if there is none.
+
+        Raises:
+            UnreadableEvent: its data have another shape.
+        """
         kinds = [model.KIND for model in models]
         query = select(schema.events).where(_E.sweep_id.in_(sweep_ids), _E.kind.in_(kinds))
         with self._database.read() as connection:

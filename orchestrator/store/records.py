@@ -190,7 +190,11 @@ class Event:
 
     @property
     def payload(self) -> EventPayload | None:
-        """The typed payload; None if the kind is unknown or the data have another shape."""
+        """The typed payload; None if the kind is unknown.
+
+        Raises:
+            UnreadableEvent: the kind is known and the data have another shape.
+        """
         return payload_of(self.kind, self.data)
 
 

@@ -6,6 +6,7 @@ import hashlib
 
 from sqlalchemy import Connection, select
 
+from orchestrator.documents.tables import TABLE_ID_PREFIX
 from orchestrator.errors import NotFound
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
@@ -24,11 +25,11 @@ class Tables:
         """Add a table; equal bytes are one table.
 
         Args:
-            data: the CSV file as uploaded.
+            data: the file as uploaded.
             rows: number of runs.
             cells: number of different (N, D, B).
         """
-        table_id = "tbl-" + hashlib.sha256(data).hexdigest()[:16]
+        table_id = TABLE_ID_PREFIX + hashlib.sha256(data).hexdigest()[:16]
         with self._database.write() as connection:
             row = {
                 "id": table_id,

@@ -13,7 +13,7 @@ from orchestrator.documents.previews import (
     FullGrid,
     PreviewDocument,
 )
-from orchestrator.errors import BadInput, FieldProblem
+from orchestrator.errors import BadInput
 from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cells, setup_of
 from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
 from orchestrator.knowledge import recorded_runs, target_of
@@ -66,11 +66,10 @@ def check_corpus(spec: SweepSpec, settings: Settings) -> None:
     try:
         source = find_corpus(name, settings)
     except BadInput as error:
-        problem = FieldProblem(path="trainer.corpus", message=error.detail)
-        raise BadInput(f"{problem.path}: {problem.message}", fields=(problem,)) from error
+        raise BadInput.at("trainer.corpus", error.detail.removesuffix(".")) from error
     if source is None:
         known = ", ".join(corpus_names(settings))
-        raise _refusal(
+        raise BadInput.at(
             "trainer.corpus",
             f"no corpus {name!r}; known: {known}; `etalon corpus prepare SOURCE --name NAME` makes one "
             "from a folder of text",
@@ -82,7 +81,7 @@ def check_corpus(spec: SweepSpec, settings: Settings) -> None:
             if isinstance(source, PreparedSource)
             else "its operator registers it in ETALON_CORPORA"
         )
-        raise _refusal("trainer.corpus", f"the corpus {name!r} cannot be read: {reason}; {mend}")
+        raise BadInput.at("trainer.corpus", f"the corpus {name!r} cannot be read: {reason}; {mend}")
 
 
 def submit(
@@ -182,10 +181,6 @@ def _comparison_notices(setup: ComparisonSetup | None, spec: SweepSpec, expected
         return []
     message = f"The comparison may not be run: {reason} after the search."
     return [Notice(code="comparison_out_of_reach", message=message)]
-
-
-def _refusal(path: str, message: str) -> BadInput:
-    return BadInput(f"{path}: {message}.", fields=(FieldProblem(path=path, message=message),))
 
 
 def _cell_document(cell: Cell) -> CellDocument:

@@ -6,7 +6,7 @@ import numpy as np
 
 from orchestrator.documents.tables import TableDocument
 from orchestrator.store import Store
-from orchestrator.tables.run_table import parse_csv
+from orchestrator.tables.formats import read_table
 
 
 def upload(store: Store, data: bytes) -> TableDocument:
@@ -14,12 +14,12 @@ def upload(store: Store, data: bytes) -> TableDocument:
 
     Args:
         store: where it is kept; the same bytes again are the same table.
-        data: the CSV file.
+        data: the file, in one of ``FORMATS``.
 
     Raises:
         BadInput: it is not a run table.
     """
-    runs = parse_csv(data)
+    runs = read_table(data)
     table = store.tables.add(data, rows=len(runs), cells=runs.cells)
     return TableDocument(
         id=table.id,

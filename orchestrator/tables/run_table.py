@@ -1,14 +1,12 @@
-"""Run tables: finished runs in a CSV file; reading, checking and filtering them to one recipe."""
+"""Run tables: finished runs as columns; checking them and filtering them to one recipe."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +34,7 @@ LONGEST_SHOWN: Final = 100
 """Most characters of a value that a message repeats."""
 
 Array = NDArray[np.float64]
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,6 +45,7 @@ class RunTable:
         params, tokens, batch_tokens, learning_rate: positive and finite, [rows].
         loss: in the table's own unit, NaN where the run did not complete, [rows].
         texts: every column as it was written, [rows] each; the required ones included.
+        first_row: number of the first row in messages.
     """
 
     params: Array
@@ -54,6 +54,7 @@ class RunTable:
     learning_rate: Array
     loss: Array
     texts: Mapping[str, tuple[str, ...]]
+    first_row: int
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -161,7 +162,7 @@ class RunTable:
 
     def _unfit(self, name: str) -> list[FieldProblem]:
         """A problem for every row in which a column is not a positive number."""
-        return _positive(name, self.texts[name])[1]
+        return _positive(name, self.texts[name], self.first_row)[1]
 
     def observations(self) -> Observations:
         """The columns that a law is fitted to, with machine failures apart from divergence."""
@@ -184,38 +185,35 @@ class RunTable:
             learning_rate=self.learning_rate[rows],
             loss=self.loss[rows],
             texts={name: tuple(column[row] for row in rows) for name, column in self.texts.items()},
+            first_row=self.first_row,
         )
 
 
-def parse_csv(data: bytes) -> RunTable:
-    """Read and check a run table.
+def checked_table(texts: Mapping[str, tuple[str, ...]], first_row: int) -> RunTable:
+    """Check the columns of a run table.
+
+    Args:
+        texts: every column as it is written, [rows] each.
+        first_row: number of the first row in messages.
 
     Raises:
-        BadInput: not UTF-8 text, a missing or repeated column, no rows, more columns or rows than ``MOST_COLUMNS``
-            and ``MOST_ROWS``, a row of the wrong length, or a value that is not a positive number; with its row (the
-            header is row 1) and column.
+        BadInput: a missing column, no rows, more columns or rows than ``MOST_COLUMNS`` and ``MOST_ROWS``, or a value
+            that is not a positive number; with its row and column.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"The table is not UTF-8 text: byte {error.start} cannot be read.") from error
-    reader = csv.reader(io.StringIO(text, newline=""))
-    filled = (row for row in reader if any(cell.strip() for cell in row))
-    try:
-        header = [name.strip() for name in next(filled, [])]
-        _check_header(header)
-        rows = _checked_rows(filled, len(header))
-    except csv.Error as error:
-        raise BadInput(f"The table is not CSV: {error}, at line {reader.line_num}.") from error
-    if not rows:
+    check_names(list(texts))
+    if not limited(texts["loss"]):
         raise BadInput("The table has a header but no rows: a run table needs at least one run.")
-    texts = {name: tuple(row[i].strip() for row in rows) for i, name in enumerate(header)}
-    numbers = _positive_columns(texts)
+    numbers = _positive_columns(texts, first_row)
     _check_states(texts.get("state", ()))
-    return RunTable(**numbers, loss=_losses(texts), texts=texts)
+    return RunTable(**numbers, loss=_losses(texts, first_row), texts=texts, first_row=first_row)
 
 
-def _check_header(header: list[str]) -> None:
+def check_names(header: Sequence[str]) -> None:
+    """Check the names of a table's columns.
+
+    Raises:
+        BadInput: more than ``MOST_COLUMNS``, or a required one is missing, or one is named twice.
+    """
     if len(header) > MOST_COLUMNS:
         raise BadInput(f"The table has {len(header)} columns; at most {MOST_COLUMNS} are allowed.")
     missing = [name for name in REQUIRED if name not in header]
@@ -230,23 +228,25 @@ def _check_header(header: list[str]) -> None:
         raise BadInput(f"The table names a column twice: {', '.join(_listed(repeated))}.")
 
 
-def _checked_rows(rows: Iterable[list[str]], columns: int) -> list[list[str]]:
-    """The rows below the header, checked as they are read."""
-    kept: list[list[str]] = []
-    for number, row in enumerate(rows, start=2):
-        if len(row) != columns:
-            raise BadInput(f"Row {number} has {len(row)} values where the header has {columns} columns.")
+def limited(rows: Iterable[Row]) -> list[Row]:
+    """The rows of a table, or the values of a column, refused once there are more than ``MOST_ROWS``.
+
+    Raises:
+        BadInput: there are more.
+    """
+    kept: list[Row] = []
+    for row in rows:
         if len(kept) == MOST_ROWS:
             raise BadInput(f"The table has more than {MOST_ROWS} rows; take fewer, or split it.")
         kept.append(row)
     return kept
 
 
-def _positive_columns(texts: Mapping[str, tuple[str, ...]]) -> dict[str, Array]:
+def _positive_columns(texts: Mapping[str, tuple[str, ...]], first_row: int) -> dict[str, Array]:
     columns: dict[str, Array] = {}
     problems: list[FieldProblem] = []
     for name in NUMBERS:
-        columns[name], found = _positive(name, texts[name])
+        columns[name], found = _positive(name, texts[name], first_row)
         problems += found
     if problems:
         shown = "; ".join(f"{p.path}: {p.message}" for p in problems[:3])
@@ -266,20 +266,20 @@ def _check_states(states: Sequence[str]) -> None:
         )
 
 
-def _positive(name: str, texts: Sequence[str]) -> tuple[Array, list[FieldProblem]]:
+def _positive(name: str, texts: Sequence[str], first_row: int) -> tuple[Array, list[FieldProblem]]:
     """A column as numbers, and a problem for every value that is not a positive number."""
     values = np.array([_float(text) for text in texts])
     wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0))).tolist()
     return values, [
         FieldProblem(
-            path=f"row {row + 2}, column {name}",
+            path=f"row {first_row + row}, column {name}",
             message=f"must be a positive number, not {_shown(texts[row])}",
         )
         for row in wrong
     ]
 
 
-def _losses(texts: Mapping[str, tuple[str, ...]]) -> Array:
+def _losses(texts: Mapping[str, tuple[str, ...]], first_row: int) -> Array:
     """Losses as numbers; NaN where the run diverged or failed.
 
     Raises:
@@ -287,12 +287,12 @@ def _losses(texts: Mapping[str, tuple[str, ...]]) -> Array:
     """
     losses = []
     states = texts.get("state", ("completed",) * len(texts["loss"]))
-    for row, (text, state) in enumerate(zip(texts["loss"], states, strict=True)):
+    for row, (text, state) in enumerate(zip(texts["loss"], states, strict=True), start=first_row):
         value = _float(text) if text else math.nan
         if text and math.isnan(value) and text.lower() not in {"nan", "-nan", "na", "null", "none"}:
-            raise BadInput(f"Row {row + 2}, column loss: {_shown(text)} is neither a number nor empty.")
+            raise BadInput(f"Row {row}, column loss: {_shown(text)} is neither a number nor empty.")
         if value <= 0 and math.isfinite(value):
-            raise BadInput(f"Row {row + 2}, column loss: must be a positive number, not {_shown(text)}.")
+            raise BadInput(f"Row {row}, column loss: must be a positive number, not {_shown(text)}.")
         completed = state.lower() in {"completed", ""}
         losses.append(value if completed and math.isfinite(value) else math.nan)
     return np.array(losses)

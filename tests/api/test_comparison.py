@@ -21,7 +21,7 @@ from orchestrator.settings import Settings
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep
-from orchestrator.tables.run_table import parse_csv
+from orchestrator.tables.formats import read_table
 from tests.orchestrator.conftest import FIELDS, House
 from tests.orchestrator.heldout.carried import COMPARISON, SEARCH, compared_loss, compared_sweep
 
@@ -148,7 +148,7 @@ def test_the_export_marks_its_runs_so_that_a_law_takes_the_searchs(over: TestCli
     text = over.get(f"/v1/sweeps/{ended.id}/runs.csv").text
     rows = list(csv.DictReader(io.StringIO(text)))
     assert {row["arm"] for row in rows} == {"search", "standard", "transfer", "base"}
-    table = parse_csv(text.encode()).one_recipe({"arm": "search"})
+    table = read_table(text.encode()).one_recipe({"arm": "search"})
     law = answer(over, f"/v1/sweeps/{ended.id}/laws/{ended.law_number}")
     assert fit(table.observations()).runs == law["runs"]
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from orchestrator.documents.events import EventPayload
 from orchestrator.states import SweepState
 
 
@@ -35,6 +36,21 @@ def test_a_finished_sweep_is_replayed_whole_and_ends(client: TestClient, finishe
     assert {"sweep", "batch", "progress", "run", "law"} == {m["event"] for m in told[:-1]}
     assert all(m["data"]["sweep_id"] == finished.sweep.id for m in told)
     assert (told[-1]["event"], told[-1]["data"]["state"]) == ("end", "completed")
+
+
+class FutureSweepEvent(EventPayload):
+    """A state that this version does not know."""
+
+    KIND = "sweep"
+
+    state: str
+
+
+def test_an_event_of_another_shape_is_sent_as_it_is_stored(client: TestClient, finished: Any) -> None:
+    finished.store.events.append(finished.sweep.id, FutureSweepEvent(state="archived"))
+    sent = messages(client.get(f"/v1/sweeps/{finished.sweep.id}/events").text)
+    assert (sent[-2]["event"], sent[-2]["data"]["state"]) == ("sweep", "archived")
+    assert (sent[-1]["event"], sent[-1]["data"]["state"]) == ("end", "completed")
 
 
 @pytest.mark.parametrize("how", ["header", "query"])

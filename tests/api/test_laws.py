@@ -13,7 +13,7 @@ from orchestrator.law import Law
 
 def test_a_law_is_shown_whole(client: TestClient, trained: Any) -> None:
     law = client.get(f"/v1/sweeps/{trained.sweep.id}/laws/1").json()
-    fitted = Law.from_document(dict(trained.store.laws.get(trained.sweep.id, 1).document))
+    fitted = Law.from_document(trained.store.laws.get(trained.sweep.id, 1).document)
     assert [term["name"] for term in law["coefficients"]] == [term.name for term in fitted.coefficients]
     assert np.allclose(law["covariance"], fitted.covariance)
     assert len(law["bowls"]) == 6
@@ -27,7 +27,7 @@ def test_a_law_is_shown_whole(client: TestClient, trained: Any) -> None:
 def test_laws_are_listed_in_pages(client: TestClient, trained: Any) -> None:
     record = trained.store.laws.get(trained.sweep.id, 1)
     for runs in (36, 37):
-        trained.keep(Law.from_document(dict(record.document)), runs=runs)
+        trained.keep(Law.from_document(record.document), runs=runs)
     url = f"/v1/sweeps/{trained.sweep.id}/laws"
     first = client.get(url, params={"limit": "2"}).json()
     rest = client.get(url, params={"limit": "2", "cursor": first["next_cursor"]}).json()
@@ -116,26 +116,17 @@ def test_where_there_is_no_valley_the_answer_says_so_in_words(client: TestClient
     assert valley["reason"].startswith("The optimum is too uncertain: no rate loses at most 0.1")
 
 
-def test_an_answer_that_an_earlier_version_stored_is_still_served(client: TestClient, trained: Any) -> None:
-    record = trained.store.laws.get(trained.sweep.id, 1)
-    earlier = {
-        key: value for key, value in record.prediction.items() if key not in ("wrong_rate", "confirmation")
-    }
-    earlier["valley"] = {key: value for key, value in earlier["valley"].items() if key != "reason"}
-    trained.store.laws.add(
-        trained.sweep.id,
-        document=record.document,
-        prediction=earlier,
-        ruled_out=[],
-        runs=35,
-        spent_flops=1.0,
-        batch=1,
-        fence=trained.leader(),
-    )
-    prediction = client.get(f"/v1/sweeps/{trained.sweep.id}").json()["prediction"]
-    assert prediction["wrong_rate"] == []
-    assert prediction["confirmation"] is None
-    assert prediction["learning_rate"] == record.prediction["learning_rate"]
+def test_a_law_of_another_version_predicts_nothing(client: TestClient, trained: Any) -> None:
+    law = Law.from_document(trained.store.laws.get(trained.sweep.id, 1).document)
+    with pytest.MonkeyPatch.context() as other:
+        other.setattr("orchestrator.law.law.VERSION", 99)
+        trained.keep(law, runs=36)
+    url = f"/v1/sweeps/{trained.sweep.id}"
+    answer = client.get(f"{url}/prediction", params={"params": "1e6", "tokens": "8e5"})
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:etalon:problem:conflict")
+    assert "submit a new sweep" in answer.json()["detail"]
+    assert client.get(f"{url}/figures/law").status_code == 409
+    assert client.get(url).json()["prediction"]["learning_rate"] > 0
 
 
 def test_the_batch_defaults_to_the_target_of_the_sweep(client: TestClient, trained: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from orchestrator.tables.run_table import parse_csv
+from orchestrator.tables.formats import read_table
 
 SIZES = {
     "used": "params_active",
@@ -92,7 +92,7 @@ def test_runs_and_their_export_carry_both_counts(client: TestClient, trained_mix
     runs = client.get(f"/v1/sweeps/{trained_mixture.sweep.id}/runs").json()["items"]
     assert client.get(f"/v1/runs/{runs[0]['id']}").json() == runs[0]
     assert all(run["params"] == run["params_active"] < run["params_total"] for run in runs)
-    table = parse_csv(client.get(f"/v1/sweeps/{trained_mixture.sweep.id}/runs.csv").content)
+    table = read_table(client.get(f"/v1/sweeps/{trained_mixture.sweep.id}/runs.csv").content)
     assert table.sizes == ("params", "params_total", "params_active")
     told = table.observations().params_active
     assert told is not None
@@ -103,7 +103,7 @@ def test_runs_and_their_export_carry_both_counts(client: TestClient, trained_mix
 def test_dense_runs_have_one_count(client: TestClient, trained: Any) -> None:
     runs = client.get(f"/v1/sweeps/{trained.sweep.id}/runs").json()["items"]
     assert {(run["params_total"], run["params_active"]) for run in runs} == {(None, None)}
-    table = parse_csv(client.get(f"/v1/sweeps/{trained.sweep.id}/runs.csv").content)
+    table = read_table(client.get(f"/v1/sweeps/{trained.sweep.id}/runs.csv").content)
     assert table.sizes == ("params",)
     assert client.get(f"/v1/sweeps/{trained.sweep.id}").json()["law"]["sizes"] is None
 

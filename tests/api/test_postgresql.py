@@ -10,7 +10,7 @@ from api.app import create_app
 from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import Store
-from orchestrator.tables.run_table import parse_csv
+from orchestrator.tables.formats import read_table
 
 
 def test_a_sweep_from_submission_to_export(
@@ -25,7 +25,7 @@ def test_a_sweep_from_submission_to_export(
             assert client.post("/v1/sweeps", json=fields, headers={"idempotency-key": "k"}).status_code == 200
             assert client.get(url).json()["prediction"]["learning_rate"] > 0
             assert client.get(f"{url}/runs", params={"limit": "1"}).json()["total"] == 36
-            assert len(parse_csv(client.get(f"{url}/runs.csv").content)) == 35
+            assert len(read_table(client.get(f"{url}/runs.csv").content)) == 35
             assert client.get(f"{url}/events").text.count("event: run") == 35
             assert client.get("/v1/sweeps/%00").status_code == 404
             assert client.get("/v1/sweeps?cursor=%00").status_code == 422

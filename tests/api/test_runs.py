@@ -7,7 +7,7 @@ import numpy as np
 from starlette.testclient import TestClient
 
 from orchestrator.store.records import LensPoint
-from orchestrator.tables.run_table import parse_csv
+from orchestrator.tables.formats import read_table
 
 
 def test_runs_come_in_pages_with_their_cells(client: TestClient, trained: Any) -> None:
@@ -109,7 +109,7 @@ def test_a_number_of_points_out_of_range_is_refused(client: TestClient, trained:
 def test_the_export_is_a_run_table_of_what_was_learned(client: TestClient, trained: Any) -> None:
     answer = client.get(f"/v1/sweeps/{trained.sweep.id}/runs.csv")
     assert answer.headers["content-type"].startswith("text/csv")
-    table = parse_csv(answer.content)
+    table = read_table(answer.content)
     runs = [run for run in trained.store.runs.of_sweep(trained.sweep.id) if run.state != "pruned"]
     assert len(table) == len(runs) == 35
     assert table.cells == 6

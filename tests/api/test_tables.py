@@ -7,7 +7,7 @@ import numpy as np
 from starlette.testclient import TestClient
 
 from orchestrator.store import Store
-from orchestrator.tables.run_table import parse_csv
+from orchestrator.tables.formats import read_table
 
 CSV = {"content-type": "text/csv; charset=utf-8"}
 TEXT = """params,tokens,batch_tokens,learning_rate,loss,optimizer,state
@@ -59,7 +59,7 @@ def test_where_takes_a_number_of_a_sweep_in_yaml(client: TestClient) -> None:
 def test_recorded_tables_are_imported_whole(client: TestClient, store: Store, recorded_runs: Path) -> None:
     data = (recorded_runs / "optimizer_sweep.csv").read_bytes()
     table = client.post("/v1/tables", content=data, headers=CSV).json()
-    kept = parse_csv(store.tables.get(table["id"]).data)
+    kept = read_table(store.tables.get(table["id"]).data)
     assert table["rows"] == len(kept) == len(data.splitlines()) - 1
     assert table["diverged"] == int(np.isnan(kept.loss).sum()) > 0
     assert len(table["recipes"]["optimizer"]) == 12

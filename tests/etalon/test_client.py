@@ -10,30 +10,37 @@ from typing import Any
 
 import pytest
 
-from etalon.client import Client, UnreadableAnswer
+from etalon.client import Client, ServiceError, UnreadableAnswer
 from orchestrator.answers.sweeps import sweep_document, sweep_summaries
-from orchestrator.errors import NotFound, Unsupported
+from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Unavailable, Unsupported
 from orchestrator.states import SweepState
 from orchestrator.store import Store
 from tests.orchestrator.heldout.carried import compared_sweep
 
 
+def problem_of(kind: str) -> dict[str, Any]:
+    """Problem details with one field at fault."""
+    errors = [{"path": "target", "message": "far"}]
+    type_ = f"urn:etalon:problem:{kind}"
+    return {"type": type_, "title": "Refused", "detail": "Refused, for a reason.", "errors": errors}
+
+
+REFUSALS = {False: (404, problem_of("not-found")), True: (409, problem_of("unsupported"))}
+
+
 class FakeService:
-    """Answers each path with fixed JSON, or with 404, or with 409 for a prediction."""
+    """Answers each path with fixed JSON, or with ``refusal``: by default 404, or 409 for a prediction."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
+        self.refusal: tuple[int, dict[str, Any]] | None = None
         service = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 answer = service.answers.get(self.path.partition("?")[0])
-                refused = 409 if "/prediction" in self.path else 404
-                problem = {
-                    "detail": "Refused, for a reason.",
-                    "errors": [{"path": "target", "message": "far"}],
-                }
-                self.send_response(refused if answer is None else 200)
+                status, problem = service.refusal or REFUSALS["/prediction" in self.path]
+                self.send_response(status if answer is None else 200)
                 self.end_headers()
                 self.wfile.write(json.dumps(problem if answer is None else answer).encode())
 
@@ -123,3 +130,32 @@ def test_a_refusal_is_the_error_of_its_kind_with_the_fields_at_fault(client: Cli
         client.predict("0" * 32, params=1e9, tokens=1e10)
 
     assert [field.path for field in missing.value.fields] == ["target"]
+    assert missing.value.problem is not None
+    assert missing.value.problem["title"] == "Refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (409, {"type": "urn:etalon:problem:conflict"}, Conflict),
+        (409, {"type": "urn:etalon:problem:unsupported"}, Unsupported),
+        (503, {"type": "urn:etalon:problem:unavailable"}, Unavailable),
+        (413, {"type": "urn:etalon:problem:too-large"}, BadInput),
+        (404, {"type": "about:blank"}, NotFound),
+        (401, {"type": "urn:etalon:problem:not-signed-in"}, ServiceError),
+    ],
+)
+def test_the_type_of_a_problem_says_which_error_it_is_and_else_its_status(
+    service: FakeService, client: Client, status: int, body: dict[str, str], kind: type[EtalonError]
+) -> None:
+    service.refusal = (status, {"title": "Refused", "detail": "Refused, for a reason.", **body})
+    with pytest.raises(EtalonError, match="Refused, for a reason") as refused:
+        client.predict("0" * 32, params=1e9, tokens=1e10)
+    assert type(refused.value) is kind
+
+
+def test_an_answer_that_is_no_problem_is_an_error_of_its_status(service: FakeService, client: Client) -> None:
+    service.refusal = (502, {"message": "bad gateway"})
+    with pytest.raises(ServiceError, match="The service answered 502") as refused:
+        client.sweep("0" * 32)
+    assert refused.value.problem is None

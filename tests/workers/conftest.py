@@ -21,8 +21,8 @@ from orchestrator.spec import SweepSpec, replayed_cells
 from orchestrator.states import RUN_FINAL, RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import LossPoint, NewRun, Run
+from orchestrator.tables.formats import read_table
 from orchestrator.tables.recorded_rates import recorded_rates
-from orchestrator.tables.run_table import parse_csv
 from tests.fences import leader_fence
 from workers.ray_folder import RayFolder
 
@@ -57,7 +57,7 @@ class Stage:
                     "resources": {"max_parallel": 1, **resources},
                 }
             ),
-            replayed_cells(recorded_rates(parse_csv(RECORDED))),
+            replayed_cells(recorded_rates(read_table(RECORDED))),
         )
 
     def proxy(

@@ -8,8 +8,8 @@ from orchestrator.cells import Cells
 from orchestrator.errors import BadInput
 from orchestrator.spec import replayed_cells
 from orchestrator.states import RunState
+from orchestrator.tables.formats import read_table
 from orchestrator.tables.recorded_rates import recorded_rates
-from orchestrator.tables.run_table import parse_csv
 from workers.kinds import open_runner
 from workers.replay import Lookup, Recording, ReplayJob, ReplayRunner, ReplaySetup
 
@@ -20,7 +20,7 @@ TABLE = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds,optimizer
 1e6,1e8,4096,0.004,nan,1,adamw
 1e6,1e8,4096,0.002,9.0,1,muon
 """
-RECIPE = parse_csv(TABLE).where({"optimizer": "adamw"})
+RECIPE = read_table(TABLE).where({"optimizer": "adamw"})
 (CELL,) = replayed_cells(recorded_rates(RECIPE))
 
 
@@ -45,7 +45,7 @@ def test_seed_n_is_the_nth_row_of_its_place_within_the_recipe():
 
 def test_runs_whose_tokens_were_counted_answer_for_their_cell():
     lines = [f"1e6,{tokens},4096,{rate},3.{loss}" for loss, (tokens, rate) in enumerate(COUNTED)]
-    table = parse_csv("\n".join(["params,tokens,batch_tokens,learning_rate,loss", *lines]).encode())
+    table = read_table("\n".join(["params,tokens,batch_tokens,learning_rate,loss", *lines]).encode())
     (cell,) = replayed_cells(recorded_rates(table))
     recording = Recording(table)
     assert [recording.answer(lookup(rate), cell).loss for rate in cell.rates] == [3.0, 3.2]

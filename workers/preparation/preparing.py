@@ -31,7 +31,7 @@ from orchestrator.corpora import (
     read_document,
     sample_sha256,
 )
-from orchestrator.errors import BadInput, Conflict, FieldProblem
+from orchestrator.errors import BadInput, Conflict
 from orchestrator.private import make_folder
 from workers.preparation.encoding import JOURNAL_FILE, encode, measure, write_whole
 from workers.preparation.files import TextSource, differences, list_lines, list_source, read_list
@@ -122,11 +122,11 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
 def _check_plan(vocab_size: int, suffixes: tuple[str, ...]) -> None:
     if not LEAST_VOCABULARY <= vocab_size <= MOST_VOCABULARY:
         message = f"{vocab_size} is out of range; it must be from {LEAST_VOCABULARY} (every byte and the end of a text) to {MOST_VOCABULARY}"
-        raise BadInput(f"vocab_size: {message}.", fields=(FieldProblem(path="vocab_size", message=message),))
+        raise BadInput.at("vocab_size", message)
     for suffix in suffixes:
         if not suffix.startswith(".") or len(suffix) < 2 or "/" in suffix:
             message = f"{suffix!r} is not the ending of a file's name; write it with its dot, as .txt"
-            raise BadInput(f"suffix: {message}.", fields=(FieldProblem(path="suffix", message=message),))
+            raise BadInput.at("suffix", message)
 
 
 def _existing_document(finished: Path, plan: CorpusPlan, files: TextSource) -> CorpusDocument:

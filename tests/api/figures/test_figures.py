@@ -22,7 +22,7 @@ from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import NewRun
-from orchestrator.tables.run_table import parse_csv
+from orchestrator.tables.formats import read_table
 from tests.api.dashboard.seeding import SCALES, Service, bowl_loss, spec_fields
 from tests.api.figures.building import make_cells, make_run
 from tests.known_law import run_table
@@ -67,7 +67,7 @@ def fitted_sweep(service: Service) -> str:
     sweep, _ = service.store.sweeps.create(
         parse_spec({"name": "fit", "prior_runs": {"table": table.id}}), cells=()
     )
-    law = fit(parse_csv(data).observations())
+    law = fit(read_table(data).observations())
     target = target_of(sweep.spec, cells)
     service.store.laws.add(
         sweep.id,

@@ -33,7 +33,9 @@ def written() -> Formula:
 
 def summary(name: str, runs: dict[RunState, int], **fields: Any) -> SweepSummary:
     cost = Cost(spent_flops=0.3, comparison_flops=0, full_grid_flops=1, saved_fraction=0.7, seconds=None)
-    progress = Progress(runs_total_known=sum(runs.values()), runs_by_state=runs, batches=12)
+    progress = Progress(
+        runs_total_known=sum(runs.values()), runs_by_state=runs, batches=12, grid_rates=0, comparison_runs=0
+    )
     at = datetime(2026, 12, 1, tzinfo=UTC)
     given: dict[str, Any] = {"state": SweepState.COMPLETED, "prediction": None, **fields}
     none = dict.fromkeys(("reason", "target", "law_number", "prediction_refused", "submitted_by"))

@@ -15,11 +15,13 @@ from etalon.cli import sweeps
 from etalon.cli.commands import app
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
+from orchestrator.documents.tables import TableDocument
 from orchestrator.errors import Unsupported
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.store import Store
 from orchestrator.submission.preview import preview
+from orchestrator.submission.tables import upload
 
 SPEC = """
 name: small
@@ -52,6 +54,9 @@ class InThisProcess:
 
     def plan(self, fields: dict[str, Any]) -> PreviewDocument:
         return preview(parse_spec(fields), self.store, self.settings)
+
+    def upload_table(self, path: Path) -> TableDocument:
+        return upload(self.store, path.read_bytes())
 
     def predict(self, sweep_id: str, **target: float | None) -> PredictionDocument:
         self.asked.append(target)
@@ -123,3 +128,23 @@ def test_predict_refuses_what_is_no_amount(service: InThisProcess, wrong: str) -
     assert code == 2
     assert json.loads(text)["detail"].startswith("--params:")
     assert service.asked == []
+
+
+def test_a_table_in_a_specification_is_a_path_unless_it_is_an_id(
+    service: InThisProcess, tmp_path: Path
+) -> None:
+    rows = [f"1e6,{tokens},65536,{rate},3.5" for tokens in ("1e8", "2e8") for rate in (1e-3, 2e-3, 4e-3)]
+    table = tmp_path / "runs.txt"
+    table.write_text("\n".join(["params,tokens,batch_tokens,learning_rate,loss", *rows]))
+    known = service.upload_table(table).id
+
+    for name, code, says in (
+        ("runs.txt", 0, "6 runs"),
+        (known, 0, "6 runs"),
+        ("none.txt", 2, "trainer.table: there is no file"),
+        ("tbl-none", 2, "no table 'tbl-none'"),
+    ):
+        (tmp_path / "sweep.yaml").write_text(f"name: replay\ntrainer: {{kind: replay, table: {name}}}\n")
+        answer = etalon("plan", tmp_path / "sweep.yaml")
+        assert answer[0] == code, answer
+        assert says in answer[1]

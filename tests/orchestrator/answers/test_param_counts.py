@@ -11,7 +11,8 @@ import pytest
 from orchestrator.answers.param_counts import both_counts, other_sizes, size_notices
 from orchestrator.errors import BadInput
 from orchestrator.law import Observations, fit
-from orchestrator.tables.run_table import RunTable, parse_csv
+from orchestrator.tables.formats import read_table
+from orchestrator.tables.run_table import RunTable
 
 EXPERTS = (1.0, 8.0, 2.0, 16.0, 4.0, 32.0)
 ACTIVE = (1e6, 2e6, 4e6, 8e6, 16e6, 32e6)
@@ -32,7 +33,7 @@ def models(totals: Sequence[float], sizes: Sequence[float]) -> RunTable:
             rows.append(
                 f"{active},{total},{tokens},{batch},{np.exp(x)},{level * (1 + 0.02 * (x - optimum) ** 2)}"
             )
-    return parse_csv("\n".join(rows).encode())
+    return read_table("\n".join(rows).encode())
 
 
 def mixture(optimum_follows: str) -> RunTable:
@@ -80,7 +81,7 @@ def test_counts_that_are_proportional_are_one() -> None:
 
 
 def test_a_count_that_the_table_lacks_or_leaves_blank_is_refused_with_what_there_is() -> None:
-    table = parse_csv(
+    table = read_table(
         b"params,params_total,tokens,batch_tokens,learning_rate,loss\n1e6,,1e8,65536,1e-3,3.1\n1e6,4e6,1e8,65536,2e-3,3"
     )
     assert table.sizes == ("params",)

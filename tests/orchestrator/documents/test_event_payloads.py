@@ -1,4 +1,4 @@
-"""The payloads of events: their JSON is what was set, and what cannot be read is None."""
+"""The payloads of events: their JSON is what was set, and another shape is an error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.documents.events import PAYLOADS, EventPayload, LawEvent, ProgressEvent, payload_of
+from orchestrator.documents.events import (
+    PAYLOADS,
+    EventPayload,
+    LawEvent,
+    ProgressEvent,
+    UnreadableEvent,
+    payload_of,
+)
 
 STORED: dict[str, dict[str, Any]] = {
     "sweep": {"state": "running", "reason": None, "actor": "leader"},
@@ -45,8 +52,13 @@ def test_fields_of_another_version_are_ignored() -> None:
     assert payload_of("progress", {"points": 2, "lenses": 5}) == ProgressEvent(points=2)
 
 
+def test_an_unknown_kind_has_no_payload() -> None:
+    assert payload_of("weather", {}) is None
+
+
 @pytest.mark.parametrize(
-    ("kind", "data"), [("weather", {}), ("law", {"law": 3}), ("sweep", {"state": "archived"})]
+    ("kind", "data", "field"), [("law", {"law": 3}, "runs"), ("sweep", {"state": "archived"}, "state")]
 )
-def test_an_unknown_kind_or_shape_has_no_payload(kind: str, data: dict[str, Any]) -> None:
-    assert payload_of(kind, data) is None
+def test_a_known_kind_of_another_shape_cannot_be_read(kind: str, data: dict[str, Any], field: str) -> None:
+    with pytest.raises(UnreadableEvent, match=rf"kind {kind} .*\({field}: "):
+        payload_of(kind, data)

@@ -1,4 +1,4 @@
-"""Predictions are read back from what a law was stored with, by earlier versions too."""
+"""Predictions are read back from what a law was stored with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, read_answer
 
 TARGET = {"params": 1e9, "tokens": 2e10, "batch_tokens": 1048576.0}
-EARLIEST: dict[str, Any] = {
+LEAST: dict[str, Any] = {
     "sweep_id": "s",
     "law_number": 7,
     "target": TARGET,
@@ -19,21 +19,15 @@ EARLIEST: dict[str, Any] = {
     "expected_loss": 2.23,
     "extrapolation": {"params": 2.0, "tokens": 0.5, "batch_tokens": 1.0},
     "warnings": ["far"],
-    "published": [{"law": "Step Law", "learning_rate": 9.5e-4, "source": "a paper", "note": "dense"}],
+    "published": [
+        {"law": "Step Law", "learning_rate": 9.5e-4, "source": "a paper", "note": "dense", "applies": "dense"}
+    ],
 }
-"""A prediction of the contract, without the fields that came later."""
-
-
-def test_an_answer_of_an_earlier_version_is_read_without_the_fields_that_came_later() -> None:
-    answer = read_answer(EARLIEST)
-    assert isinstance(answer, PredictionDocument)
-    assert (answer.wrong_rate, answer.confirmation, answer.base, answer.notices) == ([], None, None, [])
-    assert (answer.published[0].note, answer.published[0].applies) == ("dense", None)
-    assert answer.warnings == ["far"]
+"""A prediction with the required fields alone."""
 
 
 def test_what_is_written_is_read_back_the_same() -> None:
-    answer = read_answer(EARLIEST)
+    answer = read_answer(LEAST)
     assert read_answer(json.loads(answer.model_dump_json())) == answer
 
 
@@ -44,5 +38,5 @@ def test_a_refusal_is_read_as_one() -> None:
 
 
 def test_a_number_that_is_not_finite_is_null_in_json() -> None:
-    answer = PredictionDocument.model_validate(EARLIEST | {"expected_loss": math.inf})
+    answer = PredictionDocument.model_validate(LEAST | {"expected_loss": math.inf})
     assert json.loads(answer.model_dump_json())["expected_loss"] is None

@@ -3,9 +3,11 @@
 import json
 
 import numpy as np
+import pytest
 
 from orchestrator.cells import Point
-from orchestrator.law import Law, fit
+from orchestrator.law import Law, OutdatedLaw, fit
+from orchestrator.law.law import VERSION
 
 TARGETS = [
     Point(params=1.6e9, tokens=2.5e10, batch_tokens=524288),
@@ -42,3 +44,15 @@ def test_the_fingerprint_changes_with_the_runs(sweep, changed, fast):
     loss = runs.loss.copy()
     loss[0] = np.nextafter(loss[0], 10)
     assert fit(runs, options=fast).fingerprint != fit(changed(runs, loss=loss), options=fast).fingerprint
+
+
+def test_a_law_of_another_version_is_refused(sweep, fast):
+    document = fit(sweep(), options=fast).to_document()
+    with pytest.raises(OutdatedLaw, match=f"law version {VERSION - 1}, here {VERSION}.*submit a new sweep"):
+        Law.from_document(document | {"version": VERSION - 1})
+
+
+def test_a_law_without_one_of_the_coefficients_is_refused(sweep, fast):
+    document = fit(sweep(), options=fast).to_document()
+    with pytest.raises(OutdatedLaw, match="needs a new fit"):
+        Law.from_document(document | {"coefficients": document["coefficients"][:-1]})

@@ -106,7 +106,7 @@ def test_the_expected_drop_is_the_drop_that_the_update_makes(sweep: Sweep, law: 
     rates = sweep.world.cells[at[0]].rates[1:12:5]
     before = information.known[at]
     more = before + sum(information.terms(at, [rate]) for rate in rates)
-    gained = information.reaching(at, more) - information.reaching(at, before)
+    gained = information.delta(at, more) - information.delta(at, before)
     expected = float(information.drop(at, gained)[0])
     start = information.variance()
     for rate in rates:
@@ -127,8 +127,8 @@ def test_one_run_in_an_empty_cell_adds_no_information_and_two_do(sweep: Sweep, l
     *_, empty = sweep.world.cells
     at = np.array([empty.number])
     low, high = (information.terms(at, [rate]) for rate in (empty.rates[0], empty.rates[5]))
-    assert information.reaching(at, low) @ WEIGHTS == pytest.approx(0.0, abs=1e-6)
-    assert (information.reaching(at, low + high) @ WEIGHTS)[0] > 1.0
+    assert information.delta(at, low) @ WEIGHTS == pytest.approx(0.0, abs=1e-6)
+    assert (information.delta(at, low + high) @ WEIGHTS)[0] > 1.0
 
 
 def test_two_cells_of_a_new_size_share_its_shift(sweep: Sweep) -> None:

@@ -23,8 +23,9 @@ from orchestrator.planner.values import (
     full_grid_flops,
 )
 from orchestrator.spec import replayed_cells
+from orchestrator.tables.formats import read_table
 from orchestrator.tables.recorded_rates import recorded_rates
-from orchestrator.tables.run_table import RunTable, parse_csv
+from orchestrator.tables.run_table import RunTable
 from tests.orchestrator.planner.worlds import World, answered, law_of
 
 FOLDER = os.environ.get("ETALON_RECORDED_RUNS")
@@ -57,7 +58,7 @@ def replayed(table: RunTable, cells: Cells, request: PlanRequest) -> tuple[RunHi
 
 @pytest.mark.skipif(FOLDER is None, reason="ETALON_RECORDED_RUNS names no folder of recorded runs")
 def test_a_twentieth_of_a_recorded_grid_is_enough() -> None:
-    table = parse_csv((Path(FOLDER or "") / "steplaw_dense.csv").read_bytes())
+    table = read_table((Path(FOLDER or "") / "steplaw_dense.csv").read_bytes())
     largest = float(table.params.max())
     cells = Cells(cell for cell in replayed_cells(recorded_rates(table)) if cell.params < largest)
     target = Point(params=largest, tokens=2.84e10, batch_tokens=262_144.0)
@@ -73,7 +74,7 @@ def test_a_twentieth_of_a_recorded_grid_is_enough() -> None:
 
 @pytest.mark.skipif(FOLDER is None, reason="ETALON_RECORDED_RUNS names no folder of recorded runs")
 def test_a_replay_without_limits_ends_early_with_a_reason_and_a_good_answer() -> None:
-    table = parse_csv((Path(FOLDER or "") / "steplaw_dense.csv").read_bytes())
+    table = read_table((Path(FOLDER or "") / "steplaw_dense.csv").read_bytes())
     cells = replayed_cells(recorded_rates(table))
     target = Point(params=1_073_741_824.0, tokens=2e10, batch_tokens=262_144.0)
     history, plan = replayed(table, cells, PlanRequest(target=target, max_parallel=2))

@@ -12,8 +12,8 @@ from orchestrator.cells import Cells, Point
 from orchestrator.errors import BadInput
 from orchestrator.planner.values import RunHistory, prior_flops
 from orchestrator.spec import RecordedRows, Resources, SweepSpec, parse_spec, replayed_cells
+from orchestrator.tables.formats import read_table
 from orchestrator.tables.recorded_rates import recorded_rates
-from orchestrator.tables.run_table import parse_csv
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss\n"
 TABLE = f"""{HEADER}2e6,1e8,1024,1e-3,3.5
@@ -32,7 +32,7 @@ class OneTable:
 
     def recorded_rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
         assert (source.table, field) == ("t", "trainer")
-        return recorded_rates(parse_csv(self.text.encode()).one_recipe(source.where))
+        return recorded_rates(read_table(self.text.encode()).one_recipe(source.where))
 
 
 def replay(**grid: Any) -> SweepSpec:
@@ -52,7 +52,7 @@ def test_without_a_grid_every_recorded_cell_and_rate_may_be_run() -> None:
         (1e6, 2e8, 2048, (1e-3,)),
         (2e6, 1e8, 1024, (1e-3,)),
     ]
-    assert [cell.rates for cell in replayed_cells(recorded_rates(parse_csv(TABLE.encode())))] == [
+    assert [cell.rates for cell in replayed_cells(recorded_rates(read_table(TABLE.encode())))] == [
         rates for *_, rates in cells()
     ]
 
@@ -93,5 +93,5 @@ def test_prior_runs_of_mixtures_cost_their_active_parameters() -> None:
     blank = row.replace(",1e6,1e8", ",,1e8")
 
     for text, active in ((row, 1e6), (blank, 4e6)):
-        prior = parse_csv(text.encode()).observations()
+        prior = read_table(text.encode()).observations()
         assert prior_flops(RunHistory(cells=Cells(), prior=prior)) == 6 * active * 1e8

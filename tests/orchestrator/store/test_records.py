@@ -14,7 +14,14 @@ from orchestrator.documents.comparisons import (
     LineUp,
     PlannedContender,
 )
-from orchestrator.documents.events import LawEvent, ProgressEvent, SweepEvent
+from orchestrator.documents.events import (
+    ComparisonEvent,
+    EventPayload,
+    LawEvent,
+    ProgressEvent,
+    SweepEvent,
+    UnreadableEvent,
+)
 from orchestrator.documents.predictions import TargetDocument
 from orchestrator.errors import BadInput, Conflict, NotFound
 from orchestrator.spec import CellRole
@@ -135,12 +142,8 @@ def test_the_newest_event_of_a_kind_is_found(bench: Any) -> None:
     assert bench.store.events.latest(sweep.id, SweepEvent).state is SweepState.RUNNING
 
 
-@pytest.mark.parametrize(
-    ("kind", "data"), [("weather", {"rain": True}), ("law", {"law": 3}), ("sweep", {"state": "archived"})]
-)
-def test_an_event_of_an_unknown_kind_or_shape_is_read_without_a_payload(
-    bench: Any, database_url: str, kind: str, data: dict[str, Any]
-) -> None:
+def append_as_stored(bench: Any, database_url: str, kind: str, data: dict[str, Any]) -> str:
+    """A sweep whose newest event another version of Etalon wrote."""
     sweep = bench.sweep()
     database = Database(database_url)
     with database.write() as connection:
@@ -148,9 +151,27 @@ def test_an_event_of_an_unknown_kind_or_shape_is_read_without_a_payload(
         connection.execute(schema.events.insert(), row)
     database.engine.dispose()
     event = bench.store.events.after(0, sweep_id=sweep.id)[-1]
-    assert (event.kind, event.data, event.payload) == (kind, data, None)
-    assert bench.store.events.latest(sweep.id, LawEvent) is None
-    assert bench.store.sweeps.span_seconds(sweep.id) == 0.0
+    assert (event.kind, event.data) == (kind, data)
+    return str(sweep.id)
+
+
+def test_an_event_of_an_unknown_kind_has_no_payload(bench: Any, database_url: str) -> None:
+    sweep_id = append_as_stored(bench, database_url, "weather", {"rain": True})
+    assert bench.store.events.after(0, sweep_id=sweep_id)[-1].payload is None
+    assert bench.store.events.latest(sweep_id, LawEvent) is None
+    assert bench.store.sweeps.span_seconds(sweep_id) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [(LawEvent, {"law": 3}), (SweepEvent, {"state": "archived"}), (ComparisonEvent, {"stage": "dreaming"})],
+)
+def test_a_decision_never_takes_an_event_of_another_shape_for_none(
+    bench: Any, database_url: str, model: type[EventPayload], data: dict[str, Any]
+) -> None:
+    sweep_id = append_as_stored(bench, database_url, model.KIND, data)
+    with pytest.raises(UnreadableEvent, match=f"kind {model.KIND} "):
+        bench.store.events.latest(sweep_id, model)
 
 
 def test_no_events_no_last_number(store: Store) -> None:

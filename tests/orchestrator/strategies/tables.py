@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.tables.run_table import RunTable, parse_csv
+from orchestrator.tables.formats import read_table
+from orchestrator.tables.run_table import RunTable
 from tests.known_law import HEADER, RECORDED, grid, table_rows
 
 RATES = tuple(8e-3 * 2.0**octave for octave in range(-4, 4))
@@ -42,4 +43,4 @@ def text(lines: Sequence[str]) -> str:
 
 def table(lines: Sequence[str]) -> RunTable:
     """A run table."""
-    return parse_csv(text(lines).encode())
+    return read_table(text(lines).encode())

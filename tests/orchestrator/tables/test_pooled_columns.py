@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
+from orchestrator.tables.formats import read_table
 from orchestrator.tables.pooled_columns import pooled, pooling_notices
-from orchestrator.tables.run_table import parse_csv
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss,params_total,seed,weight_decay,width,final_rate,noise,data_seed"
 
@@ -39,7 +39,7 @@ def table(runs: list[list[str]]) -> bytes:
 
 
 def test_a_setting_that_varies_within_a_cell_is_named_with_its_values() -> None:
-    runs = parse_csv(table(rows(decays=("0", "0.1", "0.10"))))
+    runs = read_table(table(rows(decays=("0", "0.1", "0.10"))))
 
     assert pooled(runs) == {"weight_decay": ("0", "0.1")}
     (notice,) = pooling_notices(runs)
@@ -52,14 +52,14 @@ def test_a_setting_that_varies_within_a_cell_is_named_with_its_values() -> None:
 
 
 def test_several_total_sizes_of_one_active_size_are_pooled_unless_they_are_the_size() -> None:
-    runs = parse_csv(table(rows(totals=("4e6", "8e6"))))
+    runs = read_table(table(rows(totals=("4e6", "8e6"))))
 
     assert pooled(runs) == {"params_total": ("4000000", "8000000")}
     assert "params_total" not in pooled(runs.sized("params_total"))
 
 
 def test_seeds_measurements_and_what_follows_the_size_or_the_rate_are_no_settings() -> None:
-    assert pooled(parse_csv(table(rows()))) == {}
+    assert pooled(read_table(table(rows()))) == {}
 
 
 def test_a_column_that_marks_divergence_is_no_setting() -> None:
@@ -67,7 +67,7 @@ def test_a_column_that_marks_divergence_is_no_setting() -> None:
     for run in runs:
         run[4] = "" if run[7] == "1" else run[4]
 
-    assert pooled(parse_csv(table(runs))) == {}
+    assert pooled(read_table(table(runs))) == {}
 
 
 def test_a_setting_of_some_rates_only_is_named() -> None:
@@ -79,9 +79,9 @@ def test_a_setting_of_some_rates_only_is_named() -> None:
         for run in runs
     ]
 
-    assert pooled(parse_csv(table(runs + more))).keys() == {"weight_decay"}
+    assert pooled(read_table(table(runs + more))).keys() == {"weight_decay"}
 
 
 @pytest.mark.parametrize("name", ["muon_token_horizons", "optimizer_sweep", "steplaw_dense"])
 def test_the_recorded_tables_pool_nothing(recorded_runs, name: str) -> None:
-    assert pooled(parse_csv((recorded_runs / f"{name}.csv").read_bytes())) == {}
+    assert pooled(read_table((recorded_runs / f"{name}.csv").read_bytes())) == {}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.cells import Point
+from orchestrator.tables.formats import read_table
 from orchestrator.tables.recorded_rates import recorded_rates
-from orchestrator.tables.run_table import parse_csv
 
 TABLE = b"""params,tokens,batch_tokens,learning_rate,loss
 2e6,1e8,1024,1e-3,3.5
@@ -20,7 +20,7 @@ def at(params: float, tokens: float, batch_tokens: float) -> Point:
 
 
 def test_cells_come_cheapest_first_with_the_number_of_rows_of_every_rate() -> None:
-    recorded = recorded_rates(parse_csv(TABLE))
+    recorded = recorded_rates(read_table(TABLE))
 
     assert [(point, list(rates.items())) for point, rates in recorded.items()] == [
         (at(1e6, 1e8, 1024), [(1e-3, 2), (2e-3, 1)]),
@@ -39,7 +39,7 @@ COUNTED = b"""params,tokens,batch_tokens,learning_rate,loss
 
 
 def test_tokens_counted_in_each_run_and_rounded_rates_are_one_cell_and_its_rates() -> None:
-    assert recorded_rates(parse_csv(COUNTED)) == {
+    assert recorded_rates(read_table(COUNTED)) == {
         at(1e6, 1e8, 1024): {1e-3: 2, 2e-3: 2},
         at(1e6, 1.01e8, 1024): {1e-3: 1},
     }

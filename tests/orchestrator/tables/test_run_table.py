@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import BadInput
-from orchestrator.tables.run_table import parse_csv
+from orchestrator.tables.formats import read_table
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss"
 
@@ -18,7 +18,7 @@ def table(*rows: str, header: str = HEADER) -> bytes:
 
 
 def test_unfinished_runs_are_kept_as_data_without_a_loss() -> None:
-    runs = parse_csv(
+    runs = read_table(
         table(
             "1e6,1e8,1024,1e-3,3.5,completed",
             "1e6,1e8,1024,2e-3,,completed",
@@ -58,13 +58,13 @@ def test_unfinished_runs_are_kept_as_data_without_a_loss() -> None:
 )
 def test_a_broken_table_is_refused_with_row_and_column(data: bytes, says: str) -> None:
     with pytest.raises(BadInput) as refused:
-        parse_csv(data)
+        read_table(data)
 
     assert says in refused.value.detail
 
 
 def test_a_table_of_several_recipes_asks_for_one() -> None:
-    runs = parse_csv(
+    runs = read_table(
         table(
             "1e6,1e8,1024,1e-3,3.5,adamw,a,True",
             "1e6,1e8,1024,2e-3,3.4,muon,b,False",
@@ -82,14 +82,14 @@ def test_the_rows_of_a_table_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("orchestrator.tables.run_table.MOST_ROWS", 2)
     rows = ["1e6,1e8,1024,1e-3,3.5"] * 3
 
-    assert len(parse_csv(table(*rows[:2]))) == 2
+    assert len(read_table(table(*rows[:2]))) == 2
     with pytest.raises(BadInput, match="more than 2 rows"):
-        parse_csv(table(*rows))
+        read_table(table(*rows))
 
 
 def test_very_many_recipes_are_listed_in_part() -> None:
     rows = [f"1e6,1e8,1024,1e-3,3.5,recipe {number:04d}" for number in range(1000)]
-    runs = parse_csv(table(*rows, rows[0], header=HEADER + ",recipe"))
+    runs = read_table(table(*rows, rows[0], header=HEADER + ",recipe"))
 
     assert len(runs.recipes()["recipe"]) == 1000
     assert runs.listed_recipes()["recipe"][49:] == ["recipe 0049", "… and 950 more"]
@@ -105,7 +105,7 @@ def test_very_many_recipes_are_listed_in_part() -> None:
 
 def test_a_blank_is_a_recipe_of_its_own() -> None:
     rows = ["1e6,1e8,1024,1e-3,3.5,adamw,", "1e6,1e8,1024,2e-3,3.5,,0.5", "1e6,1e8,1024,4e-3,3.5,adamw,0.6"]
-    runs = parse_csv(table(*rows, header=HEADER + ",optimizer,accuracy"))
+    runs = read_table(table(*rows, header=HEADER + ",optimizer,accuracy"))
 
     assert runs.recipes() == {"optimizer": ("", "adamw")}
     with pytest.raises(BadInput, match=r"2 values of optimizer: \(blank\), adamw"):
@@ -117,17 +117,17 @@ def test_a_blank_is_a_recipe_of_its_own() -> None:
 def test_a_text_that_names_the_run_may_be_left_out() -> None:
     rows = ["1e6,1e8,1024,1e-3,3.5,first", "1e6,1e8,1024,2e-3,3.5,", "1e6,1e8,1024,4e-3,3.5,third"]
 
-    assert parse_csv(table(*rows, header=HEADER + ",run")).recipes() == {}
+    assert read_table(table(*rows, header=HEADER + ",run")).recipes() == {}
 
 
 def test_where_compares_numbers_as_numbers_and_lists_what_there_is() -> None:
-    runs = parse_csv(
+    runs = read_table(
         table("1e6,1e8,1024,1e-3,3.5,512", "2e6,1e8,1024,1e-3,3.5,768", header=HEADER + ",width")
     )
 
     assert len(runs.where({"width": "512.0"})) == 1
     assert len(runs.where({"params": "1000000"})) == 1
-    done = parse_csv(table("1e6,1e8,1024,1e-3,3.5,true", header=HEADER + ",done"))
+    done = read_table(table("1e6,1e8,1024,1e-3,3.5,true", header=HEADER + ",done"))
     assert len(done.where({"done": "True"})) == 1
     with pytest.raises(BadInput, match="takes: 512, 768"):
         runs.where({"width": "640"})
@@ -136,7 +136,7 @@ def test_where_compares_numbers_as_numbers_and_lists_what_there_is() -> None:
 
 
 def test_observations_keep_the_order_and_the_unfinished() -> None:
-    seen = parse_csv(table("1e6,1e8,1024,1e-3,3.5", "2e6,1e8,1024,2e-3,")).observations()
+    seen = read_table(table("1e6,1e8,1024,1e-3,3.5", "2e6,1e8,1024,2e-3,")).observations()
 
     assert seen.params.tolist() == [1e6, 2e6]
     assert seen.loss[0] == 3.5
@@ -146,7 +146,7 @@ def test_observations_keep_the_order_and_the_unfinished() -> None:
 def test_failures_of_the_machine_are_distinct_from_divergence() -> None:
     rows = ("1e6,1e8,1024,1e-3,3.5,completed", "1e6,1e8,1024,2e-3,,failed", "1e6,1e8,1024,4e-3,,diverged")
 
-    seen = parse_csv(table(*rows, header=HEADER + ",state")).observations()
+    seen = read_table(table(*rows, header=HEADER + ",state")).observations()
 
     assert seen.failed is not None
     assert seen.failed.tolist() == [False, True, False]
@@ -157,18 +157,18 @@ def test_states_that_are_none_are_refused_with_those_that_are() -> None:
     with pytest.raises(
         BadInput, match="takes: FINISHED, crashed.*the states are: pending, running, completed"
     ):
-        parse_csv(table(*rows, header=HEADER + ",state"))
-    partly = parse_csv(table(*rows, "1e6,1e8,2048,4e-3,3.0,Completed", header=HEADER + ",state"))
+        read_table(table(*rows, header=HEADER + ",state"))
+    partly = read_table(table(*rows, "1e6,1e8,2048,4e-3,3.0,Completed", header=HEADER + ",state"))
     assert np.isfinite(partly.loss).tolist() == [False, False, True]
 
 
 def test_tokens_counted_in_each_run_make_no_cells_of_their_own() -> None:
     rows = [f"1e6,{tokens},2048,{rate},3.1" for tokens, rate in ((100000256, 1e-3), (100000768, 2e-3))]
-    assert parse_csv(table(*rows)).cells == 1
+    assert read_table(table(*rows)).cells == 1
 
 
 def test_the_recorded_optimizers_are_named_and_one_is_asked_for(recorded_runs) -> None:
-    runs = parse_csv((recorded_runs / "optimizer_sweep.csv").read_bytes())
+    runs = read_table((recorded_runs / "optimizer_sweep.csv").read_bytes())
 
     assert len(runs) == 435
     assert len(runs.recipes()["optimizer"]) == 12

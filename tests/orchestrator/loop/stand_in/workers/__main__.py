@@ -13,13 +13,13 @@ from orchestrator.spec import ReplayTrainer
 from orchestrator.states import SWEEP_LIVE, RunState
 from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import RunResult, Sweep
-from orchestrator.tables.run_table import parse_csv
+from orchestrator.tables.formats import read_table
 
 
 def recorded(store: Store, sweep: Sweep) -> dict[tuple[float, ...], float]:
     """Losses by (N, D, B, η)."""
     assert isinstance(sweep.spec.trainer, ReplayTrainer)
-    table = parse_csv(store.tables.get(sweep.spec.trainer.table).data)
+    table = read_table(store.tables.get(sweep.spec.trainer.table).data)
     places = zip(table.params, table.tokens, table.batch_tokens, table.learning_rate, strict=True)
     return dict(zip(places, table.loss, strict=True))
 
