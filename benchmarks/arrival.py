@@ -39,7 +39,7 @@ TARGET_TOKENS, TARGET_BATCH = 2.84e10, 262_144.0
 
 @dataclass(kw_only=True)
 class SimulatedSweep:
-    """A sweep under way on some workers, in a time that runs in FLOPs."""
+    """A sweep that runs on some workers; its clock counts FLOPs."""
 
     place: RecordedWorld
     mode: str

@@ -61,7 +61,7 @@ class Row:
 
 
 def answers(world: World) -> Answers | None:
-    """Fits a law and asks it everything; None where there is no law."""
+    """Fits a law and evaluates all its answers; None if there is no law."""
     try:
         law = fit(world.runs, options=FitOptions(heldout=False))
     except Refused:
@@ -86,7 +86,7 @@ def answers(world: World) -> Answers | None:
 
 
 def ask(law: Law, place: Array) -> Prediction | None:
-    """The answer at (N, D, B), None where it is refused."""
+    """The answer at (N, D, B); None if it is refused."""
     try:
         return law.predict(Point(params=place[0], tokens=place[1], batch_tokens=place[2]))
     except Refused:
@@ -142,7 +142,7 @@ def calibration(laws: int, names: Iterable[str]) -> None:
 
 
 def line(name: str, row: Row) -> str:
-    """A row as printed."""
+    """A row of the printed table."""
     return (
         f"{name:12s}  {row.laws:4.0f}  {row.refused:7.3g}  {row.targets_refused:15.3f}  {row.holds:9.3f} "
         f"({row.per_law:.3f})    {row.sd:7.3f}  {row.rms:5.2f}  {row.excess:8.3f}  {row.named:12.3f}  "

@@ -86,7 +86,7 @@ class Judged:
 def judge(
     runs: Observations, whole: Law, left_out: NDArray[np.bool_], least_batch: float = LEAST_BATCH
 ) -> Judged:
-    """Fits without a part and asks for its cells."""
+    """Fits without a part and predicts its cells."""
     law = fit(runs.where(~left_out), options=FAST)
     part = runs.where(left_out)
     places = set(zip(part.params, part.tokens, part.batch_tokens, strict=True))

@@ -48,12 +48,12 @@ TURN = 16
 
 
 def rates(shape: Shape) -> list[float]:
-    """As many as a stack takes, about the best."""
+    """Rates around the best: as many as one stack takes."""
     return [2e-3 * 2 ** (place / 2) for place in range(stack_limit(shape, BATCH_TOKENS))]
 
 
 def lens_share(shape: Shape, steps: int, corpus: Corpus, *, qk_norm: bool, rounds: int) -> float:
-    """CPU time of a whole job with lenses over that without, less one: of every turn the quickest of the rounds."""
+    """Relative CPU time that the lenses add to a whole job; each turn counts with its quickest round."""
     job = job_of(shape, steps, qk_norm=qk_norm)
     quickest: list[list[float]] = [[], []]
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""Where runs are made: a point (N, D, B), a cell of a sweep, and the cells of a sweep by number.
+"""The places of runs: a point (N, D, B), a cell of a sweep, and the cells of a sweep by number.
 
 | symbol | meaning |
 |---|---|

@@ -28,7 +28,7 @@ class _Document(BaseModel):
 
 
 class CorpusPlan(_Document):
-    """How a corpus is prepared: equal plans over equal files give equal bytes.
+    """The plan of a corpus's preparation: equal plans over equal files give equal bytes.
 
     Attributes:
         vocab_size: most tokens of the vocabulary; a small text has fewer pairs to merge and gets fewer.
@@ -107,7 +107,7 @@ class PreparedSource(CorpusSource):
     document: CorpusDocument
 
     def unreadable(self) -> str | None:
-        """Why this is not the prepared file, judged by its size and a sample; None if it is.
+        """The reason why this is not the prepared file, judged by its size and a sample; None if it is.
 
         At most 64 blocks of 4 KiB are read, so the cost does not depend on the size. An edit between the blocks that
         keeps the size is missed.

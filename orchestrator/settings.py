@@ -33,7 +33,7 @@ class CorpusSource(BaseModel):
     heldout_tokens: Annotated[int, Field(ge=1)] | None = None
 
     def unreadable(self) -> str | None:
-        """Why the corpus cannot be read, judged by its first bytes; None if it can."""
+        """The reason why the corpus cannot be read, judged by its first bytes; None if it can."""
         if self.path.suffix == ".bin" and (self.dtype is None or self.vocab_size is None):
             return f"{self.path} holds token ids, so its registration needs dtype and vocab_size"
         if self.path.suffix != ".bin" and self.heldout_tokens is not None:

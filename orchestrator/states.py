@@ -34,7 +34,7 @@ class RunState(StrEnum):
 
 
 class ComparisonStage(StrEnum):
-    """How far a sweep's comparison at a held-out scale is."""
+    """The stage of a sweep's comparison at a held-out scale."""
 
     WAITING = "waiting"
     TUNING = "tuning modules"

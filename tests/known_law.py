@@ -17,7 +17,7 @@ from orchestrator.store.records import Run
 HEADER = "params,tokens,batch_tokens,learning_rate,loss"
 
 Known = tuple[Cell | Point, float, float | None]
-"""Where a run was made, its learning rate, and its loss; None where it diverged."""
+"""A run's place, its learning rate, and its loss; None where it diverged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def grid(sizes: Sequence[float], horizons: Sequence[float], batches: Sequence[fl
 
 
 def observations(runs: Iterable[Known]) -> Observations:
-    """What a law is fitted to."""
+    """The observations that a law is fitted to."""
     cells, rates, losses = zip(*runs, strict=True)
     params, tokens, batch_tokens = columns_of(cells)
     return Observations(

@@ -111,7 +111,7 @@ class CurveEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LensEvent:
-    """What the lenses measured of one member after one update.
+    """The lenses' measurements of one member after one update.
 
     Attributes:
         member: Index in the job.

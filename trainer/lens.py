@@ -60,7 +60,7 @@ def is_due(step: int) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class LensState:
-    """What the lenses keep of the members of a segment between steps.
+    """The lenses' state of the members of a segment between steps.
 
     Attributes:
         members: One state for each.

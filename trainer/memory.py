@@ -1,4 +1,4 @@
-"""How many members to train in one stack: by the cache of a CPU, or by the memory of a GPU.
+"""The number of members to train in one stack: by the cache of a CPU, or by the memory of a GPU.
 
 | symbol | meaning |
 |---|---|

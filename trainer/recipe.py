@@ -44,7 +44,7 @@ class BaseScale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parametrization:
-    """How initial values, learning rates, weight decay and ε depend on the scale (`trainer.scaling_rules`).
+    """The dependence of initial values, learning rates, weight decay and ε on the scale (`trainer.scaling_rules`).
 
     Attributes:
         kind: `standard`, the same rate at every scale; or `mup`, rates scaled by width from the base.

@@ -143,7 +143,7 @@ class StepSample:
 
 @dataclass(slots=True, kw_only=True)
 class MemberState:
-    """What the lenses keep of one member between steps.
+    """The lenses' state of one member between steps.
 
     Attributes:
         step: The last step added.

@@ -35,7 +35,7 @@ LEADERLESS_SECONDS = 30.0
 
 
 class Ending(StrEnum):
-    """Why a driver leaves."""
+    """The reason why a driver ends."""
 
     FINAL = "the sweep is over"
     CANCELLED = "the sweep was cancelled"
@@ -48,7 +48,7 @@ class Ending(StrEnum):
 class Dispatcher:
     """Gives the workers of one sweep their tasks.
 
-    A free worker gets a job, waits for one with everything loaded, or is sent away. Ray Tune calls a task a trial; each
+    A free worker gets a job, waits for one with everything loaded, or ends. Ray Tune calls a task a trial; each
     has an id.
     """
 
@@ -146,7 +146,7 @@ class Dispatcher:
         self._unstarted.pop(trial_id, None)
 
     def restart(self, trial_id: str) -> None:
-        """A trial has lost its worker and looks for another."""
+        """A trial has lost its worker and is restarted on another."""
         if trial_id in self._live:
             self._unstarted[trial_id] = self._clock()
 

@@ -33,7 +33,7 @@ class TransferRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxySetup:
-    """What a worker needs to train any proxy of one sweep.
+    """The input of a worker to train any proxy of one sweep.
 
     Attributes:
         trainer: the sweep's recipe.

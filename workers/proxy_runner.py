@@ -171,7 +171,7 @@ class _Stack:
         self._save_at = max(now + SAVE_SECONDS, self._began + (self._saving + now - before) / SAVE_SHARE)
 
     def _trunks(self, work: TrainingJob) -> list[bytes] | None:
-        """The members' saved trunks, or None to begin anew: a position is only known to half a step."""
+        """The members' saved trunks, or None to start from the beginning: a position is only known to half a step."""
         first = min(work.recipe.timetable.fork(member.horizons[0]) for member in work.members)
         start = self._job.start_tokens
         if not 0 < start <= first * work.recipe.batch_tokens:
@@ -199,7 +199,7 @@ def _points(job: ProxyJob, events: Sequence[TrainingEvent]) -> Iterable[LossPoin
 
 
 def _lenses(job: ProxyJob, events: Sequence[TrainingEvent]) -> Iterable[LensPoint]:
-    """What the lenses measured, by the same ids; without values that are not finite."""
+    """The lenses' measurements, by the same ids; without values that are not finite."""
     for event in events:
         if isinstance(event, LensEvent):
             values = {name: value for name, value in event.values.items() if math.isfinite(value)}

@@ -25,7 +25,7 @@ LOOKUPS_PER_JOB: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplaySetup:
-    """What a worker needs to replay recorded runs: the table's file, the recipe picked from it, the cells."""
+    """The input of a worker to replay recorded runs: the table's file, the recipe picked from it, the cells."""
 
     table: bytes
     where: Mapping[str, str]

@@ -15,7 +15,7 @@ FLUSH_SECONDS = 1.0
 """Longest delay of the points of live runs."""
 
 PROGRESS_SECONDS = 3.0
-"""Least time between two events of new points: a page draws all curves anew for each."""
+"""Least time between two events of new points: a page redraws all curves for each."""
 
 
 class ReportWriter:

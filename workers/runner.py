@@ -13,7 +13,7 @@ from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult, Swe
 
 
 class WorkerSetup(Protocol):
-    """What every worker of one sweep needs; it travels to the worker's process.
+    """The input of every worker of one sweep; it travels to the worker's process.
 
     Attributes:
         kind: the trainer's, by which the worker finds its runner.
@@ -26,7 +26,7 @@ class WorkerSetup(Protocol):
 
 
 class Job(Protocol):
-    """What one worker carries out in one go."""
+    """The work of one worker in one go."""
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ class JobFactory(Protocol):
 
     @property
     def setup(self) -> WorkerSetup:
-        """What every worker of the sweep needs."""
+        """The input of every worker of the sweep."""
         ...
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
@@ -118,7 +118,7 @@ TrainerT = TypeVar("TrainerT", bound=TrainerKind)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerKind(Generic[TrainerT]):
-    """How workers carry out one kind of trainer: ``KIND`` of the module that the kind names.
+    """The runner of one kind of trainer: ``KIND`` of the module that the kind names.
 
     Attributes:
         jobs: makes the factory of a sweep's jobs from the sweep's trainer; raises BadInput or NotFound if something it needs is missing.

@@ -103,7 +103,7 @@ class ReportCallback(_Adapter, tune.Callback):
         self._dispatcher.start(info["trial"].trial_id)
 
     def on_trial_recover(self, *_: Any, **info: Any) -> None:
-        """A trial's worker died and Tune looks for another."""
+        """A trial's worker died and Tune restarts the trial on another."""
         self._dispatcher.restart(info["trial"].trial_id)
 
     def on_trial_result(self, *_: Any, **info: Any) -> None:

@@ -64,7 +64,7 @@ def run_curve(store: Stored, run_id: str) -> dict[str, Any]:
 
 @router.get("/runs/{run_id}/lenses/{name}.json", dependencies=[reads])
 def run_lens(store: Stored, run_id: str, name: str, columns: Columns = None) -> dict[str, Any]:
-    """What a lens recorded of a run as a figure."""
+    """A lens's records of a run, as a figure."""
     return lens_figure(store, run_id, name, columns=columns)
 
 

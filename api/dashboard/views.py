@@ -1,4 +1,4 @@
-"""What each page shows: documents, and the values that pages need beside them."""
+"""The content of each page: documents, and the values that pages need beside them."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class RunsPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureChoice:
-    """What a reader chose to see in the figures of the bowls and of the law.
+    """The reader's choices in the figures of the bowls and of the law.
 
     Attributes:
         cells: how many have data.

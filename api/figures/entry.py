@@ -18,7 +18,7 @@ Need = Literal["grid", "comparison"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureRequest:
-    """What a figure is drawn of, and how.
+    """The input of a figure, and its options.
 
     Attributes:
         store: for what the snapshot does not hold: losses, earlier laws, the comparison.

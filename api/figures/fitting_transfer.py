@@ -87,7 +87,7 @@ def paradigms_view(compared: ComparisonDocument) -> ParadigmsView | None:
 
 
 def why_nothing(compared: ComparisonDocument | None) -> str:
-    """Why there are no scores: whether some will come, and when."""
+    """The reason why there are no scores, and when some will come, if any."""
     if compared is None:
         return "This sweep has no comparison at a held-out scale: its specification has no `comparison`."
     return WAITS.get(compared.state, f"Nothing was compared: {compared.reason or 'no run completed'}.")
@@ -247,7 +247,7 @@ def _difference(item: ContenderDocument, view: ParadigmsView) -> dict[str, Any]:
 
 
 def _mark(item: ContenderDocument, symbol: str) -> dict[str, Any]:
-    """What both marks of a contender share."""
+    """The properties that both marks of a contender share."""
     colour = COLOURS.get(item.name, PUBLISHED)
     return {
         "textfont": {"size": 10, "color": colour},

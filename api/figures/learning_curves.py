@@ -90,7 +90,7 @@ def learning_curves(
 
 
 def why_no_curves(snapshot: FigureSnapshot) -> str:
-    """Why there is no curve: whether some will come, and when."""
+    """The reason why there is no curve, and when some will come, if any."""
     return snapshot.sweep.spec.training.no_curves or snapshot.when_empty(
         "Learning curves appear here when a run reports its first loss.",
         "none of its runs reported a training loss",

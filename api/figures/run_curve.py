@@ -57,7 +57,7 @@ def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint]) -> go.Figure:
 
 
 def _why_no_curve(run: Run) -> str:
-    """Why there is no curve: whether one will come, and when."""
+    """The reason why there is no curve, and when one will come, if any."""
     if run.state is RunState.PRUNED:
         return "The run was ruled out before it started."
     if run.state in RUN_FINAL:

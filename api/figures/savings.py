@@ -99,7 +99,7 @@ def grid_shares(snapshot: FigureSnapshot) -> GridShares:
 
 
 def _independent_flops(snapshot: FigureSnapshot, states: frozenset[RunState]) -> float:
-    """What the runs in these states would cost as independent runs."""
+    """The cost of the runs in these states as independent runs."""
     return sum(snapshot.cells[run.cell].flops for run in snapshot.runs if run.state in states)
 
 

@@ -1,4 +1,4 @@
-"""Which of many cells a figure shows: some at even steps, or all of one N or one B, page by page."""
+"""The cells of many that a figure shows: some at even steps, or all of one N or one B, page by page."""
 
 from __future__ import annotations
 

@@ -267,7 +267,7 @@ def sweeps_table(sweeps: Iterable[SweepSummary]) -> Table:
 
 
 def ended_runs(progress: Progress) -> tuple[int, int]:
-    """How many runs have ended, and how many were asked for."""
+    """The number of runs that have ended, and the number asked for."""
     ended, still_open = (
         sum(progress.runs_by_state.get(state, 0) for state in states) for states in (ENDED, RUN_OPEN)
     )
@@ -275,7 +275,7 @@ def ended_runs(progress: Progress) -> tuple[int, int]:
 
 
 def runs_text(progress: Progress) -> str:
-    """How many runs have ended, of those asked for: ``12/40``."""
+    """The number of runs that have ended, of those asked for: ``12/40``."""
     return "{}/{}".format(*ended_runs(progress))
 
 

@@ -129,8 +129,10 @@ def _given(spec: SweepSpec, trainer: ProxyTrainer, text: str) -> TrainedScale:
             {"width": largest.width, "depth": largest.depth, "experts": largest.experts} | sizes
         )
     except ValidationError as error:
-        told = "; ".join(f"--target, {problem.path}: {problem.message}" for problem in field_problems(error))
-        raise BadInput(f"{told}.") from error
+        problems = "; ".join(
+            f"--target, {problem.path}: {problem.message}" for problem in field_problems(error)
+        )
+        raise BadInput(f"{problems}.") from error
     if isinstance(trainer.architecture, Dense) and (scale.experts or scale.expert_width):
         raise BadInput(
             "--target, experts: belong to a mixture of experts; the trainer.architecture is dense."

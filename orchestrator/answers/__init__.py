@@ -1,1 +1,1 @@
-"""What a law answers: predictions, confirmations, formulas, both counts of parameters, the stable phase."""
+"""The answers of a law: predictions, confirmations, formulas, both counts of parameters, the stable phase."""

@@ -61,7 +61,7 @@ def curve_document(run: Run, points: Sequence[LossPoint]) -> CurveDocument:
 
 
 def lenses_document(run: Run, sweep: Sweep, points: Sequence[LensPoint]) -> LensesDocument:
-    """What the lenses recorded of a run of ``sweep``, the trunk's part first as in ``points``."""
+    """The lenses' records of a run of ``sweep``, the trunk's part first as in ``points``."""
     return LensesDocument(
         run_id=run.id,
         points=[_lens_point(run, point) for point in points],

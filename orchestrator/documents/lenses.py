@@ -1,4 +1,4 @@
-"""What the lenses record of a run: stability and feature learning."""
+"""The lenses' records of a run: stability and feature learning."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LensPointDocument(Document):
 
 
 class LensesDocument(Document):
-    """What the lenses record of a run, the trunk's part first."""
+    """The lenses' records of a run, the trunk's part first."""
 
     run_id: str
     points: list[LensPointDocument]

@@ -80,7 +80,7 @@ def _stage(
     runs: Sequence[Run],
     newest: ComparisonEvent | None,
 ) -> tuple[ComparisonStage, str | None]:
-    """How far the comparison is, and why it was not run or what cut it short."""
+    """The stage of the comparison, and the reason why it was not run or was cut short."""
     stage, reason = _stage_of_runs(sweep, setup, plan, runs, newest)
     if stage in {ComparisonStage.NOT_RUN, ComparisonStage.CUT_SHORT} and sweep.state not in SWEEP_LIVE:
         end = f"the sweep is {sweep.state}" + (f": {sweep.reason}" if sweep.reason else "")

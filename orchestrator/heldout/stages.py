@@ -82,7 +82,7 @@ def advance(store: Store, sweep: Sweep, search: FinishedSearch, *, fence: int) -
 
 
 def end_of_sweep(event: ComparisonEvent) -> str:
-    """Why a sweep is complete after its comparison, in sentences.
+    """The reason why a sweep is complete after its comparison, in sentences.
 
     Args:
         event: of the comparison's last stage.

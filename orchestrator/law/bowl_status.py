@@ -27,7 +27,7 @@ class BowlStatus(StrEnum):
 def deviance_gain(cells: GroupedRuns, own: CellUnknowns, scales: Scales) -> Array:
     """Gain of a bowl over a constant in each cell, in squared units of the noise, shape [cells].
 
-    A side that diverged, or rose too far to fit, is no noise: it adds `LEAST_GAIN`. An outlier has the same small weight
+    A side that diverged, or rose too far to fit, is not noise: it adds `LEAST_GAIN`. An outlier has the same small weight
     in both.
     """
     height, _ = predicted(cells, own)

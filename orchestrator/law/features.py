@@ -1,6 +1,6 @@
 """The terms of ln η* and their priors: a power law in N, D and B that bends at the critical batch.
 
-A further term is one line in `FEATURES`, and its column in `matrix` if it is no product of powers of the columns there.
+A further term is one line in `FEATURES`, and its column in `matrix` unless it is a product of powers of the columns there.
 
 n, d, b = ln N, ln D, ln B over a reference (the geometric mean of the cells), so a coefficient is an exponent at the
 reference. Every prior is Gaussian and stated here; a notice names the exponents that come from it. The sds of the

@@ -1,4 +1,4 @@
-"""Which exponents the runs identify and which rest on priors: the notices of a law and of a prediction."""
+"""The exponents that the runs identify, and those that rest on priors: the notices of a law and of a prediction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -203,7 +203,7 @@ def bend_notice(name: str, *bends: tuple[float, float]) -> list[Notice]:
 
 
 def ratios(target: Point, smallest: Array, largest: Array) -> tuple[dict[str, float], Array]:
-    """How far a target lies from the runs.
+    """The distance of a target from the runs.
 
     Returns:
         (target over the largest value tried per axis, how many times outside the tried range, >= 1, shape [3]).
@@ -280,7 +280,7 @@ def too_wide(target: Point, factor: float, used: Array, coefficients: Sequence[C
 
 
 def causes(target: Point, used: Array, prior_axes: Sequence[str]) -> tuple[str, str]:
-    """Why an interval is too wide, and what would narrow it.
+    """The reason why an interval is too wide, and the runs that would narrow it.
 
     Args:
         target: The (N, D, B) predicted for.
@@ -325,7 +325,7 @@ class Aside:
 
     @property
     def sentence(self) -> str:
-        """Where the target lies, for people."""
+        """The target's position, for people."""
         others = " and ".join(name for name in AXES if name != AXES[self.axis])
         side = "above" if self.factor > 1 else "below"
         return f"its {AXES[self.axis]} are {number(self.times)} times {side} what these runs used at such {others}"

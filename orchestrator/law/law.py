@@ -126,7 +126,7 @@ class Law:
 
     @property
     def asymmetry(self) -> float:
-        """How much steeper the bowls are above their bottoms than below: a of bowl_shape.py."""
+        """The asymmetry of the bowls, steeper above their bottoms than below if positive: a of bowl_shape.py."""
         return float(self.pooled[-1])
 
     @property
@@ -177,7 +177,7 @@ class Law:
         return rows, nearest[rows]
 
     def bend(self, axis: int, *, beyond_critical: bool = False) -> tuple[float, float]:
-        """How far ln η* departs from a straight line at the ends of the cells along N or D: the quadratic part.
+        """The distance by which ln η* departs from a straight line at the ends of the cells along N or D: the quadratic part.
 
         Computed from the law's values in its cells, without the powers of the other axes. The scatter of sizes and
         pairs, which every recipe shows, does not count as a bend.

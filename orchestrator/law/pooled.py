@@ -62,7 +62,7 @@ class PooledModel:
 
     @property
     def blocks(self) -> tuple[slice, slice, slice]:
-        """Where their unknowns stand in v."""
+        """The positions of their unknowns in v."""
         k, q = self.curvature.shape[1], self.mean.size
         return slice(0, k), slice(k, q - 1), slice(q - 1, q)
 

@@ -46,7 +46,7 @@ class SweepSnapshot:
         driver_alive: whether a driver holds the sweep's lease or was just started.
         driver_rests: whether the last driver ended so recently that the next one waits.
         driver_deaths: drivers in a row that died early.
-        driver_said: last log line of the driver that died.
+        driver_message: last log line of the driver that died.
         failure: reason of the newest failed run; None if no run failed.
         comparison: stage of the comparison at a held-out scale; None if the sweep has none.
     """
@@ -64,7 +64,7 @@ class SweepSnapshot:
     driver_alive: bool = True
     driver_rests: bool = False
     driver_deaths: int = 0
-    driver_said: str | None = None
+    driver_message: str | None = None
     failure: str | None = None
     comparison: ComparisonStage | None = None
 
@@ -204,5 +204,5 @@ def _overdue(snapshot: SweepSnapshot) -> bool:
 
 
 def _driver_failure(snapshot: SweepSnapshot) -> str:
-    last = f"its last log line: {snapshot.driver_said}" if snapshot.driver_said else "it logged nothing"
+    last = f"its last log line: {snapshot.driver_message}" if snapshot.driver_message else "it logged nothing"
     return f"The driver process died {snapshot.driver_deaths} times soon after its start; {last}"

@@ -204,7 +204,7 @@ class Loop:
             driver_alive=self._has_driver(sweep.id),
             driver_rests=self._drivers.rests(sweep.id),
             driver_deaths=self._drivers.deaths(sweep.id),
-            driver_said=self._drivers.said(sweep.id),
+            driver_message=self._drivers.said(sweep.id),
             failure=self._failure(sweep.id) if runs[RunState.FAILED] else None,
             comparison=stage,
         )

@@ -1,4 +1,4 @@
-"""Which runs to make next: strategies that are pure functions of what is recorded."""
+"""The next runs to make: strategies that are pure functions of what is recorded."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Information:
         return np.asarray((self._spread * self._rows).sum(axis=1))
 
     def terms(self, row: Index, rates: Sequence[float]) -> Array:
-        """What runs add to the sums that `delta` takes, for every position of the bottom.
+        """The terms that runs add to the sums that `delta` takes, for every position of the bottom.
 
         A repeated run averages the noise, not the misfit of the bowl's shape.
 
@@ -100,7 +100,7 @@ class Information:
         return self._terms(row, np.log(rates), self._bottoms, made, made + 1)
 
     def _terms(self, row: Index, x: Array, bottoms: Array, before: Array, after: Array) -> Array:
-        """What runs `before` + 1 to `after` of each rate add, for bottoms at given positions, shape [cells, nodes]."""
+        """The terms that runs `before` + 1 to `after` of each rate add, for bottoms at given positions, shape [cells, nodes]."""
         u = x[:, None] - bottoms[row]
         curvature = self.belief.curvature[row][:, None]
         height = curvature * rise(u, self._asymmetry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ class CommandTrainer(TrainerKind):
     kind: Literal["command", "python"]
     name: Annotated[str, Field(min_length=1, max_length=200)]
     parameters: dict[str, Parameter] = Field(default_factory=dict)
+
+    finds_cells: ClassVar = True
 
     def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> NoReturn:  # noqa: ARG002
         """As ``TrainerKind.cells``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import Field
 
@@ -38,6 +38,8 @@ class PriorFit(TrainerKind):
     """Stands in for the trainer of a sweep that only fits its prior runs."""
 
     kind: Literal["none"] = "none"
+
+    finds_cells: ClassVar = True
 
     def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> Cells:  # noqa: ARG002
         """None: nothing is run."""

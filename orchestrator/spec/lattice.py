@@ -82,6 +82,32 @@ def grid_of(scale: type[Strict]) -> type[GridOf[Any]]:
     return GridOf[scale]  # type: ignore[valid-type]
 
 
+AXES: Final = ("scales", "tokens", "batch_tokens")
+
+
+def check_grid(grid: GridOf[Any], kind: str) -> None:
+    """Refuse a grid that makes no run, or more than a sweep may have.
+
+    Args:
+        grid: whose cells are all combinations of its axes.
+        kind: of the trainer, for messages.
+
+    Raises:
+        BadField: at the field at fault.
+    """
+    for name in AXES:
+        if not getattr(grid, name):
+            raise BadField(f"grid.{name}", f"is empty; a {kind} sweep needs at least one")
+    if not grid.rates():
+        raise BadField("grid.learning_rates", "is empty; give {min, max, per_octave} or a list of rates")
+    cells = math.prod(len(getattr(grid, name)) for name in AXES)
+    if cells > MAX_CELLS:
+        raise BadField(
+            "grid", f"has {cells} cells (scales × tokens × batch_tokens); at most {MAX_CELLS} are allowed"
+        )
+    check_size(cells, cells * len(grid.rates()) * grid.seeds)
+
+
 def check_size(cells: int, runs: int) -> None:
     """Refuse more runs than a sweep may have.
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise, product
 from operator import attrgetter
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from orchestrator.cells import CLOSE, Cell, Cells
 from orchestrator.errors import BadInput
 from orchestrator.spec.architecture import Architecture, Dense
 from orchestrator.spec.fields import BadField
-from orchestrator.spec.lattice import MAX_CELLS, GridOf, check_size
+from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.mup import Mup, Parametrization
 from orchestrator.spec.optimization import AdamW, Optimizer, Schedule, check_horizon
 from orchestrator.spec.proxy_scale import ParamCounts, Scale, check_experts, experts_of, params_of
@@ -45,9 +45,14 @@ class ProxyTrainer(TrainerKind):
     carried_out_by: ClassVar = "proxy"
     no_lenses: ClassVar = None
 
-    def check(self, grid: GridOf[Scale]) -> None:
-        """As ``TrainerKind.check``."""
-        _check_grid(grid, self)
+    def check_own(self, grid: GridOf[Scale]) -> None:
+        """As ``TrainerKind.check_own``."""
+        for index, scale in enumerate(grid.scales):
+            check_experts(f"grid.scales.{index}", scale, self.architecture)
+        for index, batch in enumerate(grid.batch_tokens):
+            check_batch(f"grid.batch_tokens.{index}", batch, self.context)
+        for (index, tokens), batch in product(enumerate(grid.tokens), grid.batch_tokens):
+            check_horizon(f"grid.tokens.{index}", tokens, batch, self.schedule)
         self.check_base(grid, TransferFields.of(grid))
 
     def check_base(self, grid: GridOf[Scale], fields: TransferFields) -> None:
@@ -186,29 +191,6 @@ class ProxyTrainer(TrainerKind):
             return self.schedule.decay_fraction
         steps = tokens // batch_tokens
         return self.schedule.decay_steps(steps, batch_tokens) / steps
-
-
-AXES: Final = ("scales", "tokens", "batch_tokens")
-
-
-def _check_grid(grid: GridOf[Scale], trainer: ProxyTrainer) -> None:
-    for name in AXES:
-        if not getattr(grid, name):
-            raise BadField(f"grid.{name}", "is empty; a proxy sweep needs at least one")
-    for index, scale in enumerate(grid.scales):
-        check_experts(f"grid.scales.{index}", scale, trainer.architecture)
-    if not grid.rates():
-        raise BadField("grid.learning_rates", "is empty; give {min, max, per_octave} or a list of rates")
-    cells = math.prod(len(getattr(grid, name)) for name in AXES)
-    if cells > MAX_CELLS:
-        raise BadField(
-            "grid", f"has {cells} cells (scales × tokens × batch_tokens); at most {MAX_CELLS} are allowed"
-        )
-    check_size(cells, cells * len(grid.rates()) * grid.seeds)
-    for index, batch in enumerate(grid.batch_tokens):
-        check_batch(f"grid.batch_tokens.{index}", batch, trainer.context)
-    for (index, tokens), batch in product(enumerate(grid.tokens), grid.batch_tokens):
-        check_horizon(f"grid.tokens.{index}", tokens, batch, trainer.schedule)
 
 
 def check_batch(path: str, batch_tokens: int, context: int) -> None:

@@ -30,6 +30,7 @@ class ReplayTrainer(TrainerKind):
     table: Annotated[str, Field(min_length=1, max_length=200)]
     where: dict[str, Condition] = Field(default_factory=dict)
 
+    finds_cells: ClassVar = True
     answers_at_once: ClassVar = True
     carried_out_by: ClassVar = "replay"
     no_curves: ClassVar = (
@@ -39,8 +40,8 @@ class ReplayTrainer(TrainerKind):
         "A replay trains nothing: its runs answer with recorded losses, so there is nothing to look into."
     )
 
-    def check(self, grid: GridOf[Any]) -> None:
-        """As ``TrainerKind.check``: sizes come from the table alone."""
+    def check_own(self, grid: GridOf[Any]) -> None:
+        """As ``TrainerKind.check_own``: sizes come from the table alone."""
         if grid.scales:
             raise BadField(
                 "grid.scales",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
 from orchestrator.cells import Cells, Point
 from orchestrator.spec.fields import Strict
-from orchestrator.spec.lattice import GridOf
+from orchestrator.spec.lattice import GridOf, check_grid
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.transfer import Base
 
@@ -57,6 +57,7 @@ class TrainerKind(Strict):
     Attributes:
         scale: the model of one entry of ``grid.scales``; None where the kind has none of its own.
         tags: names of the members of its fields' unions, by field; paths of errors leave them out.
+        finds_cells: whether ``cells`` finds them elsewhere, so that the grid only narrows them and may be empty.
         takes_whole_batches: whether a free worker takes many runs at once, so that a batch should not be split.
         answers_at_once: whether runs take no time.
         carried_out_by: name of the module of ``workers`` that carries out the runs; None if none does.
@@ -68,14 +69,26 @@ class TrainerKind(Strict):
 
     scale: ClassVar[type[Strict] | None] = None
     tags: ClassVar[Mapping[str, frozenset[str]]] = {}
+    finds_cells: ClassVar[bool] = False
     takes_whole_batches: ClassVar[bool] = False
     answers_at_once: ClassVar[bool] = False
     carried_out_by: ClassVar[str | None] = None
     no_curves: ClassVar[str | None] = None
     no_lenses: ClassVar[str | None] = "Custom trainers report losses only."
 
+    @final
     def check(self, grid: GridOf[Any]) -> None:
         """Refuse a grid that this trainer cannot run, as far as the specification shows it.
+
+        Raises:
+            BadField: at the field at fault, as the whole specification has it.
+        """
+        if not self.finds_cells:
+            check_grid(grid, self.kind)
+        self.check_own(grid)
+
+    def check_own(self, grid: GridOf[Any]) -> None:
+        """Refuse what only this kind cannot run; the size of a grid of cells is checked before.
 
         Raises:
             BadField: at the field at fault, as the whole specification has it.

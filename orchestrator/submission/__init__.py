@@ -1,1 +1,1 @@
-"""What a specification means and costs before it runs: its cells, its preview, its rehearsal, the cluster's capacity."""
+"""The meaning and the cost of a specification before it runs: its cells, its preview, its rehearsal, the cluster's capacity."""

@@ -17,7 +17,7 @@ def upload(store: Store, data: bytes) -> TableDocument:
         data: the file, in one of ``FORMATS``.
 
     Raises:
-        BadInput: it is no run table.
+        BadInput: it is not a run table.
     """
     runs = read_table(data)
     table = store.tables.add(data, rows=len(runs), cells=runs.cells)

@@ -1,4 +1,4 @@
-"""Who is let in: scopes, cookies, and loopback where no token was ever made."""
+"""Access: scopes, cookies, and loopback where no token was ever made."""
 
 from collections.abc import Callable
 from typing import Any

@@ -43,7 +43,7 @@ def add_cell(url: str, sweep_id: str, cell: Cell) -> None:
 
 
 def shown(recorded: Any, client: TestClient) -> dict[str, Any]:
-    """What laws, figures and documents say of the sweep as it was before."""
+    """The laws, figures and documents of the sweep as it was before."""
     store, sweep = recorded.store, recorded.sweep
     snapshot, known = read_snapshot(store, sweep.id), knowledge_of(store, sweep, None)
     url = f"/v1/sweeps/{sweep.id}"

@@ -1,4 +1,4 @@
-"""What is refused, each with a message that helps, and with nothing written."""
+"""Refusals, each with a message that helps, and with nothing written."""
 
 import hashlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What an operator looks at: health, readiness, metrics."""
+"""The operator's endpoints: health, readiness, metrics."""
 
 import socket
 from collections.abc import Callable

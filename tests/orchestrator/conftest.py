@@ -46,7 +46,7 @@ LAW = KnownLaw(
 
 
 def result_of(run: Run, cell: Cell) -> RunResult:
-    """How a run of the known law ends."""
+    """The end of a run of the known law."""
     loss = LAW.loss(cell, run.learning_rate)
     if loss is None:
         return RunResult(run_id=run.id, state=RunState.DIVERGED, seconds=0.5)
@@ -85,7 +85,7 @@ class InProcessDriver:
         self.fences = {sweep_id: fence for sweep_id, fence in self.fences.items() if sweep_id in live}
 
     def _flops(self, run: Run, cell: Cell) -> float:
-        """What a run adds to its trunk, which horizons share."""
+        """The points that a run adds to its trunk, which horizons share."""
         reached = self.reach.get(str(run.trunk_id), 0.0)
         self.reach[str(run.trunk_id)] = max(reached, cell.fork_tokens)
         return cell.marginal_flops(reached)

@@ -101,7 +101,7 @@ def with_another(history: RunHistory, number: int) -> RunHistory:
 
 
 def choices(plan: BatchPlan, number_of: dict[int, int] | None = None) -> tuple[set[object], set[object]]:
-    """What a plan asks for and rules out, with each cell's number in another numbering."""
+    """The runs that a plan asks for and rules out, with each cell's number in another numbering."""
     numbers = number_of or {}
     batch = {(numbers.get(run.cell, run.cell), run.learning_rate, run.seed, run.flops) for run in plan.batch}
     return batch, {(numbers.get(rate.cell, rate.cell), rate.learning_rate) for rate in plan.pruned}

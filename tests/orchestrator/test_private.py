@@ -1,4 +1,4 @@
-"""What Etalon keeps belongs to its user alone, whatever the umask and whatever an earlier version left open."""
+"""Etalon's files belong to its user alone, whatever the umask and whatever an earlier version left open."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def eager(corpus) -> list[float]:
 
 @pytest.fixture(scope="module")
 def noise(eager) -> float:
-    """How far the optimum moves with the seed, as a standard deviation."""
+    """The standard deviation of the optimum over seeds."""
     return float(np.std(eager, ddof=1))
 
 

@@ -204,7 +204,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _address_of(head: subprocess.Popen[bytes]) -> str:
-    """Where the head's control store listens: it chose a free port."""
+    """The port of the head's control store, which it chose."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         for process in psutil.Process(head.pid).children(recursive=True):

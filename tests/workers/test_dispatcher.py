@@ -1,4 +1,4 @@
-"""What the dispatcher asks of the workers of a sweep, with a real store and a clock that the test turns."""
+"""The dispatcher's requests to the workers of a sweep, with a real store and a clock that the test turns."""
 
 from __future__ import annotations
 
@@ -344,10 +344,9 @@ def test_points_of_live_runs_are_written_while_they_live(stage, shift):
         point = LossPoint(curve=job.run_ids[0], step=step, tokens=8 * step, loss=3.0)
         shift.dispatcher.take_in("a'", Report(points=(point,)))
         shift.tick()
-    events = [event.data for event in stage.store.events.after(0) if event.kind == "progress"]
-    told = [data["points"] for data in events if "points" in data]
-    assert 2 <= len(told) <= 12 / PROGRESS_SECONDS
-    assert 11 - PROGRESS_SECONDS <= sum(told) <= 11
+    points = [event.data["points"] for event in stage.store.events.after(0) if "points" in event.data]
+    assert 2 <= len(points) <= 12 / PROGRESS_SECONDS
+    assert 11 - PROGRESS_SECONDS <= sum(points) <= 11
 
 
 def test_what_a_silent_database_did_not_take_is_written_later(stage, shift, monkeypatch):
@@ -389,8 +388,8 @@ def test_the_size_of_the_cluster_is_reported_once_until_it_changes(stage, shift)
     for _ in range(5):
         shift.tick(MEASURE_SECONDS)
     events = stage.store.events.after(0, sweep_id=shift.sweep_id)
-    (told,) = [event.data for event in events if event.kind == "workers"]
-    assert told == {"cpus": 2.0, "gpus": 0.0, "room": 2, "reason": None}
+    size = {"cpus": 2.0, "gpus": 0.0, "room": 2, "reason": None}
+    assert [event.data for event in events if event.kind == "workers"] == [size]
 
 
 def test_a_sweep_that_is_over_waits_for_nothing(stage, shift):

@@ -1,4 +1,4 @@
-"""What a specification asks for is what is trained: mixtures of experts, parametrizations, optimizers."""
+"""The specification's recipe is trained: mixtures of experts, parametrizations, optimizers."""
 
 from __future__ import annotations
 

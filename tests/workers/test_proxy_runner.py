@@ -224,7 +224,7 @@ def test_a_missing_corpus_is_the_users_to_mend_not_the_machines(setup, tmp_path)
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Settings:
-    """Where a corpus of 300 kinds of tokens lies under the name ``own``."""
+    """A folder with a corpus of 300 kinds of tokens under the name ``own``."""
     text = tmp_path / "text.txt"
     lines = (f"Line {n}: wer reitet so spät durch Nacht und Wind? Number {n * 7919}.\n" for n in range(3_000))
     text.write_text("".join(lines))

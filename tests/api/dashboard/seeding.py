@@ -102,7 +102,7 @@ class Service:
         return self.store.runs.claim(sweep_id, fence=driver, run_ids=[run.id for run in runs]) if runs else []
 
     def knowledge(self, sweep_id: str) -> SweepKnowledge:
-        """What is known of a sweep now."""
+        """The knowledge of a sweep now."""
         return knowledge_of(self.store, self.store.sweeps.get(sweep_id), prior=None)
 
     def ask(self, sweep_id: str, law: Law | None) -> str | None:
@@ -124,7 +124,7 @@ class Service:
         self.store.runs.finish(results, fence=driver)
 
     def result(self, cell: Cell, run: Run) -> RunResult:
-        """How a run ends: the loss of a bowl, or a divergence far above its bottom."""
+        """The end of a run: the loss of a bowl, or a divergence far above its bottom."""
         cost = cell.marginal_flops(0.6 * cell.fork_tokens)
         if run.learning_rate > DIVERGES_ABOVE * (cell.params / 1e4) ** -0.3:
             return RunResult(

@@ -138,7 +138,7 @@ def test_bowls_and_law_switch_to_the_losses_before_the_decay_together(
 
 
 def panels(page: Page) -> int:
-    """How many bowls are drawn."""
+    """The number of bowls drawn."""
     return page.locator("#bowls .cartesianlayer .subplot").count()
 
 

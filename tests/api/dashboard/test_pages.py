@@ -22,7 +22,7 @@ from tests.api.figures.building import make_answer
 
 
 def text_of(page: str) -> str:
-    """What a person reads: without tags, in one line."""
+    """The text of a page: without tags, in one line."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 

@@ -25,7 +25,7 @@ def many() -> FigureSnapshot:
 
 
 def selection_of(group: CellPage) -> CellSelection:
-    """What the figure's address says, read as the API reads it."""
+    """The selection in the figure's address, read as the API reads it."""
     query = dict(parse_qsl(group.query))
     page = int(query.pop("page"))
     return CellSelection(**{name: float(value) for name, value in query.items()}, page=page)

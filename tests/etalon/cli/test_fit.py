@@ -20,7 +20,7 @@ def etalon(*arguments: str | Path) -> tuple[int, str]:
 
 
 def plain(text: str) -> str:
-    """What a person reads, in one line: without the frames of cards."""
+    """The printed text, in one line: without the frames of cards."""
     return " ".join(text.replace("\u00a0", " ").replace("│", " ").split())
 
 

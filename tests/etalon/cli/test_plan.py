@@ -65,7 +65,7 @@ class InThisProcess:
 
 @pytest.fixture
 def service(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InThisProcess:
-    """What commands talk to."""
+    """The service of the commands."""
     service = InThisProcess(store=store, settings=Settings(home=tmp_path))
     monkeypatch.setattr(sweeps, "connect", lambda: service)
     return service

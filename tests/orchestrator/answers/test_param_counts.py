@@ -1,4 +1,4 @@
-"""Which count of parameters is N: total or active ones, compared by the held-out error of their laws."""
+"""The count of parameters that is N: total or active ones, compared by the held-out error of their laws."""
 
 from __future__ import annotations
 

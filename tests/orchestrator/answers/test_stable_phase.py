@@ -1,4 +1,4 @@
-"""What is known before the decay: which runs count there, and where no cell can be compared."""
+"""The stable phase: the runs that count there, and cases where no cell can be compared."""
 
 from __future__ import annotations
 

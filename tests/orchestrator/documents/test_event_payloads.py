@@ -57,7 +57,7 @@ def test_an_unknown_kind_has_no_payload() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "field"), [("law", {"law": 3}, "runs"), ("sweep", {"state": "archived"}, "state")]
+    ("kind", "data", "field"), [("law", {"law": 3}, "number"), ("sweep", {"state": "archived"}, "state")]
 )
 def test_a_known_kind_of_another_shape_cannot_be_read(kind: str, data: dict[str, Any], field: str) -> None:
     with pytest.raises(UnreadableEvent, match=rf"kind {kind} .*\({field}: "):

@@ -1,4 +1,4 @@
-"""What a comparison does next, as a table of its runs; and who contends with which rate."""
+"""The next step of a comparison, as a table of its runs; and the contenders' rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one cell's runs say of its minimum: interior, edge, flat, too few, diverged."""
+"""The status of one cell's minimum by its runs: interior, edge, flat, too few, diverged."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a law says of itself in hard designs: each gives a sound answer, a named warning, or a refusal for its true reason."""
+"""Laws of hard designs: each gives a sound answer, a named warning, or a refusal for its true reason."""
 
 import json
 
@@ -20,7 +20,7 @@ def sentence_of_refusal(law, target):
 
 
 def told(law, target):
-    """How wide the interval is, infinite where it is refused, and everything that is said with it."""
+    """The width of the interval, infinite if refused, and all sentences with it."""
     try:
         answer = law.predict(target)
     except Refused as refused:

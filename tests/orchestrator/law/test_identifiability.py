@@ -1,4 +1,4 @@
-"""What is said of a law's support is true: ties, copies, failed runs, rows far away, and what is held out."""
+"""The sentences on a law's support are true: ties, copies, failed runs, rows far away, and what is held out."""
 
 import numpy as np
 import pytest

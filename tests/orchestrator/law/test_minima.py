@@ -1,4 +1,4 @@
-"""Where no bowl shows, the refusal says what the losses do instead."""
+"""Without a bowl, the refusal describes the losses."""
 
 import numpy as np
 import pytest

@@ -12,7 +12,7 @@ exponents = st.floats(-0.9, 0.5)
 
 
 def refused_or(call):
-    """What `call` returns, or None where it refuses with a full sentence."""
+    """The result of `call`, or None if it refuses with a full sentence."""
     try:
         return call()
     except Refused as refused:

@@ -1,4 +1,4 @@
-"""What the runs cannot support is refused with a reason, or answered with a named warning."""
+"""Answers without support by the runs are refused with a reason, or carry a named warning."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""What a rate costs in a cell, by the losses that are recorded there."""
+"""The cost of a rate in a cell, by the losses that are recorded there."""
 
 import numpy as np
 import pytest

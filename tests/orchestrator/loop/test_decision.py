@@ -1,4 +1,4 @@
-"""What is done next, as a table: one row per situation."""
+"""The next action, as a table: one row per situation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,12 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
     ),
     (
         "drivers that die again and again end it",
-        {"runs": BOTH, "driver_alive": False, "driver_deaths": MOST_DRIVER_DEATHS, "driver_said": "no disk"},
+        {
+            "runs": BOTH,
+            "driver_alive": False,
+            "driver_deaths": MOST_DRIVER_DEATHS,
+            "driver_message": "no disk",
+        },
         MoveSweep(
             to=SweepState.FAILED,
             reason="The driver process died 4 times soon after its start; its last log line: no disk",

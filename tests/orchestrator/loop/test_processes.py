@@ -86,7 +86,7 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 @pytest.fixture(params=["stand-in", pytest.param("ray", marks=pytest.mark.ray)])
 def drivers(request: pytest.FixtureRequest) -> str:
-    """Which drivers carry the runs out: the stand-in, or the real ones on Ray."""
+    """The drivers that carry the runs out: the stand-in, or the real ones on Ray."""
     return str(request.param)
 
 

@@ -1,4 +1,4 @@
-"""Where to run when a run at the target costs too much."""
+"""The cell to run in if a run at the target costs too much."""
 
 from __future__ import annotations
 

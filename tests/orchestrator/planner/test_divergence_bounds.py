@@ -1,4 +1,4 @@
-"""What diverged is not asked for again, nor built on."""
+"""Diverged rates are not asked for again, nor built on."""
 
 from __future__ import annotations
 

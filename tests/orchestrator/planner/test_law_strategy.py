@@ -244,7 +244,7 @@ def test_a_small_grid_is_run_to_its_end() -> None:
 
 
 def test_the_next_batch_does_not_ask_twice_for_one_thing() -> None:
-    """What a batch already holds counts: with the first half open, the plan is the second half."""
+    """Open runs count as part of a batch: with the first half open, the plan is the second half."""
     world = proxies(8, rates=13)
     start = Sweep(world=world, planner=planner_of("law"), request=PlanRequest(target=world.target))
     start.step()

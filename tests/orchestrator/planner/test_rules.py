@@ -1,4 +1,4 @@
-"""What every strategy keeps to, whatever the grid, the history and the budget."""
+"""The rules of every strategy, whatever the grid, the history and the budget."""
 
 from __future__ import annotations
 

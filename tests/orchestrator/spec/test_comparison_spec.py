@@ -1,4 +1,4 @@
-"""What a sweep may compare at a held-out scale, and what is refused."""
+"""Comparisons at a held-out scale: those permitted and those refused."""
 
 from __future__ import annotations
 

@@ -5,14 +5,25 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 from pydantic import BaseModel
 
 from orchestrator.cells import Cells
 from orchestrator.errors import BadInput
-from orchestrator.spec import KINDS, Grid, ProxyTrainer, Scale, SweepSpec, TrainerKind, parse_spec
+from orchestrator.spec import (
+    KINDS,
+    Catalogue,
+    Grid,
+    GridOf,
+    ProxyTrainer,
+    Scale,
+    SweepSpec,
+    TrainerKind,
+    parse_spec,
+)
+from orchestrator.spec.fields import BadField
 from orchestrator.spec.kinds import TRAINERS
 
 ROOT = Path(__file__).parents[3]
@@ -128,6 +139,45 @@ def test_a_program_has_no_more_than_losses_of_single_runs() -> None:
     assert (training.counted, training.active_share(Grid())) == ("params", 1.0)
 
 
+class NewKind(TrainerKind):
+    """A kind that states nothing but its cells."""
+
+    kind: Literal["new"] = "new"
+
+    def cells(self, grid: GridOf[Any], catalogue: Catalogue) -> Cells:
+        return Cells()
+
+
+FULL_GRID: dict[str, Any] = {
+    "scales": [{"width": 16, "depth": 2}],
+    "tokens": [131_072],
+    "batch_tokens": [256],
+    "learning_rates": [1e-3],
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "message"),
+    [
+        ({"tokens": []}, "grid.tokens", "is empty; a new sweep needs at least one"),
+        ({"learning_rates": []}, "grid.learning_rates", "is empty"),
+        ({"tokens": range(1, 102), "batch_tokens": range(1, 102)}, "grid", "has 10201 cells"),
+        (
+            {"tokens": range(1, 101), "batch_tokens": range(1, 101), "seeds": 11},
+            "grid",
+            "makes 110000 runs",
+        ),
+    ],
+)
+def test_a_new_kind_has_its_grid_checked(fields: dict[str, Any], path: str, message: str) -> None:
+    NewKind().check(Grid.model_validate(FULL_GRID))
+    with pytest.raises(BadField, match=message) as refused:
+        NewKind().check(
+            Grid.model_validate(FULL_GRID | {k: v if k == "seeds" else tuple(v) for k, v in fields.items()})
+        )
+    assert refused.value.path == path
+
+
 def test_a_sweep_that_only_fits_has_no_cells() -> None:
     spec = parse_spec({"name": "a fit", "prior_runs": {"table": "t"}})
 
@@ -137,13 +187,7 @@ def test_a_sweep_that_only_fits_has_no_cells() -> None:
 
 
 def test_only_proxies_have_a_recipe() -> None:
-    grid = {
-        "scales": [{"width": 16, "depth": 2}],
-        "tokens": [131_072],
-        "batch_tokens": [256],
-        "learning_rates": [1e-3],
-    }
-    trainer, found = sweep({"kind": "proxy"}, grid=grid).proxies
+    trainer, found = sweep({"kind": "proxy"}, grid=FULL_GRID).proxies
 
     assert isinstance(trainer, ProxyTrainer)
     assert found.scales == (Scale(width=16, depth=2),)

@@ -1,4 +1,4 @@
-"""What the lenses saw: written once however often it is sent, joined at the fork like the losses."""
+"""Records of the lenses: written once however often they are sent, joined at the fork like the losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lists of sweeps and laws are made of, in few queries."""
+"""The lists of sweeps and laws, read in few queries."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is known of the cluster: how many workers it holds, and what is said where it holds none."""
+"""The cluster's capacity: the number of workers it holds, and the message if it holds none."""
 
 from __future__ import annotations
 
