@@ -82,6 +82,7 @@ def predicted(
 
     Raises:
         NotFound: there is no law of this number.
+        OutdatedLaw: another version of Etalon fitted the law.
         Unsupported: there is no law yet, or the data do not determine the rate there within ×/÷ 3.
     """
     record = store.laws.latest(sweep.id) if law_number is None else store.laws.get(sweep.id, law_number)
