@@ -22,7 +22,7 @@ from orchestrator.answers.sweeps import sweep_document, sweep_summaries
 from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.document import Page
 from orchestrator.documents.events import SweepEvent
-from orchestrator.documents.predictions import TargetDocument, read_answer
+from orchestrator.documents.predictions import TargetDocument
 from orchestrator.documents.runs import RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.heldout.stages import comparison_document
@@ -211,7 +211,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
     snapshot = read_snapshot(store, sweep_id)
     sweep, record = snapshot.sweep, snapshot.record
     document = sweep_document(store, sweep)
-    target = None if record is None else read_answer(record.prediction).target
+    target = None if record is None else record.prediction.target
     moved = store.events.latest(sweep_id, SweepEvent)
     compared = None if sweep.spec.comparison is None else comparison_document(store, sweep)
     return SweepView(

@@ -38,7 +38,7 @@ from api.figures.style import (
 )
 from orchestrator import amounts
 from orchestrator.cells import Point
-from orchestrator.documents.predictions import PredictionDocument, read_answer
+from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.knowledge import target_of
 from orchestrator.law import Bowl, BowlStatus, Law
 from orchestrator.law.bowl import Z95
@@ -127,7 +127,7 @@ def law_view(snapshot: FigureSnapshot) -> LawView | None:
     law, record = snapshot.law, snapshot.record
     if law is None or not law.bowls:
         return None
-    recorded = None if record is None else read_answer(record.prediction)
+    recorded = None if record is None else record.prediction
     answer = recorded if isinstance(recorded, PredictionDocument) else None
     target = _own_target(snapshot) if recorded is None else recorded.target
     batches = {bowl.batch_tokens for bowl in law.bowls}

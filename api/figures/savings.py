@@ -14,7 +14,7 @@ from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.snapshot import FigureSnapshot
 from api.figures.style import ACCENT, TARGET, UNTOUCHED, axis, canvas, empty, level_line, panel_grid
 from orchestrator import amounts
-from orchestrator.documents.predictions import PredictionDocument, read_answer
+from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.states import RUN_MEASURED, RUN_OPEN, SWEEP_LIVE, RunState
 from orchestrator.store.records import LawRecord, Run
 
@@ -118,7 +118,7 @@ def _batches(runs: Sequence[Run]) -> tuple[BatchCost, ...]:
 
 
 def _interval(record: LawRecord) -> LawInterval:
-    answer = read_answer(record.prediction)
+    answer = record.prediction
     interval = answer.interval if isinstance(answer, PredictionDocument) else None
     factor = None if interval is None else math.sqrt(interval.high / interval.low)
     return LawInterval(number=record.number, runs=record.runs, factor=factor)

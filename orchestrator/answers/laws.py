@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Point
 from orchestrator.documents.events import LawEvent
 from orchestrator.documents.laws import LawDocument, LawSummary
-from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, read_answer
+from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, TargetAnswer
 from orchestrator.errors import Unsupported
 from orchestrator.knowledge import default_batch, observations_of
 from orchestrator.law import Law
@@ -45,17 +44,16 @@ def _fields(law: LawRecord) -> dict[str, Any]:
 
 
 def answer_at_target(
-    content: Mapping[str, Any] | None, *, no_law: str | None = None
+    answer: TargetAnswer | None, *, no_law: str | None = None
 ) -> tuple[PredictionDocument | None, str | None]:
     """The prediction that a law was stored with, or the reason why there is none.
 
     Args:
-        content: ``prediction`` of the law, or None without a law.
+        answer: ``prediction`` of the law, or None without a law.
         no_law: the reason why there is no law.
     """
-    if content is None:
+    if answer is None:
         return None, no_law or NO_LAW
-    answer = read_answer(content)
     return (None, answer.detail) if isinstance(answer, RefusalDocument) else (answer, None)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from orchestrator.answers.laws import answer_at_target, law_summary, why_no_law
 from orchestrator.answers.notices import notice_documents
 from orchestrator.documents.events import WorkersEvent
+from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.documents.sweeps import Cost, Progress, SweepDocument, SweepSummary
 from orchestrator.law.notices import Notice, messages
 from orchestrator.states import RUN_MEASURED, SWEEP_LIVE, SweepState
@@ -60,7 +61,7 @@ def waits_because(store: Store, sweep: Sweep) -> str | None:
 
 
 def _summary(
-    store: Store, sweep: Sweep, tally: Tally, law_number: int | None, answer: Mapping[str, Any] | None
+    store: Store, sweep: Sweep, tally: Tally, law_number: int | None, answer: TargetAnswer | None
 ) -> SweepSummary:
     no_law = why_no_law(store, sweep.id) if answer is None else None
     prediction, refused = answer_at_target(answer, no_law=no_law)

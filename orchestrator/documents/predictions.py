@@ -189,7 +189,11 @@ class RefusalDocument(Document):
     detail: str
 
 
-def read_answer(content: Mapping[str, Any]) -> PredictionDocument | RefusalDocument:
+TargetAnswer = PredictionDocument | RefusalDocument
+"""What a law says at its sweep's target."""
+
+
+def read_answer(content: Mapping[str, Any]) -> TargetAnswer:
     """Read the answer that is stored with a law."""
     refused = content.get("learning_rate") is None
     return (RefusalDocument if refused else PredictionDocument).model_validate(content)

@@ -317,13 +317,13 @@ class Loop:
         law = self._store.laws.add(
             sweep.id,
             document=kept.to_document(),
-            prediction=answer(kept, knowledge).model_dump(mode="json"),
-            ruled_out=[item.model_dump(mode="json") for item in batch.rulings],
+            prediction=answer(kept, knowledge),
+            ruled_out=batch.rulings,
             runs=runs,
             spent_flops=knowledge.spent_flops,
             batch=sweep.batches,
             fence=self._fence,
-            sizes=None if sizes is None else sizes.model_dump(mode="json"),
+            sizes=sizes,
         )
         log.info("law fitted", extra={"sweep_id": sweep.id, "law_number": law.number, "runs": runs})
 

@@ -8,7 +8,7 @@ from typing import Final
 from orchestrator.answers.param_counts import both_counts, vary_apart
 from orchestrator.answers.prediction import prediction
 from orchestrator.documents.laws import RuledOut, SizesDocument
-from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, TargetDocument
+from orchestrator.documents.predictions import RefusalDocument, TargetAnswer, TargetDocument
 from orchestrator.knowledge import SweepKnowledge, plan_request
 from orchestrator.law import Law, Refused, fit
 from orchestrator.planner import planner_of
@@ -73,7 +73,7 @@ def is_recent(runs: int, known: int) -> bool:
     return known - runs <= known // RECENT
 
 
-def answer(law: Law, knowledge: SweepKnowledge) -> PredictionDocument | RefusalDocument:
+def answer(law: Law, knowledge: SweepKnowledge) -> TargetAnswer:
     """The prediction at the sweep's target, or the refusal with its reason."""
     sweep, target = knowledge.sweep, knowledge.target
     try:

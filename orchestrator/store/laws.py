@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import RowMapping, func, insert, select, update
 
 from orchestrator.documents.events import LawEvent
+from orchestrator.documents.laws import RuledOut, SizesDocument
+from orchestrator.documents.predictions import TargetAnswer, read_answer
 from orchestrator.errors import NotFound
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
@@ -28,13 +30,13 @@ class Laws:
         sweep_id: str,
         *,
         document: Mapping[str, Any],
-        prediction: Mapping[str, Any],
-        ruled_out: Sequence[Mapping[str, Any]],
+        prediction: TargetAnswer,
+        ruled_out: Sequence[RuledOut],
         runs: int,
         spent_flops: float,
         batch: int,
         fence: int,
-        sizes: Mapping[str, Any] | None = None,
+        sizes: SizesDocument | None = None,
     ) -> LawRecord:
         """Write a new law, which becomes the sweep's current one.
 
@@ -68,18 +70,19 @@ class Laws:
                 sweep_id=sweep_id,
                 number=number,
                 document=dict(document),
-                prediction={**prediction, "law_number": number},
-                ruled_out=tuple(dict(item) for item in ruled_out),
+                prediction=prediction.model_copy(update={"law_number": number}),
+                ruled_out=tuple(ruled_out),
                 runs=runs,
                 spent_flops=spent_flops,
                 batch=batch,
                 created_at=now,
-                sizes=None if sizes is None else dict(sizes),
+                sizes=sizes,
             )
-            connection.execute(insert(schema.laws), _row(law))
+            row = _row(law)
+            connection.execute(insert(schema.laws), row)
             values = {"law_number": number, "updated_at": now}
             connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
-            event = LawEvent(number=number, prediction=dict(law.prediction), runs=runs)
+            event = LawEvent(number=number, prediction=row["prediction"], runs=runs)
             self._database.add_events(connection, sweep_id, [event], now)
         return law
 
@@ -103,14 +106,14 @@ class Laws:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else _law(row)
 
-    def predictions(self, sweep_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    def predictions(self, sweep_ids: Sequence[str]) -> dict[str, TargetAnswer]:
         """The newest law's prediction at the target, or its refusal, by sweep; sweeps without a law are absent."""
         query = select(_W.sweep_id, _W.prediction).join_from(
             schema.sweeps, schema.laws, (_W.sweep_id == _S.id) & (_W.number == _S.law_number)
         )
         with self._database.read() as connection:
             found = connection.execute(query.where(_S.id.in_(sweep_ids)))
-            return {row.sweep_id: row.prediction for row in found}
+            return {row.sweep_id: read_answer(row.prediction) for row in found}
 
     def page(self, sweep_id: str, *, limit: int, after: int = 0) -> tuple[list[LawRecord], int | None, int]:
         """One page, oldest first: the laws, the number to continue after (None at the end), and how many there are.
@@ -140,13 +143,13 @@ def _row(law: LawRecord) -> dict[str, Any]:
         "sweep_id": law.sweep_id,
         "number": law.number,
         "document": law.document,
-        "prediction": law.prediction,
-        "ruled_out": list(law.ruled_out),
+        "prediction": law.prediction.model_dump(mode="json"),
+        "ruled_out": [item.model_dump(mode="json") for item in law.ruled_out],
         "runs": law.runs,
         "spent_flops": law.spent_flops,
         "batch": law.batch,
         "created_at": law.created_at,
-        "sizes": law.sizes,
+        "sizes": None if law.sizes is None else law.sizes.model_dump(mode="json"),
     }
 
 
@@ -155,11 +158,11 @@ def _law(row: RowMapping) -> LawRecord:
         sweep_id=row["sweep_id"],
         number=row["number"],
         document=row["document"],
-        prediction=row["prediction"],
-        ruled_out=tuple(row["ruled_out"]),
+        prediction=read_answer(row["prediction"]),
+        ruled_out=tuple(RuledOut.model_validate(item) for item in row["ruled_out"]),
         runs=row["runs"],
         spent_flops=row["spent_flops"],
         batch=row["batch"],
         created_at=row["created_at"],
-        sizes=row["sizes"],
+        sizes=None if row["sizes"] is None else SizesDocument.model_validate(row["sizes"]),
     )

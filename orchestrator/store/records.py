@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.documents.events import EventPayload, payload_of
+from orchestrator.documents.laws import RuledOut, SizesDocument
+from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RunState, SweepState
 
@@ -153,8 +155,8 @@ class LawRecord:
 
     Attributes:
         document: the law itself (``orchestrator.law.Law.to_document``).
-        prediction: the prediction at the sweep's target, or the refusal, as in the API.
-        ruled_out: the rates it drops: ``[{cell, learning_rate, reason}, …]``.
+        prediction: the prediction at the sweep's target, or the refusal.
+        ruled_out: the rates it drops.
         spent_flops: FLOPs that the sweep had spent.
         runs: number of runs it was fitted to.
         sizes: results in the other count of parameters; None if there is one count.
@@ -163,13 +165,13 @@ class LawRecord:
     sweep_id: str
     number: int
     document: Mapping[str, Any]
-    prediction: Mapping[str, Any]
-    ruled_out: tuple[Mapping[str, Any], ...]
+    prediction: TargetAnswer
+    ruled_out: tuple[RuledOut, ...]
     runs: int
     spent_flops: float
     batch: int
     created_at: datetime
-    sizes: Mapping[str, Any] | None = None
+    sizes: SizesDocument | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Point
+from orchestrator.documents.laws import RuledOut
 from orchestrator.law import Law, fit
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
@@ -100,8 +101,8 @@ class Recorded:
         self.store.laws.add(
             self.sweep.id,
             document=law.to_document(),
-            prediction=prediction(law, target, sweep_id=self.sweep.id).model_dump(mode="json"),
-            ruled_out=[{"cell": 0, "learning_rate": 0.032, "reason": "too high"}],
+            prediction=prediction(law, target, sweep_id=self.sweep.id),
+            ruled_out=[RuledOut(cell=0, learning_rate=0.032, reason="too high")],
             runs=runs,
             spent_flops=self.store.sweeps.spent_flops(self.sweep.id),
             batch=1,

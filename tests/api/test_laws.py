@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from orchestrator.documents.events import LawEvent
+from orchestrator.documents.predictions import RefusalDocument, TargetDocument
 from orchestrator.law import Law
 
 
@@ -48,10 +49,9 @@ def test_a_refused_prediction_is_shown_with_the_law(client: TestClient, trained:
     trained.store.laws.add(
         trained.sweep.id,
         document=record.document,
-        prediction={
-            "target": {"params": 1e6, "tokens": 8e5, "batch_tokens": 2048},
-            "detail": "The horizon is too far.",
-        },
+        prediction=RefusalDocument(
+            target=TargetDocument(params=1e6, tokens=8e5, batch_tokens=2048), detail="The horizon is too far."
+        ),
         ruled_out=[],
         runs=35,
         spent_flops=1.0,

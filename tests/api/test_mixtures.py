@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from orchestrator.documents.laws import SizesDocument
 from orchestrator.tables.formats import read_table
 
 SIZES = {
@@ -62,7 +63,7 @@ def trained_mixture(
         spent_flops=first.spent_flops,
         batch=1,
         fence=recorded.leader(),
-        sizes=SIZES,
+        sizes=SizesDocument.model_validate(SIZES),
     )
     return recorded
 

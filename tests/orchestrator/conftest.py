@@ -138,7 +138,7 @@ def history(store: Store, sweep_id: str) -> list[tuple[Any, ...]]:
         for run in store.runs.of_sweep(sweep_id)
     ]
     laws = [
-        (law.number, law.runs, law.batch, law.spent_flops, law.prediction.get("learning_rate"))
+        (law.number, law.runs, law.batch, law.spent_flops, getattr(law.prediction, "learning_rate", None))
         for law in store.laws.of_sweep(sweep_id)
     ]
     sweep = store.sweeps.get(sweep_id)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.cells import Cell, Cells
+from orchestrator.documents.laws import RuledOut
 from orchestrator.knowledge import SweepKnowledge, knowledge_of
 from orchestrator.law import Law, Refused
 from orchestrator.lenses import MODULES
@@ -165,9 +166,9 @@ class Service:
         self.store.laws.add(
             sweep_id,
             document=law.to_document(),
-            prediction=answer(law, knowledge).model_dump(mode="json"),
+            prediction=answer(law, knowledge),
             ruled_out=[
-                {"cell": run.cell, "learning_rate": run.learning_rate, "reason": run.reason}
+                RuledOut(cell=run.cell, learning_rate=run.learning_rate, reason=str(run.reason))
                 for run in knowledge.runs
                 if run.state is RunState.PRUNED
             ],

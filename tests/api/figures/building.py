@@ -12,6 +12,7 @@ from orchestrator.documents.predictions import (
     Interval,
     PredictionDocument,
     PublishedRate,
+    RefusalDocument,
     TargetDocument,
     Valley,
 )
@@ -23,7 +24,7 @@ from orchestrator.store.records import LawRecord, LossPoint, Run, Sweep
 from tests.api.dashboard.seeding import bowl_loss, spec_fields
 from tests.known_law import observed
 
-TARGET = {"params": 1e15, "tokens": 1e15, "batch_tokens": 256.0}
+TARGET = TargetDocument(params=1e15, tokens=1e15, batch_tokens=256.0)
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RATES = tuple(float(f"{1e-3 * 2 ** (i / 1.5):.6g}") for i in range(10))
 
@@ -110,9 +111,7 @@ def make_record(
         sweep_id="sweep",
         number=number,
         document={} if law is None else law.to_document(),
-        prediction={"target": TARGET, "detail": "too far"}
-        if prediction is None
-        else prediction.model_dump(mode="json"),
+        prediction=RefusalDocument(target=TARGET, detail="too far") if prediction is None else prediction,
         ruled_out=(),
         runs=10,
         spent_flops=1.0,

@@ -72,7 +72,7 @@ def fitted_sweep(service: Service) -> str:
     service.store.laws.add(
         sweep.id,
         document=law.to_document(),
-        prediction=prediction(law, target).model_dump(mode="json"),
+        prediction=prediction(law, target),
         ruled_out=[],
         runs=len(places),
         spent_flops=0.0,

@@ -42,16 +42,16 @@ def test_every_law_of_a_mixture_reports_both_counts(house: Any, used: str) -> No
 
     laws = house.store.laws.of_sweep(sweep.id)
     assert laws
-    assert all("Let the experts differ" not in law.sizes["summary"] for law in laws)
+    assert all("Let the experts differ" not in law.sizes.summary for law in laws)
     last = laws[-1].sizes
-    assert (last["used"], last["proportional"]) == (f"params_{used}", False)
-    own, other = last["laws"]
-    assert own["size"] == f"params_{used}"
+    assert (last.used, last.proportional) == (f"params_{used}", False)
+    own, other = last.laws
+    assert own.size == f"params_{used}"
     (term,) = (term for term in laws[-1].document["coefficients"] if term["name"] == "ln N")
-    assert own["params"] == {name: term[name] for name in ("value", "sd", "from_prior")}
+    assert own.params.model_dump() == {name: term[name] for name in ("value", "sd", "from_prior")}
     followed = own if used == "total" else other
-    assert followed["params"]["value"] == pytest.approx(-0.3, abs=3 * followed["params"]["sd"])
-    assert last["summary"]
+    assert followed.params.value == pytest.approx(-0.3, abs=3 * followed.params.sd)
+    assert last.summary
 
 
 def test_a_law_of_mixtures_that_grow_alike_says_that_there_is_one(house: Any) -> None:
@@ -59,8 +59,8 @@ def test_a_law_of_mixtures_that_grow_alike_says_that_there_is_one(house: Any) ->
     house.until_final(sweep.id, by_total)
 
     sizes = house.store.laws.latest(sweep.id).sizes
-    assert (sizes["proportional"], len(sizes["laws"])) == (True, 1)
-    assert "is the same up to that factor" in sizes["summary"]
+    assert (sizes.proportional, len(sizes.laws)) == (True, 1)
+    assert "is the same up to that factor" in sizes.summary
 
 
 def test_a_dense_sweep_has_one_count_of_parameters(house: Any) -> None:
@@ -75,5 +75,5 @@ def test_before_mixtures_of_another_kind_have_run_there_is_one_law_so_far(house:
     house.until_final(sweep.id, by_total)
 
     first, *_, last = (law.sizes for law in house.store.laws.of_sweep(sweep.id))
-    assert (first["proportional"], last["proportional"]) == (True, False)
-    assert first["summary"].startswith("In every cell that has run so far params_total is ")
+    assert (first.proportional, last.proportional) == (True, False)
+    assert first.summary.startswith("In every cell that has run so far params_total is ")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cells import Cell
+from orchestrator.documents.predictions import TargetDocument
 from orchestrator.errors import Conflict
 from orchestrator.law import LawRefusal, Refused
 from orchestrator.loop.decision import GRACE_SECONDS
@@ -35,9 +36,9 @@ def test_a_sweep_is_carried_to_a_prediction_near_the_known_optimum(house: Any) -
     assert final.reason
     law = house.store.laws.latest(sweep.id)
     truth = 8e-3 * 3**-0.3 * (400_000 / 1.4e5) ** -0.2
-    assert law.prediction["interval"]["low"] < truth < law.prediction["interval"]["high"]
-    assert law.prediction["sweep_id"] == sweep.id
-    assert law.prediction["law_number"] == law.number == final.law_number
+    assert law.prediction.interval.low < truth < law.prediction.interval.high
+    assert law.prediction.sweep_id == sweep.id
+    assert law.prediction.law_number == law.number == final.law_number
 
 
 def test_every_result_is_in_the_last_law_and_its_cost(house: Any) -> None:
@@ -69,7 +70,7 @@ def test_rates_that_the_law_rules_out_are_kept_as_pruned_with_the_reason(house: 
     assert all(run.reason and run.batch is None for run in pruned)
     ruled_out = [row for law in house.store.laws.of_sweep(sweep.id) for row in law.ruled_out]
     assert {(run.cell, run.learning_rate) for run in pruned} <= {
-        (row["cell"], row["learning_rate"]) for row in ruled_out
+        (row.cell, row.learning_rate) for row in ruled_out
     }
 
 
@@ -337,8 +338,8 @@ def test_a_fit_without_a_target_answers_at_its_largest_cell(house: Any) -> None:
     table = upload(house.store, bowls())
     sweep = house.submit(trainer=None, grid={}, prior_runs={"table": table}, target=None)
     house.until_final(sweep.id)
-    target = house.store.laws.latest(sweep.id).prediction["target"]
-    assert target == {"params": 4e5, "tokens": 4e6, "batch_tokens": 2048.0}
+    target = house.store.laws.latest(sweep.id).prediction.target
+    assert target == TargetDocument(params=4e5, tokens=4e6, batch_tokens=2048.0)
 
 
 def test_a_fit_that_is_refused_fails_with_the_refusal(house: Any) -> None:
@@ -358,9 +359,9 @@ def test_a_target_that_the_runs_cannot_support_is_kept_as_a_refusal(house: Any) 
     sweep = house.submit(trainer=None, grid={}, prior_runs={"table": table}, target=far)
     assert house.until_final(sweep.id).state is SweepState.COMPLETED
     answer = house.store.laws.latest(sweep.id).prediction
-    assert answer["refused"] == "interval_too_wide"
-    assert "×/÷ 3" in answer["detail"]
-    assert answer["target"] == far
+    assert answer.refused == "interval_too_wide"
+    assert "×/÷ 3" in answer.detail
+    assert answer.target == TargetDocument(**far)
 
 
 def test_prior_runs_let_a_sweep_begin_with_a_law(house: Any) -> None:

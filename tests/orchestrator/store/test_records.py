@@ -22,17 +22,23 @@ from orchestrator.documents.events import (
     SweepEvent,
     UnreadableEvent,
 )
-from orchestrator.documents.predictions import TargetDocument
+from orchestrator.documents.laws import RuledOut, SizesDocument
+from orchestrator.documents.predictions import RefusalDocument, TargetDocument
 from orchestrator.errors import BadInput, Conflict, NotFound
 from orchestrator.spec import CellRole
 from orchestrator.states import SweepState
 from orchestrator.store import Store, schema
 from orchestrator.store.database import Database, clock
 
+REFUSAL = RefusalDocument(
+    target=TargetDocument(params=1e6, tokens=2e7, batch_tokens=2048),
+    refused="too_few",
+    detail="Too few runs.",
+)
 LAW: dict[str, Any] = {
     "document": {"coefficients": [{"name": "ln_params", "value": -0.3}]},
-    "prediction": {"learning_rate": 1e-3, "law_number": None},
-    "ruled_out": [{"cell": 0, "learning_rate": 4e-3, "reason": "too high"}],
+    "prediction": REFUSAL,
+    "ruled_out": [RuledOut(cell=0, learning_rate=4e-3, reason="too high")],
     "runs": 7,
     "spent_flops": 1e12,
     "batch": 2,
@@ -81,9 +87,12 @@ def test_a_law_keeps_its_document_and_its_prediction_by_number(bench: Any) -> No
     law = bench.store.laws.add(sweep.id, **LAW, fence=bench.fence)
     assert (law.document, law.ruled_out) == (LAW["document"], tuple(LAW["ruled_out"]))
     event = bench.store.events.after(0, sweep_id=sweep.id)[-1]
-    prediction = {"learning_rate": 1e-3, "law_number": 1}
-    assert (event.kind, event.data) == ("law", {"number": 1, "prediction": prediction, "runs": 7})
-    assert law.prediction == prediction
+    answer = REFUSAL.model_copy(update={"law_number": 1})
+    assert (event.kind, event.data) == (
+        "law",
+        {"number": 1, "prediction": answer.model_dump(mode="json"), "runs": 7},
+    )
+    assert law.prediction == answer
 
 
 def test_laws_of_two_sweeps_are_numbered_apart(bench: Any) -> None:
@@ -231,7 +240,10 @@ def test_a_database_knows_its_time(store: Store) -> None:
 
 
 def test_a_law_in_both_counts_of_parameters_keeps_them(bench: Any) -> None:
-    sweep, sizes = bench.sweep(), {"better": "params_active", "params": 0.03}
+    sweep = bench.sweep()
+    sizes = SizesDocument(
+        used="params_active", proportional=True, laws=[], paired=None, better=None, summary="Both are one."
+    )
     assert bench.store.laws.add(sweep.id, **LAW, fence=bench.fence).sizes is None
     law = bench.store.laws.add(sweep.id, **LAW, fence=bench.fence, sizes=sizes)
     assert [kept.sizes for kept in bench.store.laws.of_sweep(sweep.id)] == [None, sizes]

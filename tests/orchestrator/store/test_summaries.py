@@ -4,10 +4,15 @@ from typing import Any
 
 import pytest
 
+from orchestrator.documents.predictions import RefusalDocument, TargetDocument
 from orchestrator.states import RunState, SweepState
 from orchestrator.store.records import RunResult
 
 LAW: dict[str, Any] = {"document": {}, "ruled_out": [], "runs": 3, "spent_flops": 1.0, "batch": 1}
+
+
+def refusal(detail: str) -> RefusalDocument:
+    return RefusalDocument(target=TargetDocument(params=1e6, tokens=2e7, batch_tokens=2048), detail=detail)
 
 
 def test_the_runs_of_many_sweeps_are_added_up_each_on_its_own(bench: Any) -> None:
@@ -34,14 +39,11 @@ def test_the_runs_of_many_sweeps_are_added_up_each_on_its_own(bench: Any) -> Non
 
 def test_the_predictions_of_many_sweeps_are_their_newest_laws(bench: Any) -> None:
     first, second, lawless = (bench.sweep().id for _ in range(3))
-    for sweep_id, rate in ((first, 1e-3), (first, 2e-3), (second, 3e-3)):
-        bench.store.laws.add(sweep_id, prediction={"learning_rate": rate}, **LAW, fence=bench.fence)
+    for sweep_id, detail in ((first, "early"), (first, "late"), (second, "other")):
+        bench.store.laws.add(sweep_id, prediction=refusal(detail), **LAW, fence=bench.fence)
     found = bench.store.laws.predictions([first, second, lawless])
-    assert {sweep_id: answer["learning_rate"] for sweep_id, answer in found.items()} == {
-        first: 2e-3,
-        second: 3e-3,
-    }
-    assert found[first]["law_number"] == 2
+    assert {sweep_id: answer.detail for sweep_id, answer in found.items()} == {first: "late", second: "other"}
+    assert found[first].law_number == 2
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,6 @@ def test_laws_come_in_pages(
 ) -> None:
     sweep_id = bench.sweep().id
     for _ in range(3):
-        bench.store.laws.add(sweep_id, prediction={}, **LAW, fence=bench.fence)
+        bench.store.laws.add(sweep_id, prediction=refusal("none"), **LAW, fence=bench.fence)
     laws, goes_on, total = bench.store.laws.page(sweep_id, limit=limit, after=after)
     assert ([law.number for law in laws], goes_on, total) == (numbers, following, 3)
