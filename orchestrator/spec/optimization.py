@@ -1,4 +1,4 @@
-"""How a proxy is optimized: its schedule and its optimizer."""
+"""The optimization of a proxy: its schedule and its optimizer."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from orchestrator.spec.fields import Strict
 
 
 class Resources(Strict):
-    """What one run takes of the Ray cluster, and how many run at once."""
+    """The share of the Ray cluster that one run takes, and the number of runs at once."""
 
     cpus_per_run: Annotated[float, Field(gt=0, le=1_024)] = 1
     gpus_per_run: Annotated[float, Field(ge=0, le=1_024)] = 0

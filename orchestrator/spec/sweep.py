@@ -39,7 +39,7 @@ class Stop(Strict):
 
 
 class Search(Strict):
-    """How the next runs are chosen.
+    """The choice of the next runs.
 
     ``refit: batch`` asks for the next runs when all earlier ones have ended; ``arrival`` as soon as results are in and
     workers have room, at most as many as the workers hold. By default Etalon chooses
@@ -129,7 +129,7 @@ class SweepSpec(Strict):
 
     @property
     def needs(self) -> Resources:
-        """What a worker really takes, and how many there are at most."""
+        """The resources that a worker takes, and the most workers at once."""
         return self.training.needs(self.resources)
 
     @property

@@ -1,4 +1,4 @@
-"""What Etalon asks of a kind of trainer. A kind is a subclass in a module of its own, and a line in ``kinds``."""
+"""The interface of a kind of trainer. A kind is a subclass in a module of its own, and a line in ``kinds``."""
 
 from __future__ import annotations
 
@@ -140,5 +140,5 @@ class TrainerKind(Strict):
 
     @property
     def no_stable_phase(self) -> str | None:
-        """Why no loss is measured before the decay, as a clause that ends a sentence; None if it is."""
+        """The reason why no loss is measured before the decay, as a clause that ends a sentence; None if it is."""
         return f"its trainer is {self.kind}, and the loss before the decay is measured by the proxy trainer alone."
