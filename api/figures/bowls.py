@@ -26,7 +26,6 @@ from api.figures.style import (
     canvas,
     empty,
     footnote,
-    is_narrow,
     log_axis,
     panel_grid,
     panel_title,
@@ -208,8 +207,6 @@ TITLE: Final = 24
 """Pixels of a panel's title."""
 
 FOOT: Final = 48
-NARROW_TITLE: Final = 20
-"""Characters of a title that fit above a panel on a telephone; the last part of a longer one goes on a second line."""
 
 
 def _marker(state: RunState, size: float, symbol: str = "circle", width: float = 1) -> dict[str, Any]:
@@ -243,7 +240,7 @@ def draw_bowls(
     """
     horizons = len({(panel.cell.tokens, panel.cell.batch_tokens) for panel in panels})
     across = min(columns or (horizons if 2 <= horizons <= 5 else 4), len(panels))
-    narrow, rows = is_narrow(columns), math.ceil(len(panels) / across)
+    rows = math.ceil(len(panels) / across)
     rates = [mark.learning_rate for panel in panels for mark in panel.marks]
     rates = rates or [x for panel in panels for x, _ in panel.curve] or [1e-4, 1e-1]
     colours = params_colours([panel.cell.params for panel in panels])
@@ -253,30 +250,28 @@ def draw_bowls(
     traces: list[dict[str, Any]] = []
     for index, panel in enumerate(panels):
         number, lowest = axis_number(index), index + across >= len(panels)
-        figure.update_layout(_axes(number, panel, rates, lowest=lowest, narrow=narrow))
-        figure.add_annotation(panel_title(_title(panel, narrow=narrow), number, 9.5 if narrow else 11))
+        figure.update_layout(_axes(number, panel, rates, lowest=lowest))
+        figure.add_annotation(panel_title(panel.title, number))
         traces += _panel_traces(panel, number, colours[panel.cell.params])
     if total > len(panels):
         shown = f"{len(panels)} of {total} cells with runs, at even steps through N, B and D"
-        footnote(figure, f"{len(panels)} of the {total} cells chosen" if narrowed else shown, narrow=narrow)
+        footnote(figure, f"{len(panels)} of the {total} cells chosen" if narrowed else shown)
     figure.add_traces([{"type": "scatter", **trace} for trace in [*traces, *_legend(traces)]])
     return figure
 
 
-def _axes(
-    number: str, panel: BowlPanel, rates: Sequence[float], *, lowest: bool, narrow: bool
-) -> dict[str, Any]:
+def _axes(number: str, panel: BowlPanel, rates: Sequence[float], *, lowest: bool) -> dict[str, Any]:
     """Both axes of one panel."""
     drawn = panel.low is not None
     low, high = min(rates), max(rates)
-    thirds = 10 <= high / low <= (100 if narrow else 10_000)
+    thirds = 10 <= high / low <= 100
     return {
         f"xaxis{number}": log_axis(
             low,
             high,
             "learning rate η" if lowest else None,
             ticks=RATES | THIRDS if thirds else RATES,
-            most=3 if narrow else 4,
+            most=4,
             minor=None,
             matches="x" if number else None,
             showticklabels=lowest,
@@ -293,11 +288,6 @@ def _axes(
             automargin=False,
         ),
     }
-
-
-def _title(panel: BowlPanel, *, narrow: bool) -> str:
-    long = narrow and len(panel.title) > NARROW_TITLE
-    return "<br>".join(panel.title.rsplit(" · ", 1)) if long else panel.title
 
 
 def _panel_traces(panel: BowlPanel, number: str, colour: str) -> list[dict[str, Any]]:

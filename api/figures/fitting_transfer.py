@@ -142,15 +142,15 @@ PUBLISHED: Final = "#6d7683"
 COLOURS: Final = {FITTING: ACCENT, TRANSFER: TARGET, SAME_RATE: "#1fa396", MODULE_WISE: "#1fa396"}
 
 
-def draw_paradigms(view: ParadigmsView, *, narrow: bool = False) -> go.Figure:
-    """Draw both panels side by side, or one under the other on a telephone."""
+def draw_paradigms(view: ParadigmsView) -> go.Figure:
+    """Draw both panels side by side."""
     rows = [item for item in view.contenders if item.name != FITTING]
     rates = [item.learning_rate for item in view.contenders] + [rate for rate, _ in view.reference]
     height = max(380, 150 + ROW * len(rows))
     figure = canvas(
-        2 * height if narrow else height,
+        height,
         showlegend=False,
-        grid=panel_grid(2, 1 if narrow else 2, xgap=0.3),
+        grid=panel_grid(2, 2, xgap=0.3),
         xaxis=log_axis(min(rates), max(rates), "learning rate η", ticks=RATES),
         yaxis=axis("excess loss", range=[-0.12 * view.top, view.top], tickformat="~%", nticks=6),
         xaxis2=axis(
@@ -169,7 +169,7 @@ def draw_paradigms(view: ParadigmsView, *, narrow: bool = False) -> go.Figure:
     traces += [_difference(item, view) for item in reversed(rows)]
     figure.add_traces([{"type": "scatter", **trace} for trace in traces])
     figure.add_vline(0, xref="x2", yref="y2", line={"color": LINE, "dash": "dot"})
-    footnote(figure, view.note, narrow=narrow)
+    footnote(figure, view.note)
     return figure
 
 
@@ -263,7 +263,7 @@ def _figure(request: FigureRequest) -> go.Figure:
     sweep = request.snapshot.sweep
     compared = None if sweep.spec.comparison is None else comparison_document(request.store, sweep)
     view = None if compared is None else paradigms_view(compared)
-    return empty(why_nothing(compared)) if view is None else draw_paradigms(view, narrow=request.narrow)
+    return empty(why_nothing(compared)) if view is None else draw_paradigms(view)
 
 
 FIGURE: Final = SweepFigure(

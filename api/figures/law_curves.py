@@ -225,9 +225,9 @@ def bowl_text(bowl: Bowl) -> str:
 TITLES: Final = {"params": "parameters N", "tokens": "tokens D"}
 
 
-def draw_law(view: LawView, *, narrow: bool = False) -> go.Figure:
-    """Draw both axes side by side, or one under the other on a telephone."""
-    figure = canvas(760 if narrow else 430, grid=panel_grid(2, 1 if narrow else 2))
+def draw_law(view: LawView) -> go.Figure:
+    """Draw both axes side by side."""
+    figure = canvas(430, grid=panel_grid(2, 2))
     sides = (view.params, view.tokens)
     rates = [rate for side in sides for line in side.lines for rate in line.learning_rate]
     rates += [rate for side in sides for rate in (*side.band.low, *side.band.high)]
@@ -235,13 +235,10 @@ def draw_law(view: LawView, *, narrow: bool = False) -> go.Figure:
     rates += [] if view.answer is None else [view.answer.interval.low, view.answer.interval.high]
     for index, side in enumerate(sides):
         number, x = axis_number(index), side.band.line.x
-        title = "peak learning rate η*" if index == 0 or narrow else None
         shared = "y" if index else None
-        figure.layout[f"xaxis{number}"] = log_axis(
-            x[0], x[-1], TITLES[side.name], ticks=COUNTS, most=3 if narrow else 5
-        )
+        figure.layout[f"xaxis{number}"] = log_axis(x[0], x[-1], TITLES[side.name], ticks=COUNTS)
         figure.layout[f"yaxis{number}"] = log_axis(
-            min(rates), max(rates), title, ticks=RATES, most=6, matches=shared
+            min(rates), max(rates), "peak learning rate η*", ticks=RATES, most=6, matches=shared
         )
         figure.add_traces(
             [
@@ -374,9 +371,9 @@ def _figure(request: FigureRequest) -> go.Figure:
             "there is no law to show",
         )
         return empty(note or otherwise)
-    figure = draw_law(view, narrow=request.narrow)
+    figure = draw_law(view)
     if note is not None:
-        footnote(figure, note, narrow=request.narrow)
+        footnote(figure, note)
     return figure
 
 

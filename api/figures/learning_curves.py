@@ -123,19 +123,19 @@ def _range(curves: Sequence[LearningCurve]) -> tuple[float, float]:
     return 0.98 * low, max(1.02 * high, 1.05 * low)
 
 
-def draw_losses(view: LearningCurves, *, narrow: bool = False) -> go.Figure:
+def draw_losses(view: LearningCurves) -> go.Figure:
     """Draw the curves in one panel."""
     tokens = [token for curve in view.curves for token in curve.tokens if token > 0] or [1.0, 10.0]
     figure = canvas(
         420,
-        xaxis=log_axis(min(tokens), max(tokens), "tokens", ticks=COUNTS, most=3 if narrow else 5),
+        xaxis=log_axis(min(tokens), max(tokens), "tokens", ticks=COUNTS),
         yaxis=log_axis(view.low, view.high, "training loss", ticks=PLAIN, most=6),
     )
     for params, colour in params_colours([curve.params for curve in view.curves]).items():
         curves = [curve for curve in view.curves if curve.params == params]
         figure.add_traces([{"type": "scatter", **trace} for trace in _size(params, colour, curves)])
     if view.runs_total > view.runs_shown:
-        footnote(figure, f"{view.runs_shown} of {view.runs_total} runs, spread over the cells", narrow=narrow)
+        footnote(figure, f"{view.runs_shown} of {view.runs_total} runs, spread over the cells")
     return figure
 
 
@@ -178,9 +178,7 @@ def _joined(curves: Sequence[LearningCurve], line: dict[str, Any], opacity: floa
 def _figure(request: FigureRequest) -> go.Figure:
     points = request.store.losses.of_sweep(request.snapshot.sweep.id, **SAMPLE)
     view = learning_curves(request.snapshot, points)
-    return (
-        empty(why_no_curves(request.snapshot)) if view is None else draw_losses(view, narrow=request.narrow)
-    )
+    return empty(why_no_curves(request.snapshot)) if view is None else draw_losses(view)
 
 
 FIGURE: Final = SweepFigure(

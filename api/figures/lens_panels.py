@@ -142,33 +142,22 @@ def _lines(
     return tuple(found)
 
 
-PANEL: Final = 230
-"""Pixels from the top of one panel to the top of the next."""
-
 WHOLE: Final = {"largest": LINE, "mean": TEXT}
 """Colours of the lines of the whole model."""
 
 
-def draw_lens(view: LensView, *, narrow: bool = False) -> go.Figure:
-    """Draw the panels, one or more, in a row, or one under the other on a telephone."""
-    count_of = len(view.panels)
-    grid = panel_grid(
-        count_of, 1 if narrow else count_of, xgap=0.15, ygap=0.27, head=0.1 / (count_of if narrow else 1)
-    )
-    figure = canvas(90 + PANEL * grid["rows"], grid=grid, margin={"l": 46, "r": 16, "t": 24, "b": 44})
+def draw_lens(view: LensView) -> go.Figure:
+    """Draw the panels, one or more, in a row."""
+    panels = len(view.panels)
+    figure = canvas(320, grid=panel_grid(panels, panels, xgap=0.15, head=0.1))
     steps = [step for panel in view.panels for line in panel.lines for step in line.steps]
     named: set[str] = set()
     for index, panel in enumerate(view.panels):
         number = axis_number(index)
         values = [value for line in panel.lines for value in line.values]
         values += [panel.threshold] if panel.threshold is not None else []
-        last = index == count_of - 1
         figure.layout[f"xaxis{number}"] = log_axis(
-            min(steps),
-            max(*steps, view.diverged or 1),
-            None if narrow and not last else "step",
-            ticks=COUNTS,
-            most=4,
+            min(steps), max(*steps, view.diverged or 1), "step", ticks=COUNTS, most=4
         )
         figure.layout[f"yaxis{number}"] = log_axis(min(values), max(values), ticks=PLAIN)
         figure.add_traces([_trace(line, number, named) for line in panel.lines])
@@ -200,7 +189,7 @@ def _trace(line: LensLine, number: str, named: set[str]) -> dict[str, Any]:
 
 def _mark(figure: go.Figure, panel: LensPanel, view: LensView, number: str) -> None:
     """The panel's title, its threshold as a thin line, and the step of a divergence as a dotted one."""
-    figure.add_annotation(panel_title(panel.title, number, 12))
+    figure.add_annotation(panel_title(panel.title, number))
     axes = {"xref": f"x{number}", "yref": f"y{number}"}
     lost = STATE_COLOURS[RunState.DIVERGED]
     if panel.threshold is not None:

@@ -110,19 +110,18 @@ def _residual(bowl: Bowl, fitted: float, held_out: HeldOutCell | None, flops: fl
     )
 
 
-def draw_residuals(view: Residuals, *, narrow: bool = False) -> go.Figure:
-    """Draw both panels side by side, or one under the other on a telephone."""
+def draw_residuals(view: Residuals) -> go.Figure:
+    """Draw both panels side by side."""
     cells = view.cells
     rates = [rate for cell in cells for rate in (cell.predicted, cell.observed)]
     costs = [cell.flops for cell in cells]
-    most = 3 if narrow else 5
     figure = canvas(
-        700 if narrow else 380,
-        grid=panel_grid(2, 1 if narrow else 2),
+        380,
+        grid=panel_grid(2, 2),
         showlegend=True,
-        xaxis=log_axis(min(rates), max(rates), "predicted η*", ticks=RATES, most=most),
+        xaxis=log_axis(min(rates), max(rates), "predicted η*", ticks=RATES),
         yaxis=log_axis(min(rates), max(rates), "observed η*", ticks=RATES, most=6),
-        xaxis2=log_axis(min(costs), max(costs), "FLOPs of one run in the cell", ticks=FLOPS, most=most),
+        xaxis2=log_axis(min(costs), max(costs), "FLOPs of one run in the cell", ticks=FLOPS),
         yaxis2=axis("excess loss", rangemode="tozero", tickformat="~%", nticks=6),
     )
     colours = params_colours([cell.params for cell in cells])
@@ -136,7 +135,7 @@ def draw_residuals(view: Residuals, *, narrow: bool = False) -> go.Figure:
             traces += _group(name, group, colours, ring)
     figure.add_traces([{"type": "scatter", **trace} for trace in traces])
     if view.heldout is not None:
-        footnote(figure, _summary(view.heldout), narrow=narrow)
+        footnote(figure, _summary(view.heldout))
     return figure
 
 
@@ -203,7 +202,7 @@ def _figure(request: FigureRequest) -> go.Figure:
                 "no law of it has a cell with a minimum",
             )
         )
-    return draw_residuals(view, narrow=request.narrow)
+    return draw_residuals(view)
 
 
 FIGURE: Final = SweepFigure(

@@ -124,15 +124,15 @@ def _interval(record: LawRecord) -> LawInterval:
     return LawInterval(number=record.number, runs=record.runs, factor=factor)
 
 
-def draw_savings(view: Savings, *, narrow: bool = False) -> go.Figure:
-    """Draw both panels side by side, or one under the other on a telephone."""
+def draw_savings(view: Savings) -> go.Figure:
+    """Draw both panels side by side."""
     whole = view.full_grid_flops or 1.0
     known = [law.factor for law in view.intervals if law.factor is not None]
     dearest = max([1.0, *(batch.cumulative / whole for batch in view.batches)])
     widest = max([1.2, view.goal or 1.0, *known])
     figure = canvas(
-        620 if narrow else 340,
-        grid=panel_grid(2, 1 if narrow else 2),
+        340,
+        grid=panel_grid(2, 2),
         barmode="stack",
         bargap=0.35,
         showlegend=True,
@@ -213,7 +213,7 @@ def _figure(request: FigureRequest) -> go.Figure:
                 "none of its runs was requested",
             )
         )
-    return draw_savings(view, narrow=request.narrow)
+    return draw_savings(view)
 
 
 FIGURE: Final = SweepFigure(

@@ -103,7 +103,7 @@ def _text(contender: ComparedStrategy, score: StrategyScore) -> str:
     )
 
 
-def draw_strategies(view: StrategyLines, note: str, *, narrow: bool = False) -> go.Figure:
+def draw_strategies(view: StrategyLines, note: str) -> go.Figure:
     """Draw all strategies in one panel; below it ``note`` and what each strategy runs."""
     shares = sorted({share for line in view.lines for share in line.shares})
     figure = canvas(
@@ -124,7 +124,7 @@ def draw_strategies(view: StrategyLines, note: str, *, narrow: bool = False) -> 
     if view.full_grid is not None:
         figure.add_shape(level_line(view.full_grid, "every run: the law of the full grid", below=True))
     explained = "; ".join(f"{line.name}: {line.what}" for line in view.lines)
-    footnote(figure, f"{note} Bands: ± one standard error. {explained}.", narrow=narrow)
+    footnote(figure, f"{note} Bands: ± one standard error. {explained}.")
     return figure
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from api.figures.lens_panels import draw_lens, feature_learning, stability
+from api.figures.screen import fit_to_screen
 from api.figures.style import MODULE_COLOURS
 from orchestrator.lenses import ATTENTION_LOGIT, MODULES, OUTPUT_LOGIT, UPDATE
 from orchestrator.store.records import LensPoint
@@ -56,13 +57,13 @@ def test_a_value_that_was_not_finite_or_not_looked_at_leaves_no_point():
     assert lines["mean"].steps == (1, 4)
 
 
-@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("columns", [None, 2])
 @pytest.mark.parametrize("lens", [stability, feature_learning])
-def test_every_panel_has_a_place_and_each_name_is_in_the_legend_once(narrow, lens):
+def test_every_panel_has_a_place_and_each_name_is_in_the_legend_once(columns, lens):
     view = lens([seen(1, expert_imbalance=2.0), seen(4)], 5)
-    figure = draw_lens(view, narrow=narrow).to_plotly_json()
+    figure = fit_to_screen(draw_lens(view), columns).to_plotly_json()
     grid, panels = figure["layout"]["grid"], len(view.panels)
-    assert (grid["rows"], grid["columns"]) == ((panels, 1) if narrow else (1, panels))
+    assert (grid["rows"], grid["columns"]) == ((panels, 1) if columns else (1, panels))
     assert sum(name.startswith("yaxis") for name in figure["layout"]) == panels
     named = [trace["name"] for trace in figure["data"] if trace["showlegend"]]
     assert len(named) == len(set(named)) == len({trace["name"] for trace in figure["data"]})
