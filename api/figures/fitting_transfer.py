@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.labels import cell_name
 from api.figures.style import ACCENT, LINE, RATES, TARGET, axis, canvas, empty, footnote, log_axis, panel_grid
+from api.figures.traces import line_trace, marks_trace
 from orchestrator import amounts
 from orchestrator.documents.comparisons import (
     FITTING,
@@ -135,6 +136,7 @@ def _curve(best: BestDocument, rates: Sequence[float], top: float) -> tuple[tupl
     return tuple((float(rate), float(excess)) for rate, excess in zip(x, y, strict=True) if excess <= top)
 
 
+BOWL: Final = "reference bowl"
 ROW: Final = 26
 """Pixels of a row of the forest plot."""
 
@@ -174,25 +176,15 @@ def draw_paradigms(view: ParadigmsView) -> go.Figure:
 
 
 def _bowl_line(view: ParadigmsView) -> dict[str, Any]:
-    return {
-        "x": [rate for rate, _ in view.curve],
-        "y": [excess for _, excess in view.curve],
-        "mode": "lines",
-        "line": {"color": LINE, "width": 2},
-        "hoverinfo": "skip",
-        "name": "reference bowl",
-    }
+    rates, excess = [rate for rate, _ in view.curve], [excess for _, excess in view.curve]
+    return line_trace(BOWL, rates, excess, {"color": LINE, "width": 2})
 
 
 def _reference_marks(view: ParadigmsView) -> dict[str, Any]:
-    return {
-        "x": [rate for rate, _ in view.reference],
-        "y": [excess for _, excess in view.reference],
-        "mode": "markers",
-        "marker": {"size": 7, "symbol": "circle-open", "color": LINE, "line": {"width": 1.5}},
-        "hovertemplate": "reference bowl<br>η %{x:.3g}<br>excess loss %{y:.2%}<extra></extra>",
-        "name": "reference bowl",
-    }
+    rates, excess = [rate for rate, _ in view.reference], [excess for _, excess in view.reference]
+    hover = f"{BOWL}<br>η %{{x:.3g}}<br>excess loss %{{y:.2%}}<extra></extra>"
+    ring = {"size": 7, "symbol": "circle-open", "color": LINE, "line": {"width": 1.5}}
+    return marks_trace(BOWL, rates, excess, (), ring, hovertemplate=hover)
 
 
 def _point(item: ContenderDocument, top: float) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.snapshot import FigureSnapshot
 from api.figures.style import ACCENT, TARGET, UNTOUCHED, axis, canvas, empty, level_line, panel_grid
+from api.figures.traces import marks_trace
 from orchestrator import amounts
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.states import RUN_MEASURED, RUN_OPEN, SWEEP_LIVE, RunState
@@ -186,22 +187,20 @@ def _bars(batches: Sequence[BatchCost], whole: float) -> list[dict[str, Any]]:
 
 def _interval_line(intervals: Sequence[LawInterval]) -> dict[str, Any]:
     known = [law for law in intervals if law.factor is not None]
-    return {
-        "type": "scatter",
-        "x": [law.number for law in known] or [None],  # without a point Plotly draws no axes
-        "y": [law.factor for law in known] or [None],
-        "text": [
-            f"law {law.number}, {law.runs} runs<br>95 % within {amounts.factor(law.factor)}" for law in known
-        ],
-        "mode": "lines+markers",
-        "line": {"color": ACCENT, "width": 2},
-        "marker": {"size": 7},
-        "hovertemplate": "%{text}<extra></extra>",
-        "xaxis": "x2",
-        "yaxis": "y2",
-        "name": "interval at the target",
-        "cliponaxis": False,
-    }
+    texts = [
+        f"law {law.number}, {law.runs} runs<br>95 % within {amounts.factor(law.factor)}" for law in known
+    ]
+    return marks_trace(
+        "interval at the target",
+        [law.number for law in known] or [None],  # without a point Plotly draws no axes
+        [law.factor for law in known] or [None],
+        texts,
+        {"size": 7},
+        mode="lines+markers",
+        line={"color": ACCENT, "width": 2},
+        xaxis="x2",
+        yaxis="y2",
+    )
 
 
 def _figure(request: FigureRequest) -> go.Figure:
