@@ -38,7 +38,6 @@ PRECEDENCE: Final = (
 class Tile:
     """One rate of one cell: its state (None if it was not requested) and its hover text."""
 
-    learning_rate: float
     state: RunState | None
     text: str
 
@@ -49,7 +48,6 @@ class CellCoverage:
 
     row: int
     column: int
-    name: str
     tiles: tuple[Tile, ...]
     counts: dict[RunState | None, int]
 
@@ -114,17 +112,17 @@ def _cell(cell: Cell, runs: Sequence[Run], row: int, column: int, with_batch: bo
     name = cell_name(cell, with_batch=with_batch)
     tiles = tuple(_tile(name, rate, by_rate[rate]) for rate in sorted(by_rate))
     return CellCoverage(
-        row=row, column=column, name=name, tiles=tiles, counts=dict(Counter(tile.state for tile in tiles))
+        row=row, column=column, tiles=tiles, counts=dict(Counter(tile.state for tile in tiles))
     )
 
 
 def _tile(name: str, learning_rate: float, runs: Sequence[Run]) -> Tile:
     head = f"{name}<br>η {amounts.rate(learning_rate, 3)}"
     if not runs:
-        return Tile(learning_rate=learning_rate, state=None, text=f"{head} · not requested")
+        return Tile(state=None, text=f"{head} · not requested")
     ordered = sorted(runs, key=lambda run: PRECEDENCE.index(run.state))
     lines = [_run_line(run) for run in ordered[:4]]
-    return Tile(learning_rate=learning_rate, state=ordered[0].state, text="<br>".join([head, *lines]))
+    return Tile(state=ordered[0].state, text="<br>".join([head, *lines]))
 
 
 def _run_line(run: Run) -> str:
