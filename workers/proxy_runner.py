@@ -36,7 +36,7 @@ from workers.checkpoints import Checkpoints
 from workers.proxy import ProxySetup
 from workers.proxy_jobs import ProxyJob
 from workers.proxy_recipes import recipe_of, shape_of
-from workers.runner import Report
+from workers.runner import Report, Runner
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,11 @@ SAVE_SHARE = 0.015
 """Most of a worker's time spent on checkpoints: a slow disk gets fewer of them."""
 
 
-class ProxyRunner:
+class ProxyRunner(Runner):
     """Trains one stack at a time; the corpus stays loaded."""
 
-    machine_faults: tuple[type[Exception], ...] = (
-        OSError,
-        MemoryError,
+    machine_faults = (
+        *Runner.machine_faults,
         torch.AcceleratorError,
         torch.OutOfMemoryError,  # other processes may have filled the GPU
     )
