@@ -20,8 +20,9 @@ from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Grid, Muon, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
 from tests.workers.training import alone, carried_out, rest_of
-from trainer import BadCorpus, Shape, load_corpus, symptoms
 from trainer import Schedule as TrainerSchedule
+from trainer import Shape, load_corpus, symptoms
+from trainer.exceptions import BadCorpus
 from trainer.scaling_rules import Module
 from workers.checkpoints import Checkpoints
 from workers.preparation.preparing import prepare
