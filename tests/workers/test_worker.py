@@ -120,6 +120,6 @@ def test_a_missing_corpus_is_reported_with_every_job(tmp_path):
     broken.setup(WAIT, setup)
     assert "no such file" in broken.step()["report"].fault
     broken.reset_config(WORK)
-    told = broken.step()
-    assert told["done"]
-    assert "no such file" in told["report"].fault
+    last = broken.step()
+    assert last["done"]
+    assert "no such file" in last["report"].fault
