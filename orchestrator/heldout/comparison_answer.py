@@ -57,8 +57,8 @@ def comparison_answer(
         state=stage,
         reason=reason,
         held_out=TargetDocument.of(setup.standard),
-        base=BaseDocument(
-            **dict(TargetDocument.of(setup.base)),
+        base=BaseDocument.of(
+            setup.base,
             learning_rate=None if plan is None else plan.base_optimum.learning_rate,
             origin=None if plan is None else plan.base_optimum.origin,
         ),
@@ -66,7 +66,9 @@ def comparison_answer(
         law_number=None if plan is None else plan.law_number,
         module_search=_module_search(setup, runs),
         best=None if bowl is None else _best(bowl),
-        contenders=[] if plan is None else _contenders(plan, groups, scores),
+        contenders=[]
+        if plan is None
+        else [_contender(item, groups, scores.get(item.name)) for item in plan.line_up.contenders],
         reference=[] if plan is None else _reference(plan, groups, bowl),
         left_out=[] if plan is None else list(plan.line_up.left_out),
         verdict=verdict(scores[FITTING], scores[TRANSFER], bowl) if scores else None,
@@ -124,11 +126,9 @@ def _module_search(setup: ComparisonSetup, runs: Sequence[Run]) -> ModuleSearchD
         return None
     trials = trials_of(setup, runs)
     best = search.best(trials)
-    return ModuleSearchDocument(
-        sampler=search.sampler,
-        runs=search.runs,
+    return ModuleSearchDocument.of(
+        search,
         ended=len(trials),
-        span=search.span,
         multipliers=None
         if best is None
         else dict.fromkeys(map(str, search.modules), 1.0) | _by_module(best.module_rates),
@@ -138,33 +138,13 @@ def _module_search(setup: ComparisonSetup, runs: Sequence[Run]) -> ModuleSearchD
 
 
 def _best(bowl: ReferenceBowl) -> BestDocument:
-    return BestDocument(
-        loss=bowl.loss,
-        standard_error=bowl.loss * bowl.sd,
-        learning_rate=bowl.learning_rate,
-        low=bowl.low,
-        high=bowl.high,
-        curvature=bowl.curvature,
-        asymmetry=bowl.asymmetry,
-        noise=bowl.noise,
-        status=bowl.status,
-    )
-
-
-def _contenders(
-    plan: ComparisonPlan, groups: Groups, scores: Mapping[str, ContenderScore]
-) -> list[ContenderDocument]:
-    return [_contender(item, groups, scores.get(item.name)) for item in plan.line_up.contenders]
+    return BestDocument.of(bowl, standard_error=bowl.loss * bowl.sd)
 
 
 def _contender(item: PlannedContender, groups: Groups, score: ContenderScore | None) -> ContenderDocument:
-    return ContenderDocument(
-        name=item.name,
-        arm=item.arm,
-        learning_rate=item.learning_rate,
+    return ContenderDocument.of(
+        item,
         module_rates=_by_module(item.module_rates),
-        origin=item.origin,
-        source=item.source,
         runs=_compared_runs(groups, RunGroup.of(item)),
         diverged=None if score is None else score.has_diverged,
         excess_loss=None if score is None else score.excess_loss,
@@ -193,7 +173,4 @@ def _by_module(text: str) -> dict[str, float]:
 
 
 def _compared_runs(groups: Groups, group: RunGroup) -> list[ComparedRun]:
-    return [
-        ComparedRun(run_id=run.id, seed=run.seed, state=run.state, loss=run.loss)
-        for run in groups.get(group, ())
-    ]
+    return [ComparedRun.of(run, run_id=run.id) for run in groups.get(group, ())]
