@@ -83,25 +83,14 @@ def _stage(
     newest: ComparisonEvent | None,
 ) -> tuple[ComparisonStage, str | None]:
     """The stage of the comparison, and the reason why it was not run or was cut short."""
-    stage, reason = _stage_of_runs(sweep, setup, plan, runs, newest)
-    if stage in {ComparisonStage.NOT_RUN, ComparisonStage.CUT_SHORT} and sweep.state not in SWEEP_LIVE:
+    end = None
+    if sweep.state not in SWEEP_LIVE:
         end = f"the sweep is {sweep.state}" + (f": {sweep.reason}" if sweep.reason else "")
-        return stage, reason or end
-    return stage, reason
-
-
-def _stage_of_runs(
-    sweep: Sweep,
-    setup: ComparisonSetup,
-    plan: ComparisonPlan | None,
-    runs: Sequence[Run],
-    newest: ComparisonEvent | None,
-) -> tuple[ComparisonStage, str | None]:
     if newest is not None and newest.stage is ComparisonStage.NOT_RUN:
-        return ComparisonStage.NOT_RUN, newest.reason
+        return ComparisonStage.NOT_RUN, newest.reason or end
     if plan is None:
-        if sweep.state not in SWEEP_LIVE:
-            return ComparisonStage.NOT_RUN, None
+        if end is not None:
+            return ComparisonStage.NOT_RUN, end
         tunes = newest is not None and setup.search is not None
         return ComparisonStage.TUNING if tunes else ComparisonStage.WAITING, None
     if any(run.state in RUN_OPEN for run in runs):
@@ -109,9 +98,9 @@ def _stage_of_runs(
     cancelled = [run.reason for run in runs if run.state is RunState.CANCELLED]
     if not cancelled:
         return ComparisonStage.COMPLETE, None
-    if sweep.state in SWEEP_LIVE:
+    if end is None:
         return ComparisonStage.CUT_SHORT, cancelled[0]
-    return ComparisonStage.CUT_SHORT, None if newest is None else newest.reason
+    return ComparisonStage.CUT_SHORT, (newest.reason if newest is not None else None) or end
 
 
 def _scores(plan: ComparisonPlan, groups: Groups) -> tuple[ReferenceBowl | None, dict[str, ContenderScore]]:
