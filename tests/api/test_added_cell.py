@@ -36,9 +36,7 @@ def add_cell(url: str, sweep_id: str, cell: Cell) -> None:
     """Write a further cell of a sweep, as no method of the store does yet."""
     engine = create_engine(url)
     with engine.begin() as connection:
-        connection.execute(
-            insert(schema.cells), {"sweep_id": sweep_id, **asdict(cell), "rates": list(cell.rates)}
-        )
+        connection.execute(insert(schema.cells), {"sweep_id": sweep_id, **asdict(cell)})
     engine.dispose()
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from etalon.cli import sweeps
 from etalon.cli.commands import app
+from orchestrator.answers.tables import upload
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
 from orchestrator.documents.tables import TableDocument
@@ -21,7 +22,6 @@ from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.store import Store
 from orchestrator.submission.preview import preview
-from orchestrator.submission.tables import upload
 
 SPEC = """
 name: small
