@@ -3,6 +3,7 @@
 from orchestrator.spec.architecture import Architecture, Dense, MixtureOfExperts
 from orchestrator.spec.command import CommandTrainer
 from orchestrator.spec.held_out import BaseSpec, CellRole, ComparisonSpec, ModuleRates
+from orchestrator.spec.json_reader import read_json
 from orchestrator.spec.kinds import KINDS, Grid, Trainer
 from orchestrator.spec.lattice import MAX_CELLS, MAX_LATTICE, MAX_RUNS, GridOf, Lattice
 from orchestrator.spec.mup import BaseShape, Mup, Parametrization
@@ -15,7 +16,7 @@ from orchestrator.spec.resources import Resources
 from orchestrator.spec.sweep import Budget, PriorRuns, Search, Stop, SweepSpec, TargetSpec
 from orchestrator.spec.trainer_kind import Catalogue, RecordedRows, TrainerKind
 from orchestrator.spec.transfer import Base, base_of
-from orchestrator.spec.yaml_reader import read_yaml
+from orchestrator.spec.yaml_reader import add_lines, read_yaml
 
 __all__ = [
     "KINDS",
@@ -58,11 +59,13 @@ __all__ = [
     "TrainedScale",
     "Trainer",
     "TrainerKind",
+    "add_lines",
     "base_of",
     "experts_of",
     "field_problems",
     "params_of",
     "parse_spec",
+    "read_json",
     "read_yaml",
     "replayed_cells",
 ]

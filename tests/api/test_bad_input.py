@@ -96,6 +96,9 @@ def test_a_bad_field_is_named(
         (b"name: [", "not valid YAML"),
         (b"name: a\n\tb: c", "line 2, column 1"),
         (b"- one\n- two", "mapping of fields"),
+        (b"name: a\nsearch: {}\nsearch: {}", "'search' is given twice, give it once at line 3, column 1"),
+        (b"name: a\ngrid: {tokens: [0131072]}", "leading zero"),
+        (b"name: a\ntrainer: {kind: proxy}\ngrid: {tokns: [1]}", "grid.tokns (line 3): unknown field"),
         (b"", "mapping of fields"),
         (b"\xff\xfe\x00", "UTF-8"),
         (b"a: &a {b: *a}", "anchors and aliases"),
@@ -119,6 +122,7 @@ def test_malformed_yaml_is_refused(client: TestClient, body: bytes, sentence: st
     [
         (b'{"name": ', "not valid JSON"),
         (b'{"name": "a",}', "line 1, column"),
+        (b'{"name": "a",\n "name": "b"}', "'name' is given twice, give it once at line 2, column 2"),
         (b"[1, 2]", "not an object with fields"),
         (b"", "not valid JSON"),
         (b'{"a":' * 10_000, "nested too deep"),
