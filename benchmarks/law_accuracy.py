@@ -24,7 +24,7 @@ from benchmarks.synthetic import DESIGNS
 from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, Refused, fit
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import rise
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.law.published import step_law
 from orchestrator.law.unseen_cells import RecordedBowl
 
@@ -93,7 +93,7 @@ def judge(
     bowls = [
         bowl for bowl in whole.bowls if bowl.batch_tokens >= least_batch and astuple(bowl.point) in places
     ]
-    mean, sd = law.optimum(*columns_of(bowl.point for bowl in bowls))
+    mean, sd = law.optimum(point_array(bowl.point for bowl in bowls))
     own = np.log([bowl.learning_rate for bowl in bowls])
     return Judged(
         excess=np.array([recorded_excess(part, bowl, at) for bowl, at in zip(bowls, mean, strict=True)]),

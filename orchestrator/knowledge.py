@@ -12,6 +12,7 @@ import numpy as np
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput, NotFound
 from orchestrator.law import Observations
+from orchestrator.law.observations import point_list
 from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome, asked_flops
 from orchestrator.spec import RecordedRows, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_MEASURED, RUN_OPEN, RunState
@@ -167,18 +168,16 @@ def target_of(spec: SweepSpec, cells: Iterable[Cell], prior: Observations | None
         The target of the specification. Its batch defaults to the largest of the cells and prior runs, and the whole
         target to the one that costs the most FLOPs.
     """
-    known = [cell.point for cell in cells] + ([] if prior is None else _points(prior))
+    known = [cell.point for cell in cells] + ([] if prior is None else _distinct_points(prior))
     if spec.target is None:
         return max(known, key=lambda point: (point.params * point.tokens, point.batch_tokens))
     batch_tokens = default_batch(spec, (point.batch_tokens for point in known))
     return Point(params=spec.target.params, tokens=spec.target.tokens, batch_tokens=batch_tokens)
 
 
-def _points(runs: Observations) -> list[Point]:
+def _distinct_points(runs: Observations) -> list[Point]:
     """The different (N, D, B) of runs, in their order."""
-    rows = np.column_stack([runs.params, runs.tokens, runs.batch_tokens])
-    first = np.unique(rows, axis=0, return_index=True)[1]
-    return [Point(params=n, tokens=d, batch_tokens=b) for n, d, b in rows[np.sort(first)].tolist()]
+    return list(dict.fromkeys(point_list(runs.points)))
 
 
 def default_batch(spec: SweepSpec, known: Iterable[float]) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.law import Observations
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.planner.values import KnownRun
 from orchestrator.store.records import Run
 
@@ -77,7 +77,7 @@ def grid(sizes: Sequence[float], horizons: Sequence[float], batches: Sequence[fl
 def observations(runs: Iterable[Known]) -> Observations:
     """The observations that a law is fitted to."""
     cells, rates, losses = zip(*runs, strict=True)
-    params, tokens, batch_tokens = columns_of(cells)
+    params, tokens, batch_tokens = point_array(cells).T
     return Observations(
         params=params,
         tokens=tokens,

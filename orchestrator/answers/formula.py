@@ -11,7 +11,6 @@ import numpy as np
 from orchestrator import amounts
 from orchestrator.law import Coefficient, Law
 from orchestrator.law.features import CRITICAL_EXPONENT, critical_over_batch, matrix
-from orchestrator.law.observations import columns_of
 
 AXES: Final = (("params", "N"), ("tokens", "D"), ("batch_tokens", "B"))
 """The fields of a target and their symbols in a formula."""
@@ -114,11 +113,9 @@ def _from_reference(term: str) -> str:
 
 def _off(law: Law, shown: set[str]) -> float:
     """The largest factor between the shown terms and the law in its cells."""
-    cells = columns_of(bowl.point for bowl in law.bowls)
-    points = law.reference.points(*cells)
     kept = np.array([term.value if term.name in shown else 0.0 for term in law.coefficients])
-    written = matrix(points, law.reference) @ kept
-    return float(np.exp(np.abs(written - law.band(*cells)[0]).max()))
+    written = matrix(law.reference.coordinates(law.points), law.reference) @ kept
+    return float(np.exp(np.abs(written - law.band(law.points)[0]).max()))
 
 
 def _signed(value: float) -> str:

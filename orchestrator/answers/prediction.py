@@ -25,7 +25,7 @@ from orchestrator.documents.predictions import (
 from orchestrator.law import Law
 from orchestrator.law.law import VALLEY_PROBABILITY
 from orchestrator.law.notices import Notice, messages
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.law.published import published_rates
 from orchestrator.spec import Base, SweepSpec
 
@@ -124,7 +124,7 @@ def wrong_rate(law: Law, target: Point, learning_rate: float) -> list[WrongRate]
         One entry per factor of ``WRONG_FACTORS``, from the lowest rate to the highest.
     """
     rates = learning_rate * np.array(WRONG_FACTORS)
-    costs = law.excess_loss(*columns_of([target]), rates)
+    costs = law.excess_loss(point_array([target]), rates)
     return [
         WrongRate(factor=factor, learning_rate=float(rate), excess_loss=float(cost))
         for factor, rate, cost in zip(WRONG_FACTORS, rates, costs, strict=True)

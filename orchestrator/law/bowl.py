@@ -103,9 +103,9 @@ def measure(
     r2 = explained(cells, own)
     half_width = Z95 * sd
     columns = {
-        "params": cells.places[:, 0],
-        "tokens": cells.places[:, 1],
-        "batch_tokens": cells.places[:, 2],
+        "params": cells.points[:, 0],
+        "tokens": cells.points[:, 1],
+        "batch_tokens": cells.points[:, 2],
         "learning_rate": np.exp(own.optimum),
         "sd": sd,
         "low": np.exp(own.optimum - half_width),

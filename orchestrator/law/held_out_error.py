@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.amounts import percent, sized
 from orchestrator.cells import CLOSE, Point
@@ -17,7 +16,7 @@ from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.features import FEATURES
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Observations
+from orchestrator.law.observations import Mask, Observations
 
 FEWEST_CELLS, STANDARD_ERRORS = 6, 3.0
 """Least number of cells, and of standard errors of the paired difference, for a smaller law to be taken."""
@@ -101,7 +100,7 @@ class LargestPart:
         """For people: ``cells of 1 B parameters or more``."""
         return f"cells of {sized(self.axis, self.least, 4)} or more"
 
-    def holds(self, runs: Observations) -> NDArray[np.bool_]:
+    def holds(self, runs: Observations) -> Mask:
         """Whether each run belongs to it, shape [runs]."""
         return np.asarray(getattr(runs, self.axis) >= self.least * (1 - CLOSE))
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.amounts import count, number, percent, sized
 from orchestrator.cells import CLOSE, Point
@@ -14,7 +13,7 @@ from orchestrator.law.bowl_status import FEWEST_RATES, BowlStatus
 from orchestrator.law.features import Coefficient
 from orchestrator.law.grouped_runs import BLOWN
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Array, columns_of
+from orchestrator.law.observations import Array, Mask, point_array
 from orchestrator.law.refusal import LawRefusal, Refused
 
 AXES = ("params", "tokens", "batch_tokens")
@@ -35,7 +34,7 @@ BENT = 2.0  # a drift of an exponent in N or D by so many standard deviations is
 LEAST_BEND = 0.05  # … if it bends ln η* by this much from the middle of the runs to their ends
 
 
-def tie_notices(coordinates: Array, unsure: NDArray[np.bool_]) -> list[Notice]:
+def tie_notices(coordinates: Array, unsure: Mask) -> list[Notice]:
     """Names the axes that never vary apart in the cells, so that the runs hardly separate their exponents.
 
     Args:
@@ -208,9 +207,9 @@ def ratios(target: Point, smallest: Array, largest: Array) -> tuple[dict[str, fl
     Returns:
         (target over the largest value tried per axis, how many times outside the tried range, >= 1, shape [3]).
     """
-    place = np.column_stack(columns_of([target]))[0]
-    outside = np.maximum(np.maximum(place / largest, smallest / place), 1.0)
-    return dict(zip(AXES, (place / largest).tolist(), strict=True)), outside
+    point = point_array([target])[0]
+    outside = np.maximum(np.maximum(point / largest, smallest / point), 1.0)
+    return dict(zip(AXES, (point / largest).tolist(), strict=True)), outside
 
 
 def far_notices(target: Point, smallest: Array, largest: Array) -> list[Notice]:
@@ -339,7 +338,7 @@ def aside(target: Point, used: Array) -> Aside | None:
     on which it is outside.
     """
     cells = np.log(used)
-    away = np.log([getattr(target, name) for name in AXES]) - cells.mean(axis=0)
+    away = np.log(point_array([target])[0]) - cells.mean(axis=0)
     _, outside = ratios(target, used.min(axis=0), used.max(axis=0))
     inside = [axis for axis in range(3) if outside[axis] < NEAR]
     farthest, found = 0.0, None

@@ -5,10 +5,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
-from scipy.spatial import KDTree
 from scipy.special import ndtri
 
-from orchestrator.cells import CLOSE, Point
+from orchestrator.cells import Point
 from orchestrator.errors import Conflict
 from orchestrator.law import identifiability
 from orchestrator.law.bowl import Z95, Bowl
@@ -16,10 +15,9 @@ from orchestrator.law.bowl_shape import expected_rise, half_widths, likely_withi
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, Coefficient, Reference, matrix, prior_sds
-from orchestrator.law.grouped_runs import Index
 from orchestrator.law.held_out_error import HeldOut
 from orchestrator.law.notices import Notice, messages
-from orchestrator.law.observations import Array, columns_of
+from orchestrator.law.observations import Array, point_array, rows_among
 from orchestrator.law.packing import pack, unpack
 from orchestrator.law.published import Anchor
 from orchestrator.law.scales import PRIOR, Scales
@@ -85,6 +83,7 @@ class Law:
         surface: ln L_min over (n, d, b).
         smallest, largest: Extremes of (N, D, B) among the runs, shape [3].
         bowls: One per cell.
+        points: N, D and B of the bowls, shape [bowls, 3].
         heldout: Held-out error, None if there is none.
         heldout_reason: Why there is none.
         without: Names of the terms that are left out.
@@ -108,11 +107,10 @@ class Law:
     runs: int
     heldout_reason: str | None = None
     without: tuple[str, ...] = ()
-    known: KDTree = field(init=False)
+    points: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        places = np.column_stack(columns_of(bowl.point for bowl in self.bowls))
-        object.__setattr__(self, "known", KDTree(np.log(places)))
+        object.__setattr__(self, "points", point_array(bowl.point for bowl in self.bowls))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -152,29 +150,28 @@ class Law:
         at = slice(CURVATURE_TERMS, CURVATURE_TERMS + len(FEATURES))
         return self.pooled_covariance[at, at]
 
-    def band(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Array, Array]:
-        """Confidence band: mean and sd of ln η* without the scatter of a new cell, shape [m] each."""
-        return self._pooled_optimum(self.reference.points(params, tokens, batch_tokens))[:2]
+    def band(self, points: Array) -> tuple[Array, Array]:
+        """Confidence band: mean and sd of ln η* at (N, D, B), [m, 3], without the scatter of a new cell, shape [m] each."""
+        return self._pooled_optimum(points)[:2]
 
-    def prediction_band(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Array, Array]:
-        """Prediction band: mean and sd of ln η* in new cells, random effects included, shape [m] each."""
-        mean, sd, outside = self._pooled_optimum(self.reference.points(params, tokens, batch_tokens))
+    def prediction_band(self, points: Array) -> tuple[Array, Array]:
+        """Prediction band: mean and sd of ln η* in new cells, random effects included; arguments as in `band`."""
+        mean, sd, outside = self._pooled_optimum(points)
         return mean, np.sqrt(sd**2 + outside)
 
-    def optimum(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Array, Array]:
+    def optimum(self, points: Array) -> tuple[Array, Array]:
         """Mean and sd of ln η*, shape [m] each: the prediction band, or the bowl's posterior in a cell that has runs."""
-        mean, sd = self.prediction_band(params, tokens, batch_tokens)
-        rows, bowls = self.known_cells(params, tokens, batch_tokens)
-        mean[rows] = np.log([self.bowls[bowl].law_learning_rate for bowl in bowls])
-        sd[rows] = [self.bowls[bowl].law_sd for bowl in bowls]
+        mean, sd = self.prediction_band(points)
+        rows = rows_among(self.points, points)
+        bowls = [self.bowls[row] for row in rows[rows >= 0]]
+        mean[rows >= 0] = np.log([bowl.law_learning_rate for bowl in bowls])
+        sd[rows >= 0] = [bowl.law_sd for bowl in bowls]
         return mean, sd
 
-    def known_cells(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Index, Index]:
-        """Rows of the cells that have runs, and the positions of their bowls, shape [known] each."""
-        places = np.column_stack(np.broadcast_arrays(*map(np.atleast_1d, (params, tokens, batch_tokens))))
-        apart, nearest = self.known.query(np.log(places), p=np.inf, distance_upper_bound=CLOSE)
-        rows = np.flatnonzero(np.isfinite(apart))
-        return rows, nearest[rows]
+    def bowl_at(self, point: Point) -> Bowl | None:
+        """The bowl of the cell at this (N, D, B); None if it has no runs."""
+        row = int(rows_among(self.points, point_array([point]))[0])
+        return None if row < 0 else self.bowls[row]
 
     def bend(self, axis: int, *, beyond_critical: bool = False) -> tuple[float, float]:
         """The distance by which ln η* departs from a straight line at the ends of the cells along N or D: the quadratic part.
@@ -190,36 +187,34 @@ class Law:
             (height of the ends above the line through the middle, its standard deviation; infinite if the cells have
             fewer than three values on the axis).
         """
-        points = self.reference.points(*columns_of(bowl.point for bowl in self.bowls))
-        if np.unique(np.round(points[:, axis], 2)).size < 3:
+        coordinates = self.reference.coordinates(self.points)
+        if np.unique(np.round(coordinates[:, axis], 2)).size < 3:
             return 0.0, np.inf
-        _, rows, _ = self.rows(points)
+        _, rows, _ = self.rows(coordinates)
         known = [at for at, feature in enumerate(FEATURES) if feature.name in {"s", "w²"} and beyond_critical]
-        design = np.column_stack([points[:, axis] ** 2, np.ones(len(points)), points, rows[:, known]])
-        apart = np.linalg.pinv(design, rcond=1e-6)[0] @ rows * (np.ptp(points[:, axis]) / 2) ** 2
+        design = np.column_stack(
+            [coordinates[:, axis] ** 2, np.ones(len(coordinates)), coordinates, rows[:, known]]
+        )
+        apart = np.linalg.pinv(design, rcond=1e-6)[0] @ rows * (np.ptp(coordinates[:, axis]) / 2) ** 2
         sds = np.repeat([0.0, PRIOR.size, PRIOR.pair, 0.0], [len(FEATURES), *self.effects.counts])
         variance = apart @ self.pooled_covariance[OPTIMUM, OPTIMUM] @ apart + ((sds * apart) ** 2).sum()
         return float(apart @ self.pooled[OPTIMUM]), float(np.sqrt(variance))
 
-    def curvature(self, params: Array, tokens: Array, batch_tokens: Array) -> Array:
-        """Pooled C of ln L = ln L_min + C·(ln η − ln η*)², shape [m]."""
-        return self._curvature(self.reference.points(params, tokens, batch_tokens))
+    def curvature(self, points: Array) -> Array:
+        """Pooled C of ln L = ln L_min + C·(ln η − ln η*)² at (N, D, B), shape [m, 3] -> [m]."""
+        return self._curvature(self.reference.coordinates(points))
 
-    def expected_loss(self, params: Array, tokens: Array, batch_tokens: Array, learning_rate: Array) -> Array:
-        """The fitted L(N, D, B, η) in the table's unit; the arguments broadcast, shape [m]."""
-        mean, _ = self.optimum(params, tokens, batch_tokens)
-        points = self.reference.points(params, tokens, batch_tokens)
-        u = np.log(learning_rate) - mean
-        return np.asarray(
-            np.exp(self.surface.at(points)[0] + self._curvature(points) * rise(u, self.asymmetry))
-        )
+    def expected_loss(self, points: Array, learning_rate: Array) -> Array:
+        """The fitted L(N, D, B, η) in the table's unit; the arguments broadcast, [m, 3] and [m] -> [m]."""
+        coordinates = self.reference.coordinates(points)
+        u = np.log(learning_rate) - self.optimum(points)[0]
+        height = self._curvature(coordinates) * rise(u, self.asymmetry)
+        return np.asarray(np.exp(self.surface.at(coordinates)[0] + height))
 
-    def excess_loss(self, params: Array, tokens: Array, batch_tokens: Array, learning_rate: Array) -> Array:
-        """Expected excess loss over the best rate (0.001 is 0.1 %), the optimum's uncertainty included, shape [m]."""
-        mean, sd = self.optimum(params, tokens, batch_tokens)
-        height = self.curvature(params, tokens, batch_tokens) * expected_rise(
-            np.log(learning_rate) - mean, sd**2, self.asymmetry
-        )
+    def excess_loss(self, points: Array, learning_rate: Array) -> Array:
+        """Expected excess loss over the best rate (0.001 is 0.1 %), the optimum's uncertainty included; as `expected_loss`."""
+        mean, sd = self.optimum(points)
+        height = self.curvature(points) * expected_rise(np.log(learning_rate) - mean, sd**2, self.asymmetry)
         return np.asarray(np.expm1(height))
 
     def predict(self, target: Point, *, level: float = 0.95) -> Prediction:
@@ -235,16 +230,16 @@ class Law:
         """
         if not 0.5 <= level <= 0.999:
             raise ValueError(f"level is {level}; it must lie between 0.5 and 0.999.")
-        place = columns_of([target])
-        mean, sd = (float(value[0]) for value in self.optimum(*place))
+        point = point_array([target])
+        mean, sd = (float(value[0]) for value in self.optimum(point))
         if sd * Z95 > np.log(WIDEST):
             raise identifiability.too_wide(target, float(np.exp(sd * Z95)), self._used(), self.coefficients)
-        points = self.reference.points(*place)
-        curvature = self._curvature(points)
+        coordinates = self.reference.coordinates(point)
+        curvature = self._curvature(coordinates)
         widths = half_widths(VALLEY / curvature, self.asymmetry)
         below, above = likely_within(*widths, np.array([sd]), VALLEY_PROBABILITY)
         half_width = float(ndtri((1 + level) / 2)) * sd
-        loss, loss_sd = self.surface.at(points)
+        loss, loss_sd = self.surface.at(coordinates)
         loss_known = float(loss_sd[0]) <= LOSS_SD
         lift = curvature * expected_rise(np.zeros(1), np.array([sd**2]), self.asymmetry)
         notices = identifiability.target_notices(
@@ -333,37 +328,37 @@ class Law:
             runs=document["runs"],
         )
 
-    def rows(self, points: Array) -> tuple[Array, Array, Array]:
-        """The pooled model at points (n, d, b), shape [m, 3].
+    def rows(self, coordinates: Array) -> tuple[Array, Array, Array]:
+        """The pooled model at coordinates (n, d, b), shape [m, 3].
 
         Returns:
             (rows of ln C on the first unknowns of `pooled`, rows of ln η* on the others, the variance of ln η* that
             each cell adds, shape [m]).
         """
-        columns, missing = self.effects.matrix(points)
+        columns, missing = self.effects.matrix(coordinates)
         outside = missing @ np.square([self.scales.size, self.scales.pair, self.scales.smooth])
-        curvature = np.column_stack([np.ones(len(points)), points])
+        curvature = np.column_stack([np.ones(len(coordinates)), coordinates])
         return (
             curvature,
-            np.column_stack([matrix(points, self.reference), columns]),
+            np.column_stack([matrix(coordinates, self.reference), columns]),
             outside + self.scales.cell**2,
         )
 
     def _pooled_optimum(self, points: Array) -> tuple[Array, Array, Array]:
         """Mean and sd of the pooled ln η*, and the variance that a new cell adds, shape [m] each."""
-        _, rows, outside = self.rows(points)
+        _, rows, outside = self.rows(self.reference.coordinates(points))
         mean = rows @ self.pooled[OPTIMUM]
         block = self.pooled_covariance[OPTIMUM, OPTIMUM]
         return mean, np.sqrt(((rows @ block) * rows).sum(axis=1)), outside
 
-    def _curvature(self, points: Array) -> Array:
-        rows = np.column_stack([np.ones(len(points)), points])
+    def _curvature(self, coordinates: Array) -> Array:
+        rows = np.column_stack([np.ones(len(coordinates)), coordinates])
         return np.asarray(np.exp(rows @ self.pooled[:CURVATURE_TERMS]))
 
     def _used(self) -> Array:
         """(N, D, B) of the cells in the range of the runs that the law rests on, shape [m, 3]."""
-        places = np.column_stack(columns_of(bowl.point for bowl in self.bowls))
-        return np.asarray(places[((places >= self.smallest) & (places <= self.largest)).all(axis=1)])
+        inside = (self.points >= self.smallest) & (self.points <= self.largest)
+        return np.asarray(self.points[inside.all(axis=1)])
 
 
 def _check_version(document: Mapping[str, Any]) -> None:

@@ -23,7 +23,6 @@ from typing import Self
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from orchestrator.cells import Point
@@ -31,12 +30,8 @@ from orchestrator.law import Law
 from orchestrator.law.bowl_shape import half_widths, rise
 from orchestrator.law.cell_information import BOUND_MARGIN, BOUND_SD, CRASH
 from orchestrator.law.law import CURVATURE_TERMS, VALLEY
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import Array, Index, Mask, point_array
 from orchestrator.planner.information import ROBUST
-from orchestrator.planner.linear_model import Array
-
-Mask = NDArray[np.bool_]
-Index = NDArray[np.int64]
 
 NEAR = 1e-3
 """Excess loss that a confirmed rate may have."""
@@ -172,10 +167,10 @@ class TargetBelief:
     @classmethod
     def of(cls, law: Law, target: Point, trials: Sequence[TargetRun], rates: Sequence[float] | None) -> Self:
         """The prior from the law's prediction for a new cell."""
-        axes = columns_of([target])
-        mean, sd = (float(value[0]) for value in law.prediction_band(*axes))
-        points = law.reference.points(*axes)
-        curvature, curvature_sd = _curvature(law, points)
+        point = point_array([target])
+        mean, sd = (float(value[0]) for value in law.prediction_band(point))
+        coordinates = law.reference.coordinates(point)
+        curvature, curvature_sd = _curvature(law, coordinates)
         steep = np.exp(curvature + curvature_sd * NODES)
         below, above = half_widths(np.array([VALLEY]) / np.exp(curvature), law.asymmetry)
         half = float(above[0] - below[0]) / 2
@@ -189,7 +184,7 @@ class TargetBelief:
         height = (steep[None, :, None] * unit[:, None, :]).reshape(-1, x.size)
         floor = np.zeros(len(height)) if rates is None else height.min(axis=1)
         z = (x - optimum[:, None] - BOUND_MARGIN) / BOUND_SD
-        level, level_sd = law.surface.at(points)
+        level, level_sd = law.surface.at(coordinates)
         return cls(
             rates=tried,
             allowed=np.isin(tried, offered),
@@ -204,9 +199,9 @@ class TargetBelief:
         )
 
 
-def _curvature(law: Law, points: Array) -> tuple[float, float]:
+def _curvature(law: Law, coordinates: Array) -> tuple[float, float]:
     """Mean and sd of ln C in a new cell."""
-    rows = law.rows(points)[0][0]
+    rows = law.rows(coordinates)[0][0]
     block = law.pooled_covariance[:CURVATURE_TERMS, :CURVATURE_TERMS]
     return float(rows @ law.pooled[:CURVATURE_TERMS]), float(
         np.sqrt(rows @ block @ rows + law.scales.curvature**2)

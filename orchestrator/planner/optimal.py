@@ -11,7 +11,7 @@ from orchestrator.cells import Point
 from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.greedy_search import Choice, GreedySearch, format_interval
 from orchestrator.planner.information import Information
@@ -181,7 +181,7 @@ class _Step:
 
     def _law_sd(self) -> float:
         """The largest sd of ln η* at the targets, as predictions there report it."""
-        return float(self.law.optimum(*columns_of(self.targets))[1].max())
+        return float(self.law.optimum(point_array(self.targets))[1].max())
 
     def _answer(self, otherwise: str) -> BatchPlan:
         kept = {(cell, rate) for cell, rate, _ in self.draft.asked}

@@ -7,9 +7,9 @@ import numpy as np
 from orchestrator.cells import Cells, Point
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
+from orchestrator.law.observations import point_array
 from orchestrator.planner.greedy_search import format_interval
 from orchestrator.planner.information import Information
-from orchestrator.planner.linear_model import coordinates
 
 BEYOND = 1.5
 """A target this many times outside the cells in N, D or B is reported as outside."""
@@ -41,8 +41,8 @@ def largest_cell(cells: Cells) -> Point:
 
 def _advice(target: Point, cells: Cells) -> str:
     """The proxies to add, if the target lies outside the cells."""
-    here = coordinates(cell.point for cell in cells)
-    (aim,) = coordinates([target])
+    here = point_array(cell.point for cell in cells)
+    (aim,) = point_array([target])
     outside = np.maximum(aim / here.max(axis=0), here.min(axis=0) / aim)
     names = ("params", "tokens", "batch_tokens")
     far = [

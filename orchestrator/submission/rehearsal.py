@@ -18,6 +18,7 @@ import numpy as np
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.knowledge import plan_request
 from orchestrator.law import FitOptions, Law, Observations, Refused, fit
+from orchestrator.law.observations import point_array
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import KnownRun, Proposal, RunHistory, RunOutcome, trunk_tokens
 from orchestrator.spec import SweepSpec
@@ -200,9 +201,8 @@ def _true_loss(history: RunHistory) -> TrueLoss:
 
 
 def _expected_loss(law: Law, cell: Cell, learning_rate: float) -> float:
-    row = (np.array([value]) for value in (cell.params, cell.tokens, cell.batch_tokens, learning_rate))
     with np.errstate(over="ignore"):  # a rate far too high, which diverges
-        return float(law.expected_loss(*row)[0])
+        return float(law.expected_loss(point_array([cell.point]), np.array([learning_rate]))[0])
 
 
 def _synthetic(cells: Cells) -> TrueLoss:

@@ -60,19 +60,22 @@ class RunTable:
         return len(self.loss)
 
     @property
+    def points(self) -> Array:
+        """N, D and B of each row, shape [rows, 3]."""
+        return np.column_stack([self.params, self.tokens, self.batch_tokens])
+
+    @property
     def cells(self) -> int:
         """Number of different (N, D, B), as a law counts them."""
-        _, first = numbered(np.log(np.column_stack([self.params, self.tokens, self.batch_tokens])))
-        return len(first)
+        return len(numbered(np.log(self.points))[1])
 
     def grouped(self) -> RunTable:
         """The same runs, in which numbers that a law regards as equal are equal: the medians of each cell and rate.
 
         Tokens counted in each run, and rounded rates, differ by less than a thousandth.
         """
-        points = np.column_stack([self.params, self.tokens, self.batch_tokens])
-        cell, _ = numbered(np.log(points))
-        params, tokens, batch_tokens = (medians(cell, column)[cell] for column in points.T)
+        cell, _ = numbered(np.log(self.points))
+        params, tokens, batch_tokens = (medians(cell, column)[cell] for column in self.points.T)
         x = np.log(self.learning_rate)
         order = np.lexsort((x, cell))
         rate = np.empty(len(self), dtype=np.int64)
