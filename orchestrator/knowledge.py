@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -56,7 +57,7 @@ class SweepKnowledge:
     @property
     def observations(self) -> Observations:
         """The runs as the law takes them: results, NaN for the loss of a diverged run, and prior runs."""
-        return self._observed(lambda cell: cell.params, self.prior)
+        return self.history.observations
 
     @property
     def both_counts(self) -> Mapping[str, Observations] | None:
@@ -66,29 +67,13 @@ class SweepKnowledge:
         if any(cell.params_total is None or cell.params_active is None for cell in self.cells):
             return None
         return {
-            "params_active": self._observed(lambda cell: cell.params_active or cell.params),
-            "params_total": self._observed(lambda cell: cell.params_total or cell.params),
+            "params_active": self._by_count(attrgetter("params_active")),
+            "params_total": self._by_count(attrgetter("params_total")),
         }
 
-    def _observed(self, params: Callable[[Cell], float], prior: Observations | None = None) -> Observations:
-        results = [run for run in self.runs if run.state in RUN_MEASURED]
-        own = [
-            (params(cell), cell.tokens, cell.batch_tokens, run.learning_rate, _loss(run), float(run.seed))
-            for run in results
-            for cell in (self.cells[run.cell],)
-        ]
-        columns = np.array(own, dtype=np.float64).reshape(-1, 6).T
-        if prior is not None:
-            columns = np.hstack([columns, _columns(prior)])
-        sizes, tokens, batch_tokens, learning_rate, loss, seed = columns
-        return Observations(
-            params=sizes,
-            tokens=tokens,
-            batch_tokens=batch_tokens,
-            learning_rate=learning_rate,
-            loss=loss,
-            seed=seed,
-        )
+    def _by_count(self, count: Callable[[Cell], float]) -> Observations:
+        cells = Cells(replace(cell, params=count(cell)) for cell in self.cells)
+        return replace(self.history, cells=cells, prior=None).observations
 
     @property
     def target(self) -> Point:
@@ -142,18 +127,13 @@ def observations_of(store: Store, sweep: Sweep) -> Observations:
 
 
 def _known(run: Run) -> KnownRun:
-    outcome = OUTCOMES[run.state]
-    loss = run.loss if outcome is RunOutcome.COMPLETED else None
-    return KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=outcome, loss=loss)
-
-
-def _loss(run: Run) -> float:
-    return math.nan if run.loss is None else run.loss
-
-
-def _columns(prior: Observations) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    seed = np.zeros(prior.size) if prior.seed is None else prior.seed
-    return np.vstack([prior.params, prior.tokens, prior.batch_tokens, prior.learning_rate, prior.loss, seed])
+    return KnownRun(
+        cell=run.cell,
+        learning_rate=run.learning_rate,
+        seed=run.seed,
+        outcome=OUTCOMES[run.state],
+        loss=run.loss,
+    )
 
 
 def target_of(spec: SweepSpec, cells: Iterable[Cell], prior: Observations | None = None) -> Point:
@@ -168,16 +148,17 @@ def target_of(spec: SweepSpec, cells: Iterable[Cell], prior: Observations | None
         The target of the specification. Its batch defaults to the largest of the cells and prior runs, and the whole
         target to the one that costs the most FLOPs.
     """
-    known = [cell.point for cell in cells] + ([] if prior is None else _distinct_points(prior))
+    known = [cell.point for cell in cells] + ([] if prior is None else _points(prior))
     if spec.target is None:
         return max(known, key=lambda point: (point.params * point.tokens, point.batch_tokens))
     batch_tokens = default_batch(spec, (point.batch_tokens for point in known))
     return Point(params=spec.target.params, tokens=spec.target.tokens, batch_tokens=batch_tokens)
 
 
-def _distinct_points(runs: Observations) -> list[Point]:
+def _points(runs: Observations) -> list[Point]:
     """The different (N, D, B) of runs, in their order."""
-    return list(dict.fromkeys(point_list(runs.points)))
+    first = np.unique(runs.points, axis=0, return_index=True)[1]
+    return point_list(runs.points[np.sort(first)])
 
 
 def default_batch(spec: SweepSpec, known: Iterable[float]) -> float:

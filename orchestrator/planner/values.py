@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import numpy as np
+
 from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Cells, Point
 from orchestrator.law import Law, Observations
+from orchestrator.law.observations import point_array
 
 
 class RunOutcome(StrEnum):
@@ -69,6 +72,20 @@ class RunHistory:
     cells: Cells
     runs: tuple[KnownRun, ...] = ()
     prior: Observations | None = None
+
+    @property
+    def observations(self) -> Observations:
+        """The runs as the law takes them: results, NaN for the loss of a diverged run, and prior runs."""
+        ended = [run for run in self.runs if run.outcome in {RunOutcome.COMPLETED, RunOutcome.DIVERGED}]
+        own = [(run.learning_rate, np.nan if run.loss is None else run.loss, run.seed) for run in ended]
+        points = point_array(self.cells[run.cell].point for run in ended)
+        columns = np.column_stack([points, np.array(own, dtype=np.float64).reshape(-1, 3)])
+        if self.prior is not None:
+            seed = np.zeros(self.prior.size) if self.prior.seed is None else self.prior.seed
+            known = [self.prior.points, self.prior.learning_rate, self.prior.loss, seed]
+            columns = np.concatenate([columns, np.column_stack(known)])
+        names = ("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed")
+        return Observations(**dict(zip(names, columns.T, strict=True)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

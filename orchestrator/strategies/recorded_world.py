@@ -17,7 +17,7 @@ from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Refused,
 from orchestrator.law.held_out_error import largest_parts
 from orchestrator.law.observations import Mask, point_array, point_list, rows_among
 from orchestrator.law.unseen_cells import RecordedBowl
-from orchestrator.planner.values import KnownRun, RunOutcome, full_grid_flops
+from orchestrator.planner.values import KnownRun, RunHistory, RunOutcome, full_grid_flops
 from orchestrator.spec import replayed_cells
 from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import RunTable
@@ -107,18 +107,9 @@ class RecordedWorld:
 
     def law_of(self, runs: Sequence[KnownRun]) -> Law | None:
         """The law of these runs; None if none can be fitted."""
-        if not runs:
-            return None
-        params, tokens, batch_tokens = point_array(self.cells[run.cell].point for run in runs).T
-        observations = Observations(
-            params=params,
-            tokens=tokens,
-            batch_tokens=batch_tokens,
-            learning_rate=np.array([run.learning_rate for run in runs]),
-            loss=np.array([math.nan if run.loss is None else run.loss for run in runs]),
-        )
+        observations = RunHistory(cells=self.cells, runs=tuple(runs)).observations
         try:
-            return fit(observations, options=FAST)
+            return fit(observations, options=FAST) if runs else None
         except Refused:
             return None
 

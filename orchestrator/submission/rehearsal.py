@@ -159,37 +159,9 @@ def batch_flops(history: RunHistory, batch: tuple[Proposal, ...]) -> float:
 
 def _law(history: RunHistory) -> Law | None:
     """The law of the ended and the prior runs; None if none can be fitted."""
-    rows = [
-        (
-            cell.params,
-            cell.tokens,
-            cell.batch_tokens,
-            run.learning_rate,
-            math.nan if run.loss is None else run.loss,
-        )
-        for run in history.runs
-        for cell in (history.cells[run.cell],)
-    ]
-    columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
-    if history.prior is not None:
-        known = history.prior
-        columns = np.hstack(
-            [columns, [known.params, known.tokens, known.batch_tokens, known.learning_rate, known.loss]]
-        )
-    params, tokens, batch_tokens, learning_rate, loss = columns
-    if not params.size:
-        return None
+    observations = history.observations
     try:
-        return fit(
-            Observations(
-                params=params,
-                tokens=tokens,
-                batch_tokens=batch_tokens,
-                learning_rate=learning_rate,
-                loss=loss,
-            ),
-            options=FAST,
-        )
+        return fit(observations, options=FAST) if observations.size else None
     except Refused:
         return None
 
