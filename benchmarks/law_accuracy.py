@@ -25,12 +25,13 @@ from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, Re
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import rise
 from orchestrator.law.observations import point_array
-from orchestrator.law.published import step_law
+from orchestrator.law.published import LAWS
 from orchestrator.law.unseen_cells import RecordedBowl
 
 Array = NDArray[np.float64]
 FAST = FitOptions(heldout=False)
 LEAST_BATCH = 131_072
+STEP_LAW = next(law for law in LAWS if law.name == "Step Law")
 
 
 def size(params: float) -> Callable[[Observations], NDArray[np.bool_]]:
@@ -97,7 +98,7 @@ def judge(
     own = np.log([bowl.learning_rate for bowl in bowls])
     return Judged(
         excess=np.array([recorded_excess(part, bowl, at) for bowl, at in zip(bowls, mean, strict=True)]),
-        formula=np.array([recorded_excess(part, b, np.log(step_law(b.params, b.tokens))) for b in bowls]),
+        formula=np.array([recorded_excess(part, b, np.log(STEP_LAW.rate(b.point))) for b in bowls]),
         floor=np.array([recorded_excess(part, bowl, at) for bowl, at in zip(bowls, own, strict=True)]),
         error=mean - own,
         sd=sd,

@@ -145,11 +145,11 @@ def published(law: Law, target: Point, *, of_mup: bool = False) -> list[Publishe
     found = published_rates(target, anchor=law.anchor(target.batch_tokens), of_mup=of_mup)
     return [
         PublishedRate(
-            law=item.law,
+            law=item.law.name,
             learning_rate=item.learning_rate,
-            source=item.source,
+            source=item.law.source,
             note=item.note,
-            applies=item.applies,
+            applies=item.law.applies,
             anchor=None if item.anchor is None else AnchorDocument(**asdict(item.anchor)),
         )
         for item in found

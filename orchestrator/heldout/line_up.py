@@ -155,17 +155,16 @@ def _published(
         batch_tokens=cell.batch_tokens,
         learning_rate=base.learning_rate,
     )
-    ratios = {law.name for law in LAWS if law.ratio_only}
-    found = {item.law: item for item in published_rates(target, anchor)}
+    found = {item.law.name: item for item in published_rates(target, anchor)}
     contenders = tuple(
         PlannedContender(
             name=name,
             arm=CellRole.STANDARD,
             learning_rate=_lattice_rate(found[name].learning_rate),
             origin=f"its ratio from the base's optimum {rate(base.learning_rate)} at N {count(cell.params)}"
-            if name in ratios
+            if found[name].law.ratio_only
             else "its own formula",
-            source=found[name].source,
+            source=found[name].law.source,
         )
         for name in applicable_laws(setup)
         if name in found
