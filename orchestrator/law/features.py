@@ -21,7 +21,8 @@ from typing import Self
 
 import numpy as np
 
-from orchestrator.law.observations import Array
+from orchestrator.cells import Point
+from orchestrator.law.observations import Array, point_array
 
 CRITICAL_BATCH, CRITICAL_EXPONENT = 0.58, 0.571
 """B_c(D) = 0.58·D^0.571 tokens: the best batch of Step Law's runs; measured critical batches grow as D^0.47 and more
@@ -41,6 +42,16 @@ class Feature:
     def degree(self) -> int:
         """The total degree: 1 for an exponent, 2 for the drift of exponents."""
         return sum(self.powers)
+
+    @property
+    def at_critical_batch(self) -> bool:
+        """Whether it is a power of w or s."""
+        return any(self.powers[3:])
+
+    @property
+    def bends(self) -> bool:
+        """Whether it bends the power law away from the reference."""
+        return self.degree > 1 or self.at_critical_batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +73,8 @@ class Coefficient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class Reference(Point):
     """The point whose logarithms n, d, b count from: the geometric mean of the cells."""
-
-    params: float
-    tokens: float
-    batch_tokens: float
 
     @classmethod
     def amid(cls, points: Array) -> Self:
@@ -77,7 +84,7 @@ class Reference:
 
     def coordinates(self, points: Array) -> Array:
         """(n, d, b) at points (N, D, B), shape [m, 3] each."""
-        return np.asarray(np.log(points) - np.log([self.params, self.tokens, self.batch_tokens]))
+        return np.asarray(np.log(points) - np.log(point_array([self])))
 
 
 LEVEL_SD = 3.0

@@ -178,12 +178,13 @@ class Smaller:
     varying: str | None = None
 
 
-BENT = {"s"} | {feature.name for feature in FEATURES if feature.degree > 1}
 SMALLER = (
-    Smaller(name="without bends", without=tuple(sorted(BENT))),
+    Smaller(
+        name="without bends", without=tuple(sorted(feature.name for feature in FEATURES if feature.bends))
+    ),
     Smaller(
         name="without terms in batch_tokens",
-        without=tuple(feature.name for feature in FEATURES if feature.name in BENT or feature.name == "ln B"),
+        without=tuple(feature.name for feature in FEATURES if feature.bends or feature.powers[2]),
         varying="batch_tokens",
     ),
 )

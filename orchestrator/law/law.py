@@ -191,7 +191,7 @@ class Law:
         if np.unique(np.round(coordinates[:, axis], 2)).size < 3:
             return 0.0, np.inf
         _, rows, _ = self.rows(coordinates)
-        known = [at for at, feature in enumerate(FEATURES) if feature.name in {"s", "w²"} and beyond_critical]
+        known = [at for at, feature in enumerate(FEATURES) if feature.at_critical_batch and beyond_critical]
         design = np.column_stack(
             [coordinates[:, axis] ** 2, np.ones(len(coordinates)), coordinates, rows[:, known]]
         )
