@@ -63,7 +63,7 @@ class Cell:
         decay_fraction: f in (0, 1].
         params_total, params_active: both counts of a mixture of experts, without embeddings; None if every
             parameter is active and N is both.
-        arm: role in the held-out comparison, such as "transfer"; None for a cell of the search.
+        role: part in the held-out comparison, such as "transfer"; None for a cell of the search.
     """
 
     number: int
@@ -75,7 +75,7 @@ class Cell:
     decay_fraction: float = 1.0
     params_total: float | None = None
     params_active: float | None = None
-    arm: str | None = None
+    role: str | None = None
 
     @property
     def point(self) -> Point:
@@ -163,7 +163,7 @@ class Cells(Collection[Cell]):
     @property
     def searched(self) -> Cells:
         """The cells of the search: without those of a held-out comparison."""
-        return Cells(cell for cell in self if cell.arm is None)
+        return Cells(cell for cell in self if cell.role is None)
 
     def row_of(self, number: int) -> int:
         """The row of a cell in arrays over all cells.

@@ -114,7 +114,7 @@ def knowledge_of(store: Store, sweep: Sweep, prior: Observations | None) -> Swee
     return SweepKnowledge(
         sweep=sweep,
         cells=cells.searched,
-        runs=tuple(run for run in store.runs.of_sweep(sweep.id) if cells[run.cell].arm is None),
+        runs=tuple(run for run in store.runs.of_sweep(sweep.id) if cells[run.cell].role is None),
         prior=prior,
     )
 

@@ -113,7 +113,7 @@ def read_snapshot(store: Store, sweep_id: str) -> FigureSnapshot:
     return FigureSnapshot(
         sweep=sweep,
         cells=cells.searched,
-        runs=tuple(run for run in runs if cells[run.cell].arm is None),
+        runs=tuple(run for run in runs if cells[run.cell].role is None),
         every_cell=cells,
         every_run=runs,
         record=record,

@@ -56,7 +56,7 @@ def _row(run: Run, cells: Cells, columns: Sequence[str]) -> list[str]:
         "trunk_loss": run.trunk_loss,
         "cell": run.cell,
         "batch": run.batch,
-        "arm": cell.arm or SEARCH,
+        "arm": cell.role or SEARCH,
         "module_rates": run.module_rates,
         "params_total": cell.params_total,
         "params_active": cell.params_active,

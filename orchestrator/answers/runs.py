@@ -35,7 +35,7 @@ def run_document(run: Run, cells: Cells) -> RunDocument:
         seed=run.seed,
         batch=run.batch,
         attempt=run.attempt,
-        arm=cell.arm,
+        arm=cell.role,
         module_rates=run.module_rates,
         loss=run.loss,
         trunk_loss=run.trunk_loss,

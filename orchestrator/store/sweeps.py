@@ -377,7 +377,7 @@ def _cell_row(sweep_id: str, cell: Cell) -> dict[str, Any]:
         "decay_fraction": cell.decay_fraction,
         "params_total": cell.params_total,
         "params_active": cell.params_active,
-        "arm": cell.arm,
+        "arm": cell.role,
     }
 
 
@@ -392,5 +392,5 @@ def _cell(row: RowMapping) -> Cell:
         decay_fraction=row["decay_fraction"],
         params_total=row["params_total"],
         params_active=row["params_active"],
-        arm=row["arm"],
+        role=row["arm"],
     )

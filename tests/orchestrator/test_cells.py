@@ -16,7 +16,7 @@ from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHis
 from tests.orchestrator.planner.worlds import Sweep, World, law_of, proxies
 
 SMALL = Cell(number=7, params=1e3, tokens=1e5, batch_tokens=256.0, rates=(1e-3, 2e-3))
-LARGE = Cell(number=2, params=1e6, tokens=1e5, batch_tokens=256.0, rates=(1e-3,), arm="transfer")
+LARGE = Cell(number=2, params=1e6, tokens=1e5, batch_tokens=256.0, rates=(1e-3,), role="transfer")
 
 
 def test_cells_are_found_by_number_and_come_in_its_order() -> None:
@@ -47,7 +47,7 @@ def test_cells_are_equal_by_their_content_and_survive_pickling() -> None:
     assert Cells().next_number == 0
 
 
-def test_the_cells_of_the_search_have_no_arm() -> None:
+def test_the_cells_of_the_search_have_no_role() -> None:
     assert Cells([SMALL, LARGE]).searched == Cells([SMALL])
 
 
