@@ -20,7 +20,9 @@ from orchestrator.planner import Planner, planner_of
 from orchestrator.planner.confirming import TargetRun, confirm
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHistory, RunOutcome
-from orchestrator.strategies import ComparedStrategy, RecordedTarget, RecordedWorld, replay
+from orchestrator.strategies.compared_strategies import ComparedStrategy
+from orchestrator.strategies.recorded_world import RecordedTarget, RecordedWorld
+from orchestrator.strategies.strategy_replay import replay
 
 NEAR = 1e-3
 """Excess loss of a run at which the oracle stops."""
