@@ -94,11 +94,11 @@ def judge(
     bowls = [
         bowl for bowl in whole.bowls if bowl.batch_tokens >= least_batch and astuple(bowl.point) in places
     ]
-    mean, sd = law.optimum(point_array(bowl.point for bowl in bowls))
+    mean, sd = law.optimum(point_array(bowls))
     own = np.log([bowl.learning_rate for bowl in bowls])
     return Judged(
         excess=np.array([recorded_excess(part, bowl, at) for bowl, at in zip(bowls, mean, strict=True)]),
-        formula=np.array([recorded_excess(part, b, np.log(STEP_LAW.rate(b.point))) for b in bowls]),
+        formula=np.array([recorded_excess(part, b, np.log(STEP_LAW.rate(b))) for b in bowls]),
         floor=np.array([recorded_excess(part, bowl, at) for bowl, at in zip(bowls, own, strict=True)]),
         error=mean - own,
         sd=sd,

@@ -37,6 +37,11 @@ class Point:
     batch_tokens: float
 
     @property
+    def point(self) -> Point:
+        """The (N, D, B) alone, of a cell, a bowl or whatever else lies there."""
+        return Point(params=self.params, tokens=self.tokens, batch_tokens=self.batch_tokens)
+
+    @property
     def in_words(self) -> str:
         """For people: ``1 B parameters, 20 B tokens, 1.05 M tokens a batch``."""
         return ", ".join(sized(name, getattr(self, name)) for name in ("params", "tokens", "batch_tokens"))
@@ -49,14 +54,11 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One (N, D, B) of one recipe, with the learning rates that may be tried there.
+class Cell(Point):
+    """A point of one recipe, with the learning rates that may be tried there.
 
     Attributes:
         number: its name in the sweep; no position: see `Cells`.
-        params: N, without embeddings.
-        tokens: D.
-        batch_tokens: B.
         rates: η that may be tried, ascending; for a replay the recorded ones.
         trunk: cells with the same trunk (same shape, batch and recipe) share the constant-rate part of a
             run at one η and seed; None if runs share nothing.
@@ -67,20 +69,12 @@ class Cell:
     """
 
     number: int
-    params: float
-    tokens: float
-    batch_tokens: float
     rates: tuple[float, ...]
     trunk: str | None = None
     decay_fraction: float = 1.0
     params_total: float | None = None
     params_active: float | None = None
     role: str | None = None
-
-    @property
-    def point(self) -> Point:
-        """Its (N, D, B)."""
-        return Point(params=self.params, tokens=self.tokens, batch_tokens=self.batch_tokens)
 
     @property
     def flops_per_token(self) -> float:

@@ -83,7 +83,7 @@ def residuals(snapshot: FigureSnapshot) -> Residuals | None:
 
 def _fitted_rates(law: Law, bowls: list[Bowl]) -> list[float]:
     """η* of the law in the bowls' cells, without the cells' own shifts."""
-    mean, _ = law.band(point_array(bowl.point for bowl in bowls))
+    mean, _ = law.band(point_array(bowls))
     return [float(value) for value in np.exp(mean)]
 
 

@@ -92,7 +92,7 @@ def _compared(runs: Observations, size: str, judged: dict[Rows, HeldOutCell]) ->
 def _by_rows(runs: Observations, heldout: HeldOut) -> dict[Rows, HeldOutCell]:
     """The cells held out, by the numbers of their runs: a cell has another N in another count."""
     places = np.log([runs.params, runs.tokens, runs.batch_tokens])
-    cells = np.log(point_array(cell.point for cell in heldout.cells))
+    cells = np.log(point_array(heldout.cells))
     rows = [np.flatnonzero((np.abs(places - cell[:, None]) < CLOSE).all(axis=0)).tolist() for cell in cells]
     return {tuple(found): cell for found, cell in zip(rows, heldout.cells, strict=True)}
 

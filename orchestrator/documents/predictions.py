@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, Field
 
-from orchestrator.cells import Cell, Point
+from orchestrator.cells import Point
 from orchestrator.documents.document import Document
 from orchestrator.documents.notices import NoticedDocument
 
@@ -20,7 +20,7 @@ class TargetDocument(Document):
     batch_tokens: float = Field(examples=[1048576])
 
     @classmethod
-    def of(cls, at: Point | Cell) -> Self:
+    def of(cls, at: Point) -> Self:
         """The (N, D, B) of a point or cell."""
         return cls(params=at.params, tokens=at.tokens, batch_tokens=at.batch_tokens)
 

@@ -60,11 +60,11 @@ def base_optimum(law: Law, base: Cell) -> BaseOptimum:
 
     Without an interior minimum there it is the law's optimum of that cell: Fitting then helps Transfer.
     """
-    bowl = law.bowl_at(base.point)
+    bowl = law.bowl_at(base)
     if bowl is not None and bowl.status is BowlStatus.INTERIOR:
         origin = f"the minimum of the base's own {bowl.runs} runs, {_known(bowl.sd)}"
         return BaseOptimum(learning_rate=_lattice_rate(bowl.learning_rate), sd=bowl.sd, origin=origin)
-    mean, sd = (float(value[0]) for value in law.optimum(point_array([base.point])))
+    mean, sd = (float(value[0]) for value in law.optimum(point_array([base])))
     origin = f"the law's optimum of the base, whose own runs show no minimum, {_known(sd)}"
     return BaseOptimum(learning_rate=_lattice_rate(math.exp(mean)), sd=sd, origin=origin)
 

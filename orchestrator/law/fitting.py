@@ -11,7 +11,7 @@ from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.cell_information import OPTIMUM
 from orchestrator.law.fit_problem import FitProblem
 from orchestrator.law.grouped_runs import GroupedRuns
-from orchestrator.law.held_out_error import SMALLER, Alternative, HeldOut, best, largest_parts, matters
+from orchestrator.law.held_out_error import Alternative, HeldOut, largest_parts, smaller_laws
 from orchestrator.law.joint import JointFit, fit_joint
 from orchestrator.law.law import Law
 from orchestrator.law.minima import refuse_without_minimum
@@ -169,16 +169,17 @@ def judged_without_largest(
         except Refused as refused:
             reason = f"without the {part.in_words} the other runs give no law: {refused.detail}"
             continue
+        smaller = smaller_laws(law.points)
         judged = {
-            smaller: unseen.judge(fit_rest(rest, law, (*options.without, *smaller.without)))
-            for smaller in SMALLER
-            if matters(smaller, law.bowls)
+            name: unseen.judge(fit_rest(rest, law, (*options.without, *terms)))
+            for name, terms in smaller.items()
         }
-        found = {smaller: Alternative.against(smaller.name, cells, full) for smaller, cells in judged.items()}
-        chosen = best(found)
-        if chosen is None:
-            return HeldOut.of(part, full, tuple(found.values())), None, law
-        law = fit_once(observations, replace(options, without=(*options.without, *chosen.without)), law)
-        law = replace(law, notices=(*law.notices, found[chosen].notice))
-        return HeldOut.of(part, judged[chosen], tuple(found.values())), None, law
+        found = [Alternative.against(name, cells, full) for name, cells in judged.items()]
+        better = [alternative for alternative in found if alternative.better]
+        if not better:
+            return HeldOut.of(part, full, found), None, law
+        best = max(better, key=lambda alternative: alternative.gain)
+        law = fit_once(observations, replace(options, without=(*options.without, *smaller[best.name])), law)
+        law = replace(law, notices=(*law.notices, best.notice))
+        return HeldOut.of(part, judged[best.name], found), None, law
     return None, reason, law

@@ -50,7 +50,6 @@ class JointFit:
         locals: The unknowns of the cells.
         local_covariance: Of (ℓ, μ, a) given all runs, shape [cells, 3, 3].
         information: Of the runs of each cell alone.
-        iterations: Their number.
     """
 
     pooled: Array
@@ -59,7 +58,6 @@ class JointFit:
     locals: CellUnknowns
     local_covariance: Array
     information: CellInformation
-    iterations: int
 
 
 def fit_joint(
@@ -106,7 +104,6 @@ def fit_joint(
         locals=here,
         local_covariance=spread,
         information=information,
-        iterations=iterations,
     )
 
 

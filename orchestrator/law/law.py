@@ -16,6 +16,7 @@ from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, Coefficient, Reference, matrix, prior_sds
 from orchestrator.law.held_out_error import HeldOut
+from orchestrator.law.identifiability import AXES
 from orchestrator.law.notices import Notice, messages
 from orchestrator.law.observations import Array, point_array, rows_among
 from orchestrator.law.packing import pack, unpack
@@ -110,7 +111,7 @@ class Law:
     points: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "points", point_array(bowl.point for bowl in self.bowls))
+        object.__setattr__(self, "points", point_array(self.bowls))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -254,7 +255,7 @@ class Law:
             valley_low=float(np.exp(mean + below[0])),
             valley_high=float(np.exp(mean + above[0])),
             expected_loss=float(np.exp(loss + lift)[0]) if loss_known else None,
-            extrapolation=identifiability.ratios(target, self.smallest, self.largest)[0],
+            extrapolation=dict(zip(AXES, (point[0] / self.largest).tolist(), strict=True)),
             notices=(*self.notices, *notices),
         )
 
@@ -289,16 +290,16 @@ class Law:
             "coefficients": [asdict(coefficient) for coefficient in self.coefficients],
             "covariance": self.covariance.tolist(),
             "warnings": list(self.warnings),
-            "notices": [notice.to_document() for notice in self.notices],
+            "notices": [asdict(notice) for notice in self.notices],
             "heldout": None if self.heldout is None else self.heldout.to_document(),
             "heldout_reason": self.heldout_reason,
             "without": list(self.without),
             "range": {"smallest": self.smallest.tolist(), "largest": self.largest.tolist()},
-            "scales": self.scales.to_document(),
+            "scales": asdict(self.scales),
             "surface": self.surface.to_document(),
             "effects": self.effects.to_document(),
             "pooled": {"mean": self.pooled.tolist(), "covariance": pack(self.pooled_covariance)},
-            "bowls": [bowl.to_document() for bowl in self.bowls],
+            "bowls": [asdict(bowl) for bowl in self.bowls],
         }
 
     @classmethod
@@ -315,7 +316,7 @@ class Law:
             pooled=mean,
             pooled_covariance=unpack(document["pooled"]["covariance"], mean.size),
             effects=Effects.from_document(document["effects"]),
-            scales=Scales.from_document(document["scales"]),
+            scales=Scales(**document["scales"]),
             surface=Surface.from_document(document["surface"]),
             smallest=np.array(document["range"]["smallest"]),
             largest=np.array(document["range"]["largest"]),
@@ -323,7 +324,7 @@ class Law:
             heldout=None if heldout is None else HeldOut.from_document(heldout),
             heldout_reason=document["heldout_reason"],
             without=tuple(document["without"]),
-            notices=tuple(Notice.from_document(notice) for notice in document["notices"]),
+            notices=tuple(Notice(**notice) for notice in document["notices"]),
             fingerprint=document["fingerprint"],
             runs=document["runs"],
         )
@@ -336,7 +337,7 @@ class Law:
             each cell adds, shape [m]).
         """
         columns, missing = self.effects.matrix(coordinates)
-        outside = missing @ np.square([self.scales.size, self.scales.pair, self.scales.smooth])
+        outside = missing @ np.square(self.scales.effects)
         curvature = np.column_stack([np.ones(len(coordinates)), coordinates])
         return (
             curvature,

@@ -51,7 +51,7 @@ class PooledModel:
 
     def precision(self, scales: Scales) -> Array:
         """Prior precision of v (diagonal), shape [q]."""
-        sds = np.repeat([scales.size, scales.pair, scales.smooth], self.counts)
+        sds = np.repeat(scales.effects, self.counts)
         fixed = np.where(self.drifting, scales.drift, 1.0) * self.fixed_sd
         return np.concatenate([fixed, sds, [self.asymmetry_sd]]) ** -2.0
 
@@ -68,7 +68,7 @@ class PooledModel:
 
     def outside(self, scales: Scales) -> Array:
         """Variance of ln η* in each cell that the basis does not span, shape [cells]."""
-        return np.asarray(self.missing @ np.square([scales.size, scales.pair, scales.smooth]))
+        return np.asarray(self.missing @ np.square(scales.effects))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,7 @@ class Unseen:
         Inside the rates tried, the excess loss is interpolated from the recorded losses; outside, it is that of the
         cell's bowl.
         """
-        points = point_array(bowl.point for bowl in self.bowls)
+        points = point_array(self.bowls)
         mean, sd = rest.optimum(points)
         beyond = self.law.excess_loss(points, np.exp(mean))
         low, high = np.exp(mean - Z95 * sd), np.exp(mean + Z95 * sd)

@@ -121,7 +121,7 @@ def _ways(law: Law, target: Point) -> dict[Point, None]:
     (far,) = point_array([target])
     found: dict[Point, None] = {}
     for start, s in product((order[0], order[-1]), (np.arange(STEPS + 1) / STEPS).tolist()):
-        (near,) = point_array([start.point])
+        (near,) = point_array([start])
         ways = near * (far / near) ** np.array([(s, s, s), (s, 0, s), (0, s, s), (1, s, 1)])
         found |= dict.fromkeys(point_list(ways[(ways[:, :2] <= far[:2] * (1 + 1e-9)).all(axis=1)]))
     return found

@@ -18,7 +18,7 @@ Gaussians. After each run the next rate is the one with the least expected exces
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -231,7 +231,7 @@ class _State:
         grid: the prior.
         sums: Σ 1/v, Σ d/v, Σ d²/v over the runs, d = y − rise − prior mean of m; shape [3, worlds, points].
         log_prior: prior weight, normalisation of the runs' noise and likelihood of diverged runs, shape [worlds, points].
-        run, finished: whether each rate has been run, and has a loss, shape [worlds, rates].
+        finished: whether each rate has been run and has a loss, shape [worlds, rates].
         free: whether each may be run next, shape [worlds, rates].
         weights: posterior of the points, shape [worlds, points].
         cost, chances: expected excess loss and probability of at most `NEAR`, shape [worlds, rates].
@@ -240,7 +240,6 @@ class _State:
     grid: TargetBelief
     sums: Array
     log_prior: Array
-    run: Mask
     finished: Mask
     free: Mask
     weights: Array
@@ -252,14 +251,14 @@ class _State:
         """One world with the runs made there."""
         none = np.zeros((1, grid.rates.size), dtype=np.bool_)
         sums = np.zeros((3, 1, grid.weight.size))
-        state = cls._weighed(grid, sums, grid.weight[None, :], none, none, grid.allowed[None, :])
+        state = cls._weighed(grid, sums, grid.weight[None, :], none, grid.allowed[None, :])
         for position, loss in zip(positions, losses, strict=True):
             state = state.after(np.array([position]), np.array([loss]))
         return state
 
     @classmethod
     def _weighed(
-        cls, grid: TargetBelief, sums: Array, log_prior: Array, run: Mask, finished: Mask, free: Mask
+        cls, grid: TargetBelief, sums: Array, log_prior: Array, finished: Mask, free: Mask
     ) -> _State:
         logs = log_prior + np.logaddexp(*grid.parts(sums))
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
@@ -268,7 +267,6 @@ class _State:
             grid=grid,
             sums=sums,
             log_prior=log_prior,
-            run=run,
             finished=finished,
             free=free,
             weights=weights,
@@ -294,7 +292,6 @@ class _State:
             grid,
             self.sums + terms,
             self.log_prior + likelihood,
-            self.run | here,
             self.finished | (here & usable[:, None]),
             self.free & ~here & ~crowded,
         )
@@ -315,17 +312,9 @@ class _State:
         """The same posterior in several worlds, and the true point in each, drawn systematically."""
         steps = (np.arange(worlds) + 0.5) / worlds
         truth = np.minimum(np.searchsorted(np.cumsum(self.weights[0]), steps), self.weights.shape[1] - 1)
-        return replace(
-            self,
-            sums=np.repeat(self.sums, worlds, axis=1),
-            log_prior=np.repeat(self.log_prior, worlds, axis=0),
-            run=np.repeat(self.run, worlds, axis=0),
-            finished=np.repeat(self.finished, worlds, axis=0),
-            free=np.repeat(self.free, worlds, axis=0),
-            weights=np.repeat(self.weights, worlds, axis=0),
-            cost=np.repeat(self.cost, worlds, axis=0),
-            chances=np.repeat(self.chances, worlds, axis=0),
-        ), truth
+        by_world = (self.log_prior, self.finished, self.free)
+        repeated = (np.repeat(column, worlds, axis=0) for column in by_world)
+        return self._weighed(self.grid, np.repeat(self.sums, worlds, axis=1), *repeated), truth
 
 
 def _forecast(state: _State, wanted: float) -> tuple[float, float, Array]:
@@ -338,7 +327,7 @@ def _forecast(state: _State, wanted: float) -> tuple[float, float, Array]:
     grid, random = state.grid, np.random.default_rng(SEED)
     worlds, truth = state.spread_out(WORLDS)
     bottom = _bottoms(grid, state.sums[:, 0, truth], random)
-    good, asked = grid.lost[truth] <= NEAR, np.zeros_like(worlds.run)
+    good, asked = grid.lost[truth] <= NEAR, np.zeros_like(worlds.finished)
     until_near, until_sure = np.zeros(WORLDS), np.zeros(WORLDS)
     near, sure = (worlds.finished & good).any(axis=1), worlds.best()[1] >= wanted
     for _ in range(MOST):

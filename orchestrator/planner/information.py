@@ -192,7 +192,7 @@ def finished(history: RunHistory) -> list[tuple[int, float]]:
     if history.prior is None:
         return runs
     prior, ordered = history.prior.where(np.isfinite(history.prior.loss)), tuple(history.cells)
-    rows = rows_among(point_array(cell.point for cell in ordered), prior.points).tolist()
+    rows = rows_among(point_array(ordered), prior.points).tolist()
     return runs + [
         (cell.number, _lattice_rate(cell.rates, rate))
         for row, rate in zip(rows, prior.learning_rate.tolist(), strict=True)

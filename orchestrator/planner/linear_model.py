@@ -67,20 +67,20 @@ class LinearModel:
 
 def belief_of(law: Law, cells: Cells) -> Belief:
     """The posterior of ``law`` in ``cells``."""
-    points = point_array(cell.point for cell in cells)
+    points = point_array(cells)
     optimum, sd = law.optimum(points)
     return Belief(optimum=optimum, sd=sd, curvature=law.curvature(points))
 
 
 def linear_model(law: Law, cells: Cells, targets: tuple[Point, ...]) -> LinearModel:
     """The model over ``cells``, over the bowls of the law that are in none of them, and over ``targets``."""
-    here, aims = point_array(cell.point for cell in cells), point_array(targets)
+    here, aims = point_array(cells), point_array(targets)
     elsewhere = np.flatnonzero(rows_among(here, law.points) < 0)
     bowls, abroad = [law.bowls[at] for at in elsewhere], law.points[elsewhere]
     coordinates = law.reference.coordinates(np.concatenate([here, abroad, aims]))
     effects = basis(coordinates)
     columns, missing = effects.matrix(coordinates)
-    squares = np.square([law.scales.size, law.scales.pair, law.scales.smooth])
+    squares = np.square(law.scales.effects)
     rows = ModelRows(
         features=np.column_stack([matrix(coordinates, law.reference), columns]),
         own=missing @ squares + law.scales.cell**2,

@@ -41,7 +41,7 @@ def largest_cell(cells: Cells) -> Point:
 
 def _advice(target: Point, cells: Cells) -> str:
     """The proxies to add, if the target lies outside the cells."""
-    here = point_array(cell.point for cell in cells)
+    here = point_array(cells)
     (aim,) = point_array([target])
     outside = np.maximum(aim / here.max(axis=0), here.min(axis=0) / aim)
     names = ("params", "tokens", "batch_tokens")

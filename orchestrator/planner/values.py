@@ -78,7 +78,7 @@ class RunHistory:
         """The runs as the law takes them: results, NaN for the loss of a diverged run, and prior runs."""
         ended = [run for run in self.runs if run.outcome in {RunOutcome.COMPLETED, RunOutcome.DIVERGED}]
         own = [(run.learning_rate, np.nan if run.loss is None else run.loss, run.seed) for run in ended]
-        points = point_array(self.cells[run.cell].point for run in ended)
+        points = point_array(self.cells[run.cell] for run in ended)
         columns = np.column_stack([points, np.array(own, dtype=np.float64).reshape(-1, 3)])
         if self.prior is not None:
             seed = np.zeros(self.prior.size) if self.prior.seed is None else self.prior.seed

@@ -186,7 +186,7 @@ def _targets(cells: Sequence[Cell], law: Law, losses: Losses) -> tuple[RecordedT
     Raises:
         Unsupported: there are none.
     """
-    rows = rows_among(law.points, point_array(cell.point for cell in cells)).tolist()
+    rows = rows_among(law.points, point_array(cells)).tolist()
     shown = [
         _target(cell, losses)
         for cell, row in zip(cells, rows, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Final
@@ -112,7 +112,7 @@ def strategies_document(
         ],
         picture=None if picture is None else str(picture),
         warnings=list(messages(notices)),
-        notices=[NoticeDocument(**notice.to_document()) for notice in notices],
+        notices=[NoticeDocument(**asdict(notice)) for notice in notices],
     )
 
 

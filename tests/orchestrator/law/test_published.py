@@ -57,7 +57,9 @@ def test_ratio_only_laws_need_an_anchor():
     assert set(anchored) - plain == ratio_only == {"Bjorck", "Power Scheduler", "Zhou"}
     assert anchored["Zhou"].learning_rate == pytest.approx(3e-3 * 10**-0.2219 * 10**-0.3509)
     assert anchored["Bjorck"].learning_rate == pytest.approx(3e-3 * 10**-0.55)
-    assert all(rate.law.source and rate.note and math.isfinite(rate.learning_rate) for rate in anchored.values())
+    assert all(
+        rate.law.source and rate.note and math.isfinite(rate.learning_rate) for rate in anchored.values()
+    )
 
 
 @pytest.mark.parametrize(("asked", "nearest"), [(1e5, 131072), (4e5, 524288), (8e6, 524288)])
