@@ -103,7 +103,7 @@ class Cells(Collection[Cell]):
     """The cells of a sweep by number, immutable; iterates in order of number.
 
     A number is no position: numbers may have holes, and a cell that is added later may have any (N, D, B). Arrays over
-    cells have one row per cell in order of number; `row_of` and `rows_of` turn numbers into rows.
+    cells have one row per cell in order of number; `row_of` turns a number into a row.
 
     Raises:
         ValueError: two cells have one number.
@@ -145,11 +145,6 @@ class Cells(Collection[Cell]):
         return f"Cells({list(self)!r})"
 
     @property
-    def numbers(self) -> tuple[int, ...]:
-        """The numbers, ascending: that of each row."""
-        return tuple(self._by_number)
-
-    @property
     def next_number(self) -> int:
         """The lowest number above all that are taken."""
         return max(self._by_number, default=-1) + 1
@@ -166,11 +161,3 @@ class Cells(Collection[Cell]):
             KeyError: there is no cell of this number.
         """
         return self._rows[number]
-
-    def rows_of(self, numbers: Iterable[int]) -> tuple[int, ...]:
-        """The rows of several cells, in the order of ``numbers``.
-
-        Raises:
-            KeyError: one of them does not exist.
-        """
-        return tuple(self._rows[number] for number in numbers)

@@ -121,9 +121,17 @@ def knowledge_of(store: Store, sweep: Sweep, prior: Observations | None) -> Swee
 
 def observations_of(store: Store, sweep: Sweep) -> Observations:
     """The runs that a law of the sweep would be fitted to now."""
-    source = sweep.spec.prior_runs
-    prior = None if source is None else recorded_runs(store, source, "prior_runs").observations()
-    return knowledge_of(store, sweep, prior).observations
+    return knowledge_of(store, sweep, prior_of(store, sweep.spec)).observations
+
+
+def prior_of(store: Store, spec: SweepSpec) -> Observations | None:
+    """The prior runs of a sweep; None if it has none.
+
+    Raises:
+        BadInput: as ``recorded_runs``.
+    """
+    source = spec.prior_runs
+    return None if source is None else recorded_runs(store, source, "prior_runs").observations()
 
 
 def _known(run: Run) -> KnownRun:

@@ -71,7 +71,7 @@ def prediction(
         law_number=law_number,
         target=TargetDocument.of(target),
         learning_rate=answer.learning_rate,
-        interval=Interval(level=answer.level, low=answer.low, high=answer.high),
+        interval=Interval(level=0.95, low=answer.low, high=answer.high),
         valley=Valley(
             low=answer.valley_low,
             high=answer.valley_high,

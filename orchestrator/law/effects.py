@@ -15,8 +15,10 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from orchestrator.cells import CLOSE
+from orchestrator.law.features import Reference, matrix
 from orchestrator.law.grouped_runs import numbered
 from orchestrator.law.observations import Array
+from orchestrator.law.scales import Scales
 
 MOST_SIZES = 32
 MOST_PAIRS = 32
@@ -57,6 +59,16 @@ class Effects:
         smooth = solve_triangular(self.factor, kernel(self.centres, coordinates), lower=True).T
         missing = np.column_stack([1 - block.sum(axis=1) for block in (size, pair, smooth**2)])
         return np.column_stack([size, pair, smooth]), np.maximum(missing, 0.0)
+
+    def rows(self, coordinates: Array, reference: Reference, scales: Scales) -> tuple[Array, Array]:
+        """Features and basis at coordinates (n, d, b) over `reference`, shape [m, 3].
+
+        Returns:
+            (rows of ln η* on (θ, w), shape [m, q]; variance of ln η* that a cell there adds, shape [m]).
+        """
+        columns, missing = self.matrix(coordinates)
+        outside = missing @ np.square(scales.effects) + scales.cell**2
+        return np.column_stack([matrix(coordinates, reference), columns]), outside
 
     def to_document(self) -> dict[str, Any]:
         """The centres as JSON-able lists; the factor is recomputed from them."""

@@ -19,8 +19,6 @@ from orchestrator.law.scales import Scales
 
 CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
 """Prior of ln C and of its exponents in N, D and B: relative loss rises by about e^-4 at a factor e from the bottom."""
-ASYMMETRY_MEAN, ASYMMETRY_SD = TYPICAL, 0.4
-"""Prior of the asymmetry a: centred on recorded dense runs, wide enough for symmetric bowls."""
 FEWEST_RUNS = 3
 
 
@@ -74,7 +72,6 @@ class FitProblem:
             optimum=np.column_stack([matrix(coordinates, reference), columns]),
             missing=missing,
             mean=prior_mean(start, columns.shape[1], left_out),
-            asymmetry_sd=ASYMMETRY_SD,
             fixed_sd=np.array([*CURVATURE_SDS, *prior_sds(without=without)]),
             drifting=np.array([False] * len(CURVATURE_SDS) + [feature.degree > 1 for feature in FEATURES]),
             counts=effects.counts,
@@ -99,7 +96,7 @@ def start_at_best_runs(cells: GroupedRuns) -> CellUnknowns:
     optimum[cells.cell[best]] = cells.x[best]
     return CellUnknowns(
         bottom=np.zeros(cells.size),
-        shape=np.column_stack(np.broadcast_arrays(CURVATURE_MEAN, optimum, ASYMMETRY_MEAN)),
+        shape=np.column_stack(np.broadcast_arrays(CURVATURE_MEAN, optimum, TYPICAL)),
         noise_ratio=np.ones(cells.size),
     )
 
@@ -127,6 +124,6 @@ def prior_mean(start: CellUnknowns, effects: int, left_out: Mask) -> Array:
             [level],
             np.where(left_out, 0.0, [feature.mean for feature in FEATURES])[1:],
             np.zeros(effects),
-            [ASYMMETRY_MEAN],
+            [TYPICAL],
         ]
     )

@@ -63,13 +63,6 @@ class GroupedRuns:
         """Sums over the points of each cell: [points] -> [cells]."""
         return np.bincount(self.cell, weights=values, minlength=self.size).astype(np.float64, copy=False)
 
-    def extremes(self, cell: Index, x: Array) -> tuple[Array, Array]:
-        """Lowest and highest ln η per cell, infinite if there is none: [m], [m] -> [cells] each."""
-        low, high = np.full(self.size, np.inf), np.full(self.size, -np.inf)
-        np.minimum.at(low, cell, x)
-        np.maximum.at(high, cell, x)
-        return low, high
-
 
 def group(observations: Observations) -> GroupedRuns:
     """Groups runs, in the order of `Observations.sorted`, into cells and classifies each: usable, bounding, or neither.
@@ -89,15 +82,12 @@ def group(observations: Observations) -> GroupedRuns:
     best = np.full(count, np.nan)
     np.fmin.at(best, cell, loss)
     usable = loss - best[cell] <= BLOWN  # NaN compares false: a run without a loss is not usable
-    low, high = np.full(count, np.inf), np.full(count, -np.inf)
-    np.minimum.at(low, cell[usable], x[usable])
-    np.maximum.at(high, cell[usable], x[usable])
+    low, high = extremes(cell[usable], x[usable], count)
     above = ~usable & ~wrong & (x > high[cell])
     below = ~usable & ~np.isnan(loss) & (x < low[cell])
     bounding = above | below
-    floor, ceiling = np.full(count, -np.inf), np.full(count, np.inf)
-    np.maximum.at(floor, cell[below], x[below])
-    np.minimum.at(ceiling, cell[above], x[above])
+    _, floor = extremes(cell[below], x[below], count)
+    ceiling, _ = extremes(cell[above], x[above], count)
     point_cell, point_x, mean, repeats, scatter = points(cell[usable], x[usable], loss[usable])
     bottom = np.full(count, np.nan)
     np.fmin.at(bottom, point_cell, mean)
@@ -134,6 +124,14 @@ def clustered(values: Array) -> Index:
     rank = np.empty(values.size, dtype=np.int64)
     rank[order] = np.cumsum(beginnings(values[order], np.zeros(values.size - 1, dtype=np.bool_))) - 1
     return rank
+
+
+def extremes(cell: Index, x: Array, cells: int) -> tuple[Array, Array]:
+    """Lowest and highest ln η per cell, infinite if there is none: [m], [m] -> [cells] each."""
+    low, high = np.full(cells, np.inf), np.full(cells, -np.inf)
+    np.minimum.at(low, cell, x)
+    np.maximum.at(high, cell, x)
+    return low, high
 
 
 def medians(cell: Index, values: Array) -> Array:

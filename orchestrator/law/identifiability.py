@@ -204,7 +204,7 @@ def bend_notice(name: str, *bends: tuple[float, float]) -> list[Notice]:
 def outside(target: Point, used: Array) -> Array:
     """How many times a target lies outside the cells `used`, shape [cells, 3], along each axis: >= 1, shape [3]."""
     (point,) = point_array([target])
-    return np.maximum(np.maximum(point / used.max(axis=0), used.min(axis=0) / point), 1.0)
+    return np.asarray(np.maximum(np.maximum(point / used.max(axis=0), used.min(axis=0) / point), 1.0))
 
 
 def target_notices(

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import ndtri
 
 from orchestrator.cells import Point
 from orchestrator.errors import Conflict
@@ -14,7 +13,7 @@ from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.bowl_shape import expected_rise, half_widths, likely_within, rise
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.effects import Effects
-from orchestrator.law.features import FEATURES, Coefficient, Reference, matrix, prior_sds
+from orchestrator.law.features import FEATURES, Coefficient, Reference, prior_sds
 from orchestrator.law.held_out_error import HeldOut
 from orchestrator.law.identifiability import AXES
 from orchestrator.law.notices import Notice, messages
@@ -46,8 +45,7 @@ class Prediction:
     Attributes:
         target: The (N, D, B) predicted for.
         learning_rate: η*, the median of the law's posterior.
-        low, high: Interval of η* at `level`.
-        level: Probability of the interval.
+        low, high: 95 % interval of η*.
         valley_low, valley_high: Rates that lose at most 0.1 % with a probability of 80 % each; equal if there are none.
         expected_loss: Loss at `learning_rate` in the table's unit, None if unknown.
         extrapolation: Target over the largest value tried, per axis.
@@ -58,7 +56,6 @@ class Prediction:
     learning_rate: float
     low: float
     high: float
-    level: float
     valley_low: float
     valley_high: float
     expected_loss: float | None
@@ -191,7 +188,7 @@ class Law:
         coordinates = self.reference.coordinates(self.points)
         if np.unique(np.round(coordinates[:, axis], 2)).size < 3:
             return 0.0, np.inf
-        _, rows, _ = self.rows(coordinates)
+        rows, _ = self.effects.rows(coordinates, self.reference, self.scales)
         known = [at for at, feature in enumerate(FEATURES) if feature.at_critical_batch and beyond_critical]
         design = np.column_stack(
             [coordinates[:, axis] ** 2, np.ones(len(coordinates)), coordinates, rows[:, known]]
@@ -218,19 +215,15 @@ class Law:
         height = self.curvature(points) * expected_rise(np.log(learning_rate) - mean, sd**2, self.asymmetry)
         return np.asarray(np.expm1(height))
 
-    def predict(self, target: Point, *, level: float = 0.95) -> Prediction:
+    def predict(self, target: Point) -> Prediction:
         """Predicts the learning rate at a target.
 
         Args:
             target: The (N, D, B).
-            level: Probability of the interval, between 0.5 and 0.999.
 
         Raises:
             Refused: The 95 % interval passes ×/÷ 3.
-            ValueError: `level` is outside its range.
         """
-        if not 0.5 <= level <= 0.999:
-            raise ValueError(f"level is {level}; it must lie between 0.5 and 0.999.")
         point = point_array([target])
         mean, sd = (float(value[0]) for value in self.optimum(point))
         if sd * Z95 > np.log(WIDEST):
@@ -239,7 +232,7 @@ class Law:
         curvature = self._curvature(coordinates)
         widths = half_widths(VALLEY / curvature, self.asymmetry)
         below, above = likely_within(*widths, np.array([sd]), VALLEY_PROBABILITY)
-        half_width = float(ndtri((1 + level) / 2)) * sd
+        half_width = Z95 * sd
         loss, loss_sd = self.surface.at(coordinates)
         loss_known = float(loss_sd[0]) <= LOSS_SD
         lift = curvature * expected_rise(np.zeros(1), np.array([sd**2]), self.asymmetry)
@@ -251,7 +244,6 @@ class Law:
             learning_rate=float(np.exp(mean)),
             low=float(np.exp(mean - half_width)),
             high=float(np.exp(mean + half_width)),
-            level=level,
             valley_low=float(np.exp(mean + below[0])),
             valley_high=float(np.exp(mean + above[0])),
             expected_loss=float(np.exp(loss + lift)[0]) if loss_known else None,
@@ -329,25 +321,10 @@ class Law:
             runs=document["runs"],
         )
 
-    def rows(self, coordinates: Array) -> tuple[Array, Array, Array]:
-        """The pooled model at coordinates (n, d, b), shape [m, 3].
-
-        Returns:
-            (rows of ln C on the first unknowns of `pooled`, rows of ln η* on the others, the variance of ln η* that
-            each cell adds, shape [m]).
-        """
-        columns, missing = self.effects.matrix(coordinates)
-        outside = missing @ np.square(self.scales.effects)
-        curvature = np.column_stack([np.ones(len(coordinates)), coordinates])
-        return (
-            curvature,
-            np.column_stack([matrix(coordinates, self.reference), columns]),
-            outside + self.scales.cell**2,
-        )
-
     def _pooled_optimum(self, points: Array) -> tuple[Array, Array, Array]:
         """Mean and sd of the pooled ln η*, and the variance that a new cell adds, shape [m] each."""
-        _, rows, outside = self.rows(self.reference.coordinates(points))
+        coordinates = self.reference.coordinates(points)
+        rows, outside = self.effects.rows(coordinates, self.reference, self.scales)
         mean = rows @ self.pooled[OPTIMUM]
         block = self.pooled_covariance[OPTIMUM, OPTIMUM]
         return mean, np.sqrt(((rows @ block) * rows).sum(axis=1)), outside

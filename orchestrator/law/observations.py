@@ -51,19 +51,17 @@ class Observations:
     def __post_init__(self) -> None:
         for field in fields(self):
             column = getattr(self, field.name)
-            if column is not None:
-                kind = np.bool_ if field.name == "failed" else np.float64
-                object.__setattr__(self, field.name, np.ascontiguousarray(column, dtype=kind).ravel())
-        for name in ("params", "tokens", "batch_tokens", "learning_rate", "loss"):
-            self._check(name, getattr(self, name))
-        for name in ("seed", "failed", "params_active"):
-            column = getattr(self, name)
-            if column is not None and column.size != self.params.size:
-                raise ValueError(f"{name} has {column.size} rows where params has {self.params.size}.")
+            if column is None:
+                continue
+            kind = np.bool_ if field.name == "failed" else np.float64
+            object.__setattr__(self, field.name, np.ascontiguousarray(column, dtype=kind).ravel())
+            self._check(field.name, getattr(self, field.name))
 
     def _check(self, name: str, column: Array) -> None:
         if column.size != self.params.size:
             raise ValueError(f"{name} has {column.size} rows where params has {self.params.size}.")
+        if name in {"seed", "failed", "params_active"}:
+            return
         valid = np.isfinite(column) & (column > 0)
         if name == "loss":
             valid |= ~np.isfinite(column)

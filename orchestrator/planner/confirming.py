@@ -201,7 +201,7 @@ class TargetBelief:
 
 def _curvature(law: Law, coordinates: Array) -> tuple[float, float]:
     """Mean and sd of ln C in a new cell."""
-    rows = law.rows(coordinates)[0][0]
+    rows = np.array([1.0, *coordinates[0]])
     block = law.pooled_covariance[:CURVATURE_TERMS, :CURVATURE_TERMS]
     return float(rows @ law.pooled[:CURVATURE_TERMS]), float(
         np.sqrt(rows @ block @ rows + law.scales.curvature**2)
@@ -312,9 +312,14 @@ class _State:
         """The same posterior in several worlds, and the true point in each, drawn systematically."""
         steps = (np.arange(worlds) + 0.5) / worlds
         truth = np.minimum(np.searchsorted(np.cumsum(self.weights[0]), steps), self.weights.shape[1] - 1)
-        by_world = (self.log_prior, self.finished, self.free)
-        repeated = (np.repeat(column, worlds, axis=0) for column in by_world)
-        return self._weighed(self.grid, np.repeat(self.sums, worlds, axis=1), *repeated), truth
+        state = self._weighed(
+            self.grid,
+            np.repeat(self.sums, worlds, axis=1),
+            np.repeat(self.log_prior, worlds, axis=0),
+            np.repeat(self.finished, worlds, axis=0),
+            np.repeat(self.free, worlds, axis=0),
+        )
+        return state, truth
 
 
 def _forecast(state: _State, wanted: float) -> tuple[float, float, Array]:

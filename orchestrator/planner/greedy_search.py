@@ -58,7 +58,7 @@ class GreedySearch:
     def __init__(self, draft: Draft, information: Information, where: str = "at the target") -> None:
         self._draft, self._information, self._where = draft, information, where
         self._runs = self._near_bottoms()
-        rows = information.cells.rows_of(cell.number for cell, _ in self._runs)
+        rows = [information.cells.row_of(cell.number) for cell, _ in self._runs]
         self._run_row = np.array(rows, dtype=np.int64)
         self._cost = np.array([self._price(run) for run in range(len(self._runs))])
         self._pairs = _candidates(np.bincount(self._run_row, minlength=len(information.cells)))

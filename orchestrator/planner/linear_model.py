@@ -20,7 +20,7 @@ import numpy as np
 from orchestrator.cells import CLOSE, Cells, Point
 from orchestrator.law import Law
 from orchestrator.law.effects import basis
-from orchestrator.law.features import matrix, prior_sds
+from orchestrator.law.features import prior_sds
 from orchestrator.law.observations import Array, point_array, rows_among
 
 
@@ -79,16 +79,10 @@ def linear_model(law: Law, cells: Cells, targets: tuple[Point, ...]) -> LinearMo
     bowls, abroad = [law.bowls[at] for at in elsewhere], law.points[elsewhere]
     coordinates = law.reference.coordinates(np.concatenate([here, abroad, aims]))
     effects = basis(coordinates)
-    columns, missing = effects.matrix(coordinates)
-    squares = np.square(law.scales.effects)
-    rows = ModelRows(
-        features=np.column_stack([matrix(coordinates, law.reference), columns]),
-        own=missing @ squares + law.scales.cell**2,
-    )
-    prior = np.concatenate(
-        [prior_sds(law.scales.drift, law.without), np.sqrt(np.repeat(squares, effects.counts))]
-    )
-    rows, prior = _share_own(rows, prior, here, aims)
+    effect_sds = np.sqrt(np.repeat(np.square(law.scales.effects), effects.counts))
+    prior = np.concatenate([prior_sds(law.scales.drift, law.without), effect_sds])
+    features, own = effects.rows(coordinates, law.reference, law.scales)
+    rows, prior = _share_own(ModelRows(features=features, own=own), prior, here, aims)
     last = len(coordinates) - len(aims)
     return LinearModel(
         prior_sd=prior,

@@ -5,7 +5,7 @@ Symbols are those of ``orchestrator.cells``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -135,16 +135,10 @@ class Planner(Protocol):
         ...
 
 
-def trunk_tokens(history: RunHistory) -> Mapping[tuple[str, float, int], float]:
-    """Tokens of each (trunk, η, seed) after the runs asked for so far.
-
-    A run that diverged leaves no trunk to continue.
-    """
-    return _trained(history, {RunOutcome.OPEN, RunOutcome.COMPLETED})
-
-
-def _trained(history: RunHistory, outcomes: Collection[RunOutcome]) -> dict[tuple[str, float, int], float]:
-    """Tokens of each (trunk, η, seed) after the runs of these outcomes."""
+def trunk_tokens(
+    history: RunHistory, outcomes: Collection[RunOutcome] = (RunOutcome.OPEN, RunOutcome.COMPLETED)
+) -> dict[tuple[str, float, int], float]:
+    """Tokens of each (trunk, η, seed) after the runs of these outcomes; a run that diverged leaves none to continue."""
     tokens: dict[tuple[str, float, int], float] = {}
     for run in history.runs:
         cell = history.cells[run.cell]
@@ -157,14 +151,13 @@ def _trained(history: RunHistory, outcomes: Collection[RunOutcome]) -> dict[tupl
 
 def asked_flops(history: RunHistory) -> float:
     """FLOPs of all runs asked for so far: shared trunks count once, runs that diverged count in full."""
-    apart = sum(cell.flops for cell in _cells_of(history) if cell.trunk is None)
-    branches = sum(
-        cell.marginal_flops(cell.fork_tokens) for cell in _cells_of(history) if cell.trunk is not None
-    )
+    asked = [history.cells[run.cell] for run in history.runs if run.outcome is not RunOutcome.FAILED]
+    apart = sum(cell.flops for cell in asked if cell.trunk is None)
+    branches = sum(cell.marginal_flops(cell.fork_tokens) for cell in asked if cell.trunk is not None)
     per_token = {cell.trunk: cell.flops_per_token for cell in history.cells}
     trunks = sum(
         per_token[trunk] * tokens
-        for (trunk, _, _), tokens in _trained(history, set(RunOutcome) - {RunOutcome.FAILED}).items()
+        for (trunk, _, _), tokens in trunk_tokens(history, set(RunOutcome) - {RunOutcome.FAILED}).items()
     )
     return apart + branches + trunks
 
@@ -176,10 +169,6 @@ def prior_flops(history: RunHistory) -> float:
         return 0.0
     active = prior.params if prior.params_active is None else prior.params_active
     return TRAINING_FLOPS_PER_PARAM_TOKEN * float(active @ prior.tokens)
-
-
-def _cells_of(history: RunHistory) -> list[Cell]:
-    return [history.cells[run.cell] for run in history.runs if run.outcome is not RunOutcome.FAILED]
 
 
 def full_grid_flops(cells: Iterable[Cell], seeds: int) -> float:

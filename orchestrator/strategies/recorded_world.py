@@ -188,7 +188,11 @@ def _targets(cells: Sequence[Cell], law: Law, losses: Losses) -> tuple[RecordedT
     """
     rows = rows_among(law.points, point_array(cells)).tolist()
     shown = [
-        _target(cell, losses)
+        RecordedTarget(
+            target=cell.point,
+            rates=cell.rates,
+            losses=tuple(losses[cell.point, rate] for rate in cell.rates),
+        )
         for cell, row in zip(cells, rows, strict=True)
         if row >= 0 and law.bowls[row].status is BowlStatus.INTERIOR
     ]
@@ -213,14 +217,6 @@ def _largest_part(runs: Observations, law: Law) -> Mask:
         else:
             return out
     raise Unsupported(f"There is no unseen cell to judge strategies at. {reason}")
-
-
-def _target(cell: Cell, losses: Losses) -> RecordedTarget:
-    return RecordedTarget(
-        target=cell.point,
-        rates=cell.rates,
-        losses=tuple(losses[cell.point, rate] for rate in cell.rates),
-    )
 
 
 def _mean_losses(runs: Observations) -> Losses:

@@ -124,7 +124,12 @@ class RunTable:
         if not kept.any():
             wanted = _listed([f"{name} = {value}" for name, value in conditions.items()])
             raise BadInput(f"No row meets all of: {', '.join(wanted)}.")
-        return self._rows(np.flatnonzero(kept))
+        rows = np.flatnonzero(kept)
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in REQUIRED},
+            texts={name: tuple(column[row] for row in rows) for name, column in self.texts.items()},
+        )
 
     def one_recipe(self, conditions: Mapping[str, str]) -> RunTable:
         """The rows that meet ``conditions``, which must be of one recipe.
@@ -171,24 +176,9 @@ class RunTable:
         """The columns that a law is fitted to, with machine failures apart from divergence."""
         states = self.texts.get("state", ("",) * len(self))
         return Observations(
-            params=self.params,
-            tokens=self.tokens,
-            batch_tokens=self.batch_tokens,
-            learning_rate=self.learning_rate,
-            loss=self.loss,
+            **{name: getattr(self, name) for name in REQUIRED},
             failed=np.array([state.lower() in MACHINE_FAILURES for state in states]),
             params_active=self.sized("params_active").params if "params_active" in self.sizes else None,
-        )
-
-    def _rows(self, rows: NDArray[np.intp]) -> RunTable:
-        return RunTable(
-            params=self.params[rows],
-            tokens=self.tokens[rows],
-            batch_tokens=self.batch_tokens[rows],
-            learning_rate=self.learning_rate[rows],
-            loss=self.loss[rows],
-            texts={name: tuple(column[row] for row in rows) for name, column in self.texts.items()},
-            first_row=self.first_row,
         )
 
 
