@@ -31,7 +31,10 @@ MOSTLY_PRIOR = 0.6  # sd of a coefficient over its prior's, above which the coef
 WIDEST = 3.0  # a 95 % interval wider than ×/÷ this is refused
 LOSS_SD = 0.03  # sd of ln loss above which no loss is reported
 CURVATURE_TERMS = 4
-OPTIMUM = slice(CURVATURE_TERMS, -1)  # where (θ, w) stand in the pooled unknowns
+COEFFICIENTS = slice(
+    CURVATURE_TERMS, CURVATURE_TERMS + len(FEATURES)
+)  # where θ stands in the pooled unknowns
+OPTIMUM = slice(CURVATURE_TERMS, -1)  # … and (θ, w)
 
 
 class OutdatedLaw(Conflict):
@@ -128,8 +131,7 @@ class Law:
     @property
     def coefficients(self) -> tuple[Coefficient, ...]:
         """The law's terms at the reference point."""
-        at = slice(CURVATURE_TERMS, CURVATURE_TERMS + len(FEATURES))
-        sds = np.sqrt(np.diag(self.pooled_covariance)[at])
+        sds = np.sqrt(np.diag(self.covariance))
         prior = prior_sds(self.scales.drift, self.without).tolist()
         return tuple(
             Coefficient(
@@ -139,14 +141,15 @@ class Law:
                 prior_sd=float(prior_sd),
                 from_prior=bool(sd > MOSTLY_PRIOR * prior_sd),
             )
-            for feature, value, sd, prior_sd in zip(FEATURES, self.pooled[at], sds, prior, strict=True)
+            for feature, value, sd, prior_sd in zip(
+                FEATURES, self.pooled[COEFFICIENTS], sds, prior, strict=True
+            )
         )
 
     @property
     def covariance(self) -> Array:
         """Covariance of the coefficients, in their order."""
-        at = slice(CURVATURE_TERMS, CURVATURE_TERMS + len(FEATURES))
-        return self.pooled_covariance[at, at]
+        return self.pooled_covariance[COEFFICIENTS, COEFFICIENTS]
 
     def band(self, points: Array) -> tuple[Array, Array]:
         """Confidence band: mean and sd of ln η* at (N, D, B), [m, 3], without the scatter of a new cell, shape [m] each."""
@@ -264,12 +267,7 @@ class Law:
         apart = [round(abs(float(np.log(bowl.batch_tokens / batch_tokens))), 3) for bowl in interior]
         nearest = [bowl for bowl, far in zip(interior, apart, strict=True) if far == min(apart)]
         bowl = max(nearest, key=lambda b: (b.params * b.tokens, b.batch_tokens))
-        return Anchor(
-            params=bowl.params,
-            tokens=bowl.tokens,
-            batch_tokens=bowl.batch_tokens,
-            learning_rate=bowl.law_learning_rate,
-        )
+        return Anchor(**asdict(bowl.point), learning_rate=bowl.law_learning_rate)
 
     def to_document(self) -> dict[str, Any]:
         """The law as nested dicts, lists, numbers and strings; `from_document` predicts exactly the same from it."""

@@ -1,6 +1,6 @@
 """Excess losses of a law at cells whose runs it has not seen."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
 import numpy as np
@@ -95,9 +95,7 @@ class Unseen:
         lost = [bowl.excess_loss(at) for bowl, at in zip(self.recorded, mean.tolist(), strict=True)]
         return tuple(
             HeldOutCell(
-                params=bowl.params,
-                tokens=bowl.tokens,
-                batch_tokens=bowl.batch_tokens,
+                **asdict(bowl.point),
                 learning_rate=float(np.exp(mean[at])),
                 low=float(low[at]),
                 high=float(high[at]),

@@ -9,7 +9,7 @@ planner/information.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations, product
 
 import numpy as np
@@ -107,9 +107,7 @@ def _cells(law: Law, target: Point, flops: float, share: float, *, own: bool) ->
     for number, point in enumerate(filter(is_paid, points)):
         yield Cell(
             number=number,
-            params=point.params,
-            tokens=point.tokens,
-            batch_tokens=point.batch_tokens,
+            **asdict(point),
             rates=_rates(law, point),
             params_active=share * point.params,
         )
