@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.cells import Cell, Cells, Point
+from orchestrator.cells import Cells, Point
 from orchestrator.law import Observations
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.planner.values import KnownRun
 from orchestrator.store.records import Run
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss"
 
-Known = tuple[Cell | Point, float, float | None]
+Known = tuple[Point, float, float | None]
 """A run's place, its learning rate, and its loss; None where it diverged."""
 
 
@@ -38,23 +38,23 @@ class KnownLaw:
     exponents: tuple[float, float, float] = (0.0, 0.0, 0.0)
     bend: float = 0.0
     curvature: float
-    bottom: Callable[[Cell | Point], float] = lambda _: 3.0
+    bottom: Callable[[Point], float] = lambda _: 3.0
     diverges: float = math.inf
 
-    def optimum(self, cell: Cell | Point) -> float:
+    def optimum(self, cell: Point) -> float:
         """η* of a cell."""
         ratios = (cell.params / self.at[0], cell.tokens / self.at[1], cell.batch_tokens / self.at[2])
         power = math.prod(ratio**exponent for ratio, exponent in zip(ratios, self.exponents, strict=True))
         return self.rate * power * math.exp(self.bend * math.log(ratios[1]) ** 2)
 
-    def loss(self, cell: Cell | Point, rate: float) -> float | None:
+    def loss(self, cell: Point, rate: float) -> float | None:
         """The loss at a learning rate; None where the run diverges."""
         distance = math.log(rate / self.optimum(cell))
         if distance > math.log(self.diverges):
             return None
         return self.bottom(cell) * (1 + self.curvature * distance**2)
 
-    def runs(self, cells: Iterable[Cell | Point], rates: Sequence[float]) -> Iterator[Known]:
+    def runs(self, cells: Iterable[Point], rates: Sequence[float]) -> Iterator[Known]:
         """Every rate in every cell."""
         return ((cell, rate, self.loss(cell, rate)) for cell in cells for rate in rates)
 
@@ -77,7 +77,7 @@ def grid(sizes: Sequence[float], horizons: Sequence[float], batches: Sequence[fl
 def observations(runs: Iterable[Known]) -> Observations:
     """The observations that a law is fitted to."""
     cells, rates, losses = zip(*runs, strict=True)
-    params, tokens, batch_tokens = columns_of(cells)
+    params, tokens, batch_tokens = point_array(cells).T
     return Observations(
         params=params,
         tokens=tokens,

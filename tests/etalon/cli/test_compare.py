@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from etalon.cli.commands import app
-from orchestrator.strategies import STRATEGIES
+from orchestrator.strategies.compared_strategies import STRATEGIES
 from tests.orchestrator.strategies.tables import HORIZONS, counted, rows, text
 
 FAST = ("--strategy", "law", "--strategy", "four", "--replicates", "2", "--share", "5", "--share", "20")

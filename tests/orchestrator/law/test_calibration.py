@@ -62,7 +62,7 @@ def test_the_prediction_interval_holds_the_truth(sweep, truth, fast):
             law = fit(runs, options=fast)
         except Refused:
             continue
-        mean, sd = law.prediction_band(*held.T)
+        mean, sd = law.prediction_band(held)
         inside += (np.abs(mean - optimum) < 1.96 * sd).tolist()
     assert len(inside) > 3 * LAWS
     assert 0.92 <= np.mean(inside) <= 0.99
@@ -95,9 +95,9 @@ def test_a_single_noisy_cell_does_not_promise_too_much(sweep, truth, fast, rates
 
 def test_the_confidence_band_is_narrower_than_the_prediction_band(sweep, fast):
     law = fit(sweep(), options=fast)
-    place = (np.array([1.6e9]), np.array([1e10]), np.array([262144.0]))
-    assert law.band(*place)[0] == law.prediction_band(*place)[0]
-    assert law.band(*place)[1] < law.prediction_band(*place)[1]
+    point = np.array([[1.6e9, 1e10, 262144.0]])
+    assert law.band(point)[0] == law.prediction_band(point)[0]
+    assert law.band(point)[1] < law.prediction_band(point)[1]
 
 
 def test_rates_in_the_valley_lose_little(sweep, truth, fast):

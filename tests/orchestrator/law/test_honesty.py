@@ -165,7 +165,7 @@ def test_a_bend_that_the_runs_show_is_named_and_one_that_they_hide_misleads_nobo
         assert any(f"curves in {axis}" in line for line in law.warnings)
         return
     beyond = [np.array([value]) for value in ({**middle, axis: 4 * values[-1]}).values()]
-    mean, sd = law.optimum(*beyond, np.array(BATCH))
+    mean, sd = law.optimum(np.column_stack([*beyond, np.array(BATCH)]))
     assert abs(mean - Bent().optimum(*beyond, np.array(BATCH)))[0] < 3 * sd[0]
 
 

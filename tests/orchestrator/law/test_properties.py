@@ -74,7 +74,7 @@ def test_nonsense_is_answered_or_refused_never_broken(rows):
     law = refused_or(lambda: fit(runs))
     if law is None:
         return
-    mean, sd = law.optimum(params, tokens, batch)
+    mean, sd = law.optimum(np.column_stack([params, tokens, batch]))
     assert np.isfinite(mean).all()
     assert (sd > 0).all()
 

@@ -28,7 +28,7 @@ def test_dense_runs_show_that_the_exponent_of_tokens_rises_with_the_batch(record
     law = fit(recorded("steplaw_dense.csv"))
 
     def exponent(batch_tokens):
-        ends = law.band(np.array([4e8]), np.array([1e10, 4e10]), np.array([batch_tokens]))[0]
+        ends = law.band(np.array([(4e8, tokens, batch_tokens) for tokens in (1e10, 4e10)]))[0]
         return (ends[1] - ends[0]) / np.log(4)
 
     assert exponent(65_536) < -0.15
@@ -78,4 +78,4 @@ def test_messy_runs_are_answered_or_refused_for_a_true_reason(recorded, optimize
     law = fit(runs)
     assert sum(bowl.runs for bowl in law.bowls) == runs.size
     assert any(bowl.status == "interior" for bowl in law.bowls)
-    assert np.isfinite(law.optimum(runs.params, runs.tokens, runs.batch_tokens)[0]).all()
+    assert np.isfinite(law.optimum(runs.points)[0]).all()

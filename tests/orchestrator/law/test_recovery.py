@@ -5,6 +5,7 @@ import pytest
 
 from orchestrator.cells import Point
 from orchestrator.law import fit
+from orchestrator.law.observations import point_array
 
 TARGET = Point(params=1.6e9, tokens=2.5e10, batch_tokens=524288)
 
@@ -16,16 +17,9 @@ def coefficient(law, name):
 def exponent(law, axis, *, params=2.8e8, tokens=1e10, batch_tokens=262144.0):
     """The law's own exponent of one axis at a place: the slope of ln η* over a factor e^0.4."""
     place = {"params": params, "tokens": tokens, "batch_tokens": batch_tokens}
-    ends = [
-        {name: np.array([value * np.exp(side * (name == axis))]) for name, value in place.items()}
-        for side in (-0.2, 0.2)
-    ]
-    low, high = (law.band(**end)[0][0] for end in ends)
+    ends = [[value * np.exp(side * (name == axis)) for name, value in place.items()] for side in (-0.2, 0.2)]
+    low, high = law.band(np.array(ends))[0]
     return (high - low) / 0.4
-
-
-def at(target):
-    return np.array([target.params]), np.array([target.tokens]), np.array([target.batch_tokens])
 
 
 @pytest.mark.parametrize(
@@ -59,7 +53,7 @@ def test_lopsided_and_symmetric_bowls_are_distinguished(sweep, truth, fast, asym
 def test_the_answer_is_close_and_its_interval_holds_the_truth(sweep, truth):
     law = fit(sweep())
     answer = law.predict(TARGET)
-    wanted = float(np.exp(truth().optimum(*at(TARGET))[0]))
+    wanted = float(np.exp(truth().optimum(*point_array([TARGET]).T)[0]))
     assert abs(np.log(answer.learning_rate / wanted)) < 0.12
     assert answer.low < wanted < answer.high
     assert answer.low < answer.learning_rate < answer.high
@@ -131,7 +125,8 @@ def test_repeated_runs_narrow_the_interval(sweep, joined, fast, truth):
     tables = [sweep(known, seed=seed, sizes=(1e8, 2e8)) for seed in range(5)]
     target = Point(params=2e8, tokens=1e10, batch_tokens=131072)
     once, often = fit(tables[0], options=fast), fit(joined(*tables), options=fast)
-    assert often.optimum(*at(target))[1][0] < once.optimum(*at(target))[1][0]
+    point = point_array([target])
+    assert often.optimum(point)[1][0] < once.optimum(point)[1][0]
 
 
 def test_expected_loss_is_the_recorded_one_where_runs_are(sweep, truth, fast):
@@ -139,7 +134,7 @@ def test_expected_loss_is_the_recorded_one_where_runs_are(sweep, truth, fast):
     rates = np.exp(
         truth().optimum(np.array([2e8]), np.array([1e10]), np.array([131072.0]))[0] + np.array([-0.7, 0, 0.7])
     )
-    found = law.expected_loss(np.array([2e8]), np.array([1e10]), np.array([131072.0]), rates)
+    found = law.expected_loss(np.array([[2e8, 1e10, 131072.0]]), rates)
     assert found == pytest.approx(truth().loss(2e8, 1e10, 131072.0, rates), rel=3e-3)
 
 

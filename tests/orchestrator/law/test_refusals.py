@@ -147,8 +147,3 @@ def test_values_that_are_no_runs_are_refused():
         )
     with pytest.raises(ValueError, match="loss has 2 rows where params has 3"):
         Observations(params=column, tokens=column, batch_tokens=column, learning_rate=column, loss=column[:2])
-
-
-def test_a_level_out_of_range_is_an_error(sweep, fast):
-    with pytest.raises(ValueError, match=r"between 0\.5 and 0\.999"):
-        fit(sweep(), options=fast).predict(Point(params=1e8, tokens=1e10, batch_tokens=262144), level=1.0)

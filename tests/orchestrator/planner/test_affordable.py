@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.law import FitOptions, fit
 from orchestrator.law.bowl import Z95
+from orchestrator.law.observations import point_array
 from orchestrator.planner.affordable import affordable
 from orchestrator.planner.confirming import TargetRun
 from tests.orchestrator.planner.target_world import NOISE, TARGET, rise, sweep
@@ -49,8 +50,7 @@ def test_the_interval_after_the_runs_is_about_what_was_promised() -> None:
         found = affordable(world.law, TARGET, 0.5 * RUN)
         assert found is not None
         random = np.random.default_rng(seed)
-        place = [np.array([v]) for v in (found.cell.params, found.cell.tokens, found.cell.batch_tokens)]
-        mean, sd = (float(value[0]) for value in world.law.prediction_band(*place))
+        mean, sd = (float(value[0]) for value in world.law.prediction_band(point_array([found.cell])))
         bottom, level = random.normal(mean, sd), 2.4
         extra = [
             TargetRun(
@@ -60,8 +60,7 @@ def test_the_interval_after_the_runs_is_about_what_was_promised() -> None:
             for rate in found.rates
         ]
         law = fit(world.with_runs(found.cell, extra), options=FitOptions(heldout=False))
-        at = [np.array([v]) for v in (TARGET.params, TARGET.tokens, TARGET.batch_tokens)]
         promised.append(np.log(found.factor_after))
-        kept.append(Z95 * float(law.optimum(*at)[1][0]))
+        kept.append(Z95 * float(law.optimum(point_array([TARGET]))[1][0]))
 
     assert np.mean(kept) == pytest.approx(np.mean(promised), rel=0.2)

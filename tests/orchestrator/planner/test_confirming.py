@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 
 from orchestrator.law import Law
+from orchestrator.law.observations import point_array
 from orchestrator.planner.confirming import CONFIRMED_PROBABILITY, NEAR, TargetRun, confirm
 from tests.orchestrator.planner.target_world import (
     LATTICE,
@@ -44,12 +45,7 @@ def predicted(law: Law) -> float:
 
 def test_the_first_rate_is_the_one_expected_to_lose_least() -> None:
     law = sweep().law
-    cost = law.excess_loss(
-        np.array([TARGET.params]),
-        np.array([TARGET.tokens]),
-        np.array([TARGET.batch_tokens]),
-        np.array(LATTICE),
-    )
+    cost = law.excess_loss(point_array([TARGET]), np.array(LATTICE))
 
     found = confirm(law, TARGET, rates=LATTICE)
 
@@ -183,9 +179,9 @@ def test_claims_hold_at_the_end_and_are_not_made_too_early_in_200_worlds() -> No
 def test_probabilities_and_forecasts_are_right_where_the_law_is() -> None:
     """200 targets, spread evenly over what one law believes."""
     law, random = sweep().law, np.random.default_rng(1)
-    place = [np.array([value]) for value in (TARGET.params, TARGET.tokens, TARGET.batch_tokens)]
-    mean, sd = (float(value[0]) for value in law.prediction_band(*place))
-    level = float(law.surface.at(law.reference.points(*place))[0][0])
+    point = point_array([TARGET])
+    mean, sd = (float(value[0]) for value in law.prediction_band(point))
+    level = float(law.surface.at(law.reference.coordinates(point))[0][0])
     worlds = [
         TargetWorld(
             known=sweep().known,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from orchestrator.cells import Cell, Cells, Point
+from orchestrator.law.observations import point_array
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import (
     BatchPlan,
@@ -66,9 +67,8 @@ def test_a_twentieth_of_a_recorded_grid_is_enough() -> None:
     assert asked_flops(history) < 0.05 * full_grid_flops(cells, 1)
     law = law_of(history)
     assert law is not None
-    place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
     # recorded in this cell: the best rate is 1.4e-3, and 9.8e-4 … 2.0e-3 lose less than 0.1 %
-    assert 9e-4 < float(np.exp(law.optimum(*place)[0][0])) < 2.1e-3
+    assert 9e-4 < float(np.exp(law.optimum(point_array([target]))[0][0])) < 2.1e-3
     assert plan.pruned
 
 
