@@ -9,13 +9,10 @@ from fastapi import Request
 
 from api.problem_details import TooLarge, WrongMediaType
 from orchestrator.errors import BadInput, FieldProblem
-from orchestrator.spec import SweepSpec, add_lines, parse_spec, read_json, read_yaml
+from orchestrator.spec import SweepSpec, add_lines, parse_spec, read_json, read_yaml, spec_text
 
 MAX_TABLE_BYTES: Final = 64 * 2**20
 """Largest run table: about half a million runs with a dozen columns."""
-
-MAX_SWEEP_BYTES: Final = 256 * 2**10
-"""Largest specification of a sweep; a real one has a few kilobytes, and YAML is slow to read."""
 
 JSON_TYPES: Final = ("application/json",)
 YAML_TYPES: Final = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
@@ -70,17 +67,23 @@ def sweep_spec(body: bytes, kind: str) -> SweepSpec:
     Raises:
         BadInput: the text is not UTF-8, not JSON (or YAML), nested too deep, or not a valid sweep.
     """
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"The body is not UTF-8 text: byte {error.start} cannot be read.") from error
+    text = spec_text(body)
     if kind not in YAML_TYPES:
-        return _checked(read_json(text))
+        return _checked(_json_fields(text))
     fields = read_yaml(text)
     try:
         return _checked(fields)
     except BadInput as error:
-        raise add_lines(error, text) from error
+        add_lines(error, text)
+        raise
+
+
+def _json_fields(text: str) -> dict[str, Any]:
+    try:
+        return read_json(text)
+    except BadInput as error:
+        error.detail += " Send YAML with Content-Type: application/yaml."
+        raise
 
 
 def _checked(fields: dict[str, Any]) -> SweepSpec:

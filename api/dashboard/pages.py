@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from api.access import reads, submits
-from api.bodies import MAX_SWEEP_BYTES, YAML_TYPES, body_of, media_type, sweep_spec
+from api.bodies import YAML_TYPES, body_of, media_type, sweep_spec
 from api.context import Configured, Stored
 from api.dashboard.assets import static_file
 from api.dashboard.error_pages import PageRoute
@@ -18,6 +18,7 @@ from api.dashboard.views import run_bar, run_view, sweep_list, sweep_view
 from api.figures import lens_figure, run_figure
 from api.v1.figures import Columns
 from orchestrator.errors import BadInput
+from orchestrator.spec import MAX_SWEEP_BYTES
 from orchestrator.states import RunState, SweepState
 from orchestrator.submission.preview import preview
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 
 from api.access import Submitter, reads, submits
-from api.bodies import JSON_TYPES, MAX_SWEEP_BYTES, YAML_TYPES, amount, body_of, media_type, sweep_spec
+from api.bodies import JSON_TYPES, YAML_TYPES, amount, body_of, media_type, sweep_spec
 from api.context import Configured, Stored
 from api.problem_details import NotYet, responses
 from api.v1.queries import Cursor, Limit, ThatSweep
@@ -15,6 +15,7 @@ from orchestrator.answers.sweeps import sweep_document, sweep_summaries
 from orchestrator.documents.document import Page
 from orchestrator.documents.previews import PreviewDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
+from orchestrator.spec import MAX_SWEEP_BYTES
 from orchestrator.states import SweepState
 from orchestrator.submission.preview import preview, submit, table_notices
 

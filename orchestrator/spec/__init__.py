@@ -13,6 +13,7 @@ from orchestrator.spec.proxy import ProxyTrainer
 from orchestrator.spec.proxy_scale import ExpertSize, ParamCounts, Scale, TrainedScale, experts_of, params_of
 from orchestrator.spec.replay import ReplayTrainer, replayed_cells
 from orchestrator.spec.resources import Resources
+from orchestrator.spec.spec_text import MAX_SWEEP_BYTES, spec_text
 from orchestrator.spec.sweep import Budget, PriorRuns, Search, Stop, SweepSpec, TargetSpec
 from orchestrator.spec.trainer_kind import Catalogue, RecordedRows, TrainerKind
 from orchestrator.spec.transfer import Base, base_of
@@ -23,6 +24,7 @@ __all__ = [
     "MAX_CELLS",
     "MAX_LATTICE",
     "MAX_RUNS",
+    "MAX_SWEEP_BYTES",
     "AdamW",
     "Architecture",
     "Base",
@@ -68,4 +70,5 @@ __all__ = [
     "read_json",
     "read_yaml",
     "replayed_cells",
+    "spec_text",
 ]

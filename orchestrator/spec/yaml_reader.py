@@ -137,7 +137,7 @@ def read_yaml(text: str) -> dict[str, Any]:
     return fields
 
 
-def add_lines(error: BadInput, text: str) -> BadInput:
+def add_lines(error: BadInput, text: str) -> None:
     """Add the lines of the fields at fault to a refusal of a YAML text; a missing field has the line of its mapping."""
     lines = YamlText(text).lines
     fields = tuple(replace(problem, line=_line(problem.path, lines)) for problem in error.fields)
@@ -148,7 +148,7 @@ def add_lines(error: BadInput, text: str) -> BadInput:
                 f"{problem.path} (line {problem.line}): {problem.message}",
             )
     error.fields = fields
-    return error
+    error.args = (error.detail,)
 
 
 def _line(path: str, lines: Mapping[str, int]) -> int | None:

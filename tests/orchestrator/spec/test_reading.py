@@ -223,9 +223,9 @@ target:
 """
     with pytest.raises(BadInput) as refused:
         parse_spec(read_yaml(text))
-    error = add_lines(refused.value, text)
+    add_lines(refused.value, text)
 
-    assert {problem.path: problem.line for problem in error.fields} == {
+    assert {problem.path: problem.line for problem in refused.value.fields} == {
         "name": None,
         "trainer.corpse": 1,
         "grid.scales.0.depth": 4,
@@ -234,10 +234,13 @@ target:
         "grid.tokens": 2,
         "grid.learning_rates": 2,
     }
-    assert "target.params (line 7): must be a number" in error.detail
+    assert "target.params (line 7): must be a number" in refused.value.detail
 
 
 def test_lines_are_added_only_to_fields_of_the_text() -> None:
     problem = FieldProblem(path="name", message="is missing")
+    error = BadInput("name: is missing.", fields=(problem,))
 
-    assert add_lines(BadInput("name: is missing.", fields=(problem,)), "grid: {}").fields == (problem,)
+    add_lines(error, "grid: {}")
+
+    assert error.fields == (problem,)
