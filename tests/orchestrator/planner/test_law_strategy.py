@@ -22,7 +22,7 @@ from orchestrator.planner.values import (
 from tests.known_law import observed
 from tests.orchestrator.planner.worlds import Sweep, World, answered, demo, ladder, law_of, proxies
 
-WORLDS = 15
+WORLDS = 8
 
 
 def swept(world: World, **limits: object) -> Sweep:
