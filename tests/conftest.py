@@ -19,7 +19,11 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from orchestrator.documents.comparisons import ComparisonDocument
+from orchestrator.heldout.stages import comparison_document
 from orchestrator.store import Store
+from orchestrator.store.records import Sweep
+from tests.orchestrator.heldout.carried import compared_sweep
 
 TEMPLATE = "etalon_template"
 
@@ -87,6 +91,22 @@ def store(sqlite_url: str) -> Iterator[Store]:
     """A store of the test's own, on SQLite."""
     with Store.open(sqlite_url) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def compared(
+    _sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Store, Sweep]]:
+    """A completed sweep that has compared both paradigms, module-wise rates included; no test changes its store."""
+    path = shutil.copy(_sqlite_template, tmp_path_factory.mktemp("compared") / "etalon.db")
+    with Store.open(f"sqlite:///{path}") as opened:
+        yield opened, compared_sweep(opened, module_rates={"runs": 8})
+
+
+@pytest.fixture(scope="session")
+def comparison(compared: tuple[Store, Sweep]) -> ComparisonDocument:
+    """The document of that comparison."""
+    return comparison_document(*compared)
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,7 @@ def trained_mixture(
         runs=first.runs,
         spent_flops=first.spent_flops,
         batch=1,
-        fence=recorded.leader(),
+        fence=recorded.lead(),
         sizes=SizesDocument.model_validate(SIZES),
     )
     return recorded

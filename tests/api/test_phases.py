@@ -49,8 +49,8 @@ def train(recorded: Any, *, measured: bool = True) -> None:
     cells = recorded.store.sweeps.cells(recorded.sweep.id)
     random = np.random.default_rng(3)
     recorded.move(SweepState.RUNNING)
-    recorded.ask([(cell.number, rate) for cell in cells for rate in cell.rates])
-    fence = recorded.driver()
+    recorded.ask(recorded.sweep.id, *((cell.number, rate) for cell in cells for rate in cell.rates))
+    fence = recorded.drive(recorded.sweep.id)
     results = []
     for run in recorded.store.runs.claim(recorded.sweep.id, fence=fence):
         cell, rate = cells[run.cell], run.learning_rate

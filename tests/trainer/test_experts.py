@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from trainer import BadShape, DivergedEvent, Experts, FinishedEvent, Recipe, Schedule, Shape, Training
+from trainer import BadShape, Experts, FinishedEvent, Recipe, Schedule, Shape, Training
 from trainer.experts import mixture, route
 from trainer.optimizer import MemberRates, StackOptimizer
 from trainer.proxy_model import ProxyModel, initial_parameters, layout
@@ -117,43 +117,6 @@ def imbalance(corpus, rate: float | None, balance: str = "bias") -> float:
 @pytest.mark.parametrize(("balance", "weak", "strong"), [("bias", 1e-9, 1e-2), ("loss", 1e-9, 1e-1)])
 def test_balancing_evens_the_loads(corpus, balance, weak, strong):
     assert imbalance(corpus, strong, balance) < 0.8 * imbalance(corpus, weak, balance)
-
-
-@pytest.mark.parametrize(
-    "fields", [{}, {"shared": 1}, {"balance": "loss"}, {"top_k": 1, "count": 8, "width": 8}]
-)
-def test_alone_stacked_and_resumed_are_the_same_bit_for_bit(corpus, make_job, outcome, fields):
-    rates, shape = (1e-3, 1e-2, 4e-3), moe(**fields)
-    job = make_job(rates, (30, 40), shape=shape)
-    stacked = Training(job, corpus).advance()
-    alone = Training(make_job(rates[1:2], (30, 40), shape=shape), corpus).advance()
-    assert outcome(alone, 0) == outcome(stacked, 1)
-    first = Training(job, corpus)
-    events = first.advance(steps=27)
-    events += Training(job, corpus, state=first.state()).advance()
-    assert [outcome(events, member) for member in range(3)] == [
-        outcome(stacked, member) for member in range(3)
-    ]
-
-
-def test_a_trunk_goes_on_in_another_job_with_its_balance(corpus, make_job, outcome):
-    rates, shape = (1e-3, 1e-2), moe(balance_rate=1e-2)
-    whole = Training(make_job(rates, (30, 60), shape=shape), corpus).advance()
-    first = Training(make_job(rates, (30,), shape=shape), corpus)
-    first.advance()
-    trunks = [first.trunk(member) for member in range(2)]
-    second = Training(make_job(rates, (60,), shape=shape), corpus, trunks=trunks).advance()
-    for member in range(2):
-        key = ("finished", 60 * 128)
-        assert outcome(second, member)[key] == outcome(whole, member)[key]
-
-
-def test_a_lost_member_leaves_its_neighbours_alone(corpus, make_job, outcome):
-    with_it = Training(make_job((1e-3, 1e30, 4e-3), (30,), shape=moe()), corpus).advance()
-    without = Training(make_job((1e-3, 4e-3), (30,), shape=moe()), corpus).advance()
-    assert [event.member for event in with_it if isinstance(event, DivergedEvent)] == [1]
-    assert outcome(with_it, 0) == outcome(without, 0)
-    assert outcome(with_it, 2) == outcome(without, 1)
 
 
 @pytest.mark.parametrize("fields", [{}, {"shared": 2, "top_k": 1}])

@@ -51,7 +51,7 @@ def vertex(losses: list[float]) -> float:
 def eager(corpus) -> list[float]:
     """ln η* in float32, by seed."""
     torch.set_flush_denormal(True)
-    return [optimum(corpus, seed=seed) for seed in range(4)]
+    return [optimum(corpus, seed=seed) for seed in range(3)]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 from orchestrator.submission.capacity import Cluster
+from tests.clock import Clock
 from workers.dispatcher import (
     LEADERLESS_SECONDS,
     MEASURE_SECONDS,
@@ -44,14 +45,6 @@ class OneRunJobs:
 
     def ended(self, job: Job) -> None:
         self.over.append(job)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -83,7 +76,7 @@ class Shift:
         self.tick()
 
     def tick(self, seconds: float = 1.0) -> None:
-        self.clock.now += seconds
+        self.clock.seconds += seconds
         self.dispatcher.tick()
 
     def job(self, trial: str) -> ReplayJob:
@@ -101,7 +94,7 @@ def shift(stage) -> Shift:
     stage.lead()
     lease = RenewedLease.try_acquire(stage.store, driver_lease(sweep_id), "test", 600)
     assert lease is not None
-    source, clock, cluster = OneRunJobs(), Clock(), Size()
+    source, clock, cluster = OneRunJobs(), Clock(100.0), Size()
     dispatcher = Dispatcher(
         stage.store,
         sweep_id,
@@ -128,7 +121,7 @@ def completed(job: ReplayJob) -> Report:
 
 
 def test_runs_are_claimed_only_for_workers_that_are_ready(stage, shift):
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     assert shift.dispatcher.next_task("a") is True
     shift.tick()
     assert counts(stage, shift) == {RunState.PENDING: 5}
@@ -143,7 +136,7 @@ def test_runs_are_claimed_only_for_workers_that_are_ready(stage, shift):
 def test_a_waiting_worker_is_called_back_for_a_job_and_takes_the_next_without_waiting(stage, shift):
     shift.ready("a")
     assert not shift.dispatcher.is_wanted_back("a")
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     shift.tick()
     first = shift.job("a")
 
@@ -158,7 +151,7 @@ def test_a_waiting_worker_is_called_back_for_a_job_and_takes_the_next_without_wa
 
 def test_only_as_many_workers_are_called_back_as_there_are_jobs(stage, shift):
     shift.ready("a", "b")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     assert [shift.dispatcher.is_wanted_back(trial) for trial in ("a", "b")] == [True, False]
     assert shift.dispatcher.is_wanted_back("a"), "still, should its process have died on the way out"
@@ -166,7 +159,7 @@ def test_only_as_many_workers_are_called_back_as_there_are_jobs(stage, shift):
 
 def test_a_waiting_worker_makes_room_for_a_job_that_finds_none(stage, shift):
     shift.ready("a", "b")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     shift.job("a")
     assert not shift.dispatcher.is_wanted_back("b"), "the job is about to start"
@@ -188,8 +181,8 @@ def test_a_paused_sweep_claims_nothing_and_lets_its_workers_go(stage, shift):
     assert shift.dispatcher.ending is None
 
     stage.store.sweeps.move(shift.sweep_id, SweepState.RUNNING)
-    stage.ask(shift.sweep_id)
-    shift.clock.now += 1
+    stage.ask_all(shift.sweep_id)
+    shift.clock.seconds += 1
     assert isinstance(shift.dispatcher.next_task("b"), ReplayJob)
 
 
@@ -210,7 +203,7 @@ def test_workers_without_work_are_kept_warm_for_a_while_only(shift):
 
 def test_live_runs_of_a_stopping_sweep_finish(stage, shift):
     shift.ready("a")
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     shift.tick()
     job = shift.job("a")
     stage.store.sweeps.move(shift.sweep_id, SweepState.STOPPING)
@@ -226,7 +219,7 @@ def test_live_runs_of_a_stopping_sweep_finish(stage, shift):
 
 
 def test_runs_that_a_lost_driver_left_in_a_stopping_sweep_are_taken_up(stage, shift):
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     chosen = [stage.runs(shift.sweep_id)[0].id]
     stage.store.runs.claim(shift.sweep_id, fence=shift.lease.fence, run_ids=chosen)
     stage.store.sweeps.move(shift.sweep_id, SweepState.STOPPING)
@@ -244,7 +237,7 @@ def test_runs_that_a_lost_driver_left_in_a_stopping_sweep_are_taken_up(stage, sh
 
 def test_nothing_is_written_after_a_cancellation(stage, shift):
     shift.ready("a")
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     shift.tick()
     job = shift.job("a")
     stage.store.sweeps.move(shift.sweep_id, SweepState.CANCELLED)
@@ -258,7 +251,7 @@ def test_nothing_is_written_after_a_cancellation(stage, shift):
 
 def test_an_interrupted_driver_gives_its_runs_back(stage, shift):
     shift.ready("a", "b")
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     shift.tick()
     job = shift.job("a")
     shift.dispatcher.interrupt()
@@ -272,7 +265,7 @@ def test_a_driver_whose_lease_another_has_stops_without_a_word(stage, shift):
     shift.ready("a")
     stage.store.leases.release(stage.store.leases.current(driver_lease(shift.sweep_id)))
     assert stage.store.leases.acquire(driver_lease(shift.sweep_id), "rival", 600)
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     shift.tick()
     assert shift.dispatcher.ending is Ending.LOST
     shift.dispatcher.leave()
@@ -290,7 +283,7 @@ def test_without_an_orchestrator_and_work_the_driver_leaves(stage, shift):
 
 def test_without_an_orchestrator_live_runs_finish_first(stage, shift):
     shift.ready("a")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     job = shift.job("a")
     stage.store.leases.release(stage.store.leases.current(LEADER))
@@ -304,7 +297,7 @@ def test_without_an_orchestrator_live_runs_finish_first(stage, shift):
 
 def test_a_fault_of_the_job_itself_fails_its_runs_with_the_reason(stage, shift):
     shift.ready("a")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     shift.job("a")
     shift.dispatcher.take_in("a'", Report(fault="BadCorpus: no such file"))
@@ -315,7 +308,7 @@ def test_a_fault_of_the_job_itself_fails_its_runs_with_the_reason(stage, shift):
 
 def test_runs_of_a_job_given_up_fail_except_those_that_ended(stage, shift):
     shift.ready("a")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     shift.job("a")
     shift.dispatcher.lose("a'", "its worker was lost 4 times")
@@ -331,7 +324,7 @@ def test_workers_that_die_before_any_job_end_the_driver(shift):
 
 def test_points_of_live_runs_are_written_while_they_live(stage, shift):
     shift.ready("a")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     job = shift.job("a")
     seen = LensPoint(curve=job.run_ids[0], step=1, tokens=8, values={"gradient_norm": 2.0})
@@ -351,7 +344,7 @@ def test_points_of_live_runs_are_written_while_they_live(stage, shift):
 
 def test_what_a_silent_database_did_not_take_is_written_later(stage, shift, monkeypatch):
     shift.ready("a")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     job = shift.job("a")
     with monkeypatch.context() as silence:

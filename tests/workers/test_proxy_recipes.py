@@ -138,8 +138,8 @@ def test_a_sweep_of_mixtures_whose_horizons_share_nothing_trains_from_end_to_end
         "parametrization": {"kind": "mup", "rules": ["weight_decay", "horizon"]},
     }
     sweep_id = stage.proxy(rates=(RATE,), recipe=recipe)
-    stage.ask(sweep_id)
-    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.ask_all(sweep_id)
+    driver = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
     stage.ended(sweep_id, driver)
 
     assert stage.states(sweep_id) == {RunState.COMPLETED}

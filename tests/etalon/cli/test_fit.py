@@ -5,23 +5,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from etalon.cli.commands import app
+from tests.etalon.cli.running import answer_of, etalon, plain, refusal_of
 from tests.known_law import HEADER, RECORDED, grid, run_table
-
-
-def etalon(*arguments: str | Path) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return result.exit_code, result.output
-
-
-def plain(text: str) -> str:
-    """The printed text, in one line: without the frames of cards."""
-    return " ".join(text.replace("\u00a0", " ").replace("│", " ").split())
 
 
 def synthetic(folder: Path, *, sizes: tuple[float, ...], horizons: tuple[float, ...]) -> Path:
@@ -34,10 +22,8 @@ def synthetic(folder: Path, *, sizes: tuple[float, ...], horizons: tuple[float, 
 def test_it_recovers_a_known_law_and_predicts_beyond_the_table(tmp_path: Path) -> None:
     table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6, 8e6), horizons=(1e8, 2e8, 4e8))
 
-    code, text = etalon("fit", table, "--target", "params=16e6,tokens=8e8", "--json")
+    answer = answer_of("fit", table, "--target", "params=16e6,tokens=8e8")
 
-    assert code == 0
-    answer = json.loads(text)
     predicted = answer["predictions"][0]
     truth = 1e-2 * 16**-0.3 * 8**-0.3
     assert predicted["interval"]["low"] < truth < predicted["interval"]["high"]
@@ -234,10 +220,7 @@ def test_a_target_far_beyond_the_only_size_is_refused_with_the_reason(tmp_path: 
 def test_bad_arguments_are_refused(tmp_path: Path, arguments: list[str], says: str) -> None:
     table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8,))
 
-    code, text = etalon("fit", table, *arguments)
-
-    assert code == 2
-    assert says in " ".join(text.split())
+    assert says in refusal_of("fit", table, *arguments)
 
 
 def test_a_missing_file_and_an_empty_table_are_refused(tmp_path: Path) -> None:
@@ -248,12 +231,6 @@ def test_a_missing_file_and_an_empty_table_are_refused(tmp_path: Path) -> None:
     code, text = etalon("fit", empty, "--json")
     assert code == 2
     assert "no rows" in json.loads(text)["detail"]
-
-
-def answer_of(*arguments: str | Path) -> dict[str, Any]:
-    code, text = etalon(*arguments, "--json")
-    assert code == 0, text
-    return dict(json.loads(text))
 
 
 def test_step_laws_runs_give_a_rate_that_practice_agrees_with(recorded_runs: Path) -> None:
@@ -272,10 +249,7 @@ def test_step_laws_runs_give_a_rate_that_practice_agrees_with(recorded_runs: Pat
 
 
 def test_twelve_optimizers_are_named_and_one_of_them_is_answered(recorded_runs: Path) -> None:
-    code, text = etalon("fit", recorded_runs / "optimizer_sweep.csv")
-
-    assert code == 2
-    assert "12 values of optimizer" in " ".join(text.split())
+    assert "12 values of optimizer" in refusal_of("fit", recorded_runs / "optimizer_sweep.csv")
     answer = answer_of("fit", recorded_runs / "optimizer_sweep.csv", "--where", "optimizer=adamw")
     assert any(bowl["diverged"] for bowl in answer["bowls"])
 

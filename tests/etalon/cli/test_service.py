@@ -12,18 +12,10 @@ import pytest
 from etalon.cli.service import MOST_RESTARTS, Service, ServiceFailed
 from orchestrator.processes import Child, end_all
 from orchestrator.settings import Settings
+from tests.clock import Clock
 
 DIES = "import sys; print('starting'); sys.exit('no space left on device')"
 WORKS = "import os, threading; print(os.getpid(), flush=True); threading.Event().wait(60)"
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 def service_of(code: str, folder: Path, clock: Clock) -> Service:

@@ -12,19 +12,11 @@ import pytest
 
 from orchestrator.loop.drivers import Drivers, workers_command
 from orchestrator.processes import LONGEST_REST_SECONDS, NOT_NOW, YOUNG_SECONDS
+from tests.clock import Clock
 
 WORKS = "import threading; threading.Event().wait(60)"
 DIES = "import sys; print('starting'); sys.exit('no space left on device')"
 STUBBORN = "import signal, threading; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); threading.Event().wait(60)"
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture

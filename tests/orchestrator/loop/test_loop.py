@@ -123,19 +123,6 @@ def test_nothing_is_asked_for_while_runs_are_open(house: Any) -> None:
     assert sum(house.counts(sweep.id).values()) == sum(asked.values())
 
 
-def test_a_restarted_loop_plans_what_the_first_would_have(house: Any) -> None:
-    first = house.submit()
-    second = house.submit()
-    house.until_final(first.id)
-    for _ in range(200):
-        house.lead()
-        house.loop.step()
-        if house.store.sweeps.get(second.id).state is SweepState.COMPLETED:
-            break
-        house.driver.finish(house.driver.claim(second.id))
-    assert house.history(first.id) == house.history(second.id)
-
-
 def test_a_lost_driver_is_replaced_and_its_runs_are_run_again(house: Any) -> None:
     sweep = house.submit()
     house.loop.step()

@@ -46,7 +46,7 @@ def test_the_runs_of_a_comparison_are_found_without_those_of_the_search(bench: A
 
 def test_a_batch_writes_an_event(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3), pruned=[new_run(0, 4e-3)], ended=7)
+    bench.ask(sweep.id, (0, 1e-3), pruned=[(0, 4e-3)], ended=7)
     event = bench.store.events.after(0, sweep_id=sweep.id)[-1]
     assert (event.kind, event.data) == ("batch", {"batch": 1, "runs": 1, "pruned": 1, "ended": 7})
 
@@ -61,7 +61,7 @@ def test_asking_for_a_run_again_does_not_repeat_it(bench: Any) -> None:
 
 def test_a_pruned_rate_comes_back_when_it_is_asked_for(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3), pruned=[new_run(0, 4e-3)])
+    bench.ask(sweep.id, (0, 1e-3), pruned=[(0, 4e-3)])
     (pruned,) = (run for run in bench.store.runs.of_sweep(sweep.id) if run.state is RunState.PRUNED)
     assert pruned.batch is None
     assert bench.ask(sweep.id, (0, 4e-3)) == 2
@@ -72,13 +72,13 @@ def test_a_pruned_rate_comes_back_when_it_is_asked_for(bench: Any, new_run: Call
 def test_pruning_touches_nothing_that_exists(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
     bench.ask(sweep.id, (0, 1e-3))
-    bench.ask(sweep.id, (0, 2e-3), pruned=[new_run(0, 1e-3)])
+    bench.ask(sweep.id, (0, 2e-3), pruned=[(0, 1e-3)])
     assert states(bench.store, sweep.id) == {(0, 1e-3): "pending", (0, 2e-3): "pending"}
 
 
 def test_pruning_alone_is_no_batch(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
-    assert bench.ask(sweep.id, pruned=[new_run(0, 4e-3)]) == 0
+    assert bench.ask(sweep.id, pruned=[(0, 4e-3)]) == 0
     assert states(bench.store, sweep.id) == {(0, 4e-3): "pruned"}
     assert bench.store.sweeps.get(sweep.id).batches == 0
 
@@ -302,7 +302,7 @@ def test_pages_hold_every_run_once_in_the_order_of_creation(bench: Any) -> None:
 
 def test_pages_can_be_of_one_state(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3), pruned=[new_run(0, 4e-3)])
+    bench.ask(sweep.id, (0, 1e-3), pruned=[(0, 4e-3)])
     page, cursor, total = bench.store.runs.page(sweep.id, state=RunState.PRUNED)
     assert ([run.learning_rate for run in page], cursor, total) == ([4e-3], None, 1)
 
