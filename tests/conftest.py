@@ -32,6 +32,21 @@ Databases = Callable[..., AbstractContextManager[str]]
 """Makes a database, by default a copy of the migrated one, and drops it afterwards."""
 
 
+ALONE = ("ray", "browser")
+"""Kinds of tests that would crowd each other out in two processes; they come first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each file to one process, whose fixtures it shares, and all tests of a kind in ``ALONE``."""
+
+    def kind(item: pytest.Item) -> str | None:
+        return next((name for name in ALONE if item.get_closest_marker(name)), None)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(kind(item) or str(item.path)))
+    items.sort(key=lambda item: (*ALONE, None).index(kind(item)))
+
+
 @pytest.fixture
 def open_to_others() -> Callable[[Path], list[Path]]:
     """Lists everything in a folder that other users could use, were the folders above open."""

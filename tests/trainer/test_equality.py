@@ -209,7 +209,7 @@ def test_an_identity_is_the_same_in_every_process(make_job):
         "import pickle, sys; from trainer.checkpoint import identity; "
         "print(identity(pickle.load(sys.stdin.buffer)))"
     )
-    for seed in "123456":
+    for seed in "123":
         environment = os.environ | {"PYTHONHASHSEED": seed}
         printed = subprocess.run(
             [sys.executable, "-c", code],

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, replayed_cells
@@ -152,6 +153,11 @@ class Stage(Bench):
             driver.wait(timeout=30)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def stage(store: Store, sqlite_url: str, tmp_path: Path) -> Iterator[Stage]:
     prepared = Stage(store, Settings(home=tmp_path / "home", database_url=sqlite_url))
@@ -159,7 +165,7 @@ def stage(store: Store, sqlite_url: str, tmp_path: Path) -> Iterator[Stage]:
     prepared.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One Ray for all tests that need no Ray of their own: two CPUs and one GPU that exists in name only."""
     log = (tmp_path_factory.mktemp("ray") / "log").open("wb")

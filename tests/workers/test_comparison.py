@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.loop.loop import Loop
@@ -41,11 +40,6 @@ FIELDS: dict[str, Any] = {
     "comparison": {"scale": {"width": 16, "depth": 2}, "seeds": 2, "module_rates": {"runs": 6}},
     "resources": {"max_parallel": 1},
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from orchestrator.cells import Cells
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Grid, ProxyTrainer, Scale
+from tests.workers.training import setup_of
 from workers import worker
-from workers.proxy import ProxySetup
 from workers.replay import ReplayJob, ReplaySetup
 from workers.runner import Report
 from workers.worker import Worker
@@ -110,17 +110,7 @@ def test_a_missing_corpus_is_reported_with_every_job(tmp_path):
     trainer = ProxyTrainer(kind="proxy", corpus="gone")
     scale = Scale(width=16, depth=1)
     grid = Grid(scales=(scale,), tokens=(65_536,), batch_tokens=(256,), learning_rates=(0.001,))
-    trunk = trainer.trunk_name(scale, 256, 65_536)
-    setup = ProxySetup(
-        trainer=trainer,
-        corpus=CorpusSource(path=tmp_path / "gone.txt"),
-        scales={trunk: scale},
-        cells={trunk: trainer.cells(grid)[0]},
-        checkpoints=tmp_path,
-        sweep_id="s",
-        device="cpu",
-        threads=1,
-    )
+    setup = setup_of(trainer, grid, tmp_path, corpus=CorpusSource(path=tmp_path / "gone.txt"))
     broken = Worker.__new__(Worker)
     broken.setup(WAIT, setup)
     assert "no such file" in broken.step()["report"].fault

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.strategies import STRATEGIES
 from tests.etalon.cli.running import answer_of, etalon, refusal_of
-from tests.orchestrator.strategies.tables import HORIZONS, counted, rows, text
+from tests.orchestrator.strategies.tables import HORIZONS, rows, text
 
 FAST = ("--strategy", "law", "--strategy", "four", "--replicates", "2", "--share", "5", "--share", "20")
 
@@ -77,23 +77,6 @@ def test_every_strategy_is_compared_by_default_and_one_replicate_has_no_error(ru
     assert all(score["standard_error"] is None for found in answer["strategies"] for score in found["scores"])
 
 
-def test_one_batch_is_compared_alone(runs: Path) -> None:
-    runs.write_text(text([*rows(), *rows(horizons=HORIZONS[:2], batch_tokens=131_072)]))
-
-    answer = answer_of("compare", runs, *FAST, "--batch-tokens", "131072")
-
-    assert {target["batch_tokens"] for target in answer["targets"]} == {131_072}
-
-
-def test_tokens_counted_in_each_run_are_compared_like_those_that_were_meant(runs: Path) -> None:
-    runs.write_text(text(counted(rows())))
-
-    answer = answer_of("compare", runs, *FAST)
-
-    assert answer["full_grid"]["cells"] == 9
-    assert len(answer["targets"]) == 3
-
-
 def test_a_batch_is_written_as_people_write_it(runs: Path) -> None:
     runs.write_text(text([*rows(batch_tokens=65_000), *rows(horizons=HORIZONS[:2], batch_tokens=131_072)]))
 
@@ -147,18 +130,6 @@ def test_a_table_that_cannot_support_it_is_refused(runs: Path, lines: list[str],
 
     assert code == 3
     assert says in json.loads(shown)["detail"]
-
-
-def test_step_laws_runs_are_compared_at_their_largest_size(
-    recorded_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    table = recorded_runs / "steplaw_dense.csv"
-
-    answer = answer_of("compare", table, "--strategy", "law", "--replicates", "1", "--share", "1")
-
-    assert len(answer["targets"]) == 27
-    assert answer["strategies"][0]["scores"][0]["excess_loss"] < answer["excess_loss_without_runs"] / 2
 
 
 def test_a_setting_that_the_table_pools_is_named(runs: Path) -> None:

@@ -85,20 +85,6 @@ def test_the_document_is_printed_for_programs_the_first_time_and_the_second(nove
     assert "its text is unchanged; nothing to do" in plain(etalon(*command[:-1])[1])
 
 
-def test_a_changed_text_is_refused_without_again(novels: Path) -> None:
-    command = ("corpus", "prepare", str(novels), "--suffix", ".md", "--vocab-size", "300")
-    etalon(*command)
-    (novels / "last.md").write_text("The end.\n" * 20)
-
-    code, printed = etalon(*command)
-    printed = plain(printed)
-    assert code == 1
-    assert "1 file added (last.md)" in printed
-
-    assert etalon(*command, "--again")[0] == 0
-    assert etalon(*command)[0] == 0
-
-
 def test_a_vocabulary_smaller_than_asked_for_is_reported(novels: Path) -> None:
     code, printed = etalon("corpus", "prepare", str(novels), "--suffix", ".md", "--vocab-size", "50000")
     printed = plain(printed)

@@ -33,17 +33,6 @@ def test_it_recovers_a_known_law_and_predicts_beyond_the_table(tmp_path: Path) -
     assert {"law", "bowls", "predictions", "warnings", "notices"} == set(answer)
 
 
-def test_several_targets_are_answered_in_order(tmp_path: Path) -> None:
-    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
-
-    code, text = etalon(
-        "fit", table, "--target", "params=8e6,tokens=2e8", "--target", "params=2e6,tokens=2e8", "--json"
-    )
-
-    assert code == 0
-    assert [p["target"]["params"] for p in json.loads(text)["predictions"]] == [8e6, 2e6]
-
-
 def test_amounts_are_written_as_people_write_them(tmp_path: Path) -> None:
     table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
 
@@ -192,17 +181,6 @@ def test_a_target_without_a_valley_says_so_in_words(tmp_path: Path) -> None:
     assert "none. The optimum is too uncertain" in plain(text)
 
 
-def test_a_target_far_beyond_the_only_size_is_refused_with_the_reason(tmp_path: Path) -> None:
-    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
-
-    code, text = etalon("fit", table, "--target", "params=1e8,tokens=4e8", "--json")
-
-    assert code == 3
-    problem = json.loads(text)
-    assert "params" in problem["detail"]
-    assert problem["title"] == "The data cannot support this answer"
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -231,35 +209,3 @@ def test_a_missing_file_and_an_empty_table_are_refused(tmp_path: Path) -> None:
     code, text = etalon("fit", empty, "--json")
     assert code == 2
     assert "no rows" in json.loads(text)["detail"]
-
-
-def test_step_laws_runs_give_a_rate_that_practice_agrees_with(recorded_runs: Path) -> None:
-    answer = answer_of(
-        "fit",
-        recorded_runs / "steplaw_dense.csv",
-        "--target",
-        "params=1073741824,tokens=20000000000,batch_tokens=262144",
-    )
-
-    predicted = answer["predictions"][0]
-    assert 6e-4 < predicted["learning_rate"] < 1.6e-3
-    assert predicted["interval"]["low"] < predicted["learning_rate"] < predicted["interval"]["high"]
-    assert any("ln B" in c["name"] for c in answer["law"]["coefficients"])
-    assert answer["law"]["heldout"]["mean"] < 0.001
-
-
-def test_twelve_optimizers_are_named_and_one_of_them_is_answered(recorded_runs: Path) -> None:
-    assert "12 values of optimizer" in refusal_of("fit", recorded_runs / "optimizer_sweep.csv")
-    answer = answer_of("fit", recorded_runs / "optimizer_sweep.csv", "--where", "optimizer=adamw")
-    assert any(bowl["diverged"] for bowl in answer["bowls"])
-
-
-def test_one_size_answers_near_itself_and_says_that_a_prior_helped(recorded_runs: Path) -> None:
-    table = recorded_runs / "muon_token_horizons.csv"
-    target = "params=268435456,tokens=16e9"
-
-    answer = answer_of("fit", table, "--where", "optimizer=muon", "--target", target)
-
-    assert any("prior" in warning for warning in answer["predictions"][0]["warnings"])
-    code, _ = etalon("fit", table, "--where", "optimizer=muon", "--target", "params=13421772800,tokens=16e9")
-    assert code == 3

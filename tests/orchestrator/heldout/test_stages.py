@@ -32,6 +32,16 @@ def own_runs(house: House, sweep_id: str) -> list[Run]:
     return house.store.runs.of_comparison(sweep_id)
 
 
+def comparing(house: House, **changes: Any) -> str:
+    """A sweep that has just asked for the runs of its comparison."""
+    sweep_id = submitted(house, **changes)
+    house.loop.step()
+    while not own_runs(house, sweep_id):
+        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
+        house.loop.step()
+    return sweep_id
+
+
 def asked(house: House, sweep_id: str) -> Counter[tuple[Any, ...]]:
     return Counter(
         (run.batch, run.cell, run.learning_rate, run.seed, run.module_rates)
@@ -223,11 +233,7 @@ def test_without_a_law_nothing_is_compared_and_the_reason_is_reported(house: Hou
 
 
 def test_a_stop_on_request_ends_it(house: House) -> None:
-    sweep_id = submitted(house)
-    house.loop.step()
-    while not own_runs(house, sweep_id):
-        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
-        house.loop.step()
+    sweep_id = comparing(house)
     house.store.sweeps.stop(sweep_id)
     sweep = house.until_final(sweep_id, compared_loss)
     assert sweep.state is SweepState.STOPPED
@@ -247,11 +253,7 @@ def test_a_stop_on_request_ends_it(house: House) -> None:
 def test_a_sweep_that_ends_in_the_middle_of_it_says_why(
     house: House, moves: list[SweepState], reason: str
 ) -> None:
-    sweep_id = submitted(house)
-    house.loop.step()
-    while not own_runs(house, sweep_id):
-        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
-        house.loop.step()
+    sweep_id = comparing(house)
     for to in moves:
         house.store.sweeps.move(sweep_id, to)
     document = comparison_document(house.store, house.store.sweeps.get(sweep_id))
@@ -259,11 +261,7 @@ def test_a_sweep_that_ends_in_the_middle_of_it_says_why(
 
 
 def test_a_budget_of_seconds_that_ends_in_the_middle_of_it_cuts_it_short(house: House) -> None:
-    sweep_id = submitted(house, search={**SEARCH, "budget": {"seconds": 600}})
-    house.loop.step()
-    while not own_runs(house, sweep_id):
-        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
-        house.loop.step()
+    sweep_id = comparing(house, search={**SEARCH, "budget": {"seconds": 600}})
     house.driver.finish(house.driver.claim(sweep_id, most=20), compared_loss)
     lease = house.store.leases.current(LEADER)
     assert lease is not None

@@ -41,15 +41,6 @@ def test_a_sweep_is_carried_to_a_prediction_near_the_known_optimum(house: Any) -
     assert law.prediction.law_number == law.number == final.law_number
 
 
-def test_every_result_is_in_the_last_law_and_its_cost(house: Any) -> None:
-    sweep = house.submit()
-    house.until_final(sweep.id)
-    counts = house.counts(sweep.id)
-    last = house.store.laws.latest(sweep.id)
-    assert last.runs == counts["completed"] + counts.get("diverged", 0)
-    assert last.spent_flops == pytest.approx(house.store.sweeps.spent_flops(sweep.id), rel=1e-12)
-
-
 def test_a_law_is_fitted_after_every_batch_once_there_is_one(house: Any) -> None:
     sweep = house.submit()
     final = house.until_final(sweep.id)
@@ -110,17 +101,6 @@ def test_a_sweep_in_which_nothing_happened_is_not_looked_at_again(
     house.driver.die(sweep.id)
     house.loop.step()
     assert len(house.driver.started) == 2
-
-
-def test_nothing_is_asked_for_while_runs_are_open(house: Any) -> None:
-    sweep = house.submit()
-    house.loop.step()
-    asked = house.counts(sweep.id)
-    claimed = house.driver.claim(sweep.id)
-    house.driver.finish(claimed[:-1])
-    house.loop.step()
-    assert house.store.sweeps.get(sweep.id).batches == 1
-    assert sum(house.counts(sweep.id).values()) == sum(asked.values())
 
 
 def test_a_lost_driver_is_replaced_and_its_runs_are_run_again(house: Any) -> None:
@@ -284,15 +264,6 @@ def test_live_runs_of_a_stopping_sweep_outlive_their_driver(house: Any) -> None:
     house.loop.step()
     assert house.store.sweeps.get(sweep.id).state is SweepState.STOPPED
     assert house.counts(sweep.id)["completed"] == 2
-
-
-def test_a_sweep_stopped_before_anything_ran_just_stops(house: Any) -> None:
-    sweep = house.submit()
-    house.store.sweeps.move(sweep.id, SweepState.RUNNING)
-    house.store.sweeps.move(sweep.id, SweepState.STOPPING)
-    house.loop.step()
-    assert house.store.sweeps.get(sweep.id).state is SweepState.STOPPED
-    assert house.driver.started == []
 
 
 def test_a_cancelled_sweep_is_left_alone(house: Any) -> None:

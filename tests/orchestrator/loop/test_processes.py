@@ -25,7 +25,7 @@ LEASE_SECONDS = 1.0
 class Service:
     """Orchestrator processes on one store, and everything they start."""
 
-    def __init__(self, url: str, folder: Path, *, stand_in: bool) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         self.store, self.folder = Store.open(url), folder
         self.environment = {
             **os.environ,
@@ -33,10 +33,8 @@ class Service:
             "ETALON_DATABASE_URL": url,
             "ETALON_LEASE_SECONDS": str(LEASE_SECONDS),
             "ETALON_TICK_SECONDS": "0.02",
+            "PYTHONPATH": os.pathsep.join([str(STAND_IN), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
-        if stand_in:
-            path = [str(STAND_IN), *filter(None, [os.environ.get("PYTHONPATH")])]
-            self.environment["PYTHONPATH"] = os.pathsep.join(path)
         self.started: list[psutil.Process] = []
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -84,24 +82,15 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-@pytest.fixture(params=["stand-in", pytest.param("ray", marks=pytest.mark.ray)])
-def drivers(request: pytest.FixtureRequest) -> str:
-    """The drivers that carry the runs out: the stand-in, or the real ones on Ray."""
-    return str(request.param)
-
-
 @pytest.fixture
-def service(request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path) -> Iterator[Service]:
-    """Processes with the stand-in for drivers, unless the test asks for the real ones."""
-    real = "drivers" in request.fixturenames and request.getfixturevalue("drivers") == "ray"
-    service = Service(sqlite_url, tmp_path, stand_in=not real)
+def service(sqlite_url: str, tmp_path: Path) -> Iterator[Service]:
+    """Processes with the stand-in for drivers."""
+    service = Service(sqlite_url, tmp_path)
     yield service
     service.close()
 
 
-def test_killed_in_mid_sweep_and_started_again_the_record_is_the_same(
-    service: Service, house: Any, drivers: str
-) -> None:
+def test_killed_in_mid_sweep_and_started_again_the_record_is_the_same(service: Service, house: Any) -> None:
     store, undisturbed = service.store, house.submit_replay("grid")
     house.until_final(undisturbed.id)
     house.rest()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cells import Cells, Point
 from orchestrator.law import Law
+from orchestrator.law.observations import columns_of
 from orchestrator.planner import planner_of
 from orchestrator.planner.information import NODES, WEIGHTS, Information, fisher
 from orchestrator.planner.linear_model import linear_model
@@ -43,7 +44,7 @@ def known(sweep: Sweep, law: Law) -> Information:
 
 
 def sd_of(law: Law, target: Point) -> float:
-    place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
+    place = columns_of([target])
     return float(law.optimum(*place)[1][0])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.cells import Cells, Point
+from orchestrator.law.observations import columns_of
 from orchestrator.planner import planner_of
 from orchestrator.planner.opening import tried_rates
 from orchestrator.planner.values import (
@@ -37,7 +38,7 @@ def error(sweep: Sweep, target: Point, truth: float) -> tuple[float, float]:
     """Error of ln η* at a target, and the sd that the law states."""
     law = sweep.law()
     assert law is not None
-    place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
+    place = columns_of([target])
     mean, sd = law.optimum(*place)
     return float(mean[0] - truth), float(sd[0])
 
