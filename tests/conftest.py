@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -25,6 +24,7 @@ from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 from orchestrator.store.schema import metadata
 from tests.orchestrator.heldout.carried import compared_sweep
+from tests.waiting import until
 
 TEMPLATE = "etalon_template"
 
@@ -151,7 +151,7 @@ def postgresql_server() -> Iterator[str]:
 def _postgresql_databases(postgresql_server: str) -> Iterator[Databases]:
     """Make databases by copying a migrated one, which takes 0.03 s."""
     admin = create_engine(postgresql_server.format("postgres"), isolation_level="AUTOCOMMIT")
-    _wait_until_up(admin)
+    until(lambda: _answers(admin))
     numbers = count()
 
     @contextmanager
@@ -226,16 +226,10 @@ def _wheel_server(folder: Path) -> Iterator[str]:
         server.cleanup()
 
 
-def _wait_until_up(admin: Engine) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with admin.connect():
-                return
-        except OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+def _answers(admin: Engine) -> bool:
+    with suppress(OperationalError), admin.connect():
+        return True
+    return False
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from orchestrator.store.records import LossPoint, Run
 from orchestrator.tables.formats import read_table
 from orchestrator.tables.recorded_rates import recorded_rates
 from tests.bench import Bench
+from tests.waiting import until
 from workers.ray_folder import RayFolder
 
 RECORDED = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds
@@ -133,11 +133,13 @@ class Stage(Bench):
         seconds: float = PATIENCE_SECONDS,
     ) -> None:
         """Wait for what other processes bring about."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
-            assert driver is None or driver.poll() is None, "the driver left early"
-            time.sleep(0.02)
+
+        def is_so() -> object:
+            found = condition()
+            assert found or driver is None or driver.poll() is None, "the driver left early"
+            return found
+
+        until(is_so, seconds=seconds)
 
     def ended(self, sweep_id: str, driver: subprocess.Popen[bytes]) -> None:
         """Wait until every run has ended."""
@@ -193,14 +195,12 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _address_of(head: subprocess.Popen[bytes]) -> str:
-    """The port of the head's control store, which it chose."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        for process in psutil.Process(head.pid).children(recursive=True):
-            if process.name() == "gcs_server":
-                ports = [c.laddr.port for c in process.net_connections("tcp") if c.status == "LISTEN"]
-                if ports:
-                    return f"127.0.0.1:{min(ports)}"
+    """The address of the head's control store, which chose its port."""
+
+    def ports() -> list[int]:
         assert head.poll() is None, "Ray did not start"
-        time.sleep(0.05)
-    raise TimeoutError("Ray's control store does not listen")
+        stores = (p for p in psutil.Process(head.pid).children(recursive=True) if p.name() == "gcs_server")
+        return [c.laddr.port for p in stores for c in p.net_connections("tcp") if c.status == "LISTEN"]
+
+    until(ports)
+    return f"127.0.0.1:{min(ports())}"

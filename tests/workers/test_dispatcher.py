@@ -295,25 +295,19 @@ def test_without_an_orchestrator_live_runs_finish_first(stage, shift):
     assert shift.dispatcher.ending is Ending.LEADERLESS
 
 
-def test_a_fault_of_the_job_itself_fails_its_runs_with_the_reason(stage, shift):
+@pytest.mark.parametrize("reason", ["BadCorpus: no such file", "its worker was lost 4 times"])
+def test_runs_of_a_job_that_fails_or_is_given_up_fail_with_the_reason(stage, shift, reason):
     shift.ready("a")
     stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     shift.job("a")
-    shift.dispatcher.take_in("a'", Report(fault="BadCorpus: no such file"))
-    shift.dispatcher.end("a'")
+    if "lost" in reason:
+        shift.dispatcher.lose("a'", reason)
+    else:
+        shift.dispatcher.take_in("a'", Report(fault=reason))
+        shift.dispatcher.end("a'")
     (run,) = stage.runs(shift.sweep_id)
-    assert (run.state, run.reason) == (RunState.FAILED, "BadCorpus: no such file")
-
-
-def test_runs_of_a_job_given_up_fail_except_those_that_ended(stage, shift):
-    shift.ready("a")
-    stage.ask(shift.sweep_id, (0, 0.001, 0))
-    shift.tick()
-    shift.job("a")
-    shift.dispatcher.lose("a'", "its worker was lost 4 times")
-    (run,) = stage.runs(shift.sweep_id)
-    assert (run.state, run.reason) == (RunState.FAILED, "its worker was lost 4 times")
+    assert (run.state, run.reason) == (RunState.FAILED, reason)
 
 
 def test_workers_that_die_before_any_job_end_the_driver(shift):

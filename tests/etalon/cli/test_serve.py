@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import psutil
 import pytest
 
 from tests.known_law import RECORDED, grid, run_table
+from tests.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -58,13 +58,6 @@ class Served:
 
     def child(self, words: str) -> psutil.Process:
         return next(p for p in self.process.children() if words in " ".join(p.cmdline()))
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} seconds"
-        time.sleep(0.1)
 
 
 def free_port() -> int:
@@ -134,7 +127,7 @@ def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(
     plan = served.json("plan", "sweep.yaml")
     assert plan["full_grid"]["runs"] == 84
     sweep_id = served.json("sweep", "submit", "sweep.yaml")["id"]
-    wait_for(lambda: served.json("sweep", "show", sweep_id)["progress"]["batches"], "the first batch")
+    until(lambda: served.json("sweep", "show", sweep_id)["progress"]["batches"])
     served.child("orchestrator").send_signal(signal.SIGKILL)
     swept = served.json("sweep", "watch", sweep_id)
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 
 from orchestrator.states import RUN_FINAL, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
+from tests.waiting import until
 
 STAND_IN = Path(__file__).with_name("stand_in")
 LEASE_SECONDS = 1.0
@@ -58,12 +58,8 @@ class Service:
 
     def until(self, what: Callable[[], bool], seconds: float = 90.0) -> None:
         """Wait until something is so in the store."""
-        pause, waited = threading.Event(), 0.0
-        while not what():
-            pause.wait(0.02)
-            waited += 0.02
-            if waited > seconds:
-                raise AssertionError((self.folder / "orchestrator.log").read_text()[-4000:])
+        log = self.folder / "orchestrator.log"
+        until(what, seconds=seconds, otherwise=lambda: log.read_text()[-4000:])
 
     def close(self) -> None:
         """End whatever is left, by its id."""
