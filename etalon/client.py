@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import httpx2
@@ -14,21 +13,14 @@ from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from orchestrator.documents.comparisons import ComparisonDocument
-from orchestrator.documents.document import Document
+from orchestrator.documents.document import Document, first_fault
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
 from orchestrator.documents.problems import ProblemDocument, error_class
 from orchestrator.documents.runs import RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.documents.tables import TableDocument
-from orchestrator.errors import (
-    BadInput,
-    Conflict,
-    EtalonError,
-    FieldProblem,
-    NotFound,
-    Unavailable,
-)
+from orchestrator.errors import BadInput, Conflict, EtalonError, FieldProblem, NotFound, Unavailable
 from orchestrator.states import SWEEP_LIVE
 
 TIMEOUT_SECONDS: Final = 60.0
@@ -80,9 +72,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
     def ready(self) -> bool:
@@ -190,11 +180,9 @@ class Client:
         try:
             return kind.read(sent)
         except ValidationError as error:
-            (first, *_) = error.errors(include_url=False)
-            where = ".".join(str(part) for part in first["loc"])
             raise UnreadableAnswer(
                 f"The service at {self.url} answered with another {kind.__name__} than this version of Etalon reads "
-                f"({where}: {first['msg']}). Use the version of Etalon that the service runs."
+                f"({first_fault(error)}). Use the version of Etalon that the service runs."
             ) from error
 
     def _ask(self, method: str, path: str, **request: Any) -> Any:

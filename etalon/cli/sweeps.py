@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.markup import escape
@@ -123,32 +123,30 @@ def watch_command(sweep_id: SweepId, as_json: AsJson = False) -> None:
     _exit_by_state(sweep)
 
 
-@app.command("pause")
-@reports_errors
-def pause(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """Start no new runs; live runs go on."""
-    _command(sweep_id, "pause", as_json=as_json)
+VERBS: Final = {
+    "pause": "Start no new runs; live runs go on.",
+    "resume": "Continue a paused sweep.",
+    "stop": "End the sweep; live runs finish.",
+    "cancel": "End the sweep at once; live runs are killed.",
+}
+"""What may be done to a sweep, and what it does."""
 
 
-@app.command("resume")
-@reports_errors
-def resume(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """Continue a paused sweep."""
-    _command(sweep_id, "resume", as_json=as_json)
+def _command(verb: str) -> Callable[..., None]:
+    @reports_errors
+    def command(sweep_id: SweepId, as_json: AsJson = False) -> None:
+        with connect() as client:
+            sweep = client.command(sweep_id, verb)
+        if as_json:
+            print_json(sweep.to_json())
+        else:
+            out.print(f"{sweep.id} is {sweep.state}")
+
+    return command
 
 
-@app.command("stop")
-@reports_errors
-def stop(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """End the sweep; live runs finish."""
-    _command(sweep_id, "stop", as_json=as_json)
-
-
-@app.command("cancel")
-@reports_errors
-def cancel(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """End the sweep at once; live runs are killed."""
-    _command(sweep_id, "cancel", as_json=as_json)
+for verb, effect in VERBS.items():
+    app.command(verb, help=effect)(_command(verb))
 
 
 @reports_errors
@@ -196,10 +194,7 @@ def predict_command(
 
 
 @reports_errors
-def table_command(
-    file: TableFile,
-    as_json: AsJson = False,
-) -> None:
+def table_command(file: TableFile, as_json: AsJson = False) -> None:
     """Upload a run table, for a replay or as prior runs."""
     if not file.is_file():
         raise BadInput(f"There is no file {file}.")
@@ -209,15 +204,6 @@ def table_command(
         print_json(table.to_json())
     else:
         out.print(f"{table.id}: {table.rows} runs in {table.cells} cells")
-
-
-def _command(sweep_id: str, verb: str, *, as_json: bool) -> None:
-    with connect() as client:
-        sweep = client.command(sweep_id, verb)
-    if as_json:
-        print_json(sweep.to_json())
-    else:
-        out.print(f"{sweep.id} is {sweep.state}")
 
 
 def _show_warnings(warnings: Iterable[str]) -> None:

@@ -15,14 +15,14 @@ YAML = {"content-type": "application/yaml"}
 CSV = {"content-type": "text/csv"}
 
 
-def refused(answer: Any, status: int, *told: str) -> dict[str, Any]:
+def refused(answer: Any, status: int, *sentences: str) -> dict[str, Any]:
     problem: dict[str, Any] = answer.json()
     assert answer.status_code == status, problem
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem["status"] == status
     assert problem["title"]
     assert problem["instance"]
-    for text in told:
+    for text in sentences:
         assert text in problem["detail"]
     return problem
 
@@ -36,7 +36,7 @@ def nothing_written(store: Store) -> Iterator[None]:
 
 @pytest.mark.usefixtures("nothing_written")
 @pytest.mark.parametrize(
-    ("change", "path", "told"),
+    ("change", "path", "sentence"),
     [
         (
             {"scales": [{"width": 48, "depth": 2, "heads": 5}]},
@@ -47,12 +47,12 @@ def nothing_written(store: Store) -> Iterator[None]:
     ],
 )
 def test_a_bad_grid_is_refused_field_by_field(
-    client: TestClient, fields: dict[str, Any], change: dict[str, Any], path: str, told: str
+    client: TestClient, fields: dict[str, Any], change: dict[str, Any], path: str, sentence: str
 ) -> None:
     fields["grid"] |= change
-    problem = refused(client.post("/v1/sweeps", json=fields), 422, told)
+    problem = refused(client.post("/v1/sweeps", json=fields), 422, sentence)
     assert [error["path"] for error in problem["errors"]] == [path]
-    assert told in problem["errors"][0]["message"]
+    assert sentence in problem["errors"][0]["message"]
 
 
 @pytest.mark.usefixtures("nothing_written")
@@ -82,20 +82,20 @@ def test_a_bad_field_is_named(
 
 @pytest.mark.usefixtures("nothing_written")
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "sentence"),
     [
         (b"name: [", "not valid YAML"),
         (b"\xff\xfe\x00", "UTF-8"),
         (b"!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )
-def test_malformed_yaml_is_refused(client: TestClient, body: bytes, told: str) -> None:
-    refused(client.post("/v1/sweeps", content=body, headers=YAML), 422, told)
+def test_malformed_yaml_is_refused(client: TestClient, body: bytes, sentence: str) -> None:
+    refused(client.post("/v1/sweeps", content=body, headers=YAML), 422, sentence)
 
 
 @pytest.mark.usefixtures("nothing_written")
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "sentence"),
     [
         (b'{"name": ', "not valid JSON"),
         (b'{"name": "a",}', "line 1, column"),
@@ -108,9 +108,9 @@ def test_malformed_yaml_is_refused(client: TestClient, body: bytes, told: str) -
         (b'{"name": "a", "search": {"budget": {"flops": 1e999}}}', "search.budget.flops"),
     ],
 )
-def test_malformed_json_is_refused(client: TestClient, body: bytes, told: str) -> None:
+def test_malformed_json_is_refused(client: TestClient, body: bytes, sentence: str) -> None:
     headers = {"content-type": "application/json"}
-    refused(client.post("/v1/sweeps", content=body, headers=headers), 422, told)
+    refused(client.post("/v1/sweeps", content=body, headers=headers), 422, sentence)
 
 
 @pytest.mark.usefixtures("nothing_written")

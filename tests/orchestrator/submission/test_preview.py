@@ -84,7 +84,7 @@ def registered(folder: Path, file: str, content: bytes | None, **more: Any) -> S
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("file", "content", "sentence"),
     [
         ("gone.txt", None, "No such file"),
         (".", None, "Is a directory"),
@@ -94,12 +94,12 @@ def registered(folder: Path, file: str, content: bytes | None, **more: Any) -> S
     ],
 )
 def test_a_corpus_that_cannot_be_read_is_refused_before_anything_is_written(
-    store: Store, tmp_path: Path, file: str, content: bytes | None, told: str
+    store: Store, tmp_path: Path, file: str, content: bytes | None, sentence: str
 ) -> None:
     settings, spec = registered(tmp_path, file, content), parse_spec(PROXY)
 
     for ask in (preview, submit):
-        with pytest.raises(BadInput, match=told) as refused:
+        with pytest.raises(BadInput, match=sentence) as refused:
             ask(spec, store, settings)
         assert [problem.path for problem in refused.value.fields] == ["trainer.corpus"]
     assert store.sweeps.page(state=None, limit=1, cursor=None)[2] == 0
