@@ -78,7 +78,7 @@ def test_who_diverged_stands_at_the_edge_with_the_word(comparison: ComparisonDoc
         (ComparisonStage.WAITING, None, "after the search"),
         (ComparisonStage.TUNING, None, "Rates by module are being searched"),
         (ComparisonStage.RUNNING, None, "under way"),
-        (ComparisonStage.NOT_RUN, "there is no law", "Nothing was comparison: there is no law."),
+        (ComparisonStage.NOT_RUN, "there is no law", "Nothing was compared: there is no law."),
     ],
 )
 def test_before_there_are_scores_it_says_what_will_appear(
