@@ -58,12 +58,10 @@ def confirmation(
             reason=found,
             affordable=instead,
         )
-    return Confirmation(
-        learning_rates=list(found.rates),
+    return Confirmation.of(
+        found,
+        learning_rates=found.rates,
         flops_per_run=flops_per_run,
-        expected_runs=found.expected_runs,
-        expected_runs_until_sure=found.expected_runs_until_sure,
-        probability_first=found.probability_first,
         best=_best(found),
         reason=_reason(found),
         affordable=instead,
@@ -129,12 +127,10 @@ def _affordable(
     found = affordable(law, target, budget_flops, observations=observations, active_share=active_share)
     if found is None:
         return None
-    return AffordableRuns(
-        params=found.cell.params,
-        tokens=found.cell.tokens,
-        batch_tokens=found.cell.batch_tokens,
-        learning_rates=list(found.rates),
-        flops=found.flops,
+    return AffordableRuns.of(
+        found,
+        found.cell,
+        learning_rates=found.rates,
         interval_factor_before=found.factor_before,
         interval_factor_after=found.factor_after,
     )

@@ -138,9 +138,7 @@ def both_counts(
         used=used,
         proportional=False,
         laws=[own, _size_law(error.size, other_law, error.mean, error.reason)],
-        paired=None
-        if paired is None
-        else PairedSizes(cells=paired.cells, gain=paired.gain, gain_sd=paired.gain_sd),
+        paired=None if paired is None else PairedSizes.of(paired),
         better=_better(used, error),
         summary=_summary(used, error),
     )
@@ -153,11 +151,7 @@ def _mean(law: Law) -> float | None:
 
 def _size_law(size: str, law: Law | None, mean: float | None, reason: str | None) -> SizeLaw:
     terms = {} if law is None else {term.name: term for term in law.coefficients}
-    exponents = {
-        name: ExponentDocument(value=terms[term].value, sd=terms[term].sd, from_prior=terms[term].from_prior)
-        for name, term in EXPONENTS.items()
-        if term in terms
-    }
+    exponents = {name: ExponentDocument.of(terms[term]) for name, term in EXPONENTS.items() if term in terms}
     return SizeLaw(
         size=size,
         params=exponents.get("params"),

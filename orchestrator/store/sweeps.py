@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
+from sqlalchemy import Connection, Select, case, func, insert, select, update
 
 from orchestrator.cells import Cell, Cells
 from orchestrator.documents.events import SweepEvent, payload_of
@@ -19,7 +20,7 @@ from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
 from orchestrator.store.leases import LEADER, check_fence
 from orchestrator.store.paging import page
-from orchestrator.store.records import Sweep, Tally
+from orchestrator.store.records import Sweep, Tally, read_row, row_of
 
 _S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
 
@@ -65,23 +66,32 @@ class Sweeps:
             Conflict: the key was used with another specification.
         """
         key = None if idempotency_key is None else f"{submitted_by or ''}/{idempotency_key}"
-        sweep_id = new_id()
         with self._database.write() as connection:
             now = clock(connection)
-            row = _new_row(sweep_id, spec, cells) | {
-                "idempotency_key": key,
-                "submitted_by": submitted_by,
-                "created_at": now,
-                "updated_at": now,
-            }
+            sweep = Sweep(
+                id=new_id(),
+                name=spec.name,
+                state=SweepState.QUEUED,
+                spec=spec,
+                reason=None,
+                batches=0,
+                law_number=None,
+                full_grid_flops=full_grid_flops(cells, spec.grid.seeds),
+                submitted_by=submitted_by,
+                created_at=now,
+                updated_at=now,
+            )
+            kind = None if spec.trainer is None else spec.trainer.kind
+            row = row_of(sweep) | {"trainer": kind, "idempotency_key": key}
             written = self._database.insert(schema.sweeps).values(row).on_conflict_do_nothing()
             if connection.execute(written.returning(_S.id)).one_or_none() is None:
                 return _repeated(connection, str(key), str(idempotency_key), spec), False
             if cells:
-                connection.execute(insert(schema.cells), [_cell_row(sweep_id, cell) for cell in cells])
+                rows = [row_of(cell) | {"sweep_id": sweep.id} for cell in cells]
+                connection.execute(insert(schema.cells), rows)
             event = SweepEvent(state=SweepState.QUEUED, reason=None, actor=submitted_by)
-            self._database.add_events(connection, sweep_id, [event], now)
-            return _get(connection, sweep_id), True
+            self._database.add_events(connection, sweep.id, [event], now)
+        return sweep, True
 
     def get(self, sweep_id: str) -> Sweep:
         """The sweep.
@@ -90,14 +100,14 @@ class Sweeps:
             NotFound: no such sweep.
         """
         with self._database.read() as connection:
-            return _get(connection, sweep_id)
+            return _one(connection, sweep_id, select(schema.sweeps))
 
     def cells(self, sweep_id: str) -> Cells:
         """The sweep's cells by number; none for an unknown sweep or one that only fits."""
         query = select(schema.cells).where(schema.cells.c.sweep_id == sweep_id)
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
-        return Cells(_cell(row) for row in rows)
+        return Cells(read_row(Cell, row) for row in rows)
 
     def page(
         self, *, state: SweepState | None = None, limit: int = 50, cursor: str | None = None
@@ -111,16 +121,13 @@ class Sweeps:
         if state is not None:
             query = query.where(_S.state == state)
         with self._database.read() as connection:
-            rows, following, total = page(
-                connection, query, _S.id, limit=limit, cursor=cursor, newest_first=True
-            )
-        return [_sweep(row) for row in rows], following, total
+            return page(connection, query, Sweep, limit=limit, cursor=cursor, newest_first=True)
 
     def live(self) -> list[Sweep]:
         """The live sweeps, oldest first."""
         query = select(schema.sweeps).where(_S.state.in_(SWEEP_LIVE)).order_by(_S.id)
         with self._database.read() as connection:
-            return [_sweep(row) for row in connection.execute(query).mappings()]
+            return [read_row(Sweep, row) for row in connection.execute(query).mappings()]
 
     def move(
         self,
@@ -152,8 +159,7 @@ class Sweeps:
         with self._database.write() as connection:
             if fence is not None:
                 check_fence(connection, lease, fence)
-            state, _ = _locked(connection, sweep_id)
-            return self._moved(connection, sweep_id, state, to, actor=actor, reason=reason)
+            return self._moved(connection, locked_sweep(connection, sweep_id), to, actor=actor, reason=reason)
 
     def stop(self, sweep_id: str, *, actor: str | None = None) -> Sweep:
         """Stop a sweep for a user: at once if it has not begun, else after its running runs.
@@ -163,9 +169,9 @@ class Sweeps:
             Conflict: it is stopping already, or final.
         """
         with self._database.write() as connection:
-            state, _ = _locked(connection, sweep_id)
-            to = SweepState.STOPPED if state is SweepState.QUEUED else SweepState.STOPPING
-            return self._moved(connection, sweep_id, state, to, actor=actor)
+            sweep = locked_sweep(connection, sweep_id)
+            to = SweepState.STOPPED if sweep.state is SweepState.QUEUED else SweepState.STOPPING
+            return self._moved(connection, sweep, to, actor=actor)
 
     def resume(self, sweep_id: str, *, actor: str | None = None) -> Sweep:
         """Resume a paused sweep.
@@ -175,43 +181,42 @@ class Sweeps:
             Conflict: it is not paused.
         """
         with self._database.write() as connection:
-            state, batches = _locked(connection, sweep_id)
-            if state is not SweepState.PAUSED:
-                raise Conflict(f"Sweep {sweep_id} is {state}; only a paused sweep can be resumed.")
-            to = SweepState.RUNNING if batches else SweepState.QUEUED
-            return self._moved(connection, sweep_id, state, to, actor=actor)
+            sweep = locked_sweep(connection, sweep_id)
+            if sweep.state is not SweepState.PAUSED:
+                raise Conflict(f"Sweep {sweep_id} is {sweep.state}; only a paused sweep can be resumed.")
+            to = SweepState.RUNNING if sweep.batches else SweepState.QUEUED
+            return self._moved(connection, sweep, to, actor=actor)
 
     def _moved(
         self,
         connection: Connection,
-        sweep_id: str,
-        state: SweepState,
+        sweep: Sweep,
         to: SweepState,
         *,
         actor: str | None,
         reason: str | None = None,
     ) -> Sweep:
         """Move a sweep whose row is locked, and write the event."""
-        check_sweep_move(sweep_id, state, to)
+        check_sweep_move(sweep.id, sweep.state, to)
         now = clock(connection)
-        moved = update(schema.sweeps).where(_S.id == sweep_id)
-        connection.execute(moved.values(state=to, reason=reason, updated_at=now))
+        changed: dict[str, Any] = {"state": to, "reason": reason, "updated_at": now}
+        connection.execute(update(schema.sweeps).where(_S.id == sweep.id).values(changed))
         dropped = _dropped_by(to)
         if dropped:
             connection.execute(
                 update(schema.runs)
-                .where(_R.sweep_id == sweep_id, _R.state.in_(dropped))
+                .where(_R.sweep_id == sweep.id, _R.state.in_(dropped))
                 .values(state=RunState.CANCELLED, reason=f"the sweep is {to}", ended_at=now, fence=None)
             )
         event = SweepEvent(state=to, reason=reason, actor=actor)
-        self._database.add_events(connection, sweep_id, [event], now)
-        return _get(connection, sweep_id)
+        self._database.add_events(connection, sweep.id, [event], now)
+        return replace(sweep, **changed)
 
     def progress(self, sweep_id: str) -> dict[RunState, int]:
         """Number of runs in each state, 0 included."""
         query = select(_R.state, func.count()).where(_R.sweep_id == sweep_id).group_by(_R.state)
         with self._database.read() as connection:
-            counts = {RunState(state): count for state, count in connection.execute(query)}
+            counts = {state: int(count) for state, count in connection.execute(query)}
         return {state: counts.get(state, 0) for state in RunState}
 
     def tallies(self, sweep_ids: Sequence[str]) -> dict[str, Tally]:
@@ -223,7 +228,7 @@ class Sweeps:
         with self._database.read() as connection:
             parts: dict[str, list[_Sum]] = {id_: [] for id_ in sweep_ids}
             for id_, state, *added in connection.execute(asked.group_by(_R.sweep_id, _R.state, compared)):
-                parts[id_].append(_Sum(RunState(state), *added))
+                parts[id_].append(_Sum(state, *added))
             found = select(_C.sweep_id, lattice).where(_C.sweep_id.in_(sweep_ids)).group_by(_C.sweep_id)
             rates = {id_: int(count) for id_, count in connection.execute(found)}
         return {id_: _tally(parts[id_], rates.get(id_, 0)) for id_ in sweep_ids}
@@ -241,11 +246,9 @@ class Sweeps:
 
     def spent_flops(self, sweep_id: str) -> float:
         """FLOPs of the sweep's ended runs; those of killed attempts are unknown."""
-        return self._sum(sweep_id, func.sum(_R.flops))
-
-    def seconds(self, sweep_id: str) -> float:
-        """Sum of the wall seconds of its runs."""
-        return self._sum(sweep_id, func.sum(_R.seconds))
+        query = select(func.sum(_R.flops)).where(_R.sweep_id == sweep_id)
+        with self._database.read() as connection:
+            return float(connection.execute(query).scalar_one() or 0.0)
 
     def span_seconds(self, sweep_id: str) -> float:
         """Wall seconds from the start of its first run to the end of its last, or to now while one runs, without pauses."""
@@ -261,11 +264,6 @@ class Sweeps:
             end = clock(connection) if running or last is None else last
             paused = _paused_seconds(connection, sweep_id, first, end)
         return max(0.0, float((end - first).total_seconds()) - paused)
-
-    def _sum(self, sweep_id: str, column: Any) -> float:
-        with self._database.read() as connection:
-            total = connection.execute(select(column).where(_R.sweep_id == sweep_id)).scalar_one()
-        return float(total or 0.0)
 
 
 def _tally(parts: Sequence[_Sum], rates: int) -> Tally:
@@ -300,22 +298,9 @@ def _dropped_by(to: SweepState) -> frozenset[RunState]:
     return frozenset({RunState.PENDING}) if to is SweepState.STOPPING else frozenset()
 
 
-def _locked(connection: Connection, sweep_id: str) -> tuple[SweepState, int]:
-    """State and batches of a sweep, locked until the transaction ends.
-
-    The lock leaves the key free for references. Otherwise the event of a finishing run would wait for this transaction,
-    which waits for the run.
-    """
-    query = select(_S.state, _S.batches).where(_S.id == sweep_id).with_for_update(key_share=True)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        raise _unknown(sweep_id)
-    return SweepState(row.state), row.batches
-
-
 def _repeated(connection: Connection, key: str, shown: str, spec: SweepSpec) -> Sweep:
     query = select(schema.sweeps).where(_S.idempotency_key == key)
-    earlier = _sweep(connection.execute(query).mappings().one())
+    earlier = read_row(Sweep, connection.execute(query).mappings().one())
     if earlier.spec != spec:
         raise Conflict(
             f"The idempotency key {shown!r} was already used for sweep {earlier.id} with another "
@@ -324,73 +309,20 @@ def _repeated(connection: Connection, key: str, shown: str, spec: SweepSpec) -> 
     return earlier
 
 
-def _get(connection: Connection, sweep_id: str) -> Sweep:
-    row = connection.execute(select(schema.sweeps).where(_S.id == sweep_id)).mappings().one_or_none()
+def locked_sweep(connection: Connection, sweep_id: str) -> Sweep:
+    """The sweep, locked until the transaction ends.
+
+    The lock leaves the key free for references. Otherwise the event of a finishing run would wait for this transaction,
+    which waits for the run.
+
+    Raises:
+        NotFound: no such sweep.
+    """
+    return _one(connection, sweep_id, select(schema.sweeps).with_for_update(key_share=True))
+
+
+def _one(connection: Connection, sweep_id: str, sweeps: Select[Any]) -> Sweep:
+    row = connection.execute(sweeps.where(_S.id == sweep_id)).mappings().one_or_none()
     if row is None:
-        raise _unknown(sweep_id)
-    return _sweep(row)
-
-
-def _unknown(sweep_id: str) -> NotFound:
-    return NotFound(f"There is no sweep {sweep_id!r}.")
-
-
-def _new_row(sweep_id: str, spec: SweepSpec, cells: Collection[Cell]) -> dict[str, Any]:
-    return {
-        "id": sweep_id,
-        "name": spec.name,
-        "state": SweepState.QUEUED,
-        "spec": spec.model_dump(mode="json"),
-        "trainer": None if spec.trainer is None else spec.trainer.kind,
-        "reason": None,
-        "batches": 0,
-        "law_number": None,
-        "full_grid_flops": full_grid_flops(tuple(cells), spec.grid.seeds),
-    }
-
-
-def _sweep(row: RowMapping) -> Sweep:
-    return Sweep(
-        id=row["id"],
-        name=row["name"],
-        state=SweepState(row["state"]),
-        spec=SweepSpec.model_validate(row["spec"]),
-        reason=row["reason"],
-        batches=row["batches"],
-        law_number=row["law_number"],
-        full_grid_flops=row["full_grid_flops"],
-        submitted_by=row["submitted_by"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
-
-
-def _cell_row(sweep_id: str, cell: Cell) -> dict[str, Any]:
-    return {
-        "sweep_id": sweep_id,
-        "number": cell.number,
-        "params": cell.params,
-        "tokens": cell.tokens,
-        "batch_tokens": cell.batch_tokens,
-        "rates": list(cell.rates),
-        "trunk": cell.trunk,
-        "decay_fraction": cell.decay_fraction,
-        "params_total": cell.params_total,
-        "params_active": cell.params_active,
-        "arm": cell.arm,
-    }
-
-
-def _cell(row: RowMapping) -> Cell:
-    return Cell(
-        number=row["number"],
-        params=row["params"],
-        tokens=row["tokens"],
-        batch_tokens=row["batch_tokens"],
-        rates=tuple(row["rates"]),
-        trunk=row["trunk"],
-        decay_fraction=row["decay_fraction"],
-        params_total=row["params_total"],
-        params_active=row["params_active"],
-        arm=row["arm"],
-    )
+        raise NotFound(f"There is no sweep {sweep_id!r}.")
+    return read_row(Sweep, row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from orchestrator.answers.notices import notice_documents
 from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
 from orchestrator.documents.predictions import TargetDocument
@@ -17,7 +16,7 @@ from orchestrator.errors import BadInput
 from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cells, setup_of
 from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
 from orchestrator.knowledge import recorded_runs, target_of
-from orchestrator.law.notices import Notice, messages
+from orchestrator.law.notices import Notice
 from orchestrator.planner.values import full_grid_flops
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
@@ -132,7 +131,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
         *table_notices(spec, store),
         *_comparison_notices(compared, spec, expected),
     )
-    return PreviewDocument(
+    return PreviewDocument.of(
         valid=True,
         name=spec.name,
         target=TargetDocument.of(target),
@@ -152,8 +151,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
             ends_because=expected.reason,
         ),
         comparison=None if compared is None else _expected_comparison(compared, speed),
-        warnings=list(messages(notices)),
-        notices=notice_documents(notices),
+        notices=notices,
         seconds_reason=None if speed else "no run of this kind of trainer has been measured here yet",
     )
 
@@ -184,13 +182,4 @@ def _comparison_notices(setup: ComparisonSetup | None, spec: SweepSpec, expected
 
 
 def _cell_document(cell: Cell) -> CellDocument:
-    return CellDocument(
-        number=cell.number,
-        params=cell.params,
-        params_total=cell.params_total,
-        params_active=cell.params_active,
-        tokens=cell.tokens,
-        batch_tokens=cell.batch_tokens,
-        learning_rates=list(cell.rates),
-        flops_per_run=cell.flops,
-    )
+    return CellDocument.of(cell, learning_rates=cell.rates, flops_per_run=cell.flops)

@@ -11,6 +11,7 @@ from typing import Any, Self
 import pytest
 
 from etalon.cli import sweeps
+from orchestrator.answers.tables import upload
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
 from orchestrator.documents.tables import TableDocument
@@ -19,7 +20,6 @@ from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.store import Store
 from orchestrator.submission.preview import preview
-from orchestrator.submission.tables import upload
 from tests.etalon.cli.running import etalon, plain, refusal_of
 
 SPEC = """

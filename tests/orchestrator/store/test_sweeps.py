@@ -221,7 +221,6 @@ def test_what_was_spent_is_summed_over_finished_runs(bench: Any) -> None:
         fence=fence,
     )
     assert bench.store.sweeps.spent_flops(sweep.id) == 2e9
-    assert bench.store.sweeps.seconds(sweep.id) == 3.0
     assert 0.0 <= bench.store.sweeps.span_seconds(sweep.id) < 60.0
 
 
