@@ -21,7 +21,7 @@ from scipy.special import ndtri
 from benchmarks.synthetic import crossed, lopsided
 from orchestrator.cells import Point
 from orchestrator.law import FitOptions, Law, Observations, fit
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.planner.confirming import NEAR, TargetRun, confirm
 
 TARGET = Point(params=8e8, tokens=2e10, batch_tokens=262_144)
@@ -48,7 +48,7 @@ class TargetWorld:
 
     def with_runs(self, point: Point, runs: Sequence[TargetRun]) -> Observations:
         """The small models' runs, and some that completed at a point."""
-        params, tokens, batch_tokens = columns_of([point] * len(runs))
+        params, tokens, batch_tokens = point_array([point] * len(runs)).T
         return Observations(
             params=np.append(self.runs.params, params),
             tokens=np.append(self.runs.tokens, tokens),
@@ -117,9 +117,9 @@ def target_world(seed: int = 0) -> TargetWorld:
 def worlds_of_one_law(count: int) -> list[TargetWorld]:
     """Truths spread evenly over what one law believes."""
     known, random = target_world(), np.random.default_rng(1)
-    place = columns_of([TARGET])
-    mean, sd = (float(value[0]) for value in known.law.prediction_band(*place))
-    level = float(known.law.surface.at(known.law.reference.points(*place))[0][0])
+    place = point_array([TARGET])
+    mean, sd = (float(value[0]) for value in known.law.prediction_band(place))
+    level = float(known.law.surface.at(known.law.reference.coordinates(place))[0][0])
     return [
         TargetWorld(
             runs=known.runs,

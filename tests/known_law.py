@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.cells import Cell, Cells, Point
+from orchestrator.cells import Cells, Point
 from orchestrator.law import FitOptions, Observations
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.planner.values import KnownRun
 from orchestrator.store.records import Run
 
@@ -19,7 +19,7 @@ HEADER = "params,tokens,batch_tokens,learning_rate,loss"
 FAST = FitOptions(heldout=False)
 """A fit without its held-out error."""
 
-Known = tuple[Cell | Point, float, float | None]
+Known = tuple[Point, float, float | None]
 """A run's place, its learning rate, and its loss; None where it diverged."""
 
 
@@ -79,11 +79,11 @@ class KnownLaw:
         height = self.curvature * rise(np.log(rate) - self.log_optimum(place), self.asymmetry)
         return self.bottom(place) * np.exp(height)
 
-    def loss(self, cell: Cell | Point, rate: float) -> float | None:
+    def loss(self, cell: Point, rate: float) -> float | None:
         """The loss of a run; None where it diverges."""
         return None if rate > self.diverges * self.optimum(cell) else float(self.losses(cell, rate))
 
-    def runs(self, cells: Iterable[Cell | Point], rates: Sequence[float]) -> Iterator[Known]:
+    def runs(self, cells: Iterable[Point], rates: Sequence[float]) -> Iterator[Known]:
         """Every rate in every cell."""
         return ((cell, rate, self.loss(cell, rate)) for cell in cells for rate in rates)
 
@@ -132,7 +132,7 @@ def runs_of(
     """Runs in which N, D and B vary apart: seven rates a cell, a factor √2 apart, round the optimum."""
     random, cells = np.random.default_rng(seed), grid(sizes, tuple(horizons), tuple(batches))
     at = random.uniform(-0.17, 0.17, (len(cells), 1)) + 0.35 * (np.arange(rates) - rates // 2) + offset
-    params, tokens, batch_tokens = (np.repeat(column, rates) for column in columns_of(cells))
+    params, tokens, batch_tokens = (np.repeat(column, rates) for column in point_array(cells).T)
     ones = np.ones(at.size)
     runs = Observations(
         params=params, tokens=tokens, batch_tokens=batch_tokens, learning_rate=ones, loss=ones
@@ -153,7 +153,7 @@ def joined(*tables: Observations) -> Observations:
 def observations(runs: Iterable[Known]) -> Observations:
     """The observations that a law is fitted to."""
     cells, rates, losses = zip(*runs, strict=True)
-    params, tokens, batch_tokens = columns_of(cells)
+    params, tokens, batch_tokens = point_array(cells).T
     return Observations(
         params=params,
         tokens=tokens,

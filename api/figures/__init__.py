@@ -33,7 +33,7 @@ from orchestrator.answers.runs import why_unseen
 from orchestrator.answers.stable_phase import Phase
 from orchestrator.errors import BadInput, NotFound
 from orchestrator.store import Store
-from orchestrator.strategies import StrategyComparison
+from orchestrator.strategies.strategy_scores import StrategyComparison
 
 __all__ = ["FIGURES", "LENSES", "comparison_figure", "figure", "lens_figure", "page", "run_figure"]
 

@@ -186,19 +186,19 @@ def _steps(values: Sequence[float]) -> Array:
     return np.geomspace(low / pad, high * pad * 1.0007, LINE_POINTS)
 
 
-def _coordinates(name: AxisName, x: Array, other: float, batch: float) -> tuple[Array, Array, Array]:
+def _along(name: AxisName, x: Array, other: float, batch: float) -> Array:
     fixed, batches = np.full_like(x, other), np.full_like(x, batch)
-    return (x, fixed, batches) if name == "params" else (fixed, x, batches)
+    return np.column_stack((x, fixed, batches) if name == "params" else (fixed, x, batches))
 
 
 def _law_line(law: Law, name: AxisName, x: Array, other: float, batch: float) -> LawLine:
-    mean, _ = law.band(*_coordinates(name, x, other, batch))
+    mean, _ = law.band(_along(name, x, other, batch))
     return LawLine(other=other, x=tuple(x.tolist()), learning_rate=tuple(np.exp(mean).tolist()))
 
 
 def _band(law: Law, name: AxisName, x: Array, other: float, batch: float) -> TargetBand:
-    mean, sd = law.band(*_coordinates(name, x, other, batch))
-    _, outer = law.prediction_band(*_coordinates(name, x, other, batch))
+    mean, sd = law.band(_along(name, x, other, batch))
+    _, outer = law.prediction_band(_along(name, x, other, batch))
 
     def rates(offset: Array) -> tuple[float, ...]:
         return tuple(np.exp(mean + offset).tolist())

@@ -31,6 +31,7 @@ from api.figures.traces import line_trace, marks_trace
 from orchestrator import amounts
 from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN
 from orchestrator.law import Bowl, BowlStatus, HeldOut, HeldOutCell, Law
+from orchestrator.law.observations import point_array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +84,7 @@ def residuals(snapshot: FigureSnapshot) -> Residuals | None:
 
 def _fitted_rates(law: Law, bowls: list[Bowl]) -> list[float]:
     """η* of the law in the bowls' cells, without the cells' own shifts."""
-    mean, _ = law.band(
-        np.array([bowl.params for bowl in bowls]),
-        np.array([bowl.tokens for bowl in bowls]),
-        np.array([bowl.batch_tokens for bowl in bowls]),
-    )
+    mean, _ = law.band(point_array(bowls))
     return [float(value) for value in np.exp(mean)]
 
 

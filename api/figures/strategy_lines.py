@@ -19,7 +19,8 @@ from api.figures.style import (
 from api.figures.traces import band_trace, marks_trace
 from orchestrator import amounts
 from orchestrator.documents.strategies import StrategyScore
-from orchestrator.strategies import STRATEGIES, ComparedStrategy, StrategyComparison
+from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy
+from orchestrator.strategies.strategy_scores import StrategyComparison
 
 FLOOR: Final = 1e-5
 """The least excess loss shown, 0.001 %: a logarithmic axis has no zero, and recorded losses resolve no less."""

@@ -43,7 +43,7 @@ def exported(store: Store, sweep: Sweep) -> Iterator[str]:
 
 def _row(run: Run, cells: Cells, columns: Sequence[str]) -> list[str]:
     cell = cells[run.cell]
-    values = row_of(cell) | row_of(run) | {"arm": cell.arm or SEARCH}
+    values = row_of(cell) | row_of(run) | {"arm": cell.role or SEARCH}
     return [_text(values[name]) for name in columns]
 
 

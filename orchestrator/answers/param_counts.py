@@ -13,7 +13,7 @@ from orchestrator.documents.laws import ExponentDocument, PairedSizes, SizeLaw, 
 from orchestrator.law import Law, Observations, Refused, fit
 from orchestrator.law.held_out_error import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.tables.run_table import RunTable
 
 Rows = tuple[int, ...]
@@ -92,7 +92,7 @@ def _compared(runs: Observations, size: str, judged: dict[Rows, HeldOutCell]) ->
 def _by_rows(runs: Observations, heldout: HeldOut) -> dict[Rows, HeldOutCell]:
     """The cells held out, by the numbers of their runs: a cell has another N in another count."""
     places = np.log([runs.params, runs.tokens, runs.batch_tokens])
-    cells = np.log(columns_of(cell.point for cell in heldout.cells)).T
+    cells = np.log(point_array(heldout.cells))
     rows = [np.flatnonzero((np.abs(places - cell[:, None]) < CLOSE).all(axis=0)).tolist() for cell in cells]
     return {tuple(found): cell for found, cell in zip(rows, heldout.cells, strict=True)}
 

@@ -11,6 +11,7 @@ from orchestrator.amounts import percent
 from orchestrator.answers.confirmation import Runs, confirmation
 from orchestrator.cells import Point
 from orchestrator.documents.predictions import (
+    Interval,
     PredictionDocument,
     PublishedRate,
     Valley,
@@ -19,7 +20,7 @@ from orchestrator.documents.predictions import (
 from orchestrator.law import Law
 from orchestrator.law.law import VALLEY_PROBABILITY
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.law.published import published_rates
 from orchestrator.spec import Base, SweepSpec
 
@@ -64,7 +65,7 @@ def prediction(
         answer,
         sweep_id=sweep_id,
         law_number=law_number,
-        interval=answer,
+        interval=Interval(level=0.95, low=answer.low, high=answer.high),
         valley=Valley(
             low=answer.valley_low,
             high=answer.valley_high,
@@ -114,7 +115,7 @@ def wrong_rate(law: Law, target: Point, learning_rate: float) -> list[WrongRate]
         One entry per factor of ``WRONG_FACTORS``, from the lowest rate to the highest.
     """
     rates = learning_rate * np.array(WRONG_FACTORS)
-    costs = law.excess_loss(*columns_of([target]), rates)
+    costs = law.excess_loss(point_array([target]), rates)
     return [
         WrongRate(factor=factor, learning_rate=float(rate), excess_loss=float(cost))
         for factor, rate, cost in zip(WRONG_FACTORS, rates, costs, strict=True)
@@ -133,4 +134,4 @@ def _no_valley(wrong: list[WrongRate]) -> str:
 def published(law: Law, target: Point, *, of_mup: bool = False) -> list[PublishedRate]:
     """The rates of the published laws at the same target; ratio-only laws start from the law's own optimum."""
     found = published_rates(target, anchor=law.anchor(target.batch_tokens), of_mup=of_mup)
-    return [PublishedRate.of(item) for item in found]
+    return [PublishedRate.of(item, item.law, law=item.law.name) for item in found]

@@ -20,7 +20,8 @@ def run_document(run: Run, cells: Cells) -> RunDocument:
         run: the run.
         cells: the cells of its sweep.
     """
-    return RunDocument.of(run, cells[run.cell])
+    cell = cells[run.cell]
+    return RunDocument.of(run, cell, arm=cell.role)
 
 
 def curve_document(run: Run, points: Sequence[LossPoint]) -> CurveDocument:

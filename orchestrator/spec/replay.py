@@ -54,7 +54,7 @@ class ReplayTrainer(TrainerKind):
         Raises:
             BadInput: no such table, mixed recipes, or a grid that asks for what is not recorded or for too many runs.
         """
-        kept = _on_grid(catalogue.recorded_rates(self, "trainer"), grid)
+        kept = _on_grid(catalogue(self, "trainer"), grid)
         if not kept:
             raise BadInput.at(
                 "grid", "no recorded run of the table lies on it; leave the grid out to use them all"

@@ -48,7 +48,7 @@ class Losses(Curves[LossPoint]):
             Points by run id, in the order of creation; runs without points are absent.
         """
         turn = func.row_number().over(partition_by=_R.cell, order_by=_R.id).label("turn")
-        searched = select(_C.number).where(_C.sweep_id == sweep_id, _C.arm.is_(None))
+        searched = select(_C.number).where(_C.sweep_id == sweep_id, _C.role.is_(None))
         chosen = (_R.sweep_id == sweep_id, _R.state.in_(STARTED), _R.cell.in_(searched))
         started = select(_R.id, _R.cell, turn).where(*chosen).subquery()
         fair = select(started.c.id).order_by(started.c.turn, started.c.cell).limit(max_curves)

@@ -135,7 +135,7 @@ class Runs:
 
     def of_comparison(self, sweep_id: str) -> list[Run]:
         """The runs of a sweep's comparison at a held-out scale, in the order of creation."""
-        cells = select(_C.number).where(_C.sweep_id == sweep_id, _C.arm.is_not(None))
+        cells = select(_C.number).where(_C.sweep_id == sweep_id, _C.role.is_not(None))
         query = select(schema.runs).where(_R.sweep_id == sweep_id, _R.cell.in_(cells))
         return self._list(query.order_by(_R.id))
 

@@ -171,7 +171,7 @@ cells: Final = Table(
     Column("decay_fraction", Double, nullable=False),
     Column("params_total", Double, nullable=True),  # null if every parameter is active
     Column("params_active", Double, nullable=True),
-    Column("arm", String(32), nullable=True),  # of the held-out comparison; null in the search
+    Column("arm", String(32), nullable=True, key="role"),  # of the held-out comparison; null in the search
 )
 
 trunks: Final = Table(

@@ -221,7 +221,7 @@ class Sweeps:
 
     def tallies(self, sweep_ids: Sequence[str]) -> dict[str, Tally]:
         """Sums over the runs of each sweep, in two queries for all of them."""
-        compared = _C.arm.is_not(None)
+        compared = _C.role.is_not(None)
         sums = select(_R.sweep_id, _R.state, compared, func.count(), func.sum(_R.flops), func.sum(_R.seconds))
         asked = sums.join(schema.cells, _OF_CELL).where(_R.sweep_id.in_(sweep_ids))
         lattice = func.sum(func.json_array_length(_C.rates))
@@ -239,7 +239,7 @@ class Sweeps:
             select(func.count())
             .select_from(schema.runs)
             .join(schema.cells, _OF_CELL)
-            .where(_R.sweep_id == sweep_id, _C.arm.is_(None), _R.state.in_(RUN_MEASURED))
+            .where(_R.sweep_id == sweep_id, _C.role.is_(None), _R.state.in_(RUN_MEASURED))
         )
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())

@@ -15,7 +15,7 @@ from orchestrator.documents.previews import (
 from orchestrator.errors import BadInput
 from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cells, setup_of
 from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
-from orchestrator.knowledge import recorded_runs, target_of
+from orchestrator.knowledge import prior_of, recorded_runs, target_of
 from orchestrator.law.notices import Notice
 from orchestrator.planner.values import full_grid_flops
 from orchestrator.settings import Settings
@@ -23,9 +23,9 @@ from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 from orchestrator.submission.capacity import capacity_notices
-from orchestrator.submission.catalogue import StoreCatalogue
 from orchestrator.submission.rehearsal import Rehearsal, rehearse
 from orchestrator.tables.pooled_columns import pooling_notices
+from orchestrator.tables.recorded_rates import recorded_rates
 
 
 def cells_of(spec: SweepSpec, store: Store) -> Cells:
@@ -35,7 +35,9 @@ def cells_of(spec: SweepSpec, store: Store) -> Cells:
         BadInput: the table is unknown or mixes recipes, the grid has no recorded run or more runs than a sweep may
             have, or the trainer is not registered.
     """
-    return spec.training.cells(spec.grid, StoreCatalogue(store))
+    return spec.training.cells(
+        spec.grid, lambda source, field: recorded_rates(recorded_runs(store, source, field))
+    )
 
 
 def table_notices(spec: SweepSpec, store: Store) -> list[Notice]:
@@ -102,8 +104,7 @@ def submit(
     """
     check_corpus(spec, settings)
     cells = cells_of(spec, store)
-    if spec.prior_runs is not None:
-        recorded_runs(store, spec.prior_runs, "prior_runs")
+    prior_of(store, spec)
     every = Cells((*cells, *held_out_cells(spec, cells)))
     return store.sweeps.create(spec, cells=every, idempotency_key=idempotency_key, submitted_by=submitted_by)
 
@@ -119,8 +120,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     """
     check_corpus(spec, settings)
     cells = cells_of(spec, store)
-    source = spec.prior_runs
-    prior = None if source is None else recorded_runs(store, source, "prior_runs").observations()
+    prior = prior_of(store, spec)
     target = target_of(spec, cells, prior)
     flops = full_grid_flops(cells, spec.grid.seeds)
     expected = rehearse(spec, cells, target, prior=prior)

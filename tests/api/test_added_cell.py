@@ -34,7 +34,8 @@ def smaller(cells: Cells, number: int) -> Cell:
 
 def add_cell(url: str, sweep_id: str, cell: Cell) -> None:
     """Write a further cell of a sweep, as no method of the store does yet."""
-    engine = create_engine(url)
+    engine, columns = create_engine(url), asdict(cell)
+    columns["arm"] = columns.pop("role")
     with engine.begin() as connection:
         connection.execute(insert(schema.cells), {"sweep_id": sweep_id, **asdict(cell)})
     engine.dispose()

@@ -177,7 +177,7 @@ def test_a_contender_none_of_whose_runs_completed_has_dashes_for_numbers(
     client: TestClient, store: Store
 ) -> None:
     def lost(run: Run, cell: Cell) -> RunResult:
-        if cell.arm == "transfer":
+        if cell.role == "transfer":
             return RunResult(run_id=run.id, state=RunState.FAILED, reason="the machine went away")
         return compared_loss(run, cell)
 

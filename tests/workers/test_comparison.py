@@ -47,12 +47,12 @@ def spec() -> SweepSpec:
     return parse_spec(FIELDS)
 
 
-def losses(store: Store, settings: Settings, spec: SweepSpec, arm: str, *modules: str) -> list[float | None]:
-    """The losses of one stack of an arm: a member for each text of module rates."""
+def losses(store: Store, settings: Settings, spec: SweepSpec, role: str, *modules: str) -> list[float | None]:
+    """The losses of one stack of a role: a member for each text of module rates."""
     sweep, _ = submit(spec, store, settings)
     setup = job_factory(sweep, store, settings).setup
     assert isinstance(setup, ProxySetup)
-    (cell,) = (cell for cell in store.sweeps.cells(sweep.id) if cell.arm == arm)
+    (cell,) = (cell for cell in store.sweeps.cells(sweep.id) if cell.role == role)
     members = tuple(
         ProxyMember(
             learning_rate=RATE,

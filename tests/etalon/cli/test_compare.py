@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.strategies import STRATEGIES
+from orchestrator.strategies.compared_strategies import STRATEGIES
 from tests.etalon.cli.running import answer_of, etalon, refusal_of
 from tests.orchestrator.strategies.tables import HORIZONS, rows, text
 

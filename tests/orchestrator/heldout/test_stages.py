@@ -79,14 +79,14 @@ def test_the_base_is_the_smallest_scale_at_the_longest_horizon_and_costs_nothing
     sweep = house.until_final(sweep_id, compared_loss)
     document = comparison_document(house.store, sweep)
     base = min(
-        (cell for cell in house.store.sweeps.cells(sweep_id) if cell.arm is None),
+        (cell for cell in house.store.sweeps.cells(sweep_id) if cell.role is None),
         key=lambda cell: (cell.params, -cell.tokens),
     )
     assert (document.base.params, document.base.tokens) == (base.params, base.tokens)
     assert document.base.learning_rate == pytest.approx(
         8e-3 * (base.params / 1e5) ** -0.3 * (base.tokens / 1.4e5) ** -0.2, rel=0.25
     )
-    assert {house.store.sweeps.cells(sweep_id)[run.cell].arm for run in own_runs(house, sweep_id)} == {
+    assert {house.store.sweeps.cells(sweep_id)[run.cell].role for run in own_runs(house, sweep_id)} == {
         "standard",
         "transfer",
     }
@@ -97,7 +97,7 @@ def test_module_wise_rates_are_searched_first_in_batches_that_fill_the_workers(h
     sweep = house.until_final(sweep_id, compared_loss)
     assert stages(house, sweep_id) == ["tuning modules", "running", "complete"]
     cells = house.store.sweeps.cells(sweep_id)
-    trials = [run for run in own_runs(house, sweep_id) if cells[run.cell].arm == "base"]
+    trials = [run for run in own_runs(house, sweep_id) if cells[run.cell].role == "base"]
     assert sorted(Counter(run.batch for run in trials).values()) == [4, 8]
     assert len({run.learning_rate for run in trials}) == 1
     assert trials[0].module_rates == ""
@@ -299,7 +299,7 @@ def test_while_it_goes_on_its_state_says_so(house: House) -> None:
 
 def test_a_contender_that_diverges_is_named(house: House) -> None:
     def mostly(run: Run, cell: Cell) -> RunResult:
-        if cell.arm == "transfer" and run.seed == 1:
+        if cell.role == "transfer" and run.seed == 1:
             return RunResult(run_id=run.id, state=RunState.DIVERGED, seconds=0.5)
         return compared_loss(run, cell)
 

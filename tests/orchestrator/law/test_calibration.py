@@ -9,7 +9,7 @@ from benchmarks.calibration import judge
 from benchmarks.synthetic import DESIGNS
 from orchestrator.cells import Point
 from orchestrator.law import Refused, fit
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from tests.known_law import FAST, LARGE, runs_of
 
 TARGET = Point(params=1.6e9, tokens=1e10, batch_tokens=262144)
@@ -39,6 +39,6 @@ def test_a_single_noisy_cell_does_not_promise_too_much(rates):
 
 
 def test_the_confidence_band_is_narrower_than_the_prediction_band():
-    law, place = fit(runs_of(), options=FAST), columns_of([TARGET])
-    assert law.band(*place)[0] == law.prediction_band(*place)[0]
-    assert law.band(*place)[1] < law.prediction_band(*place)[1]
+    law, place = fit(runs_of(), options=FAST), point_array([TARGET])
+    assert law.band(place)[0] == law.prediction_band(place)[0]
+    assert law.band(place)[1] < law.prediction_band(place)[1]

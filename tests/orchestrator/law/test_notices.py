@@ -4,7 +4,7 @@ import re
 
 from orchestrator.cells import Point
 from orchestrator.law import Law, fit
-from orchestrator.law.notices import Notice, messages
+from orchestrator.law.notices import messages
 from tests.known_law import FAST, runs_of
 
 
@@ -29,8 +29,3 @@ def test_codes_are_words_joined_by_underscores():
     twice = law.predict(Point(params=2e8, tokens=1e10, batch_tokens=262144))
     assert len(twice.notices) > len(law.notices) > 0
     assert all(re.fullmatch("[a-z]+(_[a-z]+)*", notice.code) for notice in twice.notices)
-
-
-def test_a_notice_comes_back_from_its_document():
-    notice = Notice(code="tied", message="Two axes are tied.")
-    assert Notice.from_document(notice.to_document()) == notice

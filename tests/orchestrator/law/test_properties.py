@@ -84,7 +84,7 @@ def test_nonsense_is_answered_or_refused_never_broken_and_alike_in_any_order(row
             law = fit(runs)
         except Refused as refused:
             return refused.detail
-        mean, sd = law.optimum(params, tokens, batch)
+        mean, sd = law.optimum(runs.points)
         assert np.isfinite(mean).all()
         assert (sd > 0).all()
         return law.to_document()

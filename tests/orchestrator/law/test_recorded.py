@@ -37,7 +37,7 @@ def test_dense_runs_give_the_rate_at_a_billion_parameters(recorded):
 
     def exponent(batch_tokens):
         """At a fixed batch the optimum falls with the horizon below the critical batch and rises above it."""
-        ends = law.band(np.array([4e8]), np.array([1e10, 4e10]), np.array([batch_tokens]))[0]
+        ends = law.band(np.array([(4e8, tokens, batch_tokens) for tokens in (1e10, 4e10)]))[0]
         return (ends[1] - ends[0]) / np.log(4)
 
     assert exponent(65_536) < -0.15
@@ -80,7 +80,7 @@ def test_messy_runs_are_answered_soundly(recorded, optimizer):
     law = fit(runs)
     assert sum(bowl.runs for bowl in law.bowls) == runs.size
     assert any(bowl.status == "interior" for bowl in law.bowls)
-    assert np.isfinite(law.optimum(runs.params, runs.tokens, runs.batch_tokens)[0]).all()
+    assert np.isfinite(law.optimum(runs.points)[0]).all()
     largest = Point(params=runs.params.max(), tokens=runs.tokens.max(), batch_tokens=runs.batch_tokens.max())
     widths = [
         width(

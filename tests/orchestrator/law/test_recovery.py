@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.cells import Point
 from orchestrator.law import fit
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from tests.known_law import FAST, LARGE, KnownLaw, joined, runs_of
 
 TARGET = Point(params=1.6e9, tokens=2.5e10, batch_tokens=524288)
@@ -18,7 +18,7 @@ def exponent(law, axis, **place):
     """The law's own exponent of one axis at a place: the slope of ln η* over a factor e^0.4."""
     at = replace(MIDDLE, **place)
     ends = [replace(at, **{axis: getattr(at, axis) * np.exp(side)}) for side in (-0.2, 0.2)]
-    low, high = law.band(*columns_of(ends))[0]
+    low, high = law.band(point_array(ends))[0]
     return (high - low) / 0.4
 
 
@@ -117,15 +117,15 @@ def test_a_noisy_cell_weighs_little():
 
 def test_repeated_runs_narrow_the_interval():
     tables = [runs_of(replace(LARGE, noise=3e-3), seed=seed, sizes=(1e8, 2e8)) for seed in range(5)]
-    place = columns_of([Point(params=2e8, tokens=1e10, batch_tokens=131072)])
+    place = point_array([Point(params=2e8, tokens=1e10, batch_tokens=131072)])
     once, often = fit(tables[0], options=FAST), fit(joined(*tables), options=FAST)
-    assert often.optimum(*place)[1][0] < once.optimum(*place)[1][0]
+    assert often.optimum(place)[1][0] < once.optimum(place)[1][0]
 
 
 def test_expected_loss_is_the_recorded_one_where_runs_are():
     place = Point(params=2e8, tokens=1e10, batch_tokens=131072.0)
     rates = LARGE.optimum(place) * np.exp([-0.7, 0.0, 0.7])
-    found = fit(runs_of(), options=FAST).expected_loss(*columns_of([place]), rates)
+    found = fit(runs_of(), options=FAST).expected_loss(point_array([place]), rates)
     assert found == pytest.approx(LARGE.losses(place, rates), rel=3e-3)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.cells import Point
 from orchestrator.law import LawRefusal, Observations, Refused, fit
+from orchestrator.law.observations import point_array
 from tests.known_law import FAST, LARGE, joined, runs_of
 
 BATCH = (262144.0,)
@@ -291,7 +292,7 @@ def test_a_bend_that_the_runs_show_is_named_and_one_that_they_hide_misleads_nobo
         assert any(f"curves in {axis}" in line for line in law.warnings)
         return
     beyond = replace(middle, **{axis: 4 * values[-1]})
-    mean, sd = law.optimum(*(np.array([v]) for v in (beyond.params, beyond.tokens, beyond.batch_tokens)))
+    mean, sd = law.optimum(point_array([beyond]))
     assert abs(mean[0] - bent.log_optimum(beyond)) < 3 * sd[0]
 
 
@@ -326,8 +327,3 @@ def test_values_that_are_no_runs_are_refused():
         replace(good, loss=column[:2])
     with pytest.raises(ValueError, match="failed has 1 rows"):
         replace(good, failed=np.array([True]))
-
-
-def test_a_level_out_of_range_is_an_error():
-    with pytest.raises(ValueError, match=r"between 0\.5 and 0\.999"):
-        fit(runs_of(), options=FAST).predict(Point(params=1e8, tokens=1e10, batch_tokens=262144), level=1.0)

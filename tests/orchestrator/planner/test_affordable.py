@@ -8,7 +8,7 @@ import pytest
 from benchmarks.confirmed_targets import NOISE, TARGET, height, target_world
 from orchestrator.law import fit
 from orchestrator.law.bowl import Z95
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.planner.affordable import affordable
 from orchestrator.planner.confirming import TargetRun
 from tests.known_law import FAST
@@ -51,7 +51,7 @@ def test_the_interval_after_the_runs_is_about_what_was_promised() -> None:
         found = affordable(world.law, TARGET, 0.5 * RUN)
         assert found is not None
         random = np.random.default_rng(seed)
-        mean, sd = (float(value[0]) for value in world.law.prediction_band(*columns_of([found.cell])))
+        mean, sd = (float(value[0]) for value in world.law.prediction_band(point_array([found.cell])))
         bottom, level = random.normal(mean, sd), 2.4
         extra = [
             TargetRun(
@@ -62,6 +62,6 @@ def test_the_interval_after_the_runs_is_about_what_was_promised() -> None:
         ]
         law = fit(world.with_runs(found.cell, extra), options=FAST)
         promised.append(np.log(found.factor_after))
-        kept.append(Z95 * float(law.optimum(*columns_of([TARGET]))[1][0]))
+        kept.append(Z95 * float(law.optimum(point_array([TARGET]))[1][0]))
 
     assert np.mean(kept) == pytest.approx(np.mean(promised), rel=0.2)

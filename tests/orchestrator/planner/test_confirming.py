@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.confirmed_targets import LATTICE, TARGET, claims, target_world, worlds_of_one_law
 from orchestrator.law import Law
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.planner.confirming import CONFIRMED_PROBABILITY, NEAR, TargetRun, confirm
 
 
@@ -21,7 +21,7 @@ def predicted(law: Law) -> float:
 
 def test_the_first_rate_is_the_one_expected_to_lose_least() -> None:
     law = target_world().law
-    cost = law.excess_loss(*columns_of([TARGET]), np.array(LATTICE))
+    cost = law.excess_loss(point_array([TARGET]), np.array(LATTICE))
 
     found = confirm(law, TARGET, rates=LATTICE)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cells import Cells, Point
 from orchestrator.law import Law
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.planner import planner_of
 from orchestrator.planner.information import NODES, WEIGHTS, Information, fisher
 from orchestrator.planner.linear_model import linear_model
@@ -44,8 +44,8 @@ def known(sweep: Sweep, law: Law) -> Information:
 
 
 def sd_of(law: Law, target: Point) -> float:
-    place = columns_of([target])
-    return float(law.optimum(*place)[1][0])
+    place = point_array([target])
+    return float(law.optimum(place)[1][0])
 
 
 def test_the_planner_is_as_sure_of_the_target_as_the_law(sweep: Sweep, law: Law) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.cells import Cells, Point
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import (
     BatchPlan,
@@ -60,9 +60,9 @@ def test_a_twentieth_of_a_recorded_grid_is_enough(recorded_runs: Path) -> None:
     assert asked_flops(history) < 0.05 * full_grid_flops(cells, 1)
     law = law_of(history)
     assert law is not None
-    place = columns_of([target])
+    place = point_array([target])
     # recorded in this cell: the best rate is 1.4e-3, and 9.8e-4 … 2.0e-3 lose less than 0.1 %
-    assert 9e-4 < float(np.exp(law.optimum(*place)[0][0])) < 2.1e-3
+    assert 9e-4 < float(np.exp(law.optimum(place)[0][0])) < 2.1e-3
     assert plan.pruned
 
 

@@ -137,8 +137,8 @@ def test_a_figure_with_room_for_few_takes_from_every_cell(store: Store, runs: li
 
 def test_runs_of_a_comparison_take_no_room_in_the_figure_of_the_search(bench: Any) -> None:
     sweep = bench.sweep(comparison={"scale": {"width": 128, "depth": 2}})
-    arm = next(cell for cell in bench.store.sweeps.cells(sweep.id) if cell.arm)
-    bench.ask(sweep.id, (0, 1e-3), (arm.number, 1e-3))
+    held_out = next(cell for cell in bench.store.sweeps.cells(sweep.id) if cell.role)
+    bench.ask(sweep.id, (0, 1e-3), (held_out.number, 1e-3))
     claimed = bench.store.runs.claim(sweep.id, fence=bench.drive(sweep.id))
     bench.store.losses.append([point for run in claimed for point in points(run.id, range(1, 3))])
     assert set(bench.store.losses.of_sweep(sweep.id)) == {run.id for run in claimed if run.cell == 0}

@@ -45,9 +45,9 @@ def test_a_batch_makes_pending_runs_and_counts_itself(bench: Any) -> None:
 
 def test_the_runs_of_a_comparison_are_found_without_those_of_the_search(bench: Any) -> None:
     sweep = bench.sweep(comparison={"scale": {"width": 128, "depth": 2}})
-    arms = [cell.number for cell in bench.store.sweeps.cells(sweep.id) if cell.arm]
-    bench.ask(sweep.id, (0, 1e-3), *((number, 1e-3) for number in arms))
-    assert [run.cell for run in bench.store.runs.of_comparison(sweep.id)] == arms
+    held_out = [cell.number for cell in bench.store.sweeps.cells(sweep.id) if cell.role]
+    bench.ask(sweep.id, (0, 1e-3), *((number, 1e-3) for number in held_out))
+    assert [run.cell for run in bench.store.runs.of_comparison(sweep.id)] == held_out
     bench.ask(bench.sweep().id, (0, 1e-3))
     assert len(bench.store.runs.of_comparison(sweep.id)) == 2
 

@@ -37,10 +37,10 @@ def test_its_cells_come_back_exactly(store: Store, spec: SweepSpec) -> None:
     assert store.sweeps.cells(sweep.id) == spec.trainer.cells(spec.grid)
 
 
-def test_a_cell_keeps_both_counts_of_parameters_and_its_arm(store: Store, spec: SweepSpec) -> None:
+def test_a_cell_keeps_both_counts_of_parameters_and_its_role(store: Store, spec: SweepSpec) -> None:
     assert isinstance(spec.trainer, ProxyTrainer)
     first, *others = spec.trainer.cells(spec.grid)
-    cells = (replace(first, params_total=9e6, params_active=1e6, arm="transfer"), *others)
+    cells = (replace(first, params_total=9e6, params_active=1e6, role="transfer"), *others)
     sweep, _ = store.sweeps.create(spec, cells=cells)
     assert store.sweeps.cells(sweep.id) == Cells(cells)
 

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.cells import Point
 from orchestrator.errors import Unsupported
 from orchestrator.planner.values import RunOutcome
-from orchestrator.strategies import RecordedTarget, recorded_world
+from orchestrator.strategies.recorded_world import RecordedTarget, recorded_world
 from tests.known_law import RECORDED
 from tests.orchestrator.strategies.tables import HORIZONS, RATES, SIZES, counted, rows, table
 
