@@ -59,8 +59,10 @@ class Recorded:
         for state in states:
             self.store.sweeps.move(self.sweep.id, state)
 
-    def ask(self, rates: Sequence[tuple[int, float]], pruned: Sequence[tuple[int, float]] = ()) -> None:
-        new = [NewRun(cell=c, learning_rate=r, seed=0, trunk="t", reason="asked") for c, r in rates]
+    def ask(
+        self, rates: Sequence[tuple[int, float]], pruned: Sequence[tuple[int, float]] = (), seed: int = 0
+    ) -> None:
+        new = [NewRun(cell=c, learning_rate=r, seed=seed, trunk="t", reason="asked") for c, r in rates]
         out = [NewRun(cell=c, learning_rate=r, seed=0, trunk="t", reason="too high") for c, r in pruned]
         self.store.runs.add_batch(self.sweep.id, new, fence=self.leader(), pruned=out)
 
