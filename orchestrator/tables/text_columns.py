@@ -44,7 +44,8 @@ def numbers(cells: Collection[str], *, amounts: bool = False) -> NDArray[np.floa
     """
     if "".join(cells).isascii():  # float would read the digits of every script
         with suppress(ValueError):
-            return np.fromiter((float(cell or "nan") for cell in cells), dtype=np.float64, count=len(cells))
+            found = map(float, cells if all(cells) else [cell or "nan" for cell in cells])
+            return np.fromiter(found, dtype=np.float64, count=len(cells))
     known = {cell: number(cell, amounts=amounts) for cell in set(cells)}
     return np.fromiter(map(known.__getitem__, cells), dtype=np.float64, count=len(cells))
 
