@@ -135,8 +135,8 @@ def test_an_export_is_read_back_as_the_sweeps_runs_without_a_warning(
     recorded = submitted()
     recorded.move(SweepState.RUNNING)
     for cell in recorded.store.sweeps.cells(recorded.sweep.id):
-        recorded.ask([(cell.number, rate) for rate in cell.rates[cell.number % 2 :]])
-    recorded.ask([(0, 0.004), (0, 0.008)], seed=1)
+        recorded.ask(recorded.sweep.id, *((cell.number, rate) for rate in cell.rates[cell.number % 2 :]))
+    recorded.ask(recorded.sweep.id, (0, 0.004, 1), (0, 0.008, 1))
     recorded.train()
     text = client.get(f"/v1/sweeps/{recorded.sweep.id}/runs.csv").content
 
