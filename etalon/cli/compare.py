@@ -62,7 +62,7 @@ def compare_command(
         note,
         strategies_document,
     )
-    from orchestrator.tables.pooled_columns import pooling_notices
+    from orchestrator.tables.table_notices import table_notices
 
     contenders = [ComparedStrategy(strategy=name) for name in dict.fromkeys(strategy or STRATEGIES)]
     wanted = checked_shares(share or [])
@@ -79,7 +79,7 @@ def compare_command(
         from api.figures import page as page_of
 
         write(page, page_of(TITLE, comparison_figure(comparison, summary)))
-    document = strategies_document(comparison, world, picture=page, notices=pooling_notices(runs))
+    document = strategies_document(comparison, world, picture=page, notices=table_notices(runs))
     if as_json:
         print_json(document.to_json())
     else:

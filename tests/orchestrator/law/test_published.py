@@ -8,6 +8,7 @@ import pytest
 from orchestrator.cells import Point
 from orchestrator.law import fit
 from orchestrator.law.published import LAWS, Anchor, published_rates
+from tests.known_law import FAST, LARGE, runs_of
 
 N, D = 1e9, 1e11
 
@@ -63,13 +64,10 @@ def test_ratio_only_laws_need_an_anchor():
 
 
 @pytest.mark.parametrize(("asked", "nearest"), [(1e5, 131072), (4e5, 524288), (8e6, 524288)])
-def test_a_law_offers_its_costliest_optimum_at_the_nearest_batch_as_the_anchor(
-    sweep, truth, fast, asked, nearest
-):
-    anchor = fit(sweep(), options=fast).anchor(asked)
+def test_a_law_offers_its_costliest_optimum_at_the_nearest_batch_as_the_anchor(asked, nearest):
+    anchor = fit(runs_of(), options=FAST).anchor(asked)
     assert (anchor.params, anchor.tokens, anchor.batch_tokens) == (8e8, 2.5e10, nearest)
-    wanted = truth().optimum(*map(np.array, (8e8, 2.5e10, nearest)))
-    assert np.log(anchor.learning_rate) == pytest.approx(wanted, abs=0.1)
+    assert np.log(anchor.learning_rate) == pytest.approx(LARGE.log_optimum(anchor), abs=0.1)
 
 
 def test_an_anchored_law_gives_the_anchor_back():

@@ -100,4 +100,5 @@ def test_a_sweep_asks_for_nothing_that_must_diverge(seeds: int) -> None:
     assert foreseen > 0
     law = sweep.law()
     assert law is not None
-    assert abs(float(law.optimum(point_array([world.target]))[0][0]) - world.target_optimum) < 0.5
+    place = point_array([world.target])
+    assert abs(float(law.optimum(place)[0][0]) - world.target_optimum) < 0.5

@@ -23,7 +23,7 @@ from orchestrator.planner.values import (
 from tests.known_law import observed
 from tests.orchestrator.planner.worlds import Sweep, World, answered, demo, ladder, law_of, proxies
 
-WORLDS = 15
+WORLDS = 8
 
 
 def swept(world: World, **limits: object) -> Sweep:
@@ -38,7 +38,8 @@ def error(sweep: Sweep, target: Point, truth: float) -> tuple[float, float]:
     """Error of ln η* at a target, and the sd that the law states."""
     law = sweep.law()
     assert law is not None
-    mean, sd = law.optimum(point_array([target]))
+    place = point_array([target])
+    mean, sd = law.optimum(place)
     return float(mean[0] - truth), float(sd[0])
 
 

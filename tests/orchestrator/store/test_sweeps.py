@@ -92,10 +92,6 @@ def test_keys_of_two_submitters_do_not_meet(store: Store, spec: SweepSpec) -> No
     assert other.id != first.id
 
 
-def test_without_a_key_every_submission_is_a_sweep(store: Store, spec: SweepSpec) -> None:
-    assert submit(store, spec)[0].id != submit(store, spec)[0].id
-
-
 def test_a_sweep_that_only_fits_has_no_cells_and_costs_nothing(store: Store) -> None:
     spec = parse_spec({"name": "a fit", "prior_runs": {"table": "tbl-1"}})
     sweep, _ = store.sweeps.create(spec, cells=())
