@@ -39,7 +39,10 @@ def compare_command(
         ),
     ] = None,
     replicates: Annotated[
-        int, typer.Option(min=1, help="Replays of each strategy, all but the first with a tenth missing.")
+        int,
+        typer.Option(
+            min=1, max=1_000, help="Replays of each strategy, all but the first with a tenth missing."
+        ),
     ] = REPLICATES,
     batch_tokens: Annotated[
         str | None, typer.Option(help="Only the runs with this batch: 131_072, 65k.")
