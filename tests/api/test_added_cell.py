@@ -34,8 +34,7 @@ def smaller(cells: Cells, number: int) -> Cell:
 
 def add_cell(url: str, sweep_id: str, cell: Cell) -> None:
     """Write a further cell of a sweep, as no method of the store does yet."""
-    engine, columns = create_engine(url), asdict(cell)
-    columns["arm"] = columns.pop("role")
+    engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(insert(schema.cells), {"sweep_id": sweep_id, **asdict(cell)})
     engine.dispose()
@@ -45,10 +44,13 @@ def shown(recorded: Any, client: TestClient) -> dict[str, Any]:
     """The laws, figures and documents of the sweep as it was before."""
     store, sweep = recorded.store, recorded.sweep
     snapshot, known = read_snapshot(store, sweep.id), knowledge_of(store, sweep, None)
+    coverage = coverage_map(snapshot)
     url = f"/v1/sweeps/{sweep.id}"
     return {
         "law": fit(known.observations).to_document(),
-        "cells": {cell.name: cell.counts for cell in coverage_map(snapshot).cells},
+        "cells": {
+            (coverage.rows[cell.row], coverage.columns[cell.column]): cell.counts for cell in coverage.cells
+        },
         "panels": bowl_panels(snapshot),
         "residuals": residuals(snapshot),
         "shares": grid_shares(snapshot),
