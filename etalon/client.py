@@ -157,7 +157,7 @@ class Client:
             budget_flops: FLOPs that may be spent on confirming the prediction.
 
         Raises:
-            Unsupported: the data cannot support a prediction there; the message has the reason.
+            Refused: the data cannot support a prediction there; the message has the reason.
         """
         asked = {
             "params": params,

@@ -8,7 +8,7 @@ from orchestrator.law.held_out_error import HeldOut, HeldOutCell
 from orchestrator.law.law import Law, OutdatedLaw, Prediction
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
-from orchestrator.law.refusal import LawRefusal, Refused
+from orchestrator.law.refusal import LawRefusal
 
 __all__ = [
     "Bowl",
@@ -24,6 +24,5 @@ __all__ = [
     "OutdatedLaw",
     "Prediction",
     "Reference",
-    "Refused",
     "fit",
 ]

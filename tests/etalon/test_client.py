@@ -12,7 +12,7 @@ import pytest
 
 from etalon.client import Client, ServiceError, UnreadableAnswer
 from orchestrator.answers.sweeps import sweep_document, sweep_summaries
-from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Unavailable, Unsupported
+from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Refused, Unavailable
 from orchestrator.states import SweepState
 from orchestrator.store import Store
 from tests.orchestrator.heldout.carried import compared_sweep
@@ -126,7 +126,7 @@ def test_following_ends_with_the_final_state(service: FakeService, client: Clien
 def test_a_refusal_is_the_error_of_its_kind_with_the_fields_at_fault(client: Client) -> None:
     with pytest.raises(NotFound, match="Refused, for a reason") as missing:
         client.sweep("0" * 32)
-    with pytest.raises(Unsupported):
+    with pytest.raises(Refused):
         client.predict("0" * 32, params=1e9, tokens=1e10)
 
     assert [field.path for field in missing.value.fields] == ["target"]
@@ -138,7 +138,7 @@ def test_a_refusal_is_the_error_of_its_kind_with_the_fields_at_fault(client: Cli
     ("status", "body", "kind"),
     [
         (409, {"type": "urn:etalon:problem:conflict"}, Conflict),
-        (409, {"type": "urn:etalon:problem:unsupported"}, Unsupported),
+        (409, {"type": "urn:etalon:problem:unsupported"}, Refused),
         (503, {"type": "urn:etalon:problem:unavailable"}, Unavailable),
         (413, {"type": "urn:etalon:problem:too-large"}, BadInput),
         (404, {"type": "about:blank"}, NotFound),

@@ -16,7 +16,7 @@ from etalon.cli.commands import app
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
 from orchestrator.documents.tables import TableDocument
-from orchestrator.errors import Unsupported
+from orchestrator.errors import Refused
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.store import Store
@@ -60,7 +60,7 @@ class InThisProcess:
 
     def predict(self, sweep_id: str, **target: float | None) -> PredictionDocument:
         self.asked.append(target)
-        raise Unsupported(f"Sweep {sweep_id} has no law yet.")
+        raise Refused(f"Sweep {sweep_id} has no law yet.")
 
 
 @pytest.fixture

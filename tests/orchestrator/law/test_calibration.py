@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from orchestrator.cells import Point
-from orchestrator.law import Observations, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import Observations, fit
 
 LAWS = 120
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from orchestrator.cells import Point
-from orchestrator.law import BowlStatus, LawRefusal, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import BowlStatus, LawRefusal, fit
 
 BATCH = (262144.0,)
 SIZES = (1e8, 2e8, 4e8, 8e8)
@@ -15,7 +16,7 @@ SIZES = (1e8, 2e8, 4e8, 8e8)
 def sentence_of_refusal(law, target):
     with pytest.raises(Refused) as caught:
         law.predict(target)
-    assert caught.value.reason is LawRefusal.INTERVAL_TOO_WIDE
+    assert caught.value.code == LawRefusal.INTERVAL_TOO_WIDE.code
     return caught.value.detail
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from orchestrator.cells import Point
-from orchestrator.law import BowlStatus, LawRefusal, Observations, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import BowlStatus, LawRefusal, Observations, fit
 
 
 def test_horizons_that_nearly_follow_the_size_are_no_tie_where_the_runs_tell_them_apart(joined, sweep, fast):
@@ -23,7 +24,7 @@ def test_a_target_off_the_tie_is_refused_for_being_off_it(joined, sweep):
     law = fit(joined(*tables))
     with pytest.raises(Refused) as caught:
         law.predict(Point(params=1e9, tokens=1e10, batch_tokens=2e4))
-    assert caught.value.reason is LawRefusal.INTERVAL_TOO_WIDE
+    assert caught.value.code == LawRefusal.INTERVAL_TOO_WIDE.code
     assert "its batch_tokens are 100 times below what these runs used at such params" in caught.value.detail
 
 

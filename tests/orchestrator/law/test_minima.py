@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from orchestrator.law import LawRefusal, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import LawRefusal, fit
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def refused(sweep, truth, changed, fast):
 @pytest.mark.parametrize("depth", [0.015, 0.1])
 def test_inverted_losses_are_called_that(refused, depth):
     found = refused(lambda u: -depth * u**2)
-    assert found.reason is LawRefusal.INVERTED
+    assert found.code == LawRefusal.INVERTED.code
     assert "of 24 cells with three rates or more the loss is highest between the rates tried" in found.detail
 
 
@@ -38,7 +39,7 @@ def test_two_minima_are_called_that(refused, depth):
 
 def test_losses_of_noise_are_called_noise(refused):
     found = refused(lambda u: 0 * u)
-    assert found.reason is LawRefusal.FLAT
+    assert found.code == LawRefusal.FLAT.code
     assert "No bowl stands out from the noise" in found.detail
 
 
@@ -48,7 +49,7 @@ def test_rates_that_all_diverged_but_one_are_not_called_untried(sweep, changed, 
     lowest = np.arange(runs.size) % 7 == 0
     with pytest.raises(Refused) as caught:
         fit(changed(runs, loss=np.where(lowest, runs.loss, factor * runs.loss)), options=fast)
-    assert caught.value.reason is LawRefusal.NO_INTERIOR_MINIMUM
+    assert caught.value.code == LawRefusal.NO_INTERIOR_MINIMUM.code
     assert (
         "0 have fewer than three rates, 24 have more but fewer than three that neither diverged"
         in caught.value.detail

@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cells import Point
-from orchestrator.law import Law, Observations, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import Law, Observations, fit
 
 exponents = st.floats(-0.9, 0.5)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from orchestrator.cells import Point
-from orchestrator.law import LawRefusal, Observations, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import LawRefusal, Observations, fit
 
 
 def refusal(call):
@@ -18,21 +19,21 @@ def refusal(call):
 def test_no_finished_runs(sweep, changed):
     runs = sweep()
     found = refusal(lambda: fit(changed(runs, loss=np.full(runs.size, np.nan))))
-    assert found.reason is LawRefusal.NO_RUNS
+    assert found.code == LawRefusal.NO_RUNS.code
     assert f"0 of {runs.size} runs completed" in found.detail
 
 
 @pytest.mark.parametrize(("offset", "word"), [(2.0, "downwards"), (-2.0, "upwards")])
 def test_all_minima_on_an_edge(sweep, offset, word):
     found = refusal(lambda: fit(sweep(offset=offset, rates=5)))
-    assert found.reason is LawRefusal.NO_INTERIOR_MINIMUM
+    assert found.code == LawRefusal.NO_INTERIOR_MINIMUM.code
     assert word in found.detail
     assert "24 cells" in found.detail
 
 
 def test_two_rates_a_cell_ask_for_a_third(sweep):
     found = refusal(lambda: fit(sweep(rates=2)))
-    assert found.reason is LawRefusal.NO_INTERIOR_MINIMUM
+    assert found.code == LawRefusal.NO_INTERIOR_MINIMUM.code
     assert "a third learning rate" in found.detail
     assert "Widen" not in found.detail
 
@@ -63,7 +64,7 @@ def test_losses_that_do_not_depend_on_the_rate_give_no_law(sweep, truth, noise, 
 def test_wrong_losses_do_not_make_a_minimum_of_noise(sweep, truth, changed):
     runs = sweep(truth(curvature=0.0, noise=2e-3), batches=(262144.0,))
     loss = runs.loss * np.where(np.arange(runs.size) % 30 == 17, 1.2, 1.0)
-    assert refusal(lambda: fit(changed(runs, loss=loss))).reason is LawRefusal.FLAT
+    assert refusal(lambda: fit(changed(runs, loss=loss))).code == LawRefusal.FLAT.code
 
 
 def test_one_size_is_answered_nearby_with_a_warning_and_refused_far_away(sweep, fast):
@@ -75,7 +76,7 @@ def test_one_size_is_answered_nearby_with_a_warning_and_refused_far_away(sweep, 
     for factor in (10, 100):
         target = Point(params=factor * 1e8, tokens=1e10, batch_tokens=262144)
         found = refusal(lambda target=target: law.predict(target))
-        assert found.reason is LawRefusal.INTERVAL_TOO_WIDE
+        assert found.code == LawRefusal.INTERVAL_TOO_WIDE.code
         assert f"its params are {factor} times away from the only value tried" in found.detail
 
 
