@@ -23,6 +23,9 @@ from orchestrator.store.records import Sweep, Tally
 
 _S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
 
+MOST_NAMED = 10
+"""Most sweeps of one name that a message lists."""
+
 _OF_CELL = (_C.sweep_id == _R.sweep_id) & (_C.number == _R.cell)
 
 
@@ -92,6 +95,28 @@ class Sweeps:
         with self._database.read() as connection:
             return _get(connection, sweep_id)
 
+    def find(self, id_or_name: str) -> Sweep:
+        """The sweep of this id, or else the only one of this name.
+
+        Raises:
+            NotFound: no such sweep.
+            Conflict: several sweeps have the name; the message lists the newest.
+        """
+        if "\0" in id_or_name:  # PostgreSQL stores none
+            raise _unknown(id_or_name)
+        named = select(schema.sweeps).where(_S.name == id_or_name).order_by(_S.id.desc())
+        with self._database.read() as connection:
+            if row := _row(connection, id_or_name):
+                return _sweep(row)
+            rows = connection.execute(named.limit(MOST_NAMED + 1)).mappings().all()
+        if not rows:
+            raise _unknown(id_or_name)
+        if len(rows) > 1:
+            listed = ", ".join(f"{row['id']} ({row['state']})" for row in rows[:MOST_NAMED])
+            more = ", …" if len(rows) > MOST_NAMED else ""
+            raise Conflict(f"Several sweeps have the name {id_or_name!r}; use an id: {listed}{more}.")
+        return _sweep(rows[0])
+
     def cells(self, sweep_id: str) -> Cells:
         """The sweep's cells by number; none for an unknown sweep or one that only fits."""
         query = select(schema.cells).where(schema.cells.c.sweep_id == sweep_id)
@@ -100,7 +125,12 @@ class Sweeps:
         return Cells(_cell(row) for row in rows)
 
     def page(
-        self, *, state: SweepState | None = None, limit: int = 50, cursor: str | None = None
+        self,
+        *,
+        state: SweepState | None = None,
+        name: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> tuple[list[Sweep], str | None, int]:
         """One page, newest first: the sweeps, the next cursor (None at the end), and how many there are.
 
@@ -110,6 +140,8 @@ class Sweeps:
         query = select(schema.sweeps)
         if state is not None:
             query = query.where(_S.state == state)
+        if name is not None:
+            query = query.where(_S.name == name)
         with self._database.read() as connection:
             rows, following, total = page(
                 connection, query, _S.id, limit=limit, cursor=cursor, newest_first=True
@@ -324,8 +356,12 @@ def _repeated(connection: Connection, key: str, shown: str, spec: SweepSpec) -> 
     return earlier
 
 
+def _row(connection: Connection, sweep_id: str) -> RowMapping | None:
+    return connection.execute(select(schema.sweeps).where(_S.id == sweep_id)).mappings().one_or_none()
+
+
 def _get(connection: Connection, sweep_id: str) -> Sweep:
-    row = connection.execute(select(schema.sweeps).where(_S.id == sweep_id)).mappings().one_or_none()
+    row = _row(connection, sweep_id)
     if row is None:
         raise _unknown(sweep_id)
     return _sweep(row)
