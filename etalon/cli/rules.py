@@ -8,9 +8,11 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from etalon.cli.options import AsJson, amount, assignments
+from etalon.arguments import amount
+from etalon.cli.options import AsJson, assignments
 from etalon.cli.outcome import out, print_json, reports_errors
-from etalon.cli.sweeps import SpecFile, read_fields
+from etalon.cli.sweeps import SpecFile
+from etalon.sources import read_fields
 from orchestrator.amounts import count, rate
 from orchestrator.documents.rule_tables import RuleColumn, RuleTable
 from orchestrator.errors import BadInput
