@@ -10,7 +10,6 @@ losses, which no law can avoid.
 """
 
 import argparse
-import csv
 import os
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
@@ -28,6 +27,7 @@ from orchestrator.law.bowl_shape import rise
 from orchestrator.law.observations import columns_of
 from orchestrator.law.published import step_law
 from orchestrator.law.unseen_cells import RecordedBowl
+from orchestrator.tables.formats import read_table
 
 Array = NDArray[np.float64]
 FAST = FitOptions(heldout=False)
@@ -46,14 +46,6 @@ PARTS: dict[str, Callable[[Observations], NDArray[np.bool_]]] = {
     "215 M": size(214_663_680),
     "D ≥ 50 B": lambda runs: runs.tokens > 4.9e10,
 }
-
-
-def read(path: Path) -> Observations:
-    """A run table of one recipe."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = ("params", "tokens", "batch_tokens", "learning_rate", "loss")
-    return Observations(**{name: np.array([float(row[name] or "nan") for row in rows]) for name in columns})
 
 
 def recorded_excess(runs: Observations, bowl: Bowl, log_rate: float) -> float:
@@ -84,15 +76,13 @@ class Judged:
         return float((np.abs(self.error) < Z95 * self.sd)[self.interior].mean())
 
 
-def judge(
-    runs: Observations, whole: Law, left_out: NDArray[np.bool_], least_batch: float = LEAST_BATCH
-) -> Judged:
+def judge(runs: Observations, whole: Law, left_out: NDArray[np.bool_]) -> Judged:
     """Fits without a part and predicts its cells."""
     law = fit(runs.where(~left_out), options=FAST)
     part = runs.where(left_out)
     places = set(zip(part.params, part.tokens, part.batch_tokens, strict=True))
     bowls = [
-        bowl for bowl in whole.bowls if bowl.batch_tokens >= least_batch and astuple(bowl.point) in places
+        bowl for bowl in whole.bowls if bowl.batch_tokens >= LEAST_BATCH and astuple(bowl.point) in places
     ]
     mean, sd = law.optimum(*columns_of(bowl.point for bowl in bowls))
     own = np.log([bowl.learning_rate for bowl in bowls])
@@ -163,8 +153,7 @@ def main() -> None:
     if folder is None:
         print("ETALON_RECORDED_RUNS is not set: no recorded runs, synthetic laws only")
     else:
-        runs = read(Path(folder) / "steplaw_dense.csv")
-        accuracy(runs)
+        accuracy(read_table((Path(folder) / "steplaw_dense.csv").read_bytes()).observations())
     calibration(chosen.synthetic, chosen.design or DESIGNS)
 
 

@@ -16,7 +16,7 @@ from tenacity import retry_if_exception_type, stop_after_attempt, wait_random_ex
 from etalon.arguments import Amount, amount, flops_amount
 from etalon.plotly_figure import PlotlyFigure
 from orchestrator.documents.comparisons import ComparisonDocument
-from orchestrator.documents.document import Document
+from orchestrator.documents.document import Document, first_fault
 from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.lenses import LensesDocument
 from orchestrator.documents.predictions import PredictionDocument
@@ -311,11 +311,9 @@ class ServiceAddress:
         try:
             return call.read(response)
         except ValidationError as error:
-            (first, *_) = error.errors(include_url=False)
-            where = ".".join(str(part) for part in first["loc"])
             raise UnreadableAnswer(
                 f"The service at {self.url} answered with another {error.title} than this version of Etalon reads "
-                f"({where}: {first['msg']}). Use the version of Etalon that the service runs."
+                f"({first_fault(error)}). Use the version of Etalon that the service runs."
             ) from error
         except (ValueError, LookupError, TypeError) as error:
             raise UnreadableAnswer(f"What answers at {self.url} is not an Etalon service.") from error

@@ -38,7 +38,7 @@ def recipe(architecture: str, kind: str, width: int) -> Recipe:
         shape=Shape(width=width, depth=DEPTH, experts=experts, context=CONTEXT),
         schedule=Schedule(warmup_tokens=0),
         batch_tokens=BATCH_TOKENS,
-        parametrization=Parametrization(kind="mup", base=base) if kind == "mup" else Parametrization(),
+        parametrization=Parametrization(base=base) if kind == "mup" else Parametrization(),
     )
 
 

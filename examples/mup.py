@@ -97,9 +97,7 @@ class WidthResult:
 def train(stack: StackPlan) -> dict[float, float]:
     """Train a stack in its own process; returns the held-out loss by rate, NaN if it diverged."""
     torch.set_num_threads(1)
-    mup = Parametrization(
-        kind="mup", base=BaseScale(width=BASE_WIDTH, depth=DEPTH), rules=frozenset({"weight_decay"})
-    )
+    mup = Parametrization(base=BaseScale(width=BASE_WIDTH, depth=DEPTH), rules=frozenset({"weight_decay"}))
     recipe = Recipe(
         shape=Shape(width=stack.width, depth=DEPTH),
         schedule=Schedule(warmup_tokens=WARMUP_TOKENS),

@@ -1,17 +1,7 @@
 """Trains grids of small proxy language models: many learning rates of one shape in one program."""
 
 from trainer.data import Corpus, TokenFileStats, load_corpus
-from trainer.divergence import DivergenceCause
-from trainer.exceptions import (
-    BadCheckpoint,
-    BadCorpus,
-    BadJob,
-    BadRecipe,
-    BadSchedule,
-    BadShape,
-    OldCheckpoint,
-    TrainerError,
-)
+from trainer.exceptions import OldCheckpoint, TrainerError
 from trainer.job import (
     CurveEvent,
     DivergedEvent,
@@ -29,17 +19,10 @@ from trainer.schedule import Schedule
 from trainer.training import Training
 
 __all__ = [
-    "BadCheckpoint",
-    "BadCorpus",
-    "BadJob",
-    "BadRecipe",
-    "BadSchedule",
-    "BadShape",
     "BaseScale",
     "Corpus",
     "CurveEvent",
     "DivergedEvent",
-    "DivergenceCause",
     "Experts",
     "FinishedEvent",
     "LensEvent",

@@ -11,8 +11,6 @@ entropy because that text differs. It counts if it is not finite, and if it is b
 just after the decay still includes steps at higher rates.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
 from math import fsum, isfinite
 
 from trainer.schedule import Timetable
@@ -28,41 +26,6 @@ TRAVEL = 4.0
 
 Under `mup` the rates are those of the base: the hidden matrices of wider members move less, all others as much.
 """
-
-
-class DivergenceCause(StrEnum):
-    """The rule by which a member counts as diverged."""
-
-    NOT_FINITE = "not_finite"
-    ROSE = "rose"
-    NOT_LEARNED = "not_learned"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Divergence:
-    """A divergence and the numbers behind it, in nats per token.
-
-    Attributes:
-        cause: The rule that was broken.
-        loss: The loss that was tested.
-        best: The lowest smoothed training loss before.
-        unigram_entropy: That of the corpus.
-    """
-
-    cause: DivergenceCause
-    loss: float
-    best: float
-    unigram_entropy: float
-
-    def __str__(self) -> str:
-        above = f"above the corpus's unigram entropy of {self.unigram_entropy:.3f}"
-        match self.cause:
-            case DivergenceCause.NOT_FINITE:
-                return "the loss is not finite"
-            case DivergenceCause.ROSE:
-                return f"the loss rose from {self.best:.3f} to {self.loss:.3f} nats, {above}"
-            case DivergenceCause.NOT_LEARNED:
-                return f"the loss after the decay is {self.loss:.3f} nats, {above}"
 
 
 def travel(timetable: Timetable, horizon: int, learning_rate: float) -> float:
@@ -89,25 +52,25 @@ def judged_loss(smoothed: float, heldout: float) -> float:
     return min(smoothed, heldout) if isfinite(heldout) else heldout
 
 
-def find_divergence(
-    loss: float, best: float, travel: float | None, unigram_entropy: float
-) -> Divergence | None:
-    """Tests a member that has passed its warm-up; None if it has not diverged.
+def find_divergence(loss: float, best: float, travel: float | None, unigram_entropy: float) -> str | None:
+    """Tests a member that has passed its warm-up.
 
     Args:
         loss: Its smoothed training loss, or its `judged_loss`, in nats per token.
         best: The lowest value that its smoothed training loss has had.
         travel: Sum of the learning rates of all its steps if the loss is annealed, else None.
         unigram_entropy: That of the training text, in nats per token.
+
+    Returns:
+        How it has diverged, as a sentence without its full stop; None if it has not.
     """
+    above = f"above the corpus's unigram entropy of {unigram_entropy:.3f}"
     if not isfinite(loss):
-        cause = DivergenceCause.NOT_FINITE
-    elif loss <= unigram_entropy:
+        return "the loss is not finite"
+    if loss <= unigram_entropy:
         return None
-    elif loss > best + RISE:
-        cause = DivergenceCause.ROSE
-    elif travel is not None and travel > TRAVEL:
-        cause = DivergenceCause.NOT_LEARNED
-    else:
-        return None
-    return Divergence(cause=cause, loss=loss, best=best, unigram_entropy=unigram_entropy)
+    if loss > best + RISE:
+        return f"the loss rose from {best:.3f} to {loss:.3f} nats, {above}"
+    if travel is not None and travel > TRAVEL:
+        return f"the loss after the decay is {loss:.3f} nats, {above}"
+    return None

@@ -4,6 +4,19 @@
 class TrainerError(ValueError):
     """Base class of all errors that the trainer raises for bad input."""
 
+    @classmethod
+    def unless(cls, allowed: bool, field: str, value: object, values: str) -> None:
+        """Raises this error unless a value is allowed.
+
+        Args:
+            allowed: Whether it is.
+            field: What has the value.
+            value: The value.
+            values: The values that are allowed, in words.
+        """
+        if not allowed:
+            raise cls(f"{field} is {value!r}; allowed: {values}")
+
 
 class BadShape(TrainerError):
     """A proxy shape that cannot be built."""

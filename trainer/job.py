@@ -6,11 +6,9 @@ from math import isfinite
 from typing import get_args
 
 from trainer.data import Corpus
-from trainer.divergence import DivergenceCause
 from trainer.exceptions import BadJob
 from trainer.recipe import Recipe
 from trainer.scaling_rules import Module, rules_of
-from trainer.symptoms import SymptomKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +29,15 @@ class Member:
     module_rates: Mapping[Module, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.learning_rate) and self.learning_rate > 0.0):
-            raise BadJob(f"job: learning_rate is {self.learning_rate}; allowed: a positive, finite number")
-        if not self.horizons or list(self.horizons) != sorted(set(self.horizons)):
-            raise BadJob(f"job: horizons are {self.horizons}; allowed: one or more, ascending")
-        for module, factor in self.module_rates.items():
-            if module not in get_args(Module):
-                raise BadJob(f"job: module_rates has {module!r}; allowed: {', '.join(get_args(Module))}")
-            if not (isfinite(factor) and factor > 0.0):
-                raise BadJob(f"job: module_rates.{module} is {factor}; allowed: a positive, finite number")
+        rates = {"learning_rate": self.learning_rate}
+        rates |= {f"module_rates.{module}": factor for module, factor in self.module_rates.items()}
+        for name, rate in rates.items():
+            BadJob.unless(isfinite(rate) and rate > 0.0, f"job: {name}", rate, "a positive, finite number")
+        ascending = bool(self.horizons) and list(self.horizons) == sorted(set(self.horizons))
+        BadJob.unless(ascending, "job: horizons", self.horizons, "one or more, ascending")
+        for module in self.module_rates:
+            modules = get_args(Module)
+            BadJob.unless(module in modules, "job: module_rates", module, ", ".join(modules))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +161,8 @@ class DivergedEvent:
         horizons: Its unfinished horizons, in tokens.
         step: Updates made when the divergence was detected.
         tokens: Tokens seen by then.
-        cause: The rule that it broke (`trainer.divergence`).
-        symptom: What the lenses noticed first in the steps before; None if nothing, or without lenses.
-        reason: Cause and symptom as a sentence, without its full stop.
+        reason: The rule that it broke (`trainer.divergence`) and, with lenses, its first symptom; a sentence without its
+            full stop.
         flops: 6·N·tokens since its last finished run.
         seconds: This member's share of the stack's time since then.
     """
@@ -174,8 +171,6 @@ class DivergedEvent:
     horizons: tuple[int, ...]
     step: int
     tokens: int
-    cause: DivergenceCause
-    symptom: SymptomKind | None
     reason: str
     flops: int
     seconds: float

@@ -8,7 +8,6 @@ from trainer.proxy_shape import Shape
 from trainer.schedule import Schedule, Timetable
 
 OptimizerKind = Literal["adamw", "muon"]
-ParametrizationKind = Literal["standard", "mup"]
 ScalingRule = Literal["depth", "weight_decay", "batch", "horizon"]
 
 
@@ -38,8 +37,7 @@ class BaseScale:
     def __post_init__(self) -> None:
         for name in ("width", "depth", "head_width", "expert_width", "batch_tokens", "tokens"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadRecipe(f"base: {name} is {value}; allowed: at least 1")
+            BadRecipe.unless(value is None or value >= 1, f"base: {name}", value, "at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +45,7 @@ class Parametrization:
     """The dependence of initial values, learning rates, weight decay and ε on the scale (`trainer.scaling_rules`).
 
     Attributes:
-        kind: `standard`, the same rate at every scale; or `mup`, rates scaled by width from the base.
-        base: The scale at which `mup` equals `standard`; required by `mup`.
+        base: The scale from which `mup` scales rates by width; None for `standard`, the same rate at every scale.
         rules: What `mup` scales besides width.
         horizon_exponent: Exponent of the horizon on the learning rate, for the rule `horizon`; None takes the
             square roots of Complete(d)P (arXiv 2512.22382), which also scale decay, ε and β.
@@ -57,28 +54,21 @@ class Parametrization:
         BadRecipe: Fields that contradict each other.
     """
 
-    kind: ParametrizationKind = "standard"
     base: BaseScale | None = None
     rules: frozenset[ScalingRule] = frozenset()
     horizon_exponent: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(ParametrizationKind):
-            allowed = ", ".join(get_args(ParametrizationKind))
-            raise BadRecipe(f"parametrization: kind is {self.kind!r}; allowed: {allowed}")
-        if unknown := self.rules - set(get_args(ScalingRule)):
-            raise BadRecipe(
-                f"parametrization: rules are {sorted(unknown)}; allowed: {', '.join(get_args(ScalingRule))}"
-            )
-        if self.kind == "standard" and (self.base is not None or self.rules):
-            raise BadRecipe("parametrization: standard takes no base and no rules; use mup")
-        if self.kind == "mup" and self.base is None:
-            raise BadRecipe("parametrization: mup needs the base that its learning rate is tuned at")
-        if self.horizon_exponent is not None and "horizon" not in self.rules:
-            raise BadRecipe("parametrization: horizon_exponent needs the rule horizon")
-        if self.horizon_exponent is not None and not -1.0 <= self.horizon_exponent <= 0.0:
-            raise BadRecipe(
-                f"parametrization: horizon_exponent is {self.horizon_exponent}; allowed: from -1 to 0"
+        unknown, known = sorted(self.rules - set(get_args(ScalingRule))), ", ".join(get_args(ScalingRule))
+        BadRecipe.unless(not unknown, "parametrization: rules", unknown, known)
+        if self.rules and self.base is None:
+            raise BadRecipe("parametrization: rules need the base that the learning rate is tuned at")
+        if self.horizon_exponent is not None:
+            if "horizon" not in self.rules:
+                raise BadRecipe("parametrization: horizon_exponent needs the rule horizon")
+            within = -1.0 <= self.horizon_exponent <= 0.0
+            BadRecipe.unless(
+                within, "parametrization: horizon_exponent", self.horizon_exponent, "from -1 to 0"
             )
         for name, needed in (("batch_tokens", {"batch", "horizon"}), ("tokens", {"horizon"})):
             if self.rules & needed and self.base is not None and getattr(self.base, name) is None:
@@ -132,29 +122,21 @@ class Recipe:
     qk_scale: float = 2.0
 
     def __post_init__(self) -> None:
-        context = self.shape.context
-        if self.batch_tokens < context or self.batch_tokens % context:
-            raise BadRecipe(
-                f"recipe: batch_tokens is {self.batch_tokens}; allowed: a multiple of the context ({context})"
-            )
-        if not 0 <= self.seed < 2**32:
-            raise BadRecipe(f"recipe: seed is {self.seed}; allowed: 0 to 2**32 - 1")
-        if self.optimizer not in get_args(OptimizerKind):
-            raise BadRecipe(
-                f"recipe: optimizer is {self.optimizer!r}; allowed: {', '.join(get_args(OptimizerKind))}"
-            )
-        if self.tokens is not None and self.tokens < self.batch_tokens:
-            raise BadRecipe(
-                f"recipe: tokens is {self.tokens}; allowed: at least a batch ({self.batch_tokens})"
-            )
+        context, kinds = self.shape.context, get_args(OptimizerKind)
+        whole = self.batch_tokens >= context and self.batch_tokens % context == 0
+        self._check("batch_tokens", whole, f"a multiple of the context ({context})")
+        self._check("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
+        self._check("optimizer", self.optimizer in kinds, ", ".join(kinds))
+        long = self.tokens is None or self.tokens >= self.batch_tokens
+        self._check("tokens", long, f"at least a batch ({self.batch_tokens})")
         for name in ("beta1", "beta2", "momentum"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise BadRecipe(f"recipe: {name} is {getattr(self, name)}; allowed: from 0 to below 1")
+            self._check(name, 0.0 <= getattr(self, name) < 1.0, "from 0 to below 1")
         for name in ("epsilon", "clip", "embedding_std", "qk_scale"):
-            if not getattr(self, name) > 0.0:
-                raise BadRecipe(f"recipe: {name} is {getattr(self, name)}; allowed: above 0")
-        if not self.weight_decay >= 0.0:
-            raise BadRecipe(f"recipe: weight_decay is {self.weight_decay}; allowed: 0 or more")
+            self._check(name, getattr(self, name) > 0.0, "above 0")
+        self._check("weight_decay", self.weight_decay >= 0.0, "0 or more")
+
+    def _check(self, name: str, allowed: bool, values: str) -> None:
+        BadRecipe.unless(allowed, f"recipe: {name}", getattr(self, name), values)
 
     @property
     def sequences(self) -> int:

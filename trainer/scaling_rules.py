@@ -211,7 +211,7 @@ def _rule(kind: ParameterKind, recipe: Recipe, growth: Growth) -> ParameterRule:
     branch = growth.depth**-DEPTH_EXPONENT
     epsilon = _gradient_growth(kind, recipe, growth) if "depth" in parametrization.rules else 1.0
     multipliers = {"input": 1.0, "hidden": branch if kind.residual else 1.0, "output": 1.0 / growth.width}
-    own_source = by_muon and parametrization.kind == "mup"
+    own_source = by_muon and parametrization.base is not None
     return ParameterRule(
         kind=kind,
         std=_std(kind, recipe, growth),

@@ -43,23 +43,19 @@ class Schedule:
     final_fraction: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.warmup_tokens < 0:
-            raise BadSchedule(f"schedule: warmup_tokens is {self.warmup_tokens}; allowed: 0 or more")
-        if not 0.0 < self.decay_fraction < 1.0:
-            raise BadSchedule(f"schedule: decay_fraction is {self.decay_fraction}; allowed: between 0 and 1")
-        if self.shape not in get_args(DecayShape):
-            raise BadSchedule(
-                f"schedule: shape is {self.shape!r}; allowed: {', '.join(get_args(DecayShape))}"
-            )
+        shapes = get_args(DecayShape)
+        self._check("warmup_tokens", self.warmup_tokens >= 0, "0 or more")
+        self._check("decay_fraction", 0.0 < self.decay_fraction < 1.0, "between 0 and 1")
+        self._check("shape", self.shape in shapes, ", ".join(shapes))
+        self._check("final_fraction", 0.0 <= self.final_fraction < 1.0, "0 or more, below 1")
         if self.shape == "cosine" and self.decay_fraction != DECAY_FRACTION:
             raise BadSchedule(
                 f"schedule: decay_fraction is {self.decay_fraction}, but a cosine decays from the end of the warm-up on; "
                 "leave it out"
             )
-        if not 0.0 <= self.final_fraction < 1.0:
-            raise BadSchedule(
-                f"schedule: final_fraction is {self.final_fraction}; allowed: 0 or more, below 1"
-            )
+
+    def _check(self, name: str, allowed: bool, values: str) -> None:
+        BadSchedule.unless(allowed, f"schedule: {name}", getattr(self, name), values)
 
     def in_steps(self, batch_tokens: int) -> "Timetable":
         """This schedule at `batch_tokens` tokens per step."""

@@ -14,6 +14,9 @@ from trainer.stack import STATE, Stack
 SMOOTHING = 16
 """Steps of the exponential average that is tested for divergence; independent of the logging interval."""
 
+PLAIN = ("members", "horizon", "smoothed", "best", "trunk_losses")
+"""Names of the plain values of a segment."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Segment:
@@ -77,12 +80,8 @@ class Segment:
         return {
             **self.stack.tensors(),
             "step": self.stack.step,
-            "members": self.members,
-            "horizon": self.horizon,
+            **{name: getattr(self, name) for name in PLAIN},
             "interval": self.interval,
-            "smoothed": self.smoothed,
-            "best": self.best,
-            "trunk_losses": self.trunk_losses,
             "lens": None if self.lens is None else self.lens.saved(),
         }
 
@@ -92,12 +91,8 @@ class Segment:
         tensors = {name: saved[name].to(device) for name in STATE}
         return cls(
             stack=Stack(**tensors, step=saved["step"]),
-            members=saved["members"],
-            horizon=saved["horizon"],
+            **{name: saved[name] for name in PLAIN},
             interval=[losses.to(device) for losses in saved["interval"]],
-            smoothed=saved["smoothed"],
-            best=saved["best"],
-            trunk_losses=saved["trunk_losses"],
             lens=None if saved["lens"] is None else LensState.loaded(saved["lens"], device),
         )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from trainer.checkpoint import identity, pack, unpack
 from trainer.costs import Costs
 from trainer.data import Corpus
-from trainer.divergence import GRACE_STEPS, Divergence, find_divergence, judged_loss, travel
+from trainer.divergence import GRACE_STEPS, find_divergence, judged_loss, travel
 from trainer.exceptions import BadCheckpoint
 from trainer.graphs import UpdateRunner
 from trainer.job import (
@@ -328,22 +328,19 @@ class Training:
             if not self._branch.members:
                 self._branch = None
 
-    def _diverge(self, segment: Segment, index: int, divergence: Divergence, ended: int | None) -> None:
+    def _diverge(self, segment: Segment, index: int, cause: str, ended: int | None) -> None:
         self._release_points()
-        member, step, symptom = segment.members[index], segment.stack.step, None
+        member, step = segment.members[index], segment.stack.step
         flops, seconds = self._settle(member)
-        reason = str(divergence) if ended is None else f"{divergence} (in the run to {ended} tokens)"
+        reason = cause if ended is None else f"{cause} (in the run to {ended} tokens)"
         if segment.lens is not None:
-            symptom = segment.lens.members[index].first_symptom(step)
-            reason += f"; {symptom or 'no symptom before it'}"
+            reason += f"; {segment.lens.members[index].first_symptom(step) or 'no symptom before it'}"
         self._events.append(
             DivergedEvent(
                 member=member,
                 horizons=tuple(self._waiting[member]),
                 step=step,
                 tokens=step * self.job.recipe.batch_tokens,
-                cause=divergence.cause,
-                symptom=None if symptom is None else symptom.kind,
                 reason=reason,
                 flops=flops,
                 seconds=seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import ray
 
@@ -36,43 +36,35 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     Raises:
         Unavailable: the operator's cluster cannot be reached.
     """
-    with _local() if address is None else _attached(address):
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _local() -> Iterator[None]:
-    with RayFolder() as folder:
-        ray.init(
-            address="local",  # never a Ray that happens to run on this machine
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            runtime_env=RUNTIME,
-            _temp_dir=str(folder.temp_dir),
-        )
+    with ExitStack() as ending:
+        if address is None:
+            _start(ending.enter_context(RayFolder()))
+        else:
+            _attach(address)
+        ending.callback(ray.shutdown)
         yield
 
 
-@contextmanager
-def _attached(address: str) -> Iterator[None]:
+def _start(folder: RayFolder) -> None:
+    ray.init(
+        address="local",  # never a Ray that happens to run on this machine
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        runtime_env=RUNTIME,
+        _temp_dir=str(folder.temp_dir),
+    )
+
+
+def _attach(address: str) -> None:
     try:
         with suppress(ValueError):  # Ray accepts other forms, such as "auto"
             probe(address, CONNECT_SECONDS)
-    except OSError as error:
-        raise _unreachable(address, error) from error
-    try:
         ray.init(address=address, log_to_driver=False, runtime_env=RUNTIME)
-    except ConnectionError as error:
-        raise _unreachable(address, error) from error
-    yield
-
-
-def _unreachable(address: str, error: Exception) -> Unavailable:
-    return Unavailable(f"The Ray cluster at {address} (ETALON_RAY_ADDRESS) cannot be reached: {error}")
+    except OSError as error:
+        raise Unavailable(
+            f"The Ray cluster at {address} (ETALON_RAY_ADDRESS) cannot be reached: {error}"
+        ) from error
 
 
 def cluster_size() -> Cluster:

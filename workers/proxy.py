@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, find_corpus
@@ -17,7 +17,10 @@ from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints
 from workers.proxy_jobs import ProxyJob, proxy_jobs
-from workers.runner import WorkerKind
+from workers.runner import JobFactory
+
+if TYPE_CHECKING:
+    from workers.proxy_runner import ProxyRunner
 
 CAUTIOUS_LIMIT: Final = 8
 """Members of a stack where no worker reported a limit."""
@@ -60,10 +63,15 @@ class ProxySetup:
     gpu_share: float = 1.0
     base: Base | None = None
     transferred: Mapping[str, TransferRecipe] = field(default_factory=dict)
-    kind: str = "proxy"
+
+    def open_runner(self) -> ProxyRunner:
+        """Load the corpus and check the shapes."""
+        from workers.proxy_runner import ProxyRunner  # noqa: PLC0415 - PyTorch stays in worker processes
+
+        return ProxyRunner(self)
 
 
-class ProxyJobFactory:
+class ProxyJobFactory(JobFactory):
     """Forms stacks of proxies; jobs that an earlier driver left unfinished come first."""
 
     def __init__(self, trainer: ProxyTrainer, sweep: Sweep, store: Store, settings: Settings) -> None:
@@ -136,4 +144,4 @@ def _transferred(trainer: ProxyTrainer, spec: SweepSpec, cells: Cells) -> dict[s
     return {trunk: TransferRecipe(trainer=recipe, base=base) for trunk in trunks}
 
 
-KIND: Final = WorkerKind(jobs=ProxyJobFactory, runner=("workers.proxy_runner", "ProxyRunner"))
+job_factory: Final = ProxyJobFactory

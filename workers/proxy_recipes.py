@@ -86,7 +86,6 @@ def parametrization_of(trainer: ProxyTrainer, base: Base | None) -> Parametrizat
         return Parametrization()
     top_k = 1 if isinstance(architecture, Dense) else architecture.top_k
     return Parametrization(
-        kind="mup",
         base=BaseScale(
             width=base.width,
             depth=base.depth,

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -36,7 +36,7 @@ from workers.checkpoints import Checkpoints
 from workers.proxy import ProxySetup
 from workers.proxy_jobs import ProxyJob
 from workers.proxy_recipes import recipe_of, shape_of
-from workers.runner import Report
+from workers.runner import Report, Runner
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,11 @@ SAVE_SHARE = 0.015
 """Most of a worker's time spent on checkpoints: a slow disk gets fewer of them."""
 
 
-class ProxyRunner:
+class ProxyRunner(Runner):
     """Trains one stack at a time; the corpus stays loaded."""
 
-    machine_faults: tuple[type[Exception], ...] = (
-        OSError,
-        MemoryError,
+    machine_faults = (
+        *Runner.machine_faults,
         torch.AcceleratorError,
         torch.OutOfMemoryError,  # other processes may have filled the GPU
     )
@@ -213,41 +212,20 @@ def _curves(job: ProxyJob, event: CurveEvent | LensEvent) -> tuple[str, ...]:
 
 
 def _results(job: ProxyJob, events: Sequence[TrainingEvent]) -> Iterable[RunResult]:
+    """The ends of runs. The cost of an event is divided equally: the sum over all runs is what was really trained."""
     for event in events:
         if isinstance(event, FinishedEvent):
-            run_ids = job.members[event.member].run_ids((event.horizon,))
-            yield from _shared_cost(
-                event,
-                [
-                    RunResult(
-                        run_id=run_id,
-                        state=RunState.COMPLETED,
-                        loss=event.loss,
-                        trunk_loss=event.trunk_loss,
-                    )
-                    for run_id in run_ids
-                ],
-            )
+            horizons: tuple[int, ...] = (event.horizon,)
+            end = partial(RunResult, state=RunState.COMPLETED, loss=event.loss, trunk_loss=event.trunk_loss)
         elif isinstance(event, DivergedEvent):
-            run_ids = job.members[event.member].run_ids(event.horizons)
-            yield from _shared_cost(
-                event,
-                [
-                    RunResult(
-                        run_id=run_id,
-                        state=RunState.DIVERGED,
-                        diverged_tokens=event.tokens,
-                        reason=f"Diverged after {event.tokens} tokens: {event.reason}.",
-                    )
-                    for run_id in run_ids
-                ],
-            )
-
-
-def _shared_cost(event: FinishedEvent | DivergedEvent, results: Sequence[RunResult]) -> Iterable[RunResult]:
-    """Divide the cost of the event equally: the sum over all runs is what was really trained."""
-    for result in results:
-        yield replace(result, flops=event.flops / len(results), seconds=event.seconds / len(results))
+            horizons = event.horizons
+            reason = f"Diverged after {event.tokens} tokens: {event.reason}."
+            end = partial(RunResult, state=RunState.DIVERGED, diverged_tokens=event.tokens, reason=reason)
+        else:
+            continue
+        run_ids = job.members[event.member].run_ids(horizons)
+        for run_id in run_ids:
+            yield end(run_id=run_id, flops=event.flops / len(run_ids), seconds=event.seconds / len(run_ids))
 
 
 def _corpus(setup: ProxySetup) -> Corpus:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from orchestrator import amounts
 from orchestrator.cells import Cell, Cells, Point
@@ -17,10 +16,22 @@ from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep
 from orchestrator.tables.formats import read_table
 from orchestrator.tables.run_table import RunTable
-from workers.runner import Report, WorkerKind
+from workers.immediate import ImmediateJobFactory, ImmediateRunner
 
-LOOKUPS_PER_JOB: Final = 500
-"""Most runs of one job: many, because a trial costs more than a look-up; bounded, so that progress is visible."""
+
+def job_factory(
+    trainer: ReplayTrainer,
+    sweep: Sweep,
+    store: Store,
+    settings: Settings,  # noqa: ARG001 - as other kinds
+) -> ImmediateJobFactory:
+    """The factory of a replay's jobs.
+
+    Raises:
+        NotFound: the table does not exist.
+    """
+    table, cells = store.tables.get(trainer.table).data, store.sweeps.cells(sweep.id)
+    return ImmediateJobFactory(ReplaySetup(table=table, where=trainer.where, cells=cells))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,72 +41,14 @@ class ReplaySetup:
     table: bytes
     where: Mapping[str, str]
     cells: Cells
-    kind: str = "replay"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lookup:
-    """One run to look up in the table."""
-
-    run_id: str
-    cell: int
-    learning_rate: float
-    seed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayJob:
-    """Runs to look up together."""
-
-    lookups: tuple[Lookup, ...]
-
-    @property
-    def run_ids(self) -> tuple[str, ...]:
-        """The runs that the job answers."""
-        return tuple(lookup.run_id for lookup in self.lookups)
-
-
-def replay_jobs(runs: Sequence[Run], *, limit: int, workers: int) -> tuple[ReplayJob, ...]:
-    """Divide pending runs into as many equal jobs as there are workers, none longer than ``limit``."""
-    size = max(1, min(limit, -(-len(runs) // workers)))
-    lookups = [
-        Lookup(run_id=run.id, cell=run.cell, learning_rate=run.learning_rate, seed=run.seed) for run in runs
-    ]
-    return tuple(ReplayJob(lookups=tuple(lookups[i : i + size])) for i in range(0, len(lookups), size))
-
-
-class ReplayJobFactory:
-    """Forms jobs of look-ups in a recorded table."""
-
-    def __init__(
-        self,
-        trainer: ReplayTrainer,
-        sweep: Sweep,
-        store: Store,
-        settings: Settings,  # noqa: ARG002 - as other kinds
-    ) -> None:
-        """Fetch the table.
+    def open_runner(self) -> ReplayRunner:
+        """Read the table.
 
         Raises:
-            NotFound: the table does not exist.
+            BadInput: the table mixes recipes.
         """
-        self.setup = ReplaySetup(
-            table=store.tables.get(trainer.table).data,
-            where=trainer.where,
-            cells=store.sweeps.cells(sweep.id),
-        )
-
-    def jobs(
-        self,
-        pending: Sequence[Run],
-        limits: Mapping[str, int],  # noqa: ARG002 - nothing is stacked
-        workers: int,
-    ) -> tuple[ReplayJob, ...]:
-        """Equal parts for all workers."""
-        return replay_jobs(pending, limit=LOOKUPS_PER_JOB, workers=workers)
-
-    def ended(self, job: ReplayJob) -> None:
-        """Nothing to remove: a replay writes no files."""
+        return ReplayRunner(Recording(read_table(self.table).one_recipe(self.where)), self.cells)
 
 
 class Recording:
@@ -115,7 +68,7 @@ class Recording:
         for row, (n, d, b, rate) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
             self._rows.setdefault((Point(params=n, tokens=d, batch_tokens=b), rate), []).append(row)
 
-    def answer(self, lookup: Lookup, cell: Cell) -> RunResult:
+    def answer(self, run: Run, cell: Cell) -> RunResult:
         """The end of a recorded run: completed with its loss, or diverged where none is recorded.
 
         It costs as much as if it had been trained: 6·N·D, and the recorded ``gpu_seconds`` where there are any.
@@ -123,20 +76,20 @@ class Recording:
         Raises:
             BadInput: nothing is recorded there.
         """
-        rows = self._rows.get((cell.point, lookup.learning_rate), [])
-        if lookup.seed >= len(rows):
+        rows = self._rows.get((cell.point, run.learning_rate), [])
+        if run.seed >= len(rows):
             raise BadInput(
                 f"The table holds {len(rows)} runs at {cell.point.in_words} and learning rate "
-                f"{amounts.rate(lookup.learning_rate, 6)}; seed {lookup.seed} is not recorded."
+                f"{amounts.rate(run.learning_rate, 6)}; seed {run.seed} is not recorded."
             )
-        loss = float(self._loss[rows[lookup.seed]])
+        loss = float(self._loss[rows[run.seed]])
         diverged = math.isnan(loss)
         return RunResult(
-            run_id=lookup.run_id,
+            run_id=run.id,
             state=RunState.DIVERGED if diverged else RunState.COMPLETED,
             loss=None if diverged else loss,
             flops=cell.flops,
-            seconds=self._recorded_seconds(rows[lookup.seed]),
+            seconds=self._recorded_seconds(rows[run.seed]),
             reason="recorded as diverged or failed" if diverged else None,
         )
 
@@ -148,42 +101,15 @@ class Recording:
         return seconds if seconds > 0 and math.isfinite(seconds) else None
 
 
-class ReplayRunner:
-    """Answers all runs of a job at once."""
+class ReplayRunner(ImmediateRunner):
+    """Looks up recorded runs."""
 
-    machine_faults: tuple[type[Exception], ...] = (OSError, MemoryError)
+    def __init__(self, recording: Recording, cells: Cells) -> None:
+        self._recording, self._cells = recording, cells
 
-    def __init__(self, setup: ReplaySetup) -> None:
-        """Read the table.
-
-        Raises:
-            BadInput: the table mixes recipes.
-        """
-        self._recording = Recording(read_table(setup.table).one_recipe(setup.where))
-        self._cells = setup.cells
-        self._job = ReplayJob(lookups=())
-
-    @property
-    def limits(self) -> Mapping[str, int]:
-        """Empty: nothing is stacked."""
-        return {}
-
-    def begin(self, job: ReplayJob) -> None:
-        """Take up a job."""
-        self._job = job
-
-    def advance(self, seconds: float) -> tuple[Report, bool]:  # noqa: ARG002 - a replay takes no time
-        """Answer every run of the job."""
-        return Report(results=tuple(self._answer(lookup) for lookup in self._job.lookups)), True
-
-    def save(self) -> None:
-        """Nothing to save: a replay is over at once."""
-
-    def _answer(self, lookup: Lookup) -> RunResult:
+    def answer(self, run: Run) -> RunResult:
+        """The recorded end of a run; failed if nothing is recorded."""
         try:
-            return self._recording.answer(lookup, self._cells[lookup.cell])
+            return self._recording.answer(run, self._cells[run.cell])
         except BadInput as error:
-            return RunResult(run_id=lookup.run_id, state=RunState.FAILED, reason=error.detail)
-
-
-KIND: Final = WorkerKind(jobs=ReplayJobFactory, runner=("workers.replay", "ReplayRunner"))
+            return RunResult(run_id=run.id, state=RunState.FAILED, reason=error.detail)

@@ -30,7 +30,7 @@ def rule_table(
     (recipe, before), (_, after) = (_rules(trainer, base, there) for there in (at_base, target))
     asked = parametrization_of(trainer, base)
     return RuleTable(
-        parametrization=asked.kind,
+        parametrization="standard" if asked.base is None else "mup",
         rules=sorted(asked.rules),
         rule_sources={rule: RULE_SOURCES[rule] for rule in sorted(asked.rules)},
         learning_rate=learning_rate,

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
-from orchestrator.settings import Settings
-from orchestrator.spec import TrainerKind
-from orchestrator.store import Store
-from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult, Sweep
-
-
-class WorkerSetup(Protocol):
-    """The input of every worker of one sweep; it travels to the worker's process.
-
-    Attributes:
-        kind: the trainer's, by which the worker finds its runner.
-    """
-
-    @property
-    def kind(self) -> str:
-        """The trainer's kind."""
-        ...
+from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 
 
 class Job(Protocol):
@@ -63,41 +48,50 @@ class Report:
         )
 
 
-class Runner(Protocol):
+class Runner(ABC):
     """Carries out jobs of one kind of trainer, one after another, in a worker's process.
 
     Its methods may raise anything. ``machine_faults`` are the errors that another worker may not meet: the job is
     tried again from its last checkpoint. All other errors are the job's own and end it.
     """
 
-    machine_faults: tuple[type[Exception], ...]
+    machine_faults: tuple[type[Exception], ...] = (OSError, MemoryError)
 
     @property
     def limits(self) -> Mapping[str, int]:
-        """The most members of one stack, by the trunk's name."""
-        ...
+        """The most members of one stack, by the trunk's name; empty if runs are not stacked."""
+        return {}
 
+    @abstractmethod
     def begin(self, job: Any) -> None:
         """Take up a job of this kind, from its checkpoint if it has one."""
-        ...
 
+    @abstractmethod
     def advance(self, seconds: float) -> tuple[Report, bool]:
         """Work for about that long; returns the news, and whether the job is done."""
+
+    def save(self) -> None:  # noqa: B027 - a kind without checkpoints has nothing to write
+        """Write a checkpoint of a job that is not done, if its kind has checkpoints."""
+
+
+class WorkerSetup(Protocol):
+    """The input of every worker of one sweep; it travels to the worker's process."""
+
+    def open_runner(self) -> Runner:
+        """Load what all jobs need. Only worker processes call this, so that PyTorch stays there."""
         ...
 
-    def save(self) -> None:
-        """Write a checkpoint of a job that is not done."""
-        ...
 
+class JobFactory(ABC):
+    """Forms jobs from pending runs of one kind of trainer, in the driver's process.
 
-class JobFactory(Protocol):
-    """Forms jobs from pending runs of one kind of trainer, in the driver's process."""
+    Attributes:
+        setup: the input of every worker of the sweep.
+    """
 
-    @property
-    def setup(self) -> WorkerSetup:
-        """The input of every worker of the sweep."""
-        ...
+    setup: WorkerSetup
 
+    @abstractmethod
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
         """Jobs for these runs, in the order in which to start them.
 
@@ -106,24 +100,6 @@ class JobFactory(Protocol):
             limits: as a worker reported them (``Report.limits``).
             workers: how many jobs run at once, at least 1.
         """
-        ...
 
-    def ended(self, job: Any) -> None:
-        """Remove the files of a job whose end is recorded."""
-        ...
-
-
-TrainerT = TypeVar("TrainerT", bound=TrainerKind)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerKind(Generic[TrainerT]):
-    """The runner of one kind of trainer: ``KIND`` of the module that the kind names.
-
-    Attributes:
-        jobs: makes the factory of a sweep's jobs from the sweep's trainer; raises BadInput or NotFound if something it needs is missing.
-        runner: module and class of the runner. Only worker processes import it, so that PyTorch stays there.
-    """
-
-    jobs: Callable[[TrainerT, Sweep, Store, Settings], JobFactory]
-    runner: tuple[str, str]
+    def ended(self, job: Any) -> None:  # noqa: B027 - as ``save``
+        """Remove the files of a job whose end is recorded, if there are any."""

@@ -8,7 +8,6 @@ from typing import Any
 from ray import tune
 
 from orchestrator.private import restrict_umask
-from workers.kinds import open_runner
 from workers.runner import Job, Report, Runner, WorkerSetup
 
 STEP_SECONDS = 0.5
@@ -31,7 +30,7 @@ class Worker(tune.Trainable):
         """Load what all jobs of the sweep need; ``tune.with_parameters`` passes ``setup``."""
         restrict_umask()  # an operator's Ray has its own
         try:
-            self._runner = open_runner(setup)
+            self._runner = setup.open_runner()
         except (OSError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the user's corpus or shape: reported, not retried

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -34,7 +32,7 @@ LOCKED_FROM_NOW: Final = (
 
 
 def open_store(settings: Settings) -> Store:
-    """Close the home to other users and open its database, brought to the newest schema.
+    """Close the home to other users and open its database, brought to the newest schema; use it as a context.
 
     Raises:
         BadInput: the folder of an SQLite file cannot be written.
@@ -46,16 +44,6 @@ def open_store(settings: Settings) -> Store:
     store = Store.open(settings.database_url)
     store.migrate()
     return store
-
-
-@contextmanager
-def opened_store() -> Iterator[Store]:
-    """The store of the environment's settings, closed at the end of the block."""
-    store = open_store(Settings())
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 @tokens.command("create")
@@ -72,7 +60,7 @@ def create_token(
     """Create a token and show it this once: the database keeps only its hash."""
     if scope not in SCOPES:
         raise BadInput(f"--scope {scope}: must be one of {', '.join(SCOPES)}.")
-    with opened_store() as store:
+    with open_store(Settings()) as store:
         first = not store.tokens.any()
         token, secret = store.tokens.create(name, frozenset(SCOPES[: SCOPES.index(scope) + 1]))
     if as_json:
@@ -88,7 +76,7 @@ def create_token(
 @reports_errors
 def list_tokens(as_json: AsJson = False) -> None:
     """List the tokens: names, scopes, and whether they are revoked."""
-    with opened_store() as store:
+    with open_store(Settings()) as store:
         known = store.tokens.list()
     if as_json:
         print_json(
@@ -115,7 +103,7 @@ def list_tokens(as_json: AsJson = False) -> None:
 @reports_errors
 def revoke_token(token_id: Annotated[str, typer.Argument(metavar="ID", help="The token's id.")]) -> None:
     """Revoke a token at once."""
-    with opened_store() as store:
+    with open_store(Settings()) as store:
         store.tokens.revoke(token_id)
     out.print(f"{token_id} is revoked.", markup=False)
 
@@ -124,5 +112,5 @@ def revoke_token(token_id: Annotated[str, typer.Argument(metavar="ID", help="The
 @reports_errors
 def upgrade() -> None:
     """Bring the database to the newest schema."""
-    with opened_store():
+    with open_store(Settings()):
         out.print("The database is at the newest schema.")

@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from etalon.cli.options import AsJson
 from etalon.cli.outcome import err, out, print_json, reports_errors
-from orchestrator.amounts import count
+from orchestrator.amounts import NONE, count
 from orchestrator.corpora import PreparedSource, corpus_names, find_corpus
 from orchestrator.errors import BadInput, EtalonError
 from orchestrator.private import close_home, restricted_umask
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from workers.preparation.preparing import PreparedCorpus
 
 app = typer.Typer(no_args_is_help=True, help="Corpora that proxies are trained on.")
-
-NONE = "–"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ def prepare_command(
         typer.Option(help="Ending of the files to take from a folder, by default .txt; may repeat."),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Replace an existing corpus.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a tokenizer on a text and write the text as tokens; after an interruption the same command continues."""
     from workers.preparation.preparing import prepare  # loads tokenizers and NumPy
@@ -96,9 +95,7 @@ def prepare_command(
 
 @app.command("list")
 @reports_errors
-def list_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
+def list_command(as_json: AsJson = False) -> None:
     """List the corpora that a sweep can name: built in, registered (ETALON_CORPORA) and prepared."""
     settings = Settings()
     rows = [_row(name, settings) for name in corpus_names(settings)]

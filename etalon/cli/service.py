@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Final, Self
 
 import psutil
@@ -124,9 +123,7 @@ class Service:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -156,11 +153,8 @@ class Service:
             child.start()
 
     def _check_address(self) -> None:
-        store = open_store(self.settings)
-        try:
+        with open_store(self.settings) as store:
             protected = store.tokens.any()
-        finally:
-            store.close()
         if self.host not in LOOPBACK and not protected:
             raise BadInput(
                 f"--host {self.host} is reachable from other machines, and no token protects the service. "

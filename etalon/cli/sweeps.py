@@ -86,32 +86,21 @@ def watch_command(sweep_id: SweepId, as_json: AsJson = False) -> None:
     _exit_by_state(sweep.document)
 
 
-@app.command("pause")
-@reports_errors
-def pause(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """Start no new runs; live runs go on."""
-    _command(sweep_id, SweepHandle.pause, as_json=as_json)
+def _command(change: Callable[[SweepHandle], SweepHandle]) -> Callable[..., None]:
+    @reports_errors
+    def command(sweep_id: SweepId, as_json: AsJson = False) -> None:
+        with Client() as client:
+            sweep = change(client.sweeps.get(sweep_id))
+        if as_json:
+            print_json(sweep.document.to_json())
+        else:
+            out.print(f"{sweep.id} is {sweep.state}")
+
+    return command
 
 
-@app.command("resume")
-@reports_errors
-def resume(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """Continue a paused sweep."""
-    _command(sweep_id, SweepHandle.resume, as_json=as_json)
-
-
-@app.command("stop")
-@reports_errors
-def stop(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """End the sweep; live runs finish."""
-    _command(sweep_id, SweepHandle.stop, as_json=as_json)
-
-
-@app.command("cancel")
-@reports_errors
-def cancel(sweep_id: SweepId, as_json: AsJson = False) -> None:
-    """End the sweep at once; live runs are killed."""
-    _command(sweep_id, SweepHandle.cancel, as_json=as_json)
+for change in (SweepHandle.pause, SweepHandle.resume, SweepHandle.stop, SweepHandle.cancel):
+    app.command(change.__name__, help=change.__doc__)(_command(change))
 
 
 @reports_errors
@@ -160,10 +149,7 @@ def predict_command(
 
 
 @reports_errors
-def table_command(
-    file: TableFile,
-    as_json: AsJson = False,
-) -> None:
+def table_command(file: TableFile, as_json: AsJson = False) -> None:
     """Upload a run table, for a replay or as prior runs."""
     with Client() as client:
         table = client.tables.upload(file)
@@ -171,15 +157,6 @@ def table_command(
         print_json(table.to_json())
     else:
         out.print(f"{table.id}: {table.rows} runs in {table.cells} cells")
-
-
-def _command(sweep_id: str, command: Callable[[SweepHandle], SweepHandle], *, as_json: bool) -> None:
-    with Client() as client:
-        sweep = command(client.sweeps.get(sweep_id))
-    if as_json:
-        print_json(sweep.document.to_json())
-    else:
-        out.print(f"{sweep.id} is {sweep.state}")
 
 
 def _show_warnings(warnings: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 EXAMPLE_ID = "18a3f0c2b5d9e0770123456789abcdef"
 
@@ -31,6 +31,12 @@ class Document(BaseModel):
     def to_json(self) -> Any:
         """The document as JSON values: as the service sent it, or as it was built here."""
         return json.loads(self.model_dump_json()) if self._sent is None else self._sent
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first field at fault, and what is wrong with it."""
+    (first, *_) = error.errors(include_url=False)
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 Item = TypeVar("Item", bound=Document)

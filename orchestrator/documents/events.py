@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from orchestrator.documents.document import first_fault
 from orchestrator.errors import EtalonError
 from orchestrator.states import ComparisonStage, RunState, SweepState
 
@@ -161,9 +162,7 @@ def payload_of(kind: str, data: Mapping[str, Any]) -> EventPayload | None:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        (first, *_) = error.errors(include_url=False)
-        where = ".".join(str(part) for part in first["loc"])
         raise UnreadableEvent(
-            f"A stored event of the kind {kind} has another shape than this version of Etalon reads ({where}: "
-            f"{first['msg']}). Use the version of Etalon that wrote it."
+            f"A stored event of the kind {kind} has another shape than this version of Etalon reads "
+            f"({first_fault(error)}). Use the version of Etalon that wrote it."
         ) from error

@@ -15,14 +15,14 @@ YAML = {"content-type": "application/yaml"}
 CSV = {"content-type": "text/csv"}
 
 
-def refused(answer: Any, status: int, *told: str) -> dict[str, Any]:
+def refused(answer: Any, status: int, *sentences: str) -> dict[str, Any]:
     problem: dict[str, Any] = answer.json()
     assert answer.status_code == status, problem
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem["status"] == status
     assert problem["title"]
     assert problem["instance"]
-    for text in told:
+    for text in sentences:
         assert text in problem["detail"]
     return problem
 
@@ -36,7 +36,7 @@ def nothing_written(store: Store) -> Iterator[None]:
 
 @pytest.mark.usefixtures("nothing_written")
 @pytest.mark.parametrize(
-    ("change", "path", "told"),
+    ("change", "path", "sentence"),
     [
         ({"learning_rates": [-0.001, 0.01]}, "grid.learning_rates.0", "greater than 0"),
         ({"learning_rates": []}, "grid.learning_rates", "is empty"),
@@ -56,12 +56,12 @@ def nothing_written(store: Store) -> Iterator[None]:
     ],
 )
 def test_a_bad_grid_is_refused_field_by_field(
-    client: TestClient, fields: dict[str, Any], change: dict[str, Any], path: str, told: str
+    client: TestClient, fields: dict[str, Any], change: dict[str, Any], path: str, sentence: str
 ) -> None:
     fields["grid"] |= change
-    problem = refused(client.post("/v1/sweeps", json=fields), 422, told)
+    problem = refused(client.post("/v1/sweeps", json=fields), 422, sentence)
     assert [error["path"] for error in problem["errors"]] == [path]
-    assert told in problem["errors"][0]["message"]
+    assert sentence in problem["errors"][0]["message"]
 
 
 @pytest.mark.usefixtures("nothing_written")
@@ -91,7 +91,7 @@ def test_a_bad_field_is_named(
 
 @pytest.mark.usefixtures("nothing_written")
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "sentence"),
     [
         (b"name: [", "not valid YAML"),
         (b"name: a\n\tb: c", "line 2, column 1"),
@@ -109,13 +109,13 @@ def test_a_bad_field_is_named(
         (b"!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )
-def test_malformed_yaml_is_refused(client: TestClient, body: bytes, told: str) -> None:
-    refused(client.post("/v1/sweeps", content=body, headers=YAML), 422, told)
+def test_malformed_yaml_is_refused(client: TestClient, body: bytes, sentence: str) -> None:
+    refused(client.post("/v1/sweeps", content=body, headers=YAML), 422, sentence)
 
 
 @pytest.mark.usefixtures("nothing_written")
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "sentence"),
     [
         (b'{"name": ', "not valid JSON"),
         (b'{"name": "a",}', "line 1, column"),
@@ -128,9 +128,9 @@ def test_malformed_yaml_is_refused(client: TestClient, body: bytes, told: str) -
         (b'{"name": "a", "search": {"budget": {"flops": 1e999}}}', "search.budget.flops"),
     ],
 )
-def test_malformed_json_is_refused(client: TestClient, body: bytes, told: str) -> None:
+def test_malformed_json_is_refused(client: TestClient, body: bytes, sentence: str) -> None:
     headers = {"content-type": "application/json"}
-    refused(client.post("/v1/sweeps", content=body, headers=headers), 422, told)
+    refused(client.post("/v1/sweeps", content=body, headers=headers), 422, sentence)
 
 
 @pytest.mark.usefixtures("nothing_written")
@@ -145,7 +145,7 @@ def test_a_body_of_another_kind_is_refused(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "sentence"),
     [
         ("params,tokens,batch_tokens,learning_rate\n1,2,3,4\n", "lacks the column loss"),
         ("params,tokens,batch_tokens,learning_rate,loss\n", "no rows"),
@@ -158,8 +158,8 @@ def test_a_body_of_another_kind_is_refused(client: TestClient) -> None:
         ("params,tokens,batch_tokens,learning_rate,loss\n1e6,1e8,2048,1e-3,low\n", "column loss"),
     ],
 )
-def test_a_bad_table_is_refused(client: TestClient, store: Store, text: str, told: str) -> None:
-    refused(client.post("/v1/tables", content=text, headers=CSV), 422, told)
+def test_a_bad_table_is_refused(client: TestClient, store: Store, text: str, sentence: str) -> None:
+    refused(client.post("/v1/tables", content=text, headers=CSV), 422, sentence)
     with pytest.raises(NotFound):
         store.tables.get(named(text.encode()))
 

@@ -58,28 +58,28 @@ def spoken(page: str) -> str:
 
 
 def test_the_document_has_contenders_cost_and_verdict(over: TestClient, ended: Sweep) -> None:
-    told = answer(over, f"/v1/sweeps/{ended.id}/comparison")
-    assert (told["sweep_id"], told["state"], told["seeds"]) == (ended.id, "complete", 2)
-    assert told["held_out"]["params"] == 2 * 12 * 128**2
-    assert told["law_number"] == ended.law_number
-    assert told["best"]["status"] == "interior"
-    assert told["module_search"]["ended"] == 8
-    assert told["verdict"].startswith("Trust Fitting here: ")
-    by_name = {item["name"]: item for item in told["contenders"]}
+    shown = answer(over, f"/v1/sweeps/{ended.id}/comparison")
+    assert (shown["sweep_id"], shown["state"], shown["seeds"]) == (ended.id, "complete", 2)
+    assert shown["held_out"]["params"] == 2 * 12 * 128**2
+    assert shown["law_number"] == ended.law_number
+    assert shown["best"]["status"] == "interior"
+    assert shown["module_search"]["ended"] == 8
+    assert shown["verdict"].startswith("Trust Fitting here: ")
+    by_name = {item["name"]: item for item in shown["contenders"]}
     assert set(by_name) >= {"Fitting", "Transfer", "the same rate", "Step Law", "Zhou", "module-wise"}
     assert by_name["Step Law"]["source"] == "arXiv 2503.04715"
     assert by_name["Fitting"]["difference"] is None
-    for item in told["contenders"]:
+    for item in shown["contenders"]:
         excess = item["excess_loss"]
         assert excess["low"] < excess["value"] < excess["high"]
         assert [run["seed"] for run in item["runs"]] == [0, 1]
-    assert all(len(rate["runs"]) == 2 for rate in told["reference"])
-    assert all(rate["excess_loss"] > -0.001 for rate in told["reference"])
+    assert all(len(rate["runs"]) == 2 for rate in shown["reference"])
+    assert all(rate["excess_loss"] > -0.001 for rate in shown["reference"])
 
 
 def test_the_runs_that_it_names_are_runs_of_the_sweep(over: TestClient, ended: Sweep) -> None:
-    told = answer(over, f"/v1/sweeps/{ended.id}/comparison")
-    module_wise = told["contenders"][-1]
+    shown = answer(over, f"/v1/sweeps/{ended.id}/comparison")
+    module_wise = shown["contenders"][-1]
     run = answer(over, f"/v1/runs/{module_wise['runs'][0]['run_id']}")
     assert run["arm"] == "standard"
     assert run["module_rates"].split(",")[0].split("=")[0] in module_wise["module_rates"]
@@ -100,8 +100,8 @@ def test_a_sweep_without_one_is_not_found_in_a_sentence(
 def test_before_the_search_is_over_it_waits(client: TestClient) -> None:
     made = client.post("/v1/sweeps", json={**FIELDS, "comparison": COMPARISON})
     assert made.status_code == 201, made.text
-    told = answer(client, f"/v1/sweeps/{made.json()['id']}/comparison")
-    assert (told["state"], told["contenders"], told["verdict"]) == ("waiting", [], None)
+    shown = answer(client, f"/v1/sweeps/{made.json()['id']}/comparison")
+    assert (shown["state"], shown["contenders"], shown["verdict"]) == ("waiting", [], None)
     figure = answer(client, f"/v1/sweeps/{made.json()['id']}/figures/comparison")
     assert "after the search" in figure["layout"]["annotations"][0]["text"].replace("<br>", " ")
 

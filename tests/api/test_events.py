@@ -30,12 +30,12 @@ def test_a_finished_sweep_is_replayed_whole_and_ends(client: TestClient, finishe
     answer = client.get(f"/v1/sweeps/{finished.sweep.id}/events", headers={"Accept-Encoding": "gzip"})
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert "content-encoding" not in answer.headers  # compressed, an event would wait for the next ones
-    told = messages(answer.text)
+    received = messages(answer.text)
     recorded = finished.store.events.after(0, sweep_id=finished.sweep.id)
-    assert [(m["event"], int(m["id"])) for m in told[:-1]] == [(e.kind, e.id) for e in recorded]
-    assert {"sweep", "batch", "progress", "run", "law"} == {m["event"] for m in told[:-1]}
-    assert all(m["data"]["sweep_id"] == finished.sweep.id for m in told)
-    assert (told[-1]["event"], told[-1]["data"]["state"]) == ("end", "completed")
+    assert [(m["event"], int(m["id"])) for m in received[:-1]] == [(e.kind, e.id) for e in recorded]
+    assert {"sweep", "batch", "progress", "run", "law"} == {m["event"] for m in received[:-1]}
+    assert all(m["data"]["sweep_id"] == finished.sweep.id for m in received)
+    assert (received[-1]["event"], received[-1]["data"]["state"]) == ("end", "completed")
 
 
 class FutureSweepEvent(EventPayload):

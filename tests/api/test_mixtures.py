@@ -95,9 +95,9 @@ def test_runs_and_their_export_carry_both_counts(client: TestClient, trained_mix
     assert all(run["params"] == run["params_active"] < run["params_total"] for run in runs)
     table = read_table(client.get(f"/v1/sweeps/{trained_mixture.sweep.id}/runs.csv").content)
     assert table.sizes == ("params", "params_total", "params_active")
-    told = table.observations().params_active
-    assert told is not None
-    assert told.tolist() == table.params.tolist()
+    active_params = table.observations().params_active
+    assert active_params is not None
+    assert active_params.tolist() == table.params.tolist()
     assert set(table.sized("params_total").params) == {run["params_total"] for run in runs}
 
 

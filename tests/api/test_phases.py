@@ -81,22 +81,22 @@ def figure(client: TestClient, recorded: Any, name: str, **query: str) -> Any:
 
 def words(answer: Any) -> str:
     assert answer.status_code == 200
-    told = " ".join(note["text"] for note in answer.json()["layout"]["annotations"])
-    return told.replace("<br>", " ").replace("\u00a0", " ")
+    sentence = " ".join(note["text"] for note in answer.json()["layout"]["annotations"])
+    return sentence.replace("<br>", " ").replace("\u00a0", " ")
 
 
 def test_a_line_under_the_law_says_how_its_optima_differ(client: TestClient, both: Any) -> None:
-    told = words(figure(client, both, "law", phase="stable"))
+    sentence = words(figure(client, both, "law", phase="stable"))
     ratio, low, high = (
         float(part)
-        for part in re.search(f"η\\* is {NUMBER} times .* \\(95 %: {NUMBER} – {NUMBER}\\)", told).groups()  # type: ignore[union-attr]
+        for part in re.search(f"η\\* is {NUMBER} times .* \\(95 %: {NUMBER} – {NUMBER}\\)", sentence).groups()  # type: ignore[union-attr]
     )
     largest = max(both.store.sweeps.cells(both.sweep.id), key=lambda cell: cell.flops)
     truth = STABLE.optimum(at_fork(largest)) / ANNEALED.optimum(largest)
     assert low < ratio < high < 1.3 * low
     assert low < truth < high
-    assert "at N 393 k, D 1.64 M" in told
-    exponents = re.search(f"D: {NUMBER} ± {NUMBER} before, {NUMBER} ± {NUMBER} after", told)
+    assert "at N 393 k, D 1.64 M" in sentence
+    exponents = re.search(f"D: {NUMBER} ± {NUMBER} before, {NUMBER} ± {NUMBER} after", sentence)
     assert exponents is not None
     before, before_sd, after, after_sd = (float(part.replace("−", "-")) for part in exponents.groups())
     assert before == pytest.approx(STABLE_EXPONENT, abs=3 * before_sd)
@@ -198,8 +198,8 @@ def test_without_a_law_and_without_losses_before_the_decay_the_figure_says_why(
     assert "with the sweep's first law" in words(figure(client, recorded, "law", phase="stable"))
     train(recorded, measured=False)
     recorded.fit()
-    told = words(figure(client, recorded, "law", phase="stable"))
-    assert "The stable phase has no law: 0 of 0 runs completed" in told
+    sentence = words(figure(client, recorded, "law", phase="stable"))
+    assert "The stable phase has no law: 0 of 0 runs completed" in sentence
     assert figure(client, recorded, "bowls", phase="stable").status_code == 200
 
 

@@ -152,7 +152,7 @@ def test_the_list_is_filtered_by_state(client: TestClient, submitted: Callable[.
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "sentence"),
     [
         ("limit=0", "from 1 to 500"),
         ("limit=501", "from 1 to 500"),
@@ -161,10 +161,12 @@ def test_the_list_is_filtered_by_state(client: TestClient, submitted: Callable[.
         ("cursor=nonsense", "next_cursor"),
     ],
 )
-def test_a_query_out_of_range_is_refused_with_the_range(client: TestClient, query: str, told: str) -> None:
+def test_a_query_out_of_range_is_refused_with_the_range(
+    client: TestClient, query: str, sentence: str
+) -> None:
     answer = client.get(f"/v1/sweeps?{query}")
     assert answer.status_code == 422
-    assert told in answer.json()["detail"]
+    assert sentence in answer.json()["detail"]
     assert answer.json()["errors"][0]["path"] == query.partition("=")[0]
 
 

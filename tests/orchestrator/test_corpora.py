@@ -120,9 +120,9 @@ def test_an_unknown_name_is_refused_with_the_known_ones_and_the_way_to_make_one(
     for ask in (preview, submit):
         with pytest.raises(
             BadInput, match=r"known: stdlib, novels; `etalon corpus prepare SOURCE --name NAME`"
-        ) as told:
+        ) as reason:
             ask(sweep_on(name), store, settings)
-        assert [problem.path for problem in told.value.fields] == ["trainer.corpus"]
+        assert [problem.path for problem in reason.value.fields] == ["trainer.corpus"]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_file_that_is_no_longer_the_prepared_one_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("file", "content", "reason"),
     [
         (TOKENS_FILE, None, "No such file"),
         (DOCUMENT_FILE, None, "corpus.json cannot be read: No such file"),
@@ -159,7 +159,7 @@ def test_a_file_that_is_no_longer_the_prepared_one_is_refused(
     ],
 )
 def test_a_broken_corpus_is_refused_with_the_file_at_fault(
-    settings: Settings, store: Store, file: str, content: str | None, told: str
+    settings: Settings, store: Store, file: str, content: str | None, reason: str
 ) -> None:
     lay_down(settings.corpora_folder / "novels")
     path = settings.corpora_folder / "novels" / file
@@ -167,7 +167,7 @@ def test_a_broken_corpus_is_refused_with_the_file_at_fault(
     if content is not None:
         path.write_text(content)
 
-    with pytest.raises(BadInput, match=told) as refused:
+    with pytest.raises(BadInput, match=reason) as refused:
         submit(sweep_on("novels"), store, settings)
     assert [problem.path for problem in refused.value.fields] == ["trainer.corpus"]
 

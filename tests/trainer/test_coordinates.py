@@ -37,7 +37,7 @@ class Family:
     optimizer: Literal["adamw", "muon"] = "adamw"
 
     def recipe(self, scale: int, kind: str) -> Recipe:
-        mup = Parametrization(kind="mup", base=self.base, rules=frozenset({"depth"}))
+        mup = Parametrization(base=self.base, rules=frozenset({"depth"}))
         return Recipe(
             shape=self.shape(scale),
             schedule=Schedule(warmup_tokens=0),

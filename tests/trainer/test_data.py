@@ -7,7 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from trainer import BadCorpus, TokenFileStats, load_corpus
+from trainer import TokenFileStats, load_corpus
+from trainer.exceptions import BadCorpus
 
 
 @pytest.fixture

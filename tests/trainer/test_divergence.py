@@ -16,7 +16,7 @@ from trainer import (
     TrainingJob,
     load_corpus,
 )
-from trainer.divergence import TRAVEL, DivergenceCause, find_divergence, judged_loss, travel
+from trainer.divergence import TRAVEL, find_divergence, judged_loss, travel
 from trainer.proxy_model import ProxyModel
 
 LOST = 1e30
@@ -44,7 +44,7 @@ def test_a_lost_member_leaves_its_neighbours_bit_for_bit_as_they_were(corpus, ma
     assert outcome(with_it, 2) == outcome(without, 1)
     (lost,) = [event for event in with_it if isinstance(event, DivergedEvent)]
     assert (lost.member, lost.horizons, lost.step) == (1, (60 * 128, 90 * 128), 16)
-    assert (lost.tokens, lost.cause) == (16 * 128, DivergenceCause.NOT_FINITE)
+    assert lost.tokens == 16 * 128
     assert lost.reason.startswith("the loss is not finite; ")
     assert not any(
         isinstance(event, CurveEvent | FinishedEvent) and event.member == 1
@@ -83,7 +83,6 @@ def test_a_rate_that_degrades_without_a_nan_is_noticed(corpus, make_job):
     events = Training(make_job([5.0], (200,)), corpus).advance()
     (end,) = [event for event in events if isinstance(event, FinishedEvent | DivergedEvent)]
     assert isinstance(end, DivergedEvent)
-    assert end.cause is not DivergenceCause.NOT_FINITE
     assert "unigram entropy" in end.reason
     assert all(
         math.isfinite(loss) for event in events if isinstance(event, CurveEvent) for loss in event.losses
@@ -101,19 +100,28 @@ def test_a_rate_that_is_merely_slow_is_not(corpus, make_job, log_every):
 @pytest.mark.parametrize(
     ("loss", "best", "travel", "cause"),
     [
-        (float("nan"), 2.0, 0.0, DivergenceCause.NOT_FINITE),
-        (float("inf"), 2.0, 0.0, DivergenceCause.NOT_FINITE),
+        (float("nan"), 2.0, 0.0, "the loss is not finite"),
+        (float("inf"), 2.0, 0.0, "the loss is not finite"),
         (5.0, 5.2, 0.1, None),
-        (5.0, 2.0, 0.1, DivergenceCause.ROSE),
+        (
+            5.0,
+            2.0,
+            0.1,
+            "the loss rose from 2.000 to 5.000 nats, above the corpus's unigram entropy of 3.150",
+        ),
         (2.9, 2.0, 50.0, None),
-        (3.2, 3.1, 50.0, DivergenceCause.NOT_LEARNED),
+        (
+            3.2,
+            3.1,
+            50.0,
+            "the loss after the decay is 3.200 nats, above the corpus's unigram entropy of 3.150",
+        ),
         (3.2, 3.1, 1.0, None),
         (3.2, 3.1, None, None),
     ],
 )
 def test_the_rule(loss, best, travel, cause):
-    found = find_divergence(loss, best, travel, unigram_entropy=3.15)
-    assert (None if found is None else found.cause) is cause
+    assert find_divergence(loss, best, travel, unigram_entropy=3.15) == cause
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 16])

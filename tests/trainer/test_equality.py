@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from trainer import (
-    BadCheckpoint,
     BaseScale,
     CurveEvent,
     FinishedEvent,
@@ -20,6 +19,7 @@ from trainer import (
     TrainingJob,
 )
 from trainer.checkpoint import identity
+from trainer.exceptions import BadCheckpoint
 
 RATES = (1e-3, 4e-3, 1e-2, 3e-2, 2e-3)
 COSINE = Schedule(warmup_tokens=16 * 128, shape="cosine")
@@ -183,7 +183,7 @@ def test_an_identity_is_the_same_in_every_process(make_job):
     """The order of a set of strings differs from one process to the next."""
     rules = frozenset({"depth", "weight_decay", "batch"})
     base = BaseScale(width=16, depth=2, batch_tokens=128)
-    job = make_job([4e-3], parametrization=Parametrization(kind="mup", base=base, rules=rules))
+    job = make_job([4e-3], parametrization=Parametrization(base=base, rules=rules))
     code = (
         "import pickle, sys; from trainer.checkpoint import identity; "
         "print(identity(pickle.load(sys.stdin.buffer)))"

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from trainer import BadShape, DivergedEvent, Experts, FinishedEvent, Recipe, Schedule, Shape, Training
+from trainer import DivergedEvent, Experts, FinishedEvent, Recipe, Schedule, Shape, Training
+from trainer.exceptions import BadShape
 from trainer.experts import mixture, route
 from trainer.optimizer import MemberRates, StackOptimizer
 from trainer.proxy_model import ProxyModel, initial_parameters, layout

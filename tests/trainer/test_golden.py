@@ -46,7 +46,7 @@ CASES = {
         DENSE,
         shape=Shape(width=32, depth=4),
         parametrization=Parametrization(
-            kind="mup", base=BaseScale(width=16, depth=2), rules=frozenset({"depth", "weight_decay"})
+            base=BaseScale(width=16, depth=2), rules=frozenset({"depth", "weight_decay"})
         ),
     ),
 }

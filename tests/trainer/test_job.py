@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from trainer import BadJob, BadRecipe, BadSchedule, Member, Recipe, Schedule, Shape, Training, TrainingJob
+from trainer import Member, Recipe, Schedule, Shape, Training, TrainingJob
+from trainer.exceptions import BadJob, BadRecipe, BadSchedule
 
 SHAPE = Shape(width=16, depth=1)
 SCHEDULE = Schedule(warmup_tokens=0)

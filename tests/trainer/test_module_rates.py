@@ -5,7 +5,8 @@ from typing import get_args
 import pytest
 import torch
 
-from trainer import BadJob, Experts, Member, Recipe, Schedule, Shape, Training
+from trainer import Experts, Member, Recipe, Schedule, Shape, Training
+from trainer.exceptions import BadJob
 from trainer.optimizer import MemberRates, StackOptimizer
 from trainer.proxy_model import ProxyModel, layout
 from trainer.scaling_rules import Module

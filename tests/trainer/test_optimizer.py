@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 DENSE = Shape(width=16, depth=2)
 MIXTURE = Shape(width=16, depth=2, experts=Experts(count=4, top_k=2, width=24, shared=1))
 MUP = Parametrization(
-    kind="mup", base=BaseScale(width=8, depth=1, expert_width=24), rules=frozenset({"depth", "weight_decay"})
+    base=BaseScale(width=8, depth=1, expert_width=24), rules=frozenset({"depth", "weight_decay"})
 )
 MEMBERS = (
     MemberRates(learning_rate=1e-3),

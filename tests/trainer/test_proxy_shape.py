@@ -1,6 +1,7 @@
 import pytest
 
-from trainer import BadShape, Recipe, Schedule, Shape, stack_limit
+from trainer import Recipe, Schedule, Shape, stack_limit
+from trainer.exceptions import BadShape
 from trainer.proxy_model import initial_parameters, layout
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from trainer import (
-    BadRecipe,
     BaseScale,
     Corpus,
     Experts,
@@ -21,6 +20,7 @@ from trainer import (
     TrainingJob,
     rules_of,
 )
+from trainer.exceptions import BadRecipe
 from trainer.proxy_model import initial_parameters
 from trainer.scaling_rules import PARAMETER_KINDS
 
@@ -35,7 +35,7 @@ def recipe(
     parametrization = (
         Parametrization()
         if base is None
-        else Parametrization(kind="mup", base=base, rules=frozenset(rules), horizon_exponent=exponent)
+        else Parametrization(base=base, rules=frozenset(rules), horizon_exponent=exponent)
     )
     fields = {"batch_tokens": 128, "schedule": Schedule(warmup_tokens=0), **fields}
     return Recipe(shape=shape, parametrization=parametrization, **fields)
@@ -310,33 +310,29 @@ def test_mup_at_its_base_trains_like_standard_bit_for_bit(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "spectral"}, "kind is 'spectral'; allowed: standard, mup"),
         (
-            {"kind": "mup", "base": BaseScale(width=16, depth=2), "rules": frozenset({"heads"})},
+            {"base": BaseScale(width=16, depth=2), "rules": frozenset({"heads"})},
             "allowed: depth",
         ),
-        ({"kind": "mup"}, "needs the base"),
-        ({"base": BaseScale(width=16, depth=2)}, "standard takes no base"),
-        ({"rules": frozenset({"depth"})}, "standard takes no base and no rules"),
+        ({"rules": frozenset({"depth"})}, "rules need the base"),
         (
-            {"kind": "mup", "base": BaseScale(width=16, depth=2), "rules": frozenset({"batch"})},
+            {"base": BaseScale(width=16, depth=2), "rules": frozenset({"batch"})},
             "need base.batch_tokens",
         ),
         (
             {
-                "kind": "mup",
                 "base": BaseScale(width=16, depth=2, batch_tokens=128),
                 "rules": frozenset({"horizon"}),
             },
             "need base.tokens",
         ),
-        ({"kind": "mup", "base": NEAR, "horizon_exponent": -0.3}, "needs the rule horizon"),
+        ({"base": NEAR, "horizon_exponent": -0.3}, "needs the rule horizon"),
         (
-            {"kind": "mup", "base": NEAR, "rules": frozenset({"horizon"}), "horizon_exponent": 0.3},
+            {"base": NEAR, "rules": frozenset({"horizon"}), "horizon_exponent": 0.3},
             "horizon_exponent is 0.3; allowed: from -1 to 0",
         ),
         (
-            {"kind": "mup", "base": NEAR, "rules": frozenset({"horizon"}), "horizon_exponent": float("nan")},
+            {"base": NEAR, "rules": frozenset({"horizon"}), "horizon_exponent": float("nan")},
             "horizon_exponent is nan",
         ),
     ],

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import BadSchedule, Schedule
+from trainer import Schedule
+from trainer.exceptions import BadSchedule
 
 
 def test_warms_up_holds_and_decays_linearly():

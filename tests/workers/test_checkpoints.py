@@ -17,7 +17,7 @@ JOB = ProxyJob(
     members=(ProxyMember(learning_rate=1 / 3, trunk_id="t", branches=(Branch(run_id="r", tokens=4_096),)),),
     flops=1e9,
 )
-TOLD = Report(
+REPORT = Report(
     points=(LossPoint(curve="t", step=16, tokens=2_048, loss=0.1 + 0.2),),
     results=(RunResult(run_id="r", state=RunState.COMPLETED, loss=2.5, flops=1.5, seconds=0.25),),
     lenses=(LensPoint(curve="t", step=16, tokens=2_048, values={"head.update": 1 / 3}),),
@@ -31,8 +31,8 @@ def checkpoints(tmp_path) -> Checkpoints:
 
 def test_a_job_is_read_back_with_its_report_and_state(checkpoints):
     assert checkpoints.read_job(JOB) is None
-    checkpoints.write_job(JOB, TOLD, b"\x00state")
-    assert checkpoints.read_job(JOB) == (TOLD, b"\x00state")
+    checkpoints.write_job(JOB, REPORT, b"\x00state")
+    assert checkpoints.read_job(JOB) == (REPORT, b"\x00state")
     assert checkpoints.unfinished_jobs() == [JOB]
     checkpoints.drop_job(JOB)
     checkpoints.drop_job(JOB)
@@ -48,20 +48,20 @@ def test_a_trunk_is_kept_at_every_position(checkpoints):
 
 
 def test_a_write_that_fails_leaves_what_was_there(checkpoints, monkeypatch):
-    checkpoints.write_job(JOB, TOLD, b"old")
+    checkpoints.write_job(JOB, REPORT, b"old")
 
     def full(_number: int) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="no space"):
-        checkpoints.write_job(JOB, TOLD, b"new")
-    assert checkpoints.read_job(JOB) == (TOLD, b"old")
+        checkpoints.write_job(JOB, REPORT, b"new")
+    assert checkpoints.read_job(JOB) == (REPORT, b"old")
     assert checkpoints.unfinished_jobs() == [JOB]
 
 
 def test_a_job_of_another_version_is_dropped_not_stumbled_over(checkpoints):
-    checkpoints.write_job(JOB, TOLD, b"state")
+    checkpoints.write_job(JOB, REPORT, b"state")
     (path,) = (checkpoints.folder / "jobs").glob("*.job")
     path.write_bytes((2).to_bytes(8) + b"{}")
     assert checkpoints.unfinished_jobs() == []
@@ -69,7 +69,7 @@ def test_a_job_of_another_version_is_dropped_not_stumbled_over(checkpoints):
 
 
 def test_the_end_of_a_sweep_removes_jobs_and_keeps_trunks(checkpoints):
-    checkpoints.write_job(JOB, TOLD, b"state")
+    checkpoints.write_job(JOB, REPORT, b"state")
     checkpoints.write_trunk("t", 2_048, b"trunk")
     checkpoints.drop_jobs()
     assert checkpoints.unfinished_jobs() == []
@@ -77,7 +77,7 @@ def test_the_end_of_a_sweep_removes_jobs_and_keeps_trunks(checkpoints):
 
 
 def test_nothing_is_left_of_a_discarded_sweep(checkpoints):
-    checkpoints.write_job(JOB, TOLD, b"state")
+    checkpoints.write_job(JOB, REPORT, b"state")
     checkpoints.write_trunk("t", 2_048, b"trunk")
     checkpoints.drop_all()
     checkpoints.drop_all()

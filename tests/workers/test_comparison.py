@@ -93,7 +93,7 @@ def test_transfer_is_trained_in_units_of_its_base_by_its_rules(
 ) -> None:
     base = BaseScale(width=8, depth=1, head_width=8, batch_tokens=BATCH, tokens=HORIZON)
     rules = frozenset({"depth", "weight_decay", "batch", "horizon"})
-    parametrization = Parametrization(kind="mup", base=base, rules=rules)
+    parametrization = Parametrization(base=base, rules=rules)
     shape = Shape(width=16, depth=2)
     assert losses(store, settings, spec, "transfer", "") == alone(
         shape, HORIZON, rates=(RATE,), seed=1, parametrization=parametrization, tokens=HORIZON

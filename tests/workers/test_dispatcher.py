@@ -25,7 +25,8 @@ from workers.dispatcher import (
     Ending,
     WorkersDie,
 )
-from workers.replay import ReplayJob, ReplaySetup, replay_jobs
+from workers.immediate import ImmediateJob
+from workers.replay import ReplaySetup
 from workers.report_writer import PROGRESS_SECONDS
 from workers.runner import Job, Report
 
@@ -40,7 +41,7 @@ class OneRunJobs:
     over: list[Job] = field(default_factory=list)
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
-        return replay_jobs(pending, limit=1, workers=workers)
+        return tuple(ImmediateJob(runs=(run,)) for run in pending)
 
     def ended(self, job: Job) -> None:
         self.over.append(job)
@@ -86,12 +87,12 @@ class Shift:
         self.clock.now += seconds
         self.dispatcher.tick()
 
-    def job(self, trial: str) -> ReplayJob:
+    def job(self, trial: str) -> ImmediateJob:
         """The job of a worker that waited and was called back for it."""
         assert self.dispatcher.is_wanted_back(trial)
         self.dispatcher.end(trial)
         task = self.dispatcher.next_task(f"{trial}'")
-        assert isinstance(task, ReplayJob)
+        assert isinstance(task, ImmediateJob)
         return task
 
 
@@ -119,7 +120,7 @@ def counts(stage, shift) -> dict[RunState, int]:
     return {state: n for state, n in stage.store.sweeps.progress(shift.sweep_id).items() if n}
 
 
-def completed(job: ReplayJob) -> Report:
+def completed(job: ImmediateJob) -> Report:
     results = tuple(
         RunResult(run_id=run_id, state=RunState.COMPLETED, loss=3.0, flops=1.0) for run_id in job.run_ids
     )
@@ -151,7 +152,7 @@ def test_a_waiting_worker_is_called_back_for_a_job_and_takes_the_next_without_wa
     shift.dispatcher.end("a'")
     second = shift.dispatcher.next_task("b")
 
-    assert isinstance(second, ReplayJob)
+    assert isinstance(second, ImmediateJob)
     assert counts(stage, shift) == {RunState.PENDING: 3, RunState.RUNNING: 1, RunState.COMPLETED: 1}
     assert shift.source.over == [first]
 
@@ -190,7 +191,7 @@ def test_a_paused_sweep_claims_nothing_and_lets_its_workers_go(stage, shift):
     stage.store.sweeps.move(shift.sweep_id, SweepState.RUNNING)
     stage.ask(shift.sweep_id)
     shift.clock.now += 1
-    assert isinstance(shift.dispatcher.next_task("b"), ReplayJob)
+    assert isinstance(shift.dispatcher.next_task("b"), ImmediateJob)
 
 
 def test_a_driver_leaves_a_sweep_that_rests_for_long(stage, shift):

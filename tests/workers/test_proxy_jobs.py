@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cells import Cell, Cells
-from orchestrator.states import RunState
 from orchestrator.store.records import Run
+from tests.workers.pending import pending
 from workers.proxy_jobs import ProxyJob, proxy_jobs
-from workers.replay import replay_jobs
 
 RATES = tuple(0.001 * 2**i for i in range(9))
 HORIZONS = (40_960, 81_920, 163_840)
@@ -38,26 +36,13 @@ def cells_of(*shapes: tuple[str, float], batch_tokens: float = 256.0) -> Cells:
 CELLS = cells_of(("small", 1e4), ("large", 1e5))
 
 
-def run(cell: int, rate: float, seed: int = 0, trunk: str | None = "t") -> Run:
-    name = None if trunk is None else f"{CELLS[cell].trunk}-{rate}-{seed}"
-    return Run(
+def run(cell: int, rate: float, seed: int = 0) -> Run:
+    return pending(
         id=f"r-{cell}-{rate}-{seed}",
-        sweep_id="s",
         cell=cell,
         learning_rate=rate,
         seed=seed,
-        state=RunState.PENDING,
-        trunk_id=name,
-        batch=1,
-        attempt=0,
-        loss=None,
-        trunk_loss=None,
-        flops=0.0,
-        seconds=None,
-        reason=None,
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        started_at=None,
-        ended_at=None,
+        trunk_id=f"{CELLS[cell].trunk}-{rate}-{seed}",
     )
 
 
@@ -170,13 +155,3 @@ def test_a_job_has_one_name_for_the_same_work():
     runs = [run(0, rate) for rate in RATES[:3]]
     assert formed(runs)[0].name == formed(runs[::-1])[0].name
     assert formed(runs)[0].name != formed(runs[:2])[0].name
-
-
-@given(count=st.integers(1, 40), limit=st.integers(1, 20), workers=st.integers(1, 5))
-def test_replays_are_cut_into_equal_parts(count, limit, workers):
-    places = [(cell, rate) for cell in range(len(CELLS)) for rate in RATES][:count]
-    runs = [run(cell, rate, trunk=None) for cell, rate in places]
-    jobs = replay_jobs(runs, limit=limit, workers=workers)
-    assert [run_id for job in jobs for run_id in job.run_ids] == [one.id for one in runs]
-    assert all(1 <= len(job.lookups) <= limit for job in jobs)
-    assert len(jobs) <= max(workers, -(-count // limit))

@@ -92,7 +92,7 @@ def test_a_rate_in_units_of_the_base_is_carried_over_by_the_rules(tmp_path: Path
         rates=(RATE,),
         tokens=2 * HORIZON,
         parametrization=Parametrization(
-            kind="mup", base=base, rules=frozenset({"depth", "horizon"}), horizon_exponent=-0.3
+            base=base, rules=frozenset({"depth", "horizon"}), horizon_exponent=-0.3
         ),
     )
 

@@ -20,8 +20,9 @@ from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Grid, Muon, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
 from tests.workers.training import alone, carried_out, rest_of
-from trainer import BadCorpus, Shape, load_corpus, symptoms
 from trainer import Schedule as TrainerSchedule
+from trainer import Shape, load_corpus, symptoms
+from trainer.exceptions import BadCorpus
 from trainer.scaling_rules import Module
 from workers.checkpoints import Checkpoints
 from workers.preparation.preparing import prepare
@@ -72,21 +73,21 @@ def job_of(*horizons: int, start: int = 0, rates: tuple[float, ...] = RATES) -> 
 
 
 def test_losses_curves_and_costs_are_the_trainers_own(setup):
-    told = carried_out(ProxyRunner(setup), job_of(*HORIZONS))
+    reported = carried_out(ProxyRunner(setup), job_of(*HORIZONS))
 
-    losses = {result.run_id: result.loss for result in told.results}
+    losses = {result.run_id: result.loss for result in reported.results}
     for rate in RATES:
         assert [losses[f"run-{rate}-{horizon}"] for horizon in HORIZONS] == alone(
             SHAPE, *HORIZONS, rates=(rate,)
         )
-    assert {result.state for result in told.results} == {RunState.COMPLETED}
-    trained = sum(result.flops for result in told.results)
+    assert {result.state for result in reported.results} == {RunState.COMPLETED}
+    trained = sum(result.flops for result in reported.results)
     share = (0.8 * HORIZONS[1] + 0.2 * sum(HORIZONS)) / sum(HORIZONS)
     independent = 2 * 6 * CELLS[0].params * sum(HORIZONS)
     assert trained == pytest.approx(share * independent, rel=0.02)
-    curves = {point.curve for point in told.points}
+    curves = {point.curve for point in reported.points}
     assert curves == {"trunk-0.002", "trunk-0.008", *losses}
-    last = max(point.tokens for point in told.points if point.curve == f"run-0.002-{HORIZONS[0]}")
+    last = max(point.tokens for point in reported.points if point.curve == f"run-0.002-{HORIZONS[0]}")
     assert last == HORIZONS[0]
 
 
@@ -94,13 +95,13 @@ def test_a_cosine_is_trained_as_asked_and_costs_what_was_planned(setup):
     fields = {"warmup_tokens": 1_024, "shape": "cosine", "final_fraction": 0.1}
     trainer = ProxyTrainer(kind="proxy", schedule=Schedule(**fields))
     cells = trainer.cells(GRID)
-    told = carried_out(ProxyRunner(replace(setup, trainer=trainer)), job_of(*HORIZONS, rates=(0.002,)))
+    reported = carried_out(ProxyRunner(replace(setup, trainer=trainer)), job_of(*HORIZONS, rates=(0.002,)))
 
-    losses = {result.run_id: result.loss for result in told.results}
+    losses = {result.run_id: result.loss for result in reported.results}
     assert [losses[f"run-0.002-{horizon}"] for horizon in HORIZONS] == alone(
         SHAPE, *HORIZONS, rates=(0.002,), schedule=TrainerSchedule(**fields)
     )
-    assert sum(result.flops for result in told.results) == pytest.approx(rate_flops(cells))
+    assert sum(result.flops for result in reported.results) == pytest.approx(rate_flops(cells))
 
 
 def test_a_longer_horizon_costs_only_its_extension_and_decay(setup):
@@ -126,8 +127,8 @@ def test_what_another_version_saved_is_trained_again(setup, caplog):
     from_trunk = carried_out(runner, longer)
     checkpoints.write_job(longer, from_trunk, other.getvalue())
     from_job = carried_out(runner, longer)
-    for told in (from_trunk, from_job):
-        (result,) = told.results
+    for reported in (from_trunk, from_job):
+        (result,) = reported.results
         assert [result.loss] == alone(SHAPE, HORIZONS[1], rates=(0.002,))
         assert result.flops == 6 * CELLS[0].params * HORIZONS[1]
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
@@ -147,16 +148,16 @@ def test_a_lost_worker_costs_no_point_and_no_result(setup):
 
     resumed = ProxyRunner(setup)
     resumed.begin(job)
-    told = rest_of(resumed)
+    reported = rest_of(resumed)
 
-    assert set(told.points) == set(whole.points)
-    assert {(seen.curve, seen.step, str(seen.values)) for seen in told.lenses} == {
+    assert set(reported.points) == set(whole.points)
+    assert {(seen.curve, seen.step, str(seen.values)) for seen in reported.lenses} == {
         (seen.curve, seen.step, str(seen.values)) for seen in whole.lenses
     }
-    assert {(r.run_id, r.loss) for r in told.results} == {(r.run_id, r.loss) for r in whole.results}
+    assert {(r.run_id, r.loss) for r in reported.results} == {(r.run_id, r.loss) for r in whole.results}
     for member in job.members:
         assert Checkpoints(setup.checkpoints, "sweep").trunk_positions(member.trunk_id)
-    assert sum(r.flops for r in told.results) == sum(r.flops for r in whole.results)
+    assert sum(r.flops for r in reported.results) == sum(r.flops for r in whole.results)
 
 
 def test_a_resumed_job_goes_on_where_it_was_saved(setup):
@@ -171,25 +172,25 @@ def test_a_resumed_job_goes_on_where_it_was_saved(setup):
 
     resumed = ProxyRunner(setup)
     resumed.begin(found)
-    report, _ = resumed.advance(0.0)  # one step, and all that was told before
+    report, _ = resumed.advance(0.0)  # one step, and all that was reported before it
     assert max(point.step for point in report.points) > 1
 
 
 def test_diverged_members_are_reported_with_a_reason_and_no_bad_point(setup):
-    told = carried_out(ProxyRunner(setup), job_of(*HORIZONS, rates=(0.002, 60.0)))
-    states = {result.run_id: result.state for result in told.results}
+    reported = carried_out(ProxyRunner(setup), job_of(*HORIZONS, rates=(0.002, 60.0)))
+    states = {result.run_id: result.state for result in reported.results}
     assert states == {
         **{f"run-0.002-{horizon}": RunState.COMPLETED for horizon in HORIZONS},
         **{f"run-60.0-{horizon}": RunState.DIVERGED for horizon in HORIZONS},
     }
-    for result in told.results:
+    for result in reported.results:
         if result.state is RunState.DIVERGED:
             words = rf"Diverged after {result.diverged_tokens} tokens: .+; .+ at step \d+\."
             assert re.fullmatch(words, result.reason or "")
         else:
             assert result.diverged_tokens is None
-    assert all(math.isfinite(value) for seen in told.lenses for value in seen.values.values())
-    assert all(math.isfinite(point.loss) for point in told.points)
+    assert all(math.isfinite(value) for seen in reported.lenses for value in seen.values.values())
+    assert all(math.isfinite(point.loss) for point in reported.points)
 
 
 def test_figures_and_trainer_go_by_the_same_thresholds_and_modules():
@@ -199,15 +200,16 @@ def test_figures_and_trainer_go_by_the_same_thresholds_and_modules():
 
 
 def test_the_lenses_see_the_trunk_once_and_every_branch_to_its_end(setup):
-    told = carried_out(ProxyRunner(setup), job_of(*HORIZONS, rates=(0.002,)))
+    reported = carried_out(ProxyRunner(setup), job_of(*HORIZONS, rates=(0.002,)))
     steps = {
-        curve: [s.step for s in told.lenses if s.curve == curve] for curve in {s.curve for s in told.lenses}
+        curve: [s.step for s in reported.lenses if s.curve == curve]
+        for curve in {s.curve for s in reported.lenses}
     }
     assert steps == {
         "trunk-0.002": [1, 4, 16, 48, 96],
         **{f"run-0.002-{horizon}": [horizon // BATCH] for horizon in HORIZONS},
     }
-    assert all(seen.tokens == BATCH * seen.step for seen in told.lenses)
+    assert all(seen.tokens == BATCH * seen.step for seen in reported.lenses)
 
 
 def test_a_shape_of_other_params_than_planned_is_refused(setup):
@@ -244,13 +246,13 @@ def prepared(tmp_path: Path) -> Settings:
 def test_a_prepared_corpus_is_trained_on_with_its_own_vocabulary(setup, prepared):
     source = find_corpus("own", prepared)
     trainer = TRAINER.model_copy(update={"corpus": "own"})
-    told = carried_out(ProxyRunner(replace(setup, trainer=trainer, corpus=source)), job_of(*HORIZONS))
+    reported = carried_out(ProxyRunner(replace(setup, trainer=trainer, corpus=source)), job_of(*HORIZONS))
 
     shape = Shape(width=16, depth=1, context=TRAINER.context, vocab_size=300)
     corpus = load_corpus(
         source.path, token_type="uint16", vocab_size=300, heldout_tokens=source.heldout_tokens, name="own"
     )
-    losses = {result.run_id: result.loss for result in told.results}
+    losses = {result.run_id: result.loss for result in reported.results}
     found = [losses[f"run-0.008-{horizon}"] for horizon in HORIZONS]
     assert found == alone(shape, *HORIZONS, rates=(0.008,), corpus=corpus)
     assert all(loss < corpus.unigram_entropy < math.log(300) for loss in found)

@@ -10,8 +10,9 @@ from orchestrator.spec import replayed_cells
 from orchestrator.states import RunState
 from orchestrator.tables.formats import read_table
 from orchestrator.tables.recorded_rates import recorded_rates
-from workers.kinds import open_runner
-from workers.replay import Lookup, Recording, ReplayJob, ReplayRunner, ReplaySetup
+from tests.workers.pending import pending
+from workers.immediate import ImmediateJob
+from workers.replay import Recording, ReplaySetup
 
 TABLE = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds,optimizer
 1e6,1e8,4096,0.001,3.5,12.5,adamw
@@ -27,20 +28,22 @@ RECIPE = read_table(TABLE).where({"optimizer": "adamw"})
 COUNTED = ((100_003_000, 0.001), (99_998_000, 0.00100005), (100_001_000, 0.002))
 
 
-def lookup(rate: float, seed: int = 0) -> Lookup:
-    return Lookup(run_id="r", cell=0, learning_rate=rate, seed=seed)
-
-
 def test_a_run_answers_with_the_recorded_loss_and_cost():
-    result = Recording(RECIPE).answer(lookup(0.001), CELL)
+    result = Recording(RECIPE).answer(pending(learning_rate=0.001), CELL)
     assert (result.state, result.loss, result.seconds) == (RunState.COMPLETED, 3.5, 12.5)
     assert result.flops == 6 * 1e6 * 1e8
 
 
 def test_seed_n_is_the_nth_row_of_its_place_within_the_recipe():
     recording = Recording(RECIPE)
-    assert [recording.answer(lookup(0.002, seed), CELL).loss for seed in (0, 1)] == [3.25, 3.3]
-    assert [recording.answer(lookup(0.002, seed), CELL).seconds for seed in (0, 1)] == [None, 40.0]
+    assert [recording.answer(pending(learning_rate=0.002, seed=seed), CELL).loss for seed in (0, 1)] == [
+        3.25,
+        3.3,
+    ]
+    assert [recording.answer(pending(learning_rate=0.002, seed=seed), CELL).seconds for seed in (0, 1)] == [
+        None,
+        40.0,
+    ]
 
 
 def test_runs_whose_tokens_were_counted_answer_for_their_cell():
@@ -48,33 +51,24 @@ def test_runs_whose_tokens_were_counted_answer_for_their_cell():
     table = read_table("\n".join(["params,tokens,batch_tokens,learning_rate,loss", *lines]).encode())
     (cell,) = replayed_cells(recorded_rates(table))
     recording = Recording(table)
-    assert [recording.answer(lookup(rate), cell).loss for rate in cell.rates] == [3.0, 3.2]
-    assert recording.answer(lookup(cell.rates[0], seed=1), cell).loss == 3.1
+    assert [recording.answer(pending(learning_rate=rate), cell).loss for rate in cell.rates] == [3.0, 3.2]
+    assert recording.answer(pending(learning_rate=cell.rates[0], seed=1), cell).loss == 3.1
 
 
 def test_a_row_without_a_loss_is_a_diverged_run():
-    result = Recording(RECIPE).answer(lookup(0.004), CELL)
+    result = Recording(RECIPE).answer(pending(learning_rate=0.004), CELL)
     assert (result.state, result.loss) == (RunState.DIVERGED, None)
 
 
 @pytest.mark.parametrize(("rate", "seed"), [(0.003, 0), (0.001, 1), (0.002, 2)])
 def test_what_is_not_recorded_is_refused(rate, seed):
     with pytest.raises(BadInput, match="is not recorded"):
-        Recording(RECIPE).answer(lookup(rate, seed), CELL)
+        Recording(RECIPE).answer(pending(learning_rate=rate, seed=seed), CELL)
 
 
 def test_the_runner_answers_a_whole_job_and_fails_only_what_is_missing():
-    setup = ReplaySetup(table=TABLE, where={"optimizer": "adamw"}, cells=Cells((CELL,)))
-    runner = open_runner(setup)
-    assert isinstance(runner, ReplayRunner)
-    runner.begin(
-        ReplayJob(
-            lookups=tuple(
-                Lookup(run_id=str(i), cell=0, learning_rate=rate, seed=0)
-                for i, rate in enumerate([0.001, 0.003, 0.004])
-            )
-        )
-    )
+    runner = ReplaySetup(table=TABLE, where={"optimizer": "adamw"}, cells=Cells((CELL,))).open_runner()
+    runner.begin(ImmediateJob(runs=tuple(pending(learning_rate=rate) for rate in (0.001, 0.003, 0.004))))
     report, done = runner.advance(1.0)
     assert done
     assert [result.state for result in report.results] == [
@@ -87,4 +81,4 @@ def test_the_runner_answers_a_whole_job_and_fails_only_what_is_missing():
 
 def test_a_table_of_several_recipes_is_refused():
     with pytest.raises(BadInput, match="adamw, muon"):
-        open_runner(ReplaySetup(table=TABLE, where={}, cells=Cells((CELL,))))
+        ReplaySetup(table=TABLE, where={}, cells=Cells((CELL,))).open_runner()

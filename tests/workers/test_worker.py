@@ -7,17 +7,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cells import Cells
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Grid, ProxyTrainer, Scale
-from workers import worker
+from workers.immediate import ImmediateJob
 from workers.proxy import ProxySetup
-from workers.replay import ReplayJob, ReplaySetup
 from workers.runner import Report
 from workers.worker import Worker
 
-JOB = ReplayJob(lookups=())
-SETUP = ReplaySetup(table=b"", where={}, cells=Cells())
+JOB = ImmediateJob(runs=())
 WAIT = {"job": None, "pause": 0.0}
 WORK = {"job": JOB, "pause": 0.0}
 
@@ -48,26 +45,24 @@ class StandIn:
     def save(self) -> None:
         self.saved += 1
 
-
-@pytest.fixture
-def actor(monkeypatch):
-    """Makes a worker around a runner, as Ray would in a process of its own."""
-
-    def make(runner: StandIn, config: dict[str, Any]) -> Worker:
-        monkeypatch.setattr(worker, "open_runner", lambda _bench: runner)
-        made = Worker.__new__(Worker)
-        made.setup(config, SETUP)
-        return made
-
-    return make
+    def open_runner(self) -> StandIn:
+        """Its own setup."""
+        return self
 
 
-def test_a_worker_without_a_job_says_that_it_waits_and_what_it_can_stack(actor):
+def actor(runner: StandIn, config: dict[str, Any]) -> Worker:
+    """A worker around a runner, as Ray would make it in a process of its own."""
+    made = Worker.__new__(Worker)
+    made.setup(config, runner)
+    return made
+
+
+def test_a_worker_without_a_job_says_that_it_waits_and_what_it_can_stack():
     waiting = actor(StandIn(), WAIT)
     assert waiting.step() == {"report": Report(limits={"trunk": 4}), "done": False}
 
 
-def test_a_worker_goes_from_waiting_to_a_job_in_the_same_process(actor):
+def test_a_worker_goes_from_waiting_to_a_job_in_the_same_process():
     report = Report(fault=None)
     working = actor(StandIn((report, False), (report, True)), WAIT)
     assert working.reset_config(WORK)
@@ -75,26 +70,26 @@ def test_a_worker_goes_from_waiting_to_a_job_in_the_same_process(actor):
     assert working.config == {}, "a job does not travel back with every result"
 
 
-def test_the_trainers_own_error_is_reported_and_ends_the_job(actor):
+def test_the_trainers_own_error_is_reported_and_ends_the_job():
     failing = actor(StandIn(ValueError("loss of the wrong kind")), WORK)
     assert failing.step() == {"report": Report(fault="ValueError: loss of the wrong kind"), "done": True}
 
 
-def test_a_job_that_cannot_begin_is_reported_and_the_next_one_is_not_blamed(actor):
+def test_a_job_that_cannot_begin_is_reported_and_the_next_one_is_not_blamed():
     failing = actor(StandIn(begins=ValueError("no such shape")), WORK)
     assert failing.step() == {"report": Report(fault="ValueError: no such shape"), "done": True}
     failing.reset_config(WAIT)
     assert failing.step()["report"].fault is None
 
 
-def test_the_machines_error_is_left_to_tune_to_retry(actor):
+def test_the_machines_error_is_left_to_tune_to_retry():
     with pytest.raises(OSError, match="no space"):
         actor(StandIn(OSError("no space")), WORK).step()
     with pytest.raises(OSError, match="gone"):
         actor(StandIn(begins=OSError("gone")), WORK)
 
 
-def test_what_is_under_way_is_saved_before_the_process_ends(actor):
+def test_what_is_under_way_is_saved_before_the_process_ends():
     live, idle = StandIn((Report(), True)), StandIn()
     working = actor(live, WORK)
     working.cleanup()
@@ -125,6 +120,6 @@ def test_a_missing_corpus_is_reported_with_every_job(tmp_path):
     broken.setup(WAIT, setup)
     assert "no such file" in broken.step()["report"].fault
     broken.reset_config(WORK)
-    told = broken.step()
-    assert told["done"]
-    assert "no such file" in told["report"].fault
+    last = broken.step()
+    assert last["done"]
+    assert "no such file" in last["report"].fault

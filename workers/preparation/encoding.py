@@ -87,26 +87,22 @@ def encode(
         NotText, Conflict, OSError: as ``text_of``; the pieces written so far are kept.
     """
     total = sum(span.size for span in (*split.train, *split.heldout))
+
+    def report(now: Journal) -> None:
+        stage = PreparationStage.ENCODING
+        on_progress(PreparationProgress(stage=stage, done=now.bytes, total=total, tokens=now.tokens))
+
     written = _journal(folder, TOKEN_TYPES[dtype].itemsize)
     with (folder / TOKENS_FILE).open("r+b" if written.pieces else "wb") as file:
         file.truncate(written.tokens * TOKEN_TYPES[dtype].itemsize)
         file.seek(0, os.SEEK_END)
-        on_progress(
-            PreparationProgress(
-                stage=PreparationStage.ENCODING, done=written.bytes, total=total, tokens=written.tokens
-            )
-        )
-        kept = written
+        report(kept := written)
         for batch in _batches(root, islice(pieces(split), written.pieces, None)):
             written = _write(file, batch, tokenizer, TOKEN_TYPES[dtype], written)
             if written.bytes - kept.bytes >= PART_BYTES:
                 _keep(file, written, folder)
                 kept = written
-            on_progress(
-                PreparationProgress(
-                    stage=PreparationStage.ENCODING, done=written.bytes, total=total, tokens=written.tokens
-                )
-            )
+            report(written)
         _keep(file, written, folder)
     return written
 

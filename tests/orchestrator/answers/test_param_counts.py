@@ -101,27 +101,27 @@ def counts_of(table: RunTable) -> dict[str, Observations]:
 def test_a_sweep_reports_the_law_in_both_counts(follows: str) -> None:
     counts = counts_of(mixture(follows))
     law = fit(counts["params_active"])
-    _, told = both_counts(counts, law, "params_active")
+    _, document = both_counts(counts, law, "params_active")
 
-    assert (told.used, told.proportional) == ("params_active", False)
-    assert [item.size for item in told.laws] == ["params_active", "params_total"]
-    followed = next(item for item in told.laws if item.size == f"params_{follows}")
+    assert (document.used, document.proportional) == ("params_active", False)
+    assert [item.size for item in document.laws] == ["params_active", "params_total"]
+    followed = next(item for item in document.laws if item.size == f"params_{follows}")
     for name, exponent in (("params", -0.4), ("tokens", -0.2)):
         assert getattr(followed, name).value == pytest.approx(exponent, abs=3 * getattr(followed, name).sd)
         assert not getattr(followed, name).from_prior
     assert followed.mean_excess_loss < 0.0005
-    assert told.paired.cells == len(HORIZONS) * len(BATCHES)
+    assert document.paired.cells == len(HORIZONS) * len(BATCHES)
 
 
 @pytest.mark.parametrize(("used", "gains"), [("params_active", True), ("params_total", False)])
 def test_the_count_that_predicts_better_is_named_whichever_is_used(used: str, gains: bool) -> None:
     counts = counts_of(mixture("total"))
     law = fit(counts[used])
-    kept, told = both_counts(counts, law, used)
+    kept, document = both_counts(counts, law, used)
 
-    assert told.better == "params_total"
-    assert told.summary.startswith("A law in params_total predicts better: it loses ")
-    assert (told.paired.gain > 0) is gains
+    assert document.better == "params_total"
+    assert document.summary.startswith("A law in params_total predicts better: it loses ")
+    assert (document.paired.gain > 0) is gains
     assert len(kept.warnings) - len(law.warnings) == gains
 
 
@@ -130,20 +130,20 @@ def test_counts_that_are_nearly_proportional_give_one_law() -> None:
         models([4 * active * (1 + 0.004 * (-1) ** at) for at, active in enumerate(ACTIVE)], ACTIVE)
     )
     law = fit(counts["params_active"])
-    kept, told = both_counts(counts, law, "params_active")
+    kept, document = both_counts(counts, law, "params_active")
 
     assert kept is law
-    assert (told.proportional, told.better, told.paired) == (True, None, None)
-    assert [item.size for item in told.laws] == ["params_active"]
-    assert "params_total is 4 times params_active, to within 0.8" in told.summary
+    assert (document.proportional, document.better, document.paired) == (True, None, None)
+    assert [item.size for item in document.laws] == ["params_active"]
+    assert "params_total is 4 times params_active, to within 0.8" in document.summary
 
 
 def test_of_few_cells_held_out_neither_count_is_called_better() -> None:
     table = mixture("total")
     few = table.where({"batch_tokens": "65536"})
     counts = counts_of(few)
-    _, told = both_counts(counts, fit(counts["params_active"]), "params_active")
+    _, document = both_counts(counts, fit(counts["params_active"]), "params_active")
 
-    assert told.paired.cells == len(HORIZONS)
-    assert told.better is None
-    assert "too few cells to compare" in told.summary
+    assert document.paired.cells == len(HORIZONS)
+    assert document.better is None
+    assert "too few cells to compare" in document.summary

@@ -20,7 +20,7 @@ def sentence_of_refusal(law, target):
     return caught.value.detail
 
 
-def told(law, target):
+def predicted(law, target):
     """The width of the interval, infinite if refused, and all sentences with it."""
     try:
         answer = law.predict(target)
@@ -96,7 +96,7 @@ def test_a_target_across_an_exact_line_is_refused_with_a_finite_reason(sweep, jo
     ]
     law = fit(joined(*tables), options=fast)
     for n, batch in ((sizes[-1], batches[sizes[0]]), (sizes[0], batches[sizes[-1]])):
-        _, said = told(law, Point(params=n, tokens=1e10, batch_tokens=batch))
+        _, said = predicted(law, Point(params=n, tokens=1e10, batch_tokens=batch))
         assert not any("inf" in line for line in said)
         assert any("params" in line and "batch_tokens" in line for line in said)
 
@@ -119,7 +119,7 @@ def test_a_batch_that_nearly_follows_the_model_is_named_when_asked_across(
     ]
     law = fit(joined(*tables), options=fast)
     grown = law.predict(Point(params=1.6e9, tokens=1e10, batch_tokens=262144 * 16**power))
-    width, said = told(law, Point(params=1.6e9, tokens=1e10, batch_tokens=262144))
+    width, said = predicted(law, Point(params=1.6e9, tokens=1e10, batch_tokens=262144))
     assert width > grown.high / grown.low
     assert any("batch_tokens" in line for line in said)
 
@@ -139,7 +139,7 @@ def test_an_axis_far_outside_the_runs_is_named_or_refused(sweep, fast, axis):
     law = fit(sweep(), options=fast)
     place = {"params": 8e8, "tokens": 2.5e10, "batch_tokens": 524288.0}
     target = Point(**{**place, axis: 40 * place[axis]})
-    _, said = told(law, target)
+    _, said = predicted(law, target)
     assert any(axis in line and "40 times outside" in line for line in said)
 
 
@@ -197,7 +197,7 @@ def test_messy_runs_are_asked_for_targets_soundly(recorded, optimizer):
             tokens=factor * runs.tokens.max(),
             batch_tokens=runs.batch_tokens.max(),
         )
-        widths.append(told(law, target)[0])
+        widths.append(predicted(law, target)[0])
     assert widths == sorted(widths)
     assert widths[-1] == np.inf
     json.dumps(law.to_document(), allow_nan=False)

@@ -92,14 +92,14 @@ def test_the_last_words_of_a_dead_driver_are_kept(drivers_of: Callable[[str], Dr
 RECORD = (
     '{"time": "2026-01-01T00:00:00.000+00:00", "level": "ERROR", "message": "no GPU left", "sweep_id": "s"}'
 )
-TOLD = '{"message": "driver failed", "exception": "Traceback …\\n  in work\\nValueError: 3 of 4"}'
+LOGGED = '{"message": "driver failed", "exception": "Traceback …\\n  in work\\nValueError: 3 of 4"}'
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         (RECORD, "no GPU left"),
-        (TOLD, "driver failed: ValueError: 3 of 4"),
+        (LOGGED, "driver failed: ValueError: 3 of 4"),
         ('{"message": 7}', '{"message": 7}'),
         ("[1]", "[1]"),
         ("{cut off", "{cut off"),

@@ -109,7 +109,7 @@ def test_a_leader_that_lost_its_lease_steps_back_and_waits(
     def robbed_at_first() -> Any:
         held = store.leases.current(LEADER)
         if held is None:
-            return live()  # robbed, and not told yet
+            return live()  # robbed, and not aware of it yet
         fences.append(held.fence)
         if len(fences) > 1:
             stop.set()

@@ -53,11 +53,11 @@ def test_every_result_is_in_the_last_law_and_its_cost(house: Any) -> None:
 def test_a_law_is_fitted_after_every_batch_once_there_is_one(house: Any) -> None:
     sweep = house.submit()
     final = house.until_final(sweep.id)
-    told = [event.data for event in house.store.events.after(0, sweep_id=sweep.id) if event.kind == "law"]
-    assert len(told) == final.batches
-    refused = [data for data in told if data["number"] is None]
-    laws = [data for data in told if data["number"] is not None]
-    assert told == refused + laws
+    recorded = [event.data for event in house.store.events.after(0, sweep_id=sweep.id) if event.kind == "law"]
+    assert len(recorded) == final.batches
+    refused = [data for data in recorded if data["number"] is None]
+    laws = [data for data in recorded if data["number"] is not None]
+    assert recorded == refused + laws
     assert all(data["detail"] for data in refused)
     assert [data["number"] for data in laws] == [law.number for law in house.store.laws.of_sweep(sweep.id)]
 

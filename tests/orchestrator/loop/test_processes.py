@@ -119,8 +119,8 @@ def test_killed_in_mid_sweep_and_started_again_the_record_is_the_same(
     assert third.wait(timeout=30) == 0
 
     assert house.history(sweep.id) == house.history(undisturbed.id)
-    told = [event.data for event in store.events.after(0, sweep_id=sweep.id) if event.kind == "run"]
-    ended = [data["run_id"] for data in told if data["state"] in RUN_FINAL]
+    recorded = [event.data for event in store.events.after(0, sweep_id=sweep.id) if event.kind == "run"]
+    ended = [data["run_id"] for data in recorded if data["state"] in RUN_FINAL]
     assert len(ended) == len(set(ended)) == 24
 
 

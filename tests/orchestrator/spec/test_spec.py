@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import BadInput
 from orchestrator.spec import Lattice, ReplayTrainer, parse_spec, read_yaml
-from trainer import BadSchedule
 from trainer import Schedule as TrainerSchedule
+from trainer.exceptions import BadSchedule
 
 SPEC = """
 name: stdlib-dense

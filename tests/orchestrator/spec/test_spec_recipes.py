@@ -20,7 +20,8 @@ from orchestrator.spec import (
     parse_spec,
 )
 from orchestrator.spec.transfer import Base
-from trainer import BadRecipe, BaseScale, Parametrization, Recipe, Schedule, Shape, rules_of
+from trainer import BaseScale, Parametrization, Recipe, Schedule, Shape, rules_of
+from trainer.exceptions import BadRecipe
 
 MOE = {"kind": "moe", "experts": 8, "top_k": 2}
 SCALES = [{"width": 64, "depth": 2}, {"width": 32, "depth": 4}]
@@ -311,7 +312,6 @@ def test_bases_are_accepted_exactly_where_the_trainer_takes_them(
             tokens=819_200,
             beta1=beta,
             parametrization=Parametrization(
-                kind="mup",
                 base=BaseScale(width=32, depth=2, batch_tokens=batch, tokens=horizon),
                 rules=frozenset(rules),  # type: ignore[arg-type]
                 horizon_exponent=asked["horizon_exponent"],  # type: ignore[arg-type]

@@ -162,8 +162,8 @@ def test_a_cancel_and_a_finish_at_once_leave_one_truth(bench: Any) -> None:
     counts = bench.store.sweeps.progress(sweep_id)
     assert counts[RunState.COMPLETED] == finished.result()
     assert counts[RunState.COMPLETED] + counts[RunState.CANCELLED] == len(runs)
-    told = [event for event in bench.store.events.after(0, sweep_id=sweep_id) if event.kind == "run"]
-    assert len(told) == finished.result()
+    recorded = [event for event in bench.store.events.after(0, sweep_id=sweep_id) if event.kind == "run"]
+    assert len(recorded) == finished.result()
 
 
 @pytest.mark.parametrize("writers", [6])

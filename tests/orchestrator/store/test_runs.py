@@ -127,8 +127,8 @@ def test_a_claim_starts_the_runs_and_counts_the_attempt(bench: Any) -> None:
     assert {(run.state, run.attempt) for run in claimed} == {(RunState.RUNNING, 1)}
     assert all(run.started_at is not None for run in claimed)
     assert bench.store.runs.pending(sweep.id) == []
-    told = bench.store.events.after(0)[-1]
-    assert (told.kind, told.data) == ("progress", {"claimed": 2})
+    recorded = bench.store.events.after(0)[-1]
+    assert (recorded.kind, recorded.data) == ("progress", {"claimed": 2})
 
 
 def test_a_claim_can_pick_and_leaves_out_what_is_taken(bench: Any) -> None:
@@ -213,8 +213,8 @@ def test_each_finished_run_writes_an_event(bench: Any) -> None:
     low, high = bench.store.runs.claim(sweep.id, fence=fence)
     diverged = RunResult(run_id=high.id, state=RunState.DIVERGED, reason="not finite at step 9")
     bench.store.runs.finish([done(low.id), diverged], fence=fence)
-    told = [event.data for event in bench.store.events.after(0) if event.kind == "run"]
-    assert told == [
+    recorded = [event.data for event in bench.store.events.after(0) if event.kind == "run"]
+    assert recorded == [
         {"run_id": low.id, "cell": 0, "learning_rate": 1e-3, "seed": 0, "state": "completed", "loss": 2.0},
         {"run_id": high.id, "cell": 0, "learning_rate": 4e-3, "seed": 0, "state": "diverged", "loss": None},
     ]
@@ -283,8 +283,8 @@ def test_pending_runs_can_be_dropped_when_the_budget_is_spent(bench: Any) -> Non
     bench.store.runs.claim(sweep.id, fence=fence, run_ids=[first.id])
     assert bench.store.runs.drop(sweep.id, fence=bench.fence, reason="the budget is spent") == 1
     assert states(bench.store, sweep.id) == {(0, 1e-3): "running", (0, 2e-3): "cancelled"}
-    told = bench.store.events.after(0)[-1]
-    assert (told.kind, told.data) == ("progress", {"cancelled": 1, "reason": "the budget is spent"})
+    recorded = bench.store.events.after(0)[-1]
+    assert (recorded.kind, recorded.data) == ("progress", {"cancelled": 1, "reason": "the budget is spent"})
     assert bench.store.runs.drop(sweep.id, fence=bench.fence, reason="long ago", live=True) == 1
     assert states(bench.store, sweep.id) == {(0, 1e-3): "cancelled", (0, 2e-3): "cancelled"}
     assert bench.store.runs.finish([done(first.id)], fence=fence) == 0

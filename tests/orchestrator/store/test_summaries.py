@@ -29,9 +29,9 @@ def test_the_runs_of_many_sweeps_are_added_up_each_on_its_own(bench: Any) -> Non
         fence=driver,
     )
     tallies = bench.store.sweeps.tallies([begun.id, untouched.id])
-    told = tallies[begun.id]
-    assert dict(told.by_state) == bench.store.sweeps.progress(begun.id)
-    assert (told.spent_flops, told.seconds, told.rates) == (7.0, 2.0, 6)
+    tally = tallies[begun.id]
+    assert dict(tally.by_state) == bench.store.sweeps.progress(begun.id)
+    assert (tally.spent_flops, tally.seconds, tally.rates) == (7.0, 2.0, 6)
     idle = tallies[untouched.id]
     assert (sum(idle.by_state.values()), idle.spent_flops, idle.seconds, idle.rates) == (0, 0.0, None, 6)
     assert bench.store.sweeps.tallies([]) == {}

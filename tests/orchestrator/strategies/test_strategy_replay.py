@@ -135,11 +135,11 @@ def test_a_world_whose_grid_gives_no_law_reports_none():
 
 
 def test_the_comparison_is_described_in_sentences():
-    told = note(compared([WORLD, WORLD.replicate(1), WORLD.replicate(2)], []), WORLD).replace("\u00a0", " ")
+    text = note(compared([WORLD, WORLD.replicate(1), WORLD.replicate(2)], []), WORLD).replace("\u00a0", " ")
 
-    assert told.startswith("Targets, never run: 3 cells: 8 M parameters")
-    assert f"9 cells, {WORLD.runs} runs" in told
-    assert told.endswith("3 replays of each strategy, 2 of them without a tenth of the cells and rates.")
+    assert text.startswith("Targets, never run: 3 cells: 8 M parameters")
+    assert f"9 cells, {WORLD.runs} runs" in text
+    assert text.endswith("3 replays of each strategy, 2 of them without a tenth of the cells and rates.")
     assert note(compared([WORLD], []), WORLD).endswith("1 replay of each strategy.")
 
 

@@ -36,8 +36,8 @@ def test_a_plan_is_warned_of_a_cluster_that_a_live_sweep_reported(house: Any) ->
     wanted = parse_spec({**FIELDS, "resources": {"gpus_per_run": 1}})
     assert capacity_notices(house.store, wanted) == [], "nothing is known yet"
     live = house.submit()
-    told = workers_event(Cluster(cpus=4, gpus=0), live.spec.resources)
-    house.store.events.append(live.id, told)
+    event = workers_event(Cluster(cpus=4, gpus=0), live.spec.resources)
+    house.store.events.append(live.id, event)
     (notice,) = capacity_notices(house.store, wanted)
     assert notice.code == "cluster_too_small"
     assert notice.message == (

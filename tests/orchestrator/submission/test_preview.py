@@ -30,7 +30,7 @@ def test_recorded_repeats_may_be_asked_for(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "grid", "path", "told"),
+    ("rows", "grid", "path", "sentence"),
     [
         (TWICE, {"seeds": 3}, "grid.seeds", "3 is more than the table records .* at most 2"),
         (TWICE + ONCE, {"seeds": 2}, "grid.seeds", "at most 1"),
@@ -48,9 +48,9 @@ def test_recorded_repeats_may_be_asked_for(store: Store) -> None:
     ids=["seeds", "fewest seeds", "scales", "nothing", "too many"],
 )
 def test_a_replay_asks_for_nothing_that_is_not_recorded(
-    store: Store, rows: str, grid: dict[str, Any], path: str, told: str
+    store: Store, rows: str, grid: dict[str, Any], path: str, sentence: str
 ) -> None:
-    with pytest.raises(BadInput, match=told) as refused:
+    with pytest.raises(BadInput, match=sentence) as refused:
         cells_of(parse_spec(replay(store, rows, **grid)), store)
 
     assert [problem.path for problem in refused.value.fields] == [path]
@@ -109,7 +109,7 @@ def registered(folder: Path, file: str, content: bytes | None, **more: Any) -> S
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("file", "content", "sentence"),
     [
         ("gone.txt", None, "No such file"),
         (".", None, "Is a directory"),
@@ -119,12 +119,12 @@ def registered(folder: Path, file: str, content: bytes | None, **more: Any) -> S
     ],
 )
 def test_a_corpus_that_cannot_be_read_is_refused_before_anything_is_written(
-    store: Store, tmp_path: Path, file: str, content: bytes | None, told: str
+    store: Store, tmp_path: Path, file: str, content: bytes | None, sentence: str
 ) -> None:
     settings, spec = registered(tmp_path, file, content), parse_spec(PROXY)
 
     for ask in (preview, submit):
-        with pytest.raises(BadInput, match=told) as refused:
+        with pytest.raises(BadInput, match=sentence) as refused:
             ask(spec, store, settings)
         assert [problem.path for problem in refused.value.fields] == ["trainer.corpus"]
     assert store.sweeps.page(state=None, limit=1, cursor=None)[2] == 0
