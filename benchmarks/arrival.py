@@ -30,7 +30,7 @@ from orchestrator.cells import Point
 from orchestrator.law import Law
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import KnownRun, PlanRequest, Proposal, RunHistory, RunOutcome
-from orchestrator.strategies import RecordedWorld, recorded_world
+from orchestrator.strategies.recorded_world import RecordedWorld, recorded_world
 from orchestrator.tables.formats import read_table
 
 MODES: Final = ("batch", "together", "apart", "filled")

@@ -24,14 +24,15 @@ from orchestrator.errors import Refused
 from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, fit
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import rise
-from orchestrator.law.observations import columns_of
-from orchestrator.law.published import step_law
+from orchestrator.law.observations import point_array
+from orchestrator.law.published import LAWS
 from orchestrator.law.unseen_cells import RecordedBowl
 from orchestrator.tables.formats import read_table
 
 Array = NDArray[np.float64]
 FAST = FitOptions(heldout=False)
 LEAST_BATCH = 131_072
+STEP_LAW = next(law for law in LAWS if law.name == "Step Law")
 
 
 def size(params: float) -> Callable[[Observations], NDArray[np.bool_]]:
@@ -84,11 +85,11 @@ def judge(runs: Observations, whole: Law, left_out: NDArray[np.bool_]) -> Judged
     bowls = [
         bowl for bowl in whole.bowls if bowl.batch_tokens >= LEAST_BATCH and astuple(bowl.point) in places
     ]
-    mean, sd = law.optimum(*columns_of(bowl.point for bowl in bowls))
+    mean, sd = law.optimum(point_array(bowls))
     own = np.log([bowl.learning_rate for bowl in bowls])
     return Judged(
         excess=np.array([recorded_excess(part, bowl, at) for bowl, at in zip(bowls, mean, strict=True)]),
-        formula=np.array([recorded_excess(part, b, np.log(step_law(b.params, b.tokens))) for b in bowls]),
+        formula=np.array([recorded_excess(part, b, np.log(STEP_LAW.rate(b))) for b in bowls]),
         floor=np.array([recorded_excess(part, bowl, at) for bowl, at in zip(bowls, own, strict=True)]),
         error=mean - own,
         sd=sd,

@@ -34,19 +34,10 @@ from benchmarks.tuning import (
     tuned,
 )
 from orchestrator.law import Law, fit
-from orchestrator.strategies import (
-    STRATEGIES,
-    TITLE,
-    ComparedStrategy,
-    RecordedWorld,
-    StrategyComparison,
-    StrategyReplay,
-    compared,
-    note,
-    recorded_world,
-    replays,
-)
-from orchestrator.strategies.recorded_world import FAST
+from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy
+from orchestrator.strategies.recorded_world import FAST, RecordedWorld, recorded_world
+from orchestrator.strategies.strategy_replay import StrategyReplay, replays
+from orchestrator.strategies.strategy_scores import TITLE, StrategyComparison, compared, note
 from orchestrator.tables.formats import read_table
 from orchestrator.tables.run_table import RunTable
 

@@ -15,12 +15,14 @@ import numpy as np
 
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.law import BowlStatus, Law
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.planner import Planner, planner_of
 from orchestrator.planner.confirming import TargetRun, confirm
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.values import BatchPlan, KnownRun, PlanRequest, RunHistory, RunOutcome
-from orchestrator.strategies import ComparedStrategy, RecordedTarget, RecordedWorld, replay
+from orchestrator.strategies.compared_strategies import ComparedStrategy
+from orchestrator.strategies.recorded_world import RecordedTarget, RecordedWorld
+from orchestrator.strategies.strategy_replay import replay
 
 NEAR = 1e-3
 """Excess loss of a run at which the oracle stops."""
@@ -182,4 +184,4 @@ def _good(target: RecordedTarget) -> float:
 
 def _answer(law: Law, target: Point) -> float:
     """The rate that a law predicts."""
-    return exp(float(law.optimum(*columns_of([target]))[0][0]))
+    return exp(float(law.optimum(point_array([target]))[0][0]))

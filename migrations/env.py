@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Enum, TypeDecorator
 from sqlalchemy.schema import SchemaItem
 
 from orchestrator.settings import Settings
 from orchestrator.store.database import Database
-from orchestrator.store.schema import VERSION_TABLE, UtcTime, metadata
+from orchestrator.store.schema import VERSION_TABLE, metadata
 
 
 def _is_ours(
@@ -21,8 +21,10 @@ def _is_ours(
 
 
 def _as_plain_type(kind: str, item: object, _context: object) -> str | Literal[False]:
-    """Write ``UtcTime`` into revisions as the plain type, so that revisions do not depend on the code."""
-    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcTime) else False
+    """Write the store's own types into revisions as plain ones, so that revisions do not depend on the code."""
+    if kind == "type" and isinstance(item, Enum):
+        return f"sa.String(length={item.length})"
+    return f"sa.{item.impl!r}" if kind == "type" and isinstance(item, TypeDecorator) else False
 
 
 def _run(connection: Connection) -> None:

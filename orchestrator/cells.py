@@ -37,6 +37,11 @@ class Point:
     batch_tokens: float
 
     @property
+    def point(self) -> Point:
+        """The (N, D, B) alone, of a cell, a bowl or whatever else lies there."""
+        return Point(params=self.params, tokens=self.tokens, batch_tokens=self.batch_tokens)
+
+    @property
     def in_words(self) -> str:
         """For people: ``1 B parameters, 20 B tokens, 1.05 M tokens a batch``."""
         return ", ".join(sized(name, getattr(self, name)) for name in ("params", "tokens", "batch_tokens"))
@@ -49,38 +54,27 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One (N, D, B) of one recipe, with the learning rates that may be tried there.
+class Cell(Point):
+    """A point of one recipe, with the learning rates that may be tried there.
 
     Attributes:
         number: its name in the sweep; no position: see `Cells`.
-        params: N, without embeddings.
-        tokens: D.
-        batch_tokens: B.
         rates: η that may be tried, ascending; for a replay the recorded ones.
         trunk: cells with the same trunk (same shape, batch and recipe) share the constant-rate part of a
             run at one η and seed; None if runs share nothing.
         decay_fraction: f in (0, 1].
         params_total, params_active: both counts of a mixture of experts, without embeddings; None if every
             parameter is active and N is both.
-        arm: role in the held-out comparison, such as "transfer"; None for a cell of the search.
+        role: part in the held-out comparison, such as "transfer"; None for a cell of the search.
     """
 
     number: int
-    params: float
-    tokens: float
-    batch_tokens: float
     rates: tuple[float, ...]
     trunk: str | None = None
     decay_fraction: float = 1.0
     params_total: float | None = None
     params_active: float | None = None
-    arm: str | None = None
-
-    @property
-    def point(self) -> Point:
-        """Its (N, D, B)."""
-        return Point(params=self.params, tokens=self.tokens, batch_tokens=self.batch_tokens)
+    role: str | None = None
 
     @property
     def flops_per_token(self) -> float:
@@ -109,7 +103,7 @@ class Cells(Collection[Cell]):
     """The cells of a sweep by number, immutable; iterates in order of number.
 
     A number is no position: numbers may have holes, and a cell that is added later may have any (N, D, B). Arrays over
-    cells have one row per cell in order of number; `row_of` and `rows_of` turn numbers into rows.
+    cells have one row per cell in order of number; `row_of` turns a number into a row.
 
     Raises:
         ValueError: two cells have one number.
@@ -151,11 +145,6 @@ class Cells(Collection[Cell]):
         return f"Cells({list(self)!r})"
 
     @property
-    def numbers(self) -> tuple[int, ...]:
-        """The numbers, ascending: that of each row."""
-        return tuple(self._by_number)
-
-    @property
     def next_number(self) -> int:
         """The lowest number above all that are taken."""
         return max(self._by_number, default=-1) + 1
@@ -163,7 +152,7 @@ class Cells(Collection[Cell]):
     @property
     def searched(self) -> Cells:
         """The cells of the search: without those of a held-out comparison."""
-        return Cells(cell for cell in self if cell.arm is None)
+        return Cells(cell for cell in self if cell.role is None)
 
     def row_of(self, number: int) -> int:
         """The row of a cell in arrays over all cells.
@@ -172,11 +161,3 @@ class Cells(Collection[Cell]):
             KeyError: there is no cell of this number.
         """
         return self._rows[number]
-
-    def rows_of(self, numbers: Iterable[int]) -> tuple[int, ...]:
-        """The rows of several cells, in the order of ``numbers``.
-
-        Raises:
-            KeyError: one of them does not exist.
-        """
-        return tuple(self._rows[number] for number in numbers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput, NotFound
 from orchestrator.law import Observations
+from orchestrator.law.observations import point_list
 from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome, asked_flops
 from orchestrator.spec import RecordedRows, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_MEASURED, RUN_OPEN, RunState
@@ -55,7 +57,7 @@ class SweepKnowledge:
     @property
     def observations(self) -> Observations:
         """The runs as the law takes them: results, NaN for the loss of a diverged run, and prior runs."""
-        return self._observed(lambda cell: cell.params, self.prior)
+        return self.history.observations
 
     @property
     def both_counts(self) -> Mapping[str, Observations] | None:
@@ -65,29 +67,13 @@ class SweepKnowledge:
         if any(cell.params_total is None or cell.params_active is None for cell in self.cells):
             return None
         return {
-            "params_active": self._observed(lambda cell: cell.params_active or cell.params),
-            "params_total": self._observed(lambda cell: cell.params_total or cell.params),
+            "params_active": self._by_count(attrgetter("params_active")),
+            "params_total": self._by_count(attrgetter("params_total")),
         }
 
-    def _observed(self, params: Callable[[Cell], float], prior: Observations | None = None) -> Observations:
-        results = [run for run in self.runs if run.state in RUN_MEASURED]
-        own = [
-            (params(cell), cell.tokens, cell.batch_tokens, run.learning_rate, _loss(run), float(run.seed))
-            for run in results
-            for cell in (self.cells[run.cell],)
-        ]
-        columns = np.array(own, dtype=np.float64).reshape(-1, 6).T
-        if prior is not None:
-            columns = np.hstack([columns, _columns(prior)])
-        sizes, tokens, batch_tokens, learning_rate, loss, seed = columns
-        return Observations(
-            params=sizes,
-            tokens=tokens,
-            batch_tokens=batch_tokens,
-            learning_rate=learning_rate,
-            loss=loss,
-            seed=seed,
-        )
+    def _by_count(self, count: Callable[[Cell], float]) -> Observations:
+        cells = Cells(replace(cell, params=count(cell)) for cell in self.cells)
+        return replace(self.history, cells=cells, prior=None).observations
 
     @property
     def target(self) -> Point:
@@ -128,31 +114,34 @@ def knowledge_of(store: Store, sweep: Sweep, prior: Observations | None) -> Swee
     return SweepKnowledge(
         sweep=sweep,
         cells=cells.searched,
-        runs=tuple(run for run in store.runs.of_sweep(sweep.id) if cells[run.cell].arm is None),
+        runs=tuple(run for run in store.runs.of_sweep(sweep.id) if cells[run.cell].role is None),
         prior=prior,
     )
 
 
 def observations_of(store: Store, sweep: Sweep) -> Observations:
     """The runs that a law of the sweep would be fitted to now."""
-    source = sweep.spec.prior_runs
-    prior = None if source is None else recorded_runs(store, source, "prior_runs").observations()
-    return knowledge_of(store, sweep, prior).observations
+    return knowledge_of(store, sweep, prior_of(store, sweep.spec)).observations
+
+
+def prior_of(store: Store, spec: SweepSpec) -> Observations | None:
+    """The prior runs of a sweep; None if it has none.
+
+    Raises:
+        BadInput: as ``recorded_runs``.
+    """
+    source = spec.prior_runs
+    return None if source is None else recorded_runs(store, source, "prior_runs").observations()
 
 
 def _known(run: Run) -> KnownRun:
-    outcome = OUTCOMES[run.state]
-    loss = run.loss if outcome is RunOutcome.COMPLETED else None
-    return KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=outcome, loss=loss)
-
-
-def _loss(run: Run) -> float:
-    return math.nan if run.loss is None else run.loss
-
-
-def _columns(prior: Observations) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    seed = np.zeros(prior.size) if prior.seed is None else prior.seed
-    return np.vstack([prior.params, prior.tokens, prior.batch_tokens, prior.learning_rate, prior.loss, seed])
+    return KnownRun(
+        cell=run.cell,
+        learning_rate=run.learning_rate,
+        seed=run.seed,
+        outcome=OUTCOMES[run.state],
+        loss=run.loss,
+    )
 
 
 def target_of(spec: SweepSpec, cells: Iterable[Cell], prior: Observations | None = None) -> Point:
@@ -176,9 +165,8 @@ def target_of(spec: SweepSpec, cells: Iterable[Cell], prior: Observations | None
 
 def _points(runs: Observations) -> list[Point]:
     """The different (N, D, B) of runs, in their order."""
-    rows = np.column_stack([runs.params, runs.tokens, runs.batch_tokens])
-    first = np.unique(rows, axis=0, return_index=True)[1]
-    return [Point(params=n, tokens=d, batch_tokens=b) for n, d, b in rows[np.sort(first)].tolist()]
+    first = np.unique(runs.points, axis=0, return_index=True)[1]
+    return point_list(runs.points[np.sort(first)])
 
 
 def default_batch(spec: SweepSpec, known: Iterable[float]) -> float:

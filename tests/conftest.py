@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -19,12 +18,33 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from orchestrator.documents.comparisons import ComparisonDocument
+from orchestrator.heldout.stages import comparison_document
 from orchestrator.store import Store
+from orchestrator.store.records import Sweep
+from orchestrator.store.schema import metadata
+from tests.orchestrator.heldout.carried import compared_sweep
+from tests.waiting import until
 
 TEMPLATE = "etalon_template"
 
 Databases = Callable[..., AbstractContextManager[str]]
 """Makes a database, by default a copy of the migrated one, and drops it afterwards."""
+
+
+ALONE = ("ray", "browser")
+"""Kinds of tests that would crowd each other out in two processes; they come first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each file to one process, whose fixtures it shares, and all tests of a kind in ``ALONE``."""
+
+    def kind(item: pytest.Item) -> str | None:
+        return next((name for name in ALONE if item.get_closest_marker(name)), None)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(kind(item) or str(item.path)))
+    items.sort(key=lambda item: (*ALONE, None).index(kind(item)))
 
 
 @pytest.fixture
@@ -75,11 +95,22 @@ def url_of_another_version(tmp_path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-@pytest.fixture
-def postgresql_url(_postgresql_databases: Databases) -> Iterator[str]:
-    """A PostgreSQL database of the test's own, at the newest revision."""
+@pytest.fixture(scope="session")
+def _postgresql(_postgresql_databases: Databases) -> Iterator[Engine]:
+    """One PostgreSQL database for all tests that leave its tables as they are."""
     with _postgresql_databases() as url:
-        yield url
+        engine = create_engine(url)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def postgresql_url(_postgresql: Engine) -> Iterator[str]:
+    """An empty PostgreSQL database at the newest revision: to empty it costs a tenth of a copy."""
+    yield _postgresql.url.render_as_string(hide_password=False)
+    with _postgresql.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
 
 
 @pytest.fixture
@@ -87,6 +118,22 @@ def store(sqlite_url: str) -> Iterator[Store]:
     """A store of the test's own, on SQLite."""
     with Store.open(sqlite_url) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def compared(
+    _sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Store, Sweep]]:
+    """A completed sweep that has compared both paradigms, module-wise rates included; no test changes its store."""
+    path = shutil.copy(_sqlite_template, tmp_path_factory.mktemp("compared") / "etalon.db")
+    with Store.open(f"sqlite:///{path}") as opened:
+        yield opened, compared_sweep(opened, module_rates={"runs": 8})
+
+
+@pytest.fixture(scope="session")
+def comparison(compared: tuple[Store, Sweep]) -> ComparisonDocument:
+    """The document of that comparison."""
+    return comparison_document(*compared)
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +151,7 @@ def postgresql_server() -> Iterator[str]:
 def _postgresql_databases(postgresql_server: str) -> Iterator[Databases]:
     """Make databases by copying a migrated one, which takes 0.03 s."""
     admin = create_engine(postgresql_server.format("postgres"), isolation_level="AUTOCOMMIT")
-    _wait_until_up(admin)
+    until(lambda: _answers(admin))
     numbers = count()
 
     @contextmanager
@@ -179,16 +226,10 @@ def _wheel_server(folder: Path) -> Iterator[str]:
         server.cleanup()
 
 
-def _wait_until_up(admin: Engine) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with admin.connect():
-                return
-        except OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+def _answers(admin: Engine) -> bool:
+    with suppress(OperationalError), admin.connect():
+        return True
+    return False
 
 
 @pytest.fixture(scope="session")

@@ -4,57 +4,86 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
-from orchestrator.cells import Cell, Cells, Point
-from orchestrator.law import Observations
-from orchestrator.law.observations import columns_of
+from orchestrator.cells import Cells, Point
+from orchestrator.law import FitOptions, Observations
+from orchestrator.law.observations import point_array
 from orchestrator.planner.values import KnownRun
 from orchestrator.store.records import Run
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss"
+FAST = FitOptions(heldout=False)
+"""A fit without its held-out error."""
 
-Known = tuple[Cell | Point, float, float | None]
+Known = tuple[Point, float, float | None]
 """A run's place, its learning rate, and its loss; None where it diverged."""
+
+
+def rise(u: Any, asymmetry: float = 0.0) -> Any:
+    """ln loss above the bottom of a bowl of unit curvature at a distance u in ln η; steeper above by the asymmetry."""
+    a = asymmetry
+    return 2 / a**2 * (np.expm1(a * u) - a * u) if a else u**2
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownLaw:
-    """An optimum that is a power of N, D and B, in bowls that are parabolas in ln η.
+    """An optimum that is a power of N, D and B, in bowls of one shape.
+
+    A place is anything with params, tokens and batch_tokens: a cell, a point, a bowl, or the columns of runs.
 
     Attributes:
         rate: η* at the reference ``at`` = (N₀, D₀, B₀).
         exponents: of N, D and B.
-        bend: coefficient of (ln D/D₀)² in ln η*.
-        curvature: excess loss at a distance of 1 in ln η, as a share of the bottom.
-        bottom: lowest loss of a cell.
+        bends: coefficients of (ln N/N₀)² and (ln D/D₀)² in ln η*.
+        interaction: coefficient of ln D/D₀ · ln B/B₀ in ln η*.
+        curvature: rise of ln loss at a distance of 1 in ln η.
+        asymmetry: of the bowls.
+        bottom: lowest loss of a place.
+        noise: standard deviation of ln loss in ``runs_of``.
         diverges: a run diverges above this multiple of η*.
     """
 
     rate: float
     at: tuple[float, float, float] = (1.0, 1.0, 1.0)
     exponents: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    bend: float = 0.0
+    bends: tuple[float, float] = (0.0, 0.0)
+    interaction: float = 0.0
     curvature: float
-    bottom: Callable[[Cell | Point], float] = lambda _: 3.0
+    asymmetry: float = 0.0
+    bottom: Callable[[Any], Any] = lambda _: 3.0
+    noise: float = 0.0
     diverges: float = math.inf
 
-    def optimum(self, cell: Cell | Point) -> float:
-        """η* of a cell."""
-        ratios = (cell.params / self.at[0], cell.tokens / self.at[1], cell.batch_tokens / self.at[2])
-        power = math.prod(ratio**exponent for ratio, exponent in zip(ratios, self.exponents, strict=True))
-        return self.rate * power * math.exp(self.bend * math.log(ratios[1]) ** 2)
+    def log_optimum(self, place: Any) -> Any:
+        """ln η* of a place."""
+        n, d, b = (
+            np.log(value / reference)
+            for value, reference in zip(
+                (place.params, place.tokens, place.batch_tokens), self.at, strict=True
+            )
+        )
+        power = self.exponents[0] * n + self.exponents[1] * d + self.exponents[2] * b
+        bend = self.bends[0] * n**2 + self.bends[1] * d**2 + self.interaction * d * b
+        return math.log(self.rate) + power + bend
 
-    def loss(self, cell: Cell | Point, rate: float) -> float | None:
-        """The loss at a learning rate; None where the run diverges."""
-        distance = math.log(rate / self.optimum(cell))
-        if distance > math.log(self.diverges):
-            return None
-        return self.bottom(cell) * (1 + self.curvature * distance**2)
+    def optimum(self, place: Any) -> Any:
+        """η* of a place."""
+        return np.exp(self.log_optimum(place))
 
-    def runs(self, cells: Iterable[Cell | Point], rates: Sequence[float]) -> Iterator[Known]:
+    def losses(self, place: Any, rate: Any) -> Any:
+        """The loss at a learning rate, without noise."""
+        height = self.curvature * rise(np.log(rate) - self.log_optimum(place), self.asymmetry)
+        return self.bottom(place) * np.exp(height)
+
+    def loss(self, cell: Point, rate: float) -> float | None:
+        """The loss of a run; None where it diverges."""
+        return None if rate > self.diverges * self.optimum(cell) else float(self.losses(cell, rate))
+
+    def runs(self, cells: Iterable[Point], rates: Sequence[float]) -> Iterator[Known]:
         """Every rate in every cell."""
         return ((cell, rate, self.loss(cell, rate)) for cell in cells for rate in rates)
 
@@ -68,16 +97,63 @@ RECORDED = KnownLaw(
 )
 """The law of most run tables."""
 
+LARGE = KnownLaw(
+    rate=math.exp(-6.0),
+    at=(1e8, 1e10, 262_144.0),
+    exponents=(-0.5, -0.2, 0.3),
+    interaction=0.1,
+    curvature=0.015,
+    asymmetry=0.5,
+    bottom=lambda place: 3.0 * (place.params / 1e8) ** -0.07 * (place.tokens / 1e10) ** -0.07,
+    noise=5e-4,
+)
+"""The law of ``runs_of``: of large models, with noise."""
 
-def grid(sizes: Sequence[float], horizons: Sequence[float], batches: Sequence[float]) -> list[Point]:
+SIZES = (1e8, 2e8, 4e8, 8e8)
+HORIZONS = (4e9, 1e10, 2.5e10)
+BATCHES = (131_072.0, 524_288.0)
+
+
+def grid(sizes: Iterable[float], horizons: Iterable[float], batches: Iterable[float]) -> list[Point]:
     """Every N, D and B; B varies fastest."""
     return [Point(params=n, tokens=d, batch_tokens=b) for n in sizes for d in horizons for b in batches]
+
+
+def runs_of(
+    law: KnownLaw = LARGE,
+    *,
+    sizes: Iterable[float] = SIZES,
+    horizons: Iterable[float] = HORIZONS,
+    batches: Iterable[float] = BATCHES,
+    rates: int = 7,
+    offset: float = 0.0,
+    seed: int = 0,
+) -> Observations:
+    """Runs in which N, D and B vary apart: seven rates a cell, a factor √2 apart, round the optimum."""
+    random, cells = np.random.default_rng(seed), grid(sizes, tuple(horizons), tuple(batches))
+    at = random.uniform(-0.17, 0.17, (len(cells), 1)) + 0.35 * (np.arange(rates) - rates // 2) + offset
+    params, tokens, batch_tokens = (np.repeat(column, rates) for column in point_array(cells).T)
+    ones = np.ones(at.size)
+    runs = Observations(
+        params=params, tokens=tokens, batch_tokens=batch_tokens, learning_rate=ones, loss=ones
+    )
+    rate = np.exp(law.log_optimum(runs) + at.ravel())
+    noise = np.exp(law.noise * random.standard_normal(rate.size))
+    return replace(runs, learning_rate=rate, loss=law.losses(runs, rate) * noise)
+
+
+def joined(*tables: Observations) -> Observations:
+    """Several tables one under the other."""
+    columns = {field.name: [getattr(table, field.name) for table in tables] for field in fields(Observations)}
+    return Observations(
+        **{name: np.concatenate(column) for name, column in columns.items() if column[0] is not None}
+    )
 
 
 def observations(runs: Iterable[Known]) -> Observations:
     """The observations that a law is fitted to."""
     cells, rates, losses = zip(*runs, strict=True)
-    params, tokens, batch_tokens = columns_of(cells)
+    params, tokens, batch_tokens = point_array(cells).T
     return Observations(
         params=params,
         tokens=tokens,

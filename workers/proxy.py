@@ -140,7 +140,7 @@ def _transferred(trainer: ProxyTrainer, spec: SweepSpec, cells: Cells) -> dict[s
     base = recipe.base(there)
     if base is None:
         return {}
-    trunks = [cell.trunk for cell in cells if cell.arm == CellRole.TRANSFER and cell.trunk is not None]
+    trunks = [cell.trunk for cell in cells if cell.role == CellRole.TRANSFER and cell.trunk is not None]
     return {trunk: TransferRecipe(trainer=recipe, base=base) for trunk in trunks}
 
 

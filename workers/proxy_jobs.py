@@ -52,7 +52,7 @@ class ProxyJob:
     """A stack: learning rates of one recipe, batch and seed whose trunks are saved at one position.
 
     Attributes:
-        trunk: name of the shape, batch and, in a comparison, the arm.
+        trunk: name of the shape, batch and, in a comparison, the role.
         seed: of all members.
         start_tokens: position of the members' saved trunks; 0 begins at the first token.
         members: the learning rates.

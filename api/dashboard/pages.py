@@ -14,7 +14,7 @@ from api.dashboard.assets import static_file
 from api.dashboard.error_pages import PageRoute
 from api.dashboard.rendering import render
 from api.dashboard.ruler import beside, extrapolations, ruler
-from api.dashboard.views import run_view, sweep_list, sweep_view
+from api.dashboard.views import run_bar, run_view, sweep_list, sweep_view
 from api.figures import lens_figure, run_figure
 from api.v1.figures import Columns
 from orchestrator.errors import BadInput
@@ -33,7 +33,7 @@ def sweeps_page(request: Request, store: Stored, state: str = "", cursor: str | 
     """The list of sweeps."""
     chosen = SweepState(state) if state in set(SweepState) else None
     view = sweep_list(store, state=chosen, cursor=cursor or None)
-    return render(request, "sweeps.html", view=view, states=list(SweepState))
+    return render(request, "sweeps.html", view=view, states=list(SweepState), run_bar=run_bar)
 
 
 @router.get("/sweeps/{sweep_id}", dependencies=[reads])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from api.v1.queries import LARGEST
 from orchestrator.amounts import exact, parse_amount
 from orchestrator.answers.laws import predicted
 from orchestrator.documents.predictions import PredictionDocument, TargetDocument
@@ -15,7 +16,6 @@ from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 
 FIELDS: Final = ("params", "tokens", "batch_tokens")
-LARGEST: Final = 1e18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

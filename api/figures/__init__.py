@@ -23,16 +23,17 @@ from api.figures import (
 from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.lens_panels import draw_lens, feature_learning, stability
 from api.figures.run_curve import draw_run
+from api.figures.screen import fit_to_screen
 from api.figures.selection import EVENLY, CellSelection
 from api.figures.snapshot import read_snapshot
 from api.figures.stable_snapshot import stable_snapshot
 from api.figures.strategy_lines import draw_strategies, strategy_lines
-from api.figures.style import FONT, NARROW_LEGEND, empty, is_narrow
+from api.figures.style import FONT, empty
 from orchestrator.answers.runs import why_unseen
 from orchestrator.answers.stable_phase import Phase
 from orchestrator.errors import BadInput, NotFound
 from orchestrator.store import Store
-from orchestrator.strategies import StrategyComparison
+from orchestrator.strategies.strategy_scores import StrategyComparison
 
 __all__ = ["FIGURES", "LENSES", "comparison_figure", "figure", "lens_figure", "page", "run_figure"]
 
@@ -130,15 +131,14 @@ def lens_figure(store: Store, run_id: str, name: str, *, columns: int | None = N
     lost = run.diverged_tokens
     batch_tokens = store.sweeps.cells(run.sweep_id)[run.cell].batch_tokens
     view = LENSES[name](points, None if lost is None else round(lost / batch_tokens))
-    return _plain(draw_lens(view, narrow=is_narrow(columns)), columns)
+    return _plain(draw_lens(view), columns)
 
 
 def comparison_figure(
     comparison: StrategyComparison, note: str, *, columns: int | None = None
 ) -> dict[str, Any]:
     """Draw a comparison of strategies with a note under it; a Plotly figure as `figure`."""
-    narrow = is_narrow(columns)
-    return _plain(draw_strategies(strategy_lines(comparison), note, narrow=narrow), columns)
+    return _plain(draw_strategies(strategy_lines(comparison), note), columns)
 
 
 def page(title: str, drawn: dict[str, Any]) -> str:
@@ -148,7 +148,5 @@ def page(title: str, drawn: dict[str, Any]) -> str:
 
 
 def _plain(drawn: go.Figure, columns: int | None = None) -> dict[str, Any]:
-    if is_narrow(columns):
-        drawn.update_layout(legend=NARROW_LEGEND)
-    plain: dict[str, Any] = json.loads(drawn.to_json())
+    plain: dict[str, Any] = json.loads(fit_to_screen(drawn, columns).to_json())
     return plain

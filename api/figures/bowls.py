@@ -26,12 +26,12 @@ from api.figures.style import (
     canvas,
     empty,
     footnote,
-    is_narrow,
     log_axis,
     panel_grid,
     panel_title,
     params_colours,
 )
+from api.figures.traces import line_trace, marks_trace
 from orchestrator import amounts
 from orchestrator.cells import Cell
 from orchestrator.law import Bowl, BowlStatus
@@ -208,8 +208,6 @@ TITLE: Final = 24
 """Pixels of a panel's title."""
 
 FOOT: Final = 48
-NARROW_TITLE: Final = 20
-"""Characters of a title that fit above a panel on a telephone; the last part of a longer one goes on a second line."""
 
 
 def _marker(state: RunState, size: float, symbol: str = "circle", width: float = 1) -> dict[str, Any]:
@@ -243,7 +241,7 @@ def draw_bowls(
     """
     horizons = len({(panel.cell.tokens, panel.cell.batch_tokens) for panel in panels})
     across = min(columns or (horizons if 2 <= horizons <= 5 else 4), len(panels))
-    narrow, rows = is_narrow(columns), math.ceil(len(panels) / across)
+    rows = math.ceil(len(panels) / across)
     rates = [mark.learning_rate for panel in panels for mark in panel.marks]
     rates = rates or [x for panel in panels for x, _ in panel.curve] or [1e-4, 1e-1]
     colours = params_colours([panel.cell.params for panel in panels])
@@ -253,30 +251,28 @@ def draw_bowls(
     traces: list[dict[str, Any]] = []
     for index, panel in enumerate(panels):
         number, lowest = axis_number(index), index + across >= len(panels)
-        figure.update_layout(_axes(number, panel, rates, lowest=lowest, narrow=narrow))
-        figure.add_annotation(panel_title(_title(panel, narrow=narrow), number, 9.5 if narrow else 11))
+        figure.update_layout(_axes(number, panel, rates, lowest=lowest))
+        figure.add_annotation(panel_title(panel.title, number))
         traces += _panel_traces(panel, number, colours[panel.cell.params])
     if total > len(panels):
         shown = f"{len(panels)} of {total} cells with runs, at even steps through N, B and D"
-        footnote(figure, f"{len(panels)} of the {total} cells chosen" if narrowed else shown, narrow=narrow)
-    figure.add_traces([{"type": "scatter", **trace} for trace in [*traces, *_legend(traces)]])
+        footnote(figure, f"{len(panels)} of the {total} cells chosen" if narrowed else shown)
+    figure.add_traces([*traces, *_legend(traces)])
     return figure
 
 
-def _axes(
-    number: str, panel: BowlPanel, rates: Sequence[float], *, lowest: bool, narrow: bool
-) -> dict[str, Any]:
+def _axes(number: str, panel: BowlPanel, rates: Sequence[float], *, lowest: bool) -> dict[str, Any]:
     """Both axes of one panel."""
     drawn = panel.low is not None
     low, high = min(rates), max(rates)
-    thirds = 10 <= high / low <= (100 if narrow else 10_000)
+    thirds = 10 <= high / low <= 100
     return {
         f"xaxis{number}": log_axis(
             low,
             high,
             "learning rate η" if lowest else None,
             ticks=RATES | THIRDS if thirds else RATES,
-            most=3 if narrow else 4,
+            most=4,
             minor=None,
             matches="x" if number else None,
             showticklabels=lowest,
@@ -295,46 +291,22 @@ def _axes(
     }
 
 
-def _title(panel: BowlPanel, *, narrow: bool) -> str:
-    long = narrow and len(panel.title) > NARROW_TITLE
-    return "<br>".join(panel.title.rsplit(" · ", 1)) if long else panel.title
-
-
 def _panel_traces(panel: BowlPanel, number: str, colour: str) -> list[dict[str, Any]]:
     traces: list[dict[str, Any]] = []
     if panel.curve:
         x, y = zip(*panel.curve, strict=True)
-        traces.append(_line("fitted bowl", x, y, {"color": colour, "width": 2}))
+        traces.append(line_trace("fitted bowl", x, y, {"color": colour, "width": 2}))
     if panel.bowl is not None and panel.bowl.status is BowlStatus.INTERIOR:
         traces += _minimum(panel.bowl)
     if panel.bowl is not None and panel.low is not None and panel.high is not None:
         traces.append(_law_rate(panel.bowl, panel.low, panel.high))
     for name, marker in _MARKERS.items():
-        marks = [mark for mark in panel.marks if panel.kind(mark) == name]
-        if marks:
-            rates, heights = [mark.learning_rate for mark in marks], [panel.height(mark) for mark in marks]
-            traces.append(_markers(name, rates, heights, [mark.text for mark in marks], marker))
+        found = [mark for mark in panel.marks if panel.kind(mark) == name]
+        if found:
+            rates, heights = [mark.learning_rate for mark in found], [panel.height(mark) for mark in found]
+            traces.append(marks_trace(name, rates, heights, [mark.text for mark in found], marker))
     axes = {"xaxis": f"x{number}", "yaxis": f"y{number}", "showlegend": False}
     return [{**trace, **axes} for trace in traces]
-
-
-def _line(name: str, x: Sequence[float], y: Sequence[float | None], line: dict[str, Any]) -> dict[str, Any]:
-    return {"x": list(x), "y": list(y), "mode": "lines", "line": line, "hoverinfo": "skip", "name": name}
-
-
-def _markers(
-    name: str, x: Sequence[float], y: Sequence[float | None], texts: Sequence[str], marker: dict[str, Any]
-) -> dict[str, Any]:
-    return {
-        "x": list(x),
-        "y": list(y),
-        "text": list(texts),
-        "mode": "markers",
-        "marker": marker,
-        "hovertemplate": "%{text}<extra></extra>",
-        "name": name,
-        "cliponaxis": False,
-    }
 
 
 def _minimum(bowl: Bowl) -> list[dict[str, Any]]:
@@ -350,25 +322,28 @@ def _minimum(bowl: Bowl) -> list[dict[str, Any]]:
         "line": {"color": "#1c2733", "width": 1.6},
     }
     return [
-        _line("95 % interval", [bowl.low, bowl.high], [bowl.loss, bowl.loss], {"color": LINE, "width": 6}),
-        _markers("minimum", [bowl.learning_rate], [bowl.loss], [text], diamond) | {"cliponaxis": None},
+        line_trace(
+            "95 % interval", [bowl.low, bowl.high], [bowl.loss, bowl.loss], {"color": LINE, "width": 6}
+        ),
+        marks_trace("minimum", [bowl.learning_rate], [bowl.loss], [text], diamond),
     ]
 
 
 def _law_rate(bowl: Bowl, low: float, high: float) -> dict[str, Any]:
     """The rate that the law predicts for the cell from all runs."""
     steps = np.linspace(low, high, 13).tolist()
-    text = f"the law predicts {amounts.rate(bowl.law_learning_rate, 3)} for this cell<extra></extra>"
+    hover = f"the law predicts {amounts.rate(bowl.law_learning_rate, 3)} for this cell"
     dotted = {"color": TARGET, "width": 1, "dash": "dot"}
-    line = _line("rate by the law", [bowl.law_learning_rate] * len(steps), steps, dotted)
-    return line | {"hovertemplate": text, "hoverinfo": None}
+    return line_trace("rate by the law", [bowl.law_learning_rate] * len(steps), steps, dotted, hover=hover)
 
 
 def _legend(traces: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One legend entry for every kind of mark that occurs."""
     entries: dict[str, dict[str, Any]] = {}
     for trace in traces:
-        look: dict[str, Any] = {key: trace[key] for key in ("mode", "marker", "line", "name") if key in trace}
+        look: dict[str, Any] = {
+            key: trace[key] for key in ("type", "mode", "marker", "line", "name") if key in trace
+        }
         if trace["name"] == "fitted bowl":
             look["line"] = {**trace["line"], "color": ACCENT}
         entries.setdefault(trace["name"], {**look, "x": [None], "y": [None], "hoverinfo": "skip"})

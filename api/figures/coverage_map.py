@@ -13,7 +13,7 @@ from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.labels import cell_name, reason_text
 from api.figures.selection import evenly
 from api.figures.snapshot import FigureSnapshot
-from api.figures.style import STATE_COLOURS, UNTOUCHED, axis, canvas, empty, footnote
+from api.figures.style import CELL_COUNTS, STATE_COLOURS, UNTOUCHED, axis, canvas, empty, footnote
 from orchestrator import amounts
 from orchestrator.cells import Cell
 from orchestrator.states import RunState
@@ -21,8 +21,6 @@ from orchestrator.store.records import Run
 
 MOST_ROWS: Final = 48
 MOST_COLUMNS: Final = 16
-NARROW_TILES: Final = 36
-"""Tiles side by side on a telephone, at most: some five pixels each."""
 
 PRECEDENCE: Final = (
     RunState.RUNNING,
@@ -40,7 +38,6 @@ PRECEDENCE: Final = (
 class Tile:
     """One rate of one cell: its state (None if it was not requested) and its hover text."""
 
-    learning_rate: float
     state: RunState | None
     text: str
 
@@ -51,7 +48,6 @@ class CellCoverage:
 
     row: int
     column: int
-    name: str
     tiles: tuple[Tile, ...]
     counts: dict[RunState | None, int]
 
@@ -79,14 +75,12 @@ class CoverageMap:
     left_out: int
 
 
-def coverage_map(snapshot: FigureSnapshot, *, narrow: bool = False) -> CoverageMap:
-    """Lay the cells out as a map, with fewer horizons on a telephone; no rows if the sweep has nothing to run."""
+def coverage_map(snapshot: FigureSnapshot) -> CoverageMap:
+    """Lay the cells out as a map; no rows if the sweep has nothing to run."""
     several = snapshot.several_batches
     cells = [cell for cell in snapshot.cells if cell.rates]
     rows = evenly(sorted({(cell.params, cell.batch_tokens) for cell in cells}), MOST_ROWS)
-    widest = max((len(cell.rates) for cell in cells), default=1)
-    most = max(2, NARROW_TILES // widest) if narrow else MOST_COLUMNS
-    columns = evenly(sorted({cell.tokens for cell in cells}), most)
+    columns = evenly(sorted({cell.tokens for cell in cells}), MOST_COLUMNS)
     runs = snapshot.runs_by_cell()
     shown = tuple(
         _cell(
@@ -118,17 +112,17 @@ def _cell(cell: Cell, runs: Sequence[Run], row: int, column: int, with_batch: bo
     name = cell_name(cell, with_batch=with_batch)
     tiles = tuple(_tile(name, rate, by_rate[rate]) for rate in sorted(by_rate))
     return CellCoverage(
-        row=row, column=column, name=name, tiles=tiles, counts=dict(Counter(tile.state for tile in tiles))
+        row=row, column=column, tiles=tiles, counts=dict(Counter(tile.state for tile in tiles))
     )
 
 
 def _tile(name: str, learning_rate: float, runs: Sequence[Run]) -> Tile:
     head = f"{name}<br>η {amounts.rate(learning_rate, 3)}"
     if not runs:
-        return Tile(learning_rate=learning_rate, state=None, text=f"{head} · not requested")
+        return Tile(state=None, text=f"{head} · not requested")
     ordered = sorted(runs, key=lambda run: PRECEDENCE.index(run.state))
     lines = [_run_line(run) for run in ordered[:4]]
-    return Tile(learning_rate=learning_rate, state=ordered[0].state, text="<br>".join([head, *lines]))
+    return Tile(state=ordered[0].state, text="<br>".join([head, *lines]))
 
 
 def _run_line(run: Run) -> str:
@@ -149,7 +143,7 @@ MOST_COUNTED: Final = 12
 """Rows up to which there is room for the counts."""
 
 
-def draw_coverage(view: CoverageMap, *, narrow: bool = False) -> go.Figure:
+def draw_coverage(view: CoverageMap) -> go.Figure:
     """Draw the map; counts are short if there is little room."""
     figure = canvas(100 + (44 if len(view.rows) <= MOST_COUNTED else 26) * len(view.rows))
     figure.layout.xaxis = axis(
@@ -174,9 +168,9 @@ def draw_coverage(view: CoverageMap, *, narrow: bool = False) -> go.Figure:
         _column(index, [cell for cell in view.cells if cell.column == index], len(view.rows))
         for index in range(len(view.columns))
     ]
-    figure.add_traces([*columns, _counts(view, short=narrow or len(view.columns) > 5), *_legend(view)])
+    figure.add_traces([*columns, _counts(view), *_legend(view)])
     if view.left_out:
-        footnote(figure, f"{view.left_out} more cells do not fit", narrow=narrow)
+        footnote(figure, f"{view.left_out} more cells do not fit")
     return figure
 
 
@@ -219,14 +213,16 @@ def _steps() -> list[list[float | str]]:
     return steps
 
 
-def _counts(view: CoverageMap, *, short: bool) -> dict[str, Any]:
-    """The counts above the strips."""
+def _counts(view: CoverageMap) -> dict[str, Any]:
+    """The counts above the strips, in words where there is room."""
     shown = [] if len(view.rows) > MOST_COUNTED else list(view.cells)
     return {
         "type": "scatter",
         "x": [float(cell.column) for cell in shown],
         "y": [cell.row + STRIP + 0.17 for cell in shown],
-        "text": [count_text(cell, short=short) for cell in shown],
+        "text": [count_text(cell, short=len(view.columns) > 5) for cell in shown],
+        "customdata": [count_text(cell, short=True) for cell in shown],
+        "name": CELL_COUNTS,
         "mode": "text",
         "textposition": "middle right",
         "textfont": {"size": 10},
@@ -266,10 +262,10 @@ def _legend(view: CoverageMap) -> list[dict[str, Any]]:
 
 
 def _figure(request: FigureRequest) -> go.Figure:
-    view = coverage_map(request.snapshot, narrow=request.narrow)
+    view = coverage_map(request.snapshot)
     if not view.cells:
         return empty("This sweep has no grid: it only fits runs of a table.")
-    return draw_coverage(view, narrow=request.narrow)
+    return draw_coverage(view)
 
 
 FIGURE: Final = SweepFigure(

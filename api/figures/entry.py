@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 
 from api.figures.selection import EVENLY, CellSelection
 from api.figures.snapshot import FigureSnapshot
-from api.figures.style import is_narrow
 from orchestrator.store import Store
 
 Need = Literal["grid", "comparison"]
@@ -31,11 +30,6 @@ class FigureRequest:
     snapshot: FigureSnapshot
     columns: int | None = None
     selection: CellSelection = EVENLY
-
-    @property
-    def narrow(self) -> bool:
-        """Whether the figure is for a telephone."""
-        return is_narrow(self.columns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.labels import cell_name
 from api.figures.style import ACCENT, LINE, RATES, TARGET, axis, canvas, empty, footnote, log_axis, panel_grid
+from api.figures.traces import line_trace, marks_trace
 from orchestrator import amounts
 from orchestrator.documents.comparisons import (
     FITTING,
@@ -135,6 +136,7 @@ def _curve(best: BestDocument, rates: Sequence[float], top: float) -> tuple[tupl
     return tuple((float(rate), float(excess)) for rate, excess in zip(x, y, strict=True) if excess <= top)
 
 
+BOWL: Final = "reference bowl"
 ROW: Final = 26
 """Pixels of a row of the forest plot."""
 
@@ -142,15 +144,15 @@ PUBLISHED: Final = "#6d7683"
 COLOURS: Final = {FITTING: ACCENT, TRANSFER: TARGET, SAME_RATE: "#1fa396", MODULE_WISE: "#1fa396"}
 
 
-def draw_paradigms(view: ParadigmsView, *, narrow: bool = False) -> go.Figure:
-    """Draw both panels side by side, or one under the other on a telephone."""
+def draw_paradigms(view: ParadigmsView) -> go.Figure:
+    """Draw both panels side by side."""
     rows = [item for item in view.contenders if item.name != FITTING]
     rates = [item.learning_rate for item in view.contenders] + [rate for rate, _ in view.reference]
     height = max(380, 150 + ROW * len(rows))
     figure = canvas(
-        2 * height if narrow else height,
+        height,
         showlegend=False,
-        grid=panel_grid(2, 1 if narrow else 2, xgap=0.3),
+        grid=panel_grid(2, 2, xgap=0.3),
         xaxis=log_axis(min(rates), max(rates), "learning rate η", ticks=RATES),
         yaxis=axis("excess loss", range=[-0.12 * view.top, view.top], tickformat="~%", nticks=6),
         xaxis2=axis(
@@ -169,30 +171,20 @@ def draw_paradigms(view: ParadigmsView, *, narrow: bool = False) -> go.Figure:
     traces += [_difference(item, view) for item in reversed(rows)]
     figure.add_traces([{"type": "scatter", **trace} for trace in traces])
     figure.add_vline(0, xref="x2", yref="y2", line={"color": LINE, "dash": "dot"})
-    footnote(figure, view.note, narrow=narrow)
+    footnote(figure, view.note)
     return figure
 
 
 def _bowl_line(view: ParadigmsView) -> dict[str, Any]:
-    return {
-        "x": [rate for rate, _ in view.curve],
-        "y": [excess for _, excess in view.curve],
-        "mode": "lines",
-        "line": {"color": LINE, "width": 2},
-        "hoverinfo": "skip",
-        "name": "reference bowl",
-    }
+    rates, excess = [rate for rate, _ in view.curve], [excess for _, excess in view.curve]
+    return line_trace(BOWL, rates, excess, {"color": LINE, "width": 2})
 
 
 def _reference_marks(view: ParadigmsView) -> dict[str, Any]:
-    return {
-        "x": [rate for rate, _ in view.reference],
-        "y": [excess for _, excess in view.reference],
-        "mode": "markers",
-        "marker": {"size": 7, "symbol": "circle-open", "color": LINE, "line": {"width": 1.5}},
-        "hovertemplate": "reference bowl<br>η %{x:.3g}<br>excess loss %{y:.2%}<extra></extra>",
-        "name": "reference bowl",
-    }
+    rates, excess = [rate for rate, _ in view.reference], [excess for _, excess in view.reference]
+    hover = f"{BOWL}<br>η %{{x:.3g}}<br>excess loss %{{y:.2%}}<extra></extra>"
+    ring = {"size": 7, "symbol": "circle-open", "color": LINE, "line": {"width": 1.5}}
+    return marks_trace(BOWL, rates, excess, (), ring, hovertemplate=hover)
 
 
 def _point(item: ContenderDocument, top: float) -> dict[str, Any]:
@@ -263,7 +255,7 @@ def _figure(request: FigureRequest) -> go.Figure:
     sweep = request.snapshot.sweep
     compared = None if sweep.spec.comparison is None else comparison_document(request.store, sweep)
     view = None if compared is None else paradigms_view(compared)
-    return empty(why_nothing(compared)) if view is None else draw_paradigms(view, narrow=request.narrow)
+    return empty(why_nothing(compared)) if view is None else draw_paradigms(view)
 
 
 FIGURE: Final = SweepFigure(

@@ -36,6 +36,7 @@ from api.figures.style import (
     params_colours,
     tokens_colours,
 )
+from api.figures.traces import band_trace, line_trace, marks_trace
 from orchestrator import amounts
 from orchestrator.cells import Point
 from orchestrator.documents.predictions import PredictionDocument
@@ -185,19 +186,19 @@ def _steps(values: Sequence[float]) -> Array:
     return np.geomspace(low / pad, high * pad * 1.0007, LINE_POINTS)
 
 
-def _coordinates(name: AxisName, x: Array, other: float, batch: float) -> tuple[Array, Array, Array]:
+def _along(name: AxisName, x: Array, other: float, batch: float) -> Array:
     fixed, batches = np.full_like(x, other), np.full_like(x, batch)
-    return (x, fixed, batches) if name == "params" else (fixed, x, batches)
+    return np.column_stack((x, fixed, batches) if name == "params" else (fixed, x, batches))
 
 
 def _law_line(law: Law, name: AxisName, x: Array, other: float, batch: float) -> LawLine:
-    mean, _ = law.band(*_coordinates(name, x, other, batch))
+    mean, _ = law.band(_along(name, x, other, batch))
     return LawLine(other=other, x=tuple(x.tolist()), learning_rate=tuple(np.exp(mean).tolist()))
 
 
 def _band(law: Law, name: AxisName, x: Array, other: float, batch: float) -> TargetBand:
-    mean, sd = law.band(*_coordinates(name, x, other, batch))
-    _, outer = law.prediction_band(*_coordinates(name, x, other, batch))
+    mean, sd = law.band(_along(name, x, other, batch))
+    _, outer = law.prediction_band(_along(name, x, other, batch))
 
     def rates(offset: Array) -> tuple[float, ...]:
         return tuple(np.exp(mean + offset).tolist())
@@ -225,9 +226,9 @@ def bowl_text(bowl: Bowl) -> str:
 TITLES: Final = {"params": "parameters N", "tokens": "tokens D"}
 
 
-def draw_law(view: LawView, *, narrow: bool = False) -> go.Figure:
-    """Draw both axes side by side, or one under the other on a telephone."""
-    figure = canvas(760 if narrow else 430, grid=panel_grid(2, 1 if narrow else 2))
+def draw_law(view: LawView) -> go.Figure:
+    """Draw both axes side by side."""
+    figure = canvas(430, grid=panel_grid(2, 2))
     sides = (view.params, view.tokens)
     rates = [rate for side in sides for line in side.lines for rate in line.learning_rate]
     rates += [rate for side in sides for rate in (*side.band.low, *side.band.high)]
@@ -235,17 +236,14 @@ def draw_law(view: LawView, *, narrow: bool = False) -> go.Figure:
     rates += [] if view.answer is None else [view.answer.interval.low, view.answer.interval.high]
     for index, side in enumerate(sides):
         number, x = axis_number(index), side.band.line.x
-        title = "peak learning rate η*" if index == 0 or narrow else None
         shared = "y" if index else None
-        figure.layout[f"xaxis{number}"] = log_axis(
-            x[0], x[-1], TITLES[side.name], ticks=COUNTS, most=3 if narrow else 5
-        )
+        figure.layout[f"xaxis{number}"] = log_axis(x[0], x[-1], TITLES[side.name], ticks=COUNTS)
         figure.layout[f"yaxis{number}"] = log_axis(
-            min(rates), max(rates), title, ticks=RATES, most=6, matches=shared
+            min(rates), max(rates), "peak learning rate η*", ticks=RATES, most=6, matches=shared
         )
         figure.add_traces(
             [
-                {"type": "scatter", **trace, "xaxis": f"x{number}", "yaxis": f"y{number}"}
+                {**trace, "xaxis": f"x{number}", "yaxis": f"y{number}"}
                 for trace in _traces(side, view, first=index == 0)
             ]
         )
@@ -256,7 +254,7 @@ def _traces(side: AxisView, view: LawView, *, first: bool) -> list[dict[str, Any
     others = [line.other for line in side.lines] + [m.other for m in side.measured]
     colours = tokens_colours(others) if side.name == "params" else params_colours(others)
     traces = _bands(side.band, "law, largest cell" if view.answer is None else "law at the target")
-    lines = [_line(line, side, colours[line.other]) for line in side.lines]
+    lines = [_slice(line, side, colours[line.other]) for line in side.lines]
     points = _points(side.measured, colours)
     if view.answer is not None and side.target is not None:
         points.append(_target_star(view.answer, side.target))
@@ -265,43 +263,17 @@ def _traces(side: AxisView, view: LawView, *, first: bool) -> list[dict[str, Any
 
 
 def _bands(band: TargetBand, name: str) -> list[dict[str, Any]]:
-    x = list(band.line.x)
-
-    def area(low: Sequence[float], high: Sequence[float], colour: str, name: str) -> dict[str, Any]:
-        return {
-            "x": x + x[::-1],
-            "y": list(high) + list(low)[::-1],
-            "mode": "lines",
-            "fill": "toself",
-            "fillcolor": colour,
-            "line": {"width": 0},
-            "hoverinfo": "skip",
-            "name": name,
-        }
-
+    x, dashed = band.line.x, {"color": ACCENT, "width": 2, "dash": "dash"}
     return [
-        area(band.outer_low, band.outer_high, OUTER_BAND, "95 % of new cells"),
-        area(band.low, band.high, BAND, "95 % of the law"),
-        {
-            "x": x,
-            "y": list(band.line.learning_rate),
-            "mode": "lines",
-            "line": {"color": ACCENT, "width": 2, "dash": "dash"},
-            "hovertemplate": f"η* %{{y:.2e}}<extra>{name}</extra>",
-            "name": name,
-        },
+        band_trace("95 % of new cells", x, band.outer_low, band.outer_high, OUTER_BAND),
+        band_trace("95 % of the law", x, band.low, band.high, BAND),
+        line_trace(name, x, band.line.learning_rate, dashed, hover=f"{name}<br>η* %{{y:.2e}}"),
     ]
 
 
-def _line(line: LawLine, side: AxisView, colour: str) -> dict[str, Any]:
-    return {
-        "x": list(line.x),
-        "y": list(line.learning_rate),
-        "mode": "lines",
-        "line": {"color": colour, "width": 1.5},
-        "hoverinfo": "skip",
-        "name": f"{'D' if side.name == 'params' else 'N'} {amounts.count(line.other)}",
-    }
+def _slice(line: LawLine, side: AxisView, colour: str) -> dict[str, Any]:
+    name = f"{'D' if side.name == 'params' else 'N'} {amounts.count(line.other)}"
+    return line_trace(name, line.x, line.learning_rate, {"color": colour, "width": 1.5})
 
 
 def _points(measured: Sequence[MeasuredOptimum], colours: dict[float, str]) -> list[dict[str, Any]]:
@@ -313,16 +285,9 @@ def _points(measured: Sequence[MeasuredOptimum], colours: dict[float, str]) -> l
     traces = [_cloud(name, group, colours, opacity) for name, group, opacity in groups if group]
     held_out = [m for m in measured if m.held_out]
     if held_out:
-        traces.append(
-            {
-                "x": [m.x for m in held_out],
-                "y": [m.bowl.learning_rate for m in held_out],
-                "mode": "markers",
-                "marker": {"symbol": "circle-open", "size": 15, "color": TARGET, "line": {"width": 1.4}},
-                "hoverinfo": "skip",
-                "name": "held out",
-            }
-        )
+        ring = {"symbol": "circle-open", "size": 15, "color": TARGET, "line": {"width": 1.4}}
+        x, y = [m.x for m in held_out], [m.bowl.learning_rate for m in held_out]
+        traces.append(marks_trace("held out", x, y, (), ring, hoverinfo="skip", hovertemplate=None))
     return traces
 
 
@@ -330,40 +295,31 @@ def _cloud(
     name: str, measured: Sequence[MeasuredOptimum], colours: dict[float, str], opacity: float
 ) -> dict[str, Any]:
     bowls = [m.bowl for m in measured]
+    rates = [bowl.learning_rate for bowl in bowls]
     ends = [(b.low, b.high) if b.status is BowlStatus.INTERIOR else (b.learning_rate,) * 2 for b in bowls]
-    return {
-        "x": [m.x for m in measured],
-        "y": [bowl.learning_rate for bowl in bowls],
-        "error_y": error_bars([bowl.learning_rate for bowl in bowls], ends),
-        "text": [bowl_text(bowl) for bowl in bowls],
-        "mode": "markers",
-        "opacity": opacity,
-        "marker": {
-            "symbol": [SYMBOLS[bowl.status] for bowl in bowls],
-            "size": 8,
-            "color": [colours[m.other] for m in measured],
-            "line": {"width": 1, "color": "rgba(255,255,255,0.7)"},
-        },
-        "hovertemplate": "%{text}<extra></extra>",
-        "name": name,
+    marker = {
+        "symbol": [SYMBOLS[bowl.status] for bowl in bowls],
+        "size": 8,
+        "color": [colours[m.other] for m in measured],
+        "line": {"width": 1, "color": "rgba(255,255,255,0.7)"},
     }
+    return marks_trace(
+        name,
+        [m.x for m in measured],
+        rates,
+        [bowl_text(bowl) for bowl in bowls],
+        marker,
+        error_y=error_bars(rates, ends),
+        opacity=opacity,
+    )
 
 
 def _target_star(answer: PredictionDocument, x: float) -> dict[str, Any]:
-    low, high = answer.interval.low, answer.interval.high
-    bar = error_bars([answer.learning_rate], [(low, high)])
-    return {
-        "x": [x],
-        "y": [answer.learning_rate],
-        "error_y": bar | {"color": TARGET, "thickness": 2, "width": 5},
-        "mode": "markers",
-        "marker": {"symbol": "star", "size": 14, "color": TARGET},
-        "text": [
-            f"target: η* {amounts.rate(answer.learning_rate, 3)}<br>95 % {amounts.rate(low)} – {amounts.rate(high)}"
-        ],
-        "hovertemplate": "%{text}<extra></extra>",
-        "name": "target",
-    }
+    rate, low, high = answer.learning_rate, answer.interval.low, answer.interval.high
+    text = f"target: η* {amounts.rate(rate, 3)}<br>95 % {amounts.rate(low)} – {amounts.rate(high)}"
+    bar = error_bars([rate], [(low, high)]) | {"color": TARGET, "thickness": 2, "width": 5}
+    star = {"symbol": "star", "size": 14, "color": TARGET}
+    return marks_trace("target", [x], [rate], [text], star, error_y=bar)
 
 
 def _figure(request: FigureRequest) -> go.Figure:
@@ -374,9 +330,9 @@ def _figure(request: FigureRequest) -> go.Figure:
             "there is no law to show",
         )
         return empty(note or otherwise)
-    figure = draw_law(view, narrow=request.narrow)
+    figure = draw_law(view)
     if note is not None:
-        footnote(figure, note, narrow=request.narrow)
+        footnote(figure, note)
     return figure
 
 

@@ -14,6 +14,7 @@ from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.labels import cell_name
 from api.figures.snapshot import FigureSnapshot
 from api.figures.style import COUNTS, PLAIN, canvas, empty, footnote, log_axis, params_colours
+from api.figures.traces import line_trace
 from orchestrator import amounts
 from orchestrator.store.records import LossPoint, Run
 
@@ -123,19 +124,19 @@ def _range(curves: Sequence[LearningCurve]) -> tuple[float, float]:
     return 0.98 * low, max(1.02 * high, 1.05 * low)
 
 
-def draw_losses(view: LearningCurves, *, narrow: bool = False) -> go.Figure:
+def draw_losses(view: LearningCurves) -> go.Figure:
     """Draw the curves in one panel."""
     tokens = [token for curve in view.curves for token in curve.tokens if token > 0] or [1.0, 10.0]
     figure = canvas(
         420,
-        xaxis=log_axis(min(tokens), max(tokens), "tokens", ticks=COUNTS, most=3 if narrow else 5),
+        xaxis=log_axis(min(tokens), max(tokens), "tokens", ticks=COUNTS),
         yaxis=log_axis(view.low, view.high, "training loss", ticks=PLAIN, most=6),
     )
     for params, colour in params_colours([curve.params for curve in view.curves]).items():
         curves = [curve for curve in view.curves if curve.params == params]
-        figure.add_traces([{"type": "scatter", **trace} for trace in _size(params, colour, curves)])
+        figure.add_traces(_size(params, colour, curves))
     if view.runs_total > view.runs_shown:
-        footnote(figure, f"{view.runs_shown} of {view.runs_total} runs, spread over the cells", narrow=narrow)
+        footnote(figure, f"{view.runs_shown} of {view.runs_total} runs, spread over the cells")
     return figure
 
 
@@ -145,17 +146,19 @@ def _size(params: float, colour: str, curves: Sequence[LearningCurve]) -> list[d
     trunks = [curve for curve in curves if curve.trunk]
     branches = [curve for curve in curves if not curve.trunk]
     found = [
-        _joined(group, {"color": colour, "width": width}, opacity)
+        _joined(name, group, {"color": colour, "width": width}, opacity)
         for group, width, opacity in ((trunks, 1.0, 0.45), (branches, 1.8, 0.95))
         if group
     ]
     return [
-        {**trace, "name": name, "legendgroup": name, "showlegend": index == len(found) - 1}
+        {**trace, "legendgroup": name, "showlegend": index == len(found) - 1}
         for index, trace in enumerate(found)
     ]
 
 
-def _joined(curves: Sequence[LearningCurve], line: dict[str, Any], opacity: float) -> dict[str, Any]:
+def _joined(
+    name: str, curves: Sequence[LearningCurve], look: dict[str, Any], opacity: float
+) -> dict[str, Any]:
     x: list[float | None] = []
     y: list[float | None] = []
     text: list[str] = []
@@ -163,24 +166,14 @@ def _joined(curves: Sequence[LearningCurve], line: dict[str, Any], opacity: floa
         x += [*curve.tokens, None]
         y += [*curve.loss, None]
         text += [curve.text] * (len(curve.tokens) + 1)
-    return {
-        "x": x,
-        "y": y,
-        "text": text,
-        "mode": "lines",
-        "line": line,
-        "opacity": opacity,
-        "connectgaps": False,
-        "hovertemplate": "%{text}<br>loss %{y:.4f} after %{x:.3s} tokens<extra></extra>",
-    }
+    hover = "%{text}<br>loss %{y:.4f} after %{x:.3s} tokens"
+    return line_trace(name, x, y, look, hover=hover, text=text, opacity=opacity, connectgaps=False)
 
 
 def _figure(request: FigureRequest) -> go.Figure:
     points = request.store.losses.of_sweep(request.snapshot.sweep.id, **SAMPLE)
     view = learning_curves(request.snapshot, points)
-    return (
-        empty(why_no_curves(request.snapshot)) if view is None else draw_losses(view, narrow=request.narrow)
-    )
+    return empty(why_no_curves(request.snapshot)) if view is None else draw_losses(view)
 
 
 FIGURE: Final = SweepFigure(

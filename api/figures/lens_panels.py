@@ -67,12 +67,31 @@ class LensView:
     Attributes:
         panels: those with data.
         diverged: the step at which the run diverged; None if it did not.
-        spikes: loss spikes in all; None for a lens that does not count them.
     """
 
     panels: tuple[LensPanel, ...]
     diverged: int | None
-    spikes: int | None = None
+
+
+Wanted = tuple[tuple[str, str | None, str], ...]
+"""The lines of a panel: name in the legend, module, recorded value."""
+
+STABILITY: Final[tuple[tuple[str, float | None, Wanted], ...]] = (
+    ("gradient norm", None, (("largest", None, "gradient_norm_max"), ("mean", None, "gradient_norm"))),
+    ("largest attention logit", ATTENTION_LOGIT, (("attention", "attention", "attention_logit"),)),
+    ("RMS of the output logits", OUTPUT_LOGIT, (("head", "head", "head.activation"),)),
+    ("busiest expert over the mean", None, (("router", "router", "expert_imbalance"),)),
+)
+"""Panels by title, with threshold and lines."""
+
+FEATURES: Final[tuple[tuple[str, float | None, Wanted], ...]] = tuple(
+    (title, threshold, tuple((module, module, f"{module}.{kind}") for module in MODULES))
+    for title, threshold, kind in (
+        ("RMS of activations", None, "activation"),
+        ("their change by one update", None, "change"),
+        ("update over weights", UPDATE, "update"),
+    )
+)
 
 
 def stability(points: Sequence[LensPoint], diverged: int | None = None) -> LensView:
@@ -82,53 +101,25 @@ def stability(points: Sequence[LensPoint], diverged: int | None = None) -> LensV
         points: of one run, by step.
         diverged: the step at which it diverged.
     """
-    panels = (
-        LensPanel(
-            title="gradient norm",
-            lines=_lines(points, (("largest", None, "gradient_norm_max"), ("mean", None, "gradient_norm"))),
-        ),
-        LensPanel(
-            title="largest attention logit",
-            lines=_lines(points, (("attention", "attention", "attention_logit"),)),
-            threshold=ATTENTION_LOGIT,
-        ),
-        LensPanel(
-            title="RMS of the output logits",
-            lines=_lines(points, (("head", "head", "head.activation"),)),
-            threshold=OUTPUT_LOGIT,
-        ),
-        LensPanel(
-            title="busiest expert over the mean",
-            lines=_lines(points, (("router", "router", "expert_imbalance"),)),
-        ),
-    )
-    return LensView(
-        panels=tuple(panel for panel in panels if panel.lines),
-        diverged=diverged,
-        spikes=int(sum(point.values.get("loss_spikes", 0.0) for point in points)),
-    )
+    return _view(STABILITY, points, diverged)
 
 
 def feature_learning(points: Sequence[LensPoint], diverged: int | None = None) -> LensView:
     """Activations, their change by one update, and the update itself, by module; arguments as `stability`."""
-    panels = [
-        LensPanel(
-            title=title,
-            lines=_lines(points, tuple((module, module, f"{module}.{kind}") for module in MODULES)),
-            threshold=threshold,
-        )
-        for title, kind, threshold in (
-            ("RMS of activations", "activation", None),
-            ("their change by one update", "change", None),
-            ("update over weights", "update", UPDATE),
-        )
-    ]
+    return _view(FEATURES, points, diverged)
+
+
+def _view(
+    wanted: Sequence[tuple[str, float | None, Wanted]], points: Sequence[LensPoint], diverged: int | None
+) -> LensView:
+    panels = (
+        LensPanel(title=title, threshold=threshold, lines=_lines(points, lines))
+        for title, threshold, lines in wanted
+    )
     return LensView(panels=tuple(panel for panel in panels if panel.lines), diverged=diverged)
 
 
-def _lines(
-    points: Sequence[LensPoint], wanted: Sequence[tuple[str, str | None, str]]
-) -> tuple[LensLine, ...]:
+def _lines(points: Sequence[LensPoint], wanted: Wanted) -> tuple[LensLine, ...]:
     found = []
     for name, module, value in wanted:
         known = [
@@ -142,33 +133,22 @@ def _lines(
     return tuple(found)
 
 
-PANEL: Final = 230
-"""Pixels from the top of one panel to the top of the next."""
-
 WHOLE: Final = {"largest": LINE, "mean": TEXT}
 """Colours of the lines of the whole model."""
 
 
-def draw_lens(view: LensView, *, narrow: bool = False) -> go.Figure:
-    """Draw the panels, one or more, in a row, or one under the other on a telephone."""
-    count_of = len(view.panels)
-    grid = panel_grid(
-        count_of, 1 if narrow else count_of, xgap=0.15, ygap=0.27, head=0.1 / (count_of if narrow else 1)
-    )
-    figure = canvas(90 + PANEL * grid["rows"], grid=grid, margin={"l": 46, "r": 16, "t": 24, "b": 44})
+def draw_lens(view: LensView) -> go.Figure:
+    """Draw the panels, one or more, in a row."""
+    panels = len(view.panels)
+    figure = canvas(320, grid=panel_grid(panels, panels, xgap=0.15, head=0.1))
     steps = [step for panel in view.panels for line in panel.lines for step in line.steps]
     named: set[str] = set()
     for index, panel in enumerate(view.panels):
         number = axis_number(index)
         values = [value for line in panel.lines for value in line.values]
         values += [panel.threshold] if panel.threshold is not None else []
-        last = index == count_of - 1
         figure.layout[f"xaxis{number}"] = log_axis(
-            min(steps),
-            max(*steps, view.diverged or 1),
-            None if narrow and not last else "step",
-            ticks=COUNTS,
-            most=4,
+            min(steps), max(*steps, view.diverged or 1), "step", ticks=COUNTS, most=4
         )
         figure.layout[f"yaxis{number}"] = log_axis(min(values), max(values), ticks=PLAIN)
         figure.add_traces([_trace(line, number, named) for line in panel.lines])
@@ -200,7 +180,7 @@ def _trace(line: LensLine, number: str, named: set[str]) -> dict[str, Any]:
 
 def _mark(figure: go.Figure, panel: LensPanel, view: LensView, number: str) -> None:
     """The panel's title, its threshold as a thin line, and the step of a divergence as a dotted one."""
-    figure.add_annotation(panel_title(panel.title, number, 12))
+    figure.add_annotation(panel_title(panel.title, number))
     axes = {"xref": f"x{number}", "yref": f"y{number}"}
     lost = STATE_COLOURS[RunState.DIVERGED]
     if panel.threshold is not None:

@@ -27,9 +27,11 @@ from api.figures.style import (
     panel_grid,
     params_colours,
 )
+from api.figures.traces import line_trace, marks_trace
 from orchestrator import amounts
 from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN
 from orchestrator.law import Bowl, BowlStatus, HeldOut, HeldOutCell, Law
+from orchestrator.law.observations import point_array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +84,7 @@ def residuals(snapshot: FigureSnapshot) -> Residuals | None:
 
 def _fitted_rates(law: Law, bowls: list[Bowl]) -> list[float]:
     """η* of the law in the bowls' cells, without the cells' own shifts."""
-    mean, _ = law.band(
-        np.array([bowl.params for bowl in bowls]),
-        np.array([bowl.tokens for bowl in bowls]),
-        np.array([bowl.batch_tokens for bowl in bowls]),
-    )
+    mean, _ = law.band(point_array(bowls))
     return [float(value) for value in np.exp(mean)]
 
 
@@ -110,19 +108,18 @@ def _residual(bowl: Bowl, fitted: float, held_out: HeldOutCell | None, flops: fl
     )
 
 
-def draw_residuals(view: Residuals, *, narrow: bool = False) -> go.Figure:
-    """Draw both panels side by side, or one under the other on a telephone."""
+def draw_residuals(view: Residuals) -> go.Figure:
+    """Draw both panels side by side."""
     cells = view.cells
     rates = [rate for cell in cells for rate in (cell.predicted, cell.observed)]
     costs = [cell.flops for cell in cells]
-    most = 3 if narrow else 5
     figure = canvas(
-        700 if narrow else 380,
-        grid=panel_grid(2, 1 if narrow else 2),
+        380,
+        grid=panel_grid(2, 2),
         showlegend=True,
-        xaxis=log_axis(min(rates), max(rates), "predicted η*", ticks=RATES, most=most),
+        xaxis=log_axis(min(rates), max(rates), "predicted η*", ticks=RATES),
         yaxis=log_axis(min(rates), max(rates), "observed η*", ticks=RATES, most=6),
-        xaxis2=log_axis(min(costs), max(costs), "FLOPs of one run in the cell", ticks=FLOPS, most=most),
+        xaxis2=log_axis(min(costs), max(costs), "FLOPs of one run in the cell", ticks=FLOPS),
         yaxis2=axis("excess loss", rangemode="tozero", tickformat="~%", nticks=6),
     )
     colours = params_colours([cell.params for cell in cells])
@@ -134,9 +131,9 @@ def draw_residuals(view: Residuals, *, narrow: bool = False) -> go.Figure:
     for name, group, ring in groups:
         if group:
             traces += _group(name, group, colours, ring)
-    figure.add_traces([{"type": "scatter", **trace} for trace in traces])
+    figure.add_traces(traces)
     if view.heldout is not None:
-        footnote(figure, _summary(view.heldout), narrow=narrow)
+        footnote(figure, _summary(view.heldout))
     return figure
 
 
@@ -153,45 +150,22 @@ def _summary(error: HeldOut) -> str:
 
 def _identity(rates: Sequence[float]) -> dict[str, Any]:
     ends = [min(rates) / 1.2, max(rates) * 1.2]
-    return {
-        "x": ends,
-        "y": ends,
-        "mode": "lines",
-        "line": {"color": LINE, "width": 1, "dash": "dot"},
-        "hoverinfo": "skip",
-        "name": "equal",
-        "showlegend": False,
-    }
+    return line_trace("equal", ends, ends, {"color": LINE, "width": 1, "dash": "dot"}, showlegend=False)
 
 
 def _group(
     name: str, cells: Sequence[Residual], colours: dict[float, str], ring: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    look = {
-        "mode": "markers",
-        "marker": {"size": 9, "color": [colours[cell.params] for cell in cells], "line": ring},
-        "text": [cell.text for cell in cells],
-        "hovertemplate": "%{text}<extra></extra>",
-        "name": name,
-        "legendgroup": name,
-        "cliponaxis": False,
-    }
-    rates = [cell.observed for cell in cells]
-    observed = {
-        **look,
-        "x": [cell.predicted for cell in cells],
-        "y": rates,
-        "error_y": error_bars(rates, [(cell.low, cell.high) for cell in cells]),
-    }
-    cost = {
-        **look,
-        "x": [cell.flops for cell in cells],
-        "y": [cell.excess_loss for cell in cells],
-        "xaxis": "x2",
-        "yaxis": "y2",
-        "showlegend": False,
-    }
-    return [observed, cost]
+    marker = {"size": 9, "color": [colours[cell.params] for cell in cells], "line": ring}
+    texts, rates = [cell.text for cell in cells], [cell.observed for cell in cells]
+    bars = error_bars(rates, [(cell.low, cell.high) for cell in cells])
+    predicted, costs = [cell.predicted for cell in cells], [cell.flops for cell in cells]
+    lost = [cell.excess_loss for cell in cells]
+    second = {"xaxis": "x2", "yaxis": "y2", "showlegend": False, "legendgroup": name}
+    return [
+        marks_trace(name, predicted, rates, texts, marker, error_y=bars, legendgroup=name),
+        marks_trace(name, costs, lost, texts, marker, **second),
+    ]
 
 
 def _figure(request: FigureRequest) -> go.Figure:
@@ -203,7 +177,7 @@ def _figure(request: FigureRequest) -> go.Figure:
                 "no law of it has a cell with a minimum",
             )
         )
-    return draw_residuals(view, narrow=request.narrow)
+    return draw_residuals(view)
 
 
 FIGURE: Final = SweepFigure(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from api.figures.style import ACCENT, COUNTS, LINE, PLAIN, TARGET, canvas, empty, log_axis
+from api.figures.traces import line_trace, marks_trace
 from orchestrator import amounts
 from orchestrator.cells import Cell
 from orchestrator.states import RUN_FINAL, RunState
@@ -35,24 +36,13 @@ def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint]) -> go.Figure:
     own = [point for point in finite if point.curve == run.id]
     for name, part, colour in (("trunk", trunk, LINE), ("branch", trunk[-1:] + own if own else [], ACCENT)):
         if part:
-            figure.add_scatter(
-                x=[point.tokens for point in part],
-                y=[point.loss for point in part],
-                mode="lines",
-                line={"color": colour, "width": 2},
-                name=f"training loss, {name}",
-                hovertemplate="loss %{y:.4f} after %{x:.3s} tokens<extra></extra>",
-            )
+            tokens, losses = [point.tokens for point in part], [point.loss for point in part]
+            look, hover = {"color": colour, "width": 2}, "loss %{y:.4f} after %{x:.3s} tokens"
+            figure.add_trace(line_trace(f"training loss, {name}", tokens, losses, look, hover=hover))
     if run.loss is not None:
-        figure.add_scatter(
-            x=[cell.tokens],
-            y=[run.loss],
-            mode="markers",
-            marker={"symbol": "diamond", "size": 11, "color": TARGET},
-            name="held-out loss",
-            hovertemplate=f"held-out loss {amounts.loss(run.loss)}<extra></extra>",
-            cliponaxis=False,
-        )
+        diamond = {"symbol": "diamond", "size": 11, "color": TARGET}
+        text = f"held-out loss {amounts.loss(run.loss)}"
+        figure.add_trace(marks_trace("held-out loss", [cell.tokens], [run.loss], [text], diamond))
     return figure
 
 

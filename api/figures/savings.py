@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.snapshot import FigureSnapshot
 from api.figures.style import ACCENT, TARGET, UNTOUCHED, axis, canvas, empty, level_line, panel_grid
+from api.figures.traces import marks_trace
 from orchestrator import amounts
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.states import RUN_MEASURED, RUN_OPEN, SWEEP_LIVE, RunState
@@ -124,15 +125,15 @@ def _interval(record: LawRecord) -> LawInterval:
     return LawInterval(number=record.number, runs=record.runs, factor=factor)
 
 
-def draw_savings(view: Savings, *, narrow: bool = False) -> go.Figure:
-    """Draw both panels side by side, or one under the other on a telephone."""
+def draw_savings(view: Savings) -> go.Figure:
+    """Draw both panels side by side."""
     whole = view.full_grid_flops or 1.0
     known = [law.factor for law in view.intervals if law.factor is not None]
     dearest = max([1.0, *(batch.cumulative / whole for batch in view.batches)])
     widest = max([1.2, view.goal or 1.0, *known])
     figure = canvas(
-        620 if narrow else 340,
-        grid=panel_grid(2, 1 if narrow else 2),
+        340,
+        grid=panel_grid(2, 2),
         barmode="stack",
         bargap=0.35,
         showlegend=True,
@@ -186,22 +187,20 @@ def _bars(batches: Sequence[BatchCost], whole: float) -> list[dict[str, Any]]:
 
 def _interval_line(intervals: Sequence[LawInterval]) -> dict[str, Any]:
     known = [law for law in intervals if law.factor is not None]
-    return {
-        "type": "scatter",
-        "x": [law.number for law in known] or [None],  # without a point Plotly draws no axes
-        "y": [law.factor for law in known] or [None],
-        "text": [
-            f"law {law.number}, {law.runs} runs<br>95 % within {amounts.factor(law.factor)}" for law in known
-        ],
-        "mode": "lines+markers",
-        "line": {"color": ACCENT, "width": 2},
-        "marker": {"size": 7},
-        "hovertemplate": "%{text}<extra></extra>",
-        "xaxis": "x2",
-        "yaxis": "y2",
-        "name": "interval at the target",
-        "cliponaxis": False,
-    }
+    texts = [
+        f"law {law.number}, {law.runs} runs<br>95 % within {amounts.factor(law.factor)}" for law in known
+    ]
+    return marks_trace(
+        "interval at the target",
+        [law.number for law in known] or [None],  # without a point Plotly draws no axes
+        [law.factor for law in known] or [None],
+        texts,
+        {"size": 7},
+        mode="lines+markers",
+        line={"color": ACCENT, "width": 2},
+        xaxis="x2",
+        yaxis="y2",
+    )
 
 
 def _figure(request: FigureRequest) -> go.Figure:
@@ -213,7 +212,7 @@ def _figure(request: FigureRequest) -> go.Figure:
                 "none of its runs was requested",
             )
         )
-    return draw_savings(view, narrow=request.narrow)
+    return draw_savings(view)
 
 
 FIGURE: Final = SweepFigure(

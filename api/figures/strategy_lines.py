@@ -16,9 +16,11 @@ from api.figures.style import (
     log_axis,
     transparent,
 )
+from api.figures.traces import band_trace, marks_trace
 from orchestrator import amounts
 from orchestrator.documents.strategies import StrategyScore
-from orchestrator.strategies import STRATEGIES, ComparedStrategy, StrategyComparison
+from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy
+from orchestrator.strategies.strategy_scores import StrategyComparison
 
 FLOOR: Final = 1e-5
 """The least excess loss shown, 0.001 %: a logarithmic axis has no zero, and recorded losses resolve no less."""
@@ -103,7 +105,7 @@ def _text(contender: ComparedStrategy, score: StrategyScore) -> str:
     )
 
 
-def draw_strategies(view: StrategyLines, note: str, *, narrow: bool = False) -> go.Figure:
+def draw_strategies(view: StrategyLines, note: str) -> go.Figure:
     """Draw all strategies in one panel; below it ``note`` and what each strategy runs."""
     shares = sorted({share for line in view.lines for share in line.shares})
     figure = canvas(
@@ -124,36 +126,26 @@ def draw_strategies(view: StrategyLines, note: str, *, narrow: bool = False) -> 
     if view.full_grid is not None:
         figure.add_shape(level_line(view.full_grid, "every run: the law of the full grid", below=True))
     explained = "; ".join(f"{line.name}: {line.what}" for line in view.lines)
-    footnote(figure, f"{note} Bands: ± one standard error. {explained}.", narrow=narrow)
+    footnote(figure, f"{note} Bands: ± one standard error. {explained}.")
     return figure
 
 
 def _band(line: StrategyLine) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "x": [*line.shares, *reversed(line.shares)],
-        "y": [*line.high, *reversed(line.low)],
-        "mode": "lines",
-        "line": {"width": 0},
-        "fill": "toself",
-        "fillcolor": transparent(STRATEGY_COLOURS[line.strategy], 0.14),
-        "hoverinfo": "skip",
-        "legendgroup": line.name,
-        "showlegend": False,
-    }
+    colour = transparent(STRATEGY_COLOURS[line.strategy], 0.14)
+    return band_trace(
+        line.name, line.shares, line.low, line.high, colour, legendgroup=line.name, showlegend=False
+    )
 
 
 def _means(line: StrategyLine) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "x": list(line.shares),
-        "y": list(line.excess_losses),
-        "text": list(line.texts),
-        "mode": "lines+markers",
-        "line": {"color": STRATEGY_COLOURS[line.strategy], "width": 2},
-        "marker": {"size": 7},
-        "hovertemplate": "%{text}<extra></extra>",
-        "name": line.name,
-        "legendgroup": line.name,
-        "cliponaxis": False,
-    }
+    look = {"color": STRATEGY_COLOURS[line.strategy], "width": 2}
+    return marks_trace(
+        line.name,
+        line.shares,
+        line.excess_losses,
+        line.texts,
+        {"size": 7},
+        mode="lines+markers",
+        line=look,
+        legendgroup=line.name,
+    )

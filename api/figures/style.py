@@ -98,6 +98,10 @@ def transparent(colour: str, opacity: float) -> str:
     return f"rgba({','.join(map(str, _channels(colour)))},{opacity})"
 
 
+MARGIN: Final = {"l": 62, "r": 16, "t": 24, "b": 48}
+"""Pixels around the panels."""
+
+
 def canvas(height: int, **layout: Any) -> go.Figure:
     """An empty figure of a height in pixels, in the common style; the legend makes its own room at the top."""
     return go.Figure(
@@ -105,7 +109,7 @@ def canvas(height: int, **layout: Any) -> go.Figure:
             "template": "none",
             "height": height,
             "autosize": True,
-            "margin": {"l": 62, "r": 16, "t": 24, "b": 48},
+            "margin": MARGIN,
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"family": FONT, "size": 12, "color": TEXT},
@@ -124,10 +128,6 @@ def canvas(height: int, **layout: Any) -> go.Figure:
             **layout,
         }
     )
-
-
-NARROW_LEGEND: Final = {"entrywidth": 0.5, "entrywidthmode": "fraction", "font": {"size": 10}}
-"""The legend of a figure for a telephone: two columns."""
 
 
 def empty(sentence: str, height: int = 220) -> go.Figure:
@@ -234,30 +234,23 @@ def axis_number(index: int) -> str:
     return "" if index == 0 else str(index + 1)
 
 
-FOOTNOTE: Final = 28
-"""Pixels that a footnote adds to the height of a figure."""
+FOOTNOTE: Final = "footnote"
+PANEL_TITLE: Final = "panel title"
+CELL_COUNTS: Final = "counts"
+"""Names of text that ``api.figures.screen`` fits to the screen; the short form of counts is their ``customdata``."""
 
 
-def is_narrow(columns: int | None) -> bool:
-    """Whether a figure is for a telephone: panels one under the other, short labels."""
-    return columns is not None and columns <= 2
-
-
-def footnote(figure: go.Figure, text: str, *, narrow: bool) -> None:
-    """Put a sentence under a figure, in lines as long as its width allows."""
-    lines = wrapped(text, 44 if narrow else 140)
-    under = figure.layout.margin.b
-    room = FOOTNOTE + 15 * lines.count("<br>")
-    figure.update_layout(height=figure.layout.height + room, margin={"b": under + room})
+def footnote(figure: go.Figure, text: str) -> None:
+    """Put a sentence under a figure."""
     figure.add_annotation(
-        text=lines,
+        name=FOOTNOTE,
+        text=text,
         x=0,
         y=0,
         xref="paper",
         yref="paper",
         xanchor="left",
         yanchor="top",
-        yshift=-under - 4,
         align="left",
         showarrow=False,
         font={"size": 11},
@@ -299,9 +292,10 @@ def error_bars(values: Sequence[float], ends: Sequence[tuple[float, float]]) -> 
     }
 
 
-def panel_title(text: str, number: str, size: float) -> dict[str, Any]:
+def panel_title(text: str, number: str) -> dict[str, Any]:
     """An annotation above the upper left corner of the panel whose axes have this number."""
     return {
+        "name": PANEL_TITLE,
         "text": text,
         "x": 0,
         "y": 1,
@@ -312,5 +306,5 @@ def panel_title(text: str, number: str, size: float) -> dict[str, Any]:
         "yshift": 3,
         "showarrow": False,
         "align": "left",
-        "font": {"size": size},
+        "font": {"size": 11},
     }

@@ -10,8 +10,8 @@ from api.access import submits
 from api.bodies import MAX_TABLE_BYTES, amount, body_of
 from api.context import Stored
 from api.problem_details import responses
+from orchestrator.answers.tables import upload
 from orchestrator.documents.tables import TableDocument
-from orchestrator.submission.tables import upload
 from orchestrator.tables.formats import FORMATS
 
 router = APIRouter(prefix="/v1/tables", tags=["tables"])

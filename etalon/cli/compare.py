@@ -19,7 +19,8 @@ from orchestrator.documents.strategies import StrategiesDocument, StrategyScore
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
-    from orchestrator.strategies import ComparedStrategy, StrategyReplay
+    from orchestrator.strategies.compared_strategies import ComparedStrategy
+    from orchestrator.strategies.strategy_replay import StrategyReplay
 
 REPLICATES: Final = 5
 PICTURE: Final = Path("comparison.html")
@@ -55,15 +56,14 @@ def compare_command(
     """Compare strategies on finished runs: excess loss at the largest cells against FLOPs spent on the others."""
     # Plotly, SciPy and the planner take seconds to load.
     from api.figures import comparison_figure, page
-    from orchestrator.strategies import (
-        STRATEGIES,
+    from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy
+    from orchestrator.strategies.recorded_world import recorded_world
+    from orchestrator.strategies.strategy_replay import replays
+    from orchestrator.strategies.strategy_scores import (
         TITLE,
-        ComparedStrategy,
         compared,
         default_shares,
         note,
-        recorded_world,
-        replays,
         strategies_document,
     )
     from orchestrator.tables.pooled_columns import pooling_notices

@@ -61,7 +61,9 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 def problem_json(error: EtalonError) -> Any:
     """The problem details of an error: as the service sent them, or of one that was raised here."""
-    return ProblemDocument.of(error).to_json() if error.problem is None else error.problem
+    return (
+        ProblemDocument.of(error, errors=error.fields).to_json() if error.problem is None else error.problem
+    )
 
 
 def print_json(document: object) -> None:

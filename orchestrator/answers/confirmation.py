@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from orchestrator.amounts import percent, rate
-from orchestrator.cells import CLOSE, TRAINING_FLOPS_PER_PARAM_TOKEN, Point
+from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN, Point
 from orchestrator.documents.predictions import AffordableRuns, BestTried, Confirmation
 from orchestrator.errors import Refused
 from orchestrator.law import FitOptions, Law, Observations, fit
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array, rows_among
 from orchestrator.planner.affordable import affordable
 from orchestrator.planner.confirming import CONFIRMED_PROBABILITY, NEAR, ConfirmationPlan, TargetRun, confirm
 
@@ -37,8 +37,7 @@ def confirmation(
         budget_flops: FLOPs that may be spent in all; less than one run at the target plans runs in another cell.
         active_share: active parameters over N: a run costs 6 FLOPs for each active parameter and token.
     """
-    known, _ = law.known_cells(*columns_of([target]))
-    has_runs = bool(known.size)
+    has_runs = law.bowl_at(target) is not None
     flops_per_run = TRAINING_FLOPS_PER_PARAM_TOKEN * active_share * target.params * target.tokens
     short = budget_flops is not None and budget_flops < flops_per_run
     observations = runs().counting() if runs is not None and (has_runs or short) else None
@@ -59,12 +58,10 @@ def confirmation(
             reason=found,
             affordable=instead,
         )
-    return Confirmation(
-        learning_rates=list(found.rates),
+    return Confirmation.of(
+        found,
+        learning_rates=found.rates,
         flops_per_run=flops_per_run,
-        expected_runs=found.expected_runs,
-        expected_runs_until_sure=found.expected_runs_until_sure,
-        probability_first=found.probability_first,
         best=_best(found),
         reason=_reason(found),
         affordable=instead,
@@ -75,7 +72,7 @@ def _at_target(target: Point, observations: Observations | None) -> Confirmation
     """The plan for a target that has runs, or the reason why there is none."""
     if observations is None:
         return "The target has runs of its own, and their results are not available here."
-    here = np.abs(np.log(_cells(observations) / np.column_stack(columns_of([target])))).max(axis=1) <= CLOSE
+    here = rows_among(point_array([target]), observations.points) == 0
     try:
         rest = fit(observations.where(~here), options=FitOptions(heldout=False))
     except Refused as refused:
@@ -130,16 +127,10 @@ def _affordable(
     found = affordable(law, target, budget_flops, observations=observations, active_share=active_share)
     if found is None:
         return None
-    return AffordableRuns(
-        params=found.cell.params,
-        tokens=found.cell.tokens,
-        batch_tokens=found.cell.batch_tokens,
-        learning_rates=list(found.rates),
-        flops=found.flops,
+    return AffordableRuns.of(
+        found,
+        found.cell,
+        learning_rates=found.rates,
         interval_factor_before=found.factor_before,
         interval_factor_after=found.factor_after,
     )
-
-
-def _cells(runs: Observations) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    return np.column_stack([runs.params, runs.tokens, runs.batch_tokens])

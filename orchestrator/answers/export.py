@@ -10,7 +10,7 @@ from typing import Final
 from orchestrator.cells import Cells
 from orchestrator.states import RUN_MEASURED
 from orchestrator.store import Store
-from orchestrator.store.records import Run, Sweep
+from orchestrator.store.records import Run, Sweep, row_of
 
 COLUMNS: Final = (
     *("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed", "state", "flops", "seconds"),
@@ -43,24 +43,7 @@ def exported(store: Store, sweep: Sweep) -> Iterator[str]:
 
 def _row(run: Run, cells: Cells, columns: Sequence[str]) -> list[str]:
     cell = cells[run.cell]
-    values = {
-        "params": cell.params,
-        "tokens": cell.tokens,
-        "batch_tokens": cell.batch_tokens,
-        "learning_rate": run.learning_rate,
-        "loss": run.loss,
-        "seed": run.seed,
-        "state": run.state,
-        "flops": run.flops,
-        "seconds": run.seconds,
-        "trunk_loss": run.trunk_loss,
-        "cell": run.cell,
-        "batch": run.batch,
-        "arm": cell.arm or SEARCH,
-        "module_rates": run.module_rates,
-        "params_total": cell.params_total,
-        "params_active": cell.params_active,
-    }
+    values = row_of(cell) | row_of(run) | {"arm": cell.role or SEARCH}
     return [_text(values[name]) for name in columns]
 
 

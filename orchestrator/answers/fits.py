@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from orchestrator.answers.param_counts import SizeError, other_sizes, size_notices
 from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Point
-from orchestrator.documents.fits import FitDocument, FitSizes, OtherSize, RefusedTarget
-from orchestrator.documents.laws import BowlDocument, FittedLaw
-from orchestrator.documents.predictions import PredictionDocument, TargetDocument
+from orchestrator.documents.fits import FitDocument, FitSizes, RefusedTarget
+from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.errors import FieldProblem, Refused
 from orchestrator.law import Law, Observations, fit
 from orchestrator.tables.pooled_columns import pooling_notices
@@ -67,20 +66,15 @@ def fit_document(
             answers.append(prediction(law, target, runs=lambda: runs, budget_flops=budget_flops))
         except Refused as refusal:
             refusals.append(refusal)
-            answers.append(RefusedTarget.of(refusal, target=TargetDocument.of(target)))
+            answers.append(RefusedTarget.of(refusal, errors=refusal.fields, target=target))
     if refusals and len(refusals) == len(targets):
         raise _all_refused(refusals)
     fitted = law.to_document()
-    bowls = fitted.pop("bowls")
-    return FitDocument(
-        warnings=fitted["warnings"],
-        notices=fitted["notices"],
-        law=FittedLaw.model_validate(fitted),
-        bowls=[BowlDocument.model_validate(bowl) for bowl in bowls],
+    return FitDocument.of(
+        fitted,
+        law=fitted,
         predictions=answers,
-        size=FitSizes(used=size, others=[OtherSize.model_validate(asdict(other)) for other in others])
-        if others
-        else None,
+        size=FitSizes.of(used=size, others=others) if others else None,
     )
 
 

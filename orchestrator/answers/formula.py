@@ -10,13 +10,13 @@ import numpy as np
 
 from orchestrator import amounts
 from orchestrator.law import Coefficient, Law
-from orchestrator.law.features import CRITICAL_EXPONENT, critical_over_batch, matrix
-from orchestrator.law.observations import columns_of
+from orchestrator.law.features import CRITICAL_EXPONENT, FEATURES, critical_over_batch, matrix
 
 AXES: Final = (("params", "N"), ("tokens", "D"), ("batch_tokens", "B"))
 """The fields of a target and their symbols in a formula."""
 
 _MAIN: Final = ("1", *(f"ln {symbol}" for _, symbol in AXES))
+_AT_CRITICAL_BATCH: Final = {feature.name for feature in FEATURES if feature.at_critical_batch}
 _REFERENCE_DIGITS: Final = 4
 _LEAST: Final = 5e-4
 """Smaller coefficients of bends, and those below their own uncertainty, are not written."""
@@ -102,7 +102,7 @@ def formula(law: Law) -> Formula:
         ),
         bent=bool(bent),
         logarithm=" ".join(pieces),
-        where=_where(law) if {"s", "w²"} & {term.name for term in bent} else "",
+        where=_where(law) if _AT_CRITICAL_BATCH & {term.name for term in bent} else "",
         reference=f"N₀ = {counted['N']} parameters, D₀ = {counted['D']} tokens, B₀ = {counted['B']} tokens a batch",
         off=_off(law, {term.name for term in shown}),
         terms=law.coefficients,
@@ -128,11 +128,9 @@ def _from_reference(term: str) -> str:
 
 def _off(law: Law, shown: set[str]) -> float:
     """The largest factor between the shown terms and the law in its cells."""
-    cells = columns_of(bowl.point for bowl in law.bowls)
-    points = law.reference.points(*cells)
     kept = np.array([term.value if term.name in shown else 0.0 for term in law.coefficients])
-    written = matrix(points, law.reference) @ kept
-    return float(np.exp(np.abs(written - law.band(*cells)[0]).max()))
+    written = matrix(law.reference.coordinates(law.points), law.reference) @ kept
+    return float(np.exp(np.abs(written - law.band(law.points)[0]).max()))
 
 
 def _signed(value: float) -> str:

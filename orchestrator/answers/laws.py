@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Point
 from orchestrator.documents.events import LawEvent
-from orchestrator.documents.laws import LawDocument, LawSummary
+from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, TargetAnswer
 from orchestrator.errors import Refused
 from orchestrator.knowledge import default_batch, observations_of
@@ -18,29 +18,10 @@ from orchestrator.store.records import LawRecord, Sweep
 NO_LAW: Final = "No law has been fitted yet."
 
 
-def law_summary(law: LawRecord) -> LawSummary:
-    """The short document of a stored law."""
-    return LawSummary.model_validate(_fields(law))
-
-
 def law_document(law: LawRecord) -> LawDocument:
     """The whole document of a stored law."""
     prediction, refused = answer_at_target(law.prediction)
-    answer = {"prediction": prediction, "prediction_refused": refused}
-    return LawDocument.model_validate(
-        _fields(law) | {"sweep_id": law.sweep_id, "ruled_out": law.ruled_out} | answer
-    )
-
-
-def _fields(law: LawRecord) -> dict[str, Any]:
-    return dict(law.document) | {
-        "number": law.number,
-        "batch": law.batch,
-        "runs": law.runs,
-        "spent_flops": law.spent_flops,
-        "created_at": law.created_at,
-        "sizes": law.sizes,
-    }
+    return LawDocument.of(law, law.document, prediction=prediction, prediction_refused=refused)
 
 
 def answer_at_target(

@@ -14,7 +14,7 @@ from orchestrator.errors import Refused
 from orchestrator.law import Law, Observations, fit
 from orchestrator.law.held_out_error import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.tables.run_table import RunTable
 
 Rows = tuple[int, ...]
@@ -93,7 +93,7 @@ def _compared(runs: Observations, size: str, judged: dict[Rows, HeldOutCell]) ->
 def _by_rows(runs: Observations, heldout: HeldOut) -> dict[Rows, HeldOutCell]:
     """The cells held out, by the numbers of their runs: a cell has another N in another count."""
     places = np.log([runs.params, runs.tokens, runs.batch_tokens])
-    cells = np.log(columns_of(cell.point for cell in heldout.cells)).T
+    cells = np.log(point_array(heldout.cells))
     rows = [np.flatnonzero((np.abs(places - cell[:, None]) < CLOSE).all(axis=0)).tolist() for cell in cells]
     return {tuple(found): cell for found, cell in zip(rows, heldout.cells, strict=True)}
 
@@ -139,9 +139,7 @@ def both_counts(
         used=used,
         proportional=False,
         laws=[own, _size_law(error.size, other_law, error.mean, error.reason)],
-        paired=None
-        if paired is None
-        else PairedSizes(cells=paired.cells, gain=paired.gain, gain_sd=paired.gain_sd),
+        paired=None if paired is None else PairedSizes.of(paired),
         better=_better(used, error),
         summary=_summary(used, error),
     )
@@ -154,11 +152,7 @@ def _mean(law: Law) -> float | None:
 
 def _size_law(size: str, law: Law | None, mean: float | None, reason: str | None) -> SizeLaw:
     terms = {} if law is None else {term.name: term for term in law.coefficients}
-    exponents = {
-        name: ExponentDocument(value=terms[term].value, sd=terms[term].sd, from_prior=terms[term].from_prior)
-        for name, term in EXPONENTS.items()
-        if term in terms
-    }
+    exponents = {name: ExponentDocument.of(terms[term]) for name, term in EXPONENTS.items() if term in terms}
     return SizeLaw(
         size=size,
         params=exponents.get("params"),

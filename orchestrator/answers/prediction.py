@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import Final
 
 import numpy as np
 
 from orchestrator.amounts import percent
 from orchestrator.answers.confirmation import Runs, confirmation
-from orchestrator.answers.notices import notice_documents
 from orchestrator.cells import Point
 from orchestrator.documents.predictions import (
-    AnchorDocument,
-    BaseProxyDocument,
     Interval,
     PredictionDocument,
     PublishedRate,
-    TargetDocument,
     Valley,
     WrongRate,
 )
 from orchestrator.law import Law
 from orchestrator.law.law import VALLEY_PROBABILITY
-from orchestrator.law.notices import Notice, messages
-from orchestrator.law.observations import columns_of
+from orchestrator.law.notices import Notice
+from orchestrator.law.observations import point_array
 from orchestrator.law.published import published_rates
 from orchestrator.spec import Base, SweepSpec
 
@@ -66,12 +61,11 @@ def prediction(
     if spec is not None:
         base, share = spec.training.base(spec.grid), spec.training.active_share(spec.grid)
     notices = (*answer.notices, *_unit_notices(base), *_cost_notices(share))
-    return PredictionDocument(
+    return PredictionDocument.of(
+        answer,
         sweep_id=sweep_id,
         law_number=law_number,
-        target=TargetDocument.of(target),
-        learning_rate=answer.learning_rate,
-        interval=Interval(level=answer.level, low=answer.low, high=answer.high),
+        interval=Interval(level=0.95, low=answer.low, high=answer.high),
         valley=Valley(
             low=answer.valley_low,
             high=answer.valley_high,
@@ -81,11 +75,8 @@ def prediction(
         ),
         wrong_rate=wrong,
         confirmation=confirmation(law, target, runs=runs, budget_flops=budget_flops, active_share=share),
-        expected_loss=answer.expected_loss,
-        extrapolation=dict(answer.extrapolation),
-        base=None if base is None else BaseProxyDocument(**asdict(base)),
-        warnings=list(messages(notices)),
-        notices=notice_documents(notices),
+        base=base,
+        notices=notices,
         published=published(law, target, of_mup=base is not None),
     )
 
@@ -124,7 +115,7 @@ def wrong_rate(law: Law, target: Point, learning_rate: float) -> list[WrongRate]
         One entry per factor of ``WRONG_FACTORS``, from the lowest rate to the highest.
     """
     rates = learning_rate * np.array(WRONG_FACTORS)
-    costs = law.excess_loss(*columns_of([target]), rates)
+    costs = law.excess_loss(point_array([target]), rates)
     return [
         WrongRate(factor=factor, learning_rate=float(rate), excess_loss=float(cost))
         for factor, rate, cost in zip(WRONG_FACTORS, rates, costs, strict=True)
@@ -143,14 +134,4 @@ def _no_valley(wrong: list[WrongRate]) -> str:
 def published(law: Law, target: Point, *, of_mup: bool = False) -> list[PublishedRate]:
     """The rates of the published laws at the same target; ratio-only laws start from the law's own optimum."""
     found = published_rates(target, anchor=law.anchor(target.batch_tokens), of_mup=of_mup)
-    return [
-        PublishedRate(
-            law=item.law,
-            learning_rate=item.learning_rate,
-            source=item.source,
-            note=item.note,
-            applies=item.applies,
-            anchor=None if item.anchor is None else AnchorDocument(**asdict(item.anchor)),
-        )
-        for item in found
-    ]
+    return [PublishedRate.of(item, item.law, law=item.law.name) for item in found]

@@ -21,42 +21,14 @@ def run_document(run: Run, cells: Cells) -> RunDocument:
         cells: the cells of its sweep.
     """
     cell = cells[run.cell]
-    return RunDocument(
-        id=run.id,
-        sweep_id=run.sweep_id,
-        state=run.state,
-        cell=run.cell,
-        params=cell.params,
-        params_total=cell.params_total,
-        params_active=cell.params_active,
-        tokens=cell.tokens,
-        batch_tokens=cell.batch_tokens,
-        learning_rate=run.learning_rate,
-        seed=run.seed,
-        batch=run.batch,
-        attempt=run.attempt,
-        arm=cell.arm,
-        module_rates=run.module_rates,
-        loss=run.loss,
-        trunk_loss=run.trunk_loss,
-        diverged_tokens=run.diverged_tokens,
-        flops=run.flops,
-        seconds=run.seconds,
-        reason=run.reason,
-        created_at=run.created_at,
-        started_at=run.started_at,
-        ended_at=run.ended_at,
-    )
+    return RunDocument.of(run, cell, arm=cell.role)
 
 
 def curve_document(run: Run, points: Sequence[LossPoint]) -> CurveDocument:
     """The learning curve of a run, the trunk's part first as in ``points``."""
     return CurveDocument(
         run_id=run.id,
-        points=[
-            LossDocument(step=point.step, tokens=point.tokens, loss=point.loss, part=_part(run, point.curve))
-            for point in points
-        ],
+        points=[LossDocument.of(point, part=_part(run, point.curve)) for point in points],
     )
 
 

@@ -16,7 +16,6 @@ from orchestrator.errors import Refused
 from orchestrator.knowledge import SweepKnowledge
 from orchestrator.law import Bowl, BowlStatus, Coefficient, FitOptions, Law, fit
 from orchestrator.law.bowl import Z95
-from orchestrator.law.observations import columns_of
 from orchestrator.states import RunState
 from orchestrator.store.records import Run
 
@@ -144,9 +143,8 @@ def _largest_shift(annealed: Law, stable: Law, cells: Cells) -> Shift | None:
 
 def _bowl(law: Law, cell: Cell, tokens: float) -> Bowl | None:
     """The law's bowl in a cell at this number of tokens; None if it has no interior minimum."""
-    point = replace(cell.point, tokens=tokens)
-    bowls = [law.bowls[int(number)] for number in law.known_cells(*columns_of([point]))[1]]
-    return next((bowl for bowl in bowls if bowl.status is BowlStatus.INTERIOR), None)
+    bowl = law.bowl_at(replace(cell.point, tokens=tokens))
+    return bowl if bowl is not None and bowl.status is BowlStatus.INTERIOR else None
 
 
 def _term(law: Law, name: str) -> Coefficient:

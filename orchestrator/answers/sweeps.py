@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from orchestrator.answers.laws import answer_at_target, law_summary, why_no_law
-from orchestrator.answers.notices import notice_documents
+from orchestrator.answers.laws import answer_at_target, why_no_law
 from orchestrator.documents.events import WorkersEvent
+from orchestrator.documents.laws import LawSummary
 from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.documents.sweeps import Cost, Progress, SweepDocument, SweepSummary
-from orchestrator.law.notices import Notice, messages
+from orchestrator.law.notices import Notice
 from orchestrator.states import RUN_MEASURED, SWEEP_LIVE, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep, Tally
@@ -40,13 +40,12 @@ def sweep_document(store: Store, sweep: Sweep, notices: Sequence[Notice] = ()) -
     law = None if sweep.law_number is None else store.laws.latest(sweep.id)
     number, answer = (None, None) if law is None else (law.number, law.prediction)
     summary = _summary(store, sweep, store.sweeps.tallies([sweep.id])[sweep.id], number, answer)
-    return SweepDocument(
-        **dict(summary),
+    return SweepDocument.of(
+        summary,
         waits_because=waits_because(store, sweep),
-        warnings=list(messages(notices)),
-        notices=notice_documents(notices),
+        notices=notices,
         spec=sweep.spec,
-        law=None if law is None else law_summary(law),
+        law=None if law is None else LawSummary.of(law, law.document),
     )
 
 
@@ -65,11 +64,8 @@ def _summary(
 ) -> SweepSummary:
     no_law = why_no_law(store, sweep.id) if answer is None else None
     prediction, refused = answer_at_target(answer, no_law=no_law)
-    return SweepSummary(
-        id=sweep.id,
-        name=sweep.name,
-        state=sweep.state,
-        reason=sweep.reason,
+    return SweepSummary.of(
+        sweep,
         target=sweep.spec.target,
         progress=Progress(
             runs_total_known=sum(tally.by_state.values()),
@@ -82,9 +78,6 @@ def _summary(
         law_number=law_number,
         prediction=prediction,
         prediction_refused=refused,
-        submitted_by=sweep.submitted_by,
-        created_at=sweep.created_at,
-        updated_at=sweep.updated_at,
     )
 
 

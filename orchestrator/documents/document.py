@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -16,6 +17,25 @@ class Document(BaseModel):
     model_config = ConfigDict(ser_json_inf_nan="null", frozen=True)
 
     _sent: Any = PrivateAttr(default=None)
+
+    @classmethod
+    def of(cls, *sources: object, **more: Any) -> Self:
+        """The document whose fields are attributes of values, or keys of mappings, of the same names.
+
+        Args:
+            sources: the values and mappings; the first that has a field gives it.
+            more: fields under their names, before those of ``sources``.
+
+        Raises:
+            pydantic.ValidationError: a field without a default is in none of them, or has another type.
+        """
+        found = {
+            name: source[name] if isinstance(source, Mapping) else getattr(source, name)
+            for source in reversed(sources)
+            for name in cls.model_fields
+            if (name in source if isinstance(source, Mapping) else hasattr(source, name))
+        }
+        return cls.model_validate(found | more, from_attributes=True)
 
     @classmethod
     def read(cls, sent: Any) -> Self:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from orchestrator.documents.document import Document
@@ -33,10 +35,21 @@ class FitSizes(Document):
     others: list[OtherSize]
 
 
+class TableLaw(FittedLaw):
+    """The law of a run table, with the numbers that its predictions are computed from."""
+
+    version: int = Field(description="Of the form of these numbers.")
+    without: list[str] = Field(description="Names of the terms that are left out.")
+    scales: dict[str, float] = Field(description="Sizes of noise and of random effects.")
+    surface: dict[str, Any] = Field(description="Coefficients of ln L_min.")
+    effects: dict[str, Any] = Field(description="Centres of the random effects.")
+    pooled: dict[str, Any] = Field(description="All coefficients of ln C and ln η*, and their covariance.")
+
+
 class FitDocument(NoticedDocument):
     """A law of a run table, its bowls, and one prediction or refusal per target, in order."""
 
-    law: FittedLaw
+    law: TableLaw
     bowls: list[BowlDocument]
     predictions: list[PredictionDocument | RefusedTarget]
     size: FitSizes | None = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from orchestrator.documents.document import Document
 from orchestrator.documents.notices import NoticedDocument
@@ -13,8 +13,6 @@ from orchestrator.documents.predictions import PredictionDocument, TargetDocumen
 
 class CoefficientDocument(Document):
     """One term of ln η* at the law's reference point."""
-
-    model_config = ConfigDict(extra="allow")
 
     name: str = Field(examples=["ln N"])
     value: float
@@ -75,8 +73,6 @@ class SizesDocument(Document):
 class BowlDocument(Document):
     """Loss against ln η in one cell."""
 
-    model_config = ConfigDict(extra="allow")
-
     params: float
     tokens: float
     batch_tokens: float
@@ -130,8 +126,6 @@ class AlternativeDocument(Document):
 class HeldOutDocument(Document):
     """Excess loss at the largest cells of a law that is fitted without them."""
 
-    model_config = ConfigDict(extra="allow")
-
     left_out: str = Field(
         description="Which runs were left out.", examples=["cells of 40 M parameters or more"]
     )
@@ -154,8 +148,6 @@ class LawTerms(NoticedDocument):
 
 class FittedLaw(LawTerms):
     """A law as it was fitted, without its bowls."""
-
-    model_config = ConfigDict(extra="allow")
 
     covariance: list[list[float]] = Field(description="Of the coefficients, in their order.")
     reference: TargetDocument = Field(description="Where the logarithms of N, D and B are zero.")
@@ -180,8 +172,6 @@ class LawSummary(LawTerms):
 
 class LawDocument(LawSummary, FittedLaw):
     """A law whole: immutable, numbered per sweep from 1."""
-
-    model_config = ConfigDict(extra="ignore")
 
     sweep_id: str
     bowls: list[BowlDocument] = Field(description="One per cell.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 from pydantic import Field
 
 from orchestrator.documents.document import Document
@@ -24,3 +26,10 @@ class NoticedDocument(Document):
         default=[],
         description="The same warnings with their codes, in the same order.",
     )
+
+    @classmethod
+    def of(cls, *sources: object, **more: Any) -> Self:
+        """As ``Document.of``; ``warnings`` are the messages of the ``notices`` in ``more``."""
+        if "notices" in more:
+            more["warnings"] = [notice.message for notice in more["notices"]]
+        return super().of(*sources, **more)

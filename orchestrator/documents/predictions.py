@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+from pydantic import Field
 
-from pydantic import ConfigDict, Field
-
-from orchestrator.cells import Cell, Point
 from orchestrator.documents.document import Document
 from orchestrator.documents.notices import NoticedDocument
 
@@ -18,11 +14,6 @@ class TargetDocument(Document):
     params: float = Field(examples=[1e9])
     tokens: float = Field(examples=[2e10])
     batch_tokens: float = Field(examples=[1048576])
-
-    @classmethod
-    def of(cls, at: Point | Cell) -> Self:
-        """The (N, D, B) of a point or cell."""
-        return cls(params=at.params, tokens=at.tokens, batch_tokens=at.batch_tokens)
 
 
 class Interval(Document):
@@ -150,8 +141,6 @@ class BaseProxyDocument(Document):
 class PredictionDocument(NoticedDocument):
     """The learning rate at a target, with its uncertainty."""
 
-    model_config = ConfigDict(extra="allow")
-
     sweep_id: str | None
     law_number: int | None
     target: TargetDocument
@@ -178,8 +167,6 @@ class PredictionDocument(NoticedDocument):
 class RefusalDocument(Document):
     """A refused prediction, as a law keeps it in place of one."""
 
-    model_config = ConfigDict(extra="allow")
-
     sweep_id: str | None = None
     law_number: int | None = None
     target: TargetDocument
@@ -191,9 +178,3 @@ class RefusalDocument(Document):
 
 TargetAnswer = PredictionDocument | RefusalDocument
 """What a law says at its sweep's target."""
-
-
-def read_answer(content: Mapping[str, Any]) -> TargetAnswer:
-    """Read the answer that is stored with a law."""
-    refused = content.get("learning_rate") is None
-    return (RefusalDocument if refused else PredictionDocument).model_validate(content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from orchestrator.documents.document import Document
 from orchestrator.documents.notices import NoticedDocument
@@ -55,8 +55,6 @@ class ExpectedComparison(Document):
 
 class PreviewDocument(NoticedDocument):
     """The plan of a sweep that was not submitted."""
-
-    model_config = ConfigDict(extra="allow")
 
     valid: bool
     name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Self
+from typing import Final
 
 from pydantic import Field
 
@@ -36,12 +36,6 @@ class ProblemDocument(Document):
     title: str = Field(examples=["The input is not valid"])
     detail: str = Field(description="What is wrong, where, and what to do.")
     errors: list[FieldError] = Field(default=[], description="The fields at fault, if there are any.")
-
-    @classmethod
-    def of(cls, error: EtalonError, **more: Any) -> Self:
-        """The document of an error; ``more`` are the fields that a derived document adds."""
-        errors = [FieldError(path=field.path, message=field.message) for field in error.fields]
-        return cls.model_validate({"title": error.title, "detail": error.detail, "errors": errors, **more})
 
 
 class ServedProblem(ProblemDocument):

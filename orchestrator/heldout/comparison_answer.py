@@ -57,8 +57,8 @@ def comparison_answer(
         state=stage,
         reason=reason,
         held_out=TargetDocument.of(setup.standard),
-        base=BaseDocument(
-            **dict(TargetDocument.of(setup.base)),
+        base=BaseDocument.of(
+            setup.base,
             learning_rate=None if plan is None else plan.base_optimum.learning_rate,
             origin=None if plan is None else plan.base_optimum.origin,
         ),
@@ -66,7 +66,9 @@ def comparison_answer(
         law_number=None if plan is None else plan.law_number,
         module_search=_module_search(setup, runs),
         best=None if bowl is None else _best(bowl),
-        contenders=[] if plan is None else _contenders(plan, groups, scores),
+        contenders=[]
+        if plan is None
+        else [_contender(item, groups, scores.get(item.name)) for item in plan.line_up.contenders],
         reference=[] if plan is None else _reference(plan, groups, bowl),
         left_out=[] if plan is None else list(plan.line_up.left_out),
         verdict=verdict(scores[FITTING], scores[TRANSFER], bowl) if scores else None,
@@ -81,25 +83,14 @@ def _stage(
     newest: ComparisonEvent | None,
 ) -> tuple[ComparisonStage, str | None]:
     """The stage of the comparison, and the reason why it was not run or was cut short."""
-    stage, reason = _stage_of_runs(sweep, setup, plan, runs, newest)
-    if stage in {ComparisonStage.NOT_RUN, ComparisonStage.CUT_SHORT} and sweep.state not in SWEEP_LIVE:
+    end = None
+    if sweep.state not in SWEEP_LIVE:
         end = f"the sweep is {sweep.state}" + (f": {sweep.reason}" if sweep.reason else "")
-        return stage, reason or end
-    return stage, reason
-
-
-def _stage_of_runs(
-    sweep: Sweep,
-    setup: ComparisonSetup,
-    plan: ComparisonPlan | None,
-    runs: Sequence[Run],
-    newest: ComparisonEvent | None,
-) -> tuple[ComparisonStage, str | None]:
     if newest is not None and newest.stage is ComparisonStage.NOT_RUN:
-        return ComparisonStage.NOT_RUN, newest.reason
+        return ComparisonStage.NOT_RUN, newest.reason or end
     if plan is None:
-        if sweep.state not in SWEEP_LIVE:
-            return ComparisonStage.NOT_RUN, None
+        if end is not None:
+            return ComparisonStage.NOT_RUN, end
         tunes = newest is not None and setup.search is not None
         return ComparisonStage.TUNING if tunes else ComparisonStage.WAITING, None
     if any(run.state in RUN_OPEN for run in runs):
@@ -107,9 +98,9 @@ def _stage_of_runs(
     cancelled = [run.reason for run in runs if run.state is RunState.CANCELLED]
     if not cancelled:
         return ComparisonStage.COMPLETE, None
-    if sweep.state in SWEEP_LIVE:
+    if end is None:
         return ComparisonStage.CUT_SHORT, cancelled[0]
-    return ComparisonStage.CUT_SHORT, None if newest is None else newest.reason
+    return ComparisonStage.CUT_SHORT, (newest.reason if newest is not None else None) or end
 
 
 def _scores(plan: ComparisonPlan, groups: Groups) -> tuple[ReferenceBowl | None, dict[str, ContenderScore]]:
@@ -124,11 +115,9 @@ def _module_search(setup: ComparisonSetup, runs: Sequence[Run]) -> ModuleSearchD
         return None
     trials = trials_of(setup, runs)
     best = search.best(trials)
-    return ModuleSearchDocument(
-        sampler=search.sampler,
-        runs=search.runs,
+    return ModuleSearchDocument.of(
+        search,
         ended=len(trials),
-        span=search.span,
         multipliers=None
         if best is None
         else dict.fromkeys(map(str, search.modules), 1.0) | _by_module(best.module_rates),
@@ -138,33 +127,13 @@ def _module_search(setup: ComparisonSetup, runs: Sequence[Run]) -> ModuleSearchD
 
 
 def _best(bowl: ReferenceBowl) -> BestDocument:
-    return BestDocument(
-        loss=bowl.loss,
-        standard_error=bowl.loss * bowl.sd,
-        learning_rate=bowl.learning_rate,
-        low=bowl.low,
-        high=bowl.high,
-        curvature=bowl.curvature,
-        asymmetry=bowl.asymmetry,
-        noise=bowl.noise,
-        status=bowl.status,
-    )
-
-
-def _contenders(
-    plan: ComparisonPlan, groups: Groups, scores: Mapping[str, ContenderScore]
-) -> list[ContenderDocument]:
-    return [_contender(item, groups, scores.get(item.name)) for item in plan.line_up.contenders]
+    return BestDocument.of(bowl, standard_error=bowl.loss * bowl.sd)
 
 
 def _contender(item: PlannedContender, groups: Groups, score: ContenderScore | None) -> ContenderDocument:
-    return ContenderDocument(
-        name=item.name,
-        arm=item.arm,
-        learning_rate=item.learning_rate,
+    return ContenderDocument.of(
+        item,
         module_rates=_by_module(item.module_rates),
-        origin=item.origin,
-        source=item.source,
         runs=_compared_runs(groups, RunGroup.of(item)),
         diverged=None if score is None else score.has_diverged,
         excess_loss=None if score is None else score.excess_loss,
@@ -193,7 +162,4 @@ def _by_module(text: str) -> dict[str, float]:
 
 
 def _compared_runs(groups: Groups, group: RunGroup) -> list[ComparedRun]:
-    return [
-        ComparedRun(run_id=run.id, seed=run.seed, state=run.state, loss=run.loss)
-        for run in groups.get(group, ())
-    ]
+    return [ComparedRun.of(run, run_id=run.id) for run in groups.get(group, ())]

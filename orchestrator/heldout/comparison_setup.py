@@ -60,7 +60,7 @@ def held_out_cells(spec: SweepSpec, cells: Cells) -> tuple[Cell, ...]:
     if comparison.module_rates is not None:
         further.append((CellRole.BASE, _base(grid, comparison, trainer, cells)))
     return tuple(
-        replace(cell, number=number, rates=(), arm=role, trunk=f"{role}-{cell.trunk}")
+        replace(cell, number=number, rates=(), role=role, trunk=f"{role}-{cell.trunk}")
         for number, (role, cell) in enumerate(further, cells.next_number)
     )
 
@@ -76,7 +76,7 @@ def setup_of(spec: SweepSpec, cells: Cells) -> ComparisonSetup | None:
     if comparison is None:
         return None
     trainer, grid = spec.proxies
-    by_role = {cell.arm: cell for cell in cells}
+    by_role = {cell.role: cell for cell in cells}
     is_dense = isinstance(trainer.architecture, Dense)
     return ComparisonSetup(
         base=_base(grid, comparison, trainer, cells.searched),
@@ -96,9 +96,9 @@ def comparison_scales(spec: SweepSpec, cells: Cells) -> dict[str, Scale]:
         return {}
     base = comparison.base_scale(spec.grid)
     return {
-        cell.trunk: base if cell.arm == CellRole.BASE else comparison.scale
+        cell.trunk: base if cell.role == CellRole.BASE else comparison.scale
         for cell in cells
-        if cell.arm is not None and cell.trunk is not None
+        if cell.role is not None and cell.trunk is not None
     }
 
 

@@ -24,7 +24,7 @@ from orchestrator.heldout.comparison_setup import ComparisonSetup
 from orchestrator.heldout.module_rates import ModuleTrial, parse_module_rates
 from orchestrator.heldout.run_groups import RunGroup
 from orchestrator.law import BowlStatus, Law
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.law.published import LAWS, Anchor, PublishedLaw, published_rates
 from orchestrator.spec import Budget, CellRole
 
@@ -60,13 +60,11 @@ def base_optimum(law: Law, base: Cell) -> BaseOptimum:
 
     Without an interior minimum there it is the law's optimum of that cell: Fitting then helps Transfer.
     """
-    at = columns_of([base.point])
-    for number in law.known_cells(*at)[1]:
-        bowl = law.bowls[number]
-        if bowl.status is BowlStatus.INTERIOR:
-            origin = f"the minimum of the base's own {bowl.runs} runs, {_known(bowl.sd)}"
-            return BaseOptimum(learning_rate=_lattice_rate(bowl.learning_rate), sd=bowl.sd, origin=origin)
-    mean, sd = (float(value[0]) for value in law.optimum(*at))
+    bowl = law.bowl_at(base)
+    if bowl is not None and bowl.status is BowlStatus.INTERIOR:
+        origin = f"the minimum of the base's own {bowl.runs} runs, {_known(bowl.sd)}"
+        return BaseOptimum(learning_rate=_lattice_rate(bowl.learning_rate), sd=bowl.sd, origin=origin)
+    mean, sd = (float(value[0]) for value in law.optimum(point_array([base])))
     origin = f"the law's optimum of the base, whose own runs show no minimum, {_known(sd)}"
     return BaseOptimum(learning_rate=_lattice_rate(math.exp(mean)), sd=sd, origin=origin)
 
@@ -157,17 +155,16 @@ def _published(
         batch_tokens=cell.batch_tokens,
         learning_rate=base.learning_rate,
     )
-    ratios = {law.name for law in LAWS if law.ratio_only}
-    found = {item.law: item for item in published_rates(target, anchor)}
+    found = {item.law.name: item for item in published_rates(target, anchor)}
     contenders = tuple(
         PlannedContender(
             name=name,
             arm=CellRole.STANDARD,
             learning_rate=_lattice_rate(found[name].learning_rate),
             origin=f"its ratio from the base's optimum {rate(base.learning_rate)} at N {count(cell.params)}"
-            if name in ratios
+            if found[name].law.ratio_only
             else "its own formula",
-            source=found[name].source,
+            source=found[name].law.source,
         )
         for name in applicable_laws(setup)
         if name in found
@@ -201,8 +198,8 @@ def _module_wise(fitted: PlannedContender, best: ModuleTrial | None) -> tuple[Pl
 
 
 def _expected(law: Law, target: Point) -> ExpectedBowl:
-    at = columns_of([target])
-    return ExpectedBowl(curvature=float(law.curvature(*at)[0]), asymmetry=law.asymmetry, noise=law.noise)
+    curvature = float(law.curvature(point_array([target]))[0])
+    return ExpectedBowl(curvature=curvature, asymmetry=law.asymmetry, noise=law.noise)
 
 
 def _known(sd: float) -> str:

@@ -2,11 +2,10 @@
 
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import BowlStatus
-from orchestrator.law.features import Coefficient, Reference
+from orchestrator.law.features import Coefficient
 from orchestrator.law.fitting import FitOptions, fit
 from orchestrator.law.held_out_error import HeldOut, HeldOutCell
 from orchestrator.law.law import Law, OutdatedLaw, Prediction
-from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Observations
 from orchestrator.law.refusal import LawRefusal
 
@@ -19,10 +18,8 @@ __all__ = [
     "HeldOutCell",
     "Law",
     "LawRefusal",
-    "Notice",
     "Observations",
     "OutdatedLaw",
     "Prediction",
-    "Reference",
     "fit",
 ]

@@ -1,6 +1,6 @@
 """Bowls of single cells from their own runs, with a prior from the pool on shape and curvature."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -30,11 +30,10 @@ Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bowl:
+class Bowl(Point):
     """Loss against ln η in one cell.
 
     Attributes:
-        params, tokens, batch_tokens: The cell.
         learning_rate: Rate at the bottom; at an edge a bound, not an optimum.
         sd: Standard deviation of its logarithm, from the cell's own runs and the pooled curvature.
         low, high: 95 % interval of the rate.
@@ -50,9 +49,6 @@ class Bowl:
         law_sd: Standard deviation of its logarithm.
     """
 
-    params: float
-    tokens: float
-    batch_tokens: float
     learning_rate: float
     sd: float
     low: float
@@ -69,18 +65,9 @@ class Bowl:
     law_sd: float
     doubted: int = 0
 
-    @property
-    def point(self) -> Point:
-        """Its (N, D, B)."""
-        return Point(params=self.params, tokens=self.tokens, batch_tokens=self.batch_tokens)
-
-    def to_document(self) -> dict[str, Any]:
-        """As a JSON-able mapping."""
-        return {**asdict(self), "status": self.status.value}
-
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
-        """The inverse of `to_document`."""
+        """The inverse of `dataclasses.asdict`, from JSON as well."""
         return cls(**{**document, "status": BowlStatus(document["status"])})
 
 
@@ -103,9 +90,9 @@ def measure(
     r2 = explained(cells, own)
     half_width = Z95 * sd
     columns = {
-        "params": cells.places[:, 0],
-        "tokens": cells.places[:, 1],
-        "batch_tokens": cells.places[:, 2],
+        "params": cells.points[:, 0],
+        "tokens": cells.points[:, 1],
+        "batch_tokens": cells.points[:, 2],
         "learning_rate": np.exp(own.optimum),
         "sd": sd,
         "low": np.exp(own.optimum - half_width),

@@ -5,7 +5,7 @@ from enum import StrEnum
 import numpy as np
 
 from orchestrator.law.cell_information import TAIL, CellUnknowns, predicted
-from orchestrator.law.grouped_runs import GroupedRuns
+from orchestrator.law.grouped_runs import GroupedRuns, extremes
 from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 
@@ -50,7 +50,7 @@ def classify(cells: GroupedRuns, own: CellUnknowns, sd: Array, gain: Array) -> l
         gain: `deviance_gain`, shape [cells].
     """
     rates = np.bincount(cells.cell, minlength=cells.size)
-    low, high = cells.extremes(cells.cell, cells.x)
+    low, high = extremes(cells.cell, cells.x, cells.size)
     capped, propped = np.isfinite(cells.ceiling), np.isfinite(cells.floor)
     least, most = np.where(propped, cells.floor, low), np.where(capped, cells.ceiling, high)
     best = np.full(cells.size, np.nan)

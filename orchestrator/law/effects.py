@@ -15,8 +15,10 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from orchestrator.cells import CLOSE
+from orchestrator.law.features import Reference, matrix
 from orchestrator.law.grouped_runs import numbered
 from orchestrator.law.observations import Array
+from orchestrator.law.scales import Scales
 
 MOST_SIZES = 32
 MOST_PAIRS = 32
@@ -46,17 +48,27 @@ class Effects:
         """Number of columns of each group."""
         return self.sizes.size, len(self.pairs), len(self.centres)
 
-    def matrix(self, points: Array) -> tuple[Array, Array]:
-        """The basis at points (n, d, b), shape [m, 3].
+    def matrix(self, coordinates: Array) -> tuple[Array, Array]:
+        """The basis at coordinates (n, d, b), shape [m, 3].
 
         Returns:
             (columns [m, s + p + r], missing [m, 3]: share of each group's variance outside the basis).
         """
-        size = np.abs(points[:, None, 0] - self.sizes) < CLOSE
-        pair = (np.abs(points[:, None, :2] - self.pairs) < CLOSE).all(axis=2)
-        smooth = solve_triangular(self.factor, kernel(self.centres, points), lower=True).T
+        size = np.abs(coordinates[:, None, 0] - self.sizes) < CLOSE
+        pair = (np.abs(coordinates[:, None, :2] - self.pairs) < CLOSE).all(axis=2)
+        smooth = solve_triangular(self.factor, kernel(self.centres, coordinates), lower=True).T
         missing = np.column_stack([1 - block.sum(axis=1) for block in (size, pair, smooth**2)])
         return np.column_stack([size, pair, smooth]), np.maximum(missing, 0.0)
+
+    def rows(self, coordinates: Array, reference: Reference, scales: Scales) -> tuple[Array, Array]:
+        """Features and basis at coordinates (n, d, b) over `reference`, shape [m, 3].
+
+        Returns:
+            (rows of ln η* on (θ, w), shape [m, q]; variance of ln η* that a cell there adds, shape [m]).
+        """
+        columns, missing = self.matrix(coordinates)
+        outside = missing @ np.square(scales.effects) + scales.cell**2
+        return np.column_stack([matrix(coordinates, reference), columns]), outside
 
     def to_document(self) -> dict[str, Any]:
         """The centres as JSON-able lists; the factor is recomputed from them."""
@@ -83,40 +95,39 @@ class Effects:
 
 
 def kernel(one: Array, other: Array) -> Array:
-    """The Matérn-5/2 kernel of unit variance between points, shapes [m, 3] and [k, 3] -> [m, k]."""
+    """The Matérn-5/2 kernel of unit variance between coordinates, shapes [m, 3] and [k, 3] -> [m, k]."""
     apart = one[:, None, :] - other
     r = np.sqrt(5 * (apart**2).sum(axis=2)) / LENGTH
     return np.asarray((1 + r + r**2 / 3) * np.exp(-r))
 
 
-def basis(points: Array) -> Effects:
-    """The basis for cells at points (n, d, b), shape [cells, 3]."""
-    sizes = shared(points[:, :1], MOST_SIZES)[:, 0]
-    return Effects.at(sizes, shared(points[:, :2], MOST_PAIRS), points[pivots(points)])
+def basis(coordinates: Array) -> Effects:
+    """The basis for cells at coordinates (n, d, b), shape [cells, 3]."""
+    sizes = shared(coordinates[:, :1], MOST_SIZES)[:, 0]
+    return Effects.at(sizes, shared(coordinates[:, :2], MOST_PAIRS), coordinates[pivots(coordinates)])
 
 
-def shared(places: Array, most: int) -> Array:
-    """The different rows of `places` that several cells share, at most `most`: those of the most cells, sorted.
+def shared(coordinates: Array, most: int) -> Array:
+    """The different rows of `coordinates` that several cells share, at most `most`: those of the most cells, sorted.
 
     A row of a single cell needs no column: its shift is part of the cell's own and counts as missing from the basis.
     """
-    number, first = numbered(places)
+    number, first = numbered(coordinates)
     cells = np.bincount(number)
     chosen = np.lexsort((-np.arange(first.size), -cells))[:most]  # ties: the largest first
-    return np.asarray(places[first[np.sort(chosen[cells[chosen] > 1])]])
+    return np.asarray(coordinates[first[np.sort(chosen[cells[chosen] > 1])]])
 
 
-def pivots(points: Array) -> list[int]:
+def pivots(coordinates: Array) -> list[int]:
     """Greedy pivots of the kernel's Cholesky factorisation: the cells that best predict the others."""
-    left = np.ones(len(points))
-    columns = np.zeros((min(MOST_CENTRES, len(points)), len(points)))
+    left = np.ones(len(coordinates))
+    columns = np.zeros((min(MOST_CENTRES, len(coordinates)), len(coordinates)))
     chosen: list[int] = []
     while len(chosen) < len(columns) and left.max() > RESIDUAL:
         pivot = int(np.argmax(np.round(left, 9)))
         known = columns[: len(chosen)]
-        column = (kernel(points[pivot : pivot + 1], points)[0] - known[:, pivot] @ known) / np.sqrt(
-            left[pivot]
-        )
+        apart = kernel(coordinates[[pivot]], coordinates)[0] - known[:, pivot] @ known
+        column = apart / np.sqrt(left[pivot])
         columns[len(chosen)] = column
         left = left - column**2
         chosen.append(pivot)

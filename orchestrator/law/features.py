@@ -21,7 +21,8 @@ from typing import Self
 
 import numpy as np
 
-from orchestrator.law.observations import Array
+from orchestrator.cells import Point
+from orchestrator.law.observations import Array, point_array
 
 CRITICAL_BATCH, CRITICAL_EXPONENT = 0.58, 0.571
 """B_c(D) = 0.58·D^0.571 tokens: the best batch of Step Law's runs; measured critical batches grow as D^0.47 and more
@@ -41,6 +42,16 @@ class Feature:
     def degree(self) -> int:
         """The total degree: 1 for an exponent, 2 for the drift of exponents."""
         return sum(self.powers)
+
+    @property
+    def at_critical_batch(self) -> bool:
+        """Whether it is a power of w or s."""
+        return any(self.powers[3:])
+
+    @property
+    def bends(self) -> bool:
+        """Whether it bends the power law away from the reference."""
+        return self.degree > 1 or self.at_critical_batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +73,18 @@ class Coefficient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class Reference(Point):
     """The point whose logarithms n, d, b count from: the geometric mean of the cells."""
 
-    params: float
-    tokens: float
-    batch_tokens: float
-
     @classmethod
-    def amid(cls, coordinates: Array) -> Self:
-        """The geometric mean of cells with these (ln N, ln D, ln B), shape [cells, 3]."""
-        params, tokens, batch_tokens = np.exp(coordinates.mean(axis=0)).tolist()
+    def amid(cls, points: Array) -> Self:
+        """The geometric mean of cells at these (N, D, B), shape [cells, 3]."""
+        params, tokens, batch_tokens = np.exp(np.log(points).mean(axis=0)).tolist()
         return cls(params=params, tokens=tokens, batch_tokens=batch_tokens)
 
-    def points(self, params: Array, tokens: Array, batch_tokens: Array) -> Array:
-        """(n, d, b) of cells, shape [m, 3]."""
-        place = np.column_stack(np.broadcast_arrays(*map(np.atleast_1d, (params, tokens, batch_tokens))))
-        return np.log(place.astype(np.float64)) - np.log([self.params, self.tokens, self.batch_tokens])
+    def coordinates(self, points: Array) -> Array:
+        """(n, d, b) at points (N, D, B), shape [m, 3] each."""
+        return np.asarray(np.log(points) - np.log(point_array([self])))
 
 
 LEVEL_SD = 3.0
@@ -114,12 +120,13 @@ def prior_sds(drift: float = 1.0, without: Collection[str] = ()) -> Array:
     )
 
 
-def matrix(points: Array, reference: Reference) -> Array:
-    """The features at points (n, d, b) over `reference`, shape [m, 3] -> [m, features]."""
+def matrix(coordinates: Array, reference: Reference) -> Array:
+    """The features at coordinates (n, d, b) over `reference`, shape [m, 3] -> [m, features]."""
     critical = critical_over_batch(reference)
-    above = points[:, 2] - CRITICAL_EXPONENT * points[:, 1]
+    above = coordinates[:, 2] - CRITICAL_EXPONENT * coordinates[:, 1]
     bend = np.log1p(critical) - np.logaddexp(0.0, np.log(critical) - above)
-    return monomials(np.column_stack([points, above, bend - above * critical / (1 + critical)]), FEATURES)
+    columns = np.column_stack([coordinates, above, bend - above * critical / (1 + critical)])
+    return monomials(columns, FEATURES)
 
 
 def critical_over_batch(reference: Reference) -> float:

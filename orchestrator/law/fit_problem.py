@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.law.bowl_shape import TYPICAL
 from orchestrator.law.cell_information import ASYMMETRY, CURVATURE, CellUnknowns
@@ -13,15 +12,13 @@ from orchestrator.law.effects import Effects, basis
 from orchestrator.law.features import FEATURES, Reference, matrix, prior_sds
 from orchestrator.law.grouped_runs import GroupedRuns, group
 from orchestrator.law.law import Law
-from orchestrator.law.observations import Array, Observations
+from orchestrator.law.observations import Array, Mask, Observations, rows_among
 from orchestrator.law.pooled import PooledModel
 from orchestrator.law.refusal import LawRefusal
 from orchestrator.law.scales import Scales
 
 CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
 """Prior of ln C and of its exponents in N, D and B: relative loss rises by about e^-4 at a factor e from the bottom."""
-ASYMMETRY_MEAN, ASYMMETRY_SD = TYPICAL, 0.4
-"""Prior of the asymmetry a: centred on recorded dense runs, wide enough for symmetric bowls."""
 FEWEST_RUNS = 3
 
 
@@ -32,7 +29,7 @@ class FitProblem:
     Attributes:
         cells: The runs.
         reference: Where n, d and b are zero.
-        points: (n, d, b) of the cells, shape [cells, 3].
+        coordinates: (n, d, b) of the cells, shape [cells, 3].
         effects: The basis of the random effects.
         model: The pooled rows and their priors.
         start: Starting point of the unknowns of the cells.
@@ -41,7 +38,7 @@ class FitProblem:
 
     cells: GroupedRuns
     reference: Reference
-    points: Array
+    coordinates: Array
     effects: Effects
     model: PooledModel
     start: CellUnknowns
@@ -63,19 +60,18 @@ class FitProblem:
         if finished < FEWEST_RUNS:
             raise LawRefusal.NO_RUNS.error(finite=finished, runs=runs.size)
         cells = group(runs)
-        reference = Reference.amid(cells.coordinates)
-        points = reference.points(*cells.places.T)
-        effects = basis(points)
-        columns, missing = effects.matrix(points)
+        reference = Reference.amid(cells.points)
+        coordinates = reference.coordinates(cells.points)
+        effects = basis(coordinates)
+        columns, missing = effects.matrix(coordinates)
         start = start_at_best_runs(cells) if near is None else start_at_law(cells, near)
         left_out = np.array([feature.name in without for feature in FEATURES])
         model = PooledModel(
             cells=cells,
-            curvature=np.column_stack([np.ones(cells.size), points]),
-            optimum=np.column_stack([matrix(points, reference), columns]),
+            curvature=np.column_stack([np.ones(cells.size), coordinates]),
+            optimum=np.column_stack([matrix(coordinates, reference), columns]),
             missing=missing,
             mean=prior_mean(start, columns.shape[1], left_out),
-            asymmetry_sd=ASYMMETRY_SD,
             fixed_sd=np.array([*CURVATURE_SDS, *prior_sds(without=without)]),
             drifting=np.array([False] * len(CURVATURE_SDS) + [feature.degree > 1 for feature in FEATURES]),
             counts=effects.counts,
@@ -83,7 +79,7 @@ class FitProblem:
         return cls(
             cells=cells,
             reference=reference,
-            points=points,
+            coordinates=coordinates,
             effects=effects,
             model=model,
             start=start,
@@ -100,28 +96,26 @@ def start_at_best_runs(cells: GroupedRuns) -> CellUnknowns:
     optimum[cells.cell[best]] = cells.x[best]
     return CellUnknowns(
         bottom=np.zeros(cells.size),
-        shape=np.column_stack(np.broadcast_arrays(CURVATURE_MEAN, optimum, ASYMMETRY_MEAN)),
+        shape=np.column_stack(np.broadcast_arrays(CURVATURE_MEAN, optimum, TYPICAL)),
         noise_ratio=np.ones(cells.size),
     )
 
 
 def start_at_law(cells: GroupedRuns, law: Law) -> CellUnknowns:
     """Starts the bowls at those of a law of nearly the same runs."""
-    optimum = law.optimum(*cells.places.T)[0]
-    curvature = np.log(law.curvature(*cells.places.T))
-    shape, noise_ratio = (
-        np.column_stack(np.broadcast_arrays(curvature, optimum, law.asymmetry)),
-        np.ones(cells.size),
-    )
-    rows, numbers = law.known_cells(*cells.places.T)
-    bowls = [law.bowls[number] for number in numbers]
-    shape[rows, CURVATURE] = np.log([bowl.curvature for bowl in bowls])
-    shape[rows, ASYMMETRY] = [bowl.asymmetry for bowl in bowls]
-    noise_ratio[rows] = [(bowl.noise / law.noise) ** 2 for bowl in bowls]
+    optimum = law.optimum(cells.points)[0]
+    curvature = np.log(law.curvature(cells.points))
+    shape = np.column_stack(np.broadcast_arrays(curvature, optimum, law.asymmetry))
+    noise_ratio = np.ones(cells.size)
+    rows = rows_among(law.points, cells.points)
+    known, bowls = rows >= 0, [law.bowls[row] for row in rows[rows >= 0]]
+    shape[known, CURVATURE] = np.log([bowl.curvature for bowl in bowls])
+    shape[known, ASYMMETRY] = [bowl.asymmetry for bowl in bowls]
+    noise_ratio[known] = [(bowl.noise / law.noise) ** 2 for bowl in bowls]
     return CellUnknowns(bottom=np.zeros(cells.size), shape=shape, noise_ratio=noise_ratio)
 
 
-def prior_mean(start: CellUnknowns, effects: int, left_out: NDArray[np.bool_]) -> Array:
+def prior_mean(start: CellUnknowns, effects: int, left_out: Mask) -> Array:
     """Prior mean of the pooled unknowns; the level of ln η* is the median of the best rates."""
     level = float(np.median(start.optimum))
     return np.concatenate(
@@ -130,6 +124,6 @@ def prior_mean(start: CellUnknowns, effects: int, left_out: NDArray[np.bool_]) -
             [level],
             np.where(left_out, 0.0, [feature.mean for feature in FEATURES])[1:],
             np.zeros(effects),
-            [ASYMMETRY_MEAN],
+            [TYPICAL],
         ]
     )

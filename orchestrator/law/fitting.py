@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from orchestrator.cells import CLOSE
 from orchestrator.errors import Refused
@@ -14,12 +12,12 @@ from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.cell_information import OPTIMUM
 from orchestrator.law.fit_problem import FitProblem
 from orchestrator.law.grouped_runs import GroupedRuns
-from orchestrator.law.held_out_error import SMALLER, Alternative, HeldOut, best, largest_parts, matters
+from orchestrator.law.held_out_error import Alternative, HeldOut, largest_parts, smaller_laws
 from orchestrator.law.joint import JointFit, fit_joint
 from orchestrator.law.law import Law
 from orchestrator.law.minima import refuse_without_minimum
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Array, Observations, columns_of
+from orchestrator.law.observations import Array, Mask, Observations, rows_among
 from orchestrator.law.pooled import pooled_rows
 from orchestrator.law.refusal import LawRefusal
 from orchestrator.law.surface import Surface, fit_surface
@@ -86,9 +84,9 @@ def fit_once(observations: Observations, options: FitOptions, near: Law | None =
         pooled_covariance=fitted.covariance,
         effects=problem.effects,
         scales=fitted.scales,
-        surface=bottoms(cells, problem.points, fitted),
-        smallest=cells.places[shown].min(axis=0),
-        largest=cells.places[shown].max(axis=0),
+        surface=bottoms(cells, problem.coordinates, fitted),
+        smallest=cells.points[shown].min(axis=0),
+        largest=cells.points[shown].max(axis=0),
         bowls=bowls,
         heldout=None,
         notices=(),
@@ -106,9 +104,7 @@ def fit_rest(observations: Observations, law: Law, without: tuple[str, ...]) -> 
         Refused: Too few runs remain, or none of their cells has a minimum.
     """
     problem = FitProblem.of(observations, without, law)
-    left = KDTree(problem.cells.coordinates)
-    places = np.log(np.column_stack(columns_of(bowl.point for bowl in law.bowls)))
-    kept = np.isfinite(left.query(places, p=np.inf, distance_upper_bound=CLOSE)[0])
+    kept = rows_among(problem.cells.points, law.points) >= 0
     bowls = tuple(bowl for bowl, here in zip(law.bowls, kept, strict=True) if here)
     if not any(bowl.status is BowlStatus.INTERIOR for bowl in bowls):
         raise LawRefusal.NO_MINIMUM_LEFT.error(cells=len(bowls))
@@ -124,16 +120,16 @@ def fit_rest(observations: Observations, law: Law, without: tuple[str, ...]) -> 
     )
 
 
-def bottoms(cells: GroupedRuns, points: Array, fitted: JointFit) -> Surface:
+def bottoms(cells: GroupedRuns, coordinates: Array, fitted: JointFit) -> Surface:
     """The loss surface through the bottoms of all cells that have a usable run."""
     has = np.isfinite(cells.best_loss)
     level = np.log(cells.best_loss[has]) + fitted.locals.bottom[has]
     tilt = fitted.information.tilt[has]
     spread = np.einsum("ci,cij,cj->c", tilt, fitted.local_covariance[has], tilt)
-    return fit_surface(points[has], level, 1 / fitted.information.weight[has] + spread)
+    return fit_surface(coordinates[has], level, 1 / fitted.information.weight[has] + spread)
 
 
-def with_bowl(cells: GroupedRuns, bowls: tuple[Bowl, ...]) -> NDArray[np.bool_]:
+def with_bowl(cells: GroupedRuns, bowls: tuple[Bowl, ...]) -> Mask:
     """Whether each cell has information on its optimum: a minimum, or two rates that show a slope."""
     interior = np.array([bowl.status is BowlStatus.INTERIOR for bowl in bowls])
     return np.asarray(interior | (cells.total(np.ones_like(cells.x)) >= 2))
@@ -174,16 +170,17 @@ def judged_without_largest(
         except Refused as refused:
             reason = f"without the {part.in_words} the other runs give no law: {refused.detail}"
             continue
+        smaller = smaller_laws(law.points)
         judged = {
-            smaller: unseen.judge(fit_rest(rest, law, (*options.without, *smaller.without)))
-            for smaller in SMALLER
-            if matters(smaller, law.bowls)
+            name: unseen.judge(fit_rest(rest, law, (*options.without, *terms)))
+            for name, terms in smaller.items()
         }
-        found = {smaller: Alternative.against(smaller.name, cells, full) for smaller, cells in judged.items()}
-        chosen = best(found)
-        if chosen is None:
-            return HeldOut.of(part, full, tuple(found.values())), None, law
-        law = fit_once(observations, replace(options, without=(*options.without, *chosen.without)), law)
-        law = replace(law, notices=(*law.notices, found[chosen].notice))
-        return HeldOut.of(part, judged[chosen], tuple(found.values())), None, law
+        found = [Alternative.against(name, cells, full) for name, cells in judged.items()]
+        better = [alternative for alternative in found if alternative.better]
+        if not better:
+            return HeldOut.of(part, full, found), None, law
+        best = max(better, key=lambda alternative: alternative.gain)
+        law = fit_once(observations, replace(options, without=(*options.without, *smaller[best.name])), law)
+        law = replace(law, notices=(*law.notices, best.notice))
+        return HeldOut.of(part, judged[best.name], found), None, law
     return None, reason, law

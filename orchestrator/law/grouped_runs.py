@@ -3,14 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.cells import CLOSE
 from orchestrator.law.low_outliers import low_outliers
-from orchestrator.law.observations import Array, Observations
-
-Index = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from orchestrator.law.observations import Array, Index, Mask, Observations
 
 BLOWN = 0.35  # ln(loss / best loss of the cell) above which a finished run is too far from the bottom to fit
 
@@ -23,7 +19,7 @@ class GroupedRuns:
     same in all of them.
 
     Attributes:
-        places: N, D, B of each cell, the medians of its runs, shape [cells, 3].
+        points: N, D, B of each cell, the medians of its runs, shape [cells, 3].
         coordinates: Their logarithms, shape [cells, 3].
         cell: The cell of each point that has a usable loss, shape [points].
         x: ln η of those points, shape [points].
@@ -41,7 +37,7 @@ class GroupedRuns:
         doubted: Low outliers, which are left out, shape [cells].
     """
 
-    places: Array
+    points: Array
     coordinates: Array
     cell: Index
     x: Array
@@ -67,13 +63,6 @@ class GroupedRuns:
         """Sums over the points of each cell: [points] -> [cells]."""
         return np.bincount(self.cell, weights=values, minlength=self.size).astype(np.float64, copy=False)
 
-    def extremes(self, cell: Index, x: Array) -> tuple[Array, Array]:
-        """Lowest and highest ln η per cell, infinite if there is none: [m], [m] -> [cells] each."""
-        low, high = np.full(self.size, np.inf), np.full(self.size, -np.inf)
-        np.minimum.at(low, cell, x)
-        np.maximum.at(high, cell, x)
-        return low, high
-
 
 def group(observations: Observations) -> GroupedRuns:
     """Groups runs, in the order of `Observations.sorted`, into cells and classifies each: usable, bounding, or neither.
@@ -82,34 +71,29 @@ def group(observations: Observations) -> GroupedRuns:
     of a bowl is ignored. A loss far above the best of its cell bounds the bowl on its side. Low outliers are ignored and
     are not the best.
     """
-    runs = observations
-    raw = np.column_stack([runs.params, runs.tokens, runs.batch_tokens])
-    cell, _ = numbered(np.log(raw))
-    places = np.column_stack([medians(cell, column) for column in raw.T])
-    x, loss = np.log(runs.learning_rate), np.log(runs.loss)
+    cell, _ = numbered(np.log(observations.points))
+    cell_points = np.column_stack([medians(cell, column) for column in observations.points.T])
+    x, loss = np.log(observations.learning_rate), np.log(observations.loss)
     order = np.lexsort((loss, x, cell))
     cell, x, loss = cell[order], x[order], loss[order]
     count = int(cell[-1]) + 1
-    wrong = low_outliers(np.log(places), cell, loss, BLOWN)
+    wrong = low_outliers(np.log(cell_points), cell, loss, BLOWN)
     loss = np.where(wrong, np.nan, loss)
     best = np.full(count, np.nan)
     np.fmin.at(best, cell, loss)
     usable = loss - best[cell] <= BLOWN  # NaN compares false: a run without a loss is not usable
-    low, high = np.full(count, np.inf), np.full(count, -np.inf)
-    np.minimum.at(low, cell[usable], x[usable])
-    np.maximum.at(high, cell[usable], x[usable])
+    low, high = extremes(cell[usable], x[usable], count)
     above = ~usable & ~wrong & (x > high[cell])
     below = ~usable & ~np.isnan(loss) & (x < low[cell])
     bounding = above | below
-    floor, ceiling = np.full(count, -np.inf), np.full(count, np.inf)
-    np.maximum.at(floor, cell[below], x[below])
-    np.minimum.at(ceiling, cell[above], x[above])
+    _, floor = extremes(cell[below], x[below], count)
+    ceiling, _ = extremes(cell[above], x[above], count)
     point_cell, point_x, mean, repeats, scatter = points(cell[usable], x[usable], loss[usable])
     bottom = np.full(count, np.nan)
     np.fmin.at(bottom, point_cell, mean)
     return GroupedRuns(
-        places=places,
-        coordinates=np.log(places),
+        points=cell_points,
+        coordinates=np.log(cell_points),
         cell=point_cell,
         x=point_x,
         y=mean - bottom[point_cell],
@@ -127,9 +111,9 @@ def group(observations: Observations) -> GroupedRuns:
     )
 
 
-def numbered(places: Array) -> tuple[Index, Index]:
-    """The cell of each row, numbered in the order of their places, [rows], and the first row of each cell, [cells]."""
-    labels = np.column_stack([clustered(column) for column in places.T])
+def numbered(coordinates: Array) -> tuple[Index, Index]:
+    """The cell of each row of logarithms, numbered in their order, [rows], and the first row of each cell, [cells]."""
+    labels = np.column_stack([clustered(column) for column in coordinates.T])
     _, first, number = np.unique(labels, axis=0, return_index=True, return_inverse=True)
     return number.ravel(), first
 
@@ -140,6 +124,14 @@ def clustered(values: Array) -> Index:
     rank = np.empty(values.size, dtype=np.int64)
     rank[order] = np.cumsum(beginnings(values[order], np.zeros(values.size - 1, dtype=np.bool_))) - 1
     return rank
+
+
+def extremes(cell: Index, x: Array, cells: int) -> tuple[Array, Array]:
+    """Lowest and highest ln η per cell, infinite if there is none: [m], [m] -> [cells] each."""
+    low, high = np.full(cells, np.inf), np.full(cells, -np.inf)
+    np.minimum.at(low, cell, x)
+    np.maximum.at(high, cell, x)
+    return low, high
 
 
 def medians(cell: Index, values: Array) -> Array:

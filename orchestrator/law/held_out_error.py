@@ -4,12 +4,11 @@ The full law shrinks the terms that the runs do not need, so leaving terms out r
 its excess loss at the cells held out is less, by more than chance. Its fit to the runs it has seen does not count.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.amounts import percent, sized
 from orchestrator.cells import CLOSE, Point
@@ -17,29 +16,21 @@ from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.features import FEATURES
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Observations
+from orchestrator.law.observations import Array, Mask, Observations
 
 FEWEST_CELLS, STANDARD_ERRORS = 6, 3.0
 """Least number of cells, and of standard errors of the paired difference, for a smaller law to be taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOutCell:
+class HeldOutCell(Point):
     """One cell held out: predicted rate and 95 % interval, the rate of its own bowl, and the excess loss of the prediction."""
 
-    params: float
-    tokens: float
-    batch_tokens: float
     learning_rate: float
     low: float
     high: float
     measured: float
     excess_loss: float
-
-    @property
-    def point(self) -> Point:
-        """Its (N, D, B)."""
-        return Point(params=self.params, tokens=self.tokens, batch_tokens=self.batch_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +92,7 @@ class LargestPart:
         """For people: ``cells of 1 B parameters or more``."""
         return f"cells of {sized(self.axis, self.least, 4)} or more"
 
-    def holds(self, runs: Observations) -> NDArray[np.bool_]:
+    def holds(self, runs: Observations) -> Mask:
         """Whether each run belongs to it, shape [runs]."""
         return np.asarray(getattr(runs, self.axis) >= self.least * (1 - CLOSE))
 
@@ -170,35 +161,13 @@ def largest_parts(observations: Observations, bowls: Sequence[Bowl]) -> Iterator
             yield part
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Smaller:
-    """A law without some of the terms; they matter only if the cells differ in the column `varying`."""
-
-    name: str
-    without: tuple[str, ...]
-    varying: str | None = None
+WITHOUT_BENDS: Final = tuple(sorted(feature.name for feature in FEATURES if feature.bends))
+WITHOUT_BATCHES: Final = tuple(feature.name for feature in FEATURES if feature.bends or feature.powers[2])
 
 
-BENT = {"s"} | {feature.name for feature in FEATURES if feature.degree > 1}
-SMALLER = (
-    Smaller(name="without bends", without=tuple(sorted(BENT))),
-    Smaller(
-        name="without terms in batch_tokens",
-        without=tuple(feature.name for feature in FEATURES if feature.name in BENT or feature.name == "ln B"),
-        varying="batch_tokens",
-    ),
-)
-
-
-def matters(smaller: Smaller, bowls: Sequence[Bowl]) -> bool:
-    """Whether the cells of these bowls vary in what a smaller law leaves out."""
-    if smaller.varying is None:
-        return True
-    values = np.log([getattr(bowl, smaller.varying) for bowl in bowls])
-    return bool(np.ptp(values) > CLOSE)
-
-
-def best(alternatives: Mapping[Smaller, Alternative]) -> Smaller | None:
-    """The smaller law with the largest gain among those that are better than the full one; None if none is."""
-    better = [smaller for smaller, alternative in alternatives.items() if alternative.better]
-    return max(better, key=lambda smaller: alternatives[smaller].gain, default=None)
+def smaller_laws(points: Array) -> dict[str, tuple[str, ...]]:
+    """The smaller laws of cells at these (N, D, B), shape [cells, 3], by name: the terms that each leaves out."""
+    found = {"without bends": WITHOUT_BENDS}
+    if np.ptp(np.log(points[:, 2])) > CLOSE:
+        found["without terms in batch_tokens"] = WITHOUT_BATCHES
+    return found

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.amounts import count, number, percent, sized
 from orchestrator.cells import CLOSE, Point
@@ -15,7 +14,7 @@ from orchestrator.law.bowl_status import FEWEST_RATES, BowlStatus
 from orchestrator.law.features import Coefficient
 from orchestrator.law.grouped_runs import BLOWN
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Array, columns_of
+from orchestrator.law.observations import Array, Mask, point_array
 from orchestrator.law.refusal import LawRefusal
 
 AXES = ("params", "tokens", "batch_tokens")
@@ -36,7 +35,7 @@ BENT = 2.0  # a drift of an exponent in N or D by so many standard deviations is
 LEAST_BEND = 0.05  # … if it bends ln η* by this much from the middle of the runs to their ends
 
 
-def tie_notices(coordinates: Array, unsure: NDArray[np.bool_]) -> list[Notice]:
+def tie_notices(coordinates: Array, unsure: Mask) -> list[Notice]:
     """Names the axes that never vary apart in the cells, so that the runs hardly separate their exponents.
 
     Args:
@@ -163,7 +162,7 @@ def low_outlier_notices(bowls: Sequence[Bowl]) -> list[Notice]:
     spoilt = [bowl for bowl in bowls if bowl.doubted]
     if not spoilt:
         return []
-    places = [bowl.point.in_words for bowl in spoilt[:MOST_LISTED]]
+    places = [bowl.in_words for bowl in spoilt[:MOST_LISTED]]
     more = f" and {len(spoilt) - MOST_LISTED} more cells" if len(spoilt) > MOST_LISTED else ""
     runs = sum(bowl.doubted for bowl in spoilt)
     message = (
@@ -203,30 +202,10 @@ def bend_notice(name: str, *bends: tuple[float, float]) -> list[Notice]:
     return [Notice(code="curved", message=message)]
 
 
-def ratios(target: Point, smallest: Array, largest: Array) -> tuple[dict[str, float], Array]:
-    """The distance of a target from the runs.
-
-    Returns:
-        (target over the largest value tried per axis, how many times outside the tried range, >= 1, shape [3]).
-    """
-    place = np.column_stack(columns_of([target]))[0]
-    outside = np.maximum(np.maximum(place / largest, smallest / place), 1.0)
-    return dict(zip(AXES, (place / largest).tolist(), strict=True)), outside
-
-
-def far_notices(target: Point, smallest: Array, largest: Array) -> list[Notice]:
-    """Names the axes along which the target lies more than 30 times outside the runs."""
-    _, outside = ratios(target, smallest, largest)
-    return [
-        Notice(
-            code="far_outside",
-            message=f"The target's {name}, {count(getattr(target, name))}, are {number(float(outside[axis]))} times outside the runs "
-            f"({count(float(smallest[axis]))} to {count(float(largest[axis]))}). Beyond {FAR:.0f} times no law of this kind "
-            "has been checked.",
-        )
-        for axis, name in enumerate(AXES)
-        if outside[axis] > FAR
-    ]
+def outside(target: Point, used: Array) -> Array:
+    """How many times a target lies outside the cells `used`, shape [cells, 3], along each axis: >= 1, shape [3]."""
+    (point,) = point_array([target])
+    return np.asarray(np.maximum(np.maximum(point / used.max(axis=0), used.min(axis=0) / point), 1.0))
 
 
 def target_notices(
@@ -240,13 +219,22 @@ def target_notices(
         coefficients: Of the law.
         no_valley: Whether no rate loses at most 0.1 % with the probability asked for.
     """
-    smallest, largest = used.min(axis=0), used.max(axis=0)
-    found = far_notices(target, smallest, largest) + aside_notices(target, used)
-    _, outside = ratios(target, smallest, largest)
+    smallest, largest, times = used.min(axis=0), used.max(axis=0), outside(target, used)
+    found = [
+        Notice(
+            code="far_outside",
+            message=f"The target's {name}, {count(getattr(target, name))}, are {number(float(times[axis]))} times outside the runs "
+            f"({count(float(smallest[axis]))} to {count(float(largest[axis]))}). Beyond {FAR:.0f} times no law of this kind "
+            "has been checked.",
+        )
+        for axis, name in enumerate(AXES)
+        if times[axis] > FAR
+    ]
+    found += aside_notices(target, used)
     for axis, term in from_prior(coefficients):
-        if outside[axis] > OUTSIDE:
+        if times[axis] > OUTSIDE:
             message = (
-                f"The target's {AXES[axis]} are {number(float(outside[axis]))} times outside the runs, and the exponent of "
+                f"The target's {AXES[axis]} are {number(float(times[axis]))} times outside the runs, and the exponent of "
                 f"{AXES[axis]} ({term.value:+.2f} ± {term.sd:.2f}) comes from a prior, not from your runs."
             )
             found.append(Notice(code="prior_exponent", message=message))
@@ -287,26 +275,25 @@ def causes(target: Point, used: Array, prior_axes: Sequence[str]) -> tuple[str, 
         used: (N, D, B) of the cells that the law rests on, shape [cells, 3].
         prior_axes: Axes whose exponent comes from a prior.
     """
-    smallest, largest = used.min(axis=0), used.max(axis=0)
-    _, outside = ratios(target, smallest, largest)
+    smallest, largest, times = used.min(axis=0), used.max(axis=0), outside(target, used)
     found = []
     for axis, name in enumerate(AXES):
-        if outside[axis] < NEAR:
+        if times[axis] < NEAR:
             continue
         if largest[axis] / smallest[axis] < 1 + CLOSE:
             found.append(
-                f"its {name} are {number(float(outside[axis]))} times away from the only value tried ({count(float(largest[axis]))})"
+                f"its {name} are {number(float(times[axis]))} times away from the only value tried ({count(float(largest[axis]))})"
             )
         else:
             by_prior = ", and the exponent comes from a prior" if name in prior_axes else ""
             found.append(
-                f"its {name} are {number(float(outside[axis]))} times outside what was tried{by_prior}"
+                f"its {name} are {number(float(times[axis]))} times outside what was tried{by_prior}"
             )
     off = aside(target, used)
-    if off and off.times > ASIDE * outside.max():
+    if off and off.times > ASIDE * times.max():
         return off.sentence, f", or at other values of {AXES[off.axis]}"
     if found:
-        names = " and ".join(name for axis, name in enumerate(AXES) if outside[axis] >= NEAR)
+        names = " and ".join(name for axis, name in enumerate(AXES) if times[axis] >= NEAR)
         return " and ".join(found), f", or at other values of {names}"
     return "the runs are too few or too noisy to place the optimum", ", or more rates round the optimum"
 
@@ -339,9 +326,8 @@ def aside(target: Point, used: Array) -> Aside | None:
     on which it is outside.
     """
     cells = np.log(used)
-    away = np.log([getattr(target, name) for name in AXES]) - cells.mean(axis=0)
-    _, outside = ratios(target, used.min(axis=0), used.max(axis=0))
-    inside = [axis for axis in range(3) if outside[axis] < NEAR]
+    away = np.log(point_array([target])[0]) - cells.mean(axis=0)
+    inside = np.flatnonzero(outside(target, used) < NEAR).tolist()
     farthest, found = 0.0, None
     for axis in (2, 1, 0):  # of a tied pair, users change the batch, or else the horizon
         if np.ptp(cells[:, axis]) <= CLOSE or (inside and axis not in inside):

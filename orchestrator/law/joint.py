@@ -34,6 +34,7 @@ from orchestrator.law.variances import maximise, maximise_noise
 
 SHARED = 0.2  # share of the misfit of the bowls' shape that all bowls have in common
 SCALES = tuple(field.name for field in fields(Scales))
+MOST_ITERATIONS = 40
 SLOWEST = 0.95  # ratio of two successive changes beyond which the fit counts as standing still
 SLACK = 0.1  # change of ln η* that equals a change of the ln scales
 RELAXATION = (0.4, 2.0)  # least and largest relaxation of the scales
@@ -50,7 +51,6 @@ class JointFit:
         locals: The unknowns of the cells.
         local_covariance: Of (ℓ, μ, a) given all runs, shape [cells, 3, 3].
         information: Of the runs of each cell alone.
-        iterations: Their number.
     """
 
     pooled: Array
@@ -59,11 +59,10 @@ class JointFit:
     locals: CellUnknowns
     local_covariance: Array
     information: CellInformation
-    iterations: int
 
 
 def fit_joint(
-    model: PooledModel, start: CellUnknowns, scales: Scales, *, most: int = 40, tolerance: float = 2e-3
+    model: PooledModel, start: CellUnknowns, scales: Scales, *, tolerance: float = 2e-3
 ) -> JointFit:
     """Iterates to the posterior mode of the unknowns and the variances.
 
@@ -71,7 +70,6 @@ def fit_joint(
         model: The cells and the pooled rows.
         start: Starting point of the unknowns of the cells.
         scales: Starting point of the variances.
-        most: Largest number of iterations.
         tolerance: Bound of the change of any ln η* in the last iteration, of the pooled ln η* in all iterations that would
             follow (extrapolated from the last two), and of `SLACK` times any ln scale.
     """
@@ -91,7 +89,7 @@ def fit_joint(
         step, before = np.log(as_array(fresh) / as_array(scales)), step
         if (
             max(change, to_follow(earlier, drift), SLACK * float(np.abs(step).max())) < tolerance
-            or iterations == most
+            or iterations == MOST_ITERATIONS
         ):
             break
         factors = relaxation(factors, step, before)
@@ -106,7 +104,6 @@ def fit_joint(
         locals=here,
         local_covariance=spread,
         information=information,
-        iterations=iterations,
     )
 
 

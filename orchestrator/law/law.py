@@ -5,21 +5,19 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
-from scipy.spatial import KDTree
-from scipy.special import ndtri
 
-from orchestrator.cells import CLOSE, Point
+from orchestrator.cells import Point
 from orchestrator.errors import Conflict
 from orchestrator.law import identifiability
 from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.bowl_shape import expected_rise, half_widths, likely_within, rise
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.effects import Effects
-from orchestrator.law.features import FEATURES, Coefficient, Reference, matrix, prior_sds
-from orchestrator.law.grouped_runs import Index
+from orchestrator.law.features import FEATURES, Coefficient, Reference, prior_sds
 from orchestrator.law.held_out_error import HeldOut
+from orchestrator.law.identifiability import AXES
 from orchestrator.law.notices import Notice, messages
-from orchestrator.law.observations import Array, columns_of
+from orchestrator.law.observations import Array, point_array, rows_among
 from orchestrator.law.packing import pack, unpack
 from orchestrator.law.published import Anchor
 from orchestrator.law.scales import PRIOR, Scales
@@ -33,7 +31,10 @@ MOSTLY_PRIOR = 0.6  # sd of a coefficient over its prior's, above which the coef
 WIDEST = 3.0  # a 95 % interval wider than ×/÷ this is refused
 LOSS_SD = 0.03  # sd of ln loss above which no loss is reported
 CURVATURE_TERMS = 4
-OPTIMUM = slice(CURVATURE_TERMS, -1)  # where (θ, w) stand in the pooled unknowns
+COEFFICIENTS = slice(
+    CURVATURE_TERMS, CURVATURE_TERMS + len(FEATURES)
+)  # where θ stands in the pooled unknowns
+OPTIMUM = slice(CURVATURE_TERMS, -1)  # … and (θ, w)
 
 
 class OutdatedLaw(Conflict):
@@ -47,8 +48,7 @@ class Prediction:
     Attributes:
         target: The (N, D, B) predicted for.
         learning_rate: η*, the median of the law's posterior.
-        low, high: Interval of η* at `level`.
-        level: Probability of the interval.
+        low, high: 95 % interval of η*.
         valley_low, valley_high: Rates that lose at most 0.1 % with a probability of 80 % each; equal if there are none.
         expected_loss: Loss at `learning_rate` in the table's unit, None if unknown.
         extrapolation: Target over the largest value tried, per axis.
@@ -59,7 +59,6 @@ class Prediction:
     learning_rate: float
     low: float
     high: float
-    level: float
     valley_low: float
     valley_high: float
     expected_loss: float | None
@@ -85,6 +84,7 @@ class Law:
         surface: ln L_min over (n, d, b).
         smallest, largest: Extremes of (N, D, B) among the runs, shape [3].
         bowls: One per cell.
+        points: N, D and B of the bowls, shape [bowls, 3].
         heldout: Held-out error, None if there is none.
         heldout_reason: Why there is none.
         without: Names of the terms that are left out.
@@ -108,11 +108,10 @@ class Law:
     runs: int
     heldout_reason: str | None = None
     without: tuple[str, ...] = ()
-    known: KDTree = field(init=False)
+    points: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        places = np.column_stack(columns_of(bowl.point for bowl in self.bowls))
-        object.__setattr__(self, "known", KDTree(np.log(places)))
+        object.__setattr__(self, "points", point_array(self.bowls))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -132,8 +131,7 @@ class Law:
     @property
     def coefficients(self) -> tuple[Coefficient, ...]:
         """The law's terms at the reference point."""
-        at = slice(CURVATURE_TERMS, CURVATURE_TERMS + len(FEATURES))
-        sds = np.sqrt(np.diag(self.pooled_covariance)[at])
+        sds = np.sqrt(np.diag(self.covariance))
         prior = prior_sds(self.scales.drift, self.without).tolist()
         return tuple(
             Coefficient(
@@ -143,38 +141,38 @@ class Law:
                 prior_sd=float(prior_sd),
                 from_prior=bool(sd > MOSTLY_PRIOR * prior_sd),
             )
-            for feature, value, sd, prior_sd in zip(FEATURES, self.pooled[at], sds, prior, strict=True)
+            for feature, value, sd, prior_sd in zip(
+                FEATURES, self.pooled[COEFFICIENTS], sds, prior, strict=True
+            )
         )
 
     @property
     def covariance(self) -> Array:
         """Covariance of the coefficients, in their order."""
-        at = slice(CURVATURE_TERMS, CURVATURE_TERMS + len(FEATURES))
-        return self.pooled_covariance[at, at]
+        return self.pooled_covariance[COEFFICIENTS, COEFFICIENTS]
 
-    def band(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Array, Array]:
-        """Confidence band: mean and sd of ln η* without the scatter of a new cell, shape [m] each."""
-        return self._pooled_optimum(self.reference.points(params, tokens, batch_tokens))[:2]
+    def band(self, points: Array) -> tuple[Array, Array]:
+        """Confidence band: mean and sd of ln η* at (N, D, B), [m, 3], without the scatter of a new cell, shape [m] each."""
+        return self._pooled_optimum(points)[:2]
 
-    def prediction_band(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Array, Array]:
-        """Prediction band: mean and sd of ln η* in new cells, random effects included, shape [m] each."""
-        mean, sd, outside = self._pooled_optimum(self.reference.points(params, tokens, batch_tokens))
+    def prediction_band(self, points: Array) -> tuple[Array, Array]:
+        """Prediction band: mean and sd of ln η* in new cells, random effects included; arguments as in `band`."""
+        mean, sd, outside = self._pooled_optimum(points)
         return mean, np.sqrt(sd**2 + outside)
 
-    def optimum(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Array, Array]:
+    def optimum(self, points: Array) -> tuple[Array, Array]:
         """Mean and sd of ln η*, shape [m] each: the prediction band, or the bowl's posterior in a cell that has runs."""
-        mean, sd = self.prediction_band(params, tokens, batch_tokens)
-        rows, bowls = self.known_cells(params, tokens, batch_tokens)
-        mean[rows] = np.log([self.bowls[bowl].law_learning_rate for bowl in bowls])
-        sd[rows] = [self.bowls[bowl].law_sd for bowl in bowls]
+        mean, sd = self.prediction_band(points)
+        rows = rows_among(self.points, points)
+        bowls = [self.bowls[row] for row in rows[rows >= 0]]
+        mean[rows >= 0] = np.log([bowl.law_learning_rate for bowl in bowls])
+        sd[rows >= 0] = [bowl.law_sd for bowl in bowls]
         return mean, sd
 
-    def known_cells(self, params: Array, tokens: Array, batch_tokens: Array) -> tuple[Index, Index]:
-        """Rows of the cells that have runs, and the positions of their bowls, shape [known] each."""
-        places = np.column_stack(np.broadcast_arrays(*map(np.atleast_1d, (params, tokens, batch_tokens))))
-        apart, nearest = self.known.query(np.log(places), p=np.inf, distance_upper_bound=CLOSE)
-        rows = np.flatnonzero(np.isfinite(apart))
-        return rows, nearest[rows]
+    def bowl_at(self, point: Point) -> Bowl | None:
+        """The bowl of the cell at this (N, D, B); None if it has no runs."""
+        row = int(rows_among(self.points, point_array([point]))[0])
+        return None if row < 0 else self.bowls[row]
 
     def bend(self, axis: int, *, beyond_critical: bool = False) -> tuple[float, float]:
         """The distance by which ln η* departs from a straight line at the ends of the cells along N or D: the quadratic part.
@@ -190,61 +188,55 @@ class Law:
             (height of the ends above the line through the middle, its standard deviation; infinite if the cells have
             fewer than three values on the axis).
         """
-        points = self.reference.points(*columns_of(bowl.point for bowl in self.bowls))
-        if np.unique(np.round(points[:, axis], 2)).size < 3:
+        coordinates = self.reference.coordinates(self.points)
+        if np.unique(np.round(coordinates[:, axis], 2)).size < 3:
             return 0.0, np.inf
-        _, rows, _ = self.rows(points)
-        known = [at for at, feature in enumerate(FEATURES) if feature.name in {"s", "w²"} and beyond_critical]
-        design = np.column_stack([points[:, axis] ** 2, np.ones(len(points)), points, rows[:, known]])
-        apart = np.linalg.pinv(design, rcond=1e-6)[0] @ rows * (np.ptp(points[:, axis]) / 2) ** 2
+        rows, _ = self.effects.rows(coordinates, self.reference, self.scales)
+        known = [at for at, feature in enumerate(FEATURES) if feature.at_critical_batch and beyond_critical]
+        design = np.column_stack(
+            [coordinates[:, axis] ** 2, np.ones(len(coordinates)), coordinates, rows[:, known]]
+        )
+        apart = np.linalg.pinv(design, rcond=1e-6)[0] @ rows * (np.ptp(coordinates[:, axis]) / 2) ** 2
         sds = np.repeat([0.0, PRIOR.size, PRIOR.pair, 0.0], [len(FEATURES), *self.effects.counts])
         variance = apart @ self.pooled_covariance[OPTIMUM, OPTIMUM] @ apart + ((sds * apart) ** 2).sum()
         return float(apart @ self.pooled[OPTIMUM]), float(np.sqrt(variance))
 
-    def curvature(self, params: Array, tokens: Array, batch_tokens: Array) -> Array:
-        """Pooled C of ln L = ln L_min + C·(ln η − ln η*)², shape [m]."""
-        return self._curvature(self.reference.points(params, tokens, batch_tokens))
+    def curvature(self, points: Array) -> Array:
+        """Pooled C of ln L = ln L_min + C·(ln η − ln η*)² at (N, D, B), shape [m, 3] -> [m]."""
+        return self._curvature(self.reference.coordinates(points))
 
-    def expected_loss(self, params: Array, tokens: Array, batch_tokens: Array, learning_rate: Array) -> Array:
-        """The fitted L(N, D, B, η) in the table's unit; the arguments broadcast, shape [m]."""
-        mean, _ = self.optimum(params, tokens, batch_tokens)
-        points = self.reference.points(params, tokens, batch_tokens)
-        u = np.log(learning_rate) - mean
-        return np.asarray(
-            np.exp(self.surface.at(points)[0] + self._curvature(points) * rise(u, self.asymmetry))
-        )
+    def expected_loss(self, points: Array, learning_rate: Array) -> Array:
+        """The fitted L(N, D, B, η) in the table's unit; the arguments broadcast, [m, 3] and [m] -> [m]."""
+        coordinates = self.reference.coordinates(points)
+        u = np.log(learning_rate) - self.optimum(points)[0]
+        height = self._curvature(coordinates) * rise(u, self.asymmetry)
+        return np.asarray(np.exp(self.surface.at(coordinates)[0] + height))
 
-    def excess_loss(self, params: Array, tokens: Array, batch_tokens: Array, learning_rate: Array) -> Array:
-        """Expected excess loss over the best rate (0.001 is 0.1 %), the optimum's uncertainty included, shape [m]."""
-        mean, sd = self.optimum(params, tokens, batch_tokens)
-        height = self.curvature(params, tokens, batch_tokens) * expected_rise(
-            np.log(learning_rate) - mean, sd**2, self.asymmetry
-        )
+    def excess_loss(self, points: Array, learning_rate: Array) -> Array:
+        """Expected excess loss over the best rate (0.001 is 0.1 %), the optimum's uncertainty included; as `expected_loss`."""
+        mean, sd = self.optimum(points)
+        height = self.curvature(points) * expected_rise(np.log(learning_rate) - mean, sd**2, self.asymmetry)
         return np.asarray(np.expm1(height))
 
-    def predict(self, target: Point, *, level: float = 0.95) -> Prediction:
+    def predict(self, target: Point) -> Prediction:
         """Predicts the learning rate at a target.
 
         Args:
             target: The (N, D, B).
-            level: Probability of the interval, between 0.5 and 0.999.
 
         Raises:
             Refused: The 95 % interval passes ×/÷ 3.
-            ValueError: `level` is outside its range.
         """
-        if not 0.5 <= level <= 0.999:
-            raise ValueError(f"level is {level}; it must lie between 0.5 and 0.999.")
-        place = columns_of([target])
-        mean, sd = (float(value[0]) for value in self.optimum(*place))
+        point = point_array([target])
+        mean, sd = (float(value[0]) for value in self.optimum(point))
         if sd * Z95 > np.log(WIDEST):
             raise identifiability.too_wide(target, float(np.exp(sd * Z95)), self._used(), self.coefficients)
-        points = self.reference.points(*place)
-        curvature = self._curvature(points)
+        coordinates = self.reference.coordinates(point)
+        curvature = self._curvature(coordinates)
         widths = half_widths(VALLEY / curvature, self.asymmetry)
         below, above = likely_within(*widths, np.array([sd]), VALLEY_PROBABILITY)
-        half_width = float(ndtri((1 + level) / 2)) * sd
-        loss, loss_sd = self.surface.at(points)
+        half_width = Z95 * sd
+        loss, loss_sd = self.surface.at(coordinates)
         loss_known = float(loss_sd[0]) <= LOSS_SD
         lift = curvature * expected_rise(np.zeros(1), np.array([sd**2]), self.asymmetry)
         notices = identifiability.target_notices(
@@ -255,11 +247,10 @@ class Law:
             learning_rate=float(np.exp(mean)),
             low=float(np.exp(mean - half_width)),
             high=float(np.exp(mean + half_width)),
-            level=level,
             valley_low=float(np.exp(mean + below[0])),
             valley_high=float(np.exp(mean + above[0])),
             expected_loss=float(np.exp(loss + lift)[0]) if loss_known else None,
-            extrapolation=identifiability.ratios(target, self.smallest, self.largest)[0],
+            extrapolation=dict(zip(AXES, (point[0] / self.largest).tolist(), strict=True)),
             notices=(*self.notices, *notices),
         )
 
@@ -276,12 +267,7 @@ class Law:
         apart = [round(abs(float(np.log(bowl.batch_tokens / batch_tokens))), 3) for bowl in interior]
         nearest = [bowl for bowl, far in zip(interior, apart, strict=True) if far == min(apart)]
         bowl = max(nearest, key=lambda b: (b.params * b.tokens, b.batch_tokens))
-        return Anchor(
-            params=bowl.params,
-            tokens=bowl.tokens,
-            batch_tokens=bowl.batch_tokens,
-            learning_rate=bowl.law_learning_rate,
-        )
+        return Anchor(**asdict(bowl.point), learning_rate=bowl.law_learning_rate)
 
     def to_document(self) -> dict[str, Any]:
         """The law as nested dicts, lists, numbers and strings; `from_document` predicts exactly the same from it."""
@@ -294,16 +280,16 @@ class Law:
             "coefficients": [asdict(coefficient) for coefficient in self.coefficients],
             "covariance": self.covariance.tolist(),
             "warnings": list(self.warnings),
-            "notices": [notice.to_document() for notice in self.notices],
+            "notices": [asdict(notice) for notice in self.notices],
             "heldout": None if self.heldout is None else self.heldout.to_document(),
             "heldout_reason": self.heldout_reason,
             "without": list(self.without),
             "range": {"smallest": self.smallest.tolist(), "largest": self.largest.tolist()},
-            "scales": self.scales.to_document(),
+            "scales": asdict(self.scales),
             "surface": self.surface.to_document(),
             "effects": self.effects.to_document(),
             "pooled": {"mean": self.pooled.tolist(), "covariance": pack(self.pooled_covariance)},
-            "bowls": [bowl.to_document() for bowl in self.bowls],
+            "bowls": [asdict(bowl) for bowl in self.bowls],
         }
 
     @classmethod
@@ -320,7 +306,7 @@ class Law:
             pooled=mean,
             pooled_covariance=unpack(document["pooled"]["covariance"], mean.size),
             effects=Effects.from_document(document["effects"]),
-            scales=Scales.from_document(document["scales"]),
+            scales=Scales(**document["scales"]),
             surface=Surface.from_document(document["surface"]),
             smallest=np.array(document["range"]["smallest"]),
             largest=np.array(document["range"]["largest"]),
@@ -328,42 +314,27 @@ class Law:
             heldout=None if heldout is None else HeldOut.from_document(heldout),
             heldout_reason=document["heldout_reason"],
             without=tuple(document["without"]),
-            notices=tuple(Notice.from_document(notice) for notice in document["notices"]),
+            notices=tuple(Notice(**notice) for notice in document["notices"]),
             fingerprint=document["fingerprint"],
             runs=document["runs"],
         )
 
-    def rows(self, points: Array) -> tuple[Array, Array, Array]:
-        """The pooled model at points (n, d, b), shape [m, 3].
-
-        Returns:
-            (rows of ln C on the first unknowns of `pooled`, rows of ln η* on the others, the variance of ln η* that
-            each cell adds, shape [m]).
-        """
-        columns, missing = self.effects.matrix(points)
-        outside = missing @ np.square([self.scales.size, self.scales.pair, self.scales.smooth])
-        curvature = np.column_stack([np.ones(len(points)), points])
-        return (
-            curvature,
-            np.column_stack([matrix(points, self.reference), columns]),
-            outside + self.scales.cell**2,
-        )
-
     def _pooled_optimum(self, points: Array) -> tuple[Array, Array, Array]:
         """Mean and sd of the pooled ln η*, and the variance that a new cell adds, shape [m] each."""
-        _, rows, outside = self.rows(points)
+        coordinates = self.reference.coordinates(points)
+        rows, outside = self.effects.rows(coordinates, self.reference, self.scales)
         mean = rows @ self.pooled[OPTIMUM]
         block = self.pooled_covariance[OPTIMUM, OPTIMUM]
         return mean, np.sqrt(((rows @ block) * rows).sum(axis=1)), outside
 
-    def _curvature(self, points: Array) -> Array:
-        rows = np.column_stack([np.ones(len(points)), points])
+    def _curvature(self, coordinates: Array) -> Array:
+        rows = np.column_stack([np.ones(len(coordinates)), coordinates])
         return np.asarray(np.exp(rows @ self.pooled[:CURVATURE_TERMS]))
 
     def _used(self) -> Array:
         """(N, D, B) of the cells in the range of the runs that the law rests on, shape [m, 3]."""
-        places = np.column_stack(columns_of(bowl.point for bowl in self.bowls))
-        return np.asarray(places[((places >= self.smallest) & (places <= self.largest)).all(axis=1)])
+        inside = (self.points >= self.smallest) & (self.points <= self.largest)
+        return np.asarray(self.points[inside.all(axis=1)])
 
 
 def _check_version(document: Mapping[str, Any]) -> None:

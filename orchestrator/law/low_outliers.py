@@ -1,17 +1,14 @@
 """Losses too low to believe, such as slips of the unit: each would make all other runs of its cell count as diverged."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from orchestrator.law.observations import Array
+from orchestrator.law.observations import Array, Index, Mask
 from orchestrator.law.surface import fit_surface
 
 BEST_SD = 0.05  # sd of the best ln loss of a cell round its bottom
 
 
-def low_outliers(
-    coordinates: Array, cell: NDArray[np.int64], loss: Array, radius: float
-) -> NDArray[np.bool_]:
+def low_outliers(coordinates: Array, cell: Index, loss: Array, radius: float) -> Mask:
     """Whether each run has a loss far below all others of its cell and below the loss surface through the other cells.
 
     A best run may be alone in its cell: if all other rates diverged, or if the lattice is coarser than the bowl is wide.
@@ -43,7 +40,7 @@ def low_outliers(
         wrong[found] = True
 
 
-def two_best(cell: NDArray[np.int64], loss: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def two_best(cell: Index, loss: Array) -> tuple[Index, Index]:
     """The best and the second best run of every cell that has two runs with a loss."""
     order = np.lexsort((loss, cell))
     order = order[~np.isnan(loss[order])]

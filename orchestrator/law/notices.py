@@ -1,8 +1,7 @@
 """Notices: what a user should know of a law, a prediction or a plan, as a code for programs and a sentence for people."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Self
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,15 +15,6 @@ class Notice:
 
     code: str
     message: str
-
-    def to_document(self) -> dict[str, str]:
-        """As a JSON-able mapping."""
-        return asdict(self)
-
-    @classmethod
-    def from_document(cls, document: dict[str, str]) -> Self:
-        """The inverse of `to_document`."""
-        return cls(code=document["code"], message=document["message"])
 
 
 def messages(notices: Iterable[Notice]) -> tuple[str, ...]:

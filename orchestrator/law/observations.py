@@ -9,10 +9,13 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
-from orchestrator.cells import Point
+from orchestrator.cells import CLOSE, Point
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,25 +45,23 @@ class Observations:
     learning_rate: Array
     loss: Array
     seed: Array | None = None
-    failed: NDArray[np.bool_] | None = None
+    failed: Mask | None = None
     params_active: Array | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             column = getattr(self, field.name)
-            if column is not None:
-                kind = np.bool_ if field.name == "failed" else np.float64
-                object.__setattr__(self, field.name, np.ascontiguousarray(column, dtype=kind).ravel())
-        for name in ("params", "tokens", "batch_tokens", "learning_rate", "loss"):
-            self._check(name, getattr(self, name))
-        for name in ("seed", "failed", "params_active"):
-            column = getattr(self, name)
-            if column is not None and column.size != self.params.size:
-                raise ValueError(f"{name} has {column.size} rows where params has {self.params.size}.")
+            if column is None:
+                continue
+            kind = np.bool_ if field.name == "failed" else np.float64
+            object.__setattr__(self, field.name, np.ascontiguousarray(column, dtype=kind).ravel())
+            self._check(field.name, getattr(self, field.name))
 
     def _check(self, name: str, column: Array) -> None:
         if column.size != self.params.size:
             raise ValueError(f"{name} has {column.size} rows where params has {self.params.size}.")
+        if name in {"seed", "failed", "params_active"}:
+            return
         valid = np.isfinite(column) & (column > 0)
         if name == "loss":
             valid |= ~np.isfinite(column)
@@ -73,6 +74,11 @@ class Observations:
         """The number of runs."""
         return int(self.params.size)
 
+    @property
+    def points(self) -> Array:
+        """N, D and B of each run, shape [runs, 3]."""
+        return np.column_stack([self.params, self.tokens, self.batch_tokens])
+
     def sorted(self) -> Self:
         """The same runs in a canonical order; infinite losses become NaN."""
         loss = np.where(np.isfinite(self.loss), self.loss, np.nan)
@@ -80,7 +86,7 @@ class Observations:
         order = np.lexsort((seed, loss, self.learning_rate, self.batch_tokens, self.tokens, self.params))
         return replace(self, loss=loss).where(order)
 
-    def where(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
+    def where(self, rows: Mask | Index) -> Self:
         """The runs selected by a mask, shape [runs], or by row numbers."""
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
@@ -89,9 +95,7 @@ class Observations:
         """The runs that a fit uses, in canonical order: without failed runs and without exact copies of a row."""
         runs = (self if self.failed is None else self.where(~self.failed)).sorted()
         seed = np.zeros(runs.size) if runs.seed is None else runs.seed
-        rows = np.column_stack(
-            [runs.params, runs.tokens, runs.batch_tokens, runs.learning_rate, runs.loss, seed]
-        )
+        rows = np.column_stack([runs.points, runs.learning_rate, runs.loss, seed])
         copied = np.concatenate([[False], (rows[1:] == rows[:-1]).all(axis=1)])[: runs.size]
         return runs.where(~copied)
 
@@ -103,8 +107,18 @@ class Observations:
         return sha.hexdigest()
 
 
-def columns_of(points: Iterable[Point]) -> tuple[Array, Array, Array]:
-    """N, D and B of points as arrays, shape [points] each: what the functions of a law take."""
-    rows = np.array([(point.params, point.tokens, point.batch_tokens) for point in points], dtype=np.float64)
-    params, tokens, batch_tokens = rows.reshape(-1, 3).T
-    return params, tokens, batch_tokens
+def point_array(points: Iterable[Point]) -> Array:
+    """N, D and B of points, shape [points, 3]: what the functions of a law take."""
+    rows = [(point.params, point.tokens, point.batch_tokens) for point in points]
+    return np.array(rows, dtype=np.float64).reshape(-1, 3)
+
+
+def point_list(rows: Array) -> list[Point]:
+    """The inverse of `point_array`."""
+    return [Point(params=n, tokens=d, batch_tokens=b) for n, d, b in rows.tolist()]
+
+
+def rows_among(known: Array, points: Array) -> Index:
+    """The row of `known`, shape [k, 3], at the same (N, D, B) as each of `points`, shape [m, 3]; −1 if there is none."""
+    apart, nearest = KDTree(np.log(known)).query(np.log(points), p=np.inf, distance_upper_bound=CLOSE)
+    return np.where(np.isfinite(apart), nearest, -1)

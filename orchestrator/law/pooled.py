@@ -19,6 +19,7 @@ from orchestrator.law.observations import Array
 from orchestrator.law.scales import Scales
 
 LONGEST_STEP = np.array([1.0, 0.6, 0.4])  # of (ℓ, μ, a) in one iteration
+ASYMMETRY_SD = 0.4  # of the prior of a: wide enough for symmetric bowls
 ASYMMETRY_RANGE = (-1.5, 2.5)
 """No recorded bowl is more lopsided; beyond it the shape overflows far from its bottom."""
 
@@ -34,7 +35,6 @@ class PooledModel:
         missing: Variance share of (size, pair, smooth) outside the basis, shape [cells, 3].
         mean: Prior mean of v, shape [q].
         fixed_sd: Prior sd of κ and θ, shape [k + features].
-        asymmetry_sd: Prior sd of the pooled a.
         drifting: Whether the scale `drift` multiplies each, shape [k + features].
         counts: Number of columns of size, pair and smooth.
     """
@@ -45,15 +45,14 @@ class PooledModel:
     missing: Array
     mean: Array
     fixed_sd: Array
-    asymmetry_sd: float
     drifting: NDArray[np.bool_]
     counts: tuple[int, int, int]
 
     def precision(self, scales: Scales) -> Array:
         """Prior precision of v (diagonal), shape [q]."""
-        sds = np.repeat([scales.size, scales.pair, scales.smooth], self.counts)
+        sds = np.repeat(scales.effects, self.counts)
         fixed = np.where(self.drifting, scales.drift, 1.0) * self.fixed_sd
-        return np.concatenate([fixed, sds, [self.asymmetry_sd]]) ** -2.0
+        return np.concatenate([fixed, sds, [ASYMMETRY_SD]]) ** -2.0
 
     @property
     def rows(self) -> tuple[Array, Array, Array]:
@@ -68,7 +67,7 @@ class PooledModel:
 
     def outside(self, scales: Scales) -> Array:
         """Variance of ln η* in each cell that the basis does not span, shape [cells]."""
-        return np.asarray(self.missing @ np.square([scales.size, scales.pair, scales.smooth]))
+        return np.asarray(self.missing @ np.square(scales.effects))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

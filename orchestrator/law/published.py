@@ -1,8 +1,8 @@
 """Published laws of the peak learning rate, with their units, sources and conditions.
 
 They differ six-fold at one point, because a law belongs to its recipe. A law known only as a ratio starts from an optimum
-measured in the sweep. N counts parameters without embeddings, D and B tokens, C = 6·N·D FLOPs. A further law is a function
-and an entry of `LAWS`.
+measured in the sweep. N counts parameters without embeddings, D and B tokens, C = 6·N·D FLOPs. A further law is an entry
+of `LAWS`.
 """
 
 import math
@@ -11,18 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator import amounts
-from orchestrator.cells import Point
-
-FLOPS_PER_PARAM_TOKEN: Final = 6.0
+from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN, Point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Anchor:
-    """A cell with a measured best rate, from which a ratio-only law starts."""
+class Anchor(Point):
+    """A point with a measured best rate, from which a ratio-only law starts."""
 
-    params: float
-    tokens: float
-    batch_tokens: float
     learning_rate: float
 
 
@@ -34,7 +29,7 @@ class PublishedLaw:
         name: Its usual name.
         source: Paper.
         applies: Units and recipe it was fitted in.
-        rate: η at (N, D, B); None if the formula gives no positive rate.
+        rate: η at (N, D, B); not positive where the formula gives no rate.
         ratio_only: Whether the constant holds in the authors' units only: use `rate` as a ratio from an anchor.
         of_mup: Whether it gives the global rate of muP, which does not depend on N; other laws give the model's rate.
         of_experts: Whether it is a law of mixtures of experts alone.
@@ -43,7 +38,7 @@ class PublishedLaw:
     name: str
     source: str
     applies: str
-    rate: Callable[[float, float, float], float | None]
+    rate: Callable[[Point], float]
     ratio_only: bool = False
     of_mup: bool = False
     of_experts: bool = False
@@ -54,17 +49,13 @@ class PublishedOptimum:
     """The learning rate of a published law at a target.
 
     Attributes:
-        law: Its name.
+        law: The law.
         learning_rate: η there.
-        source: Paper.
-        applies: Units and recipe it was fitted in.
         anchor: The measured optimum that a ratio starts from; None if the law gives the rate itself.
     """
 
-    law: str
+    law: PublishedLaw
     learning_rate: float
-    source: str
-    applies: str
     anchor: Anchor | None = None
 
     @property
@@ -72,67 +63,8 @@ class PublishedOptimum:
         """Condition of the law and start of its ratio, for people."""
         start = self.anchor
         if start is None:
-            return self.applies
-        return (
-            f"{self.applies} ({amounts.rate(start.learning_rate, 3)} at {amounts.count(start.params)} parameters, "
-            f"{amounts.count(start.tokens)} tokens, a batch of {amounts.count(start.batch_tokens)})"
-        )
-
-
-def step_law(params: float, tokens: float) -> float:
-    """η = 1.79·N^-0.713·D^0.307 (arXiv 2503.04715, eq. 1)."""
-    return float(1.79 * params**-0.713 * tokens**0.307)
-
-
-def step_law_batch(tokens: float) -> float:
-    """B = 0.58·D^0.571 tokens (arXiv 2503.04715, eq. 1)."""
-    return float(0.58 * tokens**0.571)
-
-
-def deepseek(params: float, tokens: float) -> float:
-    """η = 0.3118·C^-0.125 (arXiv 2401.02954, eq. 1)."""
-    return float(0.3118 * (FLOPS_PER_PARAM_TOKEN * params * tokens) ** -0.125)
-
-
-def deepseek_batch(params: float, tokens: float) -> float:
-    """B = 0.2920·C^0.3271 tokens (arXiv 2401.02954, eq. 1)."""
-    return float(0.2920 * (FLOPS_PER_PARAM_TOKEN * params * tokens) ** 0.3271)
-
-
-def porian(params: float) -> float:
-    """η = 3.7·N^-0.36 along a fixed D/N (arXiv 2406.19146)."""
-    return float(3.7 * params**-0.36)
-
-
-def porian_batch(params: float) -> float:
-    """B = 0.7576·N^0.703 tokens along a fixed D/N (arXiv 2406.19146)."""
-    return float(0.7576 * params**0.703)
-
-
-def kaplan(params: float) -> float | None:
-    """η = 0.003239 − 0.0001395·ln N (arXiv 2001.08361, eq. D.1); None from N = 1.2e10, where it passes zero."""
-    rate = 0.003239 - 0.0001395 * math.log(params)
-    return rate if rate > 0 else None
-
-
-def joint_moe(params_active: float, experts: float = 1.0) -> float:
-    """η = exp(8.39 − 0.81 ln N_active − 0.25 ln E) (arXiv 2502.05172)."""
-    return math.exp(8.39 - 0.81 * math.log(params_active) - 0.25 * math.log(experts))
-
-
-def bjorck_ratio(params_ratio: float, tokens_ratio: float) -> float:
-    """η ratio = (N/N0)^-0.23·(D/D0)^-0.32 at a fixed batch (arXiv 2409.19913)."""
-    return float(params_ratio**-0.23 * tokens_ratio**-0.32)
-
-
-def power_scheduler(sequences: float, tokens: float) -> float:
-    """η = 4.6·(sequences per batch)·T^-0.51, muP and warmup-stable-decay, base-width units (arXiv 2408.13359)."""
-    return float(4.6 * sequences * tokens**-0.51)
-
-
-def zhou(params: float, tokens: float) -> float:
-    """η = 38.4588·N^-0.2219·D^-0.3509 (arXiv 2601.05049, eq. 6); a ratio unless the units are its authors'."""
-    return float(38.4588 * params**-0.2219 * tokens**-0.3509)
+            return self.law.applies
+        return f"{self.law.applies} ({amounts.rate(start.learning_rate, 3)} at {start.in_words})"
 
 
 LAWS: Final = (
@@ -141,38 +73,38 @@ LAWS: Final = (
         source="arXiv 2503.04715",
         applies="N without embeddings (mixture of experts: total), cosine decay to a fixed 1e-5, "
         "at its own best batch 0.58·D^0.571",
-        rate=lambda params, tokens, _: step_law(params, tokens),
+        rate=lambda at: 1.79 * at.params**-0.713 * at.tokens**0.307,  # eq. 1
     ),
     PublishedLaw(
         name="DeepSeek",
         source="arXiv 2401.02954",
         applies="C from non-embedding FLOPs, multi-step decay, at its own best batch 0.2920·C^0.3271",
-        rate=lambda params, tokens, _: deepseek(params, tokens),
+        rate=lambda at: 0.3118 * (TRAINING_FLOPS_PER_PARAM_TOKEN * at.params * at.tokens) ** -0.125,  # eq. 1
     ),
     PublishedLaw(
         name="Porian",
         source="arXiv 2406.19146",
         applies="compute-optimal runs along a fixed D/N, at its own best batch 0.7576·N^0.703",
-        rate=lambda params, _tokens, _batch: porian(params),
+        rate=lambda at: 3.7 * at.params**-0.36,
     ),
     PublishedLaw(
         name="Kaplan",
         source="arXiv 2001.08361",
         applies="early GPT-2-like models, a batch of 0.5 M tokens; no tokens in it, zero at N = 1.2e10",
-        rate=lambda params, _tokens, _batch: kaplan(params),
+        rate=lambda at: 0.003239 - 0.0001395 * math.log(at.params),  # eq. D.1
     ),
     PublishedLaw(
         name="Joint MoE",
         source="arXiv 2502.05172",
         applies="active parameters, one expert assumed here; no tokens in it",
-        rate=lambda params, _tokens, _batch: joint_moe(params),
+        rate=lambda at: math.exp(8.39 - 0.81 * math.log(at.params)),  # − 0.25·ln(experts)
         of_experts=True,
     ),
     PublishedLaw(
         name="Bjorck",
         source="arXiv 2409.19913",
         applies="a fixed batch; a ratio from the sweep's own optimum",
-        rate=lambda params, tokens, _: bjorck_ratio(params, tokens),
+        rate=lambda at: at.params**-0.23 * at.tokens**-0.32,
         ratio_only=True,
     ),
     PublishedLaw(
@@ -180,7 +112,7 @@ LAWS: Final = (
         source="arXiv 2408.13359",
         applies="muP and warmup-stable-decay in base-width units, linear in the batch; "
         "a ratio from the sweep's own optimum at one width",
-        rate=lambda _params, tokens, batch: power_scheduler(batch, tokens),
+        rate=lambda at: 4.6 * at.batch_tokens * at.tokens**-0.51,  # the batch in sequences
         ratio_only=True,
         of_mup=True,
     ),
@@ -188,7 +120,7 @@ LAWS: Final = (
         name="Zhou",
         source="arXiv 2601.05049",
         applies="mixture of experts, warmup-stable-decay, validation loss; a ratio from the sweep's own optimum",
-        rate=lambda params, tokens, _: zhou(params, tokens),
+        rate=lambda at: 38.4588 * at.params**-0.2219 * at.tokens**-0.3509,  # eq. 6
         ratio_only=True,
     ),
 )
@@ -212,18 +144,9 @@ def published_rates(
         if (of_mup and not law.of_mup) or (law.ratio_only and anchor is None):
             continue
         start = anchor if law.ratio_only else None
-        learning_rate = law.rate(target.params, target.tokens, target.batch_tokens)
-        if learning_rate is not None and start is not None:
-            base = law.rate(start.params, start.tokens, start.batch_tokens)
-            learning_rate = None if base is None else start.learning_rate * learning_rate / base
-        if learning_rate is not None:
-            found.append(
-                PublishedOptimum(
-                    law=law.name,
-                    learning_rate=learning_rate,
-                    source=law.source,
-                    applies=law.applies,
-                    anchor=start,
-                )
-            )
+        learning_rate = law.rate(target)
+        if start is not None:
+            learning_rate = start.learning_rate * learning_rate / law.rate(start)
+        if learning_rate > 0:
+            found.append(PublishedOptimum(law=law, learning_rate=learning_rate, anchor=start))
     return found

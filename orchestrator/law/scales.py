@@ -5,8 +5,8 @@ mode at the default: its mean is twice that, its 95 % range a quarter to six tim
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -41,14 +41,10 @@ class Scales:
         """Variance of the mean ln loss of `repeats` runs at a rise of `height`; only the noise averages out."""
         return np.asarray(self.noise**2 / repeats + (self.growth * height) ** 2)
 
-    def to_document(self) -> dict[str, float]:
-        """As a JSON-able mapping."""
-        return asdict(self)
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
-        """The inverse of `to_document`."""
-        return cls(**document)
+    @property
+    def effects(self) -> Array:
+        """The sizes of the random effects: size, pair and smooth."""
+        return np.array([self.size, self.pair, self.smooth])
 
     def updated(self, draws: Mapping[str, tuple[float, float]]) -> Self:
         """These scales with the named ones at the centre of their posteriors.

@@ -38,9 +38,9 @@ class Surface:
     covariance: Array
     scatter: float
 
-    def at(self, points: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of ln L_min at points (n, d, b), shape [m, 3] -> [m], [m]."""
-        rows = features(points)
+    def at(self, coordinates: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of ln L_min at coordinates (n, d, b), shape [m, 3] -> [m], [m]."""
+        rows = features(coordinates)
         variance = ((rows @ self.covariance) * rows).sum(axis=1) + self.scatter**2
         return rows @ self.coefficients, np.sqrt(variance)
 
@@ -63,21 +63,21 @@ class Surface:
         )
 
 
-def features(points: Array) -> Array:
-    """The terms at points (n, d, b), shape [m, 3] -> [m, terms]."""
-    saved = -np.expm1(-SATURATION * np.clip(points[:, :2], -20.0, None)) / SATURATION
-    return monomials(np.column_stack([saved, points[:, 2]]), TERMS)
+def features(coordinates: Array) -> Array:
+    """The terms at coordinates (n, d, b), shape [m, 3] -> [m, terms]."""
+    saved = -np.expm1(-SATURATION * np.clip(coordinates[:, :2], -20.0, None)) / SATURATION
+    return monomials(np.column_stack([saved, coordinates[:, 2]]), TERMS)
 
 
-def fit_surface(points: Array, log_loss: Array, variance: Array) -> Surface:
+def fit_surface(coordinates: Array, log_loss: Array, variance: Array) -> Surface:
     """Fits the surface to the bottoms of cells, robustly.
 
     Args:
-        points: (n, d, b) of the cells, shape [cells, 3].
+        coordinates: (n, d, b) of the cells, shape [cells, 3].
         log_loss: ln of the loss at each bottom, shape [cells].
         variance: Its variance from the bowl, shape [cells].
     """
-    rows = features(points)
+    rows = features(coordinates)
     level = float(np.median(log_loss))
     prior = np.array([term.sd for term in TERMS]) ** -2.0
     mean = np.array([term.mean for term in TERMS])

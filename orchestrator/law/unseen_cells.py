@@ -1,17 +1,16 @@
 """Excess losses of a law at cells whose runs it has not seen."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from orchestrator.cells import CLOSE
 from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.held_out_error import HeldOutCell
 from orchestrator.law.law import Law
-from orchestrator.law.observations import Array, Observations, columns_of
+from orchestrator.law.observations import Array, Observations, point_array, rows_among
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +73,10 @@ class Unseen:
     def of(cls, law: Law, runs: Observations) -> Self:
         """The cells of `runs`, the runs held out."""
         finished = runs.where(np.isfinite(runs.loss))
-        places = np.log([finished.params, finished.tokens, finished.batch_tokens])
+        rows = rows_among(law.points, finished.points)
         bowls, recorded = [], []
-        for bowl in law.bowls:
-            own = (np.abs(places - np.log(columns_of([bowl.point]))) < CLOSE).all(axis=0)
+        for row, bowl in enumerate(law.bowls):
+            own = rows == row
             if bowl.status is BowlStatus.INTERIOR and own.any():
                 bowls.append(bowl)
                 recorded.append(RecordedBowl.of(np.log(finished.learning_rate[own]), finished.loss[own]))
@@ -89,16 +88,14 @@ class Unseen:
         Inside the rates tried, the excess loss is interpolated from the recorded losses; outside, it is that of the
         cell's bowl.
         """
-        axes = columns_of(bowl.point for bowl in self.bowls)
-        mean, sd = rest.optimum(*axes)
-        beyond = self.law.excess_loss(*axes, np.exp(mean))
+        points = point_array(self.bowls)
+        mean, sd = rest.optimum(points)
+        beyond = self.law.excess_loss(points, np.exp(mean))
         low, high = np.exp(mean - Z95 * sd), np.exp(mean + Z95 * sd)
         lost = [bowl.excess_loss(at) for bowl, at in zip(self.recorded, mean.tolist(), strict=True)]
         return tuple(
             HeldOutCell(
-                params=bowl.params,
-                tokens=bowl.tokens,
-                batch_tokens=bowl.batch_tokens,
+                **asdict(bowl.point),
                 learning_rate=float(np.exp(mean[at])),
                 low=float(low[at]),
                 high=float(high[at]),

@@ -13,7 +13,7 @@ from orchestrator.documents.events import BatchEvent, ComparisonEvent, LawEvent,
 from orchestrator.errors import Conflict, EtalonError, Refused, Unavailable
 from orchestrator.heldout import stages
 from orchestrator.heldout.steps import FinishedSearch
-from orchestrator.knowledge import SweepKnowledge, knowledge_of, recorded_runs
+from orchestrator.knowledge import SweepKnowledge, knowledge_of, prior_of
 from orchestrator.law import Law, Observations, OutdatedLaw
 from orchestrator.loop.decision import (
     Action,
@@ -343,10 +343,7 @@ class Loop:
     def _prior_of(self, sweep: Sweep) -> Observations | None:
         """The sweep's prior runs, read once because an uploaded table never changes."""
         if sweep.id not in self._prior:
-            source = sweep.spec.prior_runs
-            self._prior[sweep.id] = (
-                None if source is None else recorded_runs(self._store, source, "prior_runs").observations()
-            )
+            self._prior[sweep.id] = prior_of(self._store, sweep.spec)
         return self._prior[sweep.id]
 
     def _check_lead(self) -> None:

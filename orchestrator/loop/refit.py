@@ -8,7 +8,7 @@ from typing import Final
 from orchestrator.answers.param_counts import both_counts, vary_apart
 from orchestrator.answers.prediction import prediction
 from orchestrator.documents.laws import RuledOut, SizesDocument
-from orchestrator.documents.predictions import RefusalDocument, TargetAnswer, TargetDocument
+from orchestrator.documents.predictions import RefusalDocument, TargetAnswer
 from orchestrator.errors import Refused
 from orchestrator.knowledge import SweepKnowledge, plan_request
 from orchestrator.law import Law, fit
@@ -40,10 +40,7 @@ class Batch:
     @property
     def rulings(self) -> list[RuledOut]:
         """The rates that are ruled out, as a law records them."""
-        return [
-            RuledOut(cell=item.cell, learning_rate=item.learning_rate, reason=item.reason)
-            for item in self.ruled_out
-        ]
+        return [RuledOut.of(item) for item in self.ruled_out]
 
 
 def fitted(knowledge: SweepKnowledge) -> Law | Refused:
@@ -86,12 +83,7 @@ def answer(law: Law, knowledge: SweepKnowledge) -> TargetAnswer:
             spec=sweep.spec,
         )
     except Refused as refusal:
-        return RefusalDocument(
-            sweep_id=sweep.id,
-            target=TargetDocument.of(target),
-            refused=refusal.code,
-            detail=refusal.detail,
-        )
+        return RefusalDocument.of(refusal, sweep_id=sweep.id, target=target, refused=refusal.code)
 
 
 def next_batch(knowledge: SweepKnowledge, law: Law | None) -> Batch:

@@ -9,7 +9,7 @@ planner/information.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations, product
 
 import numpy as np
@@ -19,9 +19,8 @@ from orchestrator.law import Law, Observations
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import half_widths
 from orchestrator.law.law import VALLEY
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import Array, point_array, point_list, rows_among
 from orchestrator.planner.information import Information
-from orchestrator.planner.linear_model import Array
 from orchestrator.planner.values import PlanRequest, RunHistory
 
 STEPS = 8
@@ -80,7 +79,7 @@ def affordable(
     information = Information(law, RunHistory(cells=cells, prior=observations), PlanRequest(target=target))
     variance = information.variance()
     drop, cell, rates = max((_best(information, cell, flops) for cell in cells), key=lambda found: found[0])
-    half_width = Z95 * float(law.optimum(*columns_of([target]))[1][0])
+    half_width = Z95 * float(law.optimum(point_array([target]))[1][0])
     left = float(np.sqrt(max(1 - drop / variance, 0.0)))
     if left > 1 - WORTHWHILE:
         return None
@@ -100,17 +99,15 @@ def _cells(law: Law, target: Point, flops: float, share: float, *, own: bool) ->
         return TRAINING_FLOPS_PER_PARAM_TOKEN * share * point.params * point.tokens <= flops
 
     ways = list(_ways(law, target))
-    known = set(law.known_cells(*columns_of(ways))[0].tolist())
-    points = [point for at, point in enumerate(ways) if at not in known]
+    rows = rows_among(law.points, point_array(ways)).tolist()
+    points = [point for point, row in zip(ways, rows, strict=True) if row < 0]
     if own:
         costliest = sorted((bowl.point for bowl in law.bowls), key=lambda point: -point.params * point.tokens)
         points += list(filter(is_paid, costliest))[:OWN]
     for number, point in enumerate(filter(is_paid, points)):
         yield Cell(
             number=number,
-            params=point.params,
-            tokens=point.tokens,
-            batch_tokens=point.batch_tokens,
+            **asdict(point),
             rates=_rates(law, point),
             params_active=share * point.params,
         )
@@ -119,21 +116,20 @@ def _cells(law: Law, target: Point, flops: float, share: float, *, own: bool) ->
 def _ways(law: Law, target: Point) -> dict[Point, None]:
     """Points on the paths to the target, each once and in order; none is larger or longer than the target."""
     order = sorted(law.bowls, key=lambda bowl: (bowl.params * bowl.tokens, bowl.batch_tokens))
-    (far,) = np.column_stack(columns_of([target]))
+    (far,) = point_array([target])
     found: dict[Point, None] = {}
     for start, s in product((order[0], order[-1]), (np.arange(STEPS + 1) / STEPS).tolist()):
-        (near,) = np.column_stack(columns_of([start.point]))
+        (near,) = point_array([start])
         ways = near * (far / near) ** np.array([(s, s, s), (s, 0, s), (0, s, s), (1, s, 1)])
-        for params, tokens, batch_tokens in ways[(ways[:, :2] <= far[:2] * (1 + 1e-9)).all(axis=1)].tolist():
-            found[Point(params=params, tokens=tokens, batch_tokens=batch_tokens)] = None
+        found |= dict.fromkeys(point_list(ways[(ways[:, :2] <= far[:2] * (1 + 1e-9)).all(axis=1)]))
     return found
 
 
 def _rates(law: Law, point: Point) -> tuple[float, ...]:
     """Rates round the predicted optimum, spaced by its uncertainty and the width of its valley."""
-    at = columns_of([point])
-    mean, sd = (float(value[0]) for value in law.optimum(*at))
-    below, above = half_widths(VALLEY / law.curvature(*at), law.asymmetry)
+    at = point_array([point])
+    mean, sd = (float(value[0]) for value in law.optimum(at))
+    below, above = half_widths(VALLEY / law.curvature(at), law.asymmetry)
     half_width = np.hypot(Z95 * sd, float(above[0] - below[0]) / 2)
     return tuple(np.exp(mean + half_width * POSITIONS).tolist())
 

@@ -18,12 +18,11 @@ Gaussians. After each run the next rate is the one with the least expected exces
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from orchestrator.cells import Point
@@ -31,12 +30,8 @@ from orchestrator.law import Law
 from orchestrator.law.bowl_shape import half_widths, rise
 from orchestrator.law.cell_information import BOUND_MARGIN, BOUND_SD, CRASH
 from orchestrator.law.law import CURVATURE_TERMS, VALLEY
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import Array, Index, Mask, point_array
 from orchestrator.planner.information import ROBUST
-from orchestrator.planner.linear_model import Array
-
-Mask = NDArray[np.bool_]
-Index = NDArray[np.int64]
 
 NEAR = 1e-3
 """Excess loss that a confirmed rate may have."""
@@ -172,10 +167,10 @@ class TargetBelief:
     @classmethod
     def of(cls, law: Law, target: Point, trials: Sequence[TargetRun], rates: Sequence[float] | None) -> Self:
         """The prior from the law's prediction for a new cell."""
-        axes = columns_of([target])
-        mean, sd = (float(value[0]) for value in law.prediction_band(*axes))
-        points = law.reference.points(*axes)
-        curvature, curvature_sd = _curvature(law, points)
+        point = point_array([target])
+        mean, sd = (float(value[0]) for value in law.prediction_band(point))
+        coordinates = law.reference.coordinates(point)
+        curvature, curvature_sd = _curvature(law, coordinates)
         steep = np.exp(curvature + curvature_sd * NODES)
         below, above = half_widths(np.array([VALLEY]) / np.exp(curvature), law.asymmetry)
         half = float(above[0] - below[0]) / 2
@@ -189,7 +184,7 @@ class TargetBelief:
         height = (steep[None, :, None] * unit[:, None, :]).reshape(-1, x.size)
         floor = np.zeros(len(height)) if rates is None else height.min(axis=1)
         z = (x - optimum[:, None] - BOUND_MARGIN) / BOUND_SD
-        level, level_sd = law.surface.at(points)
+        level, level_sd = law.surface.at(coordinates)
         return cls(
             rates=tried,
             allowed=np.isin(tried, offered),
@@ -204,9 +199,9 @@ class TargetBelief:
         )
 
 
-def _curvature(law: Law, points: Array) -> tuple[float, float]:
+def _curvature(law: Law, coordinates: Array) -> tuple[float, float]:
     """Mean and sd of ln C in a new cell."""
-    rows = law.rows(points)[0][0]
+    rows = np.array([1.0, *coordinates[0]])
     block = law.pooled_covariance[:CURVATURE_TERMS, :CURVATURE_TERMS]
     return float(rows @ law.pooled[:CURVATURE_TERMS]), float(
         np.sqrt(rows @ block @ rows + law.scales.curvature**2)
@@ -236,7 +231,7 @@ class _State:
         grid: the prior.
         sums: Σ 1/v, Σ d/v, Σ d²/v over the runs, d = y − rise − prior mean of m; shape [3, worlds, points].
         log_prior: prior weight, normalisation of the runs' noise and likelihood of diverged runs, shape [worlds, points].
-        run, finished: whether each rate has been run, and has a loss, shape [worlds, rates].
+        finished: whether each rate has been run and has a loss, shape [worlds, rates].
         free: whether each may be run next, shape [worlds, rates].
         weights: posterior of the points, shape [worlds, points].
         cost, chances: expected excess loss and probability of at most `NEAR`, shape [worlds, rates].
@@ -245,7 +240,6 @@ class _State:
     grid: TargetBelief
     sums: Array
     log_prior: Array
-    run: Mask
     finished: Mask
     free: Mask
     weights: Array
@@ -257,14 +251,14 @@ class _State:
         """One world with the runs made there."""
         none = np.zeros((1, grid.rates.size), dtype=np.bool_)
         sums = np.zeros((3, 1, grid.weight.size))
-        state = cls._weighed(grid, sums, grid.weight[None, :], none, none, grid.allowed[None, :])
+        state = cls._weighed(grid, sums, grid.weight[None, :], none, grid.allowed[None, :])
         for position, loss in zip(positions, losses, strict=True):
             state = state.after(np.array([position]), np.array([loss]))
         return state
 
     @classmethod
     def _weighed(
-        cls, grid: TargetBelief, sums: Array, log_prior: Array, run: Mask, finished: Mask, free: Mask
+        cls, grid: TargetBelief, sums: Array, log_prior: Array, finished: Mask, free: Mask
     ) -> _State:
         logs = log_prior + np.logaddexp(*grid.parts(sums))
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
@@ -273,7 +267,6 @@ class _State:
             grid=grid,
             sums=sums,
             log_prior=log_prior,
-            run=run,
             finished=finished,
             free=free,
             weights=weights,
@@ -299,7 +292,6 @@ class _State:
             grid,
             self.sums + terms,
             self.log_prior + likelihood,
-            self.run | here,
             self.finished | (here & usable[:, None]),
             self.free & ~here & ~crowded,
         )
@@ -320,17 +312,14 @@ class _State:
         """The same posterior in several worlds, and the true point in each, drawn systematically."""
         steps = (np.arange(worlds) + 0.5) / worlds
         truth = np.minimum(np.searchsorted(np.cumsum(self.weights[0]), steps), self.weights.shape[1] - 1)
-        return replace(
-            self,
-            sums=np.repeat(self.sums, worlds, axis=1),
-            log_prior=np.repeat(self.log_prior, worlds, axis=0),
-            run=np.repeat(self.run, worlds, axis=0),
-            finished=np.repeat(self.finished, worlds, axis=0),
-            free=np.repeat(self.free, worlds, axis=0),
-            weights=np.repeat(self.weights, worlds, axis=0),
-            cost=np.repeat(self.cost, worlds, axis=0),
-            chances=np.repeat(self.chances, worlds, axis=0),
-        ), truth
+        state = self._weighed(
+            self.grid,
+            np.repeat(self.sums, worlds, axis=1),
+            np.repeat(self.log_prior, worlds, axis=0),
+            np.repeat(self.finished, worlds, axis=0),
+            np.repeat(self.free, worlds, axis=0),
+        )
+        return state, truth
 
 
 def _forecast(state: _State, wanted: float) -> tuple[float, float, Array]:
@@ -343,7 +332,7 @@ def _forecast(state: _State, wanted: float) -> tuple[float, float, Array]:
     grid, random = state.grid, np.random.default_rng(SEED)
     worlds, truth = state.spread_out(WORLDS)
     bottom = _bottoms(grid, state.sums[:, 0, truth], random)
-    good, asked = grid.lost[truth] <= NEAR, np.zeros_like(worlds.run)
+    good, asked = grid.lost[truth] <= NEAR, np.zeros_like(worlds.finished)
     until_near, until_sure = np.zeros(WORLDS), np.zeros(WORLDS)
     near, sure = (worlds.finished & good).any(axis=1), worlds.best()[1] >= wanted
     for _ in range(MOST):

@@ -38,7 +38,7 @@ class Draft:
         self.batch: list[Proposal] = []
         self.too_expensive: float | None = None
         self._diverged = DivergenceBounds(history)
-        self._trunk_tokens = dict(trunk_tokens(history))
+        self._trunk_tokens = trunk_tokens(history)
         self._runs_left = request.runs_left
         self._flops_left = request.flops_left
         self._most = most
@@ -85,7 +85,14 @@ class Draft:
         if cost > self.flops_left:
             self.too_expensive = cost if self.too_expensive is None else min(cost, self.too_expensive)
             return False
-        self._spend(cell, learning_rate, seed, cost)
+        self.asked.add((cell.number, learning_rate, seed))
+        if self._runs_left is not None:
+            self._runs_left -= 1
+        if self._flops_left is not None:
+            self._flops_left = max(0.0, self._flops_left - cost)
+        if cell.trunk is not None:
+            key = (cell.trunk, learning_rate, seed)
+            self._trunk_tokens[key] = max(self._trunk_tokens.get(key, 0.0), cell.fork_tokens)
         self.batch.append(
             Proposal(cell=cell.number, learning_rate=learning_rate, seed=seed, flops=cost, reason=reason)
         )
@@ -108,13 +115,3 @@ class Draft:
                 f"{flops(self._flops_left or 0.0)} are left."
             )
         return None
-
-    def _spend(self, cell: Cell, learning_rate: float, seed: int, cost: float) -> None:
-        self.asked.add((cell.number, learning_rate, seed))
-        if self._runs_left is not None:
-            self._runs_left -= 1
-        if self._flops_left is not None:
-            self._flops_left = max(0.0, self._flops_left - cost)
-        if cell.trunk is not None:
-            key = (cell.trunk, learning_rate, seed)
-            self._trunk_tokens[key] = max(self._trunk_tokens.get(key, 0.0), cell.fork_tokens)

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.cells import Cell
 from orchestrator.law.bowl import Z95
+from orchestrator.law.observations import Array, Index
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
-from orchestrator.planner.linear_model import Array
 
 RADIUS = 1.6
 """A rate farther from the expected bottom, in ln η beyond two standard deviations, is not considered."""
@@ -59,7 +58,7 @@ class GreedySearch:
     def __init__(self, draft: Draft, information: Information, where: str = "at the target") -> None:
         self._draft, self._information, self._where = draft, information, where
         self._runs = self._near_bottoms()
-        rows = information.cells.rows_of(cell.number for cell, _ in self._runs)
+        rows = [information.cells.row_of(cell.number) for cell, _ in self._runs]
         self._run_row = np.array(rows, dtype=np.int64)
         self._cost = np.array([self._price(run) for run in range(len(self._runs))])
         self._pairs = _candidates(np.bincount(self._run_row, minlength=len(information.cells)))
@@ -146,7 +145,7 @@ class GreedySearch:
         seed = self._draft.free_seed(cell, rate)
         return np.inf if seed is None else self._draft.cost(cell, rate, seed)
 
-    def _gain(self, candidates: NDArray[np.int64]) -> Array:
+    def _gain(self, candidates: Index) -> Array:
         """Δ that candidates add to their cells, shape [m, nodes]."""
         first, second = self._pairs[candidates].T
         row = self._row[candidates]
@@ -158,7 +157,7 @@ class GreedySearch:
         return np.maximum(gained, 0.0)
 
 
-def _candidates(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _candidates(counts: Index) -> Index:
     """All single runs, and pairs of a spread shortlist of each cell: rows of (run, other run or LONE).
 
     Args:

@@ -23,8 +23,9 @@ from orchestrator.cells import CLOSE
 from orchestrator.law import Law
 from orchestrator.law.bowl_shape import rise, slope
 from orchestrator.law.cell_information import TAIL
-from orchestrator.law.grouped_runs import BLOWN, Index
-from orchestrator.planner.linear_model import Array, belief_of, linear_model, row_at
+from orchestrator.law.grouped_runs import BLOWN
+from orchestrator.law.observations import Array, Index, point_array, rows_among
+from orchestrator.planner.linear_model import belief_of, linear_model
 from orchestrator.planner.values import PlanRequest, RunHistory, RunOutcome
 
 NODES, WEIGHTS = hermegauss(5)
@@ -191,7 +192,7 @@ def finished(history: RunHistory) -> list[tuple[int, float]]:
     if history.prior is None:
         return runs
     prior, ordered = history.prior.where(np.isfinite(history.prior.loss)), tuple(history.cells)
-    rows = row_at(history.cells, np.column_stack([prior.params, prior.tokens, prior.batch_tokens])).tolist()
+    rows = rows_among(point_array(ordered), prior.points).tolist()
     return runs + [
         (cell.number, _lattice_rate(cell.rates, rate))
         for row, rate in zip(rows, prior.learning_rate.tolist(), strict=True)

@@ -13,21 +13,15 @@ basis is built over all these points, so that cells of one size that the law has
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from orchestrator.cells import CLOSE, Cells, Point
 from orchestrator.law import Law
 from orchestrator.law.effects import basis
-from orchestrator.law.features import matrix, prior_sds
-from orchestrator.law.grouped_runs import Index
-from orchestrator.law.observations import columns_of
-
-Array = NDArray[np.float64]
+from orchestrator.law.features import prior_sds
+from orchestrator.law.observations import Array, point_array, rows_among
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,45 +65,25 @@ class LinearModel:
     targets: ModelRows
 
 
-def coordinates(points: Iterable[Point]) -> Array:
-    """N, D and B of points, shape [points, 3]."""
-    return np.column_stack(columns_of(points))
-
-
-def row_at(cells: Cells, tried: Array) -> Index:
-    """The row of the cell that each (N, D, B), shape [m, 3], lies in; -1 if it lies in none, shape [m]."""
-    tree = KDTree(np.log(coordinates(cell.point for cell in cells)))
-    apart, nearest = tree.query(np.log(tried), p=np.inf, distance_upper_bound=CLOSE)
-    return np.where(np.isfinite(apart), nearest, -1)
-
-
 def belief_of(law: Law, cells: Cells) -> Belief:
     """The posterior of ``law`` in ``cells``."""
-    axes = columns_of(cell.point for cell in cells)
-    optimum, sd = law.optimum(*axes)
-    return Belief(optimum=optimum, sd=sd, curvature=law.curvature(*axes))
+    points = point_array(cells)
+    optimum, sd = law.optimum(points)
+    return Belief(optimum=optimum, sd=sd, curvature=law.curvature(points))
 
 
 def linear_model(law: Law, cells: Cells, targets: tuple[Point, ...]) -> LinearModel:
     """The model over ``cells``, over the bowls of the law that are in none of them, and over ``targets``."""
-    here = coordinates(cell.point for cell in cells)
-    tried = coordinates(bowl.point for bowl in law.bowls)
-    elsewhere = np.flatnonzero(row_at(cells, tried) < 0)
-    bowls, abroad = [law.bowls[at] for at in elsewhere], tried[elsewhere]
-    aims = coordinates(targets)
-    points = law.reference.points(*np.concatenate([here, abroad, aims]).T)
-    effects = basis(points)
-    columns, missing = effects.matrix(points)
-    squares = np.square([law.scales.size, law.scales.pair, law.scales.smooth])
-    rows = ModelRows(
-        features=np.column_stack([matrix(points, law.reference), columns]),
-        own=missing @ squares + law.scales.cell**2,
-    )
-    prior = np.concatenate(
-        [prior_sds(law.scales.drift, law.without), np.sqrt(np.repeat(squares, effects.counts))]
-    )
-    rows, prior = _share_own(rows, prior, here, aims)
-    last = len(points) - len(aims)
+    here, aims = point_array(cells), point_array(targets)
+    elsewhere = np.flatnonzero(rows_among(here, law.points) < 0)
+    bowls, abroad = [law.bowls[at] for at in elsewhere], law.points[elsewhere]
+    coordinates = law.reference.coordinates(np.concatenate([here, abroad, aims]))
+    effects = basis(coordinates)
+    effect_sds = np.sqrt(np.repeat(np.square(law.scales.effects), effects.counts))
+    prior = np.concatenate([prior_sds(law.scales.drift, law.without), effect_sds])
+    features, own = effects.rows(coordinates, law.reference, law.scales)
+    rows, prior = _share_own(ModelRows(features=features, own=own), prior, here, aims)
+    last = len(coordinates) - len(aims)
     return LinearModel(
         prior_sd=prior,
         cells=rows.of(slice(len(here))),

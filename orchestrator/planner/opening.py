@@ -103,9 +103,10 @@ def open_cells(draft: Draft) -> None:
             return
 
 
-def spaced(lattice: int, count: int = SPACED) -> list[int]:
-    """Positions spread evenly over a lattice of this length, half their distance away from its ends."""
-    middles = (np.arange(min(count, lattice)) + 0.5) * lattice / min(count, lattice)
+def spaced(lattice: int) -> list[int]:
+    """Positions of `SPACED` rates spread evenly over a lattice of this length, half their distance away from its ends."""
+    count = min(SPACED, lattice)
+    middles = (np.arange(count) + 0.5) * lattice / count
     return [int(position) for position in np.floor(middles)]
 
 

@@ -7,17 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.amounts import flops
-from orchestrator.cells import Point
 from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
 from orchestrator.law.law import WIDEST
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import point_array
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.greedy_search import Choice, GreedySearch, format_interval
 from orchestrator.planner.information import Information
 from orchestrator.planner.opening import FEWEST_RATES, open_cells
 from orchestrator.planner.rate_windows import cover
-from orchestrator.planner.reachability import largest_cell, reachable, why_unreachable
+from orchestrator.planner.reachability import largest_cell, reachable
 from orchestrator.planner.ruling_out import ruled_out
 from orchestrator.planner.values import BatchPlan, PlanRequest, RunHistory, asked_flops, prior_flops
 
@@ -78,7 +77,7 @@ class _Step:
         self.history, self.law, self.request = history, law, request
         self.targets = (request.target, *request.more_targets)
         self.information = Information(law, history, request)
-        self.unreachable = ""
+        self.unreachable, self.where = "", "at the target"
         if self._refused():
             self._drop_unreachable()
         self.draft = Draft(history, request, request.runs_per_batch)
@@ -91,30 +90,31 @@ class _Step:
             return self._answer("")
         if self._narrow_enough(self._law_sd()):
             return self._answer(
-                f"The 95 % interval {self._where} is within {format_interval(self._law_sd())}, "
+                f"The 95 % interval {self.where} is within {format_interval(self._law_sd())}, "
                 f"and ×/÷ {self.request.interval_factor:.3g} was asked for."
             )
         return self._answer(self._narrow(self._most()))
 
     def _drop_unreachable(self) -> None:
         """Leave out the targets that no runs in these cells can predict for."""
-        within = reachable(self.information, self.targets)
-        if within == self.targets:
+        within, self.unreachable = reachable(self.information, self.targets)
+        if not self.unreachable:
             return
-        self.unreachable = why_unreachable(self.information, self.targets)
-        self.targets = within or (largest_cell(self.history.cells),)
+        asked_for, self.targets = self.targets, within or (largest_cell(self.history.cells),)
+        if self.targets[0] not in asked_for:
+            self.where = "in the largest cell"
         request = replace(self.request, target=self.targets[0], more_targets=self.targets[1:])
         self.information = Information(self.law, self.history, request)
 
     def _narrow(self, most: int) -> str:
         """Fill the batch with the runs that narrow the interval most per FLOP; the reason, if there is none."""
-        search = GreedySearch(self.draft, self.information, self._where)
+        search = GreedySearch(self.draft, self.information, self.where)
         while not self.draft.full and self.draft.open_runs + len(self.draft.batch) < most:
             if self.draft.open_runs and self._narrow_enough(np.sqrt(self.information.variance())):
                 return ""  # open runs are expected to be enough; their results will show
             chosen = search.best(self._negligible)
             if chosen is None:
-                return f"Every rate that could narrow the interval {self._where} has been tried."
+                return f"Every rate that could narrow the interval {self.where} has been tried."
             enough = self._why_enough(chosen)
             if enough:
                 return enough
@@ -127,11 +127,11 @@ class _Step:
         if chosen.largest_share < self._negligible:
             if chosen.priced_out is not None:
                 return (
-                    f"The budget of FLOPs is used up: the cheapest runs that would narrow the interval {self._where} "
+                    f"The budget of FLOPs is used up: the cheapest runs that would narrow the interval {self.where} "
                     f"cost {flops(chosen.priced_out)} and {flops(self.draft.flops_left)} are left."
                 )
             return (
-                f"No run left is expected to narrow the 95 % interval {self._where}, {format_interval(sd)} now, "
+                f"No run left is expected to narrow the 95 % interval {self.where}, {format_interval(sd)} now, "
                 f"by more than {100 * max(chosen.largest_share, 0.0):.2g} % of its logarithm."
             )
         asked = asked_flops(self.history) + prior_flops(self.history)
@@ -140,20 +140,8 @@ class _Step:
             return ""
         return (
             f"Little is left to gain: twice the FLOPs spent so far are expected to narrow the 95 % interval "
-            f"{self._where} from {format_interval(sd)} to no less than {format_interval(sd * 2**-elasticity)}."
+            f"{self.where} from {format_interval(sd)} to no less than {format_interval(sd * 2**-elasticity)}."
         )
-
-    @property
-    def _where(self) -> str:
-        return (
-            "in the largest cell"
-            if self.unreachable and self.targets[0] not in self._asked_for
-            else "at the target"
-        )
-
-    @property
-    def _asked_for(self) -> tuple[Point, ...]:
-        return (self.request.target, *self.request.more_targets)
 
     @property
     def _negligible(self) -> float:
@@ -181,7 +169,7 @@ class _Step:
 
     def _law_sd(self) -> float:
         """The largest sd of ln η* at the targets, as predictions there report it."""
-        return float(self.law.optimum(*columns_of(self.targets))[1].max())
+        return float(self.law.optimum(point_array(self.targets))[1].max())
 
     def _answer(self, otherwise: str) -> BatchPlan:
         kept = {(cell, rate) for cell, rate, _ in self.draft.asked}

@@ -14,9 +14,9 @@ import numpy as np
 from orchestrator.amounts import rate as format_rate
 from orchestrator.cells import Cell
 from orchestrator.law.bowl import Z95
+from orchestrator.law.observations import Array
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.information import Information
-from orchestrator.planner.linear_model import Array
 from orchestrator.planner.opening import TriedRates, tried_rates
 from orchestrator.planner.trunk_groups import groups
 from orchestrator.planner.values import asked_flops

@@ -6,27 +6,29 @@ import numpy as np
 
 from orchestrator.cells import Cells, Point
 from orchestrator.law.bowl import Z95
+from orchestrator.law.identifiability import AXES, outside
 from orchestrator.law.law import WIDEST
+from orchestrator.law.observations import point_array
 from orchestrator.planner.greedy_search import format_interval
 from orchestrator.planner.information import Information
-from orchestrator.planner.linear_model import coordinates
 
 BEYOND = 1.5
 """A target this many times outside the cells in N, D or B is reported as outside."""
 
 
-def reachable(information: Information, targets: tuple[Point, ...]) -> tuple[Point, ...]:
-    """The targets at which a prediction would not be refused if every rate of every cell were run."""
-    sds = np.sqrt(information.attainable())
-    return tuple(target for target, sd in zip(targets, sds, strict=True) if Z95 * sd <= np.log(WIDEST))
+def reachable(information: Information, targets: tuple[Point, ...]) -> tuple[tuple[Point, ...], str]:
+    """The targets at which a prediction would not be refused if every rate of every cell were run.
 
-
-def why_unreachable(information: Information, targets: tuple[Point, ...]) -> str:
-    """Sentences about the targets that are not reachable."""
+    Returns:
+        (these targets, sentences about the others; empty if there are none).
+    """
     sds = np.sqrt(information.attainable())
+    within = tuple(target for target, sd in zip(targets, sds, strict=True) if Z95 * sd <= np.log(WIDEST))
+    if within == targets:
+        return within, ""
     worst = int(np.argmax(sds))
     subject = "This target" if len(targets) == 1 else f"The target of {targets[worst].in_words}"
-    return (
+    return within, (
         f"{subject} is out of reach of these proxies: with every rate of every cell run, its 95 % interval would still be "
         f"{format_interval(float(sds[worst]))}, and beyond ×/÷ {WIDEST:.0f} a prediction is refused."
         f"{_advice(targets[worst], information.cells)}"
@@ -41,13 +43,6 @@ def largest_cell(cells: Cells) -> Point:
 
 def _advice(target: Point, cells: Cells) -> str:
     """The proxies to add, if the target lies outside the cells."""
-    here = coordinates(cell.point for cell in cells)
-    (aim,) = coordinates([target])
-    outside = np.maximum(aim / here.max(axis=0), here.min(axis=0) / aim)
-    names = ("params", "tokens", "batch_tokens")
-    far = [
-        f"{outside[axis]:.3g} times in {names[axis]}"
-        for axis in np.argsort(-outside)
-        if outside[axis] > BEYOND
-    ]
+    times = outside(target, point_array(cells))
+    far = [f"{times[axis]:.3g} times in {AXES[axis]}" for axis in np.argsort(-times) if times[axis] > BEYOND]
     return f" It lies outside them {', '.join(far)}: add proxies nearer to it." if far else ""

@@ -5,13 +5,16 @@ Symbols are those of ``orchestrator.cells``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import numpy as np
+
 from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Cells, Point
 from orchestrator.law import Law, Observations
+from orchestrator.law.observations import point_array
 
 
 class RunOutcome(StrEnum):
@@ -70,6 +73,21 @@ class RunHistory:
     runs: tuple[KnownRun, ...] = ()
     prior: Observations | None = None
 
+    @property
+    def observations(self) -> Observations:
+        """The runs as the law takes them: results, NaN for the loss of a diverged run, and prior runs that count."""
+        ended = [run for run in self.runs if run.outcome in {RunOutcome.COMPLETED, RunOutcome.DIVERGED}]
+        own = [(run.learning_rate, np.nan if run.loss is None else run.loss, run.seed) for run in ended]
+        points = point_array(self.cells[run.cell] for run in ended)
+        columns = np.column_stack([points, np.array(own, dtype=np.float64).reshape(-1, 3)])
+        if self.prior is not None:
+            prior = self.prior.counting()
+            seed = np.zeros(prior.size) if prior.seed is None else prior.seed
+            known = [prior.points, prior.learning_rate, prior.loss, seed]
+            columns = np.concatenate([columns, np.column_stack(known)])
+        names = ("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed")
+        return Observations(**dict(zip(names, columns.T, strict=True)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
@@ -118,16 +136,10 @@ class Planner(Protocol):
         ...
 
 
-def trunk_tokens(history: RunHistory) -> Mapping[tuple[str, float, int], float]:
-    """Tokens of each (trunk, η, seed) after the runs asked for so far.
-
-    A run that diverged leaves no trunk to continue.
-    """
-    return _trained(history, {RunOutcome.OPEN, RunOutcome.COMPLETED})
-
-
-def _trained(history: RunHistory, outcomes: Collection[RunOutcome]) -> dict[tuple[str, float, int], float]:
-    """Tokens of each (trunk, η, seed) after the runs of these outcomes."""
+def trunk_tokens(
+    history: RunHistory, outcomes: Collection[RunOutcome] = (RunOutcome.OPEN, RunOutcome.COMPLETED)
+) -> dict[tuple[str, float, int], float]:
+    """Tokens of each (trunk, η, seed) after the runs of these outcomes; a run that diverged leaves none to continue."""
     tokens: dict[tuple[str, float, int], float] = {}
     for run in history.runs:
         cell = history.cells[run.cell]
@@ -140,14 +152,13 @@ def _trained(history: RunHistory, outcomes: Collection[RunOutcome]) -> dict[tupl
 
 def asked_flops(history: RunHistory) -> float:
     """FLOPs of all runs asked for so far: shared trunks count once, runs that diverged count in full."""
-    apart = sum(cell.flops for cell in _cells_of(history) if cell.trunk is None)
-    branches = sum(
-        cell.marginal_flops(cell.fork_tokens) for cell in _cells_of(history) if cell.trunk is not None
-    )
+    asked = [history.cells[run.cell] for run in history.runs if run.outcome is not RunOutcome.FAILED]
+    apart = sum(cell.flops for cell in asked if cell.trunk is None)
+    branches = sum(cell.marginal_flops(cell.fork_tokens) for cell in asked if cell.trunk is not None)
     per_token = {cell.trunk: cell.flops_per_token for cell in history.cells}
     trunks = sum(
         per_token[trunk] * tokens
-        for (trunk, _, _), tokens in _trained(history, set(RunOutcome) - {RunOutcome.FAILED}).items()
+        for (trunk, _, _), tokens in trunk_tokens(history, set(RunOutcome) - {RunOutcome.FAILED}).items()
     )
     return apart + branches + trunks
 
@@ -159,10 +170,6 @@ def prior_flops(history: RunHistory) -> float:
         return 0.0
     active = prior.params if prior.params_active is None else prior.params_active
     return TRAINING_FLOPS_PER_PARAM_TOKEN * float(active @ prior.tokens)
-
-
-def _cells_of(history: RunHistory) -> list[Cell]:
-    return [history.cells[run.cell] for run in history.runs if run.outcome is not RunOutcome.FAILED]
 
 
 def full_grid_flops(cells: Iterable[Cell], seeds: int) -> float:

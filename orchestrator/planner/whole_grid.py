@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.cells import Cell, Cells
 from orchestrator.law import Law
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.trunk_groups import groups
@@ -42,15 +41,15 @@ class RandomPlanner:
         """The next runs of the order."""
         most = request.runs_per_batch or max(RANDOM_BATCH, request.max_parallel)
         draft = Draft(history, request, most)
-        for cell, rate, seed in drawn(history.cells, request):
+        runs = [
+            (cell, rate, seed)
+            for cell in history.cells
+            for rate in cell.rates
+            for seed in range(request.seeds)
+        ]
+        for at in np.random.default_rng(request.seed).permutation(len(runs)):
+            cell, rate, seed = runs[at]
             if draft.full:
                 break
             draft.add(cell, rate, seed, f"Drawn at random, seed {request.seed}.")
         return draft.plan(f"The grid is complete: {len(draft.asked)} runs in {len(history.cells)} cells.")
-
-
-def drawn(cells: Cells, request: PlanRequest) -> list[tuple[Cell, float, int]]:
-    """All runs of the grid in the order of the request's seed."""
-    runs = [(cell, rate, seed) for cell in cells for rate in cell.rates for seed in range(request.seeds)]
-    order = np.random.default_rng(request.seed).permutation(len(runs))
-    return [runs[at] for at in order]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from orchestrator.spec.fields import BadField, Strict, as_number
+from orchestrator.spec.fields import BadField, Number, Strict
 
 FEEDFORWARD_RATIO: Final = 4
 """Width of the feed-forward layer, or of the experts that one token meets, over the width of the model."""
@@ -50,7 +50,7 @@ class MixtureOfExperts(Strict):
     expert_width: ExpertWidth | None = None
     shared_experts: Annotated[int, Field(ge=0, le=MOST_EXPERTS)] = 0
     balance: Literal["bias", "loss"] = "bias"
-    balance_rate: Annotated[float, BeforeValidator(as_number), Field(gt=0, le=1)] | None = None
+    balance_rate: Annotated[Number, Field(gt=0, le=1)] | None = None
     qk_norm: bool = True
     params: Literal["active", "total"] = "active"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 from pydantic import Field
 
 from orchestrator.errors import BadInput
-from orchestrator.spec.fields import Parameter
+from orchestrator.spec.fields import Name, Parameter
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
 
@@ -16,7 +16,7 @@ class CommandTrainer(TrainerKind):
     """A program registered by the operator under a name."""
 
     kind: Literal["command", "python"]
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Name
     parameters: dict[str, Parameter] = Field(default_factory=dict)
 
     finds_cells: ClassVar = True

@@ -29,6 +29,12 @@ def _count(value: object) -> object:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
+def _even(width: int) -> int:
+    if width % 2:
+        raise ValueError(f"{width} is odd; rotary positions turn pairs, so take an even width")
+    return width
+
+
 def _not_tiny(value: float) -> float:
     if value < LEAST_RATE:
         raise ValueError(f"must be at least {number(LEAST_RATE, 6)} (got {number(value, 6)})")
@@ -46,11 +52,15 @@ def _parameter(value: object) -> object:
     return value
 
 
-Positive = Annotated[float, BeforeValidator(as_number), Field(gt=0, allow_inf_nan=False)]
+Number = Annotated[float, BeforeValidator(as_number)]
+Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, BeforeValidator(_count), Field(gt=0, le=10**18)]
-Rate = Annotated[float, BeforeValidator(as_number), Field(gt=0, le=100), AfterValidator(_not_tiny)]
-Fraction = Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)]
+Rate = Annotated[Number, Field(gt=0, le=100), AfterValidator(_not_tiny)]
+Fraction = Annotated[Number, Field(gt=0, lt=1)]
+Width = Annotated[int, Field(ge=8, le=65_536), AfterValidator(_even)]
+Depth = Annotated[int, Field(ge=1, le=1_024)]
 Condition = Annotated[str, BeforeValidator(_condition)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
 Parameter = Annotated[str | float | int | bool, BeforeValidator(_parameter)]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from orchestrator.spec.fields import BadField, Count, Strict, as_number
+from orchestrator.spec.fields import BadField, Count, Number, Strict
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.mup import RULES, BaseShape, HorizonExponent, Mup, ScalingRules
 from orchestrator.spec.optimization import check_horizon
@@ -42,7 +42,7 @@ class ModuleRates(Strict):
 
     runs: Annotated[int, Field(ge=2, le=1_000)] = 24
     sampler: Literal["tpe", "gp"] = "tpe"
-    span: Annotated[float, BeforeValidator(as_number), Field(gt=1, le=100)] = 4
+    span: Annotated[Number, Field(gt=1, le=100)] = 4
 
 
 class ComparisonSpec(Strict):

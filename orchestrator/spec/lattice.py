@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from orchestrator.amounts import number
-from orchestrator.spec.fields import BadField, Count, Rate, Strict, as_number
+from orchestrator.spec.fields import BadField, Count, Number, Rate, Strict
 
 MAX_LATTICE: Final = 200
 MAX_AXIS: Final = 200
@@ -22,7 +22,7 @@ class Lattice(Strict):
 
     min: Rate
     max: Rate
-    per_octave: Annotated[float, BeforeValidator(as_number), Field(gt=0, le=32)] = 2
+    per_octave: Annotated[Number, Field(gt=0, le=32)] = 2
 
     @model_validator(mode="after")
     def _spans_something(self) -> Lattice:

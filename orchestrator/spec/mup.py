@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, get_args
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from orchestrator.spec.architecture import ExpertWidth
-from orchestrator.spec.fields import BadField, Count, Strict, as_number
+from orchestrator.spec.fields import BadField, Count, Depth, Number, Strict, Width
 
 Rule = Literal["depth", "weight_decay", "batch", "horizon"]
 RULES: Final[tuple[Rule, ...]] = get_args(Rule)
@@ -18,19 +18,11 @@ ALLOWED: Final = "must be standard, mup, or {kind: mup, base, rules, horizon_exp
 class BaseShape(Strict):
     """The proxy at which the learning rate applies unscaled. Missing fields are completed from the grid."""
 
-    width: Annotated[int, Field(ge=8, le=65_536)] | None = None
-    depth: Annotated[int, Field(ge=1, le=1_024)] | None = None
+    width: Width | None = None
+    depth: Depth | None = None
     batch_tokens: Count | None = None
     tokens: Count | None = None
     expert_width: ExpertWidth | None = None
-
-    @model_validator(mode="after")
-    def _width_is_even(self) -> BaseShape:
-        if self.width is not None and self.width % 2:
-            raise BadField(
-                "width", f"{self.width} is odd; rotary positions turn pairs, so take an even width"
-            )
-        return self
 
 
 def _sorted(value: object) -> object:
@@ -41,7 +33,7 @@ def _sorted(value: object) -> object:
 
 
 ScalingRules = Annotated[tuple[Rule, ...], BeforeValidator(_sorted)]
-HorizonExponent = Annotated[float, BeforeValidator(as_number), Field(ge=-1, le=0)]
+HorizonExponent = Annotated[Number, Field(ge=-1, le=0)]
 
 
 class Mup(Strict):

@@ -6,7 +6,6 @@ import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
     Tag,
@@ -15,7 +14,7 @@ from pydantic import (
 )
 
 from orchestrator.spec.architecture import kind_or
-from orchestrator.spec.fields import BadField, Count, Fraction, Positive, Strict, as_number
+from orchestrator.spec.fields import BadField, Count, Fraction, Number, Positive, Strict
 
 
 class Schedule(Strict):
@@ -28,7 +27,7 @@ class Schedule(Strict):
     warmup_tokens: Count = 16_384
     decay_fraction: Fraction = 0.2
     shape: Literal["linear", "sqrt", "cosine"] = "linear"
-    final_fraction: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.0
+    final_fraction: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _cosine_has_no_fraction(self) -> Schedule:
@@ -72,7 +71,7 @@ class _Constants(Strict):
 
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    weight_decay: Annotated[float, BeforeValidator(as_number), Field(ge=0, le=1)] = 0.1
+    weight_decay: Annotated[Number, Field(ge=0, le=1)] = 0.1
     clip: Positive = 1.0
 
 
@@ -86,7 +85,7 @@ class Muon(_Constants):
     """Muon for the matrices, AdamW for embedding and head."""
 
     kind: Literal["muon"]
-    momentum: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.95
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.95
 
 
 Optimizer = Annotated[Annotated[AdamW, Tag("adamw")] | Annotated[Muon, Tag("muon")], kind_or("adamw")]

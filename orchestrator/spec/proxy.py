@@ -13,7 +13,7 @@ from pydantic import Field
 from orchestrator.cells import CLOSE, Cell, Cells
 from orchestrator.errors import BadInput
 from orchestrator.spec.architecture import Architecture, Dense
-from orchestrator.spec.fields import BadField
+from orchestrator.spec.fields import BadField, Name
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.mup import Mup, Parametrization
 from orchestrator.spec.optimization import AdamW, Optimizer, Schedule, check_horizon
@@ -28,7 +28,7 @@ class ProxyTrainer(TrainerKind):
     """Etalon's own small language models. One stack trains many learning rates of one shape."""
 
     kind: Literal["proxy"]
-    corpus: Annotated[str, Field(min_length=1, max_length=200)] = "stdlib"
+    corpus: Name = "stdlib"
     architecture: Architecture = Dense()
     parametrization: Parametrization = "standard"
     schedule: Schedule = Schedule()

@@ -18,7 +18,7 @@ from orchestrator.spec.architecture import (
     ExpertWidth,
     MixtureOfExperts,
 )
-from orchestrator.spec.fields import BadField, Strict
+from orchestrator.spec.fields import BadField, Depth, Strict, Width
 
 HEAD_WIDTH: Final = 16
 """Least width of an attention head where a scale does not give the number of heads."""
@@ -33,18 +33,14 @@ class Scale(Strict):
     parameters can vary apart.
     """
 
-    width: Annotated[int, Field(ge=8, le=65_536)]
-    depth: Annotated[int, Field(ge=1, le=1_024)]
+    width: Width
+    depth: Depth
     heads: Annotated[int, Field(ge=1, le=1_024)] | None = None
     experts: ExpertCount | None = None
     expert_width: ExpertWidth | None = None
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Scale:
-        if self.width % 2:
-            raise BadField(
-                "width", f"{self.width} is odd; rotary positions turn pairs, so take an even width"
-            )
         heads = self.attention_heads
         allowed = f"heads nearby that suit the width: {', '.join(map(str, _heads_near(self.width, heads)))}"
         if self.width % heads:

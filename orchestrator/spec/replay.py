@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput
-from orchestrator.spec.fields import BadField, Condition
+from orchestrator.spec.fields import BadField, Condition, Name
 from orchestrator.spec.lattice import GridOf, check_size
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
@@ -27,7 +27,7 @@ class ReplayTrainer(TrainerKind):
     """Trains nothing: a run answers with the loss recorded in a run table."""
 
     kind: Literal["replay"]
-    table: Annotated[str, Field(min_length=1, max_length=200)]
+    table: Name
     where: dict[str, Condition] = Field(default_factory=dict)
 
     finds_cells: ClassVar = True
@@ -54,7 +54,7 @@ class ReplayTrainer(TrainerKind):
         Raises:
             BadInput: no such table, mixed recipes, or a grid that asks for what is not recorded or for too many runs.
         """
-        kept = _on_grid(catalogue.recorded_rates(self, "trainer"), grid)
+        kept = _on_grid(catalogue(self, "trainer"), grid)
         if not kept:
             raise BadInput.at(
                 "grid", "no recorded run of the table lies on it; leave the grid out to use them all"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -14,7 +13,7 @@ from pydantic import (
 )
 
 from orchestrator.errors import BadInput
-from orchestrator.spec.fields import BadField, Condition, Count, Positive, Strict, as_number
+from orchestrator.spec.fields import BadField, Condition, Count, Name, Number, Positive, Strict
 from orchestrator.spec.held_out import ComparisonSpec, check_comparison
 from orchestrator.spec.kinds import PRIOR_FIT, Grid, Trainer
 from orchestrator.spec.lattice import MAX_LATTICE, GridOf, grid_of
@@ -35,7 +34,7 @@ class Budget(Strict):
 class Stop(Strict):
     """The precision of the answer at which a sweep stops."""
 
-    interval_factor: Annotated[float, BeforeValidator(as_number), Field(gt=1, le=10)] | None = None
+    interval_factor: Annotated[Number, Field(gt=1, le=10)] | None = None
 
 
 class Search(Strict):
@@ -66,7 +65,7 @@ class TargetSpec(Strict):
 class PriorRuns(Strict):
     """Recorded runs that the law is fitted to beside the sweep's own."""
 
-    table: Annotated[str, Field(min_length=1, max_length=200)]
+    table: Name
     where: dict[str, Condition] = Field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
 from orchestrator.cells import Cells, Point
@@ -30,23 +30,10 @@ class RecordedRows(Protocol):
         ...
 
 
-class Catalogue(Protocol):
-    """Everything that a specification names and does not contain."""
-
-    def recorded_rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
-        """The learning rates recorded in each cell of one recipe, with their numbers of rows.
-
-        Args:
-            source: of a specification.
-            field: the specification's field that is ``source``, for messages.
-
-        Returns:
-            By cell, cheapest first: number of rows by rate, ascending.
-
-        Raises:
-            BadInput: the table does not exist, or its rows mix recipes.
-        """
-        ...
+Catalogue = Callable[[RecordedRows, str], Mapping[Point, Mapping[float, int]]]
+"""The learning rates recorded in each cell of the table that a specification names, cheapest cell first, with their numbers
+of rows. The second argument is the specification's field that names the table, for messages. Raises ``BadInput`` if the
+table does not exist or its rows mix recipes."""
 
 
 class TrainerKind(Strict):

@@ -23,13 +23,12 @@ class Comparisons:
         """The plan of the sweep's comparison; None until its runs have been asked for."""
         query = select(_M.document).where(_M.sweep_id == sweep_id)
         with self._database.read() as connection:
-            document = connection.execute(query).scalar_one_or_none()
-        return None if document is None else ComparisonPlan.model_validate(document)
+            return connection.execute(query).scalar_one_or_none()
 
 
 def insert_comparison(
     database: Database, connection: Connection, sweep_id: str, plan: ComparisonPlan, now: datetime
 ) -> None:
     """Write the plan of a comparison, unless its sweep has one."""
-    values = {"sweep_id": sweep_id, "document": plan.model_dump(mode="json"), "created_at": now}
+    values = {"sweep_id": sweep_id, "document": plan, "created_at": now}
     connection.execute(database.insert(schema.comparisons).values(values).on_conflict_do_nothing())

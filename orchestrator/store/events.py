@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TypeVar
 
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import func, select
 
 from orchestrator.documents.events import EventPayload
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.leases import LEADER, check_fence
-from orchestrator.store.records import Event
+from orchestrator.store.records import Event, read_row
 
 _E = schema.events.c
 
@@ -48,7 +48,7 @@ class Events:
         if sweep_id is not None:
             query = query.where(_E.sweep_id == sweep_id)
         with self._database.read() as connection:
-            return [_event(row) for row in connection.execute(query).mappings()]
+            return [read_row(Event, row) for row in connection.execute(query).mappings()]
 
     def latest(self, sweep_id: str, *models: type[Payload]) -> Payload | None:
         """The newest event of some kinds in a sweep; None if there is none.
@@ -68,7 +68,7 @@ class Events:
         query = select(schema.events).where(_E.sweep_id.in_(sweep_ids), _E.kind.in_(kinds))
         with self._database.read() as connection:
             row = connection.execute(query.order_by(_E.id.desc()).limit(1)).mappings().one_or_none()
-        payload = None if row is None else _event(row).payload
+        payload = None if row is None else read_row(Event, row).payload
         return payload if isinstance(payload, models) else None
 
     def last_ids(self, sweep_ids: Collection[str]) -> dict[str, int]:
@@ -81,7 +81,3 @@ class Events:
         """The number of the newest event; 0 before the first."""
         with self._database.read() as connection:
             return int(connection.execute(select(func.max(_E.id))).scalar_one() or 0)
-
-
-def _event(row: RowMapping) -> Event:
-    return Event(id=row["id"], sweep_id=row["sweep_id"], kind=row["kind"], data=row["data"], at=row["at"])

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from orchestrator.documents.events import LawEvent
 from orchestrator.documents.laws import RuledOut, SizesDocument
-from orchestrator.documents.predictions import TargetAnswer, read_answer
+from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.errors import NotFound
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.leases import LEADER, check_fence
-from orchestrator.store.records import LawRecord
+from orchestrator.store.records import LawRecord, read_row, row_of
+from orchestrator.store.sweeps import locked_sweep
 
 _S, _W = schema.sweeps.c, schema.laws.c
 
@@ -60,11 +61,7 @@ class Laws:
         """
         with self._database.write() as connection:
             check_fence(connection, LEADER, fence)
-            query = select(_S.id).where(_S.id == sweep_id).with_for_update(key_share=True)
-            if connection.execute(query).one_or_none() is None:
-                raise NotFound(f"There is no sweep {sweep_id!r}.")
-            last = select(func.max(_W.number)).where(_W.sweep_id == sweep_id)
-            number = (connection.execute(last).scalar_one() or 0) + 1
+            number = (locked_sweep(connection, sweep_id).law_number or 0) + 1
             now = clock(connection)
             law = LawRecord(
                 sweep_id=sweep_id,
@@ -78,11 +75,10 @@ class Laws:
                 created_at=now,
                 sizes=sizes,
             )
-            row = _row(law)
-            connection.execute(insert(schema.laws), row)
+            connection.execute(insert(schema.laws), row_of(law))
             values = {"law_number": number, "updated_at": now}
             connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
-            event = LawEvent(number=number, prediction=row["prediction"], runs=runs)
+            event = LawEvent(number=number, prediction=law.prediction.model_dump(mode="json"), runs=runs)
             self._database.add_events(connection, sweep_id, [event], now)
         return law
 
@@ -97,14 +93,14 @@ class Laws:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise NotFound(f"Sweep {sweep_id!r} has no law {number}.")
-        return _law(row)
+        return read_row(LawRecord, row)
 
     def latest(self, sweep_id: str) -> LawRecord | None:
         """The newest law; None before the first."""
         query = select(schema.laws).where(_W.sweep_id == sweep_id).order_by(_W.number.desc()).limit(1)
         with self._database.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else _law(row)
+        return None if row is None else read_row(LawRecord, row)
 
     def predictions(self, sweep_ids: Sequence[str]) -> dict[str, TargetAnswer]:
         """The newest law's prediction at the target, or its refusal, by sweep; sweeps without a law are absent."""
@@ -113,7 +109,7 @@ class Laws:
         )
         with self._database.read() as connection:
             found = connection.execute(query.where(_S.id.in_(sweep_ids)))
-            return {row.sweep_id: read_answer(row.prediction) for row in found}
+            return {row.sweep_id: row.prediction for row in found}
 
     def page(self, sweep_id: str, *, limit: int, after: int = 0) -> tuple[list[LawRecord], int | None, int]:
         """One page, oldest first: the laws, the number to continue after (None at the end), and how many there are.
@@ -128,41 +124,11 @@ class Laws:
         with self._database.read() as connection:
             total = connection.execute(count).scalar_one()
             rows = connection.execute(query.order_by(_W.number).limit(limit + 1)).mappings().all()
-        laws = [_law(row) for row in rows[:limit]]
+        laws = [read_row(LawRecord, row) for row in rows[:limit]]
         return laws, laws[-1].number if len(rows) > limit else None, total
 
     def of_sweep(self, sweep_id: str) -> list[LawRecord]:
         """Every law of a sweep, oldest first."""
         query = select(schema.laws).where(_W.sweep_id == sweep_id).order_by(_W.number)
         with self._database.read() as connection:
-            return [_law(row) for row in connection.execute(query).mappings()]
-
-
-def _row(law: LawRecord) -> dict[str, Any]:
-    return {
-        "sweep_id": law.sweep_id,
-        "number": law.number,
-        "document": law.document,
-        "prediction": law.prediction.model_dump(mode="json"),
-        "ruled_out": [item.model_dump(mode="json") for item in law.ruled_out],
-        "runs": law.runs,
-        "spent_flops": law.spent_flops,
-        "batch": law.batch,
-        "created_at": law.created_at,
-        "sizes": None if law.sizes is None else law.sizes.model_dump(mode="json"),
-    }
-
-
-def _law(row: RowMapping) -> LawRecord:
-    return LawRecord(
-        sweep_id=row["sweep_id"],
-        number=row["number"],
-        document=row["document"],
-        prediction=read_answer(row["prediction"]),
-        ruled_out=tuple(RuledOut.model_validate(item) for item in row["ruled_out"]),
-        runs=row["runs"],
-        spent_flops=row["spent_flops"],
-        batch=row["batch"],
-        created_at=row["created_at"],
-        sizes=None if row["sizes"] is None else SizesDocument.model_validate(row["sizes"]),
-    )
+            return [read_row(LawRecord, row) for row in connection.execute(query).mappings()]

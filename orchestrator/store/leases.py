@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, Update, select, update
+from sqlalchemy import Connection, Select, Update, select, update
 
 from orchestrator.errors import Conflict
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
-from orchestrator.store.records import Lease
+from orchestrator.store.records import Lease, read_row
 
 LEADER = "orchestrator"
 """Name of the lease that the leading orchestrator holds."""
@@ -58,7 +59,7 @@ class Leases:
             changed = connection.execute(_held(lease).values(expires_at=expires)).rowcount
         if not changed:
             return None
-        return Lease(name=lease.name, holder=lease.holder, fence=lease.fence, expires_at=expires)
+        return replace(lease, expires_at=expires)
 
     def release(self, lease: Lease) -> None:
         """Give a lease back, so that the next holder need not wait; a lost lease is ignored."""
@@ -72,7 +73,7 @@ class Leases:
             now = clock(connection)
         if row is None or row["holder"] == UNHELD or row["expires_at"] <= now:
             return None
-        return _lease(row)
+        return read_row(Lease, row)
 
     def _make_row(self, connection: Connection, name: str, now: datetime) -> None:
         row = {"name": name, "holder": UNHELD, "fence": 0, "expires_at": now}
@@ -104,7 +105,3 @@ def _update(name: str) -> Update:
 def _held(lease: Lease) -> Update:
     mine = (schema.leases.c.holder == lease.holder) & (schema.leases.c.fence == lease.fence)
     return _update(lease.name).where(mine)
-
-
-def _lease(row: RowMapping) -> Lease:
-    return Lease(name=row["name"], holder=row["holder"], fence=row["fence"], expires_at=row["expires_at"])

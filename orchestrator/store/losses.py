@@ -3,58 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Row, func, select
 
 from orchestrator.states import RunState
 from orchestrator.store import schema
-from orchestrator.store.curves import CurveParts, append, joined, parts_of
-from orchestrator.store.database import Database
+from orchestrator.store.curves import Curves
 from orchestrator.store.records import LossPoint, Run
 
-_R, _L, _C = schema.runs.c, schema.losses.c, schema.cells.c
+_R, _C = schema.runs.c, schema.cells.c
 
 STARTED: Final = (RunState.RUNNING, RunState.COMPLETED, RunState.DIVERGED)
 """States of runs that have a curve."""
 
 
-class Losses:
-    """Points of learning curves, by curve (a run's or a trunk's id) and step."""
+class Losses(Curves[LossPoint]):
+    """Points of learning curves."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def append(
-        self, points: Sequence[LossPoint], *, fence: int | None = None, lease: str | None = None
-    ) -> int:
-        """Write points of any curves (`curves.append`); the number of new ones."""
-        rows = [
-            {
-                "curve": point.curve,
-                "step": point.step,
-                "tokens": point.tokens,
-                "loss": point.loss if math.isfinite(point.loss) else None,
-            }
-            for point in points
-        ]
-        return append(self._database, schema.losses, rows, fence=fence, lease=lease)
+    table = schema.losses
+    point = LossPoint
 
     def curve(self, run: Run, *, max_points: int | None = None) -> list[LossPoint]:
-        """The learning curve of a run: its trunk up to the fork, then its own branch, by step.
+        """As ``Curves.curve``, thinned.
 
         Args:
             run: the run.
             max_points: most points, at least 2; None for all. The first and the last are always among them.
-
-        Returns:
-            The points; a loss that was not finite is NaN.
         """
-        with self._database.read() as connection:
-            parts = parts_of(connection, _R.id == run.id)
-            return _curves(connection, parts, max_points).get(run.id, [])
+        return self._points(_thinned(self._rows(_R.id == run.id).get(run.id, []), max_points))
 
     def of_sweep(
         self, sweep_id: str, *, max_points: int = 100, max_curves: int = 60
@@ -70,20 +48,12 @@ class Losses:
             Points by run id, in the order of creation; runs without points are absent.
         """
         turn = func.row_number().over(partition_by=_R.cell, order_by=_R.id).label("turn")
-        searched = select(_C.number).where(_C.sweep_id == sweep_id, _C.arm.is_(None))
+        searched = select(_C.number).where(_C.sweep_id == sweep_id, _C.role.is_(None))
         chosen = (_R.sweep_id == sweep_id, _R.state.in_(STARTED), _R.cell.in_(searched))
         started = select(_R.id, _R.cell, turn).where(*chosen).subquery()
         fair = select(started.c.id).order_by(started.c.turn, started.c.cell).limit(max_curves)
-        with self._database.read() as connection:
-            return _curves(connection, parts_of(connection, _R.id.in_(fair)), max_points)
-
-
-def _curves(
-    connection: Connection, parts: Sequence[CurveParts], max_points: int | None
-) -> dict[str, list[LossPoint]]:
-    """The curves of ``parts``, thinned; runs without points are absent."""
-    curves = joined(connection, select(_L.curve, _L.step, _L.tokens, _L.loss), _L, parts)
-    return {run_id: [_point(row) for row in _thinned(rows, max_points)] for run_id, rows in curves.items()}
+        curves = self._rows(_R.id.in_(fair))
+        return {run_id: self._points(_thinned(rows, max_points)) for run_id, rows in curves.items()}
 
 
 def _thinned(rows: list[Row[Any]], max_points: int | None) -> list[Row[Any]]:
@@ -101,8 +71,3 @@ def _thinned(rows: list[Row[Any]], max_points: int | None) -> list[Row[Any]]:
     for part in np.array_split(np.arange(1, len(rows) - 1), shares) if shares > 0 else []:
         kept |= {int(part[least[part].argmin()]), int(part[greatest[part].argmax()])}
     return [rows[index] for index in sorted(kept)]
-
-
-def _point(row: Row[Any]) -> LossPoint:
-    loss = math.nan if row.loss is None else row.loss
-    return LossPoint(curve=row.curve, step=row.step, tokens=row.tokens, loss=loss)

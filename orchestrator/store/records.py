@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.documents.events import EventPayload, payload_of
 from orchestrator.documents.laws import RuledOut, SizesDocument
 from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RunState, SweepState
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
+
+
+def read_row(record: type[Record], row: Mapping[Any, Any]) -> Record:
+    """The record whose fields are the columns of a row."""
+    return record(**{field.name: row[field.name] for field in fields(record)})
+
+
+def row_of(record: DataclassInstance) -> dict[str, Any]:
+    """The columns that are the fields of a record."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
 from orchestrator.store.leases import LEADER, check_fence, driver_lease
 from orchestrator.store.paging import page
-from orchestrator.store.records import NewRun, Run, RunResult
+from orchestrator.store.records import NewRun, Run, RunResult, read_row
+from orchestrator.store.sweeps import locked_sweep
 from orchestrator.store.trunk_rows import make_trunks, trunk_key
 
 _S, _R, _C = schema.sweeps.c, schema.runs.c, schema.cells.c
@@ -68,7 +69,12 @@ class Runs:
         """
         with self._database.write() as connection:
             check_fence(connection, LEADER, fence)
-            number = _batches(connection, sweep_id) + bool(runs)
+            sweep = locked_sweep(connection, sweep_id)
+            if sweep.state is not SweepState.RUNNING:
+                raise Conflict(
+                    f"Sweep {sweep_id} is {sweep.state}; only a running sweep takes a batch of runs."
+                )
+            number = sweep.batches + bool(runs)
             now = clock(connection)
             trunks = make_trunks(self._database, connection, sweep_id, [*runs, *pruned])
             self._insert_pruned(connection, _new_rows(sweep_id, pruned, trunks, None, now))
@@ -116,7 +122,7 @@ class Runs:
             if rows:
                 event = ProgressEvent(claimed=len(rows))
                 self._database.add_events(connection, sweep_id, [event], clock(connection))
-        return sorted((_run(row) for row in rows), key=lambda run: run.id)
+        return sorted((read_row(Run, row) for row in rows), key=lambda run: run.id)
 
     def pending(self, sweep_id: str) -> list[Run]:
         """The pending runs, in the order of creation."""
@@ -129,7 +135,7 @@ class Runs:
 
     def of_comparison(self, sweep_id: str) -> list[Run]:
         """The runs of a sweep's comparison at a held-out scale, in the order of creation."""
-        cells = select(_C.number).where(_C.sweep_id == sweep_id, _C.arm.is_not(None))
+        cells = select(_C.number).where(_C.sweep_id == sweep_id, _C.role.is_not(None))
         query = select(schema.runs).where(_R.sweep_id == sweep_id, _R.cell.in_(cells))
         return self._list(query.order_by(_R.id))
 
@@ -150,10 +156,7 @@ class Runs:
         if state is not None:
             query = query.where(_R.state == state)
         with self._database.read() as connection:
-            rows, following, total = page(
-                connection, query, _R.id, limit=limit, cursor=cursor, newest_first=False
-            )
-        return [_run(row) for row in rows], following, total
+            return page(connection, query, Run, limit=limit, cursor=cursor, newest_first=False)
 
     def get(self, run_id: str) -> Run:
         """The run.
@@ -188,7 +191,7 @@ class Runs:
             ended = [run for result in ordered if (run := _finish(connection, result, fence, now))]
             by_sweep: dict[str, list[RunEvent]] = {}
             for run in ended:
-                by_sweep.setdefault(run.sweep_id, []).append(_event(run))
+                by_sweep.setdefault(run["sweep_id"], []).append(_event(run))
             for sweep_id, events in by_sweep.items():
                 self._database.add_events(connection, sweep_id, events, now)
         return len(ended)
@@ -221,7 +224,7 @@ class Runs:
         with self._database.write() as connection:
             released = update(schema.runs).where(*wanted).values(changed).returning(schema.runs)
             rows = connection.execute(released).mappings().all()
-            events = [_event(_run(row)) for row in rows]
+            events = [_event(row) for row in rows]
             self._database.add_events(connection, sweep_id, events, clock(connection))
         return len(rows)
 
@@ -262,7 +265,7 @@ class Runs:
 
     def _list(self, query: Any) -> list[Run]:
         with self._database.read() as connection:
-            return [_run(row) for row in connection.execute(query).mappings()]
+            return [read_row(Run, row) for row in connection.execute(query).mappings()]
 
     def _insert_pruned(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         if rows:
@@ -282,19 +285,10 @@ class Runs:
         connection.execute(statement, [row | {"state": RunState.PENDING} for row in rows])
 
 
-def _batches(connection: Connection, sweep_id: str) -> int:
-    query = select(_S.state, _S.batches).where(_S.id == sweep_id).with_for_update(key_share=True)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no sweep {sweep_id!r}.")
-    if row.state != SweepState.RUNNING:
-        raise Conflict(f"Sweep {sweep_id} is {row.state}; only a running sweep takes a batch of runs.")
-    return int(row.batches)
-
-
 def _sweep_state(connection: Connection, sweep_id: str) -> SweepState:
     query = select(_S.state).where(_S.id == sweep_id).with_for_update(read=True)
-    return SweepState(connection.execute(query).scalar_one())
+    state: SweepState = connection.execute(query).scalar_one()
+    return state
 
 
 def _new_rows(
@@ -335,7 +329,7 @@ def _check_result(result: RunResult) -> None:
         )
 
 
-def _finish(connection: Connection, result: RunResult, fence: int, now: datetime) -> Run | None:
+def _finish(connection: Connection, result: RunResult, fence: int, now: datetime) -> RowMapping | None:
     changed: dict[str, Any] = {
         "state": result.state,
         "loss": result.loss,
@@ -349,40 +343,9 @@ def _finish(connection: Connection, result: RunResult, fence: int, now: datetime
         changed["reason"] = result.reason
     mine = (_R.id == result.run_id, _R.state == RunState.RUNNING, _R.fence == fence)
     guarded = update(schema.runs).where(*mine).values(changed).returning(schema.runs)
-    row = connection.execute(guarded).mappings().one_or_none()
-    return None if row is None else _run(row)
+    return connection.execute(guarded).mappings().one_or_none()
 
 
-def _event(run: Run) -> RunEvent:
-    return RunEvent(
-        run_id=run.id,
-        cell=run.cell,
-        learning_rate=run.learning_rate,
-        seed=run.seed,
-        state=run.state,
-        loss=run.loss,
-    )
-
-
-def _run(row: RowMapping) -> Run:
-    return Run(
-        id=row["id"],
-        sweep_id=row["sweep_id"],
-        cell=row["cell"],
-        learning_rate=row["learning_rate"],
-        seed=row["seed"],
-        state=RunState(row["state"]),
-        trunk_id=row["trunk_id"],
-        batch=row["batch"],
-        attempt=row["attempt"],
-        loss=row["loss"],
-        trunk_loss=row["trunk_loss"],
-        diverged_tokens=row["diverged_tokens"],
-        flops=row["flops"],
-        seconds=row["seconds"],
-        reason=row["reason"],
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        module_rates=row["module_rates"],
-    )
+def _event(row: RowMapping) -> RunEvent:
+    shown = {name: row[name] for name in ("cell", "learning_rate", "seed", "state", "loss")}
+    return RunEvent(run_id=row["id"], **shown)

@@ -6,9 +6,12 @@ leases → sweeps → trunks → runs → laws → comparisons → events.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
-from typing import Final
+from enum import StrEnum
+from typing import Any, Final
 
+from pydantic import TypeAdapter
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -16,6 +19,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Double,
+    Enum,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -30,11 +34,16 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from orchestrator.documents.comparisons import ComparisonPlan
+from orchestrator.documents.laws import RuledOut, SizesDocument
+from orchestrator.documents.predictions import TargetAnswer
+from orchestrator.spec import SweepSpec
+from orchestrator.states import RunState, SweepState
+
 VERSION_TABLE: Final = "etalon_version"
 """Alembic's table of the revision; Optuna's storage uses the usual name, ``alembic_version``."""
 
 ID: Final = String(32)
-STATE: Final = String(16)
 BIG: Final = BigInteger().with_variant(Integer, "sqlite")
 """64 bits. In SQLite, INTEGER has 64 bits, and only that type can be an automatic key."""
 
@@ -61,6 +70,65 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
+class JsonValue(TypeDecorator[Any]):
+    """JSON of a value of the type ``kind``, which pydantic writes and reads."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.kind = TypeAdapter(kind)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - as the base class declares it
+        """Write the value as JSON values."""
+        return None if value is None else self.kind.dump_python(value, mode="json")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002
+        """Read the value from JSON values."""
+        return None if value is None else self.kind.validate_python(value)
+
+
+class MeasuredNumber(TypeDecorator[float]):
+    """A measured number; one that is not finite is stored as null and read as NaN."""
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:  # noqa: ARG002
+        """Write null unless the number is finite."""
+        return finite_or_none(value)
+
+    def process_result_value(self, value: float | None, dialect: Dialect) -> float:  # noqa: ARG002
+        """Read null as NaN."""
+        return math.nan if value is None else value
+
+
+class MeasuredNumbers(TypeDecorator[dict[str, float]]):
+    """Measured numbers by name, each as in ``MeasuredNumber``."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002
+        """Write null for the numbers that are not finite."""
+        return {name: finite_or_none(number) for name, number in value.items()}
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> dict[str, float]:  # noqa: ARG002
+        """Read null as NaN."""
+        return {name: math.nan if number is None else number for name, number in value.items()}
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """The number; None if it is missing or not finite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def state(kind: type[StrEnum]) -> Enum:
+    """The type of a state: text, read as a member of ``kind``."""
+    return Enum(kind, native_enum=False, length=16, values_callable=list)
+
+
 metadata: Final = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -75,8 +143,8 @@ sweeps: Final = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("name", String(200), nullable=False),
-    Column("state", STATE, nullable=False),
-    Column("spec", JSON, nullable=False),
+    Column("state", state(SweepState), nullable=False),
+    Column("spec", JsonValue(SweepSpec), nullable=False),
     Column("trainer", String(16), nullable=True),  # its kind, to look up measured speeds
     Column("reason", Text, nullable=True),
     Column("batches", Integer, nullable=False),
@@ -99,12 +167,12 @@ cells: Final = Table(
     Column("params", Double, nullable=False),
     Column("tokens", Double, nullable=False),
     Column("batch_tokens", Double, nullable=False),
-    Column("rates", JSON, nullable=False),
+    Column("rates", JsonValue(tuple[float, ...]), nullable=False),
     Column("trunk", String(200), nullable=True),
     Column("decay_fraction", Double, nullable=False),
     Column("params_total", Double, nullable=True),  # null if every parameter is active
     Column("params_active", Double, nullable=True),
-    Column("arm", String(32), nullable=True),  # of the held-out comparison; null in the search
+    Column("arm", String(32), nullable=True, key="role"),  # of the held-out comparison; null in the search
 )
 
 trunks: Final = Table(
@@ -126,7 +194,7 @@ runs: Final = Table(
     Column("cell", Integer, nullable=False),
     Column("learning_rate", Double, nullable=False),
     Column("seed", Integer, nullable=False),
-    Column("state", STATE, nullable=False),
+    Column("state", state(RunState), nullable=False),
     Column("trunk_id", ID, ForeignKey("trunks.id"), nullable=True),
     Column("batch", Integer, nullable=True),
     Column("attempt", Integer, nullable=False),
@@ -153,7 +221,7 @@ losses: Final = Table(
     Column("curve", ID, primary_key=True),
     Column("step", BIG, primary_key=True, autoincrement=False),
     Column("tokens", BIG, nullable=False),
-    Column("loss", Double, nullable=True),  # null if it was not finite
+    Column("loss", MeasuredNumber, nullable=True),
     sqlite_with_rowid=False,
 )
 
@@ -163,7 +231,7 @@ lenses: Final = Table(
     Column("curve", ID, primary_key=True),
     Column("step", BIG, primary_key=True, autoincrement=False),
     Column("tokens", BIG, nullable=False),
-    Column("values", JSON, nullable=False),  # by name; null if it was not finite
+    Column("values", MeasuredNumbers, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -173,20 +241,20 @@ laws: Final = Table(
     Column("sweep_id", ID, ForeignKey("sweeps.id"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("document", JSON, nullable=False),
-    Column("prediction", JSON, nullable=False),
-    Column("ruled_out", JSON, nullable=False),
+    Column("prediction", JsonValue(TargetAnswer), nullable=False),
+    Column("ruled_out", JsonValue(tuple[RuledOut, ...]), nullable=False),
     Column("runs", Integer, nullable=False),
     Column("spent_flops", Double, nullable=False),
     Column("batch", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
-    Column("sizes", JSON(none_as_null=True), nullable=True),  # the law in the other count of parameters
+    Column("sizes", JsonValue(SizesDocument), nullable=True),  # the law in the other count of parameters
 )
 
 comparisons: Final = Table(
     "comparisons",
     metadata,
     Column("sweep_id", ID, ForeignKey("sweeps.id"), primary_key=True),
-    Column("document", JSON, nullable=False),
+    Column("document", JsonValue(ComparisonPlan), nullable=False),
     Column("created_at", UtcTime, nullable=False),
 )
 
@@ -227,7 +295,7 @@ tokens: Final = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("name", String(200), nullable=False),
-    Column("scopes", JSON, nullable=False),
+    Column("scopes", JsonValue(frozenset[str]), nullable=False),
     Column("sha256", String(64), nullable=False, unique=True),
     Column("created_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime, nullable=True),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
+from sqlalchemy import Connection, Select, case, func, insert, select, update
 
 from orchestrator.cells import Cell, Cells
 from orchestrator.documents.events import SweepEvent, payload_of
@@ -19,7 +20,7 @@ from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
 from orchestrator.store.leases import LEADER, check_fence
 from orchestrator.store.paging import page
-from orchestrator.store.records import Sweep, Tally
+from orchestrator.store.records import Sweep, Tally, read_row, row_of
 
 _S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
 
@@ -68,23 +69,32 @@ class Sweeps:
             Conflict: the key was used with another specification.
         """
         key = None if idempotency_key is None else f"{submitted_by or ''}/{idempotency_key}"
-        sweep_id = new_id()
         with self._database.write() as connection:
             now = clock(connection)
-            row = _new_row(sweep_id, spec, cells) | {
-                "idempotency_key": key,
-                "submitted_by": submitted_by,
-                "created_at": now,
-                "updated_at": now,
-            }
+            sweep = Sweep(
+                id=new_id(),
+                name=spec.name,
+                state=SweepState.QUEUED,
+                spec=spec,
+                reason=None,
+                batches=0,
+                law_number=None,
+                full_grid_flops=full_grid_flops(cells, spec.grid.seeds),
+                submitted_by=submitted_by,
+                created_at=now,
+                updated_at=now,
+            )
+            kind = None if spec.trainer is None else spec.trainer.kind
+            row = row_of(sweep) | {"trainer": kind, "idempotency_key": key}
             written = self._database.insert(schema.sweeps).values(row).on_conflict_do_nothing()
             if connection.execute(written.returning(_S.id)).one_or_none() is None:
                 return _repeated(connection, str(key), str(idempotency_key), spec), False
             if cells:
-                connection.execute(insert(schema.cells), [_cell_row(sweep_id, cell) for cell in cells])
+                rows = [row_of(cell) | {"sweep_id": sweep.id} for cell in cells]
+                connection.execute(insert(schema.cells), rows)
             event = SweepEvent(state=SweepState.QUEUED, reason=None, actor=submitted_by)
-            self._database.add_events(connection, sweep_id, [event], now)
-            return _get(connection, sweep_id), True
+            self._database.add_events(connection, sweep.id, [event], now)
+        return sweep, True
 
     def get(self, sweep_id: str) -> Sweep:
         """The sweep.
@@ -93,7 +103,7 @@ class Sweeps:
             NotFound: no such sweep.
         """
         with self._database.read() as connection:
-            return _get(connection, sweep_id)
+            return _one(connection, sweep_id, select(schema.sweeps))
 
     def find(self, id_or_name: str) -> Sweep:
         """The sweep of this id, or else the only one of this name.
@@ -104,25 +114,25 @@ class Sweeps:
         """
         if "\0" in id_or_name:  # PostgreSQL stores none
             raise _unknown(id_or_name)
-        named = select(schema.sweeps).where(_S.name == id_or_name).order_by(_S.id.desc())
+        by_id = _S.id == id_or_name
+        query = select(schema.sweeps).where(by_id | (_S.name == id_or_name))
+        newest = query.order_by(case((by_id, 0), else_=1), _S.id.desc()).limit(MOST_NAMED + 1)
         with self._database.read() as connection:
-            if row := _row(connection, id_or_name):
-                return _sweep(row)
-            rows = connection.execute(named.limit(MOST_NAMED + 1)).mappings().all()
+            rows = connection.execute(newest).mappings().all()
         if not rows:
             raise _unknown(id_or_name)
-        if len(rows) > 1:
+        if len(rows) > 1 and rows[0]["id"] != id_or_name:
             listed = ", ".join(f"{row['id']} ({row['state']})" for row in rows[:MOST_NAMED])
             more = ", …" if len(rows) > MOST_NAMED else ""
             raise Conflict(f"Several sweeps have the name {id_or_name!r}; use an id: {listed}{more}.")
-        return _sweep(rows[0])
+        return read_row(Sweep, rows[0])
 
     def cells(self, sweep_id: str) -> Cells:
         """The sweep's cells by number; none for an unknown sweep or one that only fits."""
         query = select(schema.cells).where(schema.cells.c.sweep_id == sweep_id)
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
-        return Cells(_cell(row) for row in rows)
+        return Cells(read_row(Cell, row) for row in rows)
 
     def page(
         self,
@@ -143,16 +153,13 @@ class Sweeps:
         if name is not None:
             query = query.where(_S.name == name)
         with self._database.read() as connection:
-            rows, following, total = page(
-                connection, query, _S.id, limit=limit, cursor=cursor, newest_first=True
-            )
-        return [_sweep(row) for row in rows], following, total
+            return page(connection, query, Sweep, limit=limit, cursor=cursor, newest_first=True)
 
     def live(self) -> list[Sweep]:
         """The live sweeps, oldest first."""
         query = select(schema.sweeps).where(_S.state.in_(SWEEP_LIVE)).order_by(_S.id)
         with self._database.read() as connection:
-            return [_sweep(row) for row in connection.execute(query).mappings()]
+            return [read_row(Sweep, row) for row in connection.execute(query).mappings()]
 
     def move(
         self,
@@ -184,8 +191,7 @@ class Sweeps:
         with self._database.write() as connection:
             if fence is not None:
                 check_fence(connection, lease, fence)
-            state, _ = _locked(connection, sweep_id)
-            return self._moved(connection, sweep_id, state, to, actor=actor, reason=reason)
+            return self._moved(connection, locked_sweep(connection, sweep_id), to, actor=actor, reason=reason)
 
     def stop(self, sweep_id: str, *, actor: str | None = None) -> Sweep:
         """Stop a sweep for a user: at once if it has not begun, else after its running runs.
@@ -195,9 +201,9 @@ class Sweeps:
             Conflict: it is stopping already, or final.
         """
         with self._database.write() as connection:
-            state, _ = _locked(connection, sweep_id)
-            to = SweepState.STOPPED if state is SweepState.QUEUED else SweepState.STOPPING
-            return self._moved(connection, sweep_id, state, to, actor=actor)
+            sweep = locked_sweep(connection, sweep_id)
+            to = SweepState.STOPPED if sweep.state is SweepState.QUEUED else SweepState.STOPPING
+            return self._moved(connection, sweep, to, actor=actor)
 
     def resume(self, sweep_id: str, *, actor: str | None = None) -> Sweep:
         """Resume a paused sweep.
@@ -207,55 +213,54 @@ class Sweeps:
             Conflict: it is not paused.
         """
         with self._database.write() as connection:
-            state, batches = _locked(connection, sweep_id)
-            if state is not SweepState.PAUSED:
-                raise Conflict(f"Sweep {sweep_id} is {state}; only a paused sweep can be resumed.")
-            to = SweepState.RUNNING if batches else SweepState.QUEUED
-            return self._moved(connection, sweep_id, state, to, actor=actor)
+            sweep = locked_sweep(connection, sweep_id)
+            if sweep.state is not SweepState.PAUSED:
+                raise Conflict(f"Sweep {sweep_id} is {sweep.state}; only a paused sweep can be resumed.")
+            to = SweepState.RUNNING if sweep.batches else SweepState.QUEUED
+            return self._moved(connection, sweep, to, actor=actor)
 
     def _moved(
         self,
         connection: Connection,
-        sweep_id: str,
-        state: SweepState,
+        sweep: Sweep,
         to: SweepState,
         *,
         actor: str | None,
         reason: str | None = None,
     ) -> Sweep:
         """Move a sweep whose row is locked, and write the event."""
-        check_sweep_move(sweep_id, state, to)
+        check_sweep_move(sweep.id, sweep.state, to)
         now = clock(connection)
-        moved = update(schema.sweeps).where(_S.id == sweep_id)
-        connection.execute(moved.values(state=to, reason=reason, updated_at=now))
+        changed: dict[str, Any] = {"state": to, "reason": reason, "updated_at": now}
+        connection.execute(update(schema.sweeps).where(_S.id == sweep.id).values(changed))
         dropped = _dropped_by(to)
         if dropped:
             connection.execute(
                 update(schema.runs)
-                .where(_R.sweep_id == sweep_id, _R.state.in_(dropped))
+                .where(_R.sweep_id == sweep.id, _R.state.in_(dropped))
                 .values(state=RunState.CANCELLED, reason=f"the sweep is {to}", ended_at=now, fence=None)
             )
         event = SweepEvent(state=to, reason=reason, actor=actor)
-        self._database.add_events(connection, sweep_id, [event], now)
-        return _get(connection, sweep_id)
+        self._database.add_events(connection, sweep.id, [event], now)
+        return replace(sweep, **changed)
 
     def progress(self, sweep_id: str) -> dict[RunState, int]:
         """Number of runs in each state, 0 included."""
         query = select(_R.state, func.count()).where(_R.sweep_id == sweep_id).group_by(_R.state)
         with self._database.read() as connection:
-            counts = {RunState(state): count for state, count in connection.execute(query)}
+            counts = {state: int(count) for state, count in connection.execute(query)}
         return {state: counts.get(state, 0) for state in RunState}
 
     def tallies(self, sweep_ids: Sequence[str]) -> dict[str, Tally]:
         """Sums over the runs of each sweep, in two queries for all of them."""
-        compared = _C.arm.is_not(None)
+        compared = _C.role.is_not(None)
         sums = select(_R.sweep_id, _R.state, compared, func.count(), func.sum(_R.flops), func.sum(_R.seconds))
         asked = sums.join(schema.cells, _OF_CELL).where(_R.sweep_id.in_(sweep_ids))
         lattice = func.sum(func.json_array_length(_C.rates))
         with self._database.read() as connection:
             parts: dict[str, list[_Sum]] = {id_: [] for id_ in sweep_ids}
             for id_, state, *added in connection.execute(asked.group_by(_R.sweep_id, _R.state, compared)):
-                parts[id_].append(_Sum(RunState(state), *added))
+                parts[id_].append(_Sum(state, *added))
             found = select(_C.sweep_id, lattice).where(_C.sweep_id.in_(sweep_ids)).group_by(_C.sweep_id)
             rates = {id_: int(count) for id_, count in connection.execute(found)}
         return {id_: _tally(parts[id_], rates.get(id_, 0)) for id_ in sweep_ids}
@@ -266,18 +271,16 @@ class Sweeps:
             select(func.count())
             .select_from(schema.runs)
             .join(schema.cells, _OF_CELL)
-            .where(_R.sweep_id == sweep_id, _C.arm.is_(None), _R.state.in_(RUN_MEASURED))
+            .where(_R.sweep_id == sweep_id, _C.role.is_(None), _R.state.in_(RUN_MEASURED))
         )
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
     def spent_flops(self, sweep_id: str) -> float:
         """FLOPs of the sweep's ended runs; those of killed attempts are unknown."""
-        return self._sum(sweep_id, func.sum(_R.flops))
-
-    def seconds(self, sweep_id: str) -> float:
-        """Sum of the wall seconds of its runs."""
-        return self._sum(sweep_id, func.sum(_R.seconds))
+        query = select(func.sum(_R.flops)).where(_R.sweep_id == sweep_id)
+        with self._database.read() as connection:
+            return float(connection.execute(query).scalar_one() or 0.0)
 
     def span_seconds(self, sweep_id: str) -> float:
         """Wall seconds from the start of its first run to the end of its last, or to now while one runs, without pauses."""
@@ -293,11 +296,6 @@ class Sweeps:
             end = clock(connection) if running or last is None else last
             paused = _paused_seconds(connection, sweep_id, first, end)
         return max(0.0, float((end - first).total_seconds()) - paused)
-
-    def _sum(self, sweep_id: str, column: Any) -> float:
-        with self._database.read() as connection:
-            total = connection.execute(select(column).where(_R.sweep_id == sweep_id)).scalar_one()
-        return float(total or 0.0)
 
 
 def _tally(parts: Sequence[_Sum], rates: int) -> Tally:
@@ -332,22 +330,9 @@ def _dropped_by(to: SweepState) -> frozenset[RunState]:
     return frozenset({RunState.PENDING}) if to is SweepState.STOPPING else frozenset()
 
 
-def _locked(connection: Connection, sweep_id: str) -> tuple[SweepState, int]:
-    """State and batches of a sweep, locked until the transaction ends.
-
-    The lock leaves the key free for references. Otherwise the event of a finishing run would wait for this transaction,
-    which waits for the run.
-    """
-    query = select(_S.state, _S.batches).where(_S.id == sweep_id).with_for_update(key_share=True)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        raise _unknown(sweep_id)
-    return SweepState(row.state), row.batches
-
-
 def _repeated(connection: Connection, key: str, shown: str, spec: SweepSpec) -> Sweep:
     query = select(schema.sweeps).where(_S.idempotency_key == key)
-    earlier = _sweep(connection.execute(query).mappings().one())
+    earlier = read_row(Sweep, connection.execute(query).mappings().one())
     if earlier.spec != spec:
         raise Conflict(
             f"The idempotency key {shown!r} was already used for sweep {earlier.id} with another "
@@ -356,77 +341,24 @@ def _repeated(connection: Connection, key: str, shown: str, spec: SweepSpec) -> 
     return earlier
 
 
-def _row(connection: Connection, sweep_id: str) -> RowMapping | None:
-    return connection.execute(select(schema.sweeps).where(_S.id == sweep_id)).mappings().one_or_none()
+def locked_sweep(connection: Connection, sweep_id: str) -> Sweep:
+    """The sweep, locked until the transaction ends.
+
+    The lock leaves the key free for references. Otherwise the event of a finishing run would wait for this transaction,
+    which waits for the run.
+
+    Raises:
+        NotFound: no such sweep.
+    """
+    return _one(connection, sweep_id, select(schema.sweeps).with_for_update(key_share=True))
 
 
-def _get(connection: Connection, sweep_id: str) -> Sweep:
-    row = _row(connection, sweep_id)
+def _one(connection: Connection, sweep_id: str, sweeps: Select[Any]) -> Sweep:
+    row = connection.execute(sweeps.where(_S.id == sweep_id)).mappings().one_or_none()
     if row is None:
         raise _unknown(sweep_id)
-    return _sweep(row)
+    return read_row(Sweep, row)
 
 
 def _unknown(sweep_id: str) -> NotFound:
     return NotFound(f"There is no sweep {sweep_id!r}.")
-
-
-def _new_row(sweep_id: str, spec: SweepSpec, cells: Collection[Cell]) -> dict[str, Any]:
-    return {
-        "id": sweep_id,
-        "name": spec.name,
-        "state": SweepState.QUEUED,
-        "spec": spec.model_dump(mode="json"),
-        "trainer": None if spec.trainer is None else spec.trainer.kind,
-        "reason": None,
-        "batches": 0,
-        "law_number": None,
-        "full_grid_flops": full_grid_flops(tuple(cells), spec.grid.seeds),
-    }
-
-
-def _sweep(row: RowMapping) -> Sweep:
-    return Sweep(
-        id=row["id"],
-        name=row["name"],
-        state=SweepState(row["state"]),
-        spec=SweepSpec.model_validate(row["spec"]),
-        reason=row["reason"],
-        batches=row["batches"],
-        law_number=row["law_number"],
-        full_grid_flops=row["full_grid_flops"],
-        submitted_by=row["submitted_by"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
-
-
-def _cell_row(sweep_id: str, cell: Cell) -> dict[str, Any]:
-    return {
-        "sweep_id": sweep_id,
-        "number": cell.number,
-        "params": cell.params,
-        "tokens": cell.tokens,
-        "batch_tokens": cell.batch_tokens,
-        "rates": list(cell.rates),
-        "trunk": cell.trunk,
-        "decay_fraction": cell.decay_fraction,
-        "params_total": cell.params_total,
-        "params_active": cell.params_active,
-        "arm": cell.arm,
-    }
-
-
-def _cell(row: RowMapping) -> Cell:
-    return Cell(
-        number=row["number"],
-        params=row["params"],
-        tokens=row["tokens"],
-        batch_tokens=row["batch_tokens"],
-        rates=tuple(row["rates"]),
-        trunk=row["trunk"],
-        decay_fraction=row["decay_fraction"],
-        params_total=row["params_total"],
-        params_active=row["params_active"],
-        arm=row["arm"],
-    )

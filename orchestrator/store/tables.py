@@ -10,7 +10,7 @@ from orchestrator.documents.tables import TABLE_ID_PREFIX
 from orchestrator.errors import NotFound
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
-from orchestrator.store.records import Table
+from orchestrator.store.records import Table, read_row
 
 _U = schema.tables.c
 
@@ -55,10 +55,4 @@ def _get(connection: Connection, table_id: str) -> Table:
     row = connection.execute(select(schema.tables).where(_U.id == table_id)).mappings().one_or_none()
     if row is None:
         raise NotFound(f"There is no table {table_id!r}.")
-    return Table(
-        id=row["id"],
-        rows=row["rows"],
-        cells=row["cells"],
-        data=bytes(row["data"]),
-        created_at=row["created_at"],
-    )
+    return read_row(Table, row)

@@ -6,13 +6,13 @@ import hashlib
 import secrets
 from collections.abc import Collection
 
-from sqlalchemy import RowMapping, exists, insert, select, update
+from sqlalchemy import exists, insert, select, update
 
 from orchestrator.errors import NotFound
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
-from orchestrator.store.records import Token
+from orchestrator.store.records import Token, read_row, row_of
 
 _K = schema.tokens.c
 
@@ -35,16 +35,15 @@ class Tokens:
         """
         secret = f"etalon_{secrets.token_urlsafe(32)}"
         with self._database.write() as connection:
-            row = {
-                "id": new_id(),
-                "name": name,
-                "scopes": sorted(scopes),
-                "sha256": _digest(secret),
-                "created_at": clock(connection),
-            }
-            connection.execute(insert(schema.tokens), row)
-            query = select(schema.tokens).where(_K.id == row["id"])
-            return _token(connection.execute(query).mappings().one()), secret
+            token = Token(
+                id=new_id(),
+                name=name,
+                scopes=frozenset(scopes),
+                created_at=clock(connection),
+                revoked_at=None,
+            )
+            connection.execute(insert(schema.tokens), row_of(token) | {"sha256": _digest(secret)})
+        return token, secret
 
     def authenticate(self, secret: str) -> Token | None:
         """The token of ``secret``; None if it is unknown or revoked.
@@ -54,13 +53,13 @@ class Tokens:
         query = select(schema.tokens).where(_K.sha256 == _digest(secret), _K.revoked_at.is_(None))
         with self._database.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else _token(row)
+        return None if row is None else read_row(Token, row)
 
     def list(self) -> list[Token]:
         """All tokens, oldest first, revoked ones included."""
         with self._database.read() as connection:
             rows = connection.execute(select(schema.tokens).order_by(_K.id)).mappings()
-            return [_token(row) for row in rows]
+            return [read_row(Token, row) for row in rows]
 
     def revoke(self, token_id: str) -> None:
         """Revoke a token; revoking it again changes nothing.
@@ -82,13 +81,3 @@ class Tokens:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _token(row: RowMapping) -> Token:
-    return Token(
-        id=row["id"],
-        name=row["name"],
-        scopes=frozenset(row["scopes"]),
-        created_at=row["created_at"],
-        revoked_at=row["revoked_at"],
-    )

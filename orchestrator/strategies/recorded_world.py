@@ -9,16 +9,15 @@ from statistics import fmean
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.amounts import count
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import Refused
 from orchestrator.law import BowlStatus, FitOptions, Law, Observations, fit
 from orchestrator.law.held_out_error import largest_parts
-from orchestrator.law.observations import columns_of
+from orchestrator.law.observations import Mask, point_array, point_list, rows_among
 from orchestrator.law.unseen_cells import RecordedBowl
-from orchestrator.planner.values import KnownRun, RunOutcome, full_grid_flops
+from orchestrator.planner.values import KnownRun, RunHistory, RunOutcome, full_grid_flops
 from orchestrator.spec import replayed_cells
 from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.run_table import RunTable
@@ -80,7 +79,7 @@ class RecordedWorld:
     def aim(self) -> str:
         """The targets, for people."""
         params, tokens, batch_tokens = (
-            _span(axis.tolist()) for axis in columns_of(target.target for target in self.targets)
+            _span(axis.tolist()) for axis in point_array(target.target for target in self.targets).T
         )
         cells = "1 cell" if len(self.targets) == 1 else f"{len(self.targets)} cells"
         return f"{cells}: {params} parameters, {tokens} tokens, batches of {batch_tokens} tokens"
@@ -108,18 +107,9 @@ class RecordedWorld:
 
     def law_of(self, runs: Sequence[KnownRun]) -> Law | None:
         """The law of these runs; None if none can be fitted."""
-        if not runs:
-            return None
-        params, tokens, batch_tokens = columns_of(self.cells[run.cell].point for run in runs)
-        observations = Observations(
-            params=params,
-            tokens=tokens,
-            batch_tokens=batch_tokens,
-            learning_rate=np.array([run.learning_rate for run in runs]),
-            loss=np.array([math.nan if run.loss is None else run.loss for run in runs]),
-        )
+        observations = RunHistory(cells=self.cells, runs=tuple(runs)).observations
         try:
-            return fit(observations, options=FAST)
+            return fit(observations, options=FAST) if runs else None
         except Refused:
             return None
 
@@ -131,8 +121,8 @@ class RecordedWorld:
         """The learning rate at each target: the law's prediction, without a law the middle of the lattice."""
         if law is None:
             return tuple(target.middle for target in self.targets)
-        axes = columns_of(target.target for target in self.targets)
-        return tuple(np.exp(law.optimum(*axes)[0]).tolist())
+        points = point_array(target.target for target in self.targets)
+        return tuple(np.exp(law.optimum(points)[0]).tolist())
 
     def excess_losses(self, rates: Sequence[float]) -> tuple[float, ...]:
         """Excess loss of a rate at each target, in the order of the targets."""
@@ -177,7 +167,7 @@ def recorded_world(table: RunTable) -> RecordedWorld:
     law = fit(runs, options=FAST)
     out = _largest_part(runs, law)
     losses = _mean_losses(runs)
-    unseen = set(_points(runs.where(out)))
+    unseen = set(point_list(runs.where(out).points))
     recorded = [
         replace(cell, rates=tuple(rate for rate in cell.rates if (cell.point, rate) in losses))
         for cell in replayed_cells(recorded_rates(table))
@@ -196,11 +186,15 @@ def _targets(cells: Sequence[Cell], law: Law, losses: Losses) -> tuple[RecordedT
     Raises:
         Refused: there are none.
     """
-    at, bowls = law.known_cells(*columns_of(cell.point for cell in cells))
+    rows = rows_among(law.points, point_array(cells)).tolist()
     shown = [
-        _target(cells[cell], losses)
-        for cell, bowl in zip(at.tolist(), bowls.tolist(), strict=True)
-        if law.bowls[bowl].status is BowlStatus.INTERIOR
+        RecordedTarget(
+            target=cell.point,
+            rates=cell.rates,
+            losses=tuple(losses[cell.point, rate] for rate in cell.rates),
+        )
+        for cell, row in zip(cells, rows, strict=True)
+        if row >= 0 and law.bowls[row].status is BowlStatus.INTERIOR
     ]
     known = tuple(target for target in shown if sum(loss is not None for loss in target.losses) > 1)
     if not known:
@@ -211,7 +205,7 @@ def _targets(cells: Sequence[Cell], law: Law, losses: Losses) -> tuple[RecordedT
     return known
 
 
-def _largest_part(runs: Observations, law: Law) -> NDArray[np.bool_]:
+def _largest_part(runs: Observations, law: Law) -> Mask:
     """Whether each run is hidden from the strategies; the others give a law."""
     reason = "All cells with a minimum have one size and one horizon."
     for part in largest_parts(runs, law.bowls):
@@ -225,24 +219,13 @@ def _largest_part(runs: Observations, law: Law) -> NDArray[np.bool_]:
     raise Refused(f"There is no unseen cell to judge strategies at. {reason}")
 
 
-def _target(cell: Cell, losses: Losses) -> RecordedTarget:
-    return RecordedTarget(
-        target=cell.point,
-        rates=cell.rates,
-        losses=tuple(losses[cell.point, rate] for rate in cell.rates),
-    )
-
-
 def _mean_losses(runs: Observations) -> Losses:
     found: dict[tuple[Point, float], list[float]] = {}
-    for point, rate, loss in zip(_points(runs), runs.learning_rate.tolist(), runs.loss.tolist(), strict=True):
+    for point, rate, loss in zip(
+        point_list(runs.points), runs.learning_rate.tolist(), runs.loss.tolist(), strict=True
+    ):
         found.setdefault((point, rate), []).extend([loss] if math.isfinite(loss) else [])
     return {at: fmean(losses) if losses else None for at, losses in found.items()}
-
-
-def _points(runs: Observations) -> list[Point]:
-    axes = (runs.params.tolist(), runs.tokens.tolist(), runs.batch_tokens.tolist())
-    return [Point(params=n, tokens=d, batch_tokens=b) for n, d, b in zip(*axes, strict=True)]
 
 
 def _span(sizes: Sequence[float]) -> str:

@@ -10,7 +10,6 @@ from statistics import fmean, stdev
 from typing import Final
 
 from orchestrator.amounts import flops
-from orchestrator.documents.notices import NoticeDocument
 from orchestrator.documents.predictions import TargetDocument
 from orchestrator.documents.strategies import (
     RecordedGrid,
@@ -18,7 +17,7 @@ from orchestrator.documents.strategies import (
     StrategyDocument,
     StrategyScore,
 )
-from orchestrator.law.notices import Notice, messages
+from orchestrator.law.notices import Notice
 from orchestrator.planner.opening import SPACED
 from orchestrator.strategies.compared_strategies import ComparedStrategy
 from orchestrator.strategies.recorded_world import RecordedWorld
@@ -97,7 +96,7 @@ def strategies_document(
         picture: the file of its picture, if one was drawn.
         notices: about the run table.
     """
-    return StrategiesDocument(
+    return StrategiesDocument.of(
         targets=[TargetDocument.of(recorded.target) for recorded in world.targets],
         full_grid=RecordedGrid(cells=len(world.cells), runs=world.runs, flops=world.flops),
         replicates=comparison.replicates,
@@ -111,8 +110,7 @@ def strategies_document(
             for contender, scores in comparison.scores.items()
         ],
         picture=None if picture is None else str(picture),
-        warnings=list(messages(notices)),
-        notices=[NoticeDocument(**notice.to_document()) for notice in notices],
+        notices=notices,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from orchestrator.answers.notices import notice_documents
 from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
 from orchestrator.documents.predictions import TargetDocument
@@ -16,17 +15,17 @@ from orchestrator.documents.previews import (
 from orchestrator.errors import BadInput
 from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cells, setup_of
 from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
-from orchestrator.knowledge import recorded_runs, target_of
-from orchestrator.law.notices import Notice, messages
+from orchestrator.knowledge import prior_of, recorded_runs, target_of
+from orchestrator.law.notices import Notice
 from orchestrator.planner.values import full_grid_flops
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 from orchestrator.submission.capacity import capacity_notices
-from orchestrator.submission.catalogue import StoreCatalogue
 from orchestrator.submission.rehearsal import Rehearsal, rehearse
 from orchestrator.tables.pooled_columns import pooling_notices
+from orchestrator.tables.recorded_rates import recorded_rates
 
 
 def cells_of(spec: SweepSpec, store: Store) -> Cells:
@@ -36,7 +35,9 @@ def cells_of(spec: SweepSpec, store: Store) -> Cells:
         BadInput: the table is unknown or mixes recipes, the grid has no recorded run or more runs than a sweep may
             have, or the trainer is not registered.
     """
-    return spec.training.cells(spec.grid, StoreCatalogue(store))
+    return spec.training.cells(
+        spec.grid, lambda source, field: recorded_rates(recorded_runs(store, source, field))
+    )
 
 
 def table_notices(spec: SweepSpec, store: Store) -> list[Notice]:
@@ -103,8 +104,7 @@ def submit(
     """
     check_corpus(spec, settings)
     cells = cells_of(spec, store)
-    if spec.prior_runs is not None:
-        recorded_runs(store, spec.prior_runs, "prior_runs")
+    prior_of(store, spec)
     every = Cells((*cells, *held_out_cells(spec, cells)))
     return store.sweeps.create(spec, cells=every, idempotency_key=idempotency_key, submitted_by=submitted_by)
 
@@ -120,8 +120,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     """
     check_corpus(spec, settings)
     cells = cells_of(spec, store)
-    source = spec.prior_runs
-    prior = None if source is None else recorded_runs(store, source, "prior_runs").observations()
+    prior = prior_of(store, spec)
     target = target_of(spec, cells, prior)
     flops = full_grid_flops(cells, spec.grid.seeds)
     expected = rehearse(spec, cells, target, prior=prior)
@@ -132,7 +131,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
         *table_notices(spec, store),
         *_comparison_notices(compared, spec, expected),
     )
-    return PreviewDocument(
+    return PreviewDocument.of(
         valid=True,
         name=spec.name,
         target=TargetDocument.of(target),
@@ -152,8 +151,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
             ends_because=expected.reason,
         ),
         comparison=None if compared is None else _expected_comparison(compared, speed),
-        warnings=list(messages(notices)),
-        notices=notice_documents(notices),
+        notices=notices,
         seconds_reason=None if speed else "no run of this kind of trainer has been measured here yet",
     )
 
@@ -184,13 +182,4 @@ def _comparison_notices(setup: ComparisonSetup | None, spec: SweepSpec, expected
 
 
 def _cell_document(cell: Cell) -> CellDocument:
-    return CellDocument(
-        number=cell.number,
-        params=cell.params,
-        params_total=cell.params_total,
-        params_active=cell.params_active,
-        tokens=cell.tokens,
-        batch_tokens=cell.batch_tokens,
-        learning_rates=list(cell.rates),
-        flops_per_run=cell.flops,
-    )
+    return CellDocument.of(cell, learning_rates=cell.rates, flops_per_run=cell.flops)

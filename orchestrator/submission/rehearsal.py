@@ -19,8 +19,9 @@ from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import Refused
 from orchestrator.knowledge import plan_request
 from orchestrator.law import FitOptions, Law, Observations, fit
+from orchestrator.law.observations import point_array
 from orchestrator.planner import planner_of
-from orchestrator.planner.values import KnownRun, Proposal, RunHistory, RunOutcome, trunk_tokens
+from orchestrator.planner.values import KnownRun, Proposal, RunHistory, RunOutcome
 from orchestrator.spec import SweepSpec
 
 PARAMS_EXPONENT, TOKENS_EXPONENT = -0.3, -0.3
@@ -90,7 +91,7 @@ def rehearse(
         if plan.stop is not None or not (plan.batch or state.open):
             reason = plan.stop or "Nothing is left to run."
             return Rehearsal(runs=len(history.runs), batches=batches, flops=flops, reason=reason)
-        batches, flops = batches + bool(plan.batch), flops + batch_flops(history, plan.batch)
+        batches, flops = batches + bool(plan.batch), flops + sum(item.flops for item in plan.batch)
         state.ask(plan.batch)
         state.advance(one=few and _ends_apart(spec))
     reason = f"The rehearsal was cut off after {MOST_SECONDS:g} seconds; the sweep may spend more."
@@ -142,54 +143,11 @@ class _RehearsalState:
                 return
 
 
-def batch_flops(history: RunHistory, batch: tuple[Proposal, ...]) -> float:
-    """FLOPs that a batch adds: trunks continue from their positions, and horizons of one trunk share it."""
-    reach = dict(trunk_tokens(history))
-    total = 0.0
-    for proposal in sorted(batch, key=lambda item: history.cells[item.cell].tokens):
-        cell = history.cells[proposal.cell]
-        if cell.trunk is None:
-            total += cell.flops
-            continue
-        key = (cell.trunk, proposal.learning_rate, proposal.seed)
-        total += cell.marginal_flops(reach.get(key, 0.0))
-        reach[key] = max(reach.get(key, 0.0), cell.fork_tokens)
-    return total
-
-
 def _law(history: RunHistory) -> Law | None:
     """The law of the ended and the prior runs; None if none can be fitted."""
-    rows = [
-        (
-            cell.params,
-            cell.tokens,
-            cell.batch_tokens,
-            run.learning_rate,
-            math.nan if run.loss is None else run.loss,
-        )
-        for run in history.runs
-        for cell in (history.cells[run.cell],)
-    ]
-    columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
-    if history.prior is not None:
-        known = history.prior
-        columns = np.hstack(
-            [columns, [known.params, known.tokens, known.batch_tokens, known.learning_rate, known.loss]]
-        )
-    params, tokens, batch_tokens, learning_rate, loss = columns
-    if not params.size:
-        return None
+    observations = history.observations
     try:
-        return fit(
-            Observations(
-                params=params,
-                tokens=tokens,
-                batch_tokens=batch_tokens,
-                learning_rate=learning_rate,
-                loss=loss,
-            ),
-            options=FAST,
-        )
+        return fit(observations, options=FAST) if observations.size else None
     except Refused:
         return None
 
@@ -201,9 +159,8 @@ def _true_loss(history: RunHistory) -> TrueLoss:
 
 
 def _expected_loss(law: Law, cell: Cell, learning_rate: float) -> float:
-    row = (np.array([value]) for value in (cell.params, cell.tokens, cell.batch_tokens, learning_rate))
     with np.errstate(over="ignore"):  # a rate far too high, which diverges
-        return float(law.expected_loss(*row)[0])
+        return float(law.expected_loss(point_array([cell]), np.array([learning_rate]))[0])
 
 
 def _synthetic(cells: Cells) -> TrueLoss:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.law.grouped_runs import numbered
 from orchestrator.law.notices import Notice
+from orchestrator.law.observations import Array, Index
 from orchestrator.tables.run_table import OPTIONAL, OTHER_SIZES, REQUIRED, RunTable
 
 MOST_VALUES: Final = 8
@@ -18,8 +18,6 @@ MOST_VALUES: Final = 8
 
 REPEATS: Final = 2
 """Least number of runs, or rates, per value within a cell for the values to be settings, not measurements."""
-
-Index = NDArray[np.intp]
 
 
 def pooled(table: RunTable) -> dict[str, tuple[str, ...]]:
@@ -35,8 +33,7 @@ def pooled(table: RunTable) -> dict[str, tuple[str, ...]]:
     kept = np.flatnonzero(np.isfinite(table.loss))
     if not len(kept):
         return {}
-    points = np.column_stack([table.params, table.tokens, table.batch_tokens])[kept]
-    cell = numbered(np.log(points))[0].astype(np.intp)
+    cell = numbered(np.log(table.points[kept]))[0]
     rate = np.unique(table.learning_rate[kept], return_inverse=True)[1]
     most = int(cell.max()) + 1 + len(cell) // REPEATS
     found = {}
@@ -62,7 +59,7 @@ def pooling_notices(table: RunTable, where: str = "where") -> tuple[Notice, ...]
     )
 
 
-def _numbers(texts: Sequence[str], most: int) -> NDArray[np.float64] | None:
+def _numbers(texts: Sequence[str], most: int) -> Array | None:
     """A column as numbers, NaN where blank; None if it has text, only one value, or more than ``most`` values."""
     different = set(texts)
     if not 1 < len(different) <= most:
@@ -74,7 +71,7 @@ def _numbers(texts: Sequence[str], most: int) -> NDArray[np.float64] | None:
     return np.array([numbers[text] for text in texts])
 
 
-def _settings(cell: Index, rate: Index, numbers: NDArray[np.float64]) -> tuple[float, ...]:
+def _settings(cell: Index, rate: Index, numbers: Array) -> tuple[float, ...]:
     """The values of the cell that has most of them if they are settings, else none."""
     known = np.isfinite(numbers)
     if not known.any():

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from orchestrator.cells import Point
+from orchestrator.law.observations import point_list
 from orchestrator.tables.run_table import RunTable
 
 
@@ -18,10 +19,8 @@ def recorded_rates(table: RunTable) -> Mapping[Point, Mapping[float, int]]:
         By cell, cheapest first: number of rows by rate, ascending.
     """
     grouped = table.grouped()
-    columns = (grouped.params, grouped.tokens, grouped.batch_tokens, grouped.learning_rate)
     recorded: dict[Point, Counter[float]] = {}
-    for params, tokens, batch_tokens, rate in zip(*(column.tolist() for column in columns), strict=True):
-        point = Point(params=params, tokens=tokens, batch_tokens=batch_tokens)
+    for point, rate in zip(point_list(grouped.points), grouped.learning_rate.tolist(), strict=True):
         recorded.setdefault(point, Counter())[rate] += 1
     ordered = sorted(recorded.items(), key=lambda item: (item[0].params * item[0].tokens, item[0]))
     return {point: dict(sorted(counts.items())) for point, counts in ordered}

@@ -60,19 +60,22 @@ class RunTable:
         return len(self.loss)
 
     @property
+    def points(self) -> Array:
+        """N, D and B of each row, shape [rows, 3]."""
+        return np.column_stack([self.params, self.tokens, self.batch_tokens])
+
+    @property
     def cells(self) -> int:
         """Number of different (N, D, B), as a law counts them."""
-        _, first = numbered(np.log(np.column_stack([self.params, self.tokens, self.batch_tokens])))
-        return len(first)
+        return len(numbered(np.log(self.points))[1])
 
     def grouped(self) -> RunTable:
         """The same runs, in which numbers that a law regards as equal are equal: the medians of each cell and rate.
 
         Tokens counted in each run, and rounded rates, differ by less than a thousandth.
         """
-        points = np.column_stack([self.params, self.tokens, self.batch_tokens])
-        cell, _ = numbered(np.log(points))
-        params, tokens, batch_tokens = (medians(cell, column)[cell] for column in points.T)
+        cell, _ = numbered(np.log(self.points))
+        params, tokens, batch_tokens = (medians(cell, column)[cell] for column in self.points.T)
         x = np.log(self.learning_rate)
         order = np.lexsort((x, cell))
         rate = np.empty(len(self), dtype=np.int64)
@@ -121,7 +124,12 @@ class RunTable:
         if not kept.any():
             wanted = _listed([f"{name} = {value}" for name, value in conditions.items()])
             raise BadInput(f"No row meets all of: {', '.join(wanted)}.")
-        return self._rows(np.flatnonzero(kept))
+        rows = np.flatnonzero(kept)
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in REQUIRED},
+            texts={name: tuple(column[row] for row in rows) for name, column in self.texts.items()},
+        )
 
     def one_recipe(self, conditions: Mapping[str, str]) -> RunTable:
         """The rows that meet ``conditions``, which must be of one recipe.
@@ -168,24 +176,9 @@ class RunTable:
         """The columns that a law is fitted to, with machine failures apart from divergence."""
         states = self.texts.get("state", ("",) * len(self))
         return Observations(
-            params=self.params,
-            tokens=self.tokens,
-            batch_tokens=self.batch_tokens,
-            learning_rate=self.learning_rate,
-            loss=self.loss,
+            **{name: getattr(self, name) for name in REQUIRED},
             failed=np.array([state.lower() in MACHINE_FAILURES for state in states]),
             params_active=self.sized("params_active").params if "params_active" in self.sizes else None,
-        )
-
-    def _rows(self, rows: NDArray[np.intp]) -> RunTable:
-        return RunTable(
-            params=self.params[rows],
-            tokens=self.tokens[rows],
-            batch_tokens=self.batch_tokens[rows],
-            learning_rate=self.learning_rate[rows],
-            loss=self.loss[rows],
-            texts={name: tuple(column[row] for row in rows) for name, column in self.texts.items()},
-            first_row=self.first_row,
         )
 
 

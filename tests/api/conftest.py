@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,10 @@ from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
-from orchestrator.store.records import LossPoint, NewRun, RunResult, Sweep
+from orchestrator.store.records import LossPoint, RunResult, Sweep
 from orchestrator.submission.preview import cells_of
 from tests.api.servers import Server, serving
-from tests.fences import driver_fence, leader_fence
+from tests.bench import Bench
 from tests.known_law import Known, KnownLaw, observations
 
 FIELDS: dict[str, Any] = {
@@ -42,32 +41,21 @@ FIELDS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A store with one sweep in it, written as the orchestrator and the driver write."""
+class Recorded(Bench):
+    """A store with one sweep in it."""
 
-    store: Store
-    sweep: Sweep
-
-    def leader(self) -> int:
-        return leader_fence(self.store)
-
-    def driver(self) -> int:
-        return driver_fence(self.store, self.sweep.id)
+    def __init__(self, store: Store, sweep: Sweep) -> None:
+        super().__init__(store)
+        self.sweep = sweep
 
     def move(self, *states: SweepState) -> None:
         for state in states:
             self.store.sweeps.move(self.sweep.id, state)
 
-    def ask(self, rates: Sequence[tuple[int, float]], pruned: Sequence[tuple[int, float]] = ()) -> None:
-        new = [NewRun(cell=c, learning_rate=r, seed=0, trunk="t", reason="asked") for c, r in rates]
-        out = [NewRun(cell=c, learning_rate=r, seed=0, trunk="t", reason="too high") for c, r in pruned]
-        self.store.runs.add_batch(self.sweep.id, new, fence=self.leader(), pruned=out)
-
     def train(self) -> None:
         """Finish every pending run: the highest rate diverges, the others follow a bowl."""
         cells = self.store.sweeps.cells(self.sweep.id)
-        fence = self.driver()
+        fence = self.drive(self.sweep.id)
         claimed = self.store.runs.claim(self.sweep.id, fence=fence)
         results, points = [], []
         for run in claimed:
@@ -106,7 +94,7 @@ class Recorded:
             runs=runs,
             spent_flops=self.store.sweeps.spent_flops(self.sweep.id),
             batch=1,
-            fence=self.leader(),
+            fence=self.lead(),
         )
 
 
@@ -178,7 +166,7 @@ def submitted(store: Store) -> Callable[..., Recorded]:
 def _submit(store: Store, **changed: Any) -> Recorded:
     spec = parse_spec(FIELDS | changed)
     sweep, _ = store.sweeps.create(spec, cells=cells_of(spec, store), idempotency_key=None, submitted_by=None)
-    return Recorded(store=store, sweep=sweep)
+    return Recorded(store, sweep)
 
 
 @pytest.fixture
@@ -188,10 +176,10 @@ def train_all() -> Callable[[Store, Sweep], Recorded]:
 
 
 def _train_all(store: Store, sweep: Sweep) -> Recorded:
-    recorded = Recorded(store=store, sweep=sweep)
+    recorded = Recorded(store, sweep)
     recorded.move(SweepState.RUNNING)
     asked = [(cell.number, rate) for cell in store.sweeps.cells(sweep.id) for rate in cell.rates]
-    recorded.ask([place for place in asked if place != (0, 0.001)], pruned=[(0, 0.001)])
+    recorded.ask(sweep.id, *(place for place in asked if place != (0, 0.001)), pruned=[(0, 0.001)])
     recorded.train()
     recorded.fit()
     return recorded

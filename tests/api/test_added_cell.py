@@ -34,11 +34,10 @@ def smaller(cells: Cells, number: int) -> Cell:
 
 def add_cell(url: str, sweep_id: str, cell: Cell) -> None:
     """Write a further cell of a sweep, as no method of the store does yet."""
-    engine = create_engine(url)
+    engine, columns = create_engine(url), asdict(cell)
+    columns["arm"] = columns.pop("role")
     with engine.begin() as connection:
-        connection.execute(
-            insert(schema.cells), {"sweep_id": sweep_id, **asdict(cell), "rates": list(cell.rates)}
-        )
+        connection.execute(insert(schema.cells), {"sweep_id": sweep_id, **asdict(cell)})
     engine.dispose()
 
 
@@ -80,12 +79,12 @@ def test_a_smaller_cell_that_is_added_shifts_nothing(
     assert [after["cells"].pop(name) for name in more] == [{None: len(added.rates)}]
     assert after == before
 
-    trained.ask([(number, added.rates[0])])
+    trained.ask(trained.sweep.id, (number, added.rates[0]))
     trained.train()
     runs = client.get(f"/v1/sweeps/{trained.sweep.id}/runs").json()["items"]
     assert runs[:-1] == before["runs"]["items"]
     assert (runs[-1]["cell"], runs[-1]["params"], runs[-1]["state"]) == (number, added.params, "completed")
-    assert run_view(trained.store, runs[-1]["id"]).run.params == added.params
+    assert run_view(trained.store, runs[-1]["id"])["run"].params == added.params
 
 
 def test_numbers_with_holes_in_another_order_give_the_same_law_and_figures(
@@ -97,11 +96,12 @@ def test_numbers_with_holes_in_another_order_give_the_same_law_and_figures(
     number_of = {number: 15 - 3 * number for number in range(6)}
     cells = Cells(replace(cell, number=number_of[cell.number]) for cell in cells_of(spec, store))
     sweep, _ = store.sweeps.create(spec, cells=cells)
-    other = replace(trained, sweep=sweep)
+    other = type(trained)(store, sweep)
     other.move(SweepState.RUNNING)
     asked = [(cell.number, rate) for cell in cells_of(spec, store) for rate in cell.rates]
     other.ask(
-        [(number_of[cell], rate) for cell, rate in asked if (cell, rate) != PLACE],
+        sweep.id,
+        *((number_of[cell], rate) for cell, rate in asked if (cell, rate) != PLACE),
         pruned=[(number_of[PLACE[0]], PLACE[1])],
     )
     other.train()

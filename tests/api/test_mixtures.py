@@ -62,7 +62,7 @@ def trained_mixture(
         runs=first.runs,
         spent_flops=first.spent_flops,
         batch=1,
-        fence=recorded.leader(),
+        fence=recorded.lead(),
         sizes=SizesDocument.model_validate(SIZES),
     )
     return recorded
@@ -78,15 +78,6 @@ def test_a_plan_shows_both_counts_and_prices_the_active_ones(
         assert cell["flops_per_run"] == 6 * cell["params_active"] * cell["tokens"]
     rates = len(plan["cells"][0]["learning_rates"])
     assert plan["full_grid"]["flops"] == rates * sum(cell["flops_per_run"] for cell in plan["cells"])
-
-
-def test_a_bad_mixture_is_refused_with_the_fields_path(client: TestClient, mixed: dict[str, Any]) -> None:
-    mixed["trainer"]["architecture"]["top_k"] = 5
-    answer = client.post("/v1/sweeps", json=mixed)
-
-    assert answer.status_code == 422
-    assert [problem["path"] for problem in answer.json()["errors"]] == ["trainer.architecture.top_k"]
-    assert client.get("/v1/sweeps").json()["total"] == 0
 
 
 def test_runs_and_their_export_carry_both_counts(client: TestClient, trained_mixture: Any) -> None:

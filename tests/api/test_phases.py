@@ -49,8 +49,8 @@ def train(recorded: Any, *, measured: bool = True) -> None:
     cells = recorded.store.sweeps.cells(recorded.sweep.id)
     random = np.random.default_rng(3)
     recorded.move(SweepState.RUNNING)
-    recorded.ask([(cell.number, rate) for cell in cells for rate in cell.rates])
-    fence = recorded.driver()
+    recorded.ask(recorded.sweep.id, *((cell.number, rate) for cell in cells for rate in cell.rates))
+    fence = recorded.drive(recorded.sweep.id)
     results = []
     for run in recorded.store.runs.claim(recorded.sweep.id, fence=fence):
         cell, rate = cells[run.cell], run.learning_rate
@@ -179,16 +179,6 @@ def test_a_cosine_has_no_stable_phase(client: TestClient, submitted: Callable[..
     answer = figure(client, submitted(trainer=trainer, grid=GRID), name, phase="stable")
     assert answer.status_code == 409
     assert "decay by a cosine from the end of the warmup" in answer.json()["detail"]
-
-
-def test_earlier_runs_have_no_stable_phase(client: TestClient, submitted: Callable[..., Any]) -> None:
-    lines = [f"1e5,1e6,1024,{rate},{3 + rate}" for rate in (1e-3, 2e-3, 4e-3)]
-    text = "\n".join(["params,tokens,batch_tokens,learning_rate,loss", *lines])
-    table = client.post("/v1/tables", content=text, headers={"content-type": "text/csv"}).json()["id"]
-    sweep = client.post("/v1/sweeps", json={"name": "fit", "prior_runs": {"table": table}}).json()["id"]
-    answer = client.get(f"/v1/sweeps/{sweep}/figures/law", params={"phase": "stable"})
-    assert answer.status_code == 409
-    assert "it fits runs made before" in answer.json()["detail"]
 
 
 def test_without_a_law_and_without_losses_before_the_decay_the_figure_says_why(

@@ -62,7 +62,7 @@ def test_events_arrive_live_and_are_replayed_after_a_break(
         recorded.move(SweepState.RUNNING)
         live = stream.message()
         assert live["data"]["state"] == "running"
-    recorded.ask([(0, 0.002), (1, 0.002)])
+    recorded.ask(recorded.sweep.id, (0, 0.002), (1, 0.002))
     recorded.train()
     recorded.move(SweepState.COMPLETED)
     with watch(url, **{"Last-Event-ID": live["id"]}) as response:

@@ -16,7 +16,7 @@ from orchestrator.answers.sweeps import sweep_document, sweep_summaries
 from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Refused, Unavailable
 from orchestrator.states import SweepState
 from orchestrator.store import Store
-from tests.orchestrator.heldout.carried import compared_sweep
+from orchestrator.store.records import Sweep
 
 
 def problem_of(kind: str) -> dict[str, Any]:
@@ -81,9 +81,9 @@ def of_a_newer_version(answer: Any) -> Any:
 
 
 def test_fields_that_this_version_does_not_know_are_ignored_and_kept_for_programs(
-    service: FakeService, client: Client, store: Store
+    service: FakeService, client: Client, compared: tuple[Store, Sweep]
 ) -> None:
-    document = sweep_document(store, compared_sweep(store))
+    document = sweep_document(*compared)
     sent = of_a_newer_version(document.to_json())
     service.answers[f"/v1/sweeps/{document.id}"] = sent
 
@@ -95,9 +95,9 @@ def test_fields_that_this_version_does_not_know_are_ignored_and_kept_for_program
 
 
 def test_a_list_holds_documents_with_their_own_json(
-    service: FakeService, client: Client, store: Store
+    service: FakeService, client: Client, compared: tuple[Store, Sweep]
 ) -> None:
-    (summary,) = sweep_summaries(store, [compared_sweep(store)])
+    (summary,) = sweep_summaries(compared[0], [compared[1]])
     sent = of_a_newer_version(summary.to_json())
     service.answers["/v1/sweeps"] = {"items": [sent], "next_cursor": None, "total": 1}
 
@@ -108,17 +108,19 @@ def test_a_list_holds_documents_with_their_own_json(
 
 
 def test_a_document_of_another_shape_is_refused_with_the_field(
-    service: FakeService, client: Client, store: Store
+    service: FakeService, client: Client, compared: tuple[Store, Sweep]
 ) -> None:
-    document = sweep_document(store, compared_sweep(store))
+    document = sweep_document(*compared)
     service.answers[f"/v1/sweeps/{document.id}"] = document.to_json() | {"state": "dreaming"}
 
     with pytest.raises(UnreadableAnswer, match=r"state: .*Use the version of Etalon that the service runs"):
         client.sweeps.get(document.id)
 
 
-def test_following_ends_with_the_final_state(service: FakeService, client: Client, store: Store) -> None:
-    document = sweep_document(store, compared_sweep(store)).model_copy(update={"state": SweepState.COMPLETED})
+def test_following_ends_with_the_final_state(
+    service: FakeService, client: Client, compared: tuple[Store, Sweep]
+) -> None:
+    document = sweep_document(*compared).model_copy(update={"state": SweepState.COMPLETED})
     service.answers[f"/v1/sweeps/{document.id}"] = document.to_json()
 
     sweep = client.sweeps.get(document.id)

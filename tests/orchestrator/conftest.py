@@ -16,7 +16,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import Run, RunResult, Sweep
 from orchestrator.submission.preview import submit
-from tests.fences import driver_fence, leader_fence
+from tests.bench import Bench
 from tests.known_law import KnownLaw, grid, run_table
 
 LOWEST, HIGHEST = 1e-3, 6.4e-2
@@ -56,15 +56,15 @@ def result_of(run: Run, cell: Cell) -> RunResult:
 class InProcessDriver:
     """Stands in for driver processes: the loop starts it, the test makes it work."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.store = bench, bench.store
         self.fences: dict[str, int] = {}
         self.started: list[str] = []
         self.early_deaths = 0
         self.reach: dict[str, float] = {}
 
     def start(self, sweep_id: str) -> None:
-        fence = driver_fence(self.store, sweep_id)
+        fence = self.bench.drive(sweep_id)
         self.started.append(sweep_id)
         self.fences[sweep_id] = fence
         self.store.runs.release(sweep_id, fence=fence - 1, reason="its driver was lost")
@@ -118,43 +118,21 @@ def replay_table() -> bytes:
     return run_table(LAW.runs(cells, [LOWEST * 2**n for n in range(7)])).encode()
 
 
-def submit_replay(store: Store, strategy: str, **changes: Any) -> Sweep:
-    """A replay of the known law, three runs a batch, at most 24, unless ``changes`` say otherwise."""
-    table = store.tables.add(replay_table(), rows=42, cells=6)
-    fields = {
-        "name": "a replay",
-        "trainer": {"kind": "replay", "table": table.id},
-        "search": {"strategy": strategy, "budget": {"runs": 24}, "runs_per_batch": 3},
-        "target": FIELDS["target"],
-        **changes,
-    }
-    return submit(parse_spec(fields), store, Settings())[0]
-
-
-def history(store: Store, sweep_id: str) -> list[tuple[Any, ...]]:
-    """Everything that a sweep's answer depends on, without times and ids."""
-    runs = [
-        (run.batch, run.cell, run.learning_rate, run.seed, run.state, run.loss, run.flops)
-        for run in store.runs.of_sweep(sweep_id)
-    ]
-    laws = [
-        (law.number, law.runs, law.batch, law.spent_flops, getattr(law.prediction, "learning_rate", None))
-        for law in store.laws.of_sweep(sweep_id)
-    ]
-    sweep = store.sweeps.get(sweep_id)
-    return [*runs, *laws, (sweep.state, sweep.reason, sweep.batches)]
-
-
-class House:
+class House(Bench):
     """A store, a leading loop and a driver, stepped by hand."""
 
-    def __init__(self, store: Store) -> None:
-        self.store, self.driver = store, InProcessDriver(store)
-        self.lead()
+    loop: Loop
 
-    def lead(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.driver = InProcessDriver(self)
+        super().__init__(store)
+
+    def lead(self, holder: str = "a leader", seconds: float = 600) -> int:
         """Become the leader, as after a restart: only the store keeps its state."""
-        self.loop = Loop(self.store, self.driver, fence=leader_fence(self.store))
+        fence = super().lead(holder, seconds)
+        self.loop = Loop(self.store, self.driver, fence=fence)
+        return fence
 
     def rest(self) -> None:
         """Release the lead for another process."""
@@ -163,12 +141,29 @@ class House:
         self.store.leases.release(held)
 
     def submit_replay(self, strategy: str = "law", **changes: Any) -> Sweep:
-        """A replay of the known law."""
-        return submit_replay(self.store, strategy, **changes)
+        """A replay of the known law, three runs a batch, at most 24, unless ``changes`` say otherwise."""
+        table = self.store.tables.add(replay_table(), rows=42, cells=6)
+        fields = {
+            "name": "a replay",
+            "trainer": {"kind": "replay", "table": table.id},
+            "search": {"strategy": strategy, "budget": {"runs": 24}, "runs_per_batch": 3},
+            "target": FIELDS["target"],
+            **changes,
+        }
+        return submit(parse_spec(fields), self.store, Settings())[0]
 
     def history(self, sweep_id: str) -> list[tuple[Any, ...]]:
-        """Everything that a sweep's answer depends on."""
-        return history(self.store, sweep_id)
+        """Everything that a sweep's answer depends on, without times and ids."""
+        runs = [
+            (run.batch, run.cell, run.learning_rate, run.seed, run.state, run.loss, run.flops)
+            for run in self.store.runs.of_sweep(sweep_id)
+        ]
+        laws = [
+            (law.number, law.runs, law.batch, law.spent_flops, getattr(law.prediction, "learning_rate", None))
+            for law in self.store.laws.of_sweep(sweep_id)
+        ]
+        sweep = self.store.sweeps.get(sweep_id)
+        return [*runs, *laws, (sweep.state, sweep.reason, sweep.batches)]
 
     def submit(self, **changes: Any) -> Sweep:
         return submit(parse_spec({**FIELDS, **changes}), self.store, Settings())[0]

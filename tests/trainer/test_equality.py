@@ -4,12 +4,15 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from trainer import (
     BaseScale,
     CurveEvent,
+    Experts,
     FinishedEvent,
     Member,
     Parametrization,
@@ -21,42 +24,60 @@ from trainer import (
 from trainer.checkpoint import identity
 from trainer.exceptions import BadCheckpoint
 
-RATES = (1e-3, 4e-3, 1e-2, 3e-2, 2e-3)
+RATES = (1e-3, 4e-3, 1e-2, 0.3, 2e-3)
+"""The fourth is high enough that the lenses probe it."""
 COSINE = Schedule(warmup_tokens=16 * 128, shape="cosine")
+MIXTURE = Shape(width=16, depth=2, context=32, experts=Experts(count=4, top_k=2, width=24, balance_rate=1e-2))
 
 
-@pytest.mark.parametrize(
-    ("shape", "batch_tokens"),
-    [
-        (Shape(width=16, depth=3), 128),
-        (Shape(width=32, depth=2), 256),
-        (Shape(width=64, depth=1), 64),
-        (Shape(width=24, depth=1, context=32, qk_norm=False), 96),
-    ],
-)
-def test_a_member_alone_and_in_a_stack_are_the_same_bit_for_bit(
-    corpus, make_job, outcome, shape, batch_tokens
-):
-    job = make_job(RATES, (30, 40), shape=shape, batch_tokens=batch_tokens)
+def mixture(**fields: Any) -> dict[str, Any]:
+    return {"shape": replace(MIXTURE, experts=replace(MIXTURE.experts, **fields))}
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "deep": {"shape": Shape(width=16, depth=3)},
+    "wide": {"shape": Shape(width=64, depth=1), "batch_tokens": 64},
+    "plain": {"shape": Shape(width=24, depth=1, context=32, qk_norm=False), "batch_tokens": 96},
+    "cosine": {"schedule": COSINE},
+    "mixture": mixture(shared=1),
+    "mixture balanced by loss": mixture(balance="loss"),
+    "mixture of single choices": mixture(top_k=1, count=8, width=8),
+    "Muon": {"optimizer": "muon"},
+    "Muon on a mixture": {"optimizer": "muon", **mixture(shared=1)},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_member_alone_stacked_and_resumed_is_the_same_bit_for_bit(corpus, make_job, outcome, recipe):
+    job = make_job(RATES, (30, 40), **RECIPES[recipe])
     stacked = Training(job, corpus).advance()
     for member in (0, 3):
-        alone = Training(make_job([RATES[member]], (30, 40), shape=shape, batch_tokens=batch_tokens), corpus)
+        alone = Training(make_job([RATES[member]], (30, 40), **RECIPES[recipe]), corpus)
         assert outcome(alone.advance(), 0) == outcome(stacked, member)
+    first = Training(job, corpus)
+    events = first.advance(steps=27)
+    events += Training(job, corpus, state=first.state()).advance()
+    for member in range(len(RATES)):
+        assert outcome(events, member) == outcome(stacked, member)
 
 
-def test_a_fork_is_the_run_that_had_that_horizon_alone(corpus, make_job, outcome):
-    both = Training(make_job(RATES[:2], (60, 90)), corpus).advance()
+def test_members_may_have_rates_by_module_of_their_own(corpus, make_job, outcome):
+    job = make_job((2e-3,), (30, 40), **RECIPES["mixture"])
+    (plain,) = job.members
+    factors = ({}, {"embedding": 4.0, "head": 0.25}, {"router": 0.5})
+    members = tuple(replace(plain, module_rates=own) for own in factors)
+    together = Training(replace(job, members=members), corpus).advance()
+    for place, member in enumerate(members):
+        alone = Training(replace(job, members=(member,)), corpus).advance()
+        assert outcome(alone, 0) == outcome(together, place)
+    assert len({str(outcome(together, place)) for place in range(3)}) == 3
+
+
+@pytest.mark.parametrize("recipe", ["deep", "cosine"])
+def test_a_fork_is_the_run_that_had_that_horizon_alone(corpus, make_job, outcome, recipe):
+    both = Training(make_job(RATES[:2], (60, 90), **RECIPES[recipe]), corpus).advance()
     for steps in (60, 90):
-        only = Training(make_job(RATES[:2], (steps,)), corpus).advance()
-        for member in range(2):
-            key = ("finished", steps * 128)
-            assert outcome(only, member)[key] == outcome(both, member)[key]
-
-
-def test_a_cosine_forked_from_its_warm_up_is_the_run_alone(corpus, make_job, outcome):
-    both = Training(make_job(RATES[:2], (60, 90), schedule=COSINE), corpus).advance()
-    for steps in (60, 90):
-        only = Training(make_job(RATES[:2], (steps,), schedule=COSINE), corpus).advance()
+        only = Training(make_job(RATES[:2], (steps,), **RECIPES[recipe]), corpus).advance()
         for member in range(2):
             for key in (("finished", steps * 128), ("curve", steps * 128)):
                 assert outcome(only, member)[key] == outcome(both, member)[key]
@@ -78,6 +99,38 @@ def test_a_cosine_goes_on_from_an_earlier_job_and_from_any_step(corpus, make_job
             assert outcome(found, member)[key] == outcome(whole, member)[key]
 
 
+@pytest.mark.parametrize("steps", [7, 50, 53, 62, 63, 70, 88])
+def test_a_job_resumed_at_any_step_has_the_same_outcome(corpus, make_job, outcome, steps):
+    """Steps 7 and 70 are within an interval of the trunk, 50 and 53 about the first fork, 62 and 63 its end."""
+    job = make_job(RATES[:3], (60, 90))
+    whole = Training(job, corpus).advance()
+    first = Training(job, corpus)
+    events = first.advance(steps=steps)
+    events += Training(job, corpus, state=first.state()).advance()
+    for member in range(3):
+        assert outcome(events, member) == outcome(whole, member)
+    assert sum(e.flops for e in events if isinstance(e, FinishedEvent)) == sum(
+        e.flops for e in whole if isinstance(e, FinishedEvent)
+    )
+
+
+@pytest.mark.parametrize("recipe", ["deep", "mixture"])
+def test_two_jobs_in_a_row_are_one_job(corpus, make_job, outcome, recipe):
+    whole = Training(make_job(RATES, (60, 90, 120), **RECIPES[recipe]), corpus).advance()
+    first = Training(make_job(RATES, (60,), **RECIPES[recipe]), corpus)
+    early = first.advance()
+    kept = (0, 2, 4)
+    trunks = [first.trunk(member) for member in kept]
+    assert [first.trunk_tokens(member) for member in kept] == [48 * 128] * 3
+    later = make_job([RATES[member] for member in kept], (90, 120), **RECIPES[recipe])
+    late = Training(later, corpus, trunks=trunks).advance()
+    for place, member in enumerate(kept):
+        parts = outcome(early, member)
+        for key, value in outcome(late, place).items():
+            parts[key] = parts[key] + value if key in parts else value
+        assert parts == outcome(whole, member)
+
+
 def test_a_cosine_costs_its_warm_up_once_and_every_step_after(corpus, make_job):
     job = make_job(RATES[:2], (60, 90), schedule=COSINE)
     training = Training(job, corpus)
@@ -87,38 +140,6 @@ def test_a_cosine_costs_its_warm_up_once_and_every_step_after(corpus, make_job):
         events += training.advance(steps=30)
     flops = [event.flops for event in events if isinstance(event, FinishedEvent)]
     assert sum(flops) == whole * 128 * job.recipe.shape.flops_per_token
-
-
-@pytest.mark.parametrize("steps", [7, 50, 53, 62, 63, 70, 88])
-def test_a_job_resumed_at_any_step_has_the_same_outcome(corpus, make_job, outcome, steps):
-    """Steps 7 and 70 are within an interval of the trunk, 50 and 53 about the first fork, 62 and 63 its end."""
-    job = make_job(RATES[:3], (60, 90))
-    whole = Training(job, corpus).advance()
-    first = Training(job, corpus)
-    events = first.advance(steps=steps)
-    second = Training(job, corpus, state=first.state())
-    events += second.advance()
-    for member in range(3):
-        assert outcome(events, member) == outcome(whole, member)
-    assert sum(e.flops for e in events if isinstance(e, FinishedEvent)) == sum(
-        e.flops for e in whole if isinstance(e, FinishedEvent)
-    )
-
-
-def test_two_jobs_in_a_row_are_one_job(corpus, make_job, outcome):
-    whole = Training(make_job(RATES, (60, 90, 120)), corpus).advance()
-    first = Training(make_job(RATES, (60,)), corpus)
-    early = first.advance()
-    kept = (0, 2, 3)
-    trunks = [first.trunk(member) for member in kept]
-    assert [first.trunk_tokens(member) for member in kept] == [48 * 128] * 3
-    second = Training(make_job([RATES[member] for member in kept], (90, 120)), corpus, trunks=trunks)
-    late = second.advance()
-    for place, member in enumerate(kept):
-        joined = outcome(early, member)
-        for key, value in outcome(late, place).items():
-            joined[key] = joined[key] + value if key in joined else value
-        assert joined == outcome(whole, member)
 
 
 def test_members_may_want_different_horizons(corpus, make_job, outcome):
@@ -188,7 +209,7 @@ def test_an_identity_is_the_same_in_every_process(make_job):
         "import pickle, sys; from trainer.checkpoint import identity; "
         "print(identity(pickle.load(sys.stdin.buffer)))"
     )
-    for seed in "123456":
+    for seed in "123":
         environment = os.environ | {"PYTHONHASHSEED": seed}
         printed = subprocess.run(
             [sys.executable, "-c", code],

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from trainer import DivergedEvent, Experts, FinishedEvent, Recipe, Schedule, Shape, Training
+from trainer import Experts, Recipe, Schedule, Shape
 from trainer.exceptions import BadShape
 from trainer.experts import mixture, route
 from trainer.optimizer import MemberRates, StackOptimizer
@@ -120,43 +120,6 @@ def test_balancing_evens_the_loads(corpus, balance, weak, strong):
     assert imbalance(corpus, strong, balance) < 0.8 * imbalance(corpus, weak, balance)
 
 
-@pytest.mark.parametrize(
-    "fields", [{}, {"shared": 1}, {"balance": "loss"}, {"top_k": 1, "count": 8, "width": 8}]
-)
-def test_alone_stacked_and_resumed_are_the_same_bit_for_bit(corpus, make_job, outcome, fields):
-    rates, shape = (1e-3, 1e-2, 4e-3), moe(**fields)
-    job = make_job(rates, (30, 40), shape=shape)
-    stacked = Training(job, corpus).advance()
-    alone = Training(make_job(rates[1:2], (30, 40), shape=shape), corpus).advance()
-    assert outcome(alone, 0) == outcome(stacked, 1)
-    first = Training(job, corpus)
-    events = first.advance(steps=27)
-    events += Training(job, corpus, state=first.state()).advance()
-    assert [outcome(events, member) for member in range(3)] == [
-        outcome(stacked, member) for member in range(3)
-    ]
-
-
-def test_a_trunk_goes_on_in_another_job_with_its_balance(corpus, make_job, outcome):
-    rates, shape = (1e-3, 1e-2), moe(balance_rate=1e-2)
-    whole = Training(make_job(rates, (30, 60), shape=shape), corpus).advance()
-    first = Training(make_job(rates, (30,), shape=shape), corpus)
-    first.advance()
-    trunks = [first.trunk(member) for member in range(2)]
-    second = Training(make_job(rates, (60,), shape=shape), corpus, trunks=trunks).advance()
-    for member in range(2):
-        key = ("finished", 60 * 128)
-        assert outcome(second, member)[key] == outcome(whole, member)[key]
-
-
-def test_a_lost_member_leaves_its_neighbours_alone(corpus, make_job, outcome):
-    with_it = Training(make_job((1e-3, 1e30, 4e-3), (30,), shape=moe()), corpus).advance()
-    without = Training(make_job((1e-3, 4e-3), (30,), shape=moe()), corpus).advance()
-    assert [event.member for event in with_it if isinstance(event, DivergedEvent)] == [1]
-    assert outcome(with_it, 0) == outcome(without, 0)
-    assert outcome(with_it, 2) == outcome(without, 1)
-
-
 @pytest.mark.parametrize("fields", [{}, {"shared": 2, "top_k": 1}])
 def test_parameters_are_counted_as_they_lie(fields):
     shape = moe(**fields)
@@ -181,12 +144,6 @@ def test_all_experts_with_even_scores_are_one_dense_part():
     wide[0].weight.data = inwards[0].transpose(1, 2).reshape(24, 16)
     wide[1].weight.data = outwards[0].reshape(24, 16).T
     torch.testing.assert_close(mixed[0], wide[1](functional.relu(wide[0](x[0])) ** 2), rtol=1e-4, atol=1e-4)
-
-
-def test_a_mixture_learns(corpus, make_job):
-    job = make_job((1e-2,), (300,), shape=moe(), batch_tokens=256)
-    (finished,) = [event for event in Training(job, corpus).advance() if isinstance(event, FinishedEvent)]
-    assert finished.loss < corpus.unigram_entropy - 0.4
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainer import CurveEvent, FinishedEvent, Shape, Training
+from trainer import FinishedEvent, Shape, Training
 
 
 def test_a_tiny_model_learns_far_more_than_the_unigram(corpus, make_job):
@@ -13,19 +13,6 @@ def test_a_tiny_model_learns_far_more_than_the_unigram(corpus, make_job):
     assert end.tokens == 500 * 128
     assert end.loss < corpus.unigram_entropy - 0.6
     assert end.loss < end.trunk_loss
-
-
-def test_losses_fall_along_the_curve(corpus, make_job):
-    events = Training(make_job([4e-3], (160,)), corpus).advance()
-    losses = [
-        loss
-        for event in events
-        if isinstance(event, CurveEvent) and event.horizon is None
-        for loss in event.losses
-    ]
-    assert len(losses) == 8
-    assert losses[0] > 4.0
-    assert losses[-1] < losses[0] - 1.0
 
 
 def test_a_call_stops_after_about_the_given_seconds(corpus, make_job):

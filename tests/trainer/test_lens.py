@@ -67,32 +67,6 @@ def test_lenses_change_no_bit_of_a_member_that_diverges(corpus, make_job):
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [MIXTURE, Shape(width=16, depth=1, qk_norm=False), Shape(width=64, depth=1)],
-    ids=["experts", "plain", "wide"],
-)
-def test_readings_of_a_member_are_the_same_alone_and_in_a_stack(corpus, make_job, outcome, shape):
-    """The highest rate is probed, the others are not."""
-    rates = (2e-3, 3e-2, 0.3)
-    stacked = Training(make_job(rates, (40, 50), shape=shape), corpus).advance()
-    for member, rate in enumerate(rates):
-        alone = Training(make_job([rate], (40, 50), shape=shape), corpus).advance()
-        assert outcome(alone, 0) == outcome(stacked, member)
-        assert seen(alone)
-
-
-@pytest.mark.parametrize("steps", [5, 35, 48])
-def test_readings_are_the_same_after_a_resumption(corpus, make_job, outcome, steps):
-    job = make_job([4e-3, 0.4], (40, 50), shape=Shape(width=16, depth=2, qk_norm=False))
-    whole = Training(job, corpus).advance()
-    first = Training(job, corpus)
-    events = first.advance(steps=steps)
-    events += Training(job, corpus, state=first.state()).advance()
-    for member in range(2):
-        assert outcome(events, member) == outcome(whole, member)
-
-
 def test_points_are_at_absolute_steps_and_at_the_end_of_a_branch(corpus, make_job):
     events = Training(make_job([4e-3], (60, 90)), corpus).advance()
     assert [event.step for event in points(events)] == [1, 4, 16, 48]

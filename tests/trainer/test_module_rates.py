@@ -50,20 +50,6 @@ def test_the_same_factor_everywhere_is_another_learning_rate(corpus, make_job, o
     assert outcome(Training(other, corpus).advance(), 0) == outcome(Training(job, corpus).advance(), 0)
 
 
-def test_members_with_their_own_factors_train_in_one_stack_as_alone(corpus, make_job, outcome):
-    job = make_job((2e-3,), (30, 40), shape=SHAPE)
-    horizons = job.members[0].horizons
-    factors = ({}, {"embedding": 4.0, "head": 0.25}, {"router": 0.5})
-    members = tuple(Member(learning_rate=4e-3, horizons=horizons, module_rates=own) for own in factors)
-    together = Training(type(job)(recipe=job.recipe, members=members), corpus).advance()
-    losses = set()
-    for place, member in enumerate(members):
-        alone = Training(type(job)(recipe=job.recipe, members=(member,)), corpus).advance()
-        assert outcome(alone, 0) == outcome(together, place)
-        losses.add(outcome(together, place)["finished", horizons[-1]])
-    assert len(losses) == 3
-
-
 @pytest.mark.parametrize(
     ("factors", "match"),
     [

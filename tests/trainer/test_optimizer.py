@@ -148,17 +148,6 @@ def test_a_broken_member_leaves_the_others_bit_for_bit_alone(optimizer, vectoriz
     assert torch.equal(found[0][[0, 2]], found[1][[0, 2]])
 
 
-@pytest.mark.parametrize(
-    "shape", [Shape(width=16, depth=3), Shape(width=32, depth=2), MIXTURE, Shape(width=64, depth=1)]
-)
-def test_under_muon_a_member_alone_and_in_a_stack_are_the_same_bit_for_bit(corpus, make_job, outcome, shape):
-    rates = (1e-3, 4e-3, 1e-2, 3e-2, 2e-3)
-    stacked = Training(make_job(rates, (30, 40), shape=shape, optimizer="muon"), corpus).advance()
-    for member in (0, 3):
-        alone = Training(make_job([rates[member]], (30, 40), shape=shape, optimizer="muon"), corpus)
-        assert outcome(alone.advance(), 0) == outcome(stacked, member)
-
-
 def test_muon_learns_at_the_rates_of_adamw(corpus, make_job):
     ends = []
     for optimizer in ("adamw", "muon"):

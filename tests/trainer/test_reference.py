@@ -1,5 +1,7 @@
 """The stack against a plain model, written independently with nothing but PyTorch's own modules."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -103,19 +105,30 @@ def test_a_stack_trains_like_plain_models(corpus, shape):
         assert result.losses.tolist() == pytest.approx(expected, abs=3e-5)
 
 
+def losses(corpus, *, depth: int = 2, **how) -> list[float]:
+    """The losses of three rates after 40 updates."""
+    recipe = Recipe(shape=Shape(width=32, depth=depth), schedule=Schedule(warmup_tokens=0), batch_tokens=256)
+    model = ProxyModel(recipe, torch.device("cpu"), **how)
+    rates = [MemberRates(learning_rate=rate) for rate in (2e-3, 4e-3, 8e-3)]
+    stack, optimizer = Stack.initial(model, len(rates)), StackOptimizer(model, vectorized=model.compiled)
+    for step in range(40):
+        tokens = torch.from_numpy(corpus.batch(0, step, recipe.sequences, recipe.shape.context))
+        last = stack.train(model, optimizer, tokens[:, :-1], tokens[:, 1:], rates).losses
+    assert {last.dtype, stack.parameters.dtype} == {torch.float32}
+    return last.tolist()
+
+
 def test_products_in_bfloat16_train_alike_and_keep_parameters_in_float32(corpus):
     """A GPU's default precision, tested on a CPU."""
-    recipe = Recipe(shape=Shape(width=32, depth=2), schedule=Schedule(warmup_tokens=0), batch_tokens=256)
-    losses = []
-    for precision in (torch.float32, torch.bfloat16):
-        model = ProxyModel(recipe, torch.device("cpu"), precision=precision)
-        stack, optimizer = Stack.initial(model, 2), StackOptimizer(model)
-        rates = [MemberRates(learning_rate=rate) for rate in (1e-3, 4e-3)]
-        for step in range(40):
-            tokens = torch.from_numpy(corpus.batch(0, step, recipe.sequences, recipe.shape.context))
-            last = stack.train(model, optimizer, tokens[:, :-1], tokens[:, 1:], rates).losses
-        assert {last.dtype, stack.parameters.dtype} == {torch.float32}
-        losses.append(last.tolist())
-    full, half = losses
+    full, half = losses(corpus), losses(corpus, precision=torch.bfloat16)
     assert half == pytest.approx(full, abs=0.03)
     assert half != full
+
+
+@pytest.mark.skipif(
+    not any(shutil.which(name) for name in ("c++", "g++", "clang++")), reason="no C++ compiler here"
+)
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of PyTorch's compiler at PyTorch.
+def test_a_compiled_training_trains_alike(corpus):
+    assert losses(corpus, depth=1, compiled=True) == pytest.approx(losses(corpus, depth=1), abs=2e-3)

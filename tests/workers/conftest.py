@@ -6,24 +6,23 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import torch
 
-from orchestrator.cells import Cells
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, replayed_cells
-from orchestrator.states import RUN_FINAL, RunState, SweepState
+from orchestrator.states import RUN_FINAL, RunState
 from orchestrator.store import Store
-from orchestrator.store.records import LossPoint, NewRun, Run
+from orchestrator.store.records import LossPoint, Run
 from orchestrator.tables.formats import read_table
 from orchestrator.tables.recorded_rates import recorded_rates
-from tests.fences import leader_fence
+from tests.bench import Bench
+from tests.waiting import until
 from workers.ray_folder import RayFolder
 
 RECORDED = b"""params,tokens,batch_tokens,learning_rate,loss,gpu_seconds
@@ -39,17 +38,17 @@ RATES = (0.002, 0.004, 0.008)
 PATIENCE_SECONDS = 90.0
 
 
-@dataclass
-class Stage:
+class Stage(Bench):
     """A store with sweeps in it, and drivers that work on them."""
 
-    store: Store
-    settings: Settings
-    drivers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    def __init__(self, store: Store, settings: Settings) -> None:
+        super().__init__(store)
+        self.settings = settings
+        self.drivers: list[subprocess.Popen[bytes]] = []
 
     def replay(self, **resources: Any) -> str:
         table = self.store.tables.add(RECORDED, rows=6, cells=2)
-        return self._running(
+        return self.create(
             SweepSpec.model_validate(
                 {
                     "name": "replay",
@@ -58,7 +57,7 @@ class Stage:
                 }
             ),
             replayed_cells(recorded_rates(read_table(RECORDED))),
-        )
+        ).id
 
     def proxy(
         self,
@@ -88,27 +87,12 @@ class Stage:
                 "resources": {"max_parallel": 1, **resources},
             }
         )
-        return self._running(spec, spec.proxies[0].cells(spec.grid))
+        return self.create(spec, spec.proxies[0].cells(spec.grid)).id
 
-    def _running(self, spec: SweepSpec, cells: Cells) -> str:
-        sweep, _ = self.store.sweeps.create(spec, cells=cells)
-        self.store.sweeps.move(sweep.id, SweepState.RUNNING)
-        return sweep.id
-
-    def lead(self, seconds: float = 600) -> int:
-        """Become the leader; its fence."""
-        return leader_fence(self.store, seconds=seconds)
-
-    def ask(self, sweep_id: str, places: Iterable[tuple[int, float, int]] | None = None) -> None:
-        """Ask for runs of (cell, learning rate, seed); by default every place of the grid."""
+    def ask_all(self, sweep_id: str) -> None:
+        """Ask for every place of the grid."""
         cells = self.store.sweeps.cells(sweep_id)
-        if places is None:
-            places = [(cell.number, rate, 0) for cell in cells for rate in cell.rates]
-        runs = [
-            NewRun(cell=cell, learning_rate=rate, seed=seed, trunk=cells[cell].trunk, reason="a test")
-            for cell, rate, seed in places
-        ]
-        self.store.runs.add_batch(sweep_id, runs, fence=self.lead())
+        self.ask(sweep_id, *((cell.number, rate) for cell in cells for rate in cell.rates))
 
     def runs(self, sweep_id: str) -> list[Run]:
         return self.store.runs.of_sweep(sweep_id)
@@ -124,7 +108,7 @@ class Stage:
         events = self.store.events.after(0, sweep_id=sweep_id, limit=10_000)
         return [e.data["run_id"] for e in events if e.kind == "run" and e.data["state"] in RUN_FINAL]
 
-    def drive(self, sweep_id: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, sweep_id: str, **environment: str) -> subprocess.Popen[bytes]:
         """A driver as a process of its own."""
         variables = {
             "ETALON_HOME": str(self.settings.home),
@@ -149,11 +133,13 @@ class Stage:
         seconds: float = PATIENCE_SECONDS,
     ) -> None:
         """Wait for what other processes bring about."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
-            assert driver is None or driver.poll() is None, "the driver left early"
-            time.sleep(0.02)
+
+        def is_so() -> object:
+            found = condition()
+            assert found or driver is None or driver.poll() is None, "the driver left early"
+            return found
+
+        until(is_so, seconds=seconds)
 
     def ended(self, sweep_id: str, driver: subprocess.Popen[bytes]) -> None:
         """Wait until every run has ended."""
@@ -169,6 +155,11 @@ class Stage:
             driver.wait(timeout=30)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def stage(store: Store, sqlite_url: str, tmp_path: Path) -> Iterator[Stage]:
     prepared = Stage(store, Settings(home=tmp_path / "home", database_url=sqlite_url))
@@ -176,7 +167,7 @@ def stage(store: Store, sqlite_url: str, tmp_path: Path) -> Iterator[Stage]:
     prepared.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One Ray for all tests that need no Ray of their own: two CPUs and one GPU that exists in name only."""
     log = (tmp_path_factory.mktemp("ray") / "log").open("wb")
@@ -204,14 +195,12 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _address_of(head: subprocess.Popen[bytes]) -> str:
-    """The port of the head's control store, which it chose."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        for process in psutil.Process(head.pid).children(recursive=True):
-            if process.name() == "gcs_server":
-                ports = [c.laddr.port for c in process.net_connections("tcp") if c.status == "LISTEN"]
-                if ports:
-                    return f"127.0.0.1:{min(ports)}"
+    """The address of the head's control store, which chose its port."""
+
+    def ports() -> list[int]:
         assert head.poll() is None, "Ray did not start"
-        time.sleep(0.05)
-    raise TimeoutError("Ray's control store does not listen")
+        stores = (p for p in psutil.Process(head.pid).children(recursive=True) if p.name() == "gcs_server")
+        return [c.laddr.port for p in stores for c in p.net_connections("tcp") if c.status == "LISTEN"]
+
+    until(ports)
+    return f"127.0.0.1:{min(ports())}"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.loop.loop import Loop
@@ -17,7 +16,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import NewRun
 from orchestrator.submission.preview import submit
-from tests.fences import leader_fence
+from tests.bench import Bench
 from tests.workers.training import alone, carried_out
 from trainer import BaseScale, Parametrization, Shape
 from workers.kinds import job_factory
@@ -43,22 +42,17 @@ FIELDS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def spec() -> SweepSpec:
     return parse_spec(FIELDS)
 
 
-def losses(store: Store, settings: Settings, spec: SweepSpec, arm: str, *modules: str) -> list[float | None]:
-    """The losses of one stack of an arm: a member for each text of module rates."""
+def losses(store: Store, settings: Settings, spec: SweepSpec, role: str, *modules: str) -> list[float | None]:
+    """The losses of one stack of a role: a member for each text of module rates."""
     sweep, _ = submit(spec, store, settings)
     setup = job_factory(sweep, store, settings).setup
     assert isinstance(setup, ProxySetup)
-    (cell,) = (cell for cell in store.sweeps.cells(sweep.id) if cell.arm == arm)
+    (cell,) = (cell for cell in store.sweeps.cells(sweep.id) if cell.role == role)
     members = tuple(
         ProxyMember(
             learning_rate=RATE,
@@ -116,7 +110,7 @@ class OnRay:
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(self, sweep_id: str) -> None:
-        self.started.append(self.stage.drive(sweep_id, ETALON_RAY_ADDRESS=self.ray_address))
+        self.started.append(self.stage.start(sweep_id, ETALON_RAY_ADDRESS=self.ray_address))
 
     def alive(self, sweep_id: str) -> bool:
         return any(process.poll() is None for process in self.started)
@@ -140,7 +134,7 @@ def test_a_sweep_compares_both_paradigms_from_end_to_end(
 ) -> None:
     store = stage.store
     sweep, _ = submit(spec, store, stage.settings)
-    loop = Loop(store, OnRay(stage, ray_address), fence=leader_fence(store))
+    loop = Loop(store, OnRay(stage, ray_address), fence=stage.fence)
 
     def is_over() -> bool:
         loop.step()
@@ -173,7 +167,7 @@ def test_runs_with_other_rates_by_module_are_other_members_of_one_stack(
         )
         for text in ("", "head=2", MODULES)
     ]
-    store.runs.add_batch(sweep.id, asked, fence=leader_fence(store))
+    store.runs.add_batch(sweep.id, asked, fence=Bench(store).fence)
     (job,) = proxy_jobs(
         store.runs.pending(sweep.id), cells, positions={}, limits={str(base.trunk): 8}, workers=1
     )

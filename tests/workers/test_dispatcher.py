@@ -16,6 +16,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 from orchestrator.submission.capacity import Cluster
+from tests.clock import Clock
 from workers.dispatcher import (
     LEADERLESS_SECONDS,
     MEASURE_SECONDS,
@@ -47,14 +48,6 @@ class OneRunJobs:
         self.over.append(job)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @dataclass
 class Size:
     """The size of a cluster, which the test sets."""
@@ -84,7 +77,7 @@ class Shift:
         self.tick()
 
     def tick(self, seconds: float = 1.0) -> None:
-        self.clock.now += seconds
+        self.clock.seconds += seconds
         self.dispatcher.tick()
 
     def job(self, trial: str) -> ImmediateJob:
@@ -102,7 +95,7 @@ def shift(stage) -> Shift:
     stage.lead()
     lease = RenewedLease.try_acquire(stage.store, driver_lease(sweep_id), "test", 600)
     assert lease is not None
-    source, clock, cluster = OneRunJobs(), Clock(), Size()
+    source, clock, cluster = OneRunJobs(), Clock(100.0), Size()
     dispatcher = Dispatcher(
         stage.store,
         sweep_id,
@@ -129,7 +122,7 @@ def completed(job: ImmediateJob) -> Report:
 
 
 def test_runs_are_claimed_only_for_workers_that_are_ready(stage, shift):
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     assert shift.dispatcher.next_task("a") is True
     shift.tick()
     assert counts(stage, shift) == {RunState.PENDING: 5}
@@ -144,7 +137,7 @@ def test_runs_are_claimed_only_for_workers_that_are_ready(stage, shift):
 def test_a_waiting_worker_is_called_back_for_a_job_and_takes_the_next_without_waiting(stage, shift):
     shift.ready("a")
     assert not shift.dispatcher.is_wanted_back("a")
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     shift.tick()
     first = shift.job("a")
 
@@ -159,7 +152,7 @@ def test_a_waiting_worker_is_called_back_for_a_job_and_takes_the_next_without_wa
 
 def test_only_as_many_workers_are_called_back_as_there_are_jobs(stage, shift):
     shift.ready("a", "b")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     assert [shift.dispatcher.is_wanted_back(trial) for trial in ("a", "b")] == [True, False]
     assert shift.dispatcher.is_wanted_back("a"), "still, should its process have died on the way out"
@@ -167,7 +160,7 @@ def test_only_as_many_workers_are_called_back_as_there_are_jobs(stage, shift):
 
 def test_a_waiting_worker_makes_room_for_a_job_that_finds_none(stage, shift):
     shift.ready("a", "b")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     shift.job("a")
     assert not shift.dispatcher.is_wanted_back("b"), "the job is about to start"
@@ -189,8 +182,8 @@ def test_a_paused_sweep_claims_nothing_and_lets_its_workers_go(stage, shift):
     assert shift.dispatcher.ending is None
 
     stage.store.sweeps.move(shift.sweep_id, SweepState.RUNNING)
-    stage.ask(shift.sweep_id)
-    shift.clock.now += 1
+    stage.ask_all(shift.sweep_id)
+    shift.clock.seconds += 1
     assert isinstance(shift.dispatcher.next_task("b"), ImmediateJob)
 
 
@@ -211,7 +204,7 @@ def test_workers_without_work_are_kept_warm_for_a_while_only(shift):
 
 def test_live_runs_of_a_stopping_sweep_finish(stage, shift):
     shift.ready("a")
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     shift.tick()
     job = shift.job("a")
     stage.store.sweeps.move(shift.sweep_id, SweepState.STOPPING)
@@ -227,7 +220,7 @@ def test_live_runs_of_a_stopping_sweep_finish(stage, shift):
 
 
 def test_runs_that_a_lost_driver_left_in_a_stopping_sweep_are_taken_up(stage, shift):
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     chosen = [stage.runs(shift.sweep_id)[0].id]
     stage.store.runs.claim(shift.sweep_id, fence=shift.lease.fence, run_ids=chosen)
     stage.store.sweeps.move(shift.sweep_id, SweepState.STOPPING)
@@ -245,7 +238,7 @@ def test_runs_that_a_lost_driver_left_in_a_stopping_sweep_are_taken_up(stage, sh
 
 def test_nothing_is_written_after_a_cancellation(stage, shift):
     shift.ready("a")
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     shift.tick()
     job = shift.job("a")
     stage.store.sweeps.move(shift.sweep_id, SweepState.CANCELLED)
@@ -259,7 +252,7 @@ def test_nothing_is_written_after_a_cancellation(stage, shift):
 
 def test_an_interrupted_driver_gives_its_runs_back(stage, shift):
     shift.ready("a", "b")
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     shift.tick()
     job = shift.job("a")
     shift.dispatcher.interrupt()
@@ -273,7 +266,7 @@ def test_a_driver_whose_lease_another_has_stops_without_a_word(stage, shift):
     shift.ready("a")
     stage.store.leases.release(stage.store.leases.current(driver_lease(shift.sweep_id)))
     assert stage.store.leases.acquire(driver_lease(shift.sweep_id), "rival", 600)
-    stage.ask(shift.sweep_id)
+    stage.ask_all(shift.sweep_id)
     shift.tick()
     assert shift.dispatcher.ending is Ending.LOST
     shift.dispatcher.leave()
@@ -291,7 +284,7 @@ def test_without_an_orchestrator_and_work_the_driver_leaves(stage, shift):
 
 def test_without_an_orchestrator_live_runs_finish_first(stage, shift):
     shift.ready("a")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     job = shift.job("a")
     stage.store.leases.release(stage.store.leases.current(LEADER))
@@ -303,25 +296,19 @@ def test_without_an_orchestrator_live_runs_finish_first(stage, shift):
     assert shift.dispatcher.ending is Ending.LEADERLESS
 
 
-def test_a_fault_of_the_job_itself_fails_its_runs_with_the_reason(stage, shift):
+@pytest.mark.parametrize("reason", ["BadCorpus: no such file", "its worker was lost 4 times"])
+def test_runs_of_a_job_that_fails_or_is_given_up_fail_with_the_reason(stage, shift, reason):
     shift.ready("a")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     shift.job("a")
-    shift.dispatcher.take_in("a'", Report(fault="BadCorpus: no such file"))
-    shift.dispatcher.end("a'")
+    if "lost" in reason:
+        shift.dispatcher.lose("a'", reason)
+    else:
+        shift.dispatcher.take_in("a'", Report(fault=reason))
+        shift.dispatcher.end("a'")
     (run,) = stage.runs(shift.sweep_id)
-    assert (run.state, run.reason) == (RunState.FAILED, "BadCorpus: no such file")
-
-
-def test_runs_of_a_job_given_up_fail_except_those_that_ended(stage, shift):
-    shift.ready("a")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
-    shift.tick()
-    shift.job("a")
-    shift.dispatcher.lose("a'", "its worker was lost 4 times")
-    (run,) = stage.runs(shift.sweep_id)
-    assert (run.state, run.reason) == (RunState.FAILED, "its worker was lost 4 times")
+    assert (run.state, run.reason) == (RunState.FAILED, reason)
 
 
 def test_workers_that_die_before_any_job_end_the_driver(shift):
@@ -332,7 +319,7 @@ def test_workers_that_die_before_any_job_end_the_driver(shift):
 
 def test_points_of_live_runs_are_written_while_they_live(stage, shift):
     shift.ready("a")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     job = shift.job("a")
     seen = LensPoint(curve=job.run_ids[0], step=1, tokens=8, values={"gradient_norm": 2.0})
@@ -352,7 +339,7 @@ def test_points_of_live_runs_are_written_while_they_live(stage, shift):
 
 def test_what_a_silent_database_did_not_take_is_written_later(stage, shift, monkeypatch):
     shift.ready("a")
-    stage.ask(shift.sweep_id, [(0, 0.001, 0)])
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
     shift.tick()
     job = shift.job("a")
     with monkeypatch.context() as silence:

@@ -60,11 +60,11 @@ def finished_once(stage, sweep_id) -> bool:
 
 def test_a_replay_needs_no_resources_and_finishes_where_those_it_names_are_missing(stage, ray_address):
     sweep_id = stage.replay(gpus_per_run=8, cpus_per_run=64, max_parallel=5)
-    stage.ask(sweep_id)
-    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.ask_all(sweep_id)
+    driver = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
     stage.ended(sweep_id, driver)
     for seed in (1, 2):
-        stage.ask(sweep_id, [(0, 0.002, seed)])
+        stage.ask(sweep_id, (0, 0.002, seed))
         stage.ended(sweep_id, driver)
 
     assert stage.losses(sweep_id) == {
@@ -90,8 +90,8 @@ def test_a_replay_needs_no_resources_and_finishes_where_those_it_names_are_missi
 
 def test_a_sweep_whose_runs_the_cluster_can_never_hold_says_so(stage, ray_address):
     sweep_id = stage.proxy(gpus_per_run=2)
-    stage.ask(sweep_id)
-    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.ask_all(sweep_id)
+    driver = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
 
     def why() -> str | None:
         return waits_because(stage.store, stage.store.sweeps.get(sweep_id))
@@ -109,7 +109,7 @@ def test_a_missing_cluster_is_distinct_from_a_failure(stage):
     sweep_id = stage.replay()
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=address)
+    driver = stage.start(sweep_id, ETALON_RAY_ADDRESS=address)
     assert driver.wait(timeout=60) == NOT_NOW
     assert stage.store.leases.current(driver_lease(sweep_id)) is None
 
@@ -117,8 +117,8 @@ def test_a_missing_cluster_is_distinct_from_a_failure(stage):
 def test_points_stream_and_a_killed_worker_changes_no_loss(stage, ray_address, undisturbed):
     sweep_id = stage.proxy(tokens=(LONG, 2 * LONG), rates=RATES)
     checkpoints = Checkpoints(stage.settings.checkpoints, sweep_id)
-    stage.ask(sweep_id, [(0, rate, 0) for rate in RATES])
-    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.ask(sweep_id, *((0, rate, 0) for rate in RATES))
+    driver = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
     stage.until(lambda: any(stage.points(sweep_id).values()), driver)
     assert stage.states(sweep_id) == {RunState.RUNNING}, "points are there before any run has ended"
     stage.until(checkpoints.unfinished_jobs, driver)
@@ -134,7 +134,7 @@ def test_points_stream_and_a_killed_worker_changes_no_loss(stage, ray_address, u
     for curve in stage.points(sweep_id).values():
         assert [point.step for point in curve] == list(range(16, LONG // 128 + 1, 16))
 
-    stage.ask(sweep_id, [(1, 0.004, 0)])
+    stage.ask(sweep_id, (1, 0.004, 0))
     stage.ended(sweep_id, driver)
     (extension,) = (run for run in stage.runs(sweep_id) if run.cell == 1)
     whole = stage.store.sweeps.cells(sweep_id)[1].flops
@@ -149,9 +149,9 @@ def test_killed_and_stopped_drivers_lose_nothing_and_leave_no_process(
 ):
     sweep_id = stage.proxy(tokens=(LONG,), rates=RATES)
     checkpoints = Checkpoints(stage.settings.checkpoints, sweep_id)
-    stage.ask(sweep_id)
+    stage.ask_all(sweep_id)
 
-    killed = stage.drive(sweep_id, TMPDIR=str(short_tmp))
+    killed = stage.start(sweep_id, TMPDIR=str(short_tmp))
     stage.until(checkpoints.unfinished_jobs, killed)
     (left,) = short_tmp.glob("etalon-ray-*")
     assert stat.S_IMODE(left.stat().st_mode) == 0o700
@@ -166,7 +166,7 @@ def test_killed_and_stopped_drivers_lose_nothing_and_leave_no_process(
     assert alive == []
     assert stage.states(sweep_id) == {RunState.RUNNING}
 
-    stopped = stage.drive(sweep_id, TMPDIR=str(short_tmp))
+    stopped = stage.start(sweep_id, TMPDIR=str(short_tmp))
     stage.until(lambda: {run.attempt for run in stage.runs(sweep_id)} == {2}, stopped)
     assert not left.exists()
     family = psutil.Process(stopped.pid).children(recursive=True)
@@ -179,7 +179,7 @@ def test_killed_and_stopped_drivers_lose_nothing_and_leave_no_process(
     assert checkpoints.unfinished_jobs()
     assert not list(short_tmp.glob("etalon-ray-*"))
 
-    last = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    last = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
     stage.ended(sweep_id, last)
     assert {run.learning_rate: run.loss for run in stage.runs(sweep_id)} == undisturbed
     assert finished_once(stage, sweep_id)
@@ -191,8 +191,8 @@ def test_killed_and_stopped_drivers_lose_nothing_and_leave_no_process(
 
 def test_pause_stops_claims_and_cancel_kills_at_once(stage, ray_address):
     sweep_id = stage.proxy(tokens=(LONG,), rates=(0.004,))
-    stage.ask(sweep_id, [(0, 0.004, 0), (0, 0.004, 1)])
-    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.ask(sweep_id, (0, 0.004, 0), (0, 0.004, 1))
+    driver = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
     stage.until(lambda: RunState.RUNNING in stage.states(sweep_id), driver)
     stage.store.sweeps.move(sweep_id, SweepState.PAUSED)
     stage.until(lambda: RunState.COMPLETED in stage.states(sweep_id), driver)

@@ -11,8 +11,8 @@ from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
 from orchestrator.spec import TrainerKind
 from orchestrator.spec.kinds import TRAINERS
+from tests.workers.training import prepare_own
 from workers.kinds import job_factory
-from workers.preparation.preparing import prepare
 from workers.proxy import ProxySetup
 
 
@@ -24,17 +24,8 @@ def setup_of(stage, corpus: str, **resources: float) -> ProxySetup:
 
 
 def test_a_prepared_corpus_goes_to_the_workers_with_what_was_measured(stage, tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("".join(f"Line {number} of an own text.\n" for number in range(1_000)))
-    prepared = prepare(
-        text,
-        "own",
-        folder=stage.settings.corpora_folder,
-        vocab_size=300,
-        suffixes=(),
-        again=False,
-        on_progress=lambda progress: None,
-    )
+    text = "".join(f"Line {number} of an own text.\n" for number in range(1_000))
+    prepared = prepare_own(text, tmp_path, stage.settings)
 
     corpus = setup_of(stage, "own").corpus
 

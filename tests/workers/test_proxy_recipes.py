@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from orchestrator.cells import Cell, Cells
+from orchestrator.cells import Cell
 from orchestrator.errors import BadInput
 from orchestrator.spec import Base, Grid, ProxyTrainer
-from orchestrator.states import RunState, SweepState
-from tests.workers.training import alone, carried_out
+from orchestrator.states import RunState
+from tests.workers.training import alone, carried_out, setup_of
 from trainer import BaseScale, Experts, Parametrization, Shape
-from workers.proxy import ProxySetup
 from workers.proxy_jobs import Branch, ProxyJob, ProxyMember
 from workers.proxy_runner import ProxyRunner
 from workers.runner import RunResult
@@ -31,32 +30,13 @@ GRID = Grid.model_validate(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 def trainer_of(**recipe: Any) -> ProxyTrainer:
     return ProxyTrainer.model_validate({"kind": "proxy", "schedule": {"warmup_tokens": 1_024}} | recipe)
 
 
-def setup_of(folder: Path, trainer: ProxyTrainer, cells: Cells, grid: Grid) -> ProxySetup:
-    return ProxySetup(
-        trainer=trainer,
-        corpus=None,
-        scales=trainer.trunk_scales(grid),
-        cells={str(cell.trunk): cell for cell in cells},
-        checkpoints=folder,
-        sweep_id="sweep",
-        device="cpu",
-        threads=1,
-        base=trainer.base(grid),
-    )
-
-
 def result_of(folder: Path, cell: Cell, trainer: ProxyTrainer, grid: Grid) -> RunResult:
     """The one run of a cell."""
-    runner = ProxyRunner(setup_of(folder, trainer, trainer.cells(grid), grid))
+    runner = ProxyRunner(setup_of(trainer, grid, folder))
     member = ProxyMember(
         learning_rate=RATE, trunk_id="trunk", branches=(Branch(run_id="run", tokens=int(cell.tokens)),)
     )
@@ -112,38 +92,13 @@ def test_a_mixture_planned_with_other_parameters_is_refused(tmp_path: Path) -> N
         trainer_of(architecture=MOE),
         trainer_of(architecture=MOE | {"shared_experts": 0, "expert_width": 40}),
     )
-    cells = [(planned, cell) for planned, cell in zip(other.cells(GRID), trainer.cells(GRID), strict=True)]
-    setup = setup_of(tmp_path, trainer, (), GRID)
-    swapped = {str(cell.trunk): planned for planned, cell in cells}
+    planned = zip(trainer.cells(GRID), other.cells(GRID), strict=True)
+    swapped = {str(cell.trunk): of_other for cell, of_other in planned}
     with pytest.raises(BadInput, match="run different versions"):
-        ProxyRunner(
-            ProxySetup(
-                **{name: getattr(setup, name) for name in setup.__dataclass_fields__} | {"cells": swapped}
-            )
-        )
+        ProxyRunner(replace(setup_of(trainer, GRID, tmp_path), cells=swapped))
 
 
 def test_the_base_reaches_the_workers_complete() -> None:
     assert trainer_of(architecture=MOE | {"expert_width": 40}, parametrization="mup").base(GRID) == Base(
         width=16, depth=1, head_width=16, expert_width=40, batch_tokens=BATCH, tokens=HORIZON
     )
-
-
-@pytest.mark.ray
-def test_a_sweep_of_mixtures_whose_horizons_share_nothing_trains_from_end_to_end(
-    stage: Any, ray_address: str
-) -> None:
-    recipe = {
-        "architecture": {"kind": "moe", "experts": 4, "top_k": 2},
-        "parametrization": {"kind": "mup", "rules": ["weight_decay", "horizon"]},
-    }
-    sweep_id = stage.proxy(rates=(RATE,), recipe=recipe)
-    stage.ask(sweep_id)
-    driver = stage.drive(sweep_id, ETALON_RAY_ADDRESS=ray_address)
-    stage.ended(sweep_id, driver)
-
-    assert stage.states(sweep_id) == {RunState.COMPLETED}
-    spent = sum(run.flops for run in stage.runs(sweep_id))
-    assert spent == pytest.approx(sum(cell.flops for cell in stage.store.sweeps.cells(sweep_id)), rel=0.01)
-    stage.store.sweeps.move(sweep_id, SweepState.COMPLETED)
-    assert driver.wait(timeout=30) == 0

@@ -19,13 +19,12 @@ from orchestrator.planner.trunk_groups import rate_flops
 from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Grid, Muon, ProxyTrainer, Scale, Schedule
 from orchestrator.states import RunState
-from tests.workers.training import alone, carried_out, rest_of
+from tests.workers.training import alone, carried_out, prepare_own, rest_of, setup_of
 from trainer import Schedule as TrainerSchedule
 from trainer import Shape, load_corpus, symptoms
 from trainer.exceptions import BadCorpus
 from trainer.scaling_rules import Module
 from workers.checkpoints import Checkpoints
-from workers.preparation.preparing import prepare
 from workers.proxy import ProxySetup
 from workers.proxy_jobs import Branch, ProxyJob, ProxyMember
 from workers.proxy_runner import ProxyRunner
@@ -41,23 +40,9 @@ CELLS = TRAINER.cells(GRID)
 SHAPE = Shape(width=16, depth=1, context=TRAINER.context)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def setup(tmp_path: Path) -> ProxySetup:
-    return ProxySetup(
-        trainer=TRAINER,
-        corpus=None,
-        scales={TRUNK: SCALE},
-        cells={TRUNK: CELLS[0]},
-        checkpoints=tmp_path,
-        sweep_id="sweep",
-        device="cpu",
-        threads=1,
-    )
+    return setup_of(TRAINER, GRID, tmp_path)
 
 
 def job_of(*horizons: int, start: int = 0, rates: tuple[float, ...] = RATES) -> ProxyJob:
@@ -227,19 +212,9 @@ def test_a_missing_corpus_is_the_users_to_mend_not_the_machines(setup, tmp_path)
 @pytest.fixture
 def prepared(tmp_path: Path) -> Settings:
     """A folder with a corpus of 300 kinds of tokens under the name ``own``."""
-    text = tmp_path / "text.txt"
     lines = (f"Line {n}: wer reitet so spät durch Nacht und Wind? Number {n * 7919}.\n" for n in range(3_000))
-    text.write_text("".join(lines))
     settings = Settings(home=tmp_path / "home")
-    prepare(
-        text,
-        "own",
-        folder=settings.corpora_folder,
-        vocab_size=300,
-        suffixes=(),
-        again=False,
-        on_progress=lambda progress: None,
-    )
+    prepare_own("".join(lines), tmp_path, settings)
     return settings
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.settings import CorpusSource
 from orchestrator.spec import Grid, ProxyTrainer, Scale
+from tests.workers.training import setup_of
 from workers.immediate import ImmediateJob
-from workers.proxy import ProxySetup
 from workers.runner import Report
 from workers.worker import Worker
 
@@ -105,17 +105,7 @@ def test_a_missing_corpus_is_reported_with_every_job(tmp_path):
     trainer = ProxyTrainer(kind="proxy", corpus="gone")
     scale = Scale(width=16, depth=1)
     grid = Grid(scales=(scale,), tokens=(65_536,), batch_tokens=(256,), learning_rates=(0.001,))
-    trunk = trainer.trunk_name(scale, 256, 65_536)
-    setup = ProxySetup(
-        trainer=trainer,
-        corpus=CorpusSource(path=tmp_path / "gone.txt"),
-        scales={trunk: scale},
-        cells={trunk: trainer.cells(grid)[0]},
-        checkpoints=tmp_path,
-        sweep_id="s",
-        device="cpu",
-        threads=1,
-    )
+    setup = setup_of(trainer, grid, tmp_path, corpus=CorpusSource(path=tmp_path / "gone.txt"))
     broken = Worker.__new__(Worker)
     broken.setup(WAIT, setup)
     assert "no such file" in broken.step()["report"].fault

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,9 @@ from orchestrator.loop.refit import answer, fitted, next_batch
 from orchestrator.spec import ProxyTrainer, parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
-from orchestrator.store.records import LensPoint, LossPoint, NewRun, Run, RunResult, Sweep
-from tests.fences import driver_fence, leader_fence
+from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult, Sweep
+from tests.bench import Bench
+from tests.known_law import rise
 
 DIVERGES_ABOVE = 0.05
 
@@ -54,30 +54,23 @@ def spec_fields(**changes: Any) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Service:
+class Service(Bench):
     """Does what the loop and a driver do, one step at a time, with losses of a synthetic law."""
 
-    store: Store
-    seed: int = 0
-    random: np.random.Generator = field(init=False)
-    fence: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.random = np.random.default_rng(self.seed)
-        self.fence = leader_fence(self.store, seconds=3600)
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.random = np.random.default_rng(0)
 
     def submit(self, **changes: Any) -> Sweep:
         """Write a queued sweep."""
         spec = parse_spec(spec_fields(**changes))
         assert isinstance(spec.trainer, ProxyTrainer)
-        sweep, _ = self.store.sweeps.create(spec, cells=spec.trainer.cells(spec.grid))
-        return sweep
+        return self.create(spec, spec.trainer.cells(spec.grid), SweepState.QUEUED)
 
     def start(self, sweep_id: str) -> int:
         """Begin a sweep; the fence of its driver."""
         self.store.sweeps.move(sweep_id, SweepState.RUNNING)
-        return driver_fence(self.store, sweep_id, seconds=3600)
+        return self.drive(sweep_id, seconds=3600)
 
     def run(self, sweep_id: str, *, batches: int | None = None, leave_open: int = 0) -> Sweep:
         """Run a sweep to its end, or for some batches; of one more, ``leave_open`` runs stay open."""
@@ -86,13 +79,13 @@ class Service:
         done = 0
         law: Law | None = None
         while batches is None or done < batches:
-            stop = self.ask(sweep_id, law)
+            stop = self.plan(sweep_id, law)
             if stop is not None:
                 return self.store.sweeps.move(sweep_id, SweepState.COMPLETED, reason=stop)
             self.work(self.store.runs.claim(sweep_id, fence=driver), cells, driver)
             law = self.refit(sweep_id)
             done += 1
-        if leave_open and self.ask(sweep_id, law) is None:
+        if leave_open and self.plan(sweep_id, law) is None:
             pending = self.store.runs.pending(sweep_id)
             self.work(self.claimed(sweep_id, pending[:-leave_open], driver), cells, driver)
             half = self.claimed(sweep_id, pending[-leave_open:][: leave_open // 2], driver)
@@ -107,7 +100,7 @@ class Service:
         """The knowledge of a sweep now."""
         return knowledge_of(self.store, self.store.sweeps.get(sweep_id), prior=None)
 
-    def ask(self, sweep_id: str, law: Law | None) -> str | None:
+    def plan(self, sweep_id: str, law: Law | None) -> str | None:
         """Plan and write the next batch; the reason to stop, if the plan has one."""
         batch = next_batch(self.knowledge(sweep_id), law)
         if batch.runs or batch.pruned:
@@ -192,11 +185,7 @@ def with_many_cells(service: Service) -> str:
     sweep_id = service.submit(name="many cells", grid=grid).id
     service.start(sweep_id)
     cells = service.store.sweeps.cells(sweep_id)
-    asked = [
-        NewRun(cell=cell.number, learning_rate=cell.rates[0], seed=0, trunk=cell.trunk, reason="asked")
-        for cell in cells
-    ]
-    service.store.runs.add_batch(sweep_id, asked, fence=service.fence)
+    service.ask(sweep_id, *((cell.number, cell.rates[0]) for cell in cells))
     return sweep_id
 
 
@@ -215,7 +204,7 @@ def stable_loss(cell: Cell, learning_rate: float) -> float:
 def _bowl(cell: Cell, over_optimum: float) -> float:
     u = math.log(over_optimum)
     best = 1.4 + 0.9 * (cell.params / 1e4) ** -0.16 * (cell.tokens / 2e5) ** -0.12
-    return best * math.exp(0.022 * (2 / 0.64) * (math.expm1(0.8 * u) - 0.8 * u))
+    return float(best * math.exp(0.022 * rise(u, 0.8)))
 
 
 def lens_points(curve: str) -> list[LensPoint]:

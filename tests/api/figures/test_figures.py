@@ -21,7 +21,6 @@ from orchestrator.law import fit
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
-from orchestrator.store.records import NewRun
 from orchestrator.tables.formats import read_table
 from tests.api.dashboard.seeding import SCALES, Service, bowl_loss, spec_fields
 from tests.api.figures.building import make_cells, make_run
@@ -87,11 +86,7 @@ def lawless_sweep(service: Service) -> str:
     sweep = service.submit()
     driver = service.start(sweep.id)
     cells = service.store.sweeps.cells(sweep.id)
-    two = [
-        NewRun(cell=0, learning_rate=rate, seed=0, trunk=cells[0].trunk, reason="a start")
-        for rate in cells[0].rates[:2]
-    ]
-    service.store.runs.add_batch(sweep.id, two, fence=service.fence)
+    service.ask(sweep.id, *((0, rate) for rate in cells[0].rates[:2]))
     service.work(service.store.runs.claim(sweep.id, fence=driver), cells, driver)
     return sweep.id
 
@@ -280,14 +275,9 @@ def large_sweep(service: Service) -> str:
     sweep = service.submit(grid=grid)
     driver = service.start(sweep.id)
     cells = service.store.sweeps.cells(sweep.id)
-    runs = [
-        NewRun(cell=cell.number, learning_rate=rate, seed=0, trunk=None, reason="one of ten thousand")
-        for cell in cells
-        for rate in cell.rates
-    ]
-    assert len(runs) == 10_000
-    asked, pruned = runs[::5], [run for place, run in enumerate(runs) if place % 5]
-    service.store.runs.add_batch(sweep.id, asked, fence=service.fence, pruned=pruned)
+    places = [(cell.number, rate) for cell in cells for rate in cell.rates]
+    assert len(places) == 10_000
+    service.ask(sweep.id, *places[::5], pruned=[place for number, place in enumerate(places) if number % 5])
     runs = service.store.runs.claim(sweep.id, fence=driver)
     service.store.runs.finish([service.result(cells[run.cell], run) for run in runs], fence=driver)
     service.refit(sweep.id)

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from api.figures.fitting_transfer import OURS, ParadigmsView, draw_paradigms, paradigms_view, why_nothing
 from orchestrator.documents.comparisons import ComparisonDocument, ContenderDocument
-from orchestrator.heldout.stages import comparison_document
 from orchestrator.states import ComparisonStage
-from orchestrator.store import Store
-from tests.orchestrator.heldout.carried import compared_sweep
 
 
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComparisonDocument]:
-    with Store.open(f"sqlite:///{tmp_path_factory.mktemp('numbers') / 'etalon.db'}") as store:
-        store.migrate()
-        yield comparison_document(store, compared_sweep(store))
-
-
-def view_of(compared: ComparisonDocument) -> ParadigmsView:
-    view = paradigms_view(compared)
+def view_of(comparison: ComparisonDocument) -> ParadigmsView:
+    view = paradigms_view(comparison)
     assert view is not None
     return view
 
@@ -31,10 +19,10 @@ def named(view: ParadigmsView, name: str) -> ContenderDocument:
     return next(item for item in view.contenders if item.name == name)
 
 
-def test_every_contender_is_drawn_with_its_numbers(compared: ComparisonDocument) -> None:
-    view = view_of(compared)
+def test_every_contender_is_drawn_with_its_numbers(comparison: ComparisonDocument) -> None:
+    view = view_of(comparison)
     marks = {trace.name: trace for trace in draw_paradigms(view).data if trace.xaxis != "x2"}
-    for item in compared.contenders:
+    for item in comparison.contenders:
         assert item.excess_loss is not None
         mark = marks[item.name]
         assert mark.x == (item.learning_rate,)
@@ -47,9 +35,9 @@ def test_every_contender_is_drawn_with_its_numbers(compared: ComparisonDocument)
 
 
 def test_the_panel_is_as_high_as_the_paradigms_need_not_as_the_worst_law(
-    compared: ComparisonDocument,
+    comparison: ComparisonDocument,
 ) -> None:
-    view = view_of(compared)
+    view = view_of(comparison)
     ours = [item.excess_loss for item in view.contenders if item.name in OURS]
     assert max(excess.value for excess in ours if excess is not None) < view.top
     worst = named(view, "Porian").excess_loss
@@ -62,21 +50,22 @@ def test_the_panel_is_as_high_as_the_paradigms_need_not_as_the_worst_law(
     assert row.x[0] == view.most
 
 
-def test_the_curve_goes_through_the_bottom_and_stays_inside(compared: ComparisonDocument) -> None:
-    view = view_of(compared)
+def test_the_curve_goes_through_the_bottom_and_stays_inside(comparison: ComparisonDocument) -> None:
+    view = view_of(comparison)
     lowest = min(view.curve, key=lambda point: point[1])
-    assert compared.best is not None
+    assert comparison.best is not None
     assert lowest[1] == pytest.approx(0, abs=2e-4)
-    assert lowest[0] == pytest.approx(compared.best.learning_rate, rel=0.05)
+    assert lowest[0] == pytest.approx(comparison.best.learning_rate, rel=0.05)
     assert all(0 <= excess <= view.top for _, excess in view.curve)
 
 
-def test_who_diverged_stands_at_the_edge_with_the_word(compared: ComparisonDocument) -> None:
+def test_who_diverged_stands_at_the_edge_with_the_word(comparison: ComparisonDocument) -> None:
     diverged = {"excess_loss": None, "difference": None, "diverged": True}
     contenders = [
-        item.model_copy(update=diverged) if item.name == "Transfer" else item for item in compared.contenders
+        item.model_copy(update=diverged) if item.name == "Transfer" else item
+        for item in comparison.contenders
     ]
-    view = view_of(compared.model_copy(update={"contenders": contenders}))
+    view = view_of(comparison.model_copy(update={"contenders": contenders}))
     assert named(view, "Transfer").diverged
     (point, row) = (trace for trace in draw_paradigms(view).data if trace.name == "Transfer")
     assert point.marker.symbol == "x-thin"
@@ -93,9 +82,9 @@ def test_who_diverged_stands_at_the_edge_with_the_word(compared: ComparisonDocum
     ],
 )
 def test_before_there_are_scores_it_says_what_will_appear(
-    compared: ComparisonDocument, stage: ComparisonStage, reason: str | None, words: str
+    comparison: ComparisonDocument, stage: ComparisonStage, reason: str | None, words: str
 ) -> None:
-    waiting = compared.model_copy(update={"state": stage, "reason": reason, "best": None})
+    waiting = comparison.model_copy(update={"state": stage, "reason": reason, "best": None})
     assert paradigms_view(waiting) is None
     assert words in why_nothing(waiting)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from api.figures.coverage_map import MOST_ROWS, NARROW_TILES, count_text, coverage_map
+from api.figures.coverage_map import MOST_ROWS, count_text, coverage_map
 from api.figures.learning_curves import learning_curves, why_no_curves
 from api.figures.savings import grid_shares, savings
 from orchestrator.cells import Cell, Cells
@@ -60,15 +60,6 @@ def test_a_map_too_large_for_a_page_says_how_many_cells_it_leaves_out():
     view = coverage_map(make_snapshot(cells))
     assert len(view.rows) == MOST_ROWS
     assert view.left_out == 10
-
-
-@pytest.mark.parametrize(("horizons", "shown"), [(3, 3), (6, 3), (12, 3)])
-def test_a_telephone_shows_so_many_horizons_that_a_tile_can_be_seen(horizons: int, shown: int):
-    cells = make_cells(horizons=tuple(1e5 * 2**i for i in range(horizons)))
-    view = coverage_map(make_snapshot(cells), narrow=True)
-    assert len(view.columns) == shown
-    assert shown * len(RATES) <= NARROW_TILES
-    assert view.left_out == 2 * (horizons - shown)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from api.figures.bowls import bowl_panels, draw_bowls
+from api.figures.screen import fit_to_screen
 from api.figures.selection import EVENLY, CellPage, CellSelection, cell_pages
 from api.figures.snapshot import FigureSnapshot
 from orchestrator.states import RunState
@@ -79,6 +80,6 @@ def test_the_figure_says_that_there_are_more_cells(
 
 def test_on_a_telephone_a_long_title_has_two_lines(many: FigureSnapshot):
     panels, total = bowl_panels(many)
-    wide, narrow = draw_bowls(panels, total), draw_bowls(panels, total, 2)
+    wide, narrow = draw_bowls(panels, total), fit_to_screen(draw_bowls(panels, total, 2), 2)
     assert "<br>" not in wide.layout.annotations[0].text
     assert "<br>B 65.5" in narrow.layout.annotations[0].text

@@ -10,7 +10,8 @@ import pytest
 from api.figures import comparison_figure, page
 from api.figures.strategy_lines import FLOOR, strategy_lines
 from orchestrator.documents.strategies import StrategyScore
-from orchestrator.strategies import STRATEGIES, ComparedStrategy, StrategyComparison
+from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy
+from orchestrator.strategies.strategy_scores import StrategyComparison
 
 
 def score(share: float, excess_loss: float, standard_error: float | None) -> StrategyScore:

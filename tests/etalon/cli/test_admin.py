@@ -9,21 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from etalon.cli.commands import app
+from tests.etalon.cli.running import etalon, plain
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ETALON_HOME", str(tmp_path))
     return tmp_path
-
-
-def plain(text: str) -> str:
-    return " ".join(text.split())
-
-
-def etalon(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, list(arguments))
-    return result.exit_code, result.stdout if "--json" in arguments else result.output
 
 
 def test_a_token_is_shown_once_listed_and_revoked() -> None:

@@ -6,18 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from etalon.cli.commands import app
-from orchestrator.strategies import STRATEGIES
-from tests.orchestrator.strategies.tables import HORIZONS, counted, rows, text
+from orchestrator.strategies.compared_strategies import STRATEGIES
+from tests.etalon.cli.running import answer_of, etalon, refusal_of
+from tests.orchestrator.strategies.tables import HORIZONS, rows, text
 
 FAST = ("--strategy", "law", "--strategy", "four", "--replicates", "2", "--share", "5", "--share", "20")
-
-
-def etalon(*arguments: str | Path) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["compare", *map(str, arguments)])
-    return result.exit_code, result.output
 
 
 @pytest.fixture
@@ -30,7 +24,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_shows_the_targets_a_row_per_strategy_and_the_path_of_the_picture(runs: Path) -> None:
-    code, shown = etalon(runs, *FAST)
+    code, shown = etalon("compare", runs, *FAST)
 
     assert code == 0, shown
     words = " ".join(shown.replace("\u00a0", " ").split())
@@ -44,17 +38,15 @@ def test_it_shows_the_targets_a_row_per_strategy_and_the_path_of_the_picture(run
 
 
 def test_help_names_every_strategy() -> None:
-    code, shown = etalon("--help")
+    code, shown = etalon("compare", "--help")
 
     assert code == 0
     assert all(name in shown for name in STRATEGIES)
 
 
 def test_json_holds_fractions_per_strategy_and_share_and_writes_no_picture(runs: Path) -> None:
-    code, shown = etalon(runs, *FAST, "--json")
+    answer = answer_of("compare", runs, *FAST)
 
-    assert code == 0, shown
-    answer = json.loads(shown)
     assert [target["params"] for target in answer["targets"]] == [8e6] * 3
     assert answer["full_grid"]["cells"] == 9
     assert answer["replicates"] == 2
@@ -69,7 +61,7 @@ def test_json_holds_fractions_per_strategy_and_share_and_writes_no_picture(runs:
 
 
 def test_json_with_plot_writes_the_picture_there(runs: Path, tmp_path: Path) -> None:
-    code, shown = etalon(runs, *FAST, "--json", "--plot", tmp_path / "mine.html")
+    code, shown = etalon("compare", runs, *FAST, "--json", "--plot", tmp_path / "mine.html")
 
     assert code == 0, shown
     assert json.loads(shown)["picture"] == str(tmp_path / "mine.html")
@@ -78,42 +70,19 @@ def test_json_with_plot_writes_the_picture_there(runs: Path, tmp_path: Path) -> 
 
 
 def test_every_strategy_is_compared_by_default_and_one_replicate_has_no_error(runs: Path) -> None:
-    code, shown = etalon(runs, "--replicates", "1", "--json")
+    answer = answer_of("compare", runs, "--replicates", "1")
 
-    assert code == 0, shown
-    answer = json.loads(shown)
     names = [found["strategy"] for found in answer["strategies"]]
     assert names == ["law", "four", "grid", "random", "tpe", "gp"]
     assert all(score["standard_error"] is None for found in answer["strategies"] for score in found["scores"])
 
 
-def test_one_batch_is_compared_alone(runs: Path) -> None:
-    runs.write_text(text([*rows(), *rows(horizons=HORIZONS[:2], batch_tokens=131_072)]))
-
-    code, shown = etalon(runs, *FAST, "--batch-tokens", "131072", "--json")
-
-    assert code == 0, shown
-    assert {target["batch_tokens"] for target in json.loads(shown)["targets"]} == {131_072}
-
-
-def test_tokens_counted_in_each_run_are_compared_like_those_that_were_meant(runs: Path) -> None:
-    runs.write_text(text(counted(rows())))
-
-    code, shown = etalon(runs, *FAST, "--json")
-
-    assert code == 0, shown
-    answer = json.loads(shown)
-    assert answer["full_grid"]["cells"] == 9
-    assert len(answer["targets"]) == 3
-
-
 def test_a_batch_is_written_as_people_write_it(runs: Path) -> None:
     runs.write_text(text([*rows(batch_tokens=65_000), *rows(horizons=HORIZONS[:2], batch_tokens=131_072)]))
 
-    code, shown = etalon(runs, *FAST, "--batch-tokens", "65k", "--json")
+    answer = answer_of("compare", runs, *FAST, "--batch-tokens", "65k")
 
-    assert code == 0, shown
-    assert {target["batch_tokens"] for target in json.loads(shown)["targets"]} == {65_000}
+    assert {target["batch_tokens"] for target in answer["targets"]} == {65_000}
 
 
 @pytest.mark.parametrize(
@@ -134,18 +103,12 @@ def test_a_batch_is_written_as_people_write_it(runs: Path) -> None:
 def test_bad_arguments_are_refused_before_anything_is_replayed(
     runs: Path, arguments: list[str], says: str
 ) -> None:
-    code, shown = etalon(runs, *arguments)
-
-    assert code == 2
-    assert says in " ".join(shown.split())
+    assert says in refusal_of("compare", runs, *arguments)
     assert not Path("comparison.html").exists()
 
 
 def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
-    code, shown = etalon(tmp_path / "none.csv")
-
-    assert code == 2
-    assert "cannot be read" in " ".join(shown.split())
+    assert "cannot be read" in refusal_of("compare", tmp_path / "none.csv")
 
 
 def test_a_table_of_several_recipes_asks_for_one(runs: Path) -> None:
@@ -153,10 +116,7 @@ def test_a_table_of_several_recipes_asks_for_one(runs: Path) -> None:
     named = [f"{line},{'adamw' if place % 2 else 'muon'}" for place, line in enumerate(more)]
     runs.write_text("\n".join([f"{first},optimizer", *named]))
 
-    code, shown = etalon(runs, *FAST)
-
-    assert code == 2
-    assert "2 values of optimizer: adamw, muon" in " ".join(shown.split())
+    assert "2 values of optimizer: adamw, muon" in refusal_of("compare", runs, *FAST)
 
 
 @pytest.mark.parametrize(
@@ -166,24 +126,10 @@ def test_a_table_of_several_recipes_asks_for_one(runs: Path) -> None:
 def test_a_table_that_cannot_support_it_is_refused(runs: Path, lines: list[str], says: str) -> None:
     runs.write_text(text(lines))
 
-    code, shown = etalon(runs, *FAST, "--json")
+    code, shown = etalon("compare", runs, *FAST, "--json")
 
     assert code == 3
     assert says in json.loads(shown)["detail"]
-
-
-def test_step_laws_runs_are_compared_at_their_largest_size(
-    recorded_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    table = recorded_runs / "steplaw_dense.csv"
-
-    code, shown = etalon(table, "--strategy", "law", "--replicates", "1", "--share", "1", "--json")
-
-    assert code == 0, shown
-    answer = json.loads(shown)
-    assert len(answer["targets"]) == 27
-    assert answer["strategies"][0]["scores"][0]["excess_loss"] < answer["excess_loss_without_runs"] / 2
 
 
 def test_a_setting_that_the_table_pools_is_named(runs: Path) -> None:
@@ -191,9 +137,8 @@ def test_a_setting_that_the_table_pools_is_named(runs: Path) -> None:
     pooled = [f"{header},weight_decay", *(f"{line},{decay}" for line in lines for decay in ("0", "0.1"))]
     runs.write_text("\n".join(pooled))
 
-    code, shown = etalon(runs, "--strategy", "four", "--replicates", "1", "--share", "20", "--json")
+    answer = answer_of("compare", runs, "--strategy", "four", "--replicates", "1", "--share", "20")
 
-    assert code == 0, shown
-    assert [warning.split(" within")[0] for warning in json.loads(shown)["warnings"]] == [
+    assert [warning.split(" within")[0] for warning in answer["warnings"]] == [
         "weight_decay takes 2 values (0, 0.1)"
     ]

@@ -10,18 +10,13 @@ from rich.console import Console
 from etalon.cli.display import comparison_view, plan_view
 from orchestrator.amounts import SPACE
 from orchestrator.documents.comparisons import ComparisonDocument
-from orchestrator.heldout.stages import comparison_document
 from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.states import ComparisonStage
 from orchestrator.store import Store
 from orchestrator.submission.preview import preview
 from tests.orchestrator.conftest import FIELDS
-from tests.orchestrator.heldout.carried import COMPARISON, SEARCH, compared_sweep
-
-
-def compared(store: Store, **comparison: Any) -> ComparisonDocument:
-    return ComparisonDocument.model_validate(comparison_document(store, compared_sweep(store, **comparison)))
+from tests.orchestrator.heldout.carried import COMPARISON, SEARCH
 
 
 def printed(renderable: Any, width: int = 80) -> str:
@@ -31,40 +26,40 @@ def printed(renderable: Any, width: int = 80) -> str:
     return shown.get().replace(SPACE, " ")
 
 
-def test_the_table_has_a_line_for_every_contender_and_fits_eighty_columns(store: Store) -> None:
-    document = compared(store, module_rates={"runs": 8})
-    text = printed(comparison_view(document))
+def test_the_table_has_a_line_for_every_contender_and_fits_eighty_columns(
+    comparison: ComparisonDocument,
+) -> None:
+    text = printed(comparison_view(comparison))
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     assert "2 seeds" in text
-    for item in document.contenders:
+    for item in comparison.contenders:
         assert sum(re.match(rf"{re.escape(item.name)} +\d", line) is not None for line in lines) == 1
     assert "Trust Fitting here" in text
     assert "rates by module, the best of 8 trials" in text
     assert "not compared: Joint MoE, it is a law of mixtures of experts" in text
 
 
-def test_a_diverged_contender_has_a_word_for_a_number(store: Store) -> None:
-    document = compared(store)
-    first, second, *others = document.contenders
+def test_a_diverged_contender_has_a_word_for_a_number(comparison: ComparisonDocument) -> None:
+    first, second, *others = comparison.contenders
     lost = second.model_copy(update={"diverged": True, "excess_loss": None, "difference": None})
-    document = document.model_copy(update={"contenders": [first, lost, *others]})
+    document = comparison.model_copy(update={"contenders": [first, lost, *others]})
     (line,) = (
         line for line in printed(comparison_view(document)).splitlines() if line.startswith("Transfer ")
     )
     assert line.split()[2:] == ["diverged", "–", "–", "–"]
 
 
-def test_a_verdict_of_a_comparison_that_was_cut_short_is_marked(store: Store) -> None:
+def test_a_verdict_of_a_comparison_that_was_cut_short_is_marked(comparison: ComparisonDocument) -> None:
     reason = "the budget of 600 seconds is spent"
-    cut = compared(store).model_copy(update={"state": ComparisonStage.CUT_SHORT, "reason": reason})
+    cut = comparison.model_copy(update={"state": ComparisonStage.CUT_SHORT, "reason": reason})
     lines = printed(comparison_view(cut)).splitlines()
     assert f"cut short: {reason}" in lines
     assert any("Trust Fitting here" in line for line in lines)
 
 
-def test_before_there_are_numbers_the_stage_is_shown(store: Store) -> None:
-    waiting = compared(store).model_copy(
+def test_before_there_are_numbers_the_stage_is_shown(comparison: ComparisonDocument) -> None:
+    waiting = comparison.model_copy(
         update={
             "verdict": None,
             "state": ComparisonStage.NOT_RUN,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from benchmarks.confirmed_targets import TARGET, target_world
 from etalon.cli.display import formula_text, law_table, prediction_panel, sizes_view, sweeps_table
 from orchestrator.amounts import SPACE
 from orchestrator.answers.formula import Formula, formula
@@ -16,7 +17,6 @@ from orchestrator.answers.prediction import prediction
 from orchestrator.documents.laws import CoefficientDocument, ExponentDocument, SizeLaw, SizesDocument
 from orchestrator.documents.sweeps import Cost, Progress, SweepSummary
 from orchestrator.states import RunState, SweepState
-from tests.orchestrator.planner.target_world import TARGET, sweep
 
 
 def printed(renderable: Any, width: int) -> str:
@@ -28,7 +28,7 @@ def printed(renderable: Any, width: int) -> str:
 
 @cache
 def written() -> Formula:
-    return formula(sweep().law)
+    return formula(target_world().law)
 
 
 def summary(name: str, runs: dict[RunState, int], **fields: Any) -> SweepSummary:
@@ -52,7 +52,7 @@ def summary(name: str, runs: dict[RunState, int], **fields: Any) -> SweepSummary
 
 
 def test_a_sweep_fits_eighty_columns_in_a_line_with_its_whole_id() -> None:
-    answer = prediction(sweep().law, TARGET)
+    answer = prediction(target_world().law, TARGET)
     row = summary("stdlib-dense", {RunState.COMPLETED: 120, RunState.DIVERGED: 3}, prediction=answer)
 
     heading, line = printed(sweeps_table([row]), 80).splitlines()
@@ -81,7 +81,7 @@ def test_a_last_line_counts_the_terms_that_are_left_out() -> None:
 
 @pytest.mark.parametrize(("more", "said"), [(0.0, "the target: "), (1.0, "the target (2.1 until sure): ")])
 def test_runs_until_sure_are_shown_if_they_are_more(more: float, said: str) -> None:
-    answer = prediction(sweep().law, TARGET)
+    answer = prediction(target_world().law, TARGET)
     assert answer.confirmation is not None
     runs = {"expected_runs": 1.1, "expected_runs_until_sure": 1.1 + more}
     answer = answer.model_copy(update={"confirmation": answer.confirmation.model_copy(update=runs)})

@@ -9,10 +9,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
-from typer.testing import CliRunner
 
 from etalon.cli import sweeps
-from etalon.cli.commands import app
+from orchestrator.answers.tables import upload
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
 from orchestrator.documents.tables import TableDocument
@@ -21,7 +20,7 @@ from orchestrator.settings import Settings
 from orchestrator.spec import parse_spec
 from orchestrator.store import Store
 from orchestrator.submission.preview import preview
-from orchestrator.submission.tables import upload
+from tests.etalon.cli.running import etalon, plain, refusal_of
 
 SPEC = """
 name: small
@@ -71,16 +70,12 @@ def service(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> In
     return service
 
 
-def etalon(*arguments: str | Path) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return result.exit_code, " ".join(result.output.replace("\u00a0", " ").split())
-
-
 @pytest.mark.usefixtures("service")
 def test_a_plan_shows_cells_costs_and_why_it_would_stop(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(SPEC)
 
     code, text = etalon("plan", tmp_path / "sweep.yaml")
+    text = plain(text)
 
     assert code == 0
     assert "small aims at 1 M parameters, 800 k tokens, batch of 2.05 k tokens" in text
@@ -97,6 +92,7 @@ def test_a_plan_for_programs_is_the_services_own(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(SPEC)
 
     code, text = etalon("plan", tmp_path / "sweep.yaml", "--json")
+    text = plain(text)
 
     assert code == 0
     assert len(json.loads(text)["cells"]) == 4
@@ -108,6 +104,7 @@ def test_a_plan_of_mixtures_shows_both_counts(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(SPEC.replace("corpus: stdlib", f"corpus: stdlib, {mixture}"))
 
     code, text = etalon("plan", tmp_path / "sweep.yaml")
+    text = plain(text)
 
     assert code == 0
     assert "N total active D B" in text
@@ -145,6 +142,4 @@ def test_a_table_in_a_specification_is_a_path_unless_it_is_an_id(
         ("tbl-none", 2, "no table 'tbl-none'"),
     ):
         (tmp_path / "sweep.yaml").write_text(f"name: replay\ntrainer: {{kind: replay, table: {name}}}\n")
-        answer = etalon("plan", tmp_path / "sweep.yaml")
-        assert answer[0] == code, answer
-        assert says in answer[1]
+        assert says in refusal_of("plan", tmp_path / "sweep.yaml", code=code)

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from etalon.cli.commands import app
+from tests.etalon.cli.running import answer_of, etalon, plain, refusal_of
 
 SPEC: dict[str, Any] = {
     "name": "carried",
@@ -43,24 +42,13 @@ def with_trainer(**fields: Any) -> dict[str, Any]:
     return SPEC | {"trainer": SPEC["trainer"] | fields}
 
 
-def etalon(*arguments: str | Path) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["rules", *map(str, arguments)])
-    return result.exit_code, " ".join(result.output.replace("\u00a0", " ").split())
-
-
-def table(*arguments: str | Path) -> dict[str, Any]:
-    code, shown = etalon(*arguments, "--json")
-    assert code == 0, shown
-    found: dict[str, Any] = json.loads(shown)
-    return found
-
-
 def at_target(found: dict[str, Any], name: str) -> dict[str, float]:
     return {row["kind"]: row["target"][name] for row in found["parameters"]}
 
 
 def test_the_base_and_the_largest_scale_are_shown_side_by_side(spec: Path) -> None:
-    code, shown = etalon(spec)
+    code, shown = etalon("rules", spec)
+    shown = plain(shown)
 
     assert code == 0
     assert "parametrization mup, rules for width, weight decay" in shown
@@ -74,7 +62,7 @@ def test_the_base_and_the_largest_scale_are_shown_side_by_side(spec: Path) -> No
 
 
 def test_a_rate_at_the_base_is_shown_as_the_rates_of_every_kind(spec: Path) -> None:
-    found = table(spec, "--learning-rate", "0.008")
+    found = answer_of("rules", spec, "--learning-rate", "0.008")
 
     assert at_target(found, "learning_rate") == {
         "embedding": 0.008,
@@ -85,11 +73,11 @@ def test_a_rate_at_the_base_is_shown_as_the_rates_of_every_kind(spec: Path) -> N
         "head": 0.008,
     }
     assert {row["base"]["learning_rate"] for row in found["parameters"]} == {0.008}
-    assert "2e-3" in etalon(spec, "--learning-rate", "0.008")[1]
+    assert "2e-3" in plain(etalon("rules", spec, "--learning-rate", "0.008")[1])
 
 
 def test_another_scale_of_the_grid_is_selected_by_its_index(spec: Path) -> None:
-    found = table(spec, "--scale", "1")
+    found = answer_of("rules", spec, "--scale", "1")
     assert (found["target"]["width"], found["ratios"]["width"]) == (32, 2)
     assert at_target(found, "learning_rate_factor")["attention_in"] == 0.5
 
@@ -99,7 +87,7 @@ def test_a_model_outside_the_grid_defaults_to_the_sweeps_target(tmp_path: Path) 
     path = written(
         tmp_path, fields | {"target": {"params": 1e9, "tokens": 131_072 * 16, "batch_tokens": 1_024}}
     )
-    found = table(path, "--target", "width=2_048,depth=24,heads=16")
+    found = answer_of("rules", path, "--target", "width=2_048,depth=24,heads=16")
 
     assert (found["target"]["width"], found["target"]["heads"]) == (2_048, 16)
     assert found["ratios"] == {"width": 128, "depth": 12, "batch_tokens": 4, "tokens": 16}
@@ -107,12 +95,16 @@ def test_a_model_outside_the_grid_defaults_to_the_sweeps_target(tmp_path: Path) 
     assert at_target(found, "forward_multiplier")["attention_out"] == pytest.approx(1 / 12)
     assert found["target"]["beta1"] == pytest.approx(1 - 0.1 / 4)
     assert found["target"]["attention_scale"] == 2 * 4 / 128
-    assert "attention logits × 0.0625, 0.5 at the base" in etalon(path, "--target", "width=2048,heads=16")[1]
-    assert "β 0.975, 0.9875; 0.9, 0.95 at the base" in etalon(path, "--target", "width=2048")[1]
+    assert "attention logits × 0.0625, 0.5 at the base" in plain(
+        etalon("rules", path, "--target", "width=2048,heads=16")[1]
+    )
+    assert "β 0.975, 0.9875; 0.9, 0.95 at the base" in plain(
+        etalon("rules", path, "--target", "width=2048")[1]
+    )
 
 
 def test_mixtures_have_their_own_rows(tmp_path: Path) -> None:
-    found = table(written(tmp_path, with_trainer(architecture=MOE)))
+    found = answer_of("rules", written(tmp_path, with_trainer(architecture=MOE)))
     kinds = [row["kind"] for row in found["parameters"]]
     assert kinds == [
         "embedding",
@@ -128,7 +120,7 @@ def test_mixtures_have_their_own_rows(tmp_path: Path) -> None:
 
 
 def test_muon_has_its_own_rates_and_source(tmp_path: Path) -> None:
-    found = table(written(tmp_path, with_trainer(optimizer={"kind": "muon"})))
+    found = answer_of("rules", written(tmp_path, with_trainer(optimizer={"kind": "muon"})))
     rates = at_target(found, "learning_rate_factor")
     assert (rates["attention_in"], rates["head"]) == (0.5, 1.0)
     assert {row["module"] for row in found["parameters"] if "2512.05620" in row["source"]} == {
@@ -139,10 +131,10 @@ def test_muon_has_its_own_rates_and_source(tmp_path: Path) -> None:
 
 def test_standard_has_factors_of_one(tmp_path: Path) -> None:
     path = written(tmp_path, with_trainer(parametrization="standard"))
-    found = table(path)
+    found = answer_of("rules", path)
     for name in ("learning_rate_factor", "weight_decay_factor", "epsilon_factor", "forward_multiplier"):
         assert set(at_target(found, name).values()) == {1.0}
-    shown = etalon(path)[1]
+    shown = plain(etalon("rules", path)[1])
     assert "standard: one rate, decay and ε for all parameters, so every factor is 1" in shown
     assert "m_w 4 (not scaled)" in shown
 
@@ -166,7 +158,7 @@ def test_standard_has_factors_of_one(tmp_path: Path) -> None:
 def test_a_bad_specification_is_refused_with_the_fields_path(
     tmp_path: Path, fields: dict[str, Any], path: str
 ) -> None:
-    code, shown = etalon(written(tmp_path, fields), "--json")
+    code, shown = etalon("rules", written(tmp_path, fields), "--json")
     assert code == 2
     assert path in [error["path"] for error in json.loads(shown)["errors"]]
 
@@ -186,19 +178,15 @@ def test_a_bad_specification_is_refused_with_the_fields_path(
     ],
 )
 def test_a_bad_option_is_refused(spec: Path, options: list[str], message: str) -> None:
-    code, shown = etalon(spec, *options)
-    assert code == 2
-    assert message in shown
+    assert message in refusal_of("rules", spec, *options)
 
 
 def test_a_target_that_the_rules_cannot_reach_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, with_trainer(parametrization={"kind": "mup", "rules": ["batch"]}))
-    code, shown = etalon(path, "--target", "width=64,batch_tokens=65_536")
-    assert code == 2
-    assert "beta1 of 0.9 becomes -24.6 at 256 times the base's batch" in shown
+    assert "beta1 of 0.9 becomes -24.6 at 256 times the base's batch" in refusal_of(
+        "rules", path, "--target", "width=64,batch_tokens=65_536"
+    )
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    code, shown = etalon(tmp_path / "nowhere.yaml")
-    assert code == 2
-    assert "cannot be read" in shown
+    assert "cannot be read" in refusal_of("rules", tmp_path / "nowhere.yaml")

@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import psutil
 import pytest
 
 from tests.known_law import RECORDED, grid, run_table
+from tests.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -58,13 +58,6 @@ class Served:
 
     def child(self, words: str) -> psutil.Process:
         return next(p for p in self.process.children() if words in " ".join(p.cmdline()))
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} seconds"
-        time.sleep(0.1)
 
 
 def free_port() -> int:
@@ -107,12 +100,25 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    with serving(tmp_path) as service:
+def served(tmp_path: Path, short_tmp: Path) -> Iterator[Served]:
+    """A service in a home that was open to all; it leaves no folder of Ray's."""
+    home = tmp_path / "home"
+    (home / "logs").mkdir(parents=True)
+    (home / "logs" / "api.log").touch(0o666)
+    home.chmod(0o777)
+    with serving(tmp_path, TMPDIR=str(short_tmp)) as service:
         yield service
+    assert not list(short_tmp.glob("etalon-ray-*"))
 
 
-def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(served: Served) -> None:
+def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(
+    served: Served, short_tmp: Path, open_to_others: Callable[[Path], list[Path]]
+) -> None:
+    assert "open to other users of this machine" in served.said
+    assert not open_to_others(served.folder / "home")
+    (ray,) = short_tmp.glob("etalon-ray-*")
+    assert stat.S_IMODE(ray.stat().st_mode) == 0o700
+
     cells = grid((1e6, 2e6, 4e6, 8e6), (1e8, 2e8, 4e8), (65_536,))
     runs = RECORDED.runs(cells, [8e-3 * 2**octave for octave in range(-3, 4)])
     (served.folder / "runs.csv").write_text(run_table(runs))
@@ -121,7 +127,7 @@ def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(served: Se
     plan = served.json("plan", "sweep.yaml")
     assert plan["full_grid"]["runs"] == 84
     sweep_id = served.json("sweep", "submit", "sweep.yaml")["id"]
-    wait_for(lambda: served.json("sweep", "show", sweep_id)["progress"]["batches"], "the first batch")
+    until(lambda: served.json("sweep", "show", sweep_id)["progress"]["batches"])
     served.child("orchestrator").send_signal(signal.SIGKILL)
     swept = served.json("sweep", "watch", sweep_id)
 
@@ -136,31 +142,6 @@ def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(served: Se
     assert "params" in refused["detail"]
     assert served.json("sweep", "pause", sweep_id, code=1)["detail"]
     assert "no sweep" in served.json("sweep", "show", "0" * 32, code=2)["detail"].lower()
-
-
-def test_other_users_are_kept_out_and_the_folder_of_a_killed_service_is_removed(
-    tmp_path: Path, short_tmp: Path, open_to_others: Callable[[Path], list[Path]]
-) -> None:
-    home = tmp_path / "home"
-    (home / "logs").mkdir(parents=True)
-    (home / "logs" / "api.log").touch(0o666)
-    home.chmod(0o777)
-
-    with serving(tmp_path, TMPDIR=str(short_tmp)) as first:
-        assert "open to other users of this machine" in first.said
-        assert not open_to_others(home)
-        (left,) = short_tmp.glob("etalon-ray-*")
-        assert stat.S_IMODE(left.stat().st_mode) == 0o700
-        assert (left / "ray" / "session_latest" / "logs").is_dir()
-        family = first.process.children(recursive=True)
-        first.process.kill()
-        psutil.wait_procs(family, timeout=60)
-        assert left.exists()
-
-    with serving(tmp_path, TMPDIR=str(short_tmp)) as second:
-        assert "Other users" not in second.said
-        assert left not in short_tmp.glob("etalon-ray-*")
-    assert not list(short_tmp.glob("etalon-ray-*"))
 
 
 def test_it_refuses_to_be_reachable_without_a_token(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -12,18 +11,11 @@ import pytest
 from etalon.cli.service import MOST_RESTARTS, Service, ServiceFailed
 from orchestrator.processes import Child, end_all
 from orchestrator.settings import Settings
+from tests.clock import Clock
+from tests.waiting import until
 
 DIES = "import sys; print('starting'); sys.exit('no space left on device')"
 WORKS = "import os, threading; print(os.getpid(), flush=True); threading.Event().wait(60)"
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 def service_of(code: str, folder: Path, clock: Clock) -> Service:
@@ -33,25 +25,18 @@ def service_of(code: str, folder: Path, clock: Clock) -> Service:
     return Service(Settings(home=folder), "127.0.0.1", 8765, children=[child])
 
 
-def end_current(child: Child) -> None:
-    deadline = time.monotonic() + 30
-    while child.is_alive():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_process_that_keeps_dying_ends_the_service_with_its_last_lines(tmp_path: Path) -> None:
     clock = Clock()
     service = service_of(DIES, tmp_path, clock)
     (child,) = service.children
     for deaths in range(1, MOST_RESTARTS + 1):
-        end_current(child)
+        until(lambda: not child.is_alive())
         assert child.deaths == deaths
         service.tend()
         assert not child.is_alive(), "it was started again without a pause"
         clock.seconds += 20
         service.tend()
-    end_current(child)
+    until(lambda: not child.is_alive())
     clock.seconds += 20
     with pytest.raises(ServiceFailed, match=r"(?s)api died 6 times in a row.*no space left on device"):
         service.tend()
@@ -64,7 +49,7 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
     try:
         first = logged_process(child, 1)
         first.kill()
-        end_current(child)
+        until(lambda: not child.is_alive())
         clock.seconds += 1
         service.tend()
         second = logged_process(child, 2)
@@ -76,8 +61,5 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
 
 def logged_process(child: Child, starts: int) -> psutil.Process:
     """The process that was started last, once it has written its id to the log."""
-    deadline = time.monotonic() + 30
-    while len(ids := child.tail(10)) < starts:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return psutil.Process(int(ids[-1]))
+    until(lambda: len(child.tail(10)) >= starts)
+    return psutil.Process(int(child.tail(10)[-1]))

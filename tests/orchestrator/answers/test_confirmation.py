@@ -7,22 +7,22 @@ from functools import partial
 import numpy as np
 import pytest
 
+from benchmarks.confirmed_targets import TARGET, target_world
 from orchestrator.answers.confirmation import confirmation
 from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Point
 from orchestrator.law import Observations, fit
-from tests.orchestrator.planner.target_world import TARGET, sweep
 
 RUN = 6 * TARGET.params * TARGET.tokens
 
 
 def tried(*rates: float) -> Observations:
     """The sweep's runs, and some at the target."""
-    return sweep().with_runs(TARGET, [sweep().trial(rate) for rate in rates])
+    return target_world().with_runs(TARGET, [target_world().trial(rate) for rate in rates])
 
 
 def test_where_nothing_ran_the_predicted_rate_is_first() -> None:
-    answer = prediction(sweep().law, TARGET)
+    answer = prediction(target_world().law, TARGET)
     offer = answer.confirmation
 
     assert offer.learning_rates[0] == pytest.approx(answer.learning_rate, rel=0.05)
@@ -38,17 +38,17 @@ def test_where_nothing_ran_the_predicted_rate_is_first() -> None:
 
 
 def test_runs_until_sure_are_reported_once_if_they_are_no_more() -> None:
-    near = sweep().law.bowls[-1]
+    near = target_world().law.bowls[-1]
     place = Point(params=1.2 * near.params, tokens=1.2 * near.tokens, batch_tokens=near.batch_tokens)
 
-    offer = prediction(sweep().law, place).confirmation
+    offer = prediction(target_world().law, place).confirmation
 
     assert offer.expected_runs == offer.expected_runs_until_sure == pytest.approx(1)
     assert offer.reason.endswith("until one is that close, and known to be with probability 0.9: 1.0.")
 
 
 def test_runs_at_the_target_settle_it() -> None:
-    at = sweep().optimum
+    at = target_world().optimum
     runs = tried(*np.exp([at - 0.4, at, at + 0.4]).tolist())
 
     offer = prediction(fit(runs), TARGET, runs=lambda: runs).confirmation
@@ -61,12 +61,12 @@ def test_runs_at_the_target_settle_it() -> None:
 
 
 def test_one_run_far_off_asks_for_another() -> None:
-    runs = tried(float(np.exp(sweep().optimum + 1.0)))
+    runs = tried(float(np.exp(target_world().optimum + 1.0)))
 
     offer = prediction(fit(runs), TARGET, runs=lambda: runs).confirmation
 
     assert offer.best.probability < 0.1
-    assert np.log(offer.learning_rates[0]) < sweep().optimum + 0.6
+    assert np.log(offer.learning_rates[0]) < target_world().optimum + 0.6
 
 
 def test_a_target_without_its_runs_gives_a_sentence() -> None:
@@ -79,7 +79,7 @@ def test_a_target_without_its_runs_gives_a_sentence() -> None:
 
 
 def test_where_the_target_is_all_that_is_known_nothing_is_promised() -> None:
-    runs = sweep().runs
+    runs = target_world().runs
     place = Point(
         params=float(runs.params[0]), tokens=float(runs.tokens[0]), batch_tokens=float(runs.batch_tokens[0])
     )
@@ -93,7 +93,7 @@ def test_where_the_target_is_all_that_is_known_nothing_is_promised() -> None:
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_a_cell_to_run_instead_is_named_where_the_target_costs_more_than_may_be_spent(share: float) -> None:
-    ask = partial(prediction, sweep().law, TARGET, runs=lambda: sweep().runs)
+    ask = partial(prediction, target_world().law, TARGET, runs=lambda: target_world().runs)
     instead = ask(budget_flops=share * RUN).confirmation.affordable
 
     if share >= 1:
@@ -110,7 +110,7 @@ def test_a_cell_to_run_instead_is_named_where_the_target_costs_more_than_may_be_
 def test_runs_are_read_once_and_only_where_they_are_needed(
     at_target: bool, budget: float | None, reads: int
 ) -> None:
-    known = tried(float(np.exp(sweep().optimum))) if at_target else sweep().runs
+    known = tried(float(np.exp(target_world().optimum))) if at_target else target_world().runs
     read: list[Observations] = []
 
     def runs() -> Observations:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, Final
 
-from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, read_answer
+from pydantic import TypeAdapter
+
+from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, TargetAnswer
+
+ANSWER: Final[TypeAdapter[TargetAnswer]] = TypeAdapter(TargetAnswer)
 
 TARGET = {"params": 1e9, "tokens": 2e10, "batch_tokens": 1048576.0}
 LEAST: dict[str, Any] = {
@@ -27,12 +31,12 @@ LEAST: dict[str, Any] = {
 
 
 def test_what_is_written_is_read_back_the_same() -> None:
-    answer = read_answer(LEAST)
-    assert read_answer(json.loads(answer.model_dump_json())) == answer
+    answer = ANSWER.validate_python(LEAST)
+    assert ANSWER.validate_python(json.loads(answer.model_dump_json())) == answer
 
 
 def test_a_refusal_is_read_as_one() -> None:
-    answer = read_answer(
+    answer = ANSWER.validate_python(
         {"sweep_id": "s", "target": TARGET, "refused": "interval_too_wide", "detail": "It is far."}
     )
     assert isinstance(answer, RefusalDocument)

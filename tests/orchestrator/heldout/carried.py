@@ -20,7 +20,7 @@ SEARCH = {"strategy": "law", "stop": {"interval_factor": 2.0}}
 def compared_loss(run: Run, cell: Cell) -> RunResult:
     """The known law; a seed moves all runs alike, Transfer is a little worse than its rate, an embedding's own rate helps."""
     loss = LAW.loss(cell, run.learning_rate)
-    if cell.arm == "transfer":
+    if cell.role == "transfer":
         loss = LAW.loss(cell, 3e-3)
     if loss is None:
         return RunResult(run_id=run.id, state=RunState.DIVERGED, seconds=0.5)

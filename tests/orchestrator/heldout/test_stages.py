@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from orchestrator.cells import Cell
-from orchestrator.documents.events import ComparisonEvent
 from orchestrator.heldout.module_rates import parse_module_rates
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.knowledge import knowledge_of
@@ -31,6 +30,16 @@ def submitted(house: House, **changes: Any) -> str:
 
 def own_runs(house: House, sweep_id: str) -> list[Run]:
     return house.store.runs.of_comparison(sweep_id)
+
+
+def comparing(house: House, **changes: Any) -> str:
+    """A sweep that has just asked for the runs of its comparison."""
+    sweep_id = submitted(house, **changes)
+    house.loop.step()
+    while not own_runs(house, sweep_id):
+        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
+        house.loop.step()
+    return sweep_id
 
 
 def asked(house: House, sweep_id: str) -> Counter[tuple[Any, ...]]:
@@ -70,14 +79,14 @@ def test_the_base_is_the_smallest_scale_at_the_longest_horizon_and_costs_nothing
     sweep = house.until_final(sweep_id, compared_loss)
     document = comparison_document(house.store, sweep)
     base = min(
-        (cell for cell in house.store.sweeps.cells(sweep_id) if cell.arm is None),
+        (cell for cell in house.store.sweeps.cells(sweep_id) if cell.role is None),
         key=lambda cell: (cell.params, -cell.tokens),
     )
     assert (document.base.params, document.base.tokens) == (base.params, base.tokens)
     assert document.base.learning_rate == pytest.approx(
         8e-3 * (base.params / 1e5) ** -0.3 * (base.tokens / 1.4e5) ** -0.2, rel=0.25
     )
-    assert {house.store.sweeps.cells(sweep_id)[run.cell].arm for run in own_runs(house, sweep_id)} == {
+    assert {house.store.sweeps.cells(sweep_id)[run.cell].role for run in own_runs(house, sweep_id)} == {
         "standard",
         "transfer",
     }
@@ -88,7 +97,7 @@ def test_module_wise_rates_are_searched_first_in_batches_that_fill_the_workers(h
     sweep = house.until_final(sweep_id, compared_loss)
     assert stages(house, sweep_id) == ["tuning modules", "running", "complete"]
     cells = house.store.sweeps.cells(sweep_id)
-    trials = [run for run in own_runs(house, sweep_id) if cells[run.cell].arm == "base"]
+    trials = [run for run in own_runs(house, sweep_id) if cells[run.cell].role == "base"]
     assert sorted(Counter(run.batch for run in trials).values()) == [4, 8]
     assert len({run.learning_rate for run in trials}) == 1
     assert trials[0].module_rates == ""
@@ -138,7 +147,7 @@ def test_a_comparison_by_a_law_of_another_version_goes_on_with_a_new_fit(
     assert stages(house, sweep_id)[-1] == "complete"
 
 
-@pytest.mark.parametrize("killed_after", [1, 2, 3])
+@pytest.mark.parametrize("killed_after", [1, 2])
 def test_killed_in_the_middle_of_any_phase_it_asks_for_the_same_runs(house: House, killed_after: int) -> None:
     comparison = {"module_rates": {"runs": 10}}
     undisturbed = submitted(house, comparison=comparison)
@@ -161,20 +170,6 @@ def test_killed_in_the_middle_of_any_phase_it_asks_for_the_same_runs(house: Hous
     one, other = (house.store.comparisons.get(sweep_id) for sweep_id in (disturbed, undisturbed))
     assert one is not None
     assert one == other
-
-
-def test_a_leader_that_was_replaced_while_it_planned_changes_nothing(house: House) -> None:
-    sweep_id = submitted(house)
-    while house.store.events.latest(sweep_id, ComparisonEvent) is None:
-        house.loop.step()
-        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
-    before = asked(house, sweep_id)
-    house.lead()
-    house.loop.step()
-    house.loop.step()
-    after = asked(house, sweep_id)
-    assert all(count == 1 for count in after.values())
-    assert before.keys() <= after.keys()
 
 
 @pytest.mark.parametrize(
@@ -238,11 +233,7 @@ def test_without_a_law_nothing_is_compared_and_the_reason_is_reported(house: Hou
 
 
 def test_a_stop_on_request_ends_it(house: House) -> None:
-    sweep_id = submitted(house)
-    house.loop.step()
-    while not own_runs(house, sweep_id):
-        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
-        house.loop.step()
+    sweep_id = comparing(house)
     house.store.sweeps.stop(sweep_id)
     sweep = house.until_final(sweep_id, compared_loss)
     assert sweep.state is SweepState.STOPPED
@@ -262,11 +253,7 @@ def test_a_stop_on_request_ends_it(house: House) -> None:
 def test_a_sweep_that_ends_in_the_middle_of_it_says_why(
     house: House, moves: list[SweepState], reason: str
 ) -> None:
-    sweep_id = submitted(house)
-    house.loop.step()
-    while not own_runs(house, sweep_id):
-        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
-        house.loop.step()
+    sweep_id = comparing(house)
     for to in moves:
         house.store.sweeps.move(sweep_id, to)
     document = comparison_document(house.store, house.store.sweeps.get(sweep_id))
@@ -274,11 +261,7 @@ def test_a_sweep_that_ends_in_the_middle_of_it_says_why(
 
 
 def test_a_budget_of_seconds_that_ends_in_the_middle_of_it_cuts_it_short(house: House) -> None:
-    sweep_id = submitted(house, search={**SEARCH, "budget": {"seconds": 600}})
-    house.loop.step()
-    while not own_runs(house, sweep_id):
-        house.driver.finish(house.driver.claim(sweep_id), compared_loss)
-        house.loop.step()
+    sweep_id = comparing(house, search={**SEARCH, "budget": {"seconds": 600}})
     house.driver.finish(house.driver.claim(sweep_id, most=20), compared_loss)
     lease = house.store.leases.current(LEADER)
     assert lease is not None
@@ -316,7 +299,7 @@ def test_while_it_goes_on_its_state_says_so(house: House) -> None:
 
 def test_a_contender_that_diverges_is_named(house: House) -> None:
     def mostly(run: Run, cell: Cell) -> RunResult:
-        if cell.arm == "transfer" and run.seed == 1:
+        if cell.role == "transfer" and run.seed == 1:
             return RunResult(run_id=run.id, state=RunState.DIVERGED, seconds=0.5)
         return compared_loss(run, cell)
 

@@ -299,6 +299,6 @@ def test_the_further_cells_are_numbered_after_the_searchs_and_share_no_trunk() -
     cells = spec.trainer.cells(spec.grid)
     further = held_out_cells(spec, cells)
     assert [cell.number for cell in further] == [6, 7, 8]
-    assert [cell.arm for cell in further] == ["standard", "transfer", "base"]
+    assert [cell.role for cell in further] == ["standard", "transfer", "base"]
     assert all(cell.rates == () for cell in further)
     assert not {cell.trunk for cell in further} & {cell.trunk for cell in cells}

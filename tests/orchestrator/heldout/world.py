@@ -9,8 +9,8 @@ import numpy as np
 
 from orchestrator.documents.comparisons import ExpectedBowl, PlannedContender
 from orchestrator.heldout.run_groups import GroupResult, RunGroup
-from orchestrator.law.bowl_shape import rise
 from orchestrator.spec import CellRole
+from tests.known_law import rise
 
 EXPECTED = ExpectedBowl(curvature=0.03, asymmetry=0.7, noise=0.0015)
 """The shape that a law expects: near the truth, not at it."""
@@ -50,8 +50,7 @@ class HeldOut:
         return TRANSFER_LOSS if name == "Transfer" else math.expm1(self._height(self.rates[name]))
 
     def _height(self, rate: float) -> float:
-        distance = np.array([math.log(rate / self.optimum)])
-        return self.curvature * float(rise(distance, self.asymmetry)[0])
+        return float(self.curvature * rise(math.log(rate / self.optimum), self.asymmetry))
 
     def results(self, draw: int) -> dict[RunGroup, GroupResult]:
         """The results of the runs; equal draws give equal results."""

@@ -6,7 +6,8 @@ import pytest
 from orchestrator.cells import Point
 from orchestrator.law import FitOptions, fit
 from orchestrator.law.fitting import fit_once
-from orchestrator.law.held_out_error import SMALLER, Alternative, HeldOutCell
+from orchestrator.law.held_out_error import Alternative, HeldOutCell, smaller_laws
+from tests.known_law import FAST, runs_of
 
 
 def cells(losses):
@@ -25,24 +26,27 @@ def cells(losses):
     ]
 
 
-def test_a_law_without_the_batch_loses_where_the_batch_matters(sweep):
-    law = fit(sweep())
+def test_a_law_without_the_batch_loses_where_the_batch_matters():
+    law = fit(runs_of())
     (without_batch,) = [a for a in law.heldout.alternatives if a.name == "without terms in batch_tokens"]
     assert without_batch.mean > law.heldout.mean
     assert not without_batch.better
     assert law.heldout.alternatives[0].name == "without bends"
 
 
-def test_what_does_not_vary_is_not_left_out(sweep):
-    law = fit(sweep(batches=(262144.0,)))
+def test_what_does_not_vary_is_not_left_out():
+    law = fit(runs_of(batches=(262144.0,)))
     assert [a.name for a in law.heldout.alternatives] == ["without bends"]
 
 
-@pytest.mark.parametrize("smaller", SMALLER, ids=lambda smaller: smaller.name)
-def test_terms_that_are_left_out_are_zero(sweep, smaller):
-    law = fit(sweep(), options=FitOptions(heldout=False, without=smaller.without))
-    for term in law.coefficients:
-        assert (abs(term.value) < 1e-6) == (term.name in smaller.without)
+def test_terms_that_are_left_out_are_zero():
+    runs = runs_of()
+    smaller = smaller_laws(runs.points)
+    assert list(smaller) == ["without bends", "without terms in batch_tokens"]
+    for without in smaller.values():
+        law = fit(runs, options=FitOptions(heldout=False, without=without))
+        for term in law.coefficients:
+            assert (abs(term.value) < 1e-6) == (term.name in without)
 
 
 @pytest.mark.parametrize(
@@ -60,10 +64,10 @@ def test_a_smaller_law_is_better_only_beyond_chance(own, better):
     assert Alternative.against("without bends", cells(own), full).better is better
 
 
-def test_a_fit_that_starts_near_ends_where_a_cold_one_does(sweep, fast):
-    runs = sweep()
-    earlier = fit(runs.where(np.arange(runs.size) % 7 != 3), options=fast)
-    cold, warm = fit(runs, options=fast), fit_once(runs.counting(), fast, earlier)
+def test_a_fit_that_starts_near_ends_where_a_cold_one_does():
+    runs = runs_of()
+    earlier = fit(runs.where(np.arange(runs.size) % 7 != 3), options=FAST)
+    cold, warm = fit(runs, options=FAST), fit_once(runs.counting(), FAST, earlier)
     target = Point(params=1.6e9, tokens=2.5e10, batch_tokens=524288)
     one, other = cold.predict(target), warm.predict(target)
     assert np.log(other.learning_rate / one.learning_rate) == pytest.approx(0, abs=5e-3)

@@ -148,33 +148,6 @@ def test_a_leader_killed_before_every_look_plans_the_same(house: Any) -> None:
     assert house.history(sweep.id) == house.history(undisturbed.id)
 
 
-def test_a_leader_killed_between_fit_and_batch_asks_for_the_same(
-    house: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Killed(BaseException):
-        """The process is gone."""
-
-    def die(*_: Any, **__: Any) -> None:
-        raise Killed
-
-    undisturbed, sweep = submitted(house), submitted(house)
-    trickled(house, undisturbed.id)
-    deaths = 0
-    while house.store.sweeps.get(sweep.id).state in SWEEP_LIVE:
-        with monkeypatch.context() as dying:
-            dying.setattr(house.store.runs, "add_batch", die)
-            try:
-                house.loop.step()
-            except Killed:
-                deaths += 1
-        house.lead()
-        house.loop.step()
-        if house.store.sweeps.get(sweep.id).state in SWEEP_LIVE:
-            house.driver.finish(work(house, sweep.id)[:1])
-    assert deaths > 5
-    assert house.history(sweep.id) == house.history(undisturbed.id)
-
-
 def test_a_driver_that_dies_beside_a_top_up_loses_no_run_and_none_is_asked_for_twice(house: Any) -> None:
     sweep, running = topped_up(house)
     asked = sum(house.counts(sweep.id).values())

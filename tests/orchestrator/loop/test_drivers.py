@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,19 +11,12 @@ import pytest
 
 from orchestrator.loop.drivers import Drivers, workers_command
 from orchestrator.processes import LONGEST_REST_SECONDS, NOT_NOW, YOUNG_SECONDS
+from tests.clock import Clock
+from tests.waiting import until
 
 WORKS = "import threading; threading.Event().wait(60)"
 DIES = "import sys; print('starting'); sys.exit('no space left on device')"
 STUBBORN = "import signal, threading; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); threading.Event().wait(60)"
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture
@@ -46,15 +38,6 @@ def drivers_of(tmp_path: Path, clock: Clock) -> Iterator[Callable[[str], Drivers
         drivers.end_all(seconds=0.0)
 
 
-def wait_until(what: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(3000):
-        if what():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not happen within half a minute")
-
-
 def started(drivers: Drivers, sweep_id: str) -> psutil.Process:
     """Start a driver; its process."""
     before = {child.pid for child in psutil.Process().children()}
@@ -66,7 +49,7 @@ def started(drivers: Drivers, sweep_id: str) -> psutil.Process:
 def let_die(drivers: Drivers, times: int = 1) -> None:
     for _ in range(times):
         drivers.start("s")
-        wait_until(lambda: not drivers.alive("s"))
+        until(lambda: not drivers.alive("s"))
 
 
 def test_the_command_names_the_workers_and_the_sweep() -> None:
@@ -133,7 +116,7 @@ def test_a_driver_that_had_worked_is_forgiven(drivers_of: Callable[[str], Driver
     let_die(drivers, times=3)
     drivers.start("s")
     clock.seconds += YOUNG_SECONDS + 1
-    wait_until(lambda: not drivers.alive("s"))
+    until(lambda: not drivers.alive("s"))
     assert drivers.deaths("s") == 0
     assert drivers.rests("s")
 
@@ -172,7 +155,7 @@ def test_all_are_ended_when_asked(drivers_of: Callable[[str], Drivers]) -> None:
 def test_one_that_will_not_leave_is_killed(drivers_of: Callable[[str], Drivers]) -> None:
     drivers = drivers_of(STUBBORN)
     child = started(drivers, "s")
-    wait_until(lambda: "deaf" in drivers.log_of("s").read_text())
+    until(lambda: "deaf" in drivers.log_of("s").read_text())
     drivers.end_all(seconds=0.2)
     assert not child.is_running()
 
@@ -180,7 +163,7 @@ def test_one_that_will_not_leave_is_killed(drivers_of: Callable[[str], Drivers])
 def test_a_driver_that_left_a_final_sweep_is_no_death(drivers_of: Callable[[str], Drivers]) -> None:
     drivers = drivers_of("pass")
     child = started(drivers, "s")
-    wait_until(lambda: child.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: child.status() == psutil.STATUS_ZOMBIE)
     drivers.reap(live=set())
     assert not child.is_running()
     assert drivers.deaths("s") == 0

@@ -15,6 +15,7 @@ from orchestrator.loop.leader import serve
 from orchestrator.loop.lease import RenewedLease, holder_name
 from orchestrator.settings import Settings
 from orchestrator.store import LEADER, Store
+from tests.waiting import until
 
 SHORT = 0.5
 
@@ -30,9 +31,7 @@ def test_a_kept_lease_outlives_its_time(store: Store) -> None:
     with lease:
         first = store.leases.current(LEADER)
         assert first is not None
-        pause = threading.Event()
-        while store.now() < first.expires_at:
-            pause.wait(0.05)
+        until(lambda: store.now() >= first.expires_at)
         assert not lease.lost
         assert RenewedLease.try_acquire(store, LEADER, "b", SHORT) is None
     assert store.leases.current(LEADER) is None
@@ -46,12 +45,7 @@ def test_a_lease_that_another_took_is_noticed(store: Store) -> None:
     store.leases.release(held)
     assert store.leases.acquire(LEADER, "b", 60) is not None
     with lease:
-        pause = threading.Event()
-        for _ in range(1000):
-            if lease.lost:
-                break
-            pause.wait(0.01)
-        assert lease.lost
+        until(lambda: lease.lost)
     current = store.leases.current(LEADER)
     assert current is not None
     assert current.holder == "b"
@@ -65,20 +59,17 @@ def test_serving_makes_an_empty_database_ready_and_leads(tmp_path: Path, setting
     with Store.open(f"sqlite:///{tmp_path / 'empty.db'}") as store, ThreadPoolExecutor(1) as thread:
         stop = threading.Event()
         served = thread.submit(serve, store, settings, stop)
-        wait_for_leader(store)
+        until(lambda: is_led(store))
         stop.set()
         served.result(timeout=30)
         assert store.leases.current(LEADER) is None
 
 
-def wait_for_leader(store: Store) -> None:
-    pause = threading.Event()
-    for _ in range(1000):
-        with suppress(Unavailable):  # its tables are being made
-            if store.leases.current(LEADER) is not None:
-                return
-        pause.wait(0.01)
-    raise AssertionError("nobody leads")
+def is_led(store: Store) -> bool:
+    """Whether there is a leader; while the tables are being made there is none."""
+    with suppress(Unavailable):
+        return store.leases.current(LEADER) is not None
+    return False
 
 
 def test_a_database_that_is_away_is_waited_for(

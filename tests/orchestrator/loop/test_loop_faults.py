@@ -10,15 +10,7 @@ from orchestrator.errors import BadInput
 from orchestrator.loop.loop import Loop
 from orchestrator.states import SweepState
 from orchestrator.store import LEADER
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.clock import Clock
 
 
 def lead_by(house: Any, clock: Clock) -> None:

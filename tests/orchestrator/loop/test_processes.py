@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 
 from orchestrator.states import RUN_FINAL, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
+from tests.waiting import until
 
 STAND_IN = Path(__file__).with_name("stand_in")
 LEASE_SECONDS = 1.0
@@ -25,7 +25,7 @@ LEASE_SECONDS = 1.0
 class Service:
     """Orchestrator processes on one store, and everything they start."""
 
-    def __init__(self, url: str, folder: Path, *, stand_in: bool) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         self.store, self.folder = Store.open(url), folder
         self.environment = {
             **os.environ,
@@ -33,10 +33,8 @@ class Service:
             "ETALON_DATABASE_URL": url,
             "ETALON_LEASE_SECONDS": str(LEASE_SECONDS),
             "ETALON_TICK_SECONDS": "0.02",
+            "PYTHONPATH": os.pathsep.join([str(STAND_IN), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
-        if stand_in:
-            path = [str(STAND_IN), *filter(None, [os.environ.get("PYTHONPATH")])]
-            self.environment["PYTHONPATH"] = os.pathsep.join(path)
         self.started: list[psutil.Process] = []
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -60,12 +58,8 @@ class Service:
 
     def until(self, what: Callable[[], bool], seconds: float = 90.0) -> None:
         """Wait until something is so in the store."""
-        pause, waited = threading.Event(), 0.0
-        while not what():
-            pause.wait(0.02)
-            waited += 0.02
-            if waited > seconds:
-                raise AssertionError((self.folder / "orchestrator.log").read_text()[-4000:])
+        log = self.folder / "orchestrator.log"
+        until(what, seconds=seconds, otherwise=lambda: log.read_text()[-4000:])
 
     def close(self) -> None:
         """End whatever is left, by its id."""
@@ -84,24 +78,15 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-@pytest.fixture(params=["stand-in", pytest.param("ray", marks=pytest.mark.ray)])
-def drivers(request: pytest.FixtureRequest) -> str:
-    """The drivers that carry the runs out: the stand-in, or the real ones on Ray."""
-    return str(request.param)
-
-
 @pytest.fixture
-def service(request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path) -> Iterator[Service]:
-    """Processes with the stand-in for drivers, unless the test asks for the real ones."""
-    real = "drivers" in request.fixturenames and request.getfixturevalue("drivers") == "ray"
-    service = Service(sqlite_url, tmp_path, stand_in=not real)
+def service(sqlite_url: str, tmp_path: Path) -> Iterator[Service]:
+    """Processes with the stand-in for drivers."""
+    service = Service(sqlite_url, tmp_path)
     yield service
     service.close()
 
 
-def test_killed_in_mid_sweep_and_started_again_the_record_is_the_same(
-    service: Service, house: Any, drivers: str
-) -> None:
+def test_killed_in_mid_sweep_and_started_again_the_record_is_the_same(service: Service, house: Any) -> None:
     store, undisturbed = service.store, house.submit_replay("grid")
     house.until_final(undisturbed.id)
     house.rest()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orchestrator.law import FitOptions, fit
+from benchmarks.confirmed_targets import NOISE, TARGET, height, target_world
+from orchestrator.law import fit
 from orchestrator.law.bowl import Z95
+from orchestrator.law.observations import point_array
 from orchestrator.planner.affordable import affordable
 from orchestrator.planner.confirming import TargetRun
-from tests.orchestrator.planner.target_world import NOISE, TARGET, rise, sweep
+from tests.known_law import FAST
 
 RUN = 6 * TARGET.params * TARGET.tokens
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.9, 2.0])
 def test_it_costs_no_more_than_may_be_spent_and_lies_no_farther_than_the_target(share: float) -> None:
-    law = sweep().law
+    law = target_world().law
     found = affordable(law, TARGET, share * RUN)
 
     assert found is not None
@@ -30,7 +32,7 @@ def test_it_costs_no_more_than_may_be_spent_and_lies_no_farther_than_the_target(
 
 
 def test_more_flops_narrow_at_least_as_much() -> None:
-    found = [affordable(sweep().law, TARGET, share * RUN) for share in (0.1, 0.3, 1.0, 3.0)]
+    found = [affordable(target_world().law, TARGET, share * RUN) for share in (0.1, 0.3, 1.0, 3.0)]
     factors = [one.factor_after for one in found if one is not None]
 
     assert len(factors) == 4
@@ -38,30 +40,28 @@ def test_more_flops_narrow_at_least_as_much() -> None:
 
 
 def test_nothing_is_affordable_where_the_flops_pay_for_no_cell() -> None:
-    assert affordable(sweep().law, TARGET, 1e10) is None
+    assert affordable(target_world().law, TARGET, 1e10) is None
 
 
 def test_the_interval_after_the_runs_is_about_what_was_promised() -> None:
     """Over several sweeps: the runs are made, the law fitted again."""
     promised, kept = [], []
-    for seed in range(12):
-        world = sweep(seed)
+    for seed in range(8):
+        world = target_world(seed)
         found = affordable(world.law, TARGET, 0.5 * RUN)
         assert found is not None
         random = np.random.default_rng(seed)
-        place = [np.array([v]) for v in (found.cell.params, found.cell.tokens, found.cell.batch_tokens)]
-        mean, sd = (float(value[0]) for value in world.law.prediction_band(*place))
+        mean, sd = (float(value[0]) for value in world.law.prediction_band(point_array([found.cell])))
         bottom, level = random.normal(mean, sd), 2.4
         extra = [
             TargetRun(
                 learning_rate=rate,
-                loss=level * np.exp(min(rise(np.log(rate) - bottom), 0.3) + random.normal(0, NOISE)),
+                loss=level * np.exp(min(height(np.log(rate) - bottom), 0.3) + random.normal(0, NOISE)),
             )
             for rate in found.rates
         ]
-        law = fit(world.with_runs(found.cell, extra), options=FitOptions(heldout=False))
-        at = [np.array([v]) for v in (TARGET.params, TARGET.tokens, TARGET.batch_tokens)]
+        law = fit(world.with_runs(found.cell, extra), options=FAST)
         promised.append(np.log(found.factor_after))
-        kept.append(Z95 * float(law.optimum(*at)[1][0]))
+        kept.append(Z95 * float(law.optimum(point_array([TARGET]))[1][0]))
 
     assert np.mean(kept) == pytest.approx(np.mean(promised), rel=0.2)

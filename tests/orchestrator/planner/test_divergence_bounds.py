@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from orchestrator.cells import Cell, Cells
+from orchestrator.law.observations import point_array
 from orchestrator.planner import planner_of
 from orchestrator.planner.divergence_bounds import DivergenceBounds
 from orchestrator.planner.values import (
@@ -100,5 +100,5 @@ def test_a_sweep_asks_for_nothing_that_must_diverge(seeds: int) -> None:
     assert foreseen > 0
     law = sweep.law()
     assert law is not None
-    place = [np.array([v]) for v in (world.target.params, world.target.tokens, world.target.batch_tokens)]
-    assert abs(float(law.optimum(*place)[0][0]) - world.target_optimum) < 0.5
+    place = point_array([world.target])
+    assert abs(float(law.optimum(place)[0][0]) - world.target_optimum) < 0.5

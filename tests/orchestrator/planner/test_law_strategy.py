@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.cells import Cells, Point
+from orchestrator.law.observations import point_array
 from orchestrator.planner import planner_of
 from orchestrator.planner.opening import tried_rates
 from orchestrator.planner.values import (
@@ -22,7 +23,7 @@ from orchestrator.planner.values import (
 from tests.known_law import observed
 from tests.orchestrator.planner.worlds import Sweep, World, answered, demo, ladder, law_of, proxies
 
-WORLDS = 15
+WORLDS = 8
 
 
 def swept(world: World, **limits: object) -> Sweep:
@@ -37,8 +38,8 @@ def error(sweep: Sweep, target: Point, truth: float) -> tuple[float, float]:
     """Error of ln η* at a target, and the sd that the law states."""
     law = sweep.law()
     assert law is not None
-    place = [np.array([value]) for value in (target.params, target.tokens, target.batch_tokens)]
-    mean, sd = law.optimum(*place)
+    place = point_array([target])
+    mean, sd = law.optimum(place)
     return float(mean[0] - truth), float(sd[0])
 
 
@@ -267,7 +268,7 @@ def test_open_runs_that_are_expected_to_be_enough_are_waited_for() -> None:
         start.step()
     law = start.law()
     assert law is not None
-    _, sd = law.optimum(*(np.array([value]) for value in (world.target.params, world.target.tokens, 256.0)))
+    _, sd = law.optimum(point_array([world.target]))
     request = PlanRequest(
         target=world.target, runs_per_batch=7, interval_factor=float(np.exp(0.98 * 1.96 * sd[0]))
     )

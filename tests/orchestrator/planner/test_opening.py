@@ -34,7 +34,15 @@ def opened(world: World, losses: dict[float, float | None], cells: Cells | None 
         for rate, loss in losses.items()
     )
     grid = cells or Cells(replace(cell, trunk=None, decay_fraction=1.0) for cell in world.cells)
-    return planner_of("law").plan(RunHistory(cells=grid, runs=runs), None, PlanRequest(target=world.target))
+    return planned(world, grid, runs)
+
+
+def planned(
+    world: World, cells: Cells | None = None, runs: tuple[KnownRun, ...] = (), **limits: object
+) -> BatchPlan:
+    """The plan without a law, by default in the world's own cells."""
+    request = replace(PlanRequest(target=world.target), **limits)
+    return planner_of("law").plan(RunHistory(cells=cells or world.cells, runs=runs), None, request)
 
 
 def places(plan: BatchPlan, world: World) -> list[int]:
@@ -54,7 +62,7 @@ def test_spaced_rates_are_different_and_leave_both_ends_alike(lattice: int) -> N
 
 
 def test_a_sweep_opens_with_four_spaced_rates_at_every_horizon_of_the_cheapest_trunk(world: World) -> None:
-    plan = planner_of("law").plan(RunHistory(cells=world.cells), None, PlanRequest(target=world.target))
+    plan = planned(world)
     assert {run.cell for run in plan.batch} == {0, 1, 2}
     assert len(plan.batch) == 12
     assert len({run.learning_rate for run in plan.batch}) == 4
@@ -67,9 +75,7 @@ def test_where_nothing_is_shared_only_the_cheapest_cell_opens(world: World) -> N
 
 def test_idle_workers_open_further_cells(world: World) -> None:
     alone = Cells(replace(cell, trunk=None) for cell in world.cells)
-    plan = planner_of("law").plan(
-        RunHistory(cells=alone), None, PlanRequest(target=world.target, max_parallel=10)
-    )
+    plan = planned(world, alone, max_parallel=10)
     assert len(plan.batch) >= 10
     assert {run.cell for run in plan.batch} == {0, 1, 3}, "the second size's first horizon is cheaper"
 
@@ -98,14 +104,12 @@ def test_a_cell_at_the_end_of_its_lattice_gives_way_to_the_next(world: World) ->
 
 
 def test_open_runs_are_waited_for(world: World) -> None:
-    first = planner_of("law").plan(RunHistory(cells=world.cells), None, PlanRequest(target=world.target))
+    first = planned(world)
     waiting = tuple(
         KnownRun(cell=run.cell, learning_rate=run.learning_rate, seed=run.seed, outcome=RunOutcome.OPEN)
         for run in first.batch
     )
-    plan = planner_of("law").plan(
-        RunHistory(cells=world.cells, runs=waiting), None, PlanRequest(target=world.target)
-    )
+    plan = planned(world, runs=waiting)
     assert plan == BatchPlan()
 
 
@@ -114,15 +118,13 @@ def test_a_machine_that_fails_does_not_hold_up_the_opening(world: World) -> None
     failed = tuple(
         KnownRun(cell=0, learning_rate=rate, seed=0, outcome=RunOutcome.FAILED) for rate in alone[0].rates
     )
-    plan = planner_of("law").plan(
-        RunHistory(cells=alone, runs=failed), None, PlanRequest(target=world.target)
-    )
+    plan = planned(world, alone, failed)
     assert {run.cell for run in plan.batch} == {1}
 
 
 def test_two_rates_a_cell_are_refused_before_anything_is_run(world: World) -> None:
     short = Cells(replace(cell, rates=cell.rates[:2]) for cell in world.cells)
-    plan = planner_of("law").plan(RunHistory(cells=short), None, PlanRequest(target=world.target))
+    plan = planned(world, short)
     assert not plan.batch
     assert plan.stop is not None
     assert "no cell has 3 learning rates" in plan.stop
@@ -131,7 +133,7 @@ def test_two_rates_a_cell_are_refused_before_anything_is_run(world: World) -> No
 
 def test_cells_that_could_show_a_minimum_open_first(world: World) -> None:
     mixed = Cells(replace(cell, rates=cell.rates[: 2 if cell.number < 3 else 13]) for cell in world.cells)
-    plan = planner_of("law").plan(RunHistory(cells=mixed), None, PlanRequest(target=world.target))
+    plan = planned(world, mixed)
     assert {run.cell for run in plan.batch} == {3, 4, 5}
 
 
@@ -159,8 +161,6 @@ def test_a_grid_without_any_law_ends_with_a_reason(world: World) -> None:
         for cell in world.cells
         for rate in cell.rates
     )
-    plan = planner_of("law").plan(
-        RunHistory(cells=world.cells, runs=runs), None, PlanRequest(target=world.target)
-    )
+    plan = planned(world, runs=runs)
     assert plan.stop is not None
     assert "none shows a minimum inside its lattice. Widen the learning rates." in plan.stop

@@ -11,7 +11,7 @@ from orchestrator.planner import planner_of
 from orchestrator.planner.values import PlanRequest
 from tests.orchestrator.planner.worlds import Sweep, World, proxies
 
-WORLDS = 40
+WORLDS = 10
 
 
 def best_rates(world: World) -> set[tuple[int, float]]:
@@ -70,7 +70,7 @@ def test_the_reason_states_the_optimum_its_interval_and_the_rate(ended: Sweep) -
 def test_a_rate_that_was_ruled_out_may_come_back() -> None:
     """A later law that is surer of another optimum asks for what an earlier one had dropped."""
     returned = 0
-    for seed in range(12):
+    for seed in range(6):
         world = proxies(seed, rates=13)
         sweep = Sweep(
             world=world, planner=planner_of("law"), request=PlanRequest(target=world.target, rates_per_cell=4)

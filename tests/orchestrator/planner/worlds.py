@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import Refused
-from orchestrator.law import FitOptions, Law, fit
+from orchestrator.law import Law, fit
 from orchestrator.planner.values import (
     BatchPlan,
     KnownRun,
@@ -19,7 +19,7 @@ from orchestrator.planner.values import (
     RunHistory,
     RunOutcome,
 )
-from tests.known_law import observed
+from tests.known_law import FAST, observed, rise
 
 Losses = Callable[[Cell, float, int], float | None]
 
@@ -48,10 +48,9 @@ class World:
             return None
         key = [self.seed, cell.number, cell.rates.index(rate), seed]
         noise = self.noise * np.random.default_rng(key).standard_t(5) * np.sqrt(3 / 5)
-        a = self.asymmetry
-        rise = self.curvature * 2 / a**2 * (np.expm1(a * u) - a * u)
+        height = self.curvature * rise(u, self.asymmetry)
         level = 1.2 + 2.0 * (cell.params / 1e4) ** -0.06 * (cell.tokens / 1e5) ** -0.08
-        return float(level * np.exp(min(rise, 1.0) + noise))
+        return float(level * np.exp(min(height, 1.0) + noise))
 
 
 def proxies(
@@ -200,6 +199,6 @@ def law_of(history: RunHistory) -> Law | None:
     if not ended:
         return None
     try:
-        return fit(observed(history.cells, ended), options=FitOptions(heldout=False))
+        return fit(observed(history.cells, ended), options=FAST)
     except Refused:
         return None

@@ -6,10 +6,11 @@ import pytest
 
 from orchestrator.cells import Cells
 from orchestrator.errors import BadInput
+from orchestrator.planner.draft import Draft
 from orchestrator.planner.trunk_groups import rate_flops
 from orchestrator.planner.values import (
     KnownRun,
-    Proposal,
+    PlanRequest,
     RunHistory,
     RunOutcome,
     asked_flops,
@@ -25,7 +26,6 @@ from orchestrator.spec import (
     experts_of,
     params_of,
 )
-from orchestrator.submission.rehearsal import batch_flops
 from trainer import Experts, Shape
 from trainer import Schedule as TrainerSchedule
 
@@ -177,10 +177,13 @@ def test_the_full_grid_costs_six_flops_per_parameter_and_token() -> None:
 
 
 def test_a_batch_pays_for_a_shared_trunk_once() -> None:
-    both = tuple(Proposal(cell=cell, learning_rate=1e-3, seed=0, flops=0.0, reason="") for cell in (0, 1))
     tokens = 0.8 * 262_144 + 0.2 * (131_072 + 262_144)
 
-    assert batch_flops(RunHistory(cells=CELLS), both) == pytest.approx(6 * 9216 * tokens)
+    for order in ((0, 1), (1, 0)):
+        draft = Draft(RunHistory(cells=CELLS), PlanRequest(target=CELLS[1].point))
+        for number in order:
+            draft.add(CELLS[number], 1e-3, 0, "")
+        assert sum(run.flops for run in draft.batch) == pytest.approx(6 * 9216 * tokens)
 
 
 def test_horizons_and_scales_that_come_to_the_same_are_one_cell() -> None:
@@ -207,9 +210,7 @@ def test_horizons_of_a_cosine_share_the_warmup_alone_in_whole_steps() -> None:
         assert cell.fork_tokens == pytest.approx(warmup)
         assert cell.fork_tokens == pytest.approx(256 * timetable.fork(int(cell.tokens)))
         assert cell.marginal_flops(warmup) == pytest.approx(6 * cell.params * (cell.tokens - warmup))
-    both = tuple(Proposal(cell=cell, learning_rate=1e-3, seed=0, flops=0.0, reason="") for cell in (1, 0))
     tokens = 131_072 + 262_144 - warmup
-    assert batch_flops(RunHistory(cells=cells), both) == pytest.approx(6 * 9216 * tokens)
     assert rate_flops((cells[0], cells[1])) == pytest.approx(6 * 9216 * tokens)
     runs = tuple(
         KnownRun(cell=cell, learning_rate=1e-3, seed=0, outcome=RunOutcome.COMPLETED, loss=2.0)

@@ -30,7 +30,7 @@ class OneTable:
 
     text: str
 
-    def recorded_rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
+    def __call__(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
         assert (source.table, field) == ("t", "trainer")
         return recorded_rates(read_table(self.text.encode()).one_recipe(source.where))
 

@@ -12,7 +12,7 @@ from orchestrator.spec import ProxyTrainer, SweepSpec, parse_spec
 from orchestrator.states import SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import NewRun, Sweep
-from tests.fences import driver_fence, leader_fence
+from tests.bench import Bench
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -49,36 +49,15 @@ def spec() -> SweepSpec:
     return a_spec()
 
 
-class Bench:
-    """A store with the leases of a leader and of drivers at hand, for short tests."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.fence = self.lead("leader")
-
-    def lead(self, holder: str) -> int:
-        """Become the leader in place of the present one."""
-        return leader_fence(self.store, holder)
+class SmallSweeps(Bench):
+    """Makes sweeps of two cells, in any state."""
 
     def sweep(self, state: SweepState = SweepState.RUNNING, **changes: Any) -> Sweep:
         """A sweep in ``state``."""
         spec = a_spec(**changes)
         assert isinstance(spec.trainer, ProxyTrainer)
         cells = spec.trainer.cells(spec.grid)
-        sweep, _ = self.store.sweeps.create(spec, cells=(*cells, *held_out_cells(spec, cells)))
-        for step in PATHS[state]:
-            sweep = self.store.sweeps.move(sweep.id, step)
-        return sweep
-
-    def drive(self, sweep_id: str, holder: str = "driver") -> int:
-        """Become the sweep's driver in place of the present one."""
-        return driver_fence(self.store, sweep_id, holder)
-
-    def ask(self, sweep_id: str, *places: tuple[int, float], **changes: Any) -> int:
-        """Ask for a batch: cells and rates."""
-        return self.store.runs.add_batch(
-            sweep_id, [a_run(*place) for place in places], fence=self.fence, **changes
-        )
+        return self.create(spec, (*cells, *held_out_cells(spec, cells)), state)
 
 
 def a_run(cell: int, learning_rate: float, seed: int = 0) -> NewRun:
@@ -86,22 +65,10 @@ def a_run(cell: int, learning_rate: float, seed: int = 0) -> NewRun:
     return NewRun(cell=cell, learning_rate=learning_rate, seed=seed, trunk="w32-d2-h2-b2048", reason="asked")
 
 
-PATHS: dict[SweepState, tuple[SweepState, ...]] = {
-    SweepState.QUEUED: (),
-    SweepState.RUNNING: (SweepState.RUNNING,),
-    SweepState.PAUSED: (SweepState.PAUSED,),
-    SweepState.STOPPING: (SweepState.RUNNING, SweepState.STOPPING),
-    SweepState.STOPPED: (SweepState.STOPPED,),
-    SweepState.COMPLETED: (SweepState.RUNNING, SweepState.COMPLETED),
-    SweepState.CANCELLED: (SweepState.CANCELLED,),
-    SweepState.FAILED: (SweepState.FAILED,),
-}
-
-
 @pytest.fixture
-def bench(store: Store) -> Bench:
+def bench(store: Store) -> SmallSweeps:
     """A store, its leader, and sweeps at hand."""
-    return Bench(store)
+    return SmallSweeps(store)
 
 
 @pytest.fixture

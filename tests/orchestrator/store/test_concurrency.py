@@ -59,7 +59,9 @@ def test_processes_claim_finish_and_report_each_run_once(bench: Any, database_ur
         for number in (0, 7)
     ]
     followed: list[str] = []
+    pause = threading.Event()
     while any(writer.poll() is None for writer in writers) or bench.store.events.last_id() > last:
+        pause.wait(0.01)
         for event in bench.store.events.after(last, limit=3):
             last = event.id
             if event.kind == "run":

@@ -1,8 +1,9 @@
-"""Learning curves: written once however often they are sent, joined at the fork, thinned without losing spikes."""
+"""Learning curves and what lenses record: written once however often sent, joined at the fork, thinned with their spikes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from orchestrator.errors import Conflict
 from orchestrator.states import RunState
 from orchestrator.store import Store, driver_lease
-from orchestrator.store.records import LossPoint, Run, RunResult
+from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 
 FORK = 52_428.8
 """Tokens at which the first cell's branch leaves the trunk: 0.8 · 65,536."""
@@ -28,46 +29,59 @@ def runs(bench: Any) -> list[Run]:
     return bench.store.runs.claim(sweep.id, fence=bench.drive(sweep.id))
 
 
-def test_points_written_twice_are_there_once(store: Store, runs: list[Run]) -> None:
-    sent = points(runs[0].id, range(1, 6))
-    assert store.losses.append(sent) == 5
-    assert store.losses.append(sent) == 0
-    assert store.losses.append([*sent, *points(runs[0].id, range(6, 8))]) == 2
-    assert [point.step for point in store.losses.curve(runs[0])] == [1, 2, 3, 4, 5, 6, 7]
+def values(curve: str, steps: range, loss: float = 3.0) -> list[LensPoint]:
+    seen = {"gradient_norm": loss, "attention.logit": 3.0}
+    return [LensPoint(curve=curve, step=step, tokens=2048 * step, values=seen) for step in steps]
 
 
-def test_points_of_a_driver_that_was_replaced_are_refused(bench: Any, runs: list[Run]) -> None:
-    lease = driver_lease(runs[0].sweep_id)
+POINTS = {"losses": points, "lenses": values}
+
+
+@pytest.fixture(params=POINTS)
+def recorder(request: pytest.FixtureRequest, store: Store) -> tuple[Any, Callable[..., list[Any]]]:
+    """Where the points of runs are kept, and a maker of points: of their losses, then of their lenses."""
+    return getattr(store, request.param), POINTS[request.param]
+
+
+def test_points_are_written_once_and_the_first_stays(recorder: Any, runs: list[Run]) -> None:
+    kept, make = recorder
+    sent = make(runs[0].id, range(1, 6))
+    assert kept.append(sent) == 5
+    assert kept.append(make(runs[0].id, range(1, 6), loss=9.0)) == 0
+    assert kept.append([*sent, *make(runs[0].id, range(6, 8))]) == 2
+    assert kept.append([]) == 0
+    assert kept.curve(runs[0]) == make(runs[0].id, range(1, 8))
+    assert kept.curve(runs[1]) == []
+
+
+def test_points_of_a_driver_that_was_replaced_are_refused(bench: Any, recorder: Any, runs: list[Run]) -> None:
+    kept, make = recorder
+    sent, lease = make(runs[0].id, range(1, 6)), driver_lease(runs[0].sweep_id)
     fence = bench.drive(runs[0].sweep_id, "another")
     with pytest.raises(Conflict, match=f"fence {fence} holds it"):
-        bench.store.losses.append(points(runs[0].id, range(1, 6)), fence=fence - 1, lease=lease)
-    assert bench.store.losses.append(points(runs[0].id, range(1, 6)), fence=fence, lease=lease) == 5
+        kept.append(sent, fence=fence - 1, lease=lease)
+    assert kept.append(sent, fence=fence, lease=lease) == 5
 
 
-def test_nothing_to_write_writes_nothing(store: Store) -> None:
-    assert store.losses.append([]) == 0
-
-
-def test_a_point_that_is_there_keeps_its_loss(store: Store, runs: list[Run]) -> None:
-    store.losses.append(points(runs[0].id, range(1, 2), loss=3.0))
-    store.losses.append(points(runs[0].id, range(1, 2), loss=9.0))
-    assert store.losses.curve(runs[0])[0].loss == 3.0
-
-
-def test_a_loss_that_is_not_finite_is_kept_as_nan(store: Store, runs: list[Run]) -> None:
+def test_a_value_that_is_not_finite_is_kept_as_nan(store: Store, runs: list[Run]) -> None:
     store.losses.append(points(runs[0].id, range(1, 2), loss=math.inf))
+    store.lenses.append(values(runs[0].id, range(1, 2), loss=math.inf))
     assert math.isnan(store.losses.curve(runs[0])[0].loss)
+    (seen,) = (point.values for point in store.lenses.curve(runs[0]))
+    assert math.isnan(seen["gradient_norm"])
+    assert seen["attention.logit"] == 3.0
 
 
-def test_a_curve_is_its_trunk_up_to_its_first_own_point(store: Store, runs: list[Run]) -> None:
+def test_a_curve_is_its_trunk_up_to_its_first_own_point(recorder: Any, runs: list[Run]) -> None:
+    kept, make = recorder
     short, long, _ = runs
     trunk = str(short.trunk_id)
-    store.losses.append(points(trunk, range(1, 52)) + points(short.id, range(26, 33)))
-    assert [(p.step, p.curve) for p in store.losses.curve(short)] == [
+    kept.append(make(trunk, range(1, 52)) + make(short.id, range(26, 33)))
+    assert [(p.step, p.curve) for p in kept.curve(short)] == [
         *((step, trunk) for step in range(1, 26)),
         *((step, short.id) for step in range(26, 33)),
     ]
-    assert [p.step for p in store.losses.curve(long)] == list(range(1, 52))
+    assert [p.step for p in kept.curve(long)] == list(range(1, 52))
 
 
 def test_before_its_branch_begins_a_curve_ends_at_the_fork(store: Store, runs: list[Run]) -> None:
@@ -123,16 +137,11 @@ def test_a_figure_with_room_for_few_takes_from_every_cell(store: Store, runs: li
 
 def test_runs_of_a_comparison_take_no_room_in_the_figure_of_the_search(bench: Any) -> None:
     sweep = bench.sweep(comparison={"scale": {"width": 128, "depth": 2}})
-    arm = next(cell for cell in bench.store.sweeps.cells(sweep.id) if cell.arm)
-    bench.ask(sweep.id, (0, 1e-3), (arm.number, 1e-3))
+    held_out = next(cell for cell in bench.store.sweeps.cells(sweep.id) if cell.role)
+    bench.ask(sweep.id, (0, 1e-3), (held_out.number, 1e-3))
     claimed = bench.store.runs.claim(sweep.id, fence=bench.drive(sweep.id))
     bench.store.losses.append([point for run in claimed for point in points(run.id, range(1, 3))])
     assert set(bench.store.losses.of_sweep(sweep.id)) == {run.id for run in claimed if run.cell == 0}
-
-
-def test_runs_without_points_have_empty_curves(store: Store, runs: list[Run]) -> None:
-    assert store.losses.curve(runs[0]) == []
-    assert store.losses.of_sweep(runs[0].sweep_id) == {}
 
 
 def test_a_curve_stays_when_its_run_ends(bench: Any, runs: list[Run]) -> None:

@@ -17,7 +17,7 @@ from orchestrator.spec import ProxyTrainer, SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_TRANSITIONS, RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import NewRun, Run, RunResult
-from tests.fences import driver_fence, leader_fence
+from tests.bench import Bench
 
 RATES = (1e-3, 2e-3, 4e-3)
 ENDS = (RunState.COMPLETED, RunState.DIVERGED, RunState.FAILED)
@@ -38,7 +38,7 @@ class Runs(RuleBasedStateMachine):
         cells = self.spec.trainer.cells(self.spec.grid)
         self.sweep_id = self.store.sweeps.create(self.spec, cells=cells)[0].id
         self.store.sweeps.move(self.sweep_id, SweepState.RUNNING)
-        self.leader = leader_fence(self.store)
+        self.bench = Bench(self.store)
         self.fences: list[int] = []
         self.seen: dict[str, Run] = {}
         self.ended: dict[str, int] = {}
@@ -46,14 +46,14 @@ class Runs(RuleBasedStateMachine):
 
     @rule()
     def new_driver(self) -> None:
-        self.fences.append(driver_fence(self.store, self.sweep_id))
+        self.fences.append(self.bench.drive(self.sweep_id))
 
     @rule(cell=st.integers(0, 1), rate=st.sampled_from(RATES), pruned=st.booleans())
     def ask(self, cell: int, rate: float, pruned: bool) -> None:
         run = NewRun(cell=cell, learning_rate=rate, seed=0, trunk="shared", reason="asked")
         asked, dropped = ([], [run]) if pruned else ([run], [])
         try:
-            self.store.runs.add_batch(self.sweep_id, asked, fence=self.leader, pruned=dropped)
+            self.store.runs.add_batch(self.sweep_id, asked, fence=self.bench.fence, pruned=dropped)
         except Conflict:
             assert self.store.sweeps.get(self.sweep_id).state is not SweepState.RUNNING
 

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
-from orchestrator.store.records import NewRun, RunResult
+from orchestrator.store.records import NewRun, Run, RunResult, Sweep
 
 
 def states(store: Store, sweep_id: str) -> dict[tuple[int, float], str]:
@@ -21,6 +21,14 @@ def states(store: Store, sweep_id: str) -> dict[tuple[int, float], str]:
 def done(run_id: str, **changes: Any) -> RunResult:
     fields: dict[str, Any] = {"state": RunState.COMPLETED, "loss": 2.0, "flops": 1e9, "seconds": 1.0}
     return RunResult(run_id=run_id, **(fields | changes))
+
+
+def started(bench: Any, *places: tuple[int, float]) -> tuple[Sweep, int, list[Run]]:
+    """A sweep, the fence of its driver, and the runs that it has claimed."""
+    sweep = bench.sweep()
+    bench.ask(sweep.id, *places)
+    fence = bench.drive(sweep.id)
+    return sweep, fence, bench.store.runs.claim(sweep.id, fence=fence)
 
 
 def test_a_batch_makes_pending_runs_and_counts_itself(bench: Any) -> None:
@@ -37,16 +45,16 @@ def test_a_batch_makes_pending_runs_and_counts_itself(bench: Any) -> None:
 
 def test_the_runs_of_a_comparison_are_found_without_those_of_the_search(bench: Any) -> None:
     sweep = bench.sweep(comparison={"scale": {"width": 128, "depth": 2}})
-    arms = [cell.number for cell in bench.store.sweeps.cells(sweep.id) if cell.arm]
-    bench.ask(sweep.id, (0, 1e-3), *((number, 1e-3) for number in arms))
-    assert [run.cell for run in bench.store.runs.of_comparison(sweep.id)] == arms
+    held_out = [cell.number for cell in bench.store.sweeps.cells(sweep.id) if cell.role]
+    bench.ask(sweep.id, (0, 1e-3), *((number, 1e-3) for number in held_out))
+    assert [run.cell for run in bench.store.runs.of_comparison(sweep.id)] == held_out
     bench.ask(bench.sweep().id, (0, 1e-3))
     assert len(bench.store.runs.of_comparison(sweep.id)) == 2
 
 
 def test_a_batch_writes_an_event(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3), pruned=[new_run(0, 4e-3)], ended=7)
+    bench.ask(sweep.id, (0, 1e-3), pruned=[(0, 4e-3)], ended=7)
     event = bench.store.events.after(0, sweep_id=sweep.id)[-1]
     assert (event.kind, event.data) == ("batch", {"batch": 1, "runs": 1, "pruned": 1, "ended": 7})
 
@@ -61,7 +69,7 @@ def test_asking_for_a_run_again_does_not_repeat_it(bench: Any) -> None:
 
 def test_a_pruned_rate_comes_back_when_it_is_asked_for(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3), pruned=[new_run(0, 4e-3)])
+    bench.ask(sweep.id, (0, 1e-3), pruned=[(0, 4e-3)])
     (pruned,) = (run for run in bench.store.runs.of_sweep(sweep.id) if run.state is RunState.PRUNED)
     assert pruned.batch is None
     assert bench.ask(sweep.id, (0, 4e-3)) == 2
@@ -72,13 +80,13 @@ def test_a_pruned_rate_comes_back_when_it_is_asked_for(bench: Any, new_run: Call
 def test_pruning_touches_nothing_that_exists(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
     bench.ask(sweep.id, (0, 1e-3))
-    bench.ask(sweep.id, (0, 2e-3), pruned=[new_run(0, 1e-3)])
+    bench.ask(sweep.id, (0, 2e-3), pruned=[(0, 1e-3)])
     assert states(bench.store, sweep.id) == {(0, 1e-3): "pending", (0, 2e-3): "pending"}
 
 
 def test_pruning_alone_is_no_batch(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
-    assert bench.ask(sweep.id, pruned=[new_run(0, 4e-3)]) == 0
+    assert bench.ask(sweep.id, pruned=[(0, 4e-3)]) == 0
     assert states(bench.store, sweep.id) == {(0, 4e-3): "pruned"}
     assert bench.store.sweeps.get(sweep.id).batches == 0
 
@@ -119,10 +127,7 @@ def test_runs_and_trunks_differ_by_their_module_rates(bench: Any, new_run: Calla
 
 
 def test_a_claim_starts_the_runs_and_counts_the_attempt(bench: Any) -> None:
-    sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3), (0, 2e-3))
-    fence = bench.drive(sweep.id)
-    claimed = bench.store.runs.claim(sweep.id, fence=fence)
+    sweep, _, claimed = started(bench, (0, 1e-3), (0, 2e-3))
     assert claimed == bench.store.runs.of_sweep(sweep.id)
     assert {(run.state, run.attempt) for run in claimed} == {(RunState.RUNNING, 1)}
     assert all(run.started_at is not None for run in claimed)
@@ -166,10 +171,7 @@ def test_a_driver_that_was_replaced_can_neither_claim_nor_finish(bench: Any) -> 
 
 
 def test_finishing_writes_what_was_measured(bench: Any) -> None:
-    sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3))
-    fence = bench.drive(sweep.id)
-    (run,) = bench.store.runs.claim(sweep.id, fence=fence)
+    _, fence, (run,) = started(bench, (0, 1e-3))
     bench.store.runs.finish([done(run.id, trunk_loss=2.5)], fence=fence)
     ended = bench.store.runs.get(run.id)
     assert (ended.state, ended.loss, ended.trunk_loss, ended.flops, ended.seconds) == (
@@ -185,20 +187,14 @@ def test_finishing_writes_what_was_measured(bench: Any) -> None:
 
 
 def test_a_divergence_keeps_the_tokens_at_which_it_was_noticed(bench: Any) -> None:
-    sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3))
-    fence = bench.drive(sweep.id)
-    (run,) = bench.store.runs.claim(sweep.id, fence=fence)
+    _, fence, (run,) = started(bench, (0, 1e-3))
     result = RunResult(run_id=run.id, state=RunState.DIVERGED, diverged_tokens=20_480)
     bench.store.runs.finish([result], fence=fence)
     assert bench.store.runs.get(run.id).diverged_tokens == 20_480
 
 
 def test_a_repeated_result_changes_nothing_and_writes_no_event(bench: Any) -> None:
-    sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3))
-    fence = bench.drive(sweep.id)
-    (run,) = bench.store.runs.claim(sweep.id, fence=fence)
+    _, fence, (run,) = started(bench, (0, 1e-3))
     assert bench.store.runs.finish([done(run.id)], fence=fence) == 1
     ended, events = bench.store.runs.get(run.id), bench.store.events.after(0)
     assert bench.store.runs.finish([done(run.id, loss=3.0)], fence=fence) == 0
@@ -207,10 +203,7 @@ def test_a_repeated_result_changes_nothing_and_writes_no_event(bench: Any) -> No
 
 
 def test_each_finished_run_writes_an_event(bench: Any) -> None:
-    sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3), (0, 4e-3))
-    fence = bench.drive(sweep.id)
-    low, high = bench.store.runs.claim(sweep.id, fence=fence)
+    _, fence, (low, high) = started(bench, (0, 1e-3), (0, 4e-3))
     diverged = RunResult(run_id=high.id, state=RunState.DIVERGED, reason="not finite at step 9")
     bench.store.runs.finish([done(low.id), diverged], fence=fence)
     recorded = [event.data for event in bench.store.events.after(0) if event.kind == "run"]
@@ -222,10 +215,7 @@ def test_each_finished_run_writes_an_event(bench: Any) -> None:
 
 
 def test_a_cancelled_run_keeps_its_state_whatever_comes_late(bench: Any) -> None:
-    sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3))
-    fence = bench.drive(sweep.id)
-    (run,) = bench.store.runs.claim(sweep.id, fence=fence)
+    sweep, fence, (run,) = started(bench, (0, 1e-3))
     bench.store.sweeps.move(sweep.id, SweepState.CANCELLED)
     assert bench.store.runs.finish([done(run.id)], fence=fence) == 0
     assert bench.store.runs.get(run.id).state is RunState.CANCELLED
@@ -267,10 +257,7 @@ def test_a_late_driver_cannot_give_back_what_its_successor_runs(bench: Any) -> N
 
 
 def test_a_driver_can_give_back_some_of_its_runs(bench: Any) -> None:
-    sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3), (0, 2e-3))
-    fence = bench.drive(sweep.id)
-    first, _ = bench.store.runs.claim(sweep.id, fence=fence)
+    sweep, fence, (first, _) = started(bench, (0, 1e-3), (0, 2e-3))
     assert bench.store.runs.release(sweep.id, fence=fence, reason="preempted", run_ids=[first.id]) == 1
     assert states(bench.store, sweep.id) == {(0, 1e-3): "pending", (0, 2e-3): "running"}
 
@@ -302,7 +289,7 @@ def test_pages_hold_every_run_once_in_the_order_of_creation(bench: Any) -> None:
 
 def test_pages_can_be_of_one_state(bench: Any, new_run: Callable[..., NewRun]) -> None:
     sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3), pruned=[new_run(0, 4e-3)])
+    bench.ask(sweep.id, (0, 1e-3), pruned=[(0, 4e-3)])
     page, cursor, total = bench.store.runs.page(sweep.id, state=RunState.PRUNED)
     assert ([run.learning_rate for run in page], cursor, total) == ([4e-3], None, 1)
 
@@ -314,10 +301,7 @@ def test_an_unknown_run_is_not_found(store: Store) -> None:
 
 def test_speed_is_measured_on_runs_of_the_same_kind_of_trainer(bench: Any) -> None:
     assert bench.store.runs.flops_per_second("proxy") is None
-    sweep = bench.sweep()
-    bench.ask(sweep.id, (0, 1e-3), (0, 2e-3))
-    fence = bench.drive(sweep.id)
-    runs = bench.store.runs.claim(sweep.id, fence=fence)
+    _, fence, runs = started(bench, (0, 1e-3), (0, 2e-3))
     bench.store.runs.finish([done(run.id, flops=6e9, seconds=2.0) for run in runs], fence=fence)
     assert bench.store.runs.flops_per_second("proxy") == 3e9
     assert bench.store.runs.flops_per_second("replay") is None

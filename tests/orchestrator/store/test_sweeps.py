@@ -38,10 +38,10 @@ def test_its_cells_come_back_exactly(store: Store, spec: SweepSpec) -> None:
     assert store.sweeps.cells(sweep.id) == spec.trainer.cells(spec.grid)
 
 
-def test_a_cell_keeps_both_counts_of_parameters_and_its_arm(store: Store, spec: SweepSpec) -> None:
+def test_a_cell_keeps_both_counts_of_parameters_and_its_role(store: Store, spec: SweepSpec) -> None:
     assert isinstance(spec.trainer, ProxyTrainer)
     first, *others = spec.trainer.cells(spec.grid)
-    cells = (replace(first, params_total=9e6, params_active=1e6, arm="transfer"), *others)
+    cells = (replace(first, params_total=9e6, params_active=1e6, role="transfer"), *others)
     sweep, _ = store.sweeps.create(spec, cells=cells)
     assert store.sweeps.cells(sweep.id) == Cells(cells)
 
@@ -111,10 +111,6 @@ def test_keys_of_two_submitters_do_not_meet(store: Store, spec: SweepSpec) -> No
     other, new = submit(store, spec, idempotency_key="k", submitted_by="grace")
     assert new
     assert other.id != first.id
-
-
-def test_without_a_key_every_submission_is_a_sweep(store: Store, spec: SweepSpec) -> None:
-    assert submit(store, spec)[0].id != submit(store, spec)[0].id
 
 
 def test_a_sweep_that_only_fits_has_no_cells_and_costs_nothing(store: Store) -> None:
@@ -246,7 +242,6 @@ def test_what_was_spent_is_summed_over_finished_runs(bench: Any) -> None:
         fence=fence,
     )
     assert bench.store.sweeps.spent_flops(sweep.id) == 2e9
-    assert bench.store.sweeps.seconds(sweep.id) == 3.0
     assert 0.0 <= bench.store.sweeps.span_seconds(sweep.id) < 60.0
 
 

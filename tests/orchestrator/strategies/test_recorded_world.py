@@ -9,7 +9,7 @@ import pytest
 from orchestrator.cells import Point
 from orchestrator.errors import Refused
 from orchestrator.planner.values import RunOutcome
-from orchestrator.strategies import RecordedTarget, recorded_world
+from orchestrator.strategies.recorded_world import RecordedTarget, recorded_world
 from tests.known_law import RECORDED
 from tests.orchestrator.strategies.tables import HORIZONS, RATES, SIZES, counted, rows, table
 
@@ -96,17 +96,6 @@ TARGET = RecordedTarget(
     rates=(1e-3, 2e-3, 4e-3, 8e-3),
     losses=(2.2, 2.0, 2.1, None),
 )
-
-
-@pytest.mark.parametrize(
-    ("rate", "excess"), [(2e-3, 0.0), (4e-3, 0.05), (1e-3, 0.1), (1e-5, 0.1), (1.0, 0.05)]
-)
-def test_excess_loss_is_recorded_at_recorded_rates_and_held_beyond_those_that_completed(rate, excess):
-    assert TARGET.excess_loss(rate) == pytest.approx(excess)
-
-
-def test_excess_loss_between_two_rates_lies_between_theirs():
-    assert 0 < TARGET.excess_loss(3e-3) < 0.05
 
 
 def test_the_middle_of_a_lattice_is_the_geometric_mean_of_its_rates():

@@ -10,19 +10,10 @@ from orchestrator.cells import Cells
 from orchestrator.errors import BadInput
 from orchestrator.planner import STRATEGIES as OF_SWEEPS
 from orchestrator.planner.values import PlanRequest, RunHistory
-from orchestrator.strategies import (
-    STRATEGIES,
-    ComparedStrategy,
-    Standing,
-    StrategyReplay,
-    compared,
-    default_shares,
-    note,
-    recorded_world,
-    replay,
-    replays,
-)
-from orchestrator.strategies.compared_strategies import SpacedPlanner
+from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy, SpacedPlanner
+from orchestrator.strategies.recorded_world import recorded_world
+from orchestrator.strategies.strategy_replay import Standing, StrategyReplay, replay, replays
+from orchestrator.strategies.strategy_scores import compared, default_shares, note
 from tests.known_law import RECORDED
 from tests.orchestrator.strategies.tables import RATES, rows, table
 

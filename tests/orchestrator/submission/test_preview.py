@@ -15,7 +15,6 @@ from orchestrator.submission.preview import cells_of, preview, submit
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss\n"
 TWICE = "1e6,1e8,1024,1e-3,3.5\n1e6,1e8,1024,1e-3,3.6\n1e6,1e8,1024,2e-3,3.4\n1e6,1e8,1024,2e-3,3.5\n"
-ONCE = "2e6,1e8,1024,1e-3,3.2\n"
 
 
 def replay(store: Store, rows: str, **grid: Any) -> dict[str, Any]:
@@ -23,37 +22,13 @@ def replay(store: Store, rows: str, **grid: Any) -> dict[str, Any]:
     return {"name": "again", "trainer": {"kind": "replay", "table": table.id}, "grid": grid}
 
 
-def test_recorded_repeats_may_be_asked_for(store: Store) -> None:
-    cells = cells_of(parse_spec(replay(store, TWICE, seeds=2)), store)
+def test_a_replay_of_more_runs_than_a_sweep_may_have_is_refused(store: Store) -> None:
+    places = ((1e6 * 1.01**n, 1e8 * 1.01**d) for n in range(317) for d in range(317))
+    rows = "".join(f"{params},{tokens},1024,1e-3,3.5\n" for params, tokens in places)
+    with pytest.raises(BadInput, match="100489 runs .* at most 100000") as refused:
+        cells_of(parse_spec(replay(store, rows)), store)
 
-    assert [cell.rates for cell in cells] == [(1e-3, 2e-3)]
-
-
-@pytest.mark.parametrize(
-    ("rows", "grid", "path", "sentence"),
-    [
-        (TWICE, {"seeds": 3}, "grid.seeds", "3 is more than the table records .* at most 2"),
-        (TWICE + ONCE, {"seeds": 2}, "grid.seeds", "at most 1"),
-        (TWICE, {"scales": [{"width": 64, "depth": 2}]}, "grid.scales", "sizes that its table records"),
-        (TWICE, {"tokens": [5]}, "grid", "no recorded run"),
-        (
-            "".join(
-                f"{1e6 * 1.01**n},{1e8 * 1.01**d},1024,1e-3,3.5\n" for n in range(317) for d in range(317)
-            ),
-            {},
-            "grid",
-            "100489 runs .* at most 100000",
-        ),
-    ],
-    ids=["seeds", "fewest seeds", "scales", "nothing", "too many"],
-)
-def test_a_replay_asks_for_nothing_that_is_not_recorded(
-    store: Store, rows: str, grid: dict[str, Any], path: str, sentence: str
-) -> None:
-    with pytest.raises(BadInput, match=sentence) as refused:
-        cells_of(parse_spec(replay(store, rows, **grid)), store)
-
-    assert [problem.path for problem in refused.value.fields] == [path]
+    assert [problem.path for problem in refused.value.fields] == ["grid"]
 
 
 def test_the_preview_of_a_fit_says_what_it_fits(store: Store, tmp_path: Path) -> None:

@@ -21,10 +21,4 @@ def upload(store: Store, data: bytes) -> TableDocument:
     """
     runs = read_table(data)
     table = store.tables.add(data, rows=len(runs), cells=runs.cells)
-    return TableDocument(
-        id=table.id,
-        rows=table.rows,
-        cells=table.cells,
-        diverged=int(np.isnan(runs.loss).sum()),
-        recipes=runs.listed_recipes(),
-    )
+    return TableDocument.of(table, diverged=int(np.isnan(runs.loss).sum()), recipes=runs.listed_recipes())

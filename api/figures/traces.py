@@ -1,0 +1,51 @@
+"""Traces that several figures draw: lines, marks with a text, and bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Values = Sequence[float | None]
+
+
+def line_trace(
+    name: str, x: Values, y: Values, look: dict[str, Any], *, hover: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """A line that the pointer shows with the template ``hover``, or passes over."""
+    pointed = {"hoverinfo": "skip"} if hover is None else {"hovertemplate": f"{hover}<extra></extra>"}
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": list(x),
+        "y": list(y),
+        "line": look,
+        **pointed,
+        **more,
+    }
+
+
+def marks_trace(
+    name: str, x: Values, y: Values, texts: Sequence[str], marker: dict[str, Any], **more: Any
+) -> dict[str, Any]:
+    """Marks that the pointer shows with their texts; those at the edge of the panel are drawn whole."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": list(x),
+        "y": list(y),
+        "text": list(texts),
+        "marker": marker,
+        "hovertemplate": "%{text}<extra></extra>",
+        "cliponaxis": False,
+        **more,
+    }
+
+
+def band_trace(
+    name: str, x: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str, **more: Any
+) -> dict[str, Any]:
+    """The area between two lines."""
+    edge = [*high, *reversed(low)]
+    return line_trace(name, [*x, *reversed(x)], edge, {"width": 0}, fill="toself", fillcolor=colour, **more)
