@@ -17,7 +17,7 @@ from orchestrator.documents.previews import PreviewDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.spec import parse_spec
 from orchestrator.states import SweepState
-from orchestrator.submission.preview import preview, submit, table_notices
+from orchestrator.submission.preview import notices_of_tables, preview, submit
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 
@@ -90,7 +90,7 @@ def submit_sweep(
     sweep, new = submit(spec, store, settings, idempotency_key=idempotency_key, submitted_by=caller.name)
     response.headers["Location"] = f"{router.prefix}/{sweep.id}"
     response.status_code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
-    return sweep_document(store, sweep, table_notices(spec, store))
+    return sweep_document(store, sweep, notices_of_tables(spec, store))
 
 
 @router.get("", dependencies=[reads], summary="List sweeps, newest first", responses=responses(422))

@@ -66,7 +66,7 @@ def compare_command(
         note,
         strategies_document,
     )
-    from orchestrator.tables.pooled_columns import pooling_notices
+    from orchestrator.tables.table_notices import table_notices
 
     contenders = [ComparedStrategy(strategy=name) for name in dict.fromkeys(strategy or STRATEGIES)]
     wanted = checked_shares(share or [])
@@ -81,7 +81,7 @@ def compare_command(
     summary = note(comparison, world)
     if picture is not None:
         write(picture, page(TITLE, comparison_figure(comparison, summary)))
-    document = strategies_document(comparison, world, picture=picture, notices=pooling_notices(runs))
+    document = strategies_document(comparison, world, picture=picture, notices=table_notices(runs))
     if as_json:
         print_json(document.to_json())
     else:

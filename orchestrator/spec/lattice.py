@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from orchestrator.amounts import number
+from orchestrator.cells import CLOSE
 from orchestrator.spec.fields import BadField, Count, Number, Rate, Strict
 
 MAX_LATTICE: Final = 200
@@ -71,10 +72,14 @@ class GridOf(Strict, Generic[ScaleT]):
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
 
     def rates(self) -> tuple[float, ...]:
-        """The lattice's learning rates, ascending and without repeats."""
+        """The lattice's learning rates, ascending; of rates that a law regards as equal, the lowest."""
         if isinstance(self.learning_rates, Lattice):
             return self.learning_rates.rates()
-        return tuple(sorted(set(self.learning_rates)))
+        rates: list[float] = []
+        for rate in sorted(self.learning_rates):
+            if not rates or math.log(rate / rates[-1]) > CLOSE:
+                rates.append(rate)
+        return tuple(rates)
 
 
 def grid_of(scale: type[Strict]) -> type[GridOf[Any]]:

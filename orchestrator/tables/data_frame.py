@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from orchestrator.errors import BadInput
-from orchestrator.tables.run_table import RunTable, check_names, checked_table
+from orchestrator.tables.checked_table import TableBlock, WrittenTable, check_names, checked_table
+from orchestrator.tables.run_table import RunTable
 
 _MISSING: Final = frozenset({"None", "nan", "NaN", "NaT", "<NA>"})
 """Missing values as text."""
@@ -28,7 +29,8 @@ def table_of(frame: Any) -> RunTable:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise BadInput(f"The columns of a table have one length; these differ: {listed}.")
-    return checked_table(columns, first_row=0)
+    rows = TableBlock(rows=range(len(columns["loss"])), columns=list(columns.values()))
+    return checked_table(WrittenTable(names=list(columns), blocks=[rows]))
 
 
 def _names(frame: Any) -> list[Any]:
@@ -44,7 +46,7 @@ def _names(frame: Any) -> list[Any]:
     return list(names)
 
 
-def _texts(name: str, column: Any) -> tuple[str, ...]:
+def _texts(name: str, column: Any) -> list[str]:
     """The values of a column as text; a missing one is empty."""
     for reader in ("to_pylist", "to_list", "tolist"):
         if hasattr(column, reader):
@@ -53,4 +55,4 @@ def _texts(name: str, column: Any) -> tuple[str, ...]:
     if isinstance(column, str) or not hasattr(column, "__iter__"):
         raise BadInput(f"Column {name} is a single value; a column has one value for each run.")
     texts = (str(value).strip() for value in column)
-    return tuple("" if text in _MISSING else text for text in texts)
+    return ["" if text in _MISSING else text for text in texts]
