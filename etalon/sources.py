@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
-from etalon.arguments import read_bytes
+from etalon.spec_files import lines_named, read_spec_file
 from orchestrator.documents.tables import TABLE_ID_PREFIX
 from orchestrator.errors import BadInput
-from orchestrator.spec import SweepSpec, read_yaml
+from orchestrator.spec import SweepSpec
 
 SpecSource = str | os.PathLike[str] | Mapping[str, Any] | SweepSpec
 """A sweep: the path of a YAML or JSON file, its fields, or the model."""
@@ -23,16 +24,18 @@ def read_fields(source: SpecSource) -> dict[str, Any]:
     """The fields of a sweep, unchecked.
 
     Raises:
-        BadInput: the file cannot be read, or is not YAML.
+        BadInput: the file cannot be read, or is not YAML or JSON.
     """
     if isinstance(source, SweepSpec):
         return source.model_dump(mode="json")
     if isinstance(source, Mapping):
         return dict(source)
-    try:
-        return read_yaml(read_bytes(source).decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{os.fspath(source)} cannot be read: {error}.") from error
+    return read_spec_file(source)
+
+
+def faults_of(source: SpecSource) -> AbstractContextManager[None]:
+    """Let a refusal name the lines of the fields at fault, if the sweep is a file."""
+    return lines_named(source) if isinstance(source, str | os.PathLike) else nullcontext()
 
 
 def local_tables(fields: Mapping[str, Any], source: SpecSource) -> dict[str, Path]:

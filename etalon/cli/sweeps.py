@@ -62,7 +62,7 @@ def list_sweeps(
     if as_json:
         print_json([sweep.to_json() for sweep in sweeps])
     elif sweeps:
-        out.print(sweeps_table(sweeps))
+        out.print(sweeps_table(sweeps, out.width))
     else:
         out.print("No sweeps yet. Submit one with: etalon sweep submit FILE")
 
@@ -178,7 +178,7 @@ def _show(sweep: SweepHandle, *, as_json: bool) -> None:
 
 def _show_sweep(sweep: SweepDocument) -> None:
     cost = sweep.cost
-    out.print(sweeps_table([sweep]))
+    out.print(sweeps_table([sweep], out.width))
     if sweep.reason:
         out.print(f"{sweep.state}: {sweep.reason}", markup=False)
     if sweep.waits_because:

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from orchestrator.amounts import number
 from orchestrator.cells import CLOSE
-from orchestrator.spec.fields import BadField, Count, Number, Rate, Strict
+from orchestrator.spec.fields import BadField, Count, Integer, Number, Rate, Strict
 
 MAX_LATTICE: Final = 200
 MAX_AXIS: Final = 200
@@ -33,6 +33,13 @@ class Lattice(Strict):
             raise ValueError(
                 f"min {number(self.min, 6)}, max {number(self.max, 6)} and per_octave {self.per_octave:g} make {self.steps + 1} rates; "
                 f"at most {MAX_LATTICE} are allowed"
+            )
+        if self.steps < 1:
+            least = number(1.005 / math.log2(self.max / self.min))
+            raise BadField(
+                "per_octave",
+                f"{self.per_octave:g} makes one rate from {number(self.min, 6)} to {number(self.max, 6)}; two rates need at "
+                f"least {least}, and one rate is given as a list",
             )
         return self
 
@@ -69,7 +76,7 @@ class GridOf(Strict, Generic[ScaleT]):
     tokens: Annotated[tuple[Count, ...], Field(max_length=MAX_AXIS)] = ()
     batch_tokens: Annotated[tuple[Count, ...], Field(max_length=MAX_AXIS)] = ()
     learning_rates: Rates = ()
-    seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    seeds: Annotated[Integer, Field(ge=1, le=100)] = 1
 
     def rates(self) -> tuple[float, ...]:
         """The lattice's learning rates, ascending; of rates that a law regards as equal, the lowest."""
