@@ -19,8 +19,8 @@ from orchestrator.errors import (
     EtalonError,
     FieldProblem,
     NotFound,
+    Refused,
     Unavailable,
-    Unsupported,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -62,7 +62,7 @@ STATUSES: Final[dict[type[EtalonError], HTTPStatus]] = {
     BadInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
-    Unsupported: HTTPStatus.CONFLICT,
+    Refused: HTTPStatus.CONFLICT,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     NotSignedIn: HTTPStatus.UNAUTHORIZED,
     NotAllowed: HTTPStatus.FORBIDDEN,

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from benchmarks.synthetic import DESIGNS, World
 from orchestrator.cells import Point
-from orchestrator.law import FitOptions, Law, Prediction, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import FitOptions, Law, Prediction, fit
 from orchestrator.law.bowl import Z95
 
 Array = NDArray[np.float64]

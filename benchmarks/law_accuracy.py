@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from benchmarks.calibration import calibration
 from benchmarks.synthetic import DESIGNS
-from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, fit
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import rise
 from orchestrator.law.observations import point_array

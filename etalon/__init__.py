@@ -1,1 +1,75 @@
-"""The Python side of Etalon: the client of the REST API, and the ``etalon`` command."""
+"""Etalon from Python: ``fit`` a table of finished runs, ask a service with ``Client``, ``report`` from a training program.
+
+Importing this package loads the standard library alone. Each name is loaded at its first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False  # as in typing, which takes most of the time of this import
+
+if TYPE_CHECKING:
+    from etalon.async_client import AsyncClient
+    from etalon.client import Client
+    from etalon.offline import Law, fit
+    from etalon.program import diverged, report, run, saved, should_stop
+    from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Refused, Unavailable
+
+    __version__: str
+
+__all__ = [
+    "AsyncClient",
+    "BadInput",
+    "Client",
+    "Conflict",
+    "EtalonError",
+    "Law",
+    "NotFound",
+    "Refused",
+    "Unavailable",
+    "__version__",
+    "diverged",
+    "fit",
+    "report",
+    "run",
+    "saved",
+    "should_stop",
+]
+
+_MODULES = {
+    "etalon.async_client": ("AsyncClient",),
+    "etalon.client": ("Client",),
+    "etalon.offline": ("Law", "fit"),
+    "etalon.program": ("diverged", "report", "run", "saved", "should_stop"),
+    "orchestrator.errors": (
+        "BadInput",
+        "Conflict",
+        "EtalonError",
+        "NotFound",
+        "Refused",
+        "Unavailable",
+    ),
+}
+"""The public names of each module."""
+
+
+def _load(name: str) -> object:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("etalon")
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if not TYPE_CHECKING:  # for a type checker, any name would exist
+
+    def __getattr__(name: str) -> object:
+        """Load a public name at its first use (PEP 562)."""
+        value = globals()[name] = _load(name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

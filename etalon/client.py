@@ -1,223 +1,441 @@
-"""The client of the REST API, for the command line and for scripts: each answer is a document."""
+"""The client of the REST API: each answer is a document."""
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self
 
 import httpx2
-from pydantic import ValidationError
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import Retrying
 
+from etalon import operations
+from etalon.arguments import Amount, read_bytes
+from etalon.event_stream import EventStream, StreamedEvent
+from etalon.operations import (
+    ATTEMPTS,
+    MOST_POINTS,
+    PAGE_ITEMS,
+    PATIENT_ATTEMPTS,
+    Answer,
+    Call,
+    Item,
+    Listing,
+    ServiceAddress,
+)
+from etalon.plotly_figure import PlotlyFigure
+from etalon.run_frames import frame_of_points, frame_of_runs
+from etalon.sources import SpecSource, faults_of, local_tables, read_fields, with_tables
 from orchestrator.documents.comparisons import ComparisonDocument
-from orchestrator.documents.document import Document, first_fault
+from orchestrator.documents.laws import LawDocument
+from orchestrator.documents.lenses import LensesDocument
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
-from orchestrator.documents.problems import ProblemDocument, error_class
-from orchestrator.documents.runs import RunDocument
+from orchestrator.documents.runs import CurveDocument, RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.documents.tables import TableDocument
-from orchestrator.errors import BadInput, Conflict, EtalonError, FieldProblem, NotFound, Unavailable
-from orchestrator.states import SWEEP_LIVE
-
-TIMEOUT_SECONDS: Final = 60.0
-ATTEMPTS: Final = 4
-PAGE_RUNS: Final = 200
-
-Answer = TypeVar("Answer", bound=Document)
-
-
-class ServiceError(EtalonError):
-    """The service refused for a reason that is neither bad input nor too little data."""
-
-    title = "The service refused"
-
-
-ERRORS: Final[Mapping[int, type[EtalonError]]] = {
-    400: BadInput,
-    404: NotFound,
-    409: Conflict,
-    413: BadInput,
-    415: BadInput,
-    422: BadInput,
-}
-"""The error of a status whose problem details have no type, or another than this version of Etalon knows."""
-
-
-class UnreadableAnswer(EtalonError):
-    """The service runs a version of Etalon whose documents this one cannot read."""
-
-    title = "The answer of the service cannot be read"
+from orchestrator.errors import EtalonError
+from orchestrator.states import SWEEP_LIVE, SweepState
 
 
 class Client:
     """Talks to one Etalon service.
 
-    Args:
-        url: address of the service, ``http://host:port``.
-        token: a bearer token; None if the service needs none.
+    Every method that asks the service raises an ``EtalonError``: ``BadInput``, ``NotFound``, ``Conflict``, ``Refused``
+    or another as the service answered, ``Unavailable`` if it cannot be reached.
 
-    Every method that asks the service raises an ``EtalonError``: ``BadInput``, ``NotFound``, ``Conflict`` or
-    ``ServiceError`` as the service answered, ``Unavailable`` if it cannot be reached.
+    Args:
+        url: address of the service, ``http://host:port``; None takes ETALON_URL.
+        token: a bearer token, empty for none; None takes ETALON_TOKEN.
+
+    Attributes:
+        url: address of the service.
+        sweeps: submit, plan, find and list sweeps.
+        tables: upload run tables.
+        runs: single runs by id.
     """
 
-    def __init__(self, url: str, token: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx2.Client(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS)
-        self.url = url
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        self._service = ServiceAddress.of(url, token)
+        self._http = httpx2.Client(**self._service.options())
+        self.url = self._service.url
+        self.sweeps = SweepCollection(self)
+        self.tables = TableCollection(self)
+        self.runs = RunCollection(self)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
         self._http.close()
 
     def ready(self) -> bool:
         """Whether the database, a leading orchestrator and Ray can be reached."""
         try:
-            return self._http.get("/readyz").status_code == httpx2.codes.OK
-        except httpx2.TransportError:
+            return self.ask(operations.READY.call(), attempts=1)
+        except EtalonError:
             return False
 
-    def submit(self, fields: dict[str, Any]) -> SweepDocument:
+    def ask(self, call: Call[Answer], *, attempts: int = ATTEMPTS) -> Answer:
+        """Carry out one operation."""
+        try:
+            response = Retrying(**operations.retries(call, attempts))(self._http.request, **call.request())
+        except httpx2.TransportError as error:
+            raise self._service.unavailable(error) from error
+        return self._service.answer(call, response)
+
+    def items(self, call: Call[Listing[Item]]) -> Iterator[Item]:
+        """The items of a list, page by page."""
+        while True:
+            page = self.ask(call)
+            yield from page.items
+            if page.next_cursor is None:
+                return
+            call = call.after(page.next_cursor)
+
+    def events(self, sweep_id: str, *, after: int = 0) -> Iterator[StreamedEvent]:
+        """The events of a sweep after event ``after``, until its state is final; resumes after a broken connection."""
+        stream = EventStream(self._service, sweep_id, after)
+        while True:
+            broken: httpx2.TransportError | None = None
+            try:
+                with self._http.sse(**stream.request()) as source:
+                    if source.response.is_error:
+                        source.response.read()
+                    stream.check(source.response)
+                    for message in source:
+                        event = stream.received(message)
+                        if event is not None:
+                            yield event
+            except httpx2.TransportError as error:
+                broken = error
+            if stream.ended:
+                return
+            time.sleep(stream.broken(broken))
+
+
+class TableCollection:
+    """The run tables of a service."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def upload(self, path: str | os.PathLike[str]) -> TableDocument:
+        """Upload a run table; the service recognises its format by its content."""
+        return self._client.ask(operations.UPLOAD.call(content=read_bytes(path)))
+
+
+class RunCollection:
+    """The runs of a service, by id."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def get(self, run_id: str) -> RunDocument:
+        """One run."""
+        return self._client.ask(operations.RUN.call(run_id=run_id))
+
+    def losses(self, run_id: str, *, max_points: int = MOST_POINTS) -> CurveDocument:
+        """The learning curve of a run; the service thins it out to ``max_points``, 10,000 at most."""
+        return self._client.ask(operations.LOSSES.call(run_id=run_id, query={"max_points": max_points}))
+
+    def lenses(self, run_id: str) -> LensesDocument:
+        """The stability of a run's training, and its feature learning by part of the model."""
+        return self._client.ask(operations.LENSES.call(run_id=run_id))
+
+
+class SweepCollection:
+    """The sweeps of a service."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def submit(self, source: SpecSource, *, idempotency_key: str | None = None) -> SweepHandle:
         """Submit a sweep once: a request whose answer is lost is repeated under the same key.
 
         Args:
-            fields: the specification as it is written.
+            source: path of a YAML or JSON file, the fields, or the model; run tables named by path are uploaded.
+            idempotency_key: a name for this request; the same name and sweep return the earlier one.
         """
-        headers = {"Idempotency-Key": secrets.token_hex(16)}
-        return self._read(SweepDocument, "POST", "/v1/sweeps", json=fields, headers=headers)
+        with faults_of(source):
+            call = operations.submission(self._fields(source), idempotency_key)
+            return SweepHandle(self._client, self._client.ask(call))
 
-    def plan(self, fields: dict[str, Any]) -> PreviewDocument:
-        """The cells and costs of a sweep that is not submitted."""
-        params = {"validate_only": "true"}
-        return self._read(PreviewDocument, "POST", "/v1/sweeps", json=fields, params=params)
+    def plan(self, source: SpecSource) -> PreviewDocument:
+        """The cells and costs of a sweep that is not submitted; run tables named by path are uploaded."""
+        query = {"validate_only": "true"}
+        with faults_of(source):
+            call = operations.PLAN.call(json=self._fields(source), query=query)
+            return self._client.ask(call)
 
-    def upload_table(self, path: Path) -> TableDocument:
-        """Upload a run table; the service recognises its format by its content."""
-        return self._read(TableDocument, "POST", "/v1/tables", content=path.read_bytes())
+    def get(self, id_or_name: str) -> SweepHandle:
+        """One sweep.
 
-    def sweep(self, sweep_id: str) -> SweepDocument:
-        """One sweep with its progress, cost, law and prediction."""
-        return self._read(SweepDocument, "GET", f"/v1/sweeps/{sweep_id}")
+        Args:
+            id_or_name: its id, or a name that only one sweep has.
+        """
+        return SweepHandle(self._client, self._client.ask(operations.SWEEP.call(sweep_id=id_or_name)))
 
-    def sweeps(self, *, state: str | None = None, limit: int = 20) -> list[SweepSummary]:
-        """The newest sweeps, newest first."""
-        params = {"limit": str(limit)} | ({"state": state} if state else {})
-        items, _ = self._page(SweepSummary, "/v1/sweeps", params)
-        return items
+    def list(
+        self, *, state: SweepState | str | None = None, name: str | None = None, page_items: int = PAGE_ITEMS
+    ) -> Iterator[SweepSummary]:
+        """Every sweep, newest first, asked for page by page as they are read.
 
-    def runs(self, sweep_id: str) -> Iterator[RunDocument]:
-        """Every run of a sweep, page by page."""
-        params = {"limit": str(PAGE_RUNS)}
+        Args:
+            state: only sweeps in this state.
+            name: only sweeps of this name.
+            page_items: sweeps in one request.
+        """
+        query = {"state": state, "name": name, "limit": page_items}
+        return self._client.items(operations.SWEEPS.call(query=query))
+
+    def _fields(self, source: SpecSource) -> dict[str, Any]:
+        fields = read_fields(source)
+        tables = local_tables(fields, source)
+        return with_tables(
+            fields, {part: self._client.tables.upload(path).id for part, path in tables.items()}
+        )
+
+
+class SweepHandle:
+    """A sweep of a service.
+
+    Attributes:
+        document: the sweep as it was when it was last asked for.
+        runs: its runs.
+        laws: its laws.
+        points: the points of its learning curves.
+    """
+
+    def __init__(self, client: Client, document: SweepDocument) -> None:
+        self._client = client
+        self.document = document
+        self.runs = SweepRuns(client, self.id)
+        self.laws = SweepLaws(client, self.id)
+        self.points = SweepPoints(client, self.runs)
+
+    def __repr__(self) -> str:
+        return f"<Sweep {self.name!r} {self.state} {self.id}>"
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.document.id
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.document.name
+
+    @property
+    def state(self) -> SweepState:
+        """Its state when it was last asked for."""
+        return self.document.state
+
+    @property
+    def url(self) -> str:
+        """The address of its page."""
+        return f"{self._client.url}/sweeps/{self.id}"
+
+    def refresh(self) -> Self:
+        """Ask for the sweep again."""
+        return self._asked(operations.SWEEP.call(sweep_id=self.id))
+
+    def watch(self, *, after: int = 0) -> Iterator[StreamedEvent]:
+        """Its events from the first on, until its state is final; resumes after a broken connection.
+
+        Args:
+            after: id of the last event that is known already.
+        """
+        yield from self._client.events(self.id, after=after)
+        self.refresh()
+
+    def follow(self, *, every_seconds: float = 0.5, timeout: float | None = None) -> Iterator[SweepDocument]:
+        """The sweep again and again until its state is final; the last one is the final one.
+
+        A service that is started again meanwhile is waited for.
+
+        Raises:
+            TimeoutError: it is not final after ``timeout`` seconds.
+        """
+        call = operations.SWEEP.call(sweep_id=self.id)
+        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            items, cursor = self._page(RunDocument, f"/v1/sweeps/{sweep_id}/runs", params)
-            yield from items
-            if cursor is None:
+            self._asked(call, attempts=PATIENT_ATTEMPTS)
+            yield self.document
+            if self.state not in SWEEP_LIVE:
                 return
-            params["cursor"] = cursor
+            if deadline is not None and time.monotonic() + every_seconds > deadline:
+                raise TimeoutError(f"Sweep {self.id} is {self.state} after {timeout:g} s.")
+            time.sleep(every_seconds)
 
-    def comparison(self, sweep_id: str) -> ComparisonDocument:
-        """Fitting against Transfer at the held-out scale of a sweep that compares them."""
-        return self._read(ComparisonDocument, "GET", f"/v1/sweeps/{sweep_id}/comparison")
+    def wait(self, timeout: float | None = None) -> Self:
+        """Wait until its state is final.
 
-    def command(self, sweep_id: str, verb: str) -> SweepDocument:
-        """Pause, resume, stop or cancel a sweep."""
-        return self._read(SweepDocument, "POST", f"/v1/sweeps/{sweep_id}/{verb}")
+        Raises:
+            TimeoutError: it is not final after ``timeout`` seconds.
+        """
+        for _ in self.follow(timeout=timeout):
+            pass
+        return self
 
     def predict(
         self,
-        sweep_id: str,
         *,
-        params: float,
-        tokens: float,
-        batch_tokens: float | None = None,
-        budget_flops: float | None = None,
+        params: Amount,
+        tokens: Amount,
+        batch_tokens: Amount | None = None,
+        budget_flops: Amount | None = None,
+        law: int | None = None,
     ) -> PredictionDocument:
         """The predicted learning rate at a target.
 
         Args:
-            sweep_id: the sweep whose newest law predicts.
-            params: N of the target.
+            params: N of the target, such as ``1e9`` or ``"1B"``.
             tokens: D of the target.
             batch_tokens: B of the target; None takes the sweep's own.
             budget_flops: FLOPs that may be spent on confirming the prediction.
+            law: number of the law that predicts; None takes the newest.
 
         Raises:
-            Unsupported: the data cannot support a prediction there; the message has the reason.
+            Refused: the data cannot support a prediction there; the message has the reason.
         """
-        asked = {
-            "params": params,
-            "tokens": tokens,
-            "batch_tokens": batch_tokens,
-            "budget_flops": budget_flops,
-        }
-        query = {name: repr(value) for name, value in asked.items() if value is not None}
-        path = f"/v1/sweeps/{sweep_id}/prediction"
-        return self._read(PredictionDocument, "GET", path, params=query)
-
-    def follow(self, sweep_id: str, *, every_seconds: float = 0.5) -> Iterator[SweepDocument]:
-        """The sweep again and again until its state is final; the last one is the final one."""
-        while True:
-            sweep = self.sweep(sweep_id)
-            yield sweep
-            if sweep.state not in SWEEP_LIVE:
-                return
-            time.sleep(every_seconds)
-
-    def _page(self, kind: type[Answer], path: str, params: dict[str, str]) -> tuple[list[Answer], str | None]:
-        """The items of one page of a list, and the cursor of the next page."""
-        sent = self._ask("GET", path, params=params)
-        return [self._document(kind, item) for item in sent["items"]], sent["next_cursor"]
-
-    def _read(self, kind: type[Answer], method: str, path: str, **request: Any) -> Answer:
-        return self._document(kind, self._ask(method, path, **request))
-
-    def _document(self, kind: type[Answer], sent: Any) -> Answer:
-        try:
-            return kind.read(sent)
-        except ValidationError as error:
-            raise UnreadableAnswer(
-                f"The service at {self.url} answered with another {kind.__name__} than this version of Etalon reads "
-                f"({first_fault(error)}). Use the version of Etalon that the service runs."
-            ) from error
-
-    def _ask(self, method: str, path: str, **request: Any) -> Any:
-        """Send a request, and again after a broken connection if repeating it is harmless."""
-        harmless = method == "GET" or "Idempotency-Key" in request.get("headers", {})
-        attempts = Retrying(
-            retry=retry_if_exception_type(httpx2.TransportError),
-            stop=stop_after_attempt(ATTEMPTS if harmless else 1),
-            wait=wait_random_exponential(multiplier=0.2, max=2.0),
-            reraise=True,
+        return self._client.ask(
+            operations.question(
+                self.id,
+                params=params,
+                tokens=tokens,
+                batch_tokens=batch_tokens,
+                budget_flops=budget_flops,
+                law=law,
+            )
         )
-        try:
-            response = attempts(self._http.request, method, path, **request)
-        except httpx2.TimeoutException as error:
-            raise Unavailable(
-                f"The service at {self.url} did not answer within {TIMEOUT_SECONDS:.0f} s."
-            ) from error
-        except httpx2.TransportError as error:
-            raise Unavailable(
-                f"No Etalon service answers at {self.url} ({error}). "
-                "Start one with `etalon serve`, or set ETALON_URL to where it runs."
-            ) from error
-        if response.is_success:
-            return response.json()
-        raise _refusal(response)
+
+    @property
+    def law(self) -> LawDocument | None:
+        """The newest law, whole; None where there is none yet. Asks the service."""
+        newest = self.refresh().document.law
+        return None if newest is None else self.laws.get(newest.number)
+
+    @property
+    def comparison(self) -> ComparisonDocument:
+        """Fitting against Transfer at its held-out scale. Asks the service."""
+        return self._client.ask(operations.COMPARISON.call(sweep_id=self.id))
+
+    def figure(
+        self,
+        name: str,
+        *,
+        columns: int | None = None,
+        params: float | None = None,
+        batch_tokens: float | None = None,
+        page: int | None = None,
+        phase: str | None = None,
+    ) -> PlotlyFigure:
+        """A figure as the service draws it, such as ``bowls``, ``law``, ``losses`` or ``savings``.
+
+        Args:
+            name: of the figure.
+            columns: panels side by side.
+            params: bowls only: cells of this N.
+            batch_tokens: bowls only: cells of this B.
+            page: bowls only: this page of cells.
+            phase: bowls and law only: ``stable`` draws the losses before the decay.
+        """
+        query = {
+            "columns": columns,
+            "params": params,
+            "batch_tokens": batch_tokens,
+            "page": page,
+            "phase": phase,
+        }
+        return self._client.ask(operations.FIGURE.call(sweep_id=self.id, name=name, query=query))
+
+    def pause(self) -> Self:
+        """Start no new runs; live runs go on."""
+        return self._asked(operations.PAUSE.call(sweep_id=self.id))
+
+    def resume(self) -> Self:
+        """Continue a paused sweep."""
+        return self._asked(operations.RESUME.call(sweep_id=self.id))
+
+    def stop(self) -> Self:
+        """End the sweep; live runs finish."""
+        return self._asked(operations.STOP.call(sweep_id=self.id))
+
+    def cancel(self) -> Self:
+        """End the sweep at once; live runs are killed."""
+        return self._asked(operations.CANCEL.call(sweep_id=self.id))
+
+    def extend(self, patch: Mapping[str, Any]) -> Self:
+        """Extend the specification by a JSON merge patch; services of this version refuse."""
+        return self._asked(operations.EXTEND.call(sweep_id=self.id, json=dict(patch)))
+
+    def _asked(self, call: Call[SweepDocument], *, attempts: int = ATTEMPTS) -> Self:
+        self.document = self._client.ask(call, attempts=attempts)
+        return self
 
 
-def _refusal(response: httpx2.Response) -> EtalonError:
-    """The service's problem details as the error of their type, or of the status if the type is none of Etalon's."""
-    of_status = ERRORS.get(response.status_code, ServiceError)
-    try:
-        problem = ProblemDocument.read(response.json())
-    except ValueError:  # from a proxy on the way, say
-        return of_status(f"The service answered {response.status_code} {response.reason_phrase}.")
-    fields = tuple(FieldProblem(path=field.path, message=field.message) for field in problem.errors)
-    error = error_class(problem.type, of_status)(problem.detail, fields=fields)
-    error.problem = problem.to_json()
-    return error
+class SweepRuns:
+    """The runs of a sweep, in the order in which they were asked for; iterating asks page by page."""
+
+    def __init__(self, client: Client, sweep_id: str) -> None:
+        self._client = client
+        self._sweep_id = sweep_id
+
+    def __iter__(self) -> Iterator[RunDocument]:
+        return self.list()
+
+    def list(self, *, state: str | None = None) -> Iterator[RunDocument]:
+        """Every run, or those in one state."""
+        query = {"state": state, "limit": PAGE_ITEMS}
+        return self._client.items(operations.RUNS.call(sweep_id=self._sweep_id, query=query))
+
+    def frame(self) -> Any:
+        """Every run as a row of a pandas data frame.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        return frame_of_runs(self)
+
+    def csv(self) -> str:
+        """The finished runs as a run table."""
+        return self._client.ask(operations.EXPORT.call(sweep_id=self._sweep_id))
+
+
+class SweepLaws:
+    """The laws of a sweep, oldest first; iterating asks page by page."""
+
+    def __init__(self, client: Client, sweep_id: str) -> None:
+        self._client = client
+        self._sweep_id = sweep_id
+
+    def __iter__(self) -> Iterator[LawDocument]:
+        query = {"limit": PAGE_ITEMS}
+        return self._client.items(operations.LAWS.call(sweep_id=self._sweep_id, query=query))
+
+    def get(self, number: int) -> LawDocument:
+        """One law by its number, from 1."""
+        return self._client.ask(operations.LAW.call(sweep_id=self._sweep_id, number=number))
+
+
+class SweepPoints:
+    """The points of a sweep's learning curves; those of a trunk stand with every run that shares it."""
+
+    def __init__(self, client: Client, runs: SweepRuns) -> None:
+        self._client = client
+        self._runs = runs
+
+    def frame(self) -> Any:
+        """Every point as a row of a pandas data frame; asks once for each run.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        return frame_of_points((run, self._client.runs.losses(run.id)) for run in self._runs)

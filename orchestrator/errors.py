@@ -64,10 +64,20 @@ class Conflict(EtalonError):
     title = "Not possible in this state"
 
 
-class Unsupported(EtalonError):
-    """The data cannot support an answer: a refusal instead of a number."""
+class Refused(EtalonError):
+    """The data cannot support an answer: a refusal instead of a number.
+
+    Attributes:
+        code: the rule that refused, for programs, such as `no_interior_minimum`; None where it has no name.
+    """
 
     title = "The data cannot support this answer"
+
+    def __init__(
+        self, detail: str, *, fields: tuple[FieldProblem, ...] = (), code: str | None = None
+    ) -> None:
+        super().__init__(detail, fields=fields)
+        self.code = code
 
 
 class Unavailable(EtalonError):

@@ -11,7 +11,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = ("api", "benchmarks", "etalon", "orchestrator", "trainer", "workers")
 
-MIRRORED_CLASSES = {"Schedule": "the specification's, and the trainer's that carries it out"}
+MIRRORED_CLASSES = {
+    "Law": "the mathematics, and what `etalon.fit` returns: the same with its runs and its documents",
+    "Schedule": "the specification's, and the trainer's that carries it out",
+}
 """Classes of one name on purpose, and why."""
 
 RESOURCE = "a resource: its rows in the store, its documents, what fills them, its endpoints"

@@ -10,7 +10,7 @@ from api.v1.queries import LARGEST
 from orchestrator.amounts import exact, parse_amount
 from orchestrator.answers.laws import predicted
 from orchestrator.documents.predictions import PredictionDocument, TargetDocument
-from orchestrator.errors import Unsupported
+from orchestrator.errors import Refused
 from orchestrator.spec import TargetSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
@@ -60,7 +60,7 @@ def fill_form(
             tokens=values["tokens"],
             batch_tokens=values.get("batch_tokens"),
         )
-    except Unsupported as refused:
+    except Refused as refused:
         return TargetForm(typed=typed, problems={}, refusal=refused.detail)
     return TargetForm(typed=typed, problems={}, answer=answer)
 

@@ -84,7 +84,7 @@ def figure(
     Raises:
         NotFound: there is no such sweep, or no figure of this name.
         BadInput: the figure has no version of the stable phase.
-        Unsupported: the sweep has no stable phase.
+        Refused: the sweep has no stable phase.
     """
     entry = FIGURES.get(name)
     if entry is None:

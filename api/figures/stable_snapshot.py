@@ -7,8 +7,9 @@ from functools import lru_cache
 
 from api.figures.snapshot import FigureSnapshot, Keyed, bowls_by_point
 from orchestrator.answers.stable_phase import difference, stable_law, undecayed
+from orchestrator.errors import Refused
 from orchestrator.knowledge import SweepKnowledge
-from orchestrator.law import Law, Refused
+from orchestrator.law import Law
 
 
 def stable_snapshot(snapshot: FigureSnapshot) -> FigureSnapshot:
@@ -21,7 +22,7 @@ def stable_snapshot(snapshot: FigureSnapshot) -> FigureSnapshot:
         The snapshot; its note says how its optima differ from the annealed ones, or why it has no law.
 
     Raises:
-        Unsupported: the sweep has no stable phase.
+        Refused: the sweep has no stable phase.
     """
     before = undecayed(
         SweepKnowledge(sweep=snapshot.sweep, cells=snapshot.cells, runs=snapshot.runs, prior=None)

@@ -14,7 +14,9 @@ from orchestrator.heldout.stages import comparison_document
 router = APIRouter(prefix="/v1/sweeps/{sweep_id}", tags=["sweeps"], dependencies=[reads])
 
 
-@router.get("/comparison", summary="Fitting and Transfer at the held-out scale", responses=responses(404))
+@router.get(
+    "/comparison", summary="Fitting and Transfer at the held-out scale", responses=responses(404, 409)
+)
 def show_comparison(store: Stored, sweep: ThatSweep) -> ComparisonDocument:
     """Show the contenders with their rates, the excess loss of each, and which paradigm to trust.
 

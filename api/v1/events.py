@@ -35,7 +35,7 @@ LAST_EVENT: Final = 2**63 - 1
     "/events",
     response_class=EventSourceResponse,
     summary="Follow a sweep",
-    responses=responses(404, 422),
+    responses=responses(404, 409, 422),
 )
 async def follow(
     request: Request,

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/sweeps/{sweep_id}/laws", tags=["laws"], dependenc
 MOST_LAWS = 2**31 - 1
 
 
-@router.get("", summary="List a sweep's laws", responses=responses(404, 422))
+@router.get("", summary="List a sweep's laws", responses=responses(404, 409, 422))
 def list_laws(
     store: Stored,
     sweep: ThatSweep,
@@ -37,7 +37,7 @@ def list_laws(
     )
 
 
-@router.get("/{number}", summary="Show a law", responses=responses(404, 422))
+@router.get("/{number}", summary="Show a law", responses=responses(404, 409, 422))
 def show_law(
     store: Stored, sweep: ThatSweep, number: Annotated[int, Path(ge=1, le=MOST_LAWS)]
 ) -> LawDocument:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, TypeVar
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
@@ -89,14 +89,17 @@ async def only_known_queries(request: Request, _caller: Annotated[Caller, reads]
     raise BadInput(f"Unknown query parameter{'s' * (len(unknown) > 1)}: {names}. {allowed}", fields=fields)
 
 
-def sweep_of(sweep_id: str, store: Stored) -> Sweep:
+SweepName = Annotated[str, Path(description="The sweep's id, or a name that only one sweep has.")]
+
+
+def sweep_of(sweep_id: SweepName, store: Stored) -> Sweep:
     """The sweep of the path.
 
     Raises:
         NotFound: there is none.
+        Conflict: several have the name.
     """
-    _check_id("sweep", sweep_id)
-    return store.sweeps.get(sweep_id)
+    return store.sweeps.find(sweep_id)
 
 
 def run_of(run_id: str, store: Stored) -> Run:
@@ -105,13 +108,9 @@ def run_of(run_id: str, store: Stored) -> Run:
     Raises:
         NotFound: there is none.
     """
-    _check_id("run", run_id)
+    if not ID_PATTERN.fullmatch(run_id):
+        raise NotFound(f"There is no run {run_id!r}: an id has 32 characters, 0 to 9 and a to f.")
     return store.runs.get(run_id)
-
-
-def _check_id(noun: str, text: str) -> None:
-    if not ID_PATTERN.fullmatch(text):
-        raise NotFound(f"There is no {noun} {text!r}: an id has 32 characters, 0 to 9 and a to f.")
 
 
 ThatSweep = Annotated[Sweep, Depends(sweep_of)]

@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1", tags=["runs"])
     "/sweeps/{sweep_id}/runs",
     dependencies=[reads],
     summary="List a sweep's runs",
-    responses=responses(404, 422),
+    responses=responses(404, 409, 422),
 )
 def list_runs(
     store: Stored,
@@ -45,7 +45,7 @@ def list_runs(
     dependencies=[reads],
     summary="Export the finished runs as a run table",
     response_class=StreamingResponse,
-    responses=responses(404, success={"content": {"text/csv": {"schema": {"type": "string"}}}}),
+    responses=responses(404, 409, success={"content": {"text/csv": {"schema": {"type": "string"}}}}),
 )
 def export_runs(store: Stored, sweep: ThatSweep) -> StreamingResponse:
     """Export completed and diverged runs. The file can be uploaded as a run table."""

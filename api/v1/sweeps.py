@@ -97,15 +97,18 @@ def submit_sweep(
 def list_sweeps(
     store: Stored,
     state: Annotated[SweepState | None, Query(description="Only sweeps in this state.")] = None,
+    name: Annotated[
+        str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="Only sweeps of this name.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[SweepSummary]:
     """List sweeps with their progress, cost and prediction."""
-    sweeps, following, total = store.sweeps.page(state=state, limit=limit, cursor=cursor)
+    sweeps, following, total = store.sweeps.page(state=state, name=name, limit=limit, cursor=cursor)
     return Page(items=sweep_summaries(store, sweeps), next_cursor=following, total=total)
 
 
-@router.get("/{sweep_id}", dependencies=[reads], summary="Show a sweep", responses=responses(404))
+@router.get("/{sweep_id}", dependencies=[reads], summary="Show a sweep", responses=responses(404, 409))
 def show_sweep(store: Stored, sweep: ThatSweep) -> SweepDocument:
     """Show a sweep: specification, state, progress, cost, the newest law and the prediction at the target."""
     return sweep_document(store, sweep)
@@ -141,7 +144,7 @@ def cancel_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDoc
     "/{sweep_id}",
     dependencies=[submits],
     summary="Extend a sweep (not in this version yet)",
-    responses=responses(404, 501),
+    responses=responses(404, 409, 501),
 )
 def extend_sweep(sweep: ThatSweep) -> SweepDocument:
     """Extend budget, target, tokens, scales or lattice of a live or completed sweep."""

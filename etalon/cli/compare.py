@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from etalon.cli.options import AsJson, TableFile, Where, amount, read_recipe
+from etalon.arguments import amount
+from etalon.cli.options import AsJson, TableFile, Where, read_recipe
 from etalon.cli.outcome import err, out, print_json, reports_errors
 from orchestrator.amounts import NONE, count, percent
 from orchestrator.documents.strategies import StrategiesDocument, StrategyScore

@@ -80,7 +80,7 @@ def demo_command(
         try:
             with Service(settings, "127.0.0.1", free_port("127.0.0.1", DEMO_PORTS)) as service:
                 err.print(f"Dashboard: [bold]{service.url}[/]")
-                with Client(service.url) as client:
+                with Client(service.url, token="") as client:
                     _run(client, service)
                 if sys.stdout.isatty():
                     _stay(service)
@@ -94,15 +94,17 @@ def _run(client: Client, service: Service) -> None:
     with err.status("starting the API, the orchestrator and Ray …"):
         wait_until(client.ready, service, READY_SECONDS)
     err.print(f"Started in {time.monotonic() - began:.1f} s. Now a sweep of {len(SCALES)} sizes.")
-    sweep = watch(client, client.submit(SWEEP).id)
-    if sweep.state is not SweepState.COMPLETED or sweep.prediction is None:
-        raise ServiceFailed(f"The sweep ended {sweep.state} without a prediction: {sweep.reason}.")
-    out.print(f"\nThe sweep ended: {sweep.reason or 'no reason given'}", markup=False)
-    made = [run for run in client.runs(sweep.id) if run.arm is None and run.state in RUN_MEASURED]
-    _report_savings(sweep.cost, sum(6 * run.params * run.tokens for run in made))
-    out.print(prediction_panel(sweep.prediction))
+    sweep = client.sweeps.submit(SWEEP)
+    watch(sweep)
+    ended = sweep.document
+    if ended.state is not SweepState.COMPLETED or ended.prediction is None:
+        raise ServiceFailed(f"The sweep ended {ended.state} without a prediction: {ended.reason}.")
+    out.print(f"\nThe sweep ended: {ended.reason or 'no reason given'}", markup=False)
+    made = [run for run in sweep.runs if run.arm is None and run.state in RUN_MEASURED]
+    _report_savings(ended.cost, sum(6 * run.params * run.tokens for run in made))
+    out.print(prediction_panel(ended.prediction))
     out.print("\nThe law tested at a scale that the sweep never trained:")
-    out.print(comparison_view(client.comparison(sweep.id)))
+    out.print(comparison_view(sweep.comparison))
     err.print(f"The whole demo took {time.monotonic() - began:.0f} s.")
 
 

@@ -138,19 +138,12 @@ def published_table(published: Sequence[PublishedRate]) -> Table:
 
 
 def formula_text(formula: Formula, width: int = 120) -> str:
-    """The law in two lines that a person can use, and the point they count from, wrapped at ``width`` columns.
+    """The lines of a formula, wrapped at ``width`` columns.
 
     Rich breaks lines at no-break spaces too, and parts a number from its unit; ``textwrap`` does not.
     """
-    lines = (
-        f"η* {formula.sign} {formula.power_law}",
-        f"ln η* ≈ {formula.logarithm}",
-        *([f"with {formula.where}"] if formula.where else []),
-        f"{formula.reference}: the geometric mean of the cells. "
-        f"In these cells the law itself is within {percent(formula.off - 1)} of the second line.",
-    )
     wrap = TextWrapper(width=width, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(wrap.fill(line) for line in lines)
+    return "\n".join(wrap.fill(line) for line in formula.lines)
 
 
 def sizes_view(sizes: SizesDocument) -> list[RenderableType]:

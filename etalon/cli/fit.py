@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 from rich.markup import escape
 
+from etalon.arguments import amount, flops_amount
 from etalon.cli.display import bowls_table, formula_text, law_table, prediction_panel, refusal_panel
 from etalon.cli.options import (
     BUDGET_HELP,
     AsJson,
     TableFile,
     Where,
-    amount,
     assignments,
-    flops_amount,
-    read_recipe,
 )
 from etalon.cli.outcome import Exit, out, print_json, reports_errors
 from orchestrator.amounts import percent
 from orchestrator.documents.fits import FitDocument, RefusedTarget
 from orchestrator.documents.laws import FittedLaw
 from orchestrator.errors import BadInput
-
-if TYPE_CHECKING:
-    from orchestrator.cells import Point
 
 TARGET_FIELDS: Final = ("params", "tokens", "batch_tokens")
 
@@ -48,43 +43,37 @@ def fit_command(
 
     A target that the runs cannot support is refused; the others are still answered, and the exit code is 3.
     """
-    # SciPy takes a second to load.
-    from orchestrator.answers.fits import fit_document, fit_table
-    from orchestrator.answers.formula import formula
-
-    recipe = read_recipe(table, where or [])
-    runs = recipe.sized(size)
+    targets = [parse_target(text) for text in target or []]
     budget = flops_amount("--budget-flops", budget_flops)
-    targets = [parse_target(text, float(runs.batch_tokens.max())) for text in target or []]
-    law, others = fit_table(recipe, size)
-    document = fit_document(
-        law, targets, runs=runs.observations(), size=size, others=others, budget_flops=budget
-    )
+    conditions = assignments(where or [], "--where")
+
+    from etalon.offline import fit  # SciPy takes a second to load
+
+    law = fit(table, conditions, size)
+    document = law.with_predictions([law.target(**fields) for fields in targets], budget_flops=budget)
     if as_json:
         print_json(document.to_json())
     else:
-        _show(document, formula_text(formula(law), out.width))
+        _show(document, formula_text(law.formula, out.width))
     if any(isinstance(answer, RefusedTarget) for answer in document.predictions):
         raise typer.Exit(Exit.REFUSED)
 
 
-def parse_target(text: str, largest_batch: float) -> Point:
-    """Read ``params=…,tokens=…,batch_tokens=…``; the batch defaults to ``largest_batch``.
+def parse_target(text: str) -> dict[str, float]:
+    """Read ``params=…,tokens=…,batch_tokens=…``; the batch may be left out.
 
     Raises:
         BadInput: another form, an unknown or missing field, or a value that is not an amount.
     """
-    from orchestrator.cells import Point
-
-    values = {"batch_tokens": largest_batch}
+    values = {}
     for name, value in assignments(text.split(","), "--target").items():
         if name not in TARGET_FIELDS:
             raise BadInput(f"--target has no field {name!r}; it takes {', '.join(TARGET_FIELDS)}.")
         values[name] = amount(f"--target, {name}", value)
-    missing = [name for name in TARGET_FIELDS if name not in values]
+    missing = [name for name in TARGET_FIELDS if name not in {*values, "batch_tokens"}]
     if missing:
         raise BadInput(f"--target {text} lacks {', '.join(missing)}; give params=…,tokens=…,batch_tokens=….")
-    return Point(**values)
+    return values
 
 
 def _show(document: FitDocument, formula: str) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.documents.problems import ProblemDocument
-from orchestrator.errors import BadInput, EtalonError, NotFound, Unsupported
+from orchestrator.errors import BadInput, EtalonError, NotFound, Refused
 
 P = ParamSpec("P")
 
@@ -33,7 +33,7 @@ class Exit(IntEnum):
 
 def exit_code(error: EtalonError) -> Exit:
     """The exit code of a kind of error."""
-    if isinstance(error, Unsupported):
+    if isinstance(error, Refused):
         return Exit.REFUSED
     if isinstance(error, BadInput | NotFound):
         return Exit.BAD_INPUT

@@ -8,7 +8,8 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from etalon.cli.options import AsJson, amount, assignments
+from etalon.arguments import amount
+from etalon.cli.options import AsJson, assignments
 from etalon.cli.outcome import out, print_json, reports_errors
 from etalon.cli.sweeps import SpecFile
 from etalon.spec_files import lines_named, read_spec_file

@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from etalon.arguments import amount, flops_amount
 from etalon.cli.display import comparison_view, plan_view, prediction_panel, sizes_view, sweeps_table
-from etalon.cli.options import BUDGET_HELP, AsJson, TableFile, amount, flops_amount
+from etalon.cli.options import BUDGET_HELP, AsJson, TableFile
 from etalon.cli.outcome import Exit, out, print_json, reports_errors
 from etalon.cli.watch import watch
-from etalon.client import Client
-from etalon.spec_files import lines_named, read_spec_file
+from etalon.client import Client, SweepHandle
 from orchestrator.amounts import duration, flops
 from orchestrator.documents.sweeps import SweepDocument
-from orchestrator.documents.tables import TABLE_ID_PREFIX
-from orchestrator.errors import BadInput
-from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 
-SweepId = Annotated[str, typer.Argument(metavar="ID", help="The sweep's id.")]
+SweepId = Annotated[
+    str, typer.Argument(metavar="ID", help="The sweep's id, or a name that only one sweep has.")
+]
 SpecFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep, as YAML or JSON.")]
 
 app = typer.Typer(no_args_is_help=True, help="Submit, watch, pause and end sweeps.")
-
-
-def connect() -> Client:
-    """The client of the service at ETALON_URL."""
-    settings = Settings()
-    return Client(settings.url, settings.token)
-
-
-def read_spec(path: Path, client: Client) -> dict[str, Any]:
-    """Read a sweep's file; a run table given by its path is uploaded and replaced by its id.
-
-    Raises:
-        BadInput: the file cannot be read, or is not YAML.
-    """
-    fields = read_spec_file(path)
-    for name in ("trainer", "prior_runs"):
-        part = fields.get(name)
-        if not isinstance(part, dict):
-            continue
-        table = part.get("table")
-        if isinstance(table, str) and not table.startswith(TABLE_ID_PREFIX):
-            source = path.parent / table
-            if not source.is_file():
-                raise BadInput(f"{name}.table: there is no file {source}.")
-            fields[name] = {**part, "table": client.upload_table(source).id}
-    return fields
 
 
 @app.command("submit")
@@ -62,17 +36,17 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Submit a sweep."""
-    with connect() as client, lines_named(file):
-        sweep = client.submit(read_spec(file, client))
+    with Client() as client:
+        sweep = client.sweeps.submit(file)
         if not as_json:
-            out.print(f"Submitted {sweep.id}   {client.url}/sweeps/{sweep.id}")
-            _show_warnings(sweep.warnings)
+            out.print(f"Submitted {sweep.id}   {sweep.url}")
+            _show_warnings(sweep.document.warnings)
         if watching:
-            sweep = watch(client, sweep.id)
-            _show(client, sweep, as_json=as_json)
-            _exit_by_state(sweep)
+            watch(sweep)
+            _show(sweep, as_json=as_json)
+            _exit_by_state(sweep.document)
         elif as_json:
-            print_json(sweep.to_json())
+            print_json(sweep.document.to_json())
 
 
 @app.command("list")
@@ -83,8 +57,8 @@ def list_sweeps(
     as_json: AsJson = False,
 ) -> None:
     """List the newest sweeps."""
-    with connect() as client:
-        sweeps = client.sweeps(state=state, limit=limit)
+    with Client() as client:
+        sweeps = list(islice(client.sweeps.list(state=state, page_items=limit), limit))
     if as_json:
         print_json([sweep.to_json() for sweep in sweeps])
     elif sweeps:
@@ -97,51 +71,43 @@ def list_sweeps(
 @reports_errors
 def show(sweep_id: SweepId, as_json: AsJson = False) -> None:
     """Show one sweep: state, progress, cost, prediction."""
-    with connect() as client:
-        _show(client, client.sweep(sweep_id), as_json=as_json)
+    with Client() as client:
+        _show(client.sweeps.get(sweep_id), as_json=as_json)
 
 
 @app.command("watch")
 @reports_errors
 def watch_command(sweep_id: SweepId, as_json: AsJson = False) -> None:
     """Follow a sweep until it ends."""
-    with connect() as client:
-        sweep = watch(client, sweep_id)
-        _show(client, sweep, as_json=as_json)
-    _exit_by_state(sweep)
+    with Client() as client:
+        sweep = client.sweeps.get(sweep_id)
+        watch(sweep)
+        _show(sweep, as_json=as_json)
+    _exit_by_state(sweep.document)
 
 
-VERBS: Final = {
-    "pause": "Start no new runs; live runs go on.",
-    "resume": "Continue a paused sweep.",
-    "stop": "End the sweep; live runs finish.",
-    "cancel": "End the sweep at once; live runs are killed.",
-}
-"""What may be done to a sweep, and what it does."""
-
-
-def _command(verb: str) -> Callable[..., None]:
+def _command(change: Callable[[SweepHandle], SweepHandle]) -> Callable[..., None]:
     @reports_errors
     def command(sweep_id: SweepId, as_json: AsJson = False) -> None:
-        with connect() as client:
-            sweep = client.command(sweep_id, verb)
+        with Client() as client:
+            sweep = change(client.sweeps.get(sweep_id))
         if as_json:
-            print_json(sweep.to_json())
+            print_json(sweep.document.to_json())
         else:
             out.print(f"{sweep.id} is {sweep.state}")
 
     return command
 
 
-for verb, effect in VERBS.items():
-    app.command(verb, help=effect)(_command(verb))
+for change in (SweepHandle.pause, SweepHandle.resume, SweepHandle.stop, SweepHandle.cancel):
+    app.command(change.__name__, help=change.__doc__)(_command(change))
 
 
 @reports_errors
 def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
     """Show the cells and the cost of a sweep without submitting it; a table given by its path is uploaded."""
-    with connect() as client, lines_named(file):
-        plan = client.plan(read_spec(file, client))
+    with Client() as client:
+        plan = client.sweeps.plan(file)
     if as_json:
         print_json(plan.to_json())
         return
@@ -170,11 +136,12 @@ def predict_command(
     as_json: AsJson = False,
 ) -> None:
     """Predict the learning rate at a target from a sweep's newest law."""
-    target = {"params": amount("--params", params), "tokens": amount("--tokens", tokens)}
+    n, d = amount("--params", params), amount("--tokens", tokens)
     batch = None if batch_tokens is None else amount("--batch-tokens", batch_tokens)
     budget = flops_amount("--budget-flops", budget_flops)
-    with connect() as client:
-        prediction = client.predict(sweep_id, **target, batch_tokens=batch, budget_flops=budget)
+    with Client() as client:
+        sweep = client.sweeps.get(sweep_id)
+        prediction = sweep.predict(params=n, tokens=d, batch_tokens=batch, budget_flops=budget)
     if as_json:
         print_json(prediction.to_json())
     else:
@@ -184,10 +151,8 @@ def predict_command(
 @reports_errors
 def table_command(file: TableFile, as_json: AsJson = False) -> None:
     """Upload a run table, for a replay or as prior runs."""
-    if not file.is_file():
-        raise BadInput(f"There is no file {file}.")
-    with connect() as client:
-        table = client.upload_table(file)
+    with Client() as client:
+        table = client.tables.upload(file)
     if as_json:
         print_json(table.to_json())
     else:
@@ -199,14 +164,14 @@ def _show_warnings(warnings: Iterable[str]) -> None:
         out.print(f"[yellow]! {escape(warning)}[/]", soft_wrap=True)
 
 
-def _show(client: Client, sweep: SweepDocument, *, as_json: bool) -> None:
+def _show(sweep: SweepHandle, *, as_json: bool) -> None:
     """The sweep, with the comparison at its held-out scale if it has one."""
-    compared = None if sweep.spec.comparison is None else client.comparison(sweep.id)
+    compared = None if sweep.document.spec.comparison is None else sweep.comparison
     if as_json:
         more = {} if compared is None else {"comparison": compared.to_json()}
-        print_json({**sweep.to_json(), **more})
+        print_json({**sweep.document.to_json(), **more})
         return
-    _show_sweep(sweep)
+    _show_sweep(sweep.document)
     if compared is not None:
         out.print(comparison_view(compared))
 

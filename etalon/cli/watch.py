@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from etalon.cli.display import ended_runs, runs_text
 from etalon.cli.outcome import err
-from etalon.client import Client
+from etalon.client import SweepHandle
 from orchestrator.amounts import percent, rate
 from orchestrator.documents.sweeps import SweepDocument
 
 
-def watch(client: Client, sweep_id: str) -> SweepDocument:
-    """Show a sweep until its state is final, and return it as it ended."""
-    states = client.follow(sweep_id)
-    return deque(_bar(states) if err.is_terminal else _lines(states), maxlen=1).pop()
+def watch(sweep: SweepHandle) -> None:
+    """Show a sweep until its state is final."""
+    states = sweep.follow()
+    if err.is_terminal:
+        _bar(states)
+    else:
+        _lines(states)
 
 
-def _bar(states: Iterable[SweepDocument]) -> Iterator[SweepDocument]:
+def _bar(states: Iterable[SweepDocument]) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=12),
@@ -43,10 +45,9 @@ def _bar(states: Iterable[SweepDocument]) -> Iterator[SweepDocument]:
                 total=asked or None,
                 law=_law_text(sweep, of="of the grid"),
             )
-            yield sweep
 
 
-def _lines(states: Iterable[SweepDocument]) -> Iterator[SweepDocument]:
+def _lines(states: Iterable[SweepDocument]) -> None:
     shown: tuple[object, ...] = ()
     for sweep in states:
         law = None if sweep.law is None else sweep.law.number
@@ -59,7 +60,6 @@ def _lines(states: Iterable[SweepDocument]) -> Iterator[SweepDocument]:
             )
             _show_waiting(sweep)
             shown = now
-        yield sweep
 
 
 def _show_waiting(sweep: SweepDocument) -> None:

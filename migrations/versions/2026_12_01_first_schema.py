@@ -64,6 +64,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_sweeps_state_id"), "sweeps", ["state", "id"], unique=False)
     op.create_index(op.f("ix_sweeps_trainer_id"), "sweeps", ["trainer", "id"], unique=False)
+    op.create_index(op.f("ix_sweeps_name_id"), "sweeps", ["name", "id"], unique=False)
     op.create_table(
         "tables",
         sa.Column("id", sa.String(length=32), nullable=False),

@@ -9,7 +9,8 @@ import numpy as np
 from orchestrator.amounts import percent, rate
 from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN, Point
 from orchestrator.documents.predictions import AffordableRuns, BestTried, Confirmation
-from orchestrator.law import FitOptions, Law, Observations, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import FitOptions, Law, Observations, fit
 from orchestrator.law.observations import point_array, rows_among
 from orchestrator.planner.affordable import affordable
 from orchestrator.planner.confirming import CONFIRMED_PROBABILITY, NEAR, ConfirmationPlan, TargetRun, confirm

@@ -10,7 +10,7 @@ from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Point
 from orchestrator.documents.fits import FitDocument, FitSizes, RefusedTarget
 from orchestrator.documents.predictions import PredictionDocument
-from orchestrator.errors import FieldProblem, Unsupported
+from orchestrator.errors import FieldProblem, Refused
 from orchestrator.law import Law, Observations, fit
 from orchestrator.tables.run_table import RunTable
 from orchestrator.tables.table_notices import table_notices
@@ -57,14 +57,14 @@ def fit_document(
         budget_flops: FLOPs that may be spent on confirming a prediction.
 
     Raises:
-        Unsupported: every target is refused.
+        Refused: every target is refused.
     """
     answers: list[PredictionDocument | RefusedTarget] = []
     refusals = []
     for target in targets:
         try:
             answers.append(prediction(law, target, runs=lambda: runs, budget_flops=budget_flops))
-        except Unsupported as refusal:
+        except Refused as refusal:
             refusals.append(refusal)
             answers.append(RefusedTarget.of(refusal, errors=refusal.fields, target=target))
     if refusals and len(refusals) == len(targets):
@@ -78,11 +78,11 @@ def fit_document(
     )
 
 
-def _all_refused(refusals: Sequence[Unsupported]) -> Unsupported:
+def _all_refused(refusals: Sequence[Refused]) -> Refused:
     """One refusal with the reasons of all."""
     if len(refusals) == 1:
         return refusals[0]
-    return Unsupported(
+    return Refused(
         " ".join(refusal.detail for refusal in refusals),
         fields=tuple(
             FieldProblem(path=f"target.{number}", message=refusal.detail)

@@ -62,6 +62,20 @@ class Formula:
         powers = (f"({base})^{exponent}".replace(" ", amounts.SPACE) for base, exponent in self.powers)
         return f" ·{amounts.SPACE}".join([self.head, *powers])
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The law in two lines that a person can use, and the point they count from."""
+        return (
+            f"η* {self.sign} {self.power_law}",
+            f"ln η* ≈ {self.logarithm}",
+            *([f"with {self.where}"] if self.where else []),
+            f"{self.reference}: the geometric mean of the cells. "
+            f"In these cells the law itself is within {amounts.percent(self.off - 1)} of the second line.",
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
 
 def formula(law: Law) -> Formula:
     """Write a law as ``ln η* = …`` and as a power law, at its reference point."""

@@ -9,7 +9,7 @@ from orchestrator.cells import Point
 from orchestrator.documents.events import LawEvent
 from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, TargetAnswer
-from orchestrator.errors import Unsupported
+from orchestrator.errors import Refused
 from orchestrator.knowledge import default_batch, observations_of
 from orchestrator.law import Law
 from orchestrator.store import Store
@@ -62,12 +62,12 @@ def predicted(
     Raises:
         NotFound: there is no law of this number.
         OutdatedLaw: another version of Etalon fitted the law.
-        Unsupported: there is no law yet, or the data do not determine the rate there within ×/÷ 3.
+        Refused: there is no law yet, or the data do not determine the rate there within ×/÷ 3.
     """
     record = store.laws.latest(sweep.id) if law_number is None else store.laws.get(sweep.id, law_number)
     if record is None:
         reason = why_no_law(store, sweep.id) or f"It is {sweep.state} and no run has finished."
-        raise Unsupported(f"Sweep {sweep.id} has no law yet. {reason}")
+        raise Refused(f"Sweep {sweep.id} has no law yet. {reason}")
     law = Law.from_document(record.document)
     batch = batch_tokens or default_batch(sweep.spec, (bowl.batch_tokens for bowl in law.bowls))
     return prediction(

@@ -10,7 +10,8 @@ import numpy as np
 from orchestrator.amounts import percent
 from orchestrator.cells import CLOSE, Cells
 from orchestrator.documents.laws import ExponentDocument, PairedSizes, SizeLaw, SizesDocument
-from orchestrator.law import Law, Observations, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import Law, Observations, fit
 from orchestrator.law.held_out_error import FEWEST_CELLS, STANDARD_ERRORS, Alternative, HeldOut, HeldOutCell
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import point_array

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from orchestrator import amounts
 from orchestrator.cells import Cell, Cells
-from orchestrator.errors import Unsupported
+from orchestrator.errors import Refused
 from orchestrator.knowledge import SweepKnowledge
 from orchestrator.law import Bowl, BowlStatus, Coefficient, FitOptions, Law, fit
 from orchestrator.law.bowl import Z95
@@ -38,11 +38,11 @@ def undecayed(knowledge: SweepKnowledge) -> SweepKnowledge:
         runs, and completed runs without such a loss, are dropped. Diverged runs stay diverged.
 
     Raises:
-        Unsupported: the sweep's runs have no stable phase, or do not measure it.
+        Refused: the sweep's runs have no stable phase, or do not measure it.
     """
     reason = knowledge.sweep.spec.training.no_stable_phase
     if reason is not None:
-        raise Unsupported(f"There is no law of the stable phase of sweep {knowledge.sweep.id}: {reason}")
+        raise Refused(f"There is no law of the stable phase of sweep {knowledge.sweep.id}: {reason}")
     return replace(
         knowledge,
         cells=Cells(replace(cell, tokens=cell.fork_tokens) for cell in knowledge.cells),

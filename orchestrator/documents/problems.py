@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import Field
 
 from orchestrator.documents.document import Document
-from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Unavailable, Unsupported
+from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Refused, Unavailable
 
 TYPE_PREFIX: Final = "urn:etalon:problem:"
 
@@ -16,7 +16,7 @@ PROBLEM_KINDS: Final[Mapping[type[EtalonError], str]] = {
     BadInput: "bad-input",
     NotFound: "not-found",
     Conflict: "conflict",
-    Unsupported: "unsupported",
+    Refused: "unsupported",
     Unavailable: "unavailable",
 }
 """The last part of ``type``: distinguishes refusals of one status for programs."""

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
 
-from orchestrator.errors import Unsupported
+from orchestrator.errors import Refused
 
 Module = Literal["attention", "embedding", "feedforward", "head", "router"]
 
@@ -110,7 +110,7 @@ class ModuleSearch:
             ended: the trials so far, in any order; none is open.
 
         Raises:
-            Unsupported: Optuna, or a library that its sampler needs, is not installed.
+            Refused: Optuna, or a library that its sampler needs, is not installed.
         """
         count = min(self.at_once, self.runs - len(ended))
         if count <= 0:
@@ -176,7 +176,7 @@ class ModuleSearch:
         try:
             optuna, *_ = [import_module(name) for name in needed]
         except ImportError as error:
-            raise Unsupported(
+            raise Refused(
                 f"The search for module-wise rates by {self.sampler} needs {' and '.join(needed)}; "
                 f"{error.name} is not installed here."
             ) from error

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from orchestrator.amounts import multipliers
 from orchestrator.documents.comparisons import BaseOptimum, ComparisonPlan, LineUp
 from orchestrator.documents.predictions import TargetDocument
-from orchestrator.errors import Unsupported
+from orchestrator.errors import Refused
 from orchestrator.heldout.comparison_setup import ComparisonSetup
 from orchestrator.heldout.line_up import base_optimum, groups_of, line_up
 from orchestrator.heldout.module_rates import ModuleTrial, parse_module_rates
-from orchestrator.law import Law, Refused
+from orchestrator.law import Law
 from orchestrator.states import RUN_MEASURED, RUN_OPEN, ComparisonStage, RunState
 from orchestrator.store.records import NewRun, Run
 
@@ -81,7 +81,7 @@ def next_step(setup: ComparisonSetup, runs: Sequence[Run], search: FinishedSearc
     optimum, trials = base_optimum(search.law, setup.base), trials_of(setup, runs)
     try:
         texts = () if setup.search is None else setup.search.next_trials(trials)
-    except Unsupported as error:  # a library that is missing here must not fail a sweep that has its answer
+    except Refused as error:  # a library that is missing here must not fail a sweep that has its answer
         return EndComparison(stage=ComparisonStage.NOT_RUN, reason=error.detail)
     if texts:
         return AskForRuns(runs=_trial_runs(setup, texts, _trial_rate(setup, runs, optimum), len(trials)))

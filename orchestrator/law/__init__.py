@@ -7,7 +7,7 @@ from orchestrator.law.fitting import FitOptions, fit
 from orchestrator.law.held_out_error import HeldOut, HeldOutCell
 from orchestrator.law.law import Law, OutdatedLaw, Prediction
 from orchestrator.law.observations import Observations
-from orchestrator.law.refusal import LawRefusal, Refused
+from orchestrator.law.refusal import LawRefusal
 
 __all__ = [
     "Bowl",
@@ -21,6 +21,5 @@ __all__ = [
     "Observations",
     "OutdatedLaw",
     "Prediction",
-    "Refused",
     "fit",
 ]

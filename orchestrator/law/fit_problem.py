@@ -14,7 +14,7 @@ from orchestrator.law.grouped_runs import GroupedRuns, group
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Mask, Observations, rows_among
 from orchestrator.law.pooled import PooledModel
-from orchestrator.law.refusal import LawRefusal, Refused
+from orchestrator.law.refusal import LawRefusal
 from orchestrator.law.scales import Scales
 
 CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
@@ -58,7 +58,7 @@ class FitProblem:
         """
         finished = int(np.isfinite(runs.loss).sum())
         if finished < FEWEST_RUNS:
-            raise Refused(LawRefusal.NO_RUNS, finite=finished, runs=runs.size)
+            raise LawRefusal.NO_RUNS.error(finite=finished, runs=runs.size)
         cells = group(runs)
         reference = Reference.amid(cells.points)
         coordinates = reference.coordinates(cells.points)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orchestrator.cells import CLOSE
+from orchestrator.errors import Refused
 from orchestrator.law import identifiability
 from orchestrator.law.bowl import Bowl, measure
 from orchestrator.law.bowl_status import BowlStatus
@@ -18,7 +19,7 @@ from orchestrator.law.minima import refuse_without_minimum
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Array, Mask, Observations, rows_among
 from orchestrator.law.pooled import pooled_rows
-from orchestrator.law.refusal import LawRefusal, Refused
+from orchestrator.law.refusal import LawRefusal
 from orchestrator.law.surface import Surface, fit_surface
 from orchestrator.law.unseen_cells import Unseen
 
@@ -106,7 +107,7 @@ def fit_rest(observations: Observations, law: Law, without: tuple[str, ...]) -> 
     kept = rows_among(problem.cells.points, law.points) >= 0
     bowls = tuple(bowl for bowl, here in zip(law.bowls, kept, strict=True) if here)
     if not any(bowl.status is BowlStatus.INTERIOR for bowl in bowls):
-        raise Refused(LawRefusal.NO_MINIMUM_LEFT, cells=len(bowls))
+        raise LawRefusal.NO_MINIMUM_LEFT.error(cells=len(bowls))
     fitted = fit_joint(problem.model, problem.start, problem.scales, tolerance=ROUGHLY)
     return replace(
         law,

@@ -8,13 +8,14 @@ import numpy as np
 
 from orchestrator.amounts import count, number, percent, sized
 from orchestrator.cells import CLOSE, Point
+from orchestrator.errors import Refused
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import FEWEST_RATES, BowlStatus
 from orchestrator.law.features import Coefficient
 from orchestrator.law.grouped_runs import BLOWN
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import Array, Mask, point_array
-from orchestrator.law.refusal import LawRefusal, Refused
+from orchestrator.law.refusal import LawRefusal
 
 AXES = ("params", "tokens", "batch_tokens")
 TERMS = ("ln N", "ln D", "ln B")
@@ -258,8 +259,7 @@ def from_prior(coefficients: Sequence[Coefficient]) -> list[tuple[int, Coefficie
 def too_wide(target: Point, factor: float, used: Array, coefficients: Sequence[Coefficient]) -> Refused:
     """The refusal of a target whose 95 % interval is within ×/÷ `factor`; other arguments as in `target_notices`."""
     cause, advice = causes(target, used, [AXES[axis] for axis, _ in from_prior(coefficients)])
-    return Refused(
-        LawRefusal.INTERVAL_TOO_WIDE,
+    return LawRefusal.INTERVAL_TOO_WIDE.error(
         place=target.in_words,
         known=f"only known within ×/÷ {number(factor)}" if factor <= UNKNOWN else "not known at all",
         cause=cause,

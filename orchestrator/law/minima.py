@@ -10,7 +10,7 @@ from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import LEAST_GAIN, BowlStatus
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
-from orchestrator.law.refusal import LawRefusal, Refused
+from orchestrator.law.refusal import LawRefusal
 
 CHANCE = 3.0  # squared noise that a bowl explains in a cell of noise: 1 to 2 on average
 RIDGE = 1 / 3  # of the range of a cell's losses: a loss that much above two lower ones separates them
@@ -56,18 +56,17 @@ def refuse_without_minimum(cells: GroupedRuns, bowls: tuple[Bowl, ...], gain: Ar
     outlines = [outline(cells.y[cells.cell == cell]) for cell in np.flatnonzero(enough)]
     number = {kind: outlines.count(kind) for kind in Outline}
     if 2 * number[Outline.INVERTED] > len(outlines):
-        raise Refused(LawRefusal.INVERTED, inverted=number[Outline.INVERTED], cells=len(outlines))
+        raise LawRefusal.INVERTED.error(inverted=number[Outline.INVERTED], cells=len(outlines))
     several = number[Outline.SEVERAL_MINIMA] if 2 * number[Outline.SEVERAL_MINIMA] > len(outlines) else 0
     sloping = slopes(cells, bowls)
     if not beyond_noise and 2 * max(sloping) <= len(outlines):
-        raise Refused(
-            LawRefusal.FLAT,
+        raise LawRefusal.FLAT.error(
             cells=len(outlines),
             gain=amounts.number(max(explained, 0.0)),
             least=amounts.number(least),
             advice=of_noise(several),
         )
-    raise Refused(LawRefusal.NO_INTERIOR_MINIMUM, **counted(cells, bowls, sloping, several))
+    raise LawRefusal.NO_INTERIOR_MINIMUM.error(**counted(cells, bowls, sloping, several))
 
 
 def slopes(cells: GroupedRuns, bowls: tuple[Bowl, ...]) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from orchestrator.errors import FieldProblem, Unsupported
+from orchestrator.errors import FieldProblem, Refused
 
 
 class LawRefusal(Enum):
@@ -28,17 +28,13 @@ class LawRefusal(Enum):
         "the target{advice}."
     )
 
-
-class Refused(Unsupported):
-    """The runs cannot support the request; `reason` is the rule, `detail` the sentence for the user."""
-
-    def __init__(self, reason: LawRefusal, **values: object) -> None:
-        self.reason = reason
-        of_target = reason is LawRefusal.INTERVAL_TOO_WIDE
-        problem = FieldProblem(path="target", message=self.code.replace("_", " "))
-        super().__init__(reason.value.format(**values), fields=(problem,) if of_target else ())
-
     @property
     def code(self) -> str:
         """The rule for programs: `no_interior_minimum`."""
-        return self.reason.name.lower()
+        return self.name.lower()
+
+    def error(self, **values: object) -> Refused:
+        """The refusal with its sentence; ``values`` fill the template."""
+        of_target = self is LawRefusal.INTERVAL_TOO_WIDE
+        problem = FieldProblem(path="target", message=self.code.replace("_", " "))
+        return Refused(self.value.format(**values), fields=(problem,) if of_target else (), code=self.code)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from orchestrator.documents.events import BatchEvent, ComparisonEvent, LawEvent, WaitEvent
-from orchestrator.errors import Conflict, EtalonError, Unavailable
+from orchestrator.errors import Conflict, EtalonError, Refused, Unavailable
 from orchestrator.heldout import stages
 from orchestrator.heldout.steps import FinishedSearch
 from orchestrator.knowledge import SweepKnowledge, knowledge_of, prior_of
-from orchestrator.law import Law, Observations, OutdatedLaw, Refused
+from orchestrator.law import Law, Observations, OutdatedLaw
 from orchestrator.loop.decision import (
     Action,
     DropRuns,

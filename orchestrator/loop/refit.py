@@ -9,8 +9,9 @@ from orchestrator.answers.param_counts import both_counts, vary_apart
 from orchestrator.answers.prediction import prediction
 from orchestrator.documents.laws import RuledOut, SizesDocument
 from orchestrator.documents.predictions import RefusalDocument, TargetAnswer
+from orchestrator.errors import Refused
 from orchestrator.knowledge import SweepKnowledge, plan_request
-from orchestrator.law import Law, Refused, fit
+from orchestrator.law import Law, fit
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import BatchPlan, PlanRequest, Proposal, Pruned
 from orchestrator.states import RUN_OPEN, RunState

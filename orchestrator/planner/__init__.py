@@ -28,7 +28,7 @@ def planner_of(strategy: str) -> Planner:
 
     Raises:
         BadInput: there is no such strategy.
-        Unsupported: it needs a library that is not installed.
+        Refused: it needs a library that is not installed.
     """
     if strategy not in STRATEGIES:
         raise BadInput(f"There is no strategy {strategy!r}; there are: {', '.join(STRATEGIES)}.")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.cells import Cell
-from orchestrator.errors import Unsupported
+from orchestrator.errors import Refused
 from orchestrator.law import Law
 from orchestrator.planner.draft import Draft
 from orchestrator.planner.trunk_groups import groups
@@ -32,7 +32,7 @@ class TrialsPlanner:
         sampler: ``tpe`` or ``gp``.
 
     Raises:
-        Unsupported: Optuna, or the PyTorch that its Gaussian process needs, is not installed.
+        Refused: Optuna, or the PyTorch that its Gaussian process needs, is not installed.
     """
 
     def __init__(self, sampler: str) -> None:
@@ -41,7 +41,7 @@ class TrialsPlanner:
         try:
             self._optuna, *_ = [import_module(name) for name in needed]
         except ImportError as error:
-            raise Unsupported(
+            raise Refused(
                 f"The strategy {sampler} needs {' and '.join(needed)}; {error.name} is not installed here."
             ) from error
         self._optuna.logging.set_verbosity(self._optuna.logging.ERROR)

@@ -156,6 +156,7 @@ sweeps: Final = Table(
     Column("updated_at", UtcTime, nullable=False),
     Index(None, "state", "id"),
     Index(None, "trainer", "id"),
+    Index(None, "name", "id"),
 )
 
 cells: Final = Table(

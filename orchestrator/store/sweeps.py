@@ -24,6 +24,9 @@ from orchestrator.store.records import Sweep, Tally, read_row, row_of
 
 _S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
 
+MOST_NAMED = 10
+"""Most sweeps of one name that a message lists."""
+
 _OF_CELL = (_C.sweep_id == _R.sweep_id) & (_C.number == _R.cell)
 
 
@@ -102,6 +105,28 @@ class Sweeps:
         with self._database.read() as connection:
             return _one(connection, sweep_id, select(schema.sweeps))
 
+    def find(self, id_or_name: str) -> Sweep:
+        """The sweep of this id, or else the only one of this name.
+
+        Raises:
+            NotFound: no such sweep.
+            Conflict: several sweeps have the name; the message lists the newest.
+        """
+        if "\0" in id_or_name:  # PostgreSQL stores none
+            raise _unknown(id_or_name)
+        by_id = _S.id == id_or_name
+        query = select(schema.sweeps).where(by_id | (_S.name == id_or_name))
+        newest = query.order_by(case((by_id, 0), else_=1), _S.id.desc()).limit(MOST_NAMED + 1)
+        with self._database.read() as connection:
+            rows = connection.execute(newest).mappings().all()
+        if not rows:
+            raise _unknown(id_or_name)
+        if len(rows) > 1 and rows[0]["id"] != id_or_name:
+            listed = ", ".join(f"{row['id']} ({row['state']})" for row in rows[:MOST_NAMED])
+            more = ", …" if len(rows) > MOST_NAMED else ""
+            raise Conflict(f"Several sweeps have the name {id_or_name!r}; use an id: {listed}{more}.")
+        return read_row(Sweep, rows[0])
+
     def cells(self, sweep_id: str) -> Cells:
         """The sweep's cells by number; none for an unknown sweep or one that only fits."""
         query = select(schema.cells).where(schema.cells.c.sweep_id == sweep_id)
@@ -110,7 +135,12 @@ class Sweeps:
         return Cells(read_row(Cell, row) for row in rows)
 
     def page(
-        self, *, state: SweepState | None = None, limit: int = 50, cursor: str | None = None
+        self,
+        *,
+        state: SweepState | None = None,
+        name: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> tuple[list[Sweep], str | None, int]:
         """One page, newest first: the sweeps, the next cursor (None at the end), and how many there are.
 
@@ -120,6 +150,8 @@ class Sweeps:
         query = select(schema.sweeps)
         if state is not None:
             query = query.where(_S.state == state)
+        if name is not None:
+            query = query.where(_S.name == name)
         with self._database.read() as connection:
             return page(connection, query, Sweep, limit=limit, cursor=cursor, newest_first=True)
 
@@ -324,5 +356,9 @@ def locked_sweep(connection: Connection, sweep_id: str) -> Sweep:
 def _one(connection: Connection, sweep_id: str, sweeps: Select[Any]) -> Sweep:
     row = connection.execute(sweeps.where(_S.id == sweep_id)).mappings().one_or_none()
     if row is None:
-        raise NotFound(f"There is no sweep {sweep_id!r}.")
+        raise _unknown(sweep_id)
     return read_row(Sweep, row)
+
+
+def _unknown(sweep_id: str) -> NotFound:
+    return NotFound(f"There is no sweep {sweep_id!r}.")

@@ -61,7 +61,7 @@ class ComparedStrategy:
         """Its planner.
 
         Raises:
-            Unsupported: it needs a library that is not installed.
+            Refused: it needs a library that is not installed.
         """
         return SpacedPlanner() if self.strategy == BASELINE else planner_of(self.strategy)
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from orchestrator.amounts import count
 from orchestrator.cells import Cell, Cells, Point
-from orchestrator.errors import Unsupported
-from orchestrator.law import BowlStatus, FitOptions, Law, Observations, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import BowlStatus, FitOptions, Law, Observations, fit
 from orchestrator.law.held_out_error import largest_parts
 from orchestrator.law.observations import Mask, point_array, point_list, rows_among
 from orchestrator.law.unseen_cells import RecordedBowl
@@ -155,12 +155,12 @@ def recorded_world(table: RunTable) -> RecordedWorld:
         table: runs of one recipe.
 
     Raises:
-        Unsupported: one cell, no minimum, all minima at one size and horizon, or no law without the targets.
+        Refused: one cell, no minimum, all minima at one size and horizon, or no law without the targets.
     """
     table = table.grouped()
     runs = table.observations().counting()
     if table.cells < 2:
-        raise Unsupported(
+        raise Refused(
             "The table has one cell. A comparison runs strategies in some cells and judges them at larger ones: it "
             "needs two sizes or two horizons."
         )
@@ -184,7 +184,7 @@ def _targets(cells: Sequence[Cell], law: Law, losses: Losses) -> tuple[RecordedT
     """The unseen cells that have a minimum and at least two completed rates.
 
     Raises:
-        Unsupported: there are none.
+        Refused: there are none.
     """
     rows = rows_among(law.points, point_array(cells)).tolist()
     shown = [
@@ -198,7 +198,7 @@ def _targets(cells: Sequence[Cell], law: Law, losses: Losses) -> tuple[RecordedT
     ]
     known = tuple(target for target in shown if sum(loss is not None for loss in target.losses) > 1)
     if not known:
-        raise Unsupported(
+        raise Refused(
             "There is no unseen cell to judge strategies at: none of the largest has a minimum and two learning rates "
             "that completed."
         )
@@ -216,7 +216,7 @@ def _largest_part(runs: Observations, law: Law) -> Mask:
             reason = f"Without the {part.in_words} the other runs give no law: {refusal.detail}"
         else:
             return out
-    raise Unsupported(f"There is no unseen cell to judge strategies at. {reason}")
+    raise Refused(f"There is no unseen cell to judge strategies at. {reason}")
 
 
 def _mean_losses(runs: Observations) -> Losses:

@@ -52,7 +52,7 @@ def replays(
     """Every strategy in every world, strategy by strategy; the index of a world is the seed of its replay.
 
     Raises:
-        Unsupported: a strategy needs a library that is not installed.
+        Refused: a strategy needs a library that is not installed.
     """
     for contender in contenders:
         for seed, world in enumerate(worlds):

@@ -16,8 +16,9 @@ from functools import partial
 import numpy as np
 
 from orchestrator.cells import Cell, Cells, Point
+from orchestrator.errors import Refused
 from orchestrator.knowledge import plan_request
-from orchestrator.law import FitOptions, Law, Observations, Refused, fit
+from orchestrator.law import FitOptions, Law, Observations, fit
 from orchestrator.law.observations import point_array
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import KnownRun, Proposal, RunHistory, RunOutcome

@@ -28,10 +28,10 @@ class Server:
 
 
 @contextmanager
-def serving(database_url: str, home: Path) -> Iterator[Server]:
-    """A server over a database, on a free port; killed at the end."""
+def serving(database_url: str, home: Path, port: int = 0) -> Iterator[Server]:
+    """A server over a database, by default on a free port; killed at the end."""
     environment = os.environ | {"ETALON_HOME": str(home), "ETALON_DATABASE_URL": database_url}
-    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", "0"]
+    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port)]
     log = home / "server.log"
     with log.open("w") as written:
         process = subprocess.Popen(command, env=environment, stderr=written)

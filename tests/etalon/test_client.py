@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from etalon.client import Client, ServiceError, UnreadableAnswer
+from etalon.client import Client
+from etalon.operations import PREDICTION, ServiceError, UnreadableAnswer
 from orchestrator.answers.sweeps import sweep_document, sweep_summaries
-from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Unavailable, Unsupported
+from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Refused, Unavailable
 from orchestrator.states import SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
@@ -65,7 +66,7 @@ def service() -> Iterator[FakeService]:
 
 @pytest.fixture
 def client(service: FakeService) -> Iterator[Client]:
-    with Client(service.url) as client:
+    with Client(service.url, token="") as client:
         yield client
 
 
@@ -86,7 +87,7 @@ def test_fields_that_this_version_does_not_know_are_ignored_and_kept_for_program
     sent = of_a_newer_version(document.to_json())
     service.answers[f"/v1/sweeps/{document.id}"] = sent
 
-    read = client.sweep(document.id)
+    read = client.sweeps.get(document.id).document
 
     assert read.model_dump() == document.model_dump()
     assert read.to_json() == sent
@@ -100,7 +101,7 @@ def test_a_list_holds_documents_with_their_own_json(
     sent = of_a_newer_version(summary.to_json())
     service.answers["/v1/sweeps"] = {"items": [sent], "next_cursor": None, "total": 1}
 
-    (read,) = client.sweeps()
+    (read,) = client.sweeps.list()
 
     assert read.id == summary.id
     assert read.to_json() == sent
@@ -113,7 +114,7 @@ def test_a_document_of_another_shape_is_refused_with_the_field(
     service.answers[f"/v1/sweeps/{document.id}"] = document.to_json() | {"state": "dreaming"}
 
     with pytest.raises(UnreadableAnswer, match=r"state: .*Use the version of Etalon that the service runs"):
-        client.sweep(document.id)
+        client.sweeps.get(document.id)
 
 
 def test_following_ends_with_the_final_state(
@@ -122,14 +123,17 @@ def test_following_ends_with_the_final_state(
     document = sweep_document(*compared).model_copy(update={"state": SweepState.COMPLETED})
     service.answers[f"/v1/sweeps/{document.id}"] = document.to_json()
 
-    assert [sweep.state for sweep in client.follow(document.id)] == [SweepState.COMPLETED]
+    sweep = client.sweeps.get(document.id)
+
+    assert [state.state for state in sweep.follow()] == [SweepState.COMPLETED]
+    assert sweep.wait(timeout=0).state is SweepState.COMPLETED
 
 
 def test_a_refusal_is_the_error_of_its_kind_with_the_fields_at_fault(client: Client) -> None:
     with pytest.raises(NotFound, match="Refused, for a reason") as missing:
-        client.sweep("0" * 32)
-    with pytest.raises(Unsupported):
-        client.predict("0" * 32, params=1e9, tokens=1e10)
+        client.sweeps.get("0" * 32)
+    with pytest.raises(Refused):
+        client.ask(PREDICTION.call(sweep_id="0" * 32))
 
     assert [field.path for field in missing.value.fields] == ["target"]
     assert missing.value.problem is not None
@@ -140,7 +144,7 @@ def test_a_refusal_is_the_error_of_its_kind_with_the_fields_at_fault(client: Cli
     ("status", "body", "kind"),
     [
         (409, {"type": "urn:etalon:problem:conflict"}, Conflict),
-        (409, {"type": "urn:etalon:problem:unsupported"}, Unsupported),
+        (409, {"type": "urn:etalon:problem:unsupported"}, Refused),
         (503, {"type": "urn:etalon:problem:unavailable"}, Unavailable),
         (413, {"type": "urn:etalon:problem:too-large"}, BadInput),
         (404, {"type": "about:blank"}, NotFound),
@@ -152,12 +156,12 @@ def test_the_type_of_a_problem_says_which_error_it_is_and_else_its_status(
 ) -> None:
     service.refusal = (status, {"title": "Refused", "detail": "Refused, for a reason.", **body})
     with pytest.raises(EtalonError, match="Refused, for a reason") as refused:
-        client.predict("0" * 32, params=1e9, tokens=1e10)
+        client.ask(PREDICTION.call(sweep_id="0" * 32))
     assert type(refused.value) is kind
 
 
 def test_an_answer_that_is_no_problem_is_an_error_of_its_status(service: FakeService, client: Client) -> None:
     service.refusal = (502, {"message": "bad gateway"})
     with pytest.raises(ServiceError, match="The service answered 502") as refused:
-        client.sweep("0" * 32)
+        client.sweeps.get("0" * 32)
     assert refused.value.problem is None

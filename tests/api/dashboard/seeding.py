@@ -14,8 +14,9 @@ import numpy as np
 
 from orchestrator.cells import Cell, Cells
 from orchestrator.documents.laws import RuledOut
+from orchestrator.errors import Refused
 from orchestrator.knowledge import SweepKnowledge, knowledge_of
-from orchestrator.law import Law, Refused
+from orchestrator.law import Law
 from orchestrator.lenses import MODULES
 from orchestrator.loop.refit import answer, fitted, next_batch
 from orchestrator.spec import ProxyTrainer, parse_spec

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+import httpx2
 import pytest
+from starlette.testclient import TestClient
 
-from etalon.cli import sweeps
+from api.app import create_app
 from orchestrator.answers.tables import upload
-from orchestrator.documents.predictions import PredictionDocument
-from orchestrator.documents.previews import PreviewDocument
-from orchestrator.documents.tables import TableDocument
-from orchestrator.errors import Unsupported
 from orchestrator.settings import Settings
-from orchestrator.spec import parse_spec
+from orchestrator.spec import parse_spec, read_yaml
 from orchestrator.store import Store
-from orchestrator.submission.preview import preview
 from tests.etalon.cli.running import etalon, plain, refusal_of
 
 SPEC = """
@@ -35,42 +30,22 @@ target: {params: 1e6, tokens: 8e5, batch_tokens: 2048}
 """
 
 
-@dataclass
-class InThisProcess:
-    """Stands in for the client: plans as the service does, and remembers at which target a rate was asked for."""
-
-    store: Store
-    settings: Settings
-    asked: list[dict[str, float | None]] = field(default_factory=list)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def plan(self, fields: dict[str, Any]) -> PreviewDocument:
-        return preview(parse_spec(fields), self.store, self.settings)
-
-    def upload_table(self, path: Path) -> TableDocument:
-        return upload(self.store, path.read_bytes())
-
-    def predict(self, sweep_id: str, **target: float | None) -> PredictionDocument:
-        self.asked.append(target)
-        raise Unsupported(f"Sweep {sweep_id} has no law yet.")
-
-
 @pytest.fixture
-def service(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InThisProcess:
-    """The service of the commands."""
-    service = InThisProcess(store=store, settings=Settings(home=tmp_path))
-    monkeypatch.setattr(sweeps, "connect", lambda: service)
-    return service
+def requests(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[httpx2.Request]:
+    """What the commands ask of a service, which runs in this process."""
+    app = create_app(settings=Settings(home=tmp_path), store=store)
+    asked: list[httpx2.Request] = []
+
+    def connected(**_: Any) -> TestClient:
+        client = TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
+        client.event_hooks = {"request": [asked.append]}
+        return client
+
+    monkeypatch.setattr(httpx2, "Client", connected)
+    return asked
 
 
-@pytest.mark.usefixtures("service")
+@pytest.mark.usefixtures("requests")
 def test_a_plan_shows_cells_costs_and_why_it_would_stop(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(SPEC)
 
@@ -87,7 +62,7 @@ def test_a_plan_shows_cells_costs_and_why_it_would_stop(tmp_path: Path) -> None:
     assert text.rindex("it would stop") > text.rindex("FLOPs")
 
 
-@pytest.mark.usefixtures("service")
+@pytest.mark.usefixtures("requests")
 def test_a_plan_for_programs_is_the_services_own(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(SPEC)
 
@@ -98,7 +73,7 @@ def test_a_plan_for_programs_is_the_services_own(tmp_path: Path) -> None:
     assert len(json.loads(text)["cells"]) == 4
 
 
-@pytest.mark.usefixtures("service")
+@pytest.mark.usefixtures("requests")
 def test_a_plan_of_mixtures_shows_both_counts(tmp_path: Path) -> None:
     mixture = "architecture: {kind: moe, experts: 8, top_k: 2}"
     (tmp_path / "sweep.yaml").write_text(SPEC.replace("corpus: stdlib", f"corpus: stdlib, {mixture}"))
@@ -111,29 +86,34 @@ def test_a_plan_of_mixtures_shows_both_counts(tmp_path: Path) -> None:
     assert "74.2 k 25.1 k 399 k 2.05 k 6 from" in text
 
 
-def test_predict_reads_amounts_as_people_write_them(service: InThisProcess) -> None:
-    code, _ = etalon("predict", "0" * 32, "--params", "1.5B", "--tokens", "20_000M", "--batch-tokens", "262k")
+def test_predict_reads_amounts_as_people_write_them(requests: list[httpx2.Request], store: Store) -> None:
+    sweep, _ = store.sweeps.create(parse_spec(read_yaml(SPEC)), cells=())
+
+    code, text = etalon(
+        "predict", "small", "--params", "1.5B", "--tokens", "20_000M", "--batch-tokens", "262k"
+    )
 
     assert code == 3
-    assert service.asked == [{"params": 1.5e9, "tokens": 2e10, "batch_tokens": 262_000, "budget_flops": None}]
+    assert f"Sweep {sweep.id} has no law yet" in plain(text)
+    asked = {name: float(value) for name, value in requests[-1].url.params.items()}
+    assert asked == {"params": 1.5e9, "tokens": 2e10, "batch_tokens": 262_000}
 
 
 @pytest.mark.parametrize("wrong", ["1 Q", "many", "-1", "1,5B", "nan", "1e400", "0.2"])
-def test_predict_refuses_what_is_no_amount(service: InThisProcess, wrong: str) -> None:
+def test_predict_refuses_what_is_no_amount(requests: list[httpx2.Request], wrong: str) -> None:
     code, text = etalon("predict", "0" * 32, f"--params={wrong}", "--tokens", "20B", "--json")
 
     assert code == 2
     assert json.loads(text)["detail"].startswith("--params:")
-    assert service.asked == []
+    assert requests == []
 
 
-def test_a_table_in_a_specification_is_a_path_unless_it_is_an_id(
-    service: InThisProcess, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("requests")
+def test_a_table_in_a_specification_is_a_path_unless_it_is_an_id(store: Store, tmp_path: Path) -> None:
     rows = [f"1e6,{tokens},65536,{rate},3.5" for tokens in ("1e8", "2e8") for rate in (1e-3, 2e-3, 4e-3)]
     table = tmp_path / "runs.txt"
     table.write_text("\n".join(["params,tokens,batch_tokens,learning_rate,loss", *rows]))
-    known = service.upload_table(table).id
+    known = upload(store, table.read_bytes()).id
 
     for name, code, says in (
         ("runs.txt", 0, "6 runs"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.answers.stable_phase import difference, undecayed
-from orchestrator.errors import Unsupported
+from orchestrator.errors import Refused
 from orchestrator.knowledge import SweepKnowledge
 from orchestrator.law import Law
 from orchestrator.spec import SweepSpec, parse_spec
@@ -55,7 +55,7 @@ def test_a_trainer_that_does_not_measure_it_is_named(trainer: dict[str, str] | N
     fields = {"name": "a", "prior_runs": {"table": "t"}} | ({} if trainer is None else {"trainer": trainer})
     spec = parse_spec(fields)
     sweep = replace(make_snapshot(CELLS).sweep, spec=spec)
-    with pytest.raises(Unsupported, match=f"{words}, and the loss before the decay is measured by the proxy"):
+    with pytest.raises(Refused, match=f"{words}, and the loss before the decay is measured by the proxy"):
         undecayed(SweepKnowledge(sweep=sweep, cells=CELLS, runs=(), prior=None))
 
 

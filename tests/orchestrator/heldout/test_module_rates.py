@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import Unsupported
+from orchestrator.errors import Refused
 from orchestrator.heldout.module_rates import (
     MODULES,
     ModuleSearch,
@@ -145,6 +145,6 @@ def test_a_span_so_narrow_that_few_multipliers_differ_ends_with_those() -> None:
 
 def test_it_says_what_it_needs_where_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(Unsupported, match="module-wise rates by gp needs optuna and torch; torch is not"):
+    with pytest.raises(Refused, match="module-wise rates by gp needs optuna and torch; torch is not"):
         search("gp").next_trials([])
     search("tpe").next_trials([])

@@ -8,7 +8,8 @@ import pytest
 from benchmarks.calibration import judge
 from benchmarks.synthetic import DESIGNS
 from orchestrator.cells import Point
-from orchestrator.law import Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import fit
 from orchestrator.law.observations import point_array
 from tests.known_law import FAST, LARGE, runs_of
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cells import Point
-from orchestrator.law import BowlStatus, Law, Observations, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import BowlStatus, Law, Observations, fit
 from tests.known_law import FAST, LARGE, joined, runs_of
 
 exponents = st.floats(-0.9, 0.5)

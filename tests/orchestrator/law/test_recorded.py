@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from orchestrator.cells import Point
-from orchestrator.law import LawRefusal, Observations, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import LawRefusal, Observations, fit
 from orchestrator.tables.formats import read_table
 
 
@@ -57,7 +58,7 @@ def test_horizons_of_one_size_are_a_law_in_tokens(recorded, optimizer):
     assert any("params" in line and "prior" in line for line in twice.warnings)
     with pytest.raises(Refused) as caught:
         law.predict(Point(params=100 * size, tokens=3e10, batch_tokens=524288))
-    assert caught.value.reason is LawRefusal.INTERVAL_TOO_WIDE
+    assert caught.value.code == LawRefusal.INTERVAL_TOO_WIDE.code
 
 
 def width(law, target):
@@ -103,4 +104,4 @@ def test_runs_whose_lowest_rate_is_best_are_refused(recorded, optimizer):
     """Four of their cells have three rates, and the lowest is best in all."""
     with pytest.raises(Refused) as caught:
         fit(recorded("optimizer_sweep.csv", optimizer=optimizer))
-    assert caught.value.reason is LawRefusal.NO_INTERIOR_MINIMUM
+    assert caught.value.code == LawRefusal.NO_INTERIOR_MINIMUM.code

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from orchestrator.cells import Point
-from orchestrator.law import LawRefusal, Observations, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import LawRefusal, Observations, fit
 from orchestrator.law.observations import point_array
 from tests.known_law import FAST, LARGE, joined, runs_of
 
@@ -25,7 +26,7 @@ def refusal(call):
 def refused_at(law, target):
     """The sentence of a prediction that is refused for the width of its interval."""
     found = refusal(lambda: law.predict(target))
-    assert found.reason is LawRefusal.INTERVAL_TOO_WIDE
+    assert found.code == LawRefusal.INTERVAL_TOO_WIDE.code
     return found.detail
 
 
@@ -52,14 +53,14 @@ def along_a_line(batches, horizons=lambda n: HORIZONS, **design):
 def test_no_finished_runs():
     runs = runs_of()
     found = refusal(lambda: fit(replace(runs, loss=np.full(runs.size, np.nan))))
-    assert found.reason is LawRefusal.NO_RUNS
+    assert found.code == LawRefusal.NO_RUNS.code
     assert f"0 of {runs.size} runs completed" in found.detail
 
 
 @pytest.mark.parametrize(("offset", "word"), [(2.0, "downwards"), (-2.0, "upwards")])
 def test_all_minima_on_an_edge(offset, word):
     found = refusal(lambda: fit(runs_of(offset=offset, rates=5)))
-    assert found.reason is LawRefusal.NO_INTERIOR_MINIMUM
+    assert found.code == LawRefusal.NO_INTERIOR_MINIMUM.code
     assert word in found.detail
     assert "24 cells" in found.detail
 
@@ -76,7 +77,7 @@ def test_some_minima_on_an_edge_are_called_bounds(offset, where):
 
 def test_two_rates_a_cell_ask_for_a_third():
     found = refusal(lambda: fit(runs_of(rates=2)))
-    assert found.reason is LawRefusal.NO_INTERIOR_MINIMUM
+    assert found.code == LawRefusal.NO_INTERIOR_MINIMUM.code
     assert "a third learning rate" in found.detail
     assert "Widen" not in found.detail
 
@@ -84,7 +85,7 @@ def test_two_rates_a_cell_ask_for_a_third():
 @pytest.mark.parametrize("noise", [5e-4, 3e-3])
 @pytest.mark.parametrize(("sizes", "horizons"), [(SIZES, HORIZONS), ((1e8,), (1e10,))])
 def test_losses_that_do_not_depend_on_the_rate_give_no_law(noise, sizes, horizons):
-    reasons = []
+    codes = []
     for seed in range(8):
         runs = runs_of(
             replace(FLAT, noise=noise), sizes=sizes, horizons=horizons, batches=BATCH, rates=8, seed=seed
@@ -92,15 +93,15 @@ def test_losses_that_do_not_depend_on_the_rate_give_no_law(noise, sizes, horizon
         try:
             fit(runs)
         except Refused as refused:
-            reasons.append(refused.reason)
-    assert len(reasons) >= 7
-    assert set(reasons) <= {LawRefusal.FLAT, LawRefusal.NO_INTERIOR_MINIMUM}
+            codes.append(refused.code)
+    assert len(codes) >= 7
+    assert set(codes) <= {LawRefusal.FLAT.code, LawRefusal.NO_INTERIOR_MINIMUM.code}
 
 
 def test_wrong_losses_do_not_make_a_minimum_of_noise():
     runs = runs_of(replace(FLAT, noise=2e-3), batches=BATCH)
     loss = runs.loss * np.where(np.arange(runs.size) % 30 == 17, 1.2, 1.0)
-    assert refusal(lambda: fit(replace(runs, loss=loss))).reason is LawRefusal.FLAT
+    assert refusal(lambda: fit(replace(runs, loss=loss))).code == LawRefusal.FLAT.code
 
 
 def refused_shape(shape):
@@ -114,7 +115,7 @@ def refused_shape(shape):
 @pytest.mark.parametrize("depth", [0.015, 0.1])
 def test_inverted_losses_are_called_that(depth):
     found = refused_shape(lambda u: -depth * u**2)
-    assert found.reason is LawRefusal.INVERTED
+    assert found.code == LawRefusal.INVERTED.code
     assert "of 24 cells with three rates or more the loss is highest between the rates tried" in found.detail
 
 
@@ -127,7 +128,7 @@ def test_two_minima_are_called_that(depth):
 
 def test_losses_of_noise_are_called_noise():
     found = refused_shape(lambda u: 0 * u)
-    assert found.reason is LawRefusal.FLAT
+    assert found.code == LawRefusal.FLAT.code
     assert "No bowl stands out from the noise" in found.detail
 
 
@@ -137,7 +138,7 @@ def test_rates_that_all_diverged_but_one_are_not_called_untried(factor):
     lowest = np.arange(runs.size) % 7 == 0
     loss = np.where(lowest, runs.loss, factor * runs.loss)
     found = refusal(lambda: fit(replace(runs, loss=loss), options=FAST))
-    assert found.reason is LawRefusal.NO_INTERIOR_MINIMUM
+    assert found.code == LawRefusal.NO_INTERIOR_MINIMUM.code
     assert (
         "0 have fewer than three rates, 24 have more but fewer than three that neither diverged"
         in found.detail

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.cells import Cell
 from orchestrator.documents.predictions import TargetDocument
 from orchestrator.errors import Conflict
-from orchestrator.law import LawRefusal, Refused
+from orchestrator.law import LawRefusal
 from orchestrator.loop.decision import GRACE_SECONDS
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER
@@ -193,7 +193,7 @@ def test_a_refusal_is_written_by_the_leader_alone(house: Any, monkeypatch: pytes
         house.store.leases.acquire(LEADER, "rival", 60)
         return refused
 
-    refused = Refused(LawRefusal.NO_RUNS, finite=0, runs=20)
+    refused = LawRefusal.NO_RUNS.error(finite=0, runs=20)
     submit_fit(house)
     monkeypatch.setattr("orchestrator.loop.loop.fitted", robbed)
     with pytest.raises(Conflict, match="Another orchestrator is the leader"):

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from orchestrator.errors import Unsupported
+from orchestrator.errors import Refused
 from orchestrator.planner import planner_of
 from orchestrator.planner.values import PlanRequest
 from tests.orchestrator.planner.worlds import Sweep, World, proxies
@@ -43,8 +43,6 @@ def test_a_study_is_rebuilt_from_the_record(sampler: str, world: World) -> None:
 
 def test_gp_says_what_it_needs_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(
-        Unsupported, match="The strategy gp needs optuna and torch; torch is not installed here"
-    ):
+    with pytest.raises(Refused, match="The strategy gp needs optuna and torch; torch is not installed here"):
         planner_of("gp")
     planner_of("tpe")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from orchestrator.cells import Cell, Cells, Point
-from orchestrator.law import Law, Refused, fit
+from orchestrator.errors import Refused
+from orchestrator.law import Law, fit
 from orchestrator.planner.values import (
     BatchPlan,
     KnownRun,

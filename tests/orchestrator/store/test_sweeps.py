@@ -14,6 +14,7 @@ from orchestrator.states import SWEEP_LIVE, SWEEP_TRANSITIONS, RunState, SweepSt
 from orchestrator.store import Store
 from orchestrator.store.identity import new_id
 from orchestrator.store.records import LossPoint, RunResult
+from orchestrator.store.sweeps import MOST_NAMED
 
 UNKNOWN = "0" * 32
 
@@ -68,6 +69,26 @@ def test_numbers_of_cells_may_have_holes(bench: Any) -> None:
 def test_the_cost_of_the_full_grid_is_kept_with_it(store: Store, spec: SweepSpec) -> None:
     sweep, _ = submit(store, spec)
     assert sweep.full_grid_flops == sum(3 * cell.flops for cell in store.sweeps.cells(sweep.id))
+
+
+def test_a_sweep_is_found_by_its_id_and_by_a_name_that_no_other_has(store: Store, spec: SweepSpec) -> None:
+    sweep, _ = store.sweeps.create(spec, cells=())
+    other, _ = store.sweeps.create(spec.model_copy(update={"name": sweep.id}), cells=())
+    assert store.sweeps.find(sweep.id) == sweep
+    assert store.sweeps.find(spec.name) == sweep
+    assert store.sweeps.page(name=sweep.id)[0] == [other]
+    for unknown in ("nobody", "two\0horizons", new_id()):
+        with pytest.raises(NotFound, match="There is no sweep"):
+            store.sweeps.find(unknown)
+
+
+def test_a_name_of_several_sweeps_lists_the_newest(store: Store, spec: SweepSpec) -> None:
+    ids = [store.sweeps.create(spec, cells=())[0].id for _ in range(MOST_NAMED + 1)]
+    with pytest.raises(Conflict, match="use an id") as refused:
+        store.sweeps.find(spec.name)
+    assert ids[-1] in refused.value.detail
+    assert ids[0] not in refused.value.detail
+    assert refused.value.detail.endswith("(queued), ….")
 
 
 def test_the_same_key_and_spec_give_the_sweep_of_the_first_time(store: Store, spec: SweepSpec) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from orchestrator.cells import Point
-from orchestrator.errors import Unsupported
+from orchestrator.errors import Refused
 from orchestrator.planner.values import RunOutcome
 from orchestrator.strategies.recorded_world import RecordedTarget, recorded_world
 from tests.known_law import RECORDED
@@ -85,7 +85,7 @@ def test_a_target_with_one_known_rate_is_left_out_or_refused_in_words():
     chained = [*one, *rows(sizes=(8e6,), horizons=(3.0024e8,), rates=RATES[3:4]) * 20]
     lines = [*rows(sizes=SIZES[:3]), *chained, *beyond]
 
-    with pytest.raises(Unsupported, match="two learning rates that completed"):
+    with pytest.raises(Refused, match="two learning rates that completed"):
         recorded_world(table(lines))
     (target,) = recorded_world(table([*lines, *rows(sizes=(8e6,), horizons=(4e8,))])).targets
     assert target.target.tokens == 4e8
@@ -137,5 +137,5 @@ def test_a_replicate_of_very_few_cells_always_keeps_one():
     ],
 )
 def test_a_table_that_cannot_support_a_comparison_is_refused_with_the_reason(lines, says):
-    with pytest.raises(Unsupported, match=says):
+    with pytest.raises(Refused, match=says):
         recorded_world(table(lines))

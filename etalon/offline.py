@@ -1,0 +1,146 @@
+"""A law from finished runs, without a service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from etalon.arguments import Amount, amount, flops_amount, read_bytes
+from orchestrator import law as maths
+from orchestrator.answers.fits import fit_document, fit_table
+from orchestrator.answers.formula import Formula, formula
+from orchestrator.answers.param_counts import SizeError
+from orchestrator.answers.prediction import prediction
+from orchestrator.cells import Point
+from orchestrator.documents.fits import FitDocument
+from orchestrator.documents.laws import BowlDocument, CoefficientDocument
+from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.tables.data_frame import table_of
+from orchestrator.tables.formats import read_table
+from orchestrator.tables.run_table import RunTable
+
+
+def fit(table: Any, where: Mapping[str, object] | None = None, size: str | None = None) -> Law:
+    """Fit the law of the best learning rate to finished runs.
+
+    Args:
+        table: a run table: the path of a file, a data frame (pandas, Polars, PyArrow), or a mapping of columns.
+        where: values of columns, such as ``{"optimizer": "muon"}``; only rows that have them all are fitted.
+        size: the column that is N: ``params`` (by default), ``params_total`` or ``params_active``.
+
+    Raises:
+        BadInput: no run table, a condition that no row meets, several recipes, or no such size.
+        Refused: the runs give no law.
+    """
+    conditions = {name: str(value) for name, value in (where or {}).items()}
+    recipe = read_runs(table).one_recipe(conditions)
+    size = size or "params"
+    fitted, others = fit_table(recipe, size)
+    return Law(fitted=fitted, runs=recipe.sized(size), size=size, others=others)
+
+
+def read_runs(table: Any) -> RunTable:
+    """Read a run table: the path of a file, a data frame, or a mapping of columns.
+
+    Raises:
+        BadInput: no such file, or no run table.
+    """
+    if not isinstance(table, str | os.PathLike):
+        return table_of(table)
+    return read_table(read_bytes(table))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Law:
+    """The law of a run table: made by ``fit``, asked by ``predict``.
+
+    Attributes:
+        fitted: the law as mathematics.
+        runs: what it was fitted to.
+        size: the column that is N.
+        others: the laws in the table's other counts of parameters.
+    """
+
+    fitted: maths.Law
+    runs: RunTable
+    size: str
+    others: Sequence[SizeError]
+
+    def predict(
+        self,
+        *,
+        params: Amount,
+        tokens: Amount,
+        batch_tokens: Amount | None = None,
+        budget_flops: Amount | None = None,
+    ) -> PredictionDocument:
+        """Predict the learning rate at a target, with its interval and warnings.
+
+        Args:
+            params: N of the target, such as ``1e9`` or ``"1B"``.
+            tokens: D of the target.
+            batch_tokens: B of the target; by default the largest of the table.
+            budget_flops: FLOPs that may be spent on confirming the prediction.
+
+        Raises:
+            BadInput: an argument is not a positive number.
+            Refused: the runs cannot support a prediction there.
+        """
+        target = self.target(params=params, tokens=tokens, batch_tokens=batch_tokens)
+        budget = flops_amount("budget_flops", budget_flops)
+        return prediction(self.fitted, target, runs=self.runs.observations, budget_flops=budget)
+
+    def target(self, *, params: Amount, tokens: Amount, batch_tokens: Amount | None = None) -> Point:
+        """The (N, D, B) to predict at; the batch is by default the largest of the table.
+
+        Raises:
+            BadInput: an argument is not a positive number.
+        """
+        batch = float(self.runs.batch_tokens.max()) if batch_tokens is None else batch_tokens
+        return Point(
+            params=amount("params", params),
+            tokens=amount("tokens", tokens),
+            batch_tokens=amount("batch_tokens", batch),
+        )
+
+    def with_predictions(self, targets: Sequence[Point], *, budget_flops: float | None = None) -> FitDocument:
+        """The law's document with an answer for each target: a prediction, or a refusal in its place.
+
+        Raises:
+            Refused: every target is refused.
+        """
+        runs = self.runs.observations()
+        return fit_document(
+            self.fitted, targets, runs=runs, size=self.size, others=self.others, budget_flops=budget_flops
+        )
+
+    @property
+    def document(self) -> FitDocument:
+        """The law with its bowls, coefficients, covariance and held-out error."""
+        return self.with_predictions([])
+
+    @property
+    def coefficients(self) -> list[CoefficientDocument]:
+        """The terms of ln η* at the law's reference point."""
+        return self.document.law.coefficients
+
+    @property
+    def bowls(self) -> list[BowlDocument]:
+        """Loss against ln η, cell by cell."""
+        return self.document.bowls
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the runs left open."""
+        return self.document.warnings
+
+    @property
+    def formula(self) -> Formula:
+        """The law as a formula; ``print`` shows it."""
+        return formula(self.fitted)
+
+    def __repr__(self) -> str:
+        first, *_ = self.formula.lines
+        return f"<Law of {len(self.runs)} runs in {len(self.fitted.bowls)} cells: {first}>"

@@ -1,0 +1,361 @@
+"""The operations of the REST API, a row each, and how a request and an answer of one look; both clients carry them out."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx2
+from pydantic import ValidationError
+from tenacity import retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from etalon.arguments import Amount, amount, flops_amount
+from etalon.plotly_figure import PlotlyFigure
+from orchestrator.documents.comparisons import ComparisonDocument
+from orchestrator.documents.document import Document, first_fault
+from orchestrator.documents.laws import LawDocument
+from orchestrator.documents.lenses import LensesDocument
+from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.documents.previews import PreviewDocument
+from orchestrator.documents.problems import ProblemDocument, error_class
+from orchestrator.documents.runs import CurveDocument, RunDocument
+from orchestrator.documents.sweeps import SweepDocument, SweepSummary
+from orchestrator.documents.tables import TableDocument
+from orchestrator.errors import BadInput, Conflict, EtalonError, FieldProblem, NotFound, Unavailable
+from orchestrator.settings import Settings, check_environment
+
+TIMEOUT_SECONDS: Final = 60.0
+ATTEMPTS: Final = 4
+PATIENT_ATTEMPTS: Final = 60
+"""Of a request that follows a sweep: about a minute, in which a service may be started again."""
+PAGE_ITEMS: Final = 200
+MOST_POINTS: Final = 10_000
+"""Most points of a learning curve that the service sends."""
+
+Answer = TypeVar("Answer")
+Item = TypeVar("Item", bound=Document)
+
+ERRORS: Final[Mapping[int, type[EtalonError]]] = {
+    400: BadInput,
+    404: NotFound,
+    409: Conflict,
+    413: BadInput,
+    415: BadInput,
+    422: BadInput,
+}
+"""The error of a status whose problem details have no type, or another than this version of Etalon knows."""
+
+
+class ServiceError(EtalonError):
+    """The service refused for a reason that is neither bad input nor too little data."""
+
+    title = "The service refused"
+
+
+class UnreadableAnswer(EtalonError):
+    """The service runs a version of Etalon whose documents this one cannot read."""
+
+    title = "The answer of the service cannot be read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[Answer]):
+    """One request of an operation.
+
+    Attributes:
+        method, path: of the request.
+        read: the answer of a successful response.
+        query, headers: what was given.
+        json, content: the body; at most one of them.
+    """
+
+    method: str
+    path: str
+    read: Callable[[httpx2.Response], Answer]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    json: Any = None
+    content: bytes | None = None
+
+    @property
+    def harmless(self) -> bool:
+        """Whether it may be sent again after a broken connection."""
+        return self.method == "GET" or "Idempotency-Key" in self.headers
+
+    def after(self, cursor: str) -> Call[Answer]:
+        """The call for the next page."""
+        return replace(self, query={**self.query, "cursor": cursor})
+
+    def request(self) -> dict[str, Any]:
+        """The arguments of `httpx2.Client.request`."""
+        body = {"content": self.content} if self.content is not None else {"json": self.json}
+        return {
+            "method": self.method,
+            "url": self.path,
+            "params": dict(self.query),
+            "headers": dict(self.headers),
+            **body,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Generic[Answer]):
+    """One method of one path.
+
+    Attributes:
+        method: GET, POST or PATCH.
+        path: as the OpenAPI document has it, with the names of parameters in braces.
+        read: the answer of a successful response.
+        query: the query parameters that it takes.
+    """
+
+    method: str
+    path: str
+    read: Callable[[httpx2.Response], Answer]
+    query: tuple[str, ...] = ()
+
+    def call(
+        self,
+        *,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        **parameters: str | int,
+    ) -> Call[Answer]:
+        """A request; a query parameter that is None is left out."""
+        return Call(
+            method=self.method,
+            path=self.path.format_map({name: quote(str(text), safe="") for name, text in parameters.items()}),
+            read=self.read,
+            query={name: str(value) for name, value in (query or {}).items() if value is not None},
+            headers=headers or {},
+            json=json,
+            content=content,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing(Generic[Item]):
+    """One page of a list."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+def _document(kind: type[Item]) -> Callable[[httpx2.Response], Item]:
+    return lambda response: kind.read(response.json())
+
+
+def _listing(kind: type[Item]) -> Callable[[httpx2.Response], Listing[Item]]:
+    def read(response: httpx2.Response) -> Listing[Item]:
+        sent = response.json()
+        return Listing(items=[kind.read(item) for item in sent["items"]], next_cursor=sent["next_cursor"])
+
+    return read
+
+
+def _command(verb: str) -> Operation[SweepDocument]:
+    return Operation(method="POST", path=f"/v1/sweeps/{{sweep_id}}/{verb}", read=_document(SweepDocument))
+
+
+READY: Final = Operation(method="GET", path="/readyz", read=lambda response: response.is_success)
+UPLOAD: Final = Operation(method="POST", path="/v1/tables", read=_document(TableDocument))
+SUBMIT: Final = Operation(method="POST", path="/v1/sweeps", read=_document(SweepDocument))
+PLAN: Final = Operation(
+    method="POST", path="/v1/sweeps", read=_document(PreviewDocument), query=("validate_only",)
+)
+SWEEPS: Final = Operation(
+    method="GET",
+    path="/v1/sweeps",
+    read=_listing(SweepSummary),
+    query=("state", "name", "limit", "cursor"),
+)
+SWEEP: Final = Operation(method="GET", path="/v1/sweeps/{sweep_id}", read=_document(SweepDocument))
+EXTEND: Final = replace(SWEEP, method="PATCH")
+PAUSE: Final = _command("pause")
+RESUME: Final = _command("resume")
+STOP: Final = _command("stop")
+CANCEL: Final = _command("cancel")
+RUNS: Final = Operation(
+    method="GET",
+    path="/v1/sweeps/{sweep_id}/runs",
+    read=_listing(RunDocument),
+    query=("state", "limit", "cursor"),
+)
+EXPORT: Final = Operation(
+    method="GET", path="/v1/sweeps/{sweep_id}/runs.csv", read=lambda response: response.text
+)
+RUN: Final = Operation(method="GET", path="/v1/runs/{run_id}", read=_document(RunDocument))
+LOSSES: Final = Operation(
+    method="GET", path="/v1/runs/{run_id}/losses", read=_document(CurveDocument), query=("max_points",)
+)
+LENSES: Final = Operation(method="GET", path="/v1/runs/{run_id}/lenses", read=_document(LensesDocument))
+LAWS: Final = Operation(
+    method="GET", path="/v1/sweeps/{sweep_id}/laws", read=_listing(LawDocument), query=("limit", "cursor")
+)
+LAW: Final = Operation(method="GET", path="/v1/sweeps/{sweep_id}/laws/{number}", read=_document(LawDocument))
+COMPARISON: Final = Operation(
+    method="GET", path="/v1/sweeps/{sweep_id}/comparison", read=_document(ComparisonDocument)
+)
+PREDICTION: Final = Operation(
+    method="GET",
+    path="/v1/sweeps/{sweep_id}/prediction",
+    read=_document(PredictionDocument),
+    query=("params", "tokens", "batch_tokens", "law", "budget_flops"),
+)
+FIGURE: Final = Operation(
+    method="GET",
+    path="/v1/sweeps/{sweep_id}/figures/{name}",
+    read=lambda response: PlotlyFigure(response.json()),
+    query=("columns", "params", "batch_tokens", "page", "phase"),
+)
+EVENTS: Final = Operation(
+    method="GET", path="/v1/sweeps/{sweep_id}/events", read=lambda _: None, query=("after",)
+)
+
+OPERATIONS: Final[tuple[Operation[Any], ...]] = (
+    *(READY, UPLOAD, SUBMIT, PLAN, SWEEPS, SWEEP, EXTEND, PAUSE, RESUME, STOP, CANCEL),
+    *(RUNS, EXPORT, RUN, LOSSES, LENSES, LAWS, LAW, COMPARISON, PREDICTION, FIGURE, EVENTS),
+)
+"""Every operation that the clients know."""
+
+
+def submission(fields: Mapping[str, Any], idempotency_key: str | None) -> Call[SweepDocument]:
+    """The call that submits a sweep once: repeated after a lost answer, it has the same key."""
+    return SUBMIT.call(json=fields, headers={"Idempotency-Key": idempotency_key or secrets.token_hex(16)})
+
+
+def question(
+    sweep_id: str,
+    *,
+    params: Amount,
+    tokens: Amount,
+    batch_tokens: Amount | None,
+    budget_flops: Amount | None,
+    law: int | None,
+) -> Call[PredictionDocument]:
+    """The call that asks for a prediction.
+
+    Raises:
+        BadInput: an amount is none.
+    """
+    query = {
+        "params": amount("params", params),
+        "tokens": amount("tokens", tokens),
+        "batch_tokens": None if batch_tokens is None else amount("batch_tokens", batch_tokens),
+        "budget_flops": flops_amount("budget_flops", budget_flops),
+        "law": law,
+    }
+    return PREDICTION.call(sweep_id=sweep_id, query=query)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAddress:
+    """A service to talk to.
+
+    Attributes:
+        url: ``http://host:port``.
+        token: a bearer token; None or empty for none.
+    """
+
+    url: str
+    token: str | None
+
+    @classmethod
+    def of(cls, url: str | None, token: str | None) -> ServiceAddress:
+        """A service by its address and token; what is None comes from ETALON_URL and ETALON_TOKEN.
+
+        Raises:
+            BadInput: the environment or the address is not valid.
+        """
+        check_environment()
+        settings = Settings()
+        return cls(
+            url=(settings.url if url is None else url).rstrip("/"),
+            token=settings.token if token is None else token,
+        )
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of `httpx2.Client`; a proxy of the environment is not asked for this machine's own addresses.
+
+        Raises:
+            BadInput: the address is no URL.
+        """
+        try:
+            host = httpx2.URL(self.url).host
+        except httpx2.InvalidURL as error:
+            raise BadInput(f"{self.url!r} is not the URL of a service: {error}.") from error
+        if not host or not self.url.startswith(("http://", "https://")):
+            raise BadInput(f"{self.url!r} is not the URL of a service; write it as http://host:port.")
+        return {
+            "base_url": self.url,
+            "headers": {"Authorization": f"Bearer {self.token}"} if self.token else {},
+            "timeout": TIMEOUT_SECONDS,
+            "trust_env": not is_loopback(host),
+        }
+
+    def answer(self, call: Call[Answer], response: httpx2.Response) -> Answer:
+        """The answer of a response.
+
+        Raises:
+            EtalonError: as the service refused.
+            UnreadableAnswer: the answer is no document that this version of Etalon reads.
+        """
+        if not response.is_success:
+            raise refusal(response)
+        try:
+            return call.read(response)
+        except ValidationError as error:
+            raise UnreadableAnswer(
+                f"The service at {self.url} answered with another {error.title} than this version of Etalon reads "
+                f"({first_fault(error)}). Use the version of Etalon that the service runs."
+            ) from error
+        except (ValueError, LookupError, TypeError) as error:
+            raise UnreadableAnswer(f"What answers at {self.url} is not an Etalon service.") from error
+
+    def unavailable(self, error: httpx2.TransportError) -> Unavailable:
+        """The error of a service that cannot be reached."""
+        if isinstance(error, httpx2.TimeoutException):
+            return Unavailable(f"The service at {self.url} did not answer within {TIMEOUT_SECONDS:.0f} s.")
+        return Unavailable(
+            f"No Etalon service answers at {self.url} ({error}). "
+            "Start one with `etalon serve`, or set ETALON_URL to where it runs."
+        )
+
+
+def retries(call: Call[Any], attempts: int) -> dict[str, Any]:
+    """The arguments of `tenacity.Retrying`: a call that is harmless is sent again after a broken connection."""
+    return {
+        "retry": retry_if_exception_type(httpx2.TransportError),
+        "stop": stop_after_attempt(attempts if call.harmless else 1),
+        "wait": wait_random_exponential(multiplier=0.2, max=2.0),
+        "reraise": True,
+    }
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by name or address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def refusal(response: httpx2.Response) -> EtalonError:
+    """The service's problem details as the error of their type, or of the status if the type is none of Etalon's."""
+    of_status = ERRORS.get(response.status_code, ServiceError)
+    try:
+        problem = ProblemDocument.read(response.json())
+    except ValueError:  # from a proxy on the way, say
+        return of_status(f"The service answered {response.status_code} {response.reason_phrase}.")
+    fields = tuple(FieldProblem(path=field.path, message=field.message) for field in problem.errors)
+    error = error_class(problem.type, of_status)(problem.detail, fields=fields)
+    error.problem = problem.to_json()
+    return error

@@ -1,0 +1,152 @@
+"""``etalon.fit``: a law from a file, a data frame or columns, the same as ``etalon fit`` prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+import etalon
+from etalon.cli.commands import app
+from tests.known_law import RECORDED, grid, run_table
+
+RATES = [8e-3 * 2**octave for octave in range(-3, 4)]
+BATCHES = (65_536.0, 131_072.0)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run table of twelve cells of two batches."""
+    path = tmp_path_factory.mktemp("offline") / "runs.csv"
+    path.write_text(run_table(RECORDED.runs(grid((1e6, 2e6, 4e6), (1e8, 2e8), BATCHES), RATES)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def frame(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path)
+
+
+@pytest.fixture(scope="module")
+def law(path: Path) -> etalon.Law:
+    return etalon.fit(path)
+
+
+class PolarsFrame:
+    """The part of a Polars data frame that a table is read by."""
+
+    class Series:
+        def __init__(self, values: list[Any]) -> None:
+            self._values = values
+
+        def to_list(self) -> list[Any]:
+            return self._values
+
+    def __init__(self, columns: dict[str, list[Any]]) -> None:
+        self._columns = columns
+        self.columns = list(columns)
+
+    def __getitem__(self, name: str) -> Series:
+        return self.Series(self._columns[name])
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda frame: frame,
+        pa.Table.from_pandas,
+        lambda frame: frame.to_dict("list"),
+        lambda frame: {name: frame[name].to_numpy() for name in frame},
+        lambda frame: PolarsFrame(frame.to_dict("list")),
+    ],
+    ids=["pandas", "pyarrow", "lists", "arrays", "polars"],
+)
+def test_a_frame_gives_the_law_of_its_file(frame: pd.DataFrame, law: etalon.Law, convert: Any) -> None:
+    assert etalon.fit(convert(frame)).document == law.document
+
+
+def test_a_missing_loss_of_a_frame_is_a_divergence(frame: pd.DataFrame, path: Path, tmp_path: Path) -> None:
+    nullable = frame.convert_dtypes()
+    nullable.loc[3, "loss"] = pd.NA
+    frame = frame.copy()
+    frame.loc[3, "loss"] = np.nan
+    frame.to_csv(tmp_path / "one.csv", index=False)
+    expected = etalon.fit(tmp_path / "one.csv").document
+    assert etalon.fit(nullable).document == etalon.fit(frame).document == expected
+
+
+def test_it_predicts_as_the_command_prints(path: Path, law: etalon.Law) -> None:
+    target = "params=8M,tokens=400M,batch_tokens=131072"
+    done = CliRunner().invoke(app, ["fit", str(path), "--target", target, "--budget-flops", "1e19", "--json"])
+    printed = json.loads(done.output)
+
+    predicted = law.predict(params="8M", tokens=4e8, batch_tokens=131_072, budget_flops="1e19")
+
+    assert predicted.to_json() == printed["predictions"][0]
+    assert law.document.to_json() == printed | {"predictions": []}
+
+
+def test_the_batch_is_by_default_the_largest_of_the_table(law: etalon.Law) -> None:
+    assert law.predict(params="8M", tokens="400M").target.batch_tokens == max(BATCHES)
+
+
+def test_a_law_shows_its_formula(law: etalon.Law) -> None:
+    assert repr(law).startswith("<Law of 84 runs in 12 cells: η* = ")
+    assert str(law.formula).splitlines()[1].startswith("ln η* ≈ ")
+    assert [term.name for term in law.coefficients][:2] == ["1", "ln N"]
+    assert len(law.bowls) == 12
+    assert law.warnings == law.document.warnings
+
+
+def test_a_target_that_the_runs_cannot_support_is_refused(law: etalon.Law) -> None:
+    with pytest.raises(etalon.Refused, match="not known at all") as refused:
+        law.predict(params="10T", tokens="10T")
+    assert refused.value.code == "interval_too_wide"
+
+
+def test_where_picks_one_recipe(frame: pd.DataFrame, law: etalon.Law) -> None:
+    mixed = pd.concat([frame.assign(optimizer="muon"), frame.assign(optimizer="adamw", loss=9.0)])
+
+    with pytest.raises(etalon.BadInput, match="adamw, muon"):
+        etalon.fit(mixed)
+    assert etalon.fit(mixed, where={"optimizer": "muon"}).bowls == law.bowls
+
+
+def test_size_names_the_column_that_is_n(frame: pd.DataFrame) -> None:
+    experts = frame.assign(params_total=frame.params * 4)
+    assert etalon.fit(experts, size="params_total").bowls[0].params == 4e6
+    with pytest.raises(etalon.BadInput, match="N cannot be 'width'"):
+        etalon.fit(experts, size="width")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ([1, 2], "not list"),
+        ({"params": [1e6]}, "lacks the columns"),
+        (dict.fromkeys(("params", "tokens", "batch_tokens", "learning_rate", "loss"), 1.0), "single value"),
+        ("nowhere.csv", r"nowhere.csv cannot be read"),
+    ],
+)
+def test_what_is_no_table_is_refused(table: object, message: str) -> None:
+    with pytest.raises(etalon.BadInput, match=message):
+        etalon.fit(table)
+
+
+def test_columns_of_different_lengths_are_refused(frame: pd.DataFrame) -> None:
+    columns = frame.to_dict("list")
+    columns["loss"] = columns["loss"][:-1]
+    with pytest.raises(etalon.BadInput, match="one length"):
+        etalon.fit(columns)
+
+
+@pytest.mark.parametrize("wrong", [True, None, "many", -1, float("nan"), "1e30"])
+def test_an_amount_that_is_none_is_refused_with_its_name(law: etalon.Law, wrong: Any) -> None:
+    with pytest.raises(etalon.BadInput, match="^params: "):
+        law.predict(params=wrong, tokens=1e9)
