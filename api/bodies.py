@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -10,13 +9,10 @@ from fastapi import Request
 
 from api.problem_details import TooLarge, WrongMediaType
 from orchestrator.errors import BadInput, FieldProblem
-from orchestrator.spec import read_yaml
+from orchestrator.spec import SweepSpec, add_lines, parse_spec, read_json, read_yaml, spec_text
 
 MAX_TABLE_BYTES: Final = 64 * 2**20
 """Largest run table: about half a million runs with a dozen columns."""
-
-MAX_SWEEP_BYTES: Final = 256 * 2**10
-"""Largest specification of a sweep; a real one has a few kilobytes, and YAML is slow to read."""
 
 JSON_TYPES: Final = ("application/json",)
 YAML_TYPES: Final = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
@@ -61,41 +57,38 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than the limit of {amount(limit)}; nothing was stored.")
 
 
-def sweep_fields(body: bytes, kind: str) -> dict[str, Any]:
-    """The fields of a sweep, not validated.
+def sweep_spec(body: bytes, kind: str) -> SweepSpec:
+    """The sweep in a body.
 
     Args:
         body: JSON or YAML text in UTF-8.
         kind: the media type; YAML if it is one of ``YAML_TYPES``, else JSON.
 
     Raises:
-        BadInput: the text is not UTF-8, not JSON (or YAML), nested too deep, or not a mapping of fields.
+        BadInput: the text is not UTF-8, not JSON (or YAML), nested too deep, or not a valid sweep.
     """
+    text = spec_text(body)
+    if kind not in YAML_TYPES:
+        return _checked(_json_fields(text))
+    fields = read_yaml(text)
     try:
-        text = body.decode("utf-8-sig")
-        fields = read_yaml(text) if kind in YAML_TYPES else _read_json(text)
-        refuse_nul(fields)
-    except UnicodeDecodeError as error:
-        raise BadInput(f"The body is not UTF-8 text: byte {error.start} cannot be read.") from error
-    except RecursionError as error:
-        raise BadInput("The body is nested too deeply.") from error
-    return fields
+        return _checked(fields)
+    except BadInput as error:
+        add_lines(error, text)
+        raise
 
 
-def _read_json(text: str) -> dict[str, Any]:
+def _json_fields(text: str) -> dict[str, Any]:
     try:
-        fields = json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise BadInput(
-            f"This is not valid JSON: {error.msg} at {where}. Send YAML with Content-Type: application/yaml.",
-            fields=(FieldProblem(path=where, message=error.msg),),
-        ) from error
-    except ValueError as error:  # a whole number of thousands of digits
-        raise BadInput(f"This is not valid JSON: {error}.") from error
-    if not isinstance(fields, dict):
-        raise BadInput("The body is not an object with fields such as name, trainer, grid and target.")
-    return fields
+        return read_json(text)
+    except BadInput as error:
+        error.detail += " Send YAML with Content-Type: application/yaml."
+        raise
+
+
+def _checked(fields: dict[str, Any]) -> SweepSpec:
+    refuse_nul(fields)
+    return parse_spec(fields)
 
 
 def refuse_nul(fields: dict[str, Any]) -> None:
@@ -104,15 +97,13 @@ def refuse_nul(fields: dict[str, Any]) -> None:
     Raises:
         BadInput: naming the field.
     """
-    seen: set[int] = set()
     waiting: list[tuple[str, object]] = [("", fields)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, str) and "\0" in value:
             message = "contains a NUL character"
             raise BadInput(f"{path} {message}.", fields=(FieldProblem(path=path, message=message),))
-        if isinstance(value, dict | list) and id(value) not in seen:
-            seen.add(id(value))  # YAML anchors can repeat a part, or nest it in itself
+        if isinstance(value, dict | list):
             parts = value.items() if isinstance(value, dict) else enumerate(value)
             waiting += [(f"{path}.{key}".lstrip("."), part) for key, part in parts]
             if isinstance(value, dict):

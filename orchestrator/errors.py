@@ -14,10 +14,12 @@ class FieldProblem:
     Attributes:
         path: the field as the user wrote it: ``grid.scales.0.width`` or ``row 7, column loss``.
         message: what is wrong and which values are allowed.
+        line: where the field is in the user's text, counted from 1; None if unknown.
     """
 
     path: str
     message: str
+    line: int | None = None
 
 
 class EtalonError(Exception):

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from orchestrator import amounts
-from orchestrator.cells import Cell, Cells, Point
+from orchestrator.cells import Cell, Cells
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 from orchestrator.spec import ReplayTrainer
@@ -15,6 +17,7 @@ from orchestrator.states import RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, RunResult, Sweep
 from orchestrator.tables.formats import read_table
+from orchestrator.tables.recorded_rates import recorded_rows
 from orchestrator.tables.run_table import RunTable
 from workers.immediate import ImmediateJobFactory, ImmediateRunner
 
@@ -52,7 +55,7 @@ class ReplaySetup:
 
 
 class Recording:
-    """The recorded losses by (N, D, B, η), grouped as in ``recorded_rates``; seed n is the n-th row of a group."""
+    """The recorded losses by (N, D, B, η); seed n is the n-th of the ``recorded_rows`` of a cell and rate."""
 
     def __init__(self, table: RunTable) -> None:
         """Index the table.
@@ -60,13 +63,9 @@ class Recording:
         Args:
             table: runs of one recipe.
         """
-        self._rows: dict[tuple[Point, float], list[int]] = {}
+        self._rows = {(point, rate): rows for point, rate, rows in recorded_rows(table)}
         self._loss = table.loss
-        self._seconds = table.texts.get("gpu_seconds")
-        table = table.grouped()
-        columns = (table.params, table.tokens, table.batch_tokens, table.learning_rate)
-        for row, (n, d, b, rate) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-            self._rows.setdefault((Point(params=n, tokens=d, batch_tokens=b), rate), []).append(row)
+        self._seconds = table.numbers("gpu_seconds")
 
     def answer(self, run: Run, cell: Cell) -> RunResult:
         """The end of a recorded run: completed with its loss, or diverged where none is recorded.
@@ -76,29 +75,23 @@ class Recording:
         Raises:
             BadInput: nothing is recorded there.
         """
-        rows = self._rows.get((cell.point, run.learning_rate), [])
+        rows = self._rows.get((cell.point, run.learning_rate), np.array([], dtype=np.intp))
         if run.seed >= len(rows):
             raise BadInput(
                 f"The table holds {len(rows)} runs at {cell.point.in_words} and learning rate "
                 f"{amounts.rate(run.learning_rate, 6)}; seed {run.seed} is not recorded."
             )
-        loss = float(self._loss[rows[run.seed]])
+        row = rows[run.seed]
+        loss, seconds = float(self._loss[row]), float(self._seconds[row])
         diverged = math.isnan(loss)
         return RunResult(
             run_id=run.id,
             state=RunState.DIVERGED if diverged else RunState.COMPLETED,
             loss=None if diverged else loss,
             flops=cell.flops,
-            seconds=self._recorded_seconds(rows[run.seed]),
-            reason="recorded as diverged or failed" if diverged else None,
+            seconds=seconds if seconds > 0 and math.isfinite(seconds) else None,
+            reason="recorded as diverged" if diverged else None,
         )
-
-    def _recorded_seconds(self, row: int) -> float | None:
-        try:
-            seconds = float(self._seconds[row]) if self._seconds else math.nan
-        except ValueError:
-            return None
-        return seconds if seconds > 0 and math.isfinite(seconds) else None
 
 
 class ReplayRunner(ImmediateRunner):

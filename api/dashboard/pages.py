@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from api.access import reads, submits
-from api.bodies import MAX_SWEEP_BYTES, YAML_TYPES, body_of, media_type, sweep_fields
+from api.bodies import YAML_TYPES, body_of, media_type, sweep_spec
 from api.context import Configured, Stored
 from api.dashboard.assets import static_file
 from api.dashboard.error_pages import PageRoute
@@ -18,7 +18,7 @@ from api.dashboard.views import run_bar, run_view, sweep_list, sweep_view
 from api.figures import lens_figure, run_figure
 from api.v1.figures import Columns
 from orchestrator.errors import BadInput
-from orchestrator.spec import parse_spec
+from orchestrator.spec import MAX_SWEEP_BYTES
 from orchestrator.states import RunState, SweepState
 from orchestrator.submission.preview import preview
 
@@ -78,7 +78,7 @@ def submit_page(request: Request) -> Response:
 def plan_part(request: Request, store: Stored, settings: Configured, body: SpecBody) -> Response:
     """The plan and the cost of a sweep, as a part of the page; nothing is written."""
     try:
-        plan = preview(parse_spec(sweep_fields(body, media_type(request))), store, settings)
+        plan = preview(sweep_spec(body, media_type(request)), store, settings)
     except BadInput as error:
         return render(request, "plan.html", status=HTTPStatus.UNPROCESSABLE_ENTITY, problem=error)
     return render(request, "plan.html", plan=plan, problem=None)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 
 from api.access import Submitter, reads, submits
-from api.bodies import JSON_TYPES, MAX_SWEEP_BYTES, YAML_TYPES, amount, body_of, media_type, sweep_fields
+from api.bodies import JSON_TYPES, YAML_TYPES, amount, body_of, media_type, sweep_spec
 from api.context import Configured, Stored
 from api.problem_details import NotYet, responses
 from api.v1.queries import Cursor, Limit, ThatSweep
@@ -15,9 +15,9 @@ from orchestrator.answers.sweeps import sweep_document, sweep_summaries
 from orchestrator.documents.document import Page
 from orchestrator.documents.previews import PreviewDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
-from orchestrator.spec import parse_spec
+from orchestrator.spec import MAX_SWEEP_BYTES
 from orchestrator.states import SweepState
-from orchestrator.submission.preview import preview, submit, table_notices
+from orchestrator.submission.preview import notices_of_tables, preview, submit
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 
@@ -83,14 +83,14 @@ def submit_sweep(
     validate_only: Annotated[bool, Query(description="Return the plan and its cost; write nothing.")] = False,
 ) -> SweepDocument | PreviewDocument:
     """Submit a sweep, or with `validate_only` return its cells and expected cost."""
-    spec = parse_spec(sweep_fields(body, media_type(request)))
+    spec = sweep_spec(body, media_type(request))
     if validate_only:
         response.status_code = status.HTTP_200_OK
         return preview(spec, store, settings)
     sweep, new = submit(spec, store, settings, idempotency_key=idempotency_key, submitted_by=caller.name)
     response.headers["Location"] = f"{router.prefix}/{sweep.id}"
     response.status_code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
-    return sweep_document(store, sweep, table_notices(spec, store))
+    return sweep_document(store, sweep, notices_of_tables(spec, store))
 
 
 @router.get("", dependencies=[reads], summary="List sweeps, newest first", responses=responses(422))

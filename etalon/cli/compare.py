@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from etalon.cli.options import TableFile, Where, amount, read_recipe
+from etalon.cli.options import AsJson, TableFile, Where, amount, read_recipe
 from etalon.cli.outcome import err, out, print_json, reports_errors
 from orchestrator.amounts import NONE, count, percent
 from orchestrator.documents.strategies import StrategiesDocument, StrategyScore
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from orchestrator.strategies.strategy_replay import StrategyReplay
 
 REPLICATES: Final = 5
-PICTURE: Final = Path("comparison.html")
 
 
 @reports_errors
@@ -40,21 +39,22 @@ def compare_command(
         ),
     ] = None,
     replicates: Annotated[
-        int, typer.Option(min=1, help="Replays of each strategy, all but the first with a tenth missing.")
+        int,
+        typer.Option(
+            min=1, max=1_000, help="Replays of each strategy, all but the first with a tenth missing."
+        ),
     ] = REPLICATES,
     batch_tokens: Annotated[
         str | None, typer.Option(help="Only the runs with this batch: 131_072, 65k.")
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help=f"File of the picture; by default {PICTURE}.")
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a picture of all replays to this HTML file (about 5 MB)."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON; a picture only with --plot.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare strategies on finished runs: excess loss at the largest cells against FLOPs spent on the others."""
-    # Plotly, SciPy and the planner take seconds to load.
-    from api.figures import comparison_figure, page
+    # SciPy, the planner and Plotly take seconds to load.
     from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy
     from orchestrator.strategies.recorded_world import recorded_world
     from orchestrator.strategies.strategy_replay import replays
@@ -65,12 +65,11 @@ def compare_command(
         note,
         strategies_document,
     )
-    from orchestrator.tables.pooled_columns import pooling_notices
+    from orchestrator.tables.table_notices import table_notices
 
     contenders = [ComparedStrategy(strategy=name) for name in dict.fromkeys(strategy or STRATEGIES)]
     wanted = checked_shares(share or [])
-    picture = plot or (None if as_json else PICTURE)
-    check_place(picture)
+    check_place(page)
     batch = [] if batch_tokens is None else [f"batch_tokens={amount('--batch-tokens', batch_tokens)!r}"]
     runs = read_recipe(table, [*(where or []), *batch])
     world = recorded_world(runs)
@@ -78,9 +77,12 @@ def compare_command(
     shares = wanted or default_shares(world)
     comparison = compared(worlds, _with_bar(replays(contenders, worlds, shares), contenders, replicates))
     summary = note(comparison, world)
-    if picture is not None:
-        write(picture, page(TITLE, comparison_figure(comparison, summary)))
-    document = strategies_document(comparison, world, picture=picture, notices=pooling_notices(runs))
+    if page is not None:
+        from api.figures import comparison_figure
+        from api.figures import page as page_of
+
+        write(page, page_of(TITLE, comparison_figure(comparison, summary)))
+    document = strategies_document(comparison, world, picture=page, notices=table_notices(runs))
     if as_json:
         print_json(document.to_json())
     else:
@@ -101,28 +103,28 @@ def checked_shares(percents: Sequence[float]) -> tuple[float, ...]:
     return tuple(value / 100 for value in sorted(set(percents)))
 
 
-def check_place(picture: Path | None) -> None:
-    """Refuse a file for the picture that cannot be written, before the replays.
+def check_place(page: Path | None) -> None:
+    """Refuse a file for the page that cannot be written, before the replays.
 
     Raises:
         BadInput: it is a folder, or its folder does not exist.
     """
-    if picture is not None and picture.is_dir():
-        raise BadInput(f"--plot {picture} is a folder; name a file in it.")
-    if picture is not None and not picture.parent.is_dir():
-        raise BadInput(f"--plot {picture}: there is no folder {picture.parent}.")
+    if page is not None and page.is_dir():
+        raise BadInput(f"--page {page} is a folder; name a file in it.")
+    if page is not None and not page.parent.is_dir():
+        raise BadInput(f"--page {page}: there is no folder {page.parent}.")
 
 
-def write(picture: Path, text: str) -> None:
-    """Write the picture.
+def write(page: Path, text: str) -> None:
+    """Write the page with the picture.
 
     Raises:
         BadInput: the file cannot be written.
     """
     try:
-        picture.write_text(text, encoding="utf-8")
+        page.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise BadInput(f"{picture} cannot be written: {error.strerror}.") from error
+        raise BadInput(f"--page {page} cannot be written: {error.strerror}.") from error
 
 
 def _with_bar(

@@ -34,6 +34,10 @@ ENDED: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED, RunState.FAILED
 """The states of runs that count as progress; a cancelled run does not."""
 
 
+WIDE: Final = 100
+"""Columns of a terminal from which a list of sweeps has room for all of its columns."""
+
+
 def target_text(at: TargetDocument | AffordableRuns) -> str:
     """A target in words."""
     return (
@@ -244,24 +248,31 @@ def cells_table(cells: Sequence[CellDocument], *, most: int = 40) -> Table:
     return table
 
 
-def sweeps_table(sweeps: Iterable[SweepSummary]) -> Table:
-    """A list of sweeps, for 80 columns and more: ids are never cut, since every command takes a whole one."""
+def sweeps_table(sweeps: Iterable[SweepSummary], width: int) -> Table:
+    """A list of sweeps for a terminal of ``width`` columns; what was saved and the rate are shown from 100 columns on.
+
+    Ids are never cut, since every command takes a whole one, and names never left out.
+    """
+    wide = width >= WIDE
     table = Table(
         Column("id", no_wrap=True, min_width=32),
-        Column("name", overflow="fold"),
-        *(Column(heading, no_wrap=True) for heading in ("state", "runs", "saved", "rate")),
+        Column("name", overflow="fold", min_width=8),
+        *(
+            Column(heading, no_wrap=True)
+            for heading in ("state", "runs", *(("saved", "rate") if wide else ()))
+        ),
         box=None,
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
     for sweep in sweeps:
+        answer = NONE if sweep.prediction is None else rate(sweep.prediction.learning_rate)
         table.add_row(
             sweep.id,
             escape(sweep.name),
             sweep.state,
             runs_text(sweep.progress),
-            percent(sweep.cost.saved_fraction),
-            NONE if sweep.prediction is None else rate(sweep.prediction.learning_rate),
+            *((percent(sweep.cost.saved_fraction), answer) if wide else ()),
         )
     return table
 

@@ -20,11 +20,13 @@ def main() -> None:
 
     find_service()
 
+    from etalon.cli.ascii_output import spell_what_cannot_be_encoded
     from etalon.cli.commands import app
     from etalon.cli.outcome import Exit, err
     from orchestrator.errors import BadInput
     from orchestrator.settings import check_environment
 
+    spell_what_cannot_be_encoded()
     try:
         check_environment()
     except BadInput as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from enum import IntEnum
 from functools import wraps
 from typing import Any, ParamSpec
@@ -52,6 +53,7 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
             with named_extras():
                 command(*args, **kwargs)
         except EtalonError as error:
+            error.detail = with_flags(error, kwargs)
             if kwargs.get("as_json"):
                 print_json(problem_json(error))
             else:
@@ -59,6 +61,17 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(exit_code(error)) from error
 
     return reporting
+
+
+def with_flags(error: EtalonError, options: Collection[str]) -> str:
+    """The detail of an error, with ``--where`` for ``where`` if that is one of the command's options."""
+    detail = error.detail
+    for problem in error.fields:
+        option, _, field = problem.path.partition(".")
+        if option in options:
+            named = rf"(?<![-\w]){option}(?=:| {re.escape(field)}=)"
+            detail = re.sub(named, f"--{option.replace('_', '-')}", detail)
+    return detail
 
 
 def problem_json(error: EtalonError) -> Any:
@@ -69,5 +82,6 @@ def problem_json(error: EtalonError) -> Any:
 
 
 def print_json(document: object) -> None:
-    """Print JSON values for programs."""
-    typer.echo(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
+    """Print JSON values for programs; characters that the output's encoding may lack are escaped."""
+    can_all = out.encoding.startswith("utf")
+    typer.echo(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=not can_all))

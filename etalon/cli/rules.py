@@ -10,7 +10,8 @@ from rich.table import Table
 
 from etalon.cli.options import AsJson, amount, assignments
 from etalon.cli.outcome import out, print_json, reports_errors
-from etalon.cli.sweeps import SpecFile, read_fields
+from etalon.cli.sweeps import SpecFile
+from etalon.spec_files import lines_named, read_spec_file
 from orchestrator.amounts import count, rate
 from orchestrator.documents.rule_tables import RuleColumn, RuleTable
 from orchestrator.errors import BadInput
@@ -72,7 +73,8 @@ def rules_command(
         )
     if scale is not None and target is not None:
         raise BadInput("--scale and --target: give one of them.")
-    spec = parse_spec(read_fields(file))
+    with lines_named(file):
+        spec = parse_spec(read_spec_file(file))
     trainer, _ = spec.proxies
     there = _given(spec, trainer, target) if target is not None else _of_grid(spec, trainer, scale)
     from workers.rule_table import rule_table  # PyTorch takes seconds to load

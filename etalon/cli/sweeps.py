@@ -14,12 +14,12 @@ from etalon.cli.options import BUDGET_HELP, AsJson, TableFile, amount, flops_amo
 from etalon.cli.outcome import Exit, out, print_json, reports_errors
 from etalon.cli.watch import watch
 from etalon.client import Client
+from etalon.spec_files import lines_named, read_spec_file
 from orchestrator.amounts import duration, flops
 from orchestrator.documents.sweeps import SweepDocument
 from orchestrator.documents.tables import TABLE_ID_PREFIX
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
-from orchestrator.spec import read_yaml
 from orchestrator.states import SweepState
 
 SweepId = Annotated[str, typer.Argument(metavar="ID", help="The sweep's id.")]
@@ -34,25 +34,13 @@ def connect() -> Client:
     return Client(settings.url, settings.token)
 
 
-def read_fields(path: Path) -> dict[str, Any]:
-    """Read the fields of a sweep's file, unchecked.
-
-    Raises:
-        BadInput: the file cannot be read, or is not YAML.
-    """
-    try:
-        return read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}.") from error
-
-
 def read_spec(path: Path, client: Client) -> dict[str, Any]:
     """Read a sweep's file; a run table given by its path is uploaded and replaced by its id.
 
     Raises:
         BadInput: the file cannot be read, or is not YAML.
     """
-    fields = read_fields(path)
+    fields = read_spec_file(path)
     for name in ("trainer", "prior_runs"):
         part = fields.get(name)
         if not isinstance(part, dict):
@@ -74,7 +62,7 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Submit a sweep."""
-    with connect() as client:
+    with connect() as client, lines_named(file):
         sweep = client.submit(read_spec(file, client))
         if not as_json:
             out.print(f"Submitted {sweep.id}   {client.url}/sweeps/{sweep.id}")
@@ -100,7 +88,7 @@ def list_sweeps(
     if as_json:
         print_json([sweep.to_json() for sweep in sweeps])
     elif sweeps:
-        out.print(sweeps_table(sweeps))
+        out.print(sweeps_table(sweeps, out.width))
     else:
         out.print("No sweeps yet. Submit one with: etalon sweep submit FILE")
 
@@ -152,7 +140,7 @@ for verb, effect in VERBS.items():
 @reports_errors
 def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
     """Show the cells and the cost of a sweep without submitting it; a table given by its path is uploaded."""
-    with connect() as client:
+    with connect() as client, lines_named(file):
         plan = client.plan(read_spec(file, client))
     if as_json:
         print_json(plan.to_json())
@@ -225,7 +213,7 @@ def _show(client: Client, sweep: SweepDocument, *, as_json: bool) -> None:
 
 def _show_sweep(sweep: SweepDocument) -> None:
     cost = sweep.cost
-    out.print(sweeps_table([sweep]))
+    out.print(sweeps_table([sweep], out.width))
     if sweep.reason:
         out.print(f"{sweep.state}: {sweep.reason}", markup=False)
     if sweep.waits_because:

@@ -13,7 +13,7 @@ from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep, row_of
 
 COLUMNS: Final = (
-    *("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed", "state", "flops", "seconds"),
+    *("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed", "state", "flops", "gpu_seconds"),
     *("trunk_loss", "cell", "batch", "params_total", "params_active"),
 )
 COMPARED: Final = ("arm", "module_rates")
@@ -43,7 +43,8 @@ def exported(store: Store, sweep: Sweep) -> Iterator[str]:
 
 def _row(run: Run, cells: Cells, columns: Sequence[str]) -> list[str]:
     cell = cells[run.cell]
-    values = row_of(cell) | row_of(run) | {"arm": cell.role or SEARCH}
+    extra = {"arm": cell.role or SEARCH, "gpu_seconds": run.seconds}
+    values = row_of(cell) | row_of(run) | extra
     return [_text(values[name]) for name in columns]
 
 

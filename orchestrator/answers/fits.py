@@ -12,8 +12,8 @@ from orchestrator.documents.fits import FitDocument, FitSizes, RefusedTarget
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.errors import FieldProblem, Unsupported
 from orchestrator.law import Law, Observations, fit
-from orchestrator.tables.pooled_columns import pooling_notices
 from orchestrator.tables.run_table import RunTable
+from orchestrator.tables.table_notices import table_notices
 
 
 def fit_table(table: RunTable, size: str) -> tuple[Law, tuple[SizeError, ...]]:
@@ -33,7 +33,7 @@ def fit_table(table: RunTable, size: str) -> tuple[Law, tuple[SizeError, ...]]:
     runs = table.sized(size)
     law = fit(runs.observations())
     others = other_sizes(table, law, size)
-    notices = (*law.notices, *size_notices(size, others), *pooling_notices(runs))
+    notices = (*law.notices, *size_notices(size, others), *table_notices(runs))
     return replace(law, notices=notices), others
 
 

@@ -21,4 +21,9 @@ def upload(store: Store, data: bytes) -> TableDocument:
     """
     runs = read_table(data)
     table = store.tables.add(data, rows=len(runs), cells=runs.cells)
-    return TableDocument.of(table, diverged=int(np.isnan(runs.loss).sum()), recipes=runs.listed_recipes())
+    return TableDocument.of(
+        table,
+        diverged=int(np.isnan(runs.loss).sum()),
+        left_out=runs.left_out,
+        recipes=runs.listed_recipes(),
+    )

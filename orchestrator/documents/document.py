@@ -27,8 +27,11 @@ class Document(BaseModel):
             more: fields under their names, before those of ``sources``.
 
         Raises:
+            TypeError: ``more`` has a name that is no field.
             pydantic.ValidationError: a field without a default is in none of them, or has another type.
         """
+        if unknown := more.keys() - cls.model_fields.keys():
+            raise TypeError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}.")
         found = {
             name: source[name] if isinstance(source, Mapping) else getattr(source, name)
             for source in reversed(sources)

@@ -27,6 +27,7 @@ class FieldError(Document):
 
     path: str = Field(examples=["grid.scales.0.width"])
     message: str = Field(examples=["Input should be greater than or equal to 8 (got 4)"])
+    line: int | None = Field(default=None, description="Line of the field in a YAML text, counted from 1.")
 
 
 class ProblemDocument(Document):

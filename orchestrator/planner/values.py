@@ -75,14 +75,15 @@ class RunHistory:
 
     @property
     def observations(self) -> Observations:
-        """The runs as the law takes them: results, NaN for the loss of a diverged run, and prior runs."""
+        """The runs as the law takes them: results, NaN for the loss of a diverged run, and prior runs that count."""
         ended = [run for run in self.runs if run.outcome in {RunOutcome.COMPLETED, RunOutcome.DIVERGED}]
         own = [(run.learning_rate, np.nan if run.loss is None else run.loss, run.seed) for run in ended]
         points = point_array(self.cells[run.cell] for run in ended)
         columns = np.column_stack([points, np.array(own, dtype=np.float64).reshape(-1, 3)])
         if self.prior is not None:
-            seed = np.zeros(self.prior.size) if self.prior.seed is None else self.prior.seed
-            known = [self.prior.points, self.prior.learning_rate, self.prior.loss, seed]
+            prior = self.prior.counting()
+            seed = np.zeros(prior.size) if prior.seed is None else prior.seed
+            known = [prior.points, prior.learning_rate, prior.loss, seed]
             columns = np.concatenate([columns, np.column_stack(known)])
         names = ("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed")
         return Observations(**dict(zip(names, columns.T, strict=True)))

@@ -3,6 +3,7 @@
 from orchestrator.spec.architecture import Architecture, Dense, MixtureOfExperts
 from orchestrator.spec.command import CommandTrainer
 from orchestrator.spec.held_out import BaseSpec, CellRole, ComparisonSpec, ModuleRates
+from orchestrator.spec.json_reader import read_json
 from orchestrator.spec.kinds import KINDS, Grid, Trainer
 from orchestrator.spec.lattice import MAX_CELLS, MAX_LATTICE, MAX_RUNS, GridOf, Lattice
 from orchestrator.spec.mup import BaseShape, Mup, Parametrization
@@ -12,16 +13,18 @@ from orchestrator.spec.proxy import ProxyTrainer
 from orchestrator.spec.proxy_scale import ExpertSize, ParamCounts, Scale, TrainedScale, experts_of, params_of
 from orchestrator.spec.replay import ReplayTrainer, replayed_cells
 from orchestrator.spec.resources import Resources
+from orchestrator.spec.spec_text import MAX_SWEEP_BYTES, spec_text
 from orchestrator.spec.sweep import Budget, PriorRuns, Search, Stop, SweepSpec, TargetSpec
 from orchestrator.spec.trainer_kind import Catalogue, RecordedRows, TrainerKind
 from orchestrator.spec.transfer import Base, base_of
-from orchestrator.spec.yaml_reader import read_yaml
+from orchestrator.spec.yaml_reader import add_lines, read_yaml
 
 __all__ = [
     "KINDS",
     "MAX_CELLS",
     "MAX_LATTICE",
     "MAX_RUNS",
+    "MAX_SWEEP_BYTES",
     "AdamW",
     "Architecture",
     "Base",
@@ -58,11 +61,14 @@ __all__ = [
     "TrainedScale",
     "Trainer",
     "TrainerKind",
+    "add_lines",
     "base_of",
     "experts_of",
     "field_problems",
     "params_of",
     "parse_spec",
+    "read_json",
     "read_yaml",
     "replayed_cells",
+    "spec_text",
 ]

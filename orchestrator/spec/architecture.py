@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from orchestrator.spec.fields import BadField, Number, Strict
+from orchestrator.spec.fields import BadField, Integer, Number, Strict
 
 FEEDFORWARD_RATIO: Final = 4
 """Width of the feed-forward layer, or of the experts that one token meets, over the width of the model."""
@@ -21,8 +21,8 @@ BALANCE_RATES: Final = {"bias": 1e-3, "loss": 1e-2}
 MOST_EXPERTS: Final = 1_023
 """Limit of PyTorch's grouped matrix product on a GPU."""
 
-ExpertCount = Annotated[int, Field(ge=2, le=MOST_EXPERTS)]
-ExpertWidth = Annotated[int, Field(ge=EXPERT_STEP, le=1_048_576, multiple_of=EXPERT_STEP)]
+ExpertCount = Annotated[Integer, Field(ge=2, le=MOST_EXPERTS)]
+ExpertWidth = Annotated[Integer, Field(ge=EXPERT_STEP, le=1_048_576, multiple_of=EXPERT_STEP)]
 
 
 class Dense(Strict):
@@ -46,9 +46,9 @@ class MixtureOfExperts(Strict):
 
     kind: Literal["moe"]
     experts: ExpertCount
-    top_k: Annotated[int, Field(ge=1, le=MOST_EXPERTS)]
+    top_k: Annotated[Integer, Field(ge=1, le=MOST_EXPERTS)]
     expert_width: ExpertWidth | None = None
-    shared_experts: Annotated[int, Field(ge=0, le=MOST_EXPERTS)] = 0
+    shared_experts: Annotated[Integer, Field(ge=0, le=MOST_EXPERTS)] = 0
     balance: Literal["bias", "loss"] = "bias"
     balance_rate: Annotated[Number, Field(gt=0, le=1)] | None = None
     qk_norm: bool = True

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import math
 from typing import Annotated, Final
+from unicodedata import category
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from orchestrator.amounts import as_amount, number
 
 LEAST_RATE: Final = 1e-12
 """Below this a learning rate changes no weight of a float32 model."""
 
+_DIRECTIONS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that turn the direction of writing."""
+
 
 def as_number(value: object) -> object:
-    """Reads text as a number: ``1e-4`` and ``400_000``, which YAML 1.1 reads as text, and ``1.07B``."""
-    if isinstance(value, str):
-        try:
-            return float(value.replace("_", ""))
-        except ValueError:
-            return as_amount(value)
-    return value
+    """Reads an amount as a number: ``1.07B``, ``400k``; true and false are no numbers, though Python counts with them."""
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, not {str(value).lower()}")  # noqa: TRY004 - pydantic reports ValueError
+    return as_amount(value)
 
 
-def _count(value: object) -> object:
+def _whole(value: object) -> object:
     """Reads ``2e10`` as an integer."""
     number = as_number(value)
     return int(number) if isinstance(number, float) and number.is_integer() else number
@@ -33,6 +34,17 @@ def _even(width: int) -> int:
     if width % 2:
         raise ValueError(f"{width} is odd; rotary positions turn pairs, so take an even width")
     return width
+
+
+def _without_controls(name: str) -> str:
+    """Refuses characters that end a line, move a cursor or turn the direction of writing, and names without a sign."""
+    kinds = {sign: category(sign) for sign in name}
+    bad = [sign for sign, kind in kinds.items() if kind in {"Cc", "Cs", "Zl", "Zp"} or sign in _DIRECTIONS]
+    if bad:
+        raise ValueError(f"contains the control character U+{ord(bad[0]):04X}")
+    if all(kind[0] in "CZM" for kind in kinds.values()):
+        raise ValueError("is blank")
+    return name
 
 
 def _not_tiny(value: float) -> float:
@@ -54,13 +66,20 @@ def _parameter(value: object) -> object:
 
 Number = Annotated[float, BeforeValidator(as_number)]
 Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, BeforeValidator(_count), Field(gt=0, le=10**18)]
+Integer = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[Integer, Field(gt=0, le=10**18)]
+Amount = Annotated[Number, Field(ge=1, le=1e18)]
 Rate = Annotated[Number, Field(gt=0, le=100), AfterValidator(_not_tiny)]
 Fraction = Annotated[Number, Field(gt=0, lt=1)]
-Width = Annotated[int, Field(ge=8, le=65_536), AfterValidator(_even)]
-Depth = Annotated[int, Field(ge=1, le=1_024)]
+Width = Annotated[Integer, Field(ge=8, le=65_536), AfterValidator(_even)]
+Depth = Annotated[Integer, Field(ge=1, le=1_024)]
 Condition = Annotated[str, BeforeValidator(_condition)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+Title = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_without_controls),
+]
 Parameter = Annotated[str | float | int | bool, BeforeValidator(_parameter)]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from orchestrator.spec.fields import BadField, Count, Number, Strict
+from orchestrator.spec.fields import BadField, Count, Integer, Number, Strict
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.mup import RULES, BaseShape, HorizonExponent, Mup, ScalingRules
 from orchestrator.spec.optimization import check_horizon
@@ -40,7 +40,7 @@ class BaseSpec(Strict):
 class ModuleRates(Strict):
     """A search for multipliers of the global rate by module, each within [1/span, span]."""
 
-    runs: Annotated[int, Field(ge=2, le=1_000)] = 24
+    runs: Annotated[Integer, Field(ge=2, le=1_000)] = 24
     sampler: Literal["tpe", "gp"] = "tpe"
     span: Annotated[Number, Field(gt=1, le=100)] = 4
 
@@ -56,7 +56,7 @@ class ComparisonSpec(Strict):
     scale: Scale
     tokens: Count | None = None
     batch_tokens: Count | None = None
-    seeds: Annotated[int, Field(ge=1, le=20)] = 3
+    seeds: Annotated[Integer, Field(ge=1, le=20)] = 3
     base: BaseSpec = BaseSpec()
     rules: ScalingRules = RULES
     horizon_exponent: HorizonExponent | None = None

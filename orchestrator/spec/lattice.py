@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from orchestrator.amounts import number
-from orchestrator.spec.fields import BadField, Count, Number, Rate, Strict
+from orchestrator.cells import CLOSE
+from orchestrator.spec.fields import BadField, Count, Integer, Number, Rate, Strict
 
 MAX_LATTICE: Final = 200
 MAX_AXIS: Final = 200
@@ -32,6 +33,13 @@ class Lattice(Strict):
             raise ValueError(
                 f"min {number(self.min, 6)}, max {number(self.max, 6)} and per_octave {self.per_octave:g} make {self.steps + 1} rates; "
                 f"at most {MAX_LATTICE} are allowed"
+            )
+        if self.steps < 1:
+            least = number(1.005 / math.log2(self.max / self.min))
+            raise BadField(
+                "per_octave",
+                f"{self.per_octave:g} makes one rate from {number(self.min, 6)} to {number(self.max, 6)}; two rates need at "
+                f"least {least}, and one rate is given as a list",
             )
         return self
 
@@ -68,13 +76,17 @@ class GridOf(Strict, Generic[ScaleT]):
     tokens: Annotated[tuple[Count, ...], Field(max_length=MAX_AXIS)] = ()
     batch_tokens: Annotated[tuple[Count, ...], Field(max_length=MAX_AXIS)] = ()
     learning_rates: Rates = ()
-    seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    seeds: Annotated[Integer, Field(ge=1, le=100)] = 1
 
     def rates(self) -> tuple[float, ...]:
-        """The lattice's learning rates, ascending and without repeats."""
+        """The lattice's learning rates, ascending; of rates that a law regards as equal, the lowest."""
         if isinstance(self.learning_rates, Lattice):
             return self.learning_rates.rates()
-        return tuple(sorted(set(self.learning_rates)))
+        rates: list[float] = []
+        for rate in sorted(self.learning_rates):
+            if not rates or math.log(rate / rates[-1]) > CLOSE:
+                rates.append(rate)
+        return tuple(rates)
 
 
 def grid_of(scale: type[Strict]) -> type[GridOf[Any]]:

@@ -69,8 +69,8 @@ class Schedule(Strict):
 class _Constants(Strict):
     """Constants of all optimizers, the same for every run of a sweep."""
 
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    beta1: Annotated[Number, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[Number, Field(ge=0, lt=1)] = 0.95
     weight_decay: Annotated[Number, Field(ge=0, le=1)] = 0.1
     clip: Positive = 1.0
 

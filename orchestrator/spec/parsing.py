@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Set
+from difflib import get_close_matches
+from typing import Any, Final, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.spec.fields import BadField
 from orchestrator.spec.kinds import KINDS
+from orchestrator.spec.lattice import AXES
 from orchestrator.spec.sweep import SweepSpec
 
 MOST_PROBLEMS: Final = 20
@@ -31,7 +34,7 @@ _TAGS: Final[dict[tuple[int | str, ...], frozenset[str]]] = {
 
 _SENTENCES: Final = {
     "dict_type": "must be a mapping of fields",
-    "extra_forbidden": "unknown field",
+    "missing": "is missing",
     "model_attributes_type": "must be a mapping of fields",
     "model_type": "must be a mapping of fields",
     "tuple_type": "must be a list",
@@ -48,7 +51,8 @@ def parse_spec(fields: dict[str, Any]) -> SweepSpec:
     try:
         return SweepSpec.model_validate(fields)
     except ValidationError as error:
-        problems = field_problems(error)
+        found = field_problems(error)
+        problems = (*found, *_missing_axes(fields, {problem.path for problem in found}))
         listed = "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
         raise BadInput(f"The sweep is not valid: {listed}.", fields=problems) from error
 
@@ -62,6 +66,22 @@ def field_problems(error: ValidationError) -> tuple[FieldProblem, ...]:
             FieldProblem(path="the sweep", message=f"has {len(items) - MOST_PROBLEMS} more such problems")
         )
     return tuple(problems)
+
+
+def _missing_axes(fields: Mapping[str, Any], named: Set[str]) -> Iterator[FieldProblem]:
+    """Further parts of the grid that are missing, which ``check_grid`` finds one by one and only in a valid sweep."""
+    trainer, grid = fields.get("trainer"), fields.get("grid", {})
+    kind = trainer.get("kind") if isinstance(trainer, dict) else None
+    if (
+        not isinstance(kind, str)
+        or kind not in KINDS
+        or KINDS[kind].finds_cells
+        or not isinstance(grid, dict)
+    ):
+        return
+    for name in (*AXES, "learning_rates"):
+        if name not in grid and not named & {"grid", f"grid.{name}"}:
+            yield FieldProblem(path=f"grid.{name}", message=f"is missing; a {kind} sweep needs at least one")
 
 
 def _path(item: ErrorDetails) -> str:
@@ -79,13 +99,15 @@ def _message(item: ErrorDetails) -> str:
     match item["type"]:
         case "union_tag_not_found":
             return f"is missing; a trainer is a mapping of fields with the kind {_either(list(KINDS))}"
+        case "extra_forbidden":
+            return f"unknown field; {_nearest(item['loc'])}"
         case "union_tag_invalid":
             expected = item["ctx"]["expected_tags"].replace("'", "").split(", ")
             return f"must be {_either(expected)}, not {_shown(item['ctx']['tag'])}"
         case "tuple_type" if item["loc"][-1] == "list":
             return "must be {min, max, per_octave} or a list of rates" + _got(value)
         case kind if kind in _SENTENCES:
-            return _SENTENCES[kind] + _got(value)
+            return _SENTENCES[kind] + _kinds_at(item["loc"]) + _got(value)
         case "value_error":
             return item["msg"].removeprefix("Value error, ")
         case "too_long":
@@ -93,6 +115,41 @@ def _message(item: ErrorDetails) -> str:
         case _:
             message = item["msg"].replace("Input should", "must").replace("String should", "must")
             return message if repr(value) in message else message + _got(value)
+
+
+def _kinds_at(loc: tuple[int | str, ...]) -> str:
+    """The kinds to choose from where the mapping of a union is given as something else."""
+    kinds = _TAGS.get(loc) or _TAGS.get(loc[:-1], frozenset())
+    return f" with the kind {_either(sorted(kinds))}" if kinds else ""
+
+
+def _nearest(loc: tuple[int | str, ...]) -> str:
+    """The known field whose name is nearest to that of an unknown one; all known fields if none is near."""
+    known = sorted({name for model in _models_at(loc[:-1]) for name in model.model_fields})
+    near = get_close_matches(str(loc[-1])[:MOST_SHOWN], known, n=1)
+    return f"the nearest is {near[0]}" if near else f"known are {', '.join(known)}"
+
+
+def _models_at(loc: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """The models that the specification may have at a place; ``loc`` is pydantic's, with the names of unions' members."""
+    models: list[type[BaseModel]] = [SweepSpec]
+    for part in loc:
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        inner = [model for field in fields for model in _models_in(field.annotation)]
+        of_kind = [model for model in models if "kind" in model.model_fields and part in _kinds_of(model)]
+        models = inner or of_kind or models
+    return models
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
+
+
+def _kinds_of(model: type[BaseModel]) -> tuple[str, ...]:
+    return get_args(model.model_fields["kind"].annotation)
 
 
 def _either(names: list[str]) -> str:

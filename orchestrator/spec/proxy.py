@@ -13,7 +13,7 @@ from pydantic import Field
 from orchestrator.cells import CLOSE, Cell, Cells
 from orchestrator.errors import BadInput
 from orchestrator.spec.architecture import Architecture, Dense
-from orchestrator.spec.fields import BadField, Name
+from orchestrator.spec.fields import BadField, Integer, Name
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.mup import Mup, Parametrization
 from orchestrator.spec.optimization import AdamW, Optimizer, Schedule, check_horizon
@@ -33,7 +33,7 @@ class ProxyTrainer(TrainerKind):
     parametrization: Parametrization = "standard"
     schedule: Schedule = Schedule()
     optimizer: Optimizer = AdamW()
-    context: Annotated[int, Field(ge=8, le=65_536)] = 64
+    context: Annotated[Integer, Field(ge=8, le=65_536)] = 64
 
     scale: ClassVar = Scale
     tags: ClassVar = {

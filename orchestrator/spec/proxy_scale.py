@@ -18,7 +18,7 @@ from orchestrator.spec.architecture import (
     ExpertWidth,
     MixtureOfExperts,
 )
-from orchestrator.spec.fields import BadField, Depth, Strict, Width
+from orchestrator.spec.fields import BadField, Depth, Integer, Strict, Width
 
 HEAD_WIDTH: Final = 16
 """Least width of an attention head where a scale does not give the number of heads."""
@@ -35,7 +35,7 @@ class Scale(Strict):
 
     width: Width
     depth: Depth
-    heads: Annotated[int, Field(ge=1, le=1_024)] | None = None
+    heads: Annotated[Integer, Field(ge=1, le=1_024)] | None = None
     experts: ExpertCount | None = None
     expert_width: ExpertWidth | None = None
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from orchestrator.cells import Cell, Cells, Point
+from orchestrator.cells import CLOSE, Cell, Cells, Point
 from orchestrator.errors import BadInput
 from orchestrator.spec.fields import BadField, Condition, Name
 from orchestrator.spec.lattice import GridOf, check_size
@@ -18,9 +18,6 @@ from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
 
 NEEDS: Final = Resources(cpus_per_run=0.01, gpus_per_run=0, max_parallel=1)
 """One worker is enough for look-ups. Ray needs a positive request, so it asks for 0.01 CPU."""
-
-ROUNDING: Final = 1e-3
-"""Relative difference below which a recorded number is the grid's: tables round."""
 
 
 class ReplayTrainer(TrainerKind):
@@ -116,4 +113,4 @@ def _allows(axis: Sequence[float], value: float) -> bool:
     """Whether an ascending axis is empty or holds the value up to rounding."""
     at = bisect_left(axis, value)
     near = axis[max(0, at - 1) : at + 1]
-    return not axis or any(math.isclose(value, other, rel_tol=ROUNDING) for other in near)
+    return not axis or any(math.isclose(value, other, rel_tol=CLOSE) for other in near)

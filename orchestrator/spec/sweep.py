@@ -13,7 +13,18 @@ from pydantic import (
 )
 
 from orchestrator.errors import BadInput
-from orchestrator.spec.fields import BadField, Condition, Count, Name, Number, Positive, Strict
+from orchestrator.spec.fields import (
+    Amount,
+    BadField,
+    Condition,
+    Count,
+    Integer,
+    Name,
+    Number,
+    Positive,
+    Strict,
+    Title,
+)
 from orchestrator.spec.held_out import ComparisonSpec, check_comparison
 from orchestrator.spec.kinds import PRIOR_FIT, Grid, Trainer
 from orchestrator.spec.lattice import MAX_LATTICE, GridOf, grid_of
@@ -50,16 +61,16 @@ class Search(Strict):
     budget: Budget = Budget()
     stop: Stop = Stop()
     refit: Literal["batch", "arrival"] | None = None
-    runs_per_batch: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    rates_per_cell: Annotated[int, Field(ge=0, le=MAX_LATTICE)] = 0
+    runs_per_batch: Annotated[Integer, Field(ge=1, le=10_000)] | None = None
+    rates_per_cell: Annotated[Integer, Field(ge=0, le=MAX_LATTICE)] = 0
 
 
 class TargetSpec(Strict):
     """The model that the learning rate is wanted for."""
 
-    params: Positive
-    tokens: Positive
-    batch_tokens: Positive | None = None
+    params: Amount
+    tokens: Amount
+    batch_tokens: Amount | None = None
 
 
 class PriorRuns(Strict):
@@ -72,7 +83,7 @@ class PriorRuns(Strict):
 class SweepSpec(Strict):
     """One sweep, as submitted."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+    name: Title
     trainer: Trainer | None = None
     grid: Grid = Grid()
     search: Search = Search()

@@ -24,8 +24,8 @@ from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 from orchestrator.submission.capacity import capacity_notices
 from orchestrator.submission.rehearsal import Rehearsal, rehearse
-from orchestrator.tables.pooled_columns import pooling_notices
 from orchestrator.tables.recorded_rates import recorded_rates
+from orchestrator.tables.table_notices import table_notices
 
 
 def cells_of(spec: SweepSpec, store: Store) -> Cells:
@@ -40,8 +40,8 @@ def cells_of(spec: SweepSpec, store: Store) -> Cells:
     )
 
 
-def table_notices(spec: SweepSpec, store: Store) -> list[Notice]:
-    """A notice for every column that the sweep's tables pool within one cell.
+def notices_of_tables(spec: SweepSpec, store: Store) -> list[Notice]:
+    """The notices of the tables that a sweep reads.
 
     Raises:
         BadInput: as ``recorded_runs``.
@@ -51,7 +51,7 @@ def table_notices(spec: SweepSpec, store: Store) -> list[Notice]:
         notice
         for field, source in sources
         if source is not None
-        for notice in pooling_notices(recorded_runs(store, source, field), f"{field}.where")
+        for notice in table_notices(recorded_runs(store, source, field), f"{field}.where")
     ]
 
 
@@ -128,7 +128,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     compared = setup_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     notices = (
         *capacity_notices(store, spec),
-        *table_notices(spec, store),
+        *notices_of_tables(spec, store),
         *_comparison_notices(compared, spec, expected),
     )
     return PreviewDocument.of(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
 
-from orchestrator.law.grouped_runs import numbered
-from orchestrator.law.notices import Notice
+from orchestrator.law.grouped_runs import clustered, numbered
 from orchestrator.law.observations import Array, Index
-from orchestrator.tables.run_table import OPTIONAL, OTHER_SIZES, REQUIRED, RunTable
+from orchestrator.tables.run_table import OPTIONAL, OTHER_SIZES, RunTable
+from orchestrator.tables.text_columns import TextColumn, different, is_missing, is_number, number
 
 MOST_VALUES: Final = 8
 """A column that takes more values within one cell is a measurement."""
@@ -34,41 +33,30 @@ def pooled(table: RunTable) -> dict[str, tuple[str, ...]]:
     if not len(kept):
         return {}
     cell = numbered(np.log(table.points[kept]))[0]
-    rate = np.unique(table.learning_rate[kept], return_inverse=True)[1]
+    rate = clustered(np.log(table.learning_rate[kept]))
     most = int(cell.max()) + 1 + len(cell) // REPEATS
     found = {}
     for name, column in table.texts.items():
-        if name in {*REQUIRED, *OPTIONAL} - {*OTHER_SIZES} or "seed" in name.lower():
+        if name in {*OPTIONAL} - {*OTHER_SIZES} or "seed" in name.lower():
             continue
-        numbers = _numbers([column[row] for row in kept.tolist()], most)
+        numbers = _few_numbers(column[kept], most)
         values = () if numbers is None else _settings(cell, rate, numbers)
         if values:
             found[name] = tuple(f"{value:.10g}" for value in values)
     return found
 
 
-def pooling_notices(table: RunTable, where: str = "where") -> tuple[Notice, ...]:
-    """A notice for every pooled column, with its values; ``where`` names the option that picks one."""
-    return tuple(
-        Notice(
-            code="pooled_column",
-            message=f"{name} takes {len(values)} values ({', '.join(values)}) within one size, horizon and batch: pick "
-            f"one with {where} if it is part of the recipe.",
-        )
-        for name, values in pooled(table).items()
-    )
-
-
-def _numbers(texts: Sequence[str], most: int) -> Array | None:
-    """A column as numbers, NaN where blank; None if it has text, only one value, or more than ``most`` values."""
-    different = set(texts)
-    if not 1 < len(different) <= most:
+def _few_numbers(column: TextColumn, most: int) -> Array | None:
+    """A column as numbers, NaN where missing; None if it has text, only one value, or more than ``most`` values."""
+    found = {text: number(text) for text in different(column)}
+    texts = [
+        text
+        for text, value in found.items()
+        if math.isnan(value) and not (is_number(text) or is_missing(text))
+    ]
+    if not 1 < len(found) <= most or texts:
         return None
-    try:
-        numbers = {text: float(text) if text else math.nan for text in different}
-    except ValueError:
-        return None
-    return np.array([numbers[text] for text in texts])
+    return np.array([found[text] for text in column.tolist()])
 
 
 def _settings(cell: Index, rate: Index, numbers: Array) -> tuple[float, ...]:
@@ -91,6 +79,8 @@ def _settings(cell: Index, rate: Index, numbers: Array) -> tuple[float, ...]:
     return tuple(values[in_cell[in_cell[:, 0] == held.argmax(), 1]].tolist())
 
 
-def _distinct(*columns: Iterable[int]) -> Index:
+def _distinct(*columns: Index) -> Index:
     """The distinct rows of some columns of integers, sorted."""
-    return np.unique(np.column_stack([np.asarray(column) for column in columns]), axis=0)
+    rows = np.column_stack(columns)[np.lexsort(columns[::-1])]
+    fresh = np.concatenate([[True], (rows[1:] != rows[:-1]).any(axis=1)])[: len(rows)]
+    return np.asarray(rows[fresh])

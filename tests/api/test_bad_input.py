@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.bodies import MAX_SWEEP_BYTES, MAX_TABLE_BYTES, amount
+from api.bodies import MAX_TABLE_BYTES, amount
 from orchestrator.errors import NotFound
+from orchestrator.spec import MAX_SWEEP_BYTES
 from orchestrator.store import Store
 
 YAML = {"content-type": "application/yaml"}
@@ -85,6 +86,8 @@ def test_a_bad_field_is_named(
     ("body", "sentence"),
     [
         (b"name: [", "not valid YAML"),
+        (b"name: a\nsearch: {}\nsearch: {}", "'search' is given twice, give it once at line 3, column 1"),
+        (b"name: a\ntrainer: {kind: proxy}\ngrid: {tokns: [1]}", "grid.tokns (line 3): unknown field"),
         (b"\xff\xfe\x00", "UTF-8"),
         (b"!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
@@ -99,8 +102,10 @@ def test_malformed_yaml_is_refused(client: TestClient, body: bytes, sentence: st
     [
         (b'{"name": ', "not valid JSON"),
         (b'{"name": "a",}', "line 1, column"),
+        (b'{"name": "a",\n "name": "b"}', "'name' is given twice, give it once at line 2, column 2"),
         (b"[1, 2]", "not an object with fields"),
         (b"", "not valid JSON"),
+        (b"name: a", "Send YAML with Content-Type: application/yaml."),
         (b'{"a":' * 10_000, "nested too deep"),
         (b'{"name": ' + b"9" * 5000 + b"}", "not valid JSON"),
         (b'{"name": "\\ud800"}', "name"),

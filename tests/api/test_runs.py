@@ -1,13 +1,17 @@
 """Runs over REST: pages, learning curves, and an export that is a run table."""
 
+from collections.abc import Callable
 from math import nan
 from typing import Any
 
 import numpy as np
 from starlette.testclient import TestClient
 
+from orchestrator.knowledge import observations_of
+from orchestrator.states import SweepState
 from orchestrator.store.records import LensPoint
 from orchestrator.tables.formats import read_table
+from orchestrator.tables.table_notices import table_notices
 
 
 def test_runs_come_in_pages_with_their_cells(client: TestClient, trained: Any) -> None:
@@ -123,6 +127,26 @@ def test_an_export_can_be_uploaded_again(client: TestClient, trained: Any) -> No
     exported = client.get(f"/v1/sweeps/{trained.sweep.id}/runs.csv")
     table = client.post("/v1/tables", content=exported.content, headers={"content-type": "text/csv"}).json()
     assert (table["rows"], table["cells"], table["diverged"], table["recipes"]) == (35, 6, 6, {})
+
+
+def test_an_export_is_read_back_as_the_sweeps_runs_without_a_warning(
+    client: TestClient, submitted: Callable[..., Any]
+) -> None:
+    recorded = submitted()
+    recorded.move(SweepState.RUNNING)
+    for cell in recorded.store.sweeps.cells(recorded.sweep.id):
+        recorded.ask(recorded.sweep.id, *((cell.number, rate) for rate in cell.rates[cell.number % 2 :]))
+    recorded.ask(recorded.sweep.id, (0, 0.004, 1), (0, 0.008, 1))
+    recorded.train()
+    text = client.get(f"/v1/sweeps/{recorded.sweep.id}/runs.csv").content
+
+    table = read_table(text)
+    read, own = table.observations(), observations_of(recorded.store, recorded.sweep)
+
+    assert table_notices(table.one_recipe({})) == ()
+    for column in ("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed"):
+        assert np.array_equal(getattr(read, column), getattr(own, column), equal_nan=True)
+    assert table.numbers("gpu_seconds").tolist() == [0.5] * len(table)
 
 
 def test_retry_and_exclude_say_that_this_version_cannot(client: TestClient, trained: Any) -> None:

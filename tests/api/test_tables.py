@@ -26,6 +26,19 @@ def test_an_uploaded_table_is_kept_as_it_was(client: TestClient, store: Store) -
     assert store.tables.get(table["id"]).data == TEXT.encode()
 
 
+def test_rows_of_runs_that_have_not_ended_are_counted(client: TestClient) -> None:
+    text = TEXT + "1e6,1e8,65536,0.2,2.5,adamw,RUNNING\n1e6,1e8,65536,0.2,,adamw,pruned\n"
+    table = client.post("/v1/tables", content=text, headers=CSV).json()
+    assert (table["rows"], table["left_out"]) == (3, {"running": 1, "pruned": 1})
+
+    sweep = {
+        "name": "again",
+        "trainer": {"kind": "replay", "table": table["id"], "where": {"optimizer": "adamw"}},
+    }
+    (notice,) = client.post("/v1/sweeps?validate_only=true", json=sweep).json()["notices"]
+    assert notice["code"] == "rows_left_out"
+
+
 def test_the_same_table_again_is_the_same_table(client: TestClient) -> None:
     first = client.post("/v1/tables", content=TEXT, headers=CSV).json()
     assert client.post("/v1/tables", content=TEXT, headers=CSV).json() == first
@@ -48,7 +61,7 @@ def test_where_takes_a_number_of_a_sweep_in_yaml(client: TestClient) -> None:
     seeded = "\n".join([header + ",seed", *(f"{row},{seed}" for seed, row in enumerate(rows))])
     table = client.post("/v1/tables", content=seeded, headers=CSV).json()
     sweep = (
-        f"name: again\ntrainer: {{kind: replay, table: {table['id']}, where: {{seed: 2, optimizer: muon}}}}"
+        f"name: again\ntrainer: {{kind: replay, table: {table['id']}, where: {{seed: 1, optimizer: adamw}}}}"
     )
 
     answer = client.post("/v1/sweeps", content=sweep, headers={"content-type": "application/yaml"})

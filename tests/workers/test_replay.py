@@ -60,6 +60,20 @@ def test_a_row_without_a_loss_is_a_diverged_run():
     assert (result.state, result.loss) == (RunState.DIVERGED, None)
 
 
+def test_a_failed_row_says_nothing_of_its_rate_and_an_infinite_loss_diverged():
+    header = "params,tokens,batch_tokens,learning_rate,loss,state"
+    rows = ("1e-3,3.5,killed", "1e-3,3.4,finished", "2e-3,,failed", "4e-3,1.7976931348623157e+308,finished")
+    table = read_table("\n".join([header, *(f"1e6,1e8,4096,{row}" for row in rows)]).encode())
+    (cell,) = replayed_cells(recorded_rates(table))
+    recording = Recording(table)
+
+    assert cell.rates == (1e-3, 4e-3)
+    assert recording.answer(pending(learning_rate=1e-3), cell).loss == 3.4
+    assert recording.answer(pending(learning_rate=4e-3), cell).state is RunState.DIVERGED
+    with pytest.raises(BadInput, match="holds 0 runs"):
+        recording.answer(pending(learning_rate=2e-3), cell)
+
+
 @pytest.mark.parametrize(("rate", "seed"), [(0.003, 0), (0.001, 1), (0.002, 2)])
 def test_what_is_not_recorded_is_refused(rate, seed):
     with pytest.raises(BadInput, match="is not recorded"):

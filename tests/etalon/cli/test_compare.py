@@ -23,7 +23,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_it_shows_the_targets_a_row_per_strategy_and_the_path_of_the_picture(runs: Path) -> None:
+def test_it_shows_the_targets_and_a_row_per_strategy_and_writes_nothing(runs: Path) -> None:
     code, shown = etalon("compare", runs, *FAST)
 
     assert code == 0, shown
@@ -33,8 +33,8 @@ def test_it_shows_the_targets_a_row_per_strategy_and_the_path_of_the_picture(run
     for row in ("law", "four", "no run", "all runs"):
         assert any(line.startswith(row) for line in shown.splitlines()), row
     assert "±" in shown
-    assert words.endswith("Picture: comparison.html")
-    assert "Plotly.newPlot" in Path("comparison.html").read_text(encoding="utf-8")
+    assert "Picture" not in words
+    assert list(runs.parent.iterdir()) == [runs]
 
 
 def test_help_names_every_strategy() -> None:
@@ -44,7 +44,7 @@ def test_help_names_every_strategy() -> None:
     assert all(name in shown for name in STRATEGIES)
 
 
-def test_json_holds_fractions_per_strategy_and_share_and_writes_no_picture(runs: Path) -> None:
+def test_json_holds_fractions_per_strategy_and_share(runs: Path) -> None:
     answer = answer_of("compare", runs, *FAST)
 
     assert [target["params"] for target in answer["targets"]] == [8e6] * 3
@@ -57,16 +57,14 @@ def test_json_holds_fractions_per_strategy_and_share_and_writes_no_picture(runs:
     assert scores[1]["standard_error"] is not None
     assert 0 < scores[1]["spent_share"] <= 0.2
     assert answer["picture"] is None
-    assert list(runs.parent.iterdir()) == [runs]
 
 
-def test_json_with_plot_writes_the_picture_there(runs: Path, tmp_path: Path) -> None:
-    code, shown = etalon("compare", runs, *FAST, "--json", "--plot", tmp_path / "mine.html")
+def test_a_page_with_the_picture_is_written_where_it_is_asked_for(runs: Path, tmp_path: Path) -> None:
+    code, shown = etalon("compare", runs, *FAST, "--json", "--page", tmp_path / "mine.html")
 
     assert code == 0, shown
     assert json.loads(shown)["picture"] == str(tmp_path / "mine.html")
-    assert (tmp_path / "mine.html").stat().st_size > 0
-    assert not Path("comparison.html").exists()
+    assert "Plotly.newPlot" in (tmp_path / "mine.html").read_text(encoding="utf-8")
 
 
 def test_every_strategy_is_compared_by_default_and_one_replicate_has_no_error(runs: Path) -> None:
@@ -96,15 +94,15 @@ def test_a_batch_is_written_as_people_write_it(runs: Path) -> None:
         (["--batch-tokens", "7"], "The column takes: 65536"),
         (["--where", "optimizer=adamw"], "no column 'optimizer'"),
         (["--where", "optimizer"], "write it as name=value"),
-        (["--plot", "no/such/folder.html"], "there is no folder no/such"),
-        (["--plot", "."], "is a folder"),
+        (["--page", "no/such/folder.html"], "there is no folder no/such"),
+        (["--page", "."], "is a folder"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_replayed(
     runs: Path, arguments: list[str], says: str
 ) -> None:
     assert says in refusal_of("compare", runs, *arguments)
-    assert not Path("comparison.html").exists()
+    assert list(runs.parent.iterdir()) == [runs]
 
 
 def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:

@@ -51,15 +51,25 @@ def summary(name: str, runs: dict[RunState, int], **fields: Any) -> SweepSummary
     )
 
 
-def test_a_sweep_fits_eighty_columns_in_a_line_with_its_whole_id() -> None:
+def test_a_list_of_sweeps_has_all_columns_in_a_line_each_from_a_hundred_columns_on() -> None:
     answer = prediction(target_world().law, TARGET)
     row = summary("stdlib-dense", {RunState.COMPLETED: 120, RunState.DIVERGED: 3}, prediction=answer)
 
-    heading, line = printed(sweeps_table([row]), 80).splitlines()
+    heading, line = printed(sweeps_table([row], 100), 100).splitlines()
 
     assert heading.split() == ["id", "name", "state", "runs", "saved", "rate"]
     assert line.split()[:-1] == [row.id, "stdlib-dense", "completed", "123/123", "70", "%"]
     assert float(line.split()[-1]) == pytest.approx(answer.learning_rate, rel=0.05)
+
+
+@pytest.mark.parametrize(("width", "name"), [(80, "stdlib dense, six sizes"), (64, "ladder")])
+def test_a_narrow_list_of_sweeps_keeps_the_name_and_the_whole_id(width: int, name: str) -> None:
+    row = summary(name, {RunState.COMPLETED: 11_234, RunState.DIVERGED: 300}, state=SweepState.CANCELLED)
+
+    heading, line = printed(sweeps_table([row], width), width).splitlines()
+
+    assert heading.split() == ["id", "name", "state", "runs"]
+    assert line.split() == [row.id, *name.split(), "cancelled", "11534/11534"]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
@@ -90,7 +100,7 @@ def test_runs_until_sure_are_shown_if_they_are_more(more: float, said: str) -> N
 
 
 def test_a_name_with_brackets_is_shown_as_it_is() -> None:
-    shown = printed(sweeps_table([summary("a [/] b [red]", {}, state=SweepState.QUEUED)]), 160)
+    shown = printed(sweeps_table([summary("a [/] b [red]", {}, state=SweepState.QUEUED)], 160), 160)
 
     assert "a [/] b [red]" in shown
 

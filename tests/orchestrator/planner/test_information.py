@@ -235,3 +235,14 @@ def test_a_run_of_a_rate_that_was_run_averages_noise_but_not_what_the_shape_miss
     near, far = worth
     assert far < near <= 1 + 1e-9
     assert far < 0.5
+
+
+def test_a_prior_run_that_its_machine_ended_says_nothing_of_its_rate(sweep: Sweep) -> None:
+    runs = [run for run in sweep.history.runs if run.outcome is RunOutcome.COMPLETED]
+    crashed = observed(sweep.world.cells, runs)
+    failed = np.zeros(crashed.size, dtype=bool)
+    failed[0] = True
+    crashed = replace(crashed, loss=np.where(failed, np.nan, crashed.loss), failed=failed)
+    counted = RunHistory(cells=sweep.world.cells, prior=crashed).observations
+    assert counted.size == crashed.size - 1
+    assert np.isfinite(counted.loss).all()

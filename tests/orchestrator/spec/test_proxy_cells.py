@@ -40,6 +40,13 @@ GRID = Grid.model_validate(
 CELLS = ProxyTrainer(kind="proxy").cells(GRID)
 
 
+def test_rates_that_differ_by_a_rounding_are_trained_once() -> None:
+    rates = [0.004000000000000001, 4e-3, 4.003e-3, 4.0039e-3, 8e-3]
+
+    assert GRID.model_copy(update={"learning_rates": rates}).rates() == (4e-3, 8e-3)
+    assert GRID.model_copy(update={"learning_rates": [4e-3, 4.005e-3]}).rates() == (4e-3, 4.005e-3)
+
+
 @pytest.mark.parametrize(("width", "depth"), [(16, 3), (32, 2), (64, 4)])
 def test_derived_params_are_those_the_trainer_counts(width: int, depth: int) -> None:
     shape = Shape(width=width, depth=depth)

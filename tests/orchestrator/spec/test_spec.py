@@ -173,10 +173,10 @@ def test_a_spec_survives_json() -> None:
         ("search.strategy", "guess", "search.strategy", "'law'"),
         ("search.budget.runs", 0, "search.budget.runs", "greater than 0"),
         ("search.stop.interval_factor", 1, "search.stop.interval_factor", "greater than 1"),
-        ("target.params", 0, "target.params", "greater than 0"),
+        ("target.params", 0, "target.params", "greater than or equal to 1"),
         ("target.tokens", "many", "target.tokens", "number"),
         ("name", "", "name", "at least 1 character"),
-        ("name", "two\nlines", "name", "pattern"),
+        ("name", "two\nlines", "name", "control character"),
     ],
 )
 def test_a_bad_field_is_refused_where_it_stands(path: str, value: Any, at: str, says: str) -> None:
@@ -279,8 +279,6 @@ def test_where_takes_numbers_and_booleans() -> None:
         "name: !!float abc",
         "name: !!bool foo",
         "name: " + "9" * 5_000,
-        "name: 0x" + "f" * 5_000,
-        "name: 1" + ":59" * 5_000,
         "a: &a [x]\nb: [*a, *a]",
         "a: &a {b: c}\nd: {<<: *a}",
         "a: {<<: {b: c}}",

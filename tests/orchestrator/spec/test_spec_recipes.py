@@ -123,7 +123,7 @@ def test_muon_has_a_momentum_of_its_own() -> None:
         ({"architecture": MOE | {"balance_rate": 0}}, "architecture.balance_rate", "greater than 0"),
         ({"architecture": MOE | {"balance_rate": 2}}, "architecture.balance_rate", "less than or equal to 1"),
         ({"architecture": MOE | {"params": "most"}}, "architecture.params", "'active' or 'total'"),
-        ({"architecture": {"kind": "moe", "top_k": 1}}, "architecture.experts", "required"),
+        ({"architecture": {"kind": "moe", "top_k": 1}}, "architecture.experts", "is missing"),
         ({"architecture": {"experts": 4}}, "architecture.experts", "unknown field"),
         ({"architecture": {"kind": "mix"}}, "architecture.kind", "dense or moe, not 'mix'"),
         ({"architecture": "moe"}, "architecture", "mapping of fields"),

@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from orchestrator.tables.formats import read_table
-from orchestrator.tables.pooled_columns import pooled, pooling_notices
+from orchestrator.tables.pooled_columns import pooled
+from orchestrator.tables.table_notices import table_notices
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss,params_total,seed,weight_decay,width,final_rate,noise,data_seed"
 
@@ -42,7 +43,7 @@ def test_a_setting_that_varies_within_a_cell_is_named_with_its_values() -> None:
     runs = read_table(table(rows(decays=("0", "0.1", "0.10"))))
 
     assert pooled(runs) == {"weight_decay": ("0", "0.1")}
-    (notice,) = pooling_notices(runs)
+    (notice,) = table_notices(runs)
     assert (notice.code, notice.message) == (
         "pooled_column",
         "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch: pick one with where if it is part "

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.errors import BadInput
 from orchestrator.tables.formats import read_table
+from orchestrator.tables.table_notices import table_notices
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss"
 
@@ -46,8 +47,8 @@ def test_unfinished_runs_are_kept_as_data_without_a_loss() -> None:
         ),
         (table("1e6,1e8,1024,1e-3,3.5", "x,1e8,1024,1e-3,3.5"), "row 3, column params"),
         (table("1e6,nan,1024,1e-3,3.5"), "row 2, column tokens"),
-        (table("1e6,1e8,1024,1e-3,good"), "Row 2, column loss: 'good' is neither"),
-        (table("1e6,1e8,1024,1e-3,-2"), "Row 2, column loss: must be a positive number"),
+        (table("1e6,1e8,1024,1e-3,good"), "row 2, column loss: 'good' is neither"),
+        (table("1e6,1e8,1024,1e-3,-2"), "row 2, column loss: must be a positive number"),
         (table("1e6,1e8,1024"), "Row 2 has 3 values"),
         (table("1,1,1,1,1,1", header=HEADER + ",loss"), "names a column twice: loss"),
         (b"\xff\xfe\x00p", "not UTF-8"),
@@ -79,7 +80,7 @@ def test_a_table_of_several_recipes_asks_for_one() -> None:
 
 
 def test_the_rows_of_a_table_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.tables.run_table.MOST_ROWS", 2)
+    monkeypatch.setattr("orchestrator.tables.checked_table.MOST_ROWS", 2)
     rows = ["1e6,1e8,1024,1e-3,3.5"] * 3
 
     assert len(read_table(table(*rows[:2]))) == 2
@@ -152,14 +153,93 @@ def test_failures_of_the_machine_are_distinct_from_divergence() -> None:
     assert seen.failed.tolist() == [False, True, False]
 
 
-def test_states_that_are_none_are_refused_with_those_that_are() -> None:
-    rows = [f"1e6,1e8,2048,{rate},3.1,{state}" for rate, state in ((1e-3, "FINISHED"), (2e-3, "crashed"))]
+def of_states(*states: str, loss: str = "3.1") -> bytes:
+    """A row of each state, at rates a factor 2 apart."""
+    rows = [f"1e6,1e8,2048,{1e-3 * 2**k},{loss},{state}" for k, state in enumerate(states)]
+    return table(*rows, header=HEADER + ",state")
+
+
+def test_the_words_of_trackers_are_states() -> None:
+    completed = read_table(of_states("", "Completed", "complete", "FINISHED", "success", "succeeded", "N/A"))
+    failed = read_table(of_states("failed", "FAIL", "failure", "ERROR", "crashed", "killed", "preempted"))
+    diverged = read_table(of_states("diverged", "Diverged"))
+
+    assert np.isfinite(completed.loss).all()
+    assert not completed.failed.any()
+    assert failed.failed.all()
+    assert np.isnan(failed.loss).all()
+    assert np.isnan(diverged.loss).all()
+    assert not diverged.failed.any()
+
+
+def test_rows_of_runs_that_have_not_ended_are_left_out_with_a_notice() -> None:
+    runs = read_table(
+        of_states("running", "completed", "RUNNING", "queued", "pruned", "canceled", "cancelled")
+    )
+
+    assert runs.learning_rate.tolist() == [2e-3]
+    assert runs.texts["state"].tolist() == ["completed"]
+    assert runs.left_out == {"running": 2, "pending": 1, "pruned": 1, "cancelled": 2}
+    (notice,) = table_notices(runs.where({"params": "1M"}))
+    assert len(read_table(of_states("completed") + b"\n,x,,,,running")) == 1
+    assert "are left out: 2 running, 1 pending, 1 pruned, 2 cancelled." in notice.message
+    assert (
+        len(
+            read_table(
+                table(
+                    "0,,x,,1e-3,completed", header="params,tokens,batch_tokens,loss,learning_rate,state"
+                ).replace(b"0,,x,,1e-3,completed", b"0,,x,,,running\n1,1,1,1,1,")
+            )
+        )
+        == 1
+    )
+    with pytest.raises(BadInput, match="No run of the table has ended: 2 running"):
+        read_table(of_states("running", "running"))
+
+
+def test_another_word_is_no_state_and_refused_with_its_row() -> None:
     with pytest.raises(
-        BadInput, match="takes: FINISHED, crashed.*the states are: pending, running, completed"
-    ):
-        read_table(table(*rows, header=HEADER + ",state"))
-    partly = read_table(table(*rows, "1e6,1e8,2048,4e-3,3.0,Completed", header=HEADER + ",state"))
-    assert np.isfinite(partly.loss).tolist() == [False, False, True]
+        BadInput, match="row 3, column state: 'stopped' is no state.*completed, diverged, failed"
+    ) as refused:
+        read_table(of_states("completed", "stopped", "nan"))
+
+    assert [problem.path for problem in refused.value.fields] == [
+        "row 3, column state",
+        "row 4, column state",
+    ]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    ["", "N/A", "#N/A", "<NA>", "na", "Null", "none", "NaN", "inf", "1e300", "1.7976931348623157e+308"],
+)
+def test_a_missing_or_infinite_loss_is_a_divergence(loss: str) -> None:
+    runs = read_table(of_states("completed", "", loss=loss))
+
+    assert np.isnan(runs.loss).all()
+    assert not runs.failed.any()
+
+
+def test_words_for_a_missing_value_are_no_recipe_and_no_setting() -> None:
+    rows = ["1e6,1e8,1024,1e-3,3.5,N/A", "1e6,1e8,1024,2e-3,3.5,0.1", "1e6,1e8,1024,4e-3,3.5,0.2"]
+
+    assert read_table(table(*rows, header=HEADER + ",weight_decay")).recipes() == {}
+
+
+def test_seeds_keep_equal_losses_of_repeated_runs_apart() -> None:
+    rows = [f"1e6,1e8,1024,1e-3,3.5,{seed}" for seed in (0, 1, "")]
+    runs = read_table(table(*rows, header=HEADER + ",seed")).observations()
+
+    assert runs.counting().size == 2
+
+
+def test_messages_name_the_row_of_the_file_in_a_part_of_a_table() -> None:
+    rows = ["1e6,1e8,1024,1e-3,3.5,a,2M", "1e6,1e8,1024,1e-3,3.5,b,2M", "1e6,1e8,1024,1e-3,3.5,b,"]
+    runs = read_table(table(*rows, header=HEADER + ",recipe,params_total"))
+
+    assert runs.where({"recipe": "a"}).sized("params_total").params.tolist() == [2e6]
+    with pytest.raises(BadInput, match="row 4, column params_total: must be a positive number, not ''"):
+        runs.where({"recipe": "b"}).sized("params_total")
 
 
 def test_tokens_counted_in_each_run_make_no_cells_of_their_own() -> None:
