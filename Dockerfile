@@ -13,7 +13,8 @@ COPY migrations migrations
 COPY orchestrator orchestrator
 COPY trainer trainer
 COPY workers workers
-RUN pip install --no-deps . \
+# Editable, so that api, workers, trainer and migrations are found by every process and by Ray.
+RUN pip install --no-deps --editable . \
     && useradd --system --create-home --home-dir /var/lib/etalon etalon \
     && chmod 0700 /var/lib/etalon \
     && install --directory --mode 0700 --owner etalon --group etalon /var/lib/etalon/checkpoints \

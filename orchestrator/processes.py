@@ -32,6 +32,18 @@ PR_SET_PDEATHSIG: Final = 1
 TAIL_BYTES: Final = 16_384
 
 
+def service_folder() -> Path:
+    """The folder of ``api``, ``workers``, ``trainer`` and ``migrations``: of the wheel or of the checkout."""
+    root = Path(__file__).parents[1]
+    of_wheel = root / "etalon" / "_service"
+    return of_wheel if of_wheel.is_dir() else root
+
+
+def find_service() -> None:
+    """Put the service's folder first on this process's path."""
+    sys.path.insert(0, str(service_folder()))
+
+
 class Child:
     """One command, run again and again: at most one process of it at a time."""
 
@@ -41,6 +53,7 @@ class Child:
         command: Sequence[str],
         output: Path,
         *,
+        folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
         ends_with_parent: bool = False,
         facts: Mapping[str, str] = MappingProxyType({}),
@@ -52,13 +65,15 @@ class Child:
             name: for messages.
             command: the command line.
             output: log file that the process appends to; its folder exists.
+            folder: the process's working folder; by default this one's.
             environment: of the process; by default this one's.
             ends_with_parent: whether the kernel ends the process when its parent is killed (Linux).
             facts: fields of every log record about it.
             clock: seconds that only grow.
         """
         self.name, self.output = name, output
-        self._command, self._environment, self._clock = list(command), environment, clock
+        self._command, self._clock = list(command), clock
+        self._folder, self._environment = folder, environment
         self._ends_with_parent, self._facts = ends_with_parent, facts
         self._process: subprocess.Popen[bytes] | None = None
         self._started = self._rests_until = 0.0
@@ -73,6 +88,7 @@ class Child:
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,
+                cwd=self._folder,
                 env=None if self._environment is None else dict(self._environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

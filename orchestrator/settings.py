@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 from codecs import getincrementaldecoder
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import platformdirs
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from orchestrator.errors import BadInput
+from orchestrator.processes import service_folder
 
 _HEAD_BYTES: Final = 2**16
+_SQLITE: Final = "sqlite:///"
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+"""A path that stays the same in a process with another working folder."""
 
 
 class CorpusSource(BaseModel):
@@ -27,7 +35,7 @@ class CorpusSource(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: Path
+    path: AbsolutePath
     dtype: Literal["uint16", "uint32"] | None = None
     vocab_size: Annotated[int, Field(ge=2)] | None = None
     heldout_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -56,8 +64,16 @@ def _as_source(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
 
+def _with_absolute_file(url: str) -> str:
+    """The URL of an SQLite file by its absolute path; any other URL, one without a file too, as it is."""
+    file = url.removeprefix(_SQLITE)
+    if file in {url, "", ":memory:"} or file.startswith("file:"):
+        return url
+    return f"{_SQLITE}{Path(file).absolute()}"
+
+
 class Settings(BaseSettings):
-    """Settings of every process; ``Settings()`` reads the environment.
+    """Settings of every process; ``Settings()`` reads the environment. Relative paths are made absolute.
 
     Attributes:
         home: folder of all state on this machine.
@@ -75,17 +91,51 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ETALON_", env_ignore_empty=True, frozen=True)
 
-    home: Path = Field(default_factory=lambda: platformdirs.user_data_path("etalon"))
-    database_url: str = Field(default_factory=lambda data: f"sqlite:///{data['home'] / 'etalon.db'}")
+    home: AbsolutePath = Field(default_factory=lambda: platformdirs.user_data_path("etalon"))
+    database_url: Annotated[str, AfterValidator(_with_absolute_file)] = Field(
+        default_factory=lambda data: f"{_SQLITE}{data['home'] / 'etalon.db'}"
+    )
     ray_address: str | None = None
-    checkpoints: Path = Field(default_factory=lambda data: data["home"] / "checkpoints")
+    checkpoints: AbsolutePath = Field(default_factory=lambda data: data["home"] / "checkpoints")
     corpora: dict[str, Annotated[CorpusSource, BeforeValidator(_as_source)]] = {}
-    corpora_folder: Path = Field(default_factory=lambda data: data["home"] / "corpora")
+    corpora_folder: AbsolutePath = Field(default_factory=lambda data: data["home"] / "corpora")
     lease_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 10.0
     tick_seconds: Annotated[float, Field(ge=0.01, le=60)] = 0.2
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     url: str = "http://127.0.0.1:8765"
     token: str | None = None
+
+    @property
+    def empty_folder(self) -> Path:
+        """The working folder of every child process.
+
+        Python, uvicorn and Ray put the working folder first on the path, so in the user's folder a package ``api`` or
+        ``workers`` of the user's would be run.
+        """
+        return self.home / "empty"
+
+    def child_environment(self) -> dict[str, str]:
+        """The environment of a child process: this one's, with these settings and the service's packages.
+
+        A proxy is not asked for this machine's own addresses. A user's own program must not inherit PYTHONPATH from
+        here, nor the working folder.
+        """
+        corpora = {name: source.model_dump(mode="json") for name, source in self.corpora.items()}
+        return os.environ | {
+            "ETALON_HOME": str(self.home),
+            "ETALON_DATABASE_URL": self.database_url,
+            "ETALON_CHECKPOINTS": str(self.checkpoints),
+            "ETALON_CORPORA": json.dumps(corpora),
+            "ETALON_CORPORA_FOLDER": str(self.corpora_folder),
+            "PYTHONPATH": _with_first(os.pathsep, "PYTHONPATH", str(service_folder())),
+            **{name: _with_first(",", name, *_LOOPBACK) for name in ("NO_PROXY", "no_proxy")},
+        }
+
+
+def _with_first(separator: str, variable: str, *items: str) -> str:
+    """The list in an environment variable, with the items that it lacks in front."""
+    present = [item for item in os.environ.get(variable, "").split(separator) if item]
+    return separator.join([*(item for item in items if item not in present), *present])
 
 
 def check_environment() -> None:

@@ -19,7 +19,11 @@ OBJECT_STORE_BYTES = 100 * 2**20
 CONNECT_SECONDS = 5.0
 """Seconds in which the operator's cluster must accept a connection; Ray itself would retry for many minutes."""
 
-RUNTIME = {"env_vars": environment.WORKER}
+RUNTIME = {
+    "env_vars": environment.WORKER,
+    # On another node, the operator's `ray start` has set no path.
+    "worker_process_setup_hook": "orchestrator.processes.find_service",
+}
 """Runtime environment of every worker."""
 
 

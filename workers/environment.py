@@ -9,7 +9,7 @@ from typing import Final
 WORKER: Final = {
     # Spinning OpenMP threads starve the other workers of a busy machine: 20 times slower.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # Relative paths are relative to the folder of the driver.
+    # A worker stays in Ray's own folder, and all paths are absolute.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 """Environment of every worker."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from orchestrator.errors import BadInput
+from orchestrator.extras import named_extras
 from orchestrator.settings import Settings
 from orchestrator.spec import KINDS
 from orchestrator.store import Store
@@ -16,13 +17,14 @@ def job_factory(sweep: Sweep, store: Store, settings: Settings) -> JobFactory:
     """The factory of a sweep's jobs, made by ``job_factory`` of the kind's module.
 
     Raises:
-        BadInput: no worker carries out the sweep's trainer, or its corpus is missing.
+        BadInput: no worker carries out the sweep's trainer, its extra is not installed, or its corpus is missing.
         NotFound: its table is missing.
     """
     trainer = sweep.spec.training
     if trainer.carried_out_by is None:
         known = " and ".join(name for name, kind in KINDS.items() if kind.carried_out_by is not None)
         raise BadInput(f"Sweep {sweep.id} has the trainer {trainer.kind!r}; workers carry out {known}.")
-    module = importlib.import_module(f"workers.{trainer.carried_out_by}")
+    with named_extras():
+        module = importlib.import_module(f"workers.{trainer.carried_out_by}")
     factory: JobFactory = module.job_factory(trainer, sweep, store, settings)
     return factory

@@ -18,6 +18,7 @@ from etalon.cli.watch import watch
 from etalon.client import Client
 from orchestrator.amounts import flops, percent
 from orchestrator.documents.sweeps import Cost
+from orchestrator.extras import require
 from orchestrator.settings import Settings
 from orchestrator.states import RUN_MEASURED, SweepState
 
@@ -71,6 +72,7 @@ def demo_command(
     ] = None,
 ) -> None:
     """Sweep small proxies on this machine, predict a larger one's rate, and compare Fitting with Transfer."""
+    require("server", "train")
     scratch = tempfile.TemporaryDirectory(prefix="etalon-demo-", ignore_cleanup_errors=True)
     with scratch as folder, ended_by_signals():
         home = keep or Path(folder)

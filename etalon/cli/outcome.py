@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from orchestrator.documents.problems import ProblemDocument
 from orchestrator.errors import BadInput, EtalonError, NotFound, Refused
+from orchestrator.extras import named_extras
 
 P = ParamSpec("P")
 
@@ -49,7 +50,8 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def reporting(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with named_extras():
+                command(*args, **kwargs)
         except EtalonError as error:
             error.detail = with_flags(error, kwargs)
             if kwargs.get("as_json"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import secrets
 import signal
 import socket
@@ -13,8 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
-
-import psutil
 
 from etalon.cli.admin import open_store
 from orchestrator.errors import BadInput, EtalonError
@@ -46,6 +43,8 @@ def _adopt_orphans() -> None:
 
 def _end_orphans() -> None:
     """End the processes that killed children left behind: drivers and Ray's workers."""
+    import psutil
+
     orphans = psutil.Process().children(recursive=True)
     for orphan in orphans:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -110,6 +109,7 @@ class Service:
         self._check_address()
         _adopt_orphans()
         make_folder(self.settings.home / "logs")
+        make_folder(self.settings.empty_folder)
         environment = self._environment()
         api = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory"]
         api += ["--host", self.host, "--port", str(self.port), "--timeout-graceful-shutdown", "2"]
@@ -164,13 +164,8 @@ class Service:
             raise BadInput(f"Port {self.port} on {self.host} is in use; choose another with --port.")
 
     def _environment(self) -> dict[str, str]:
-        environment = dict(os.environ) | {
-            "ETALON_HOME": str(self.settings.home),
-            "ETALON_DATABASE_URL": self.settings.database_url,
-            "ETALON_CHECKPOINTS": str(self.settings.checkpoints),
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
+        environment = self.settings.child_environment()
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         if self.settings.ray_address is None:
             environment |= {
                 "ETALON_RAY_ADDRESS": f"127.0.0.1:{free_port('127.0.0.1', RAY_PORTS)}",
@@ -188,7 +183,14 @@ class Service:
 
     def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
         output = self.settings.home / "logs" / f"{name}.log"
-        child = Child(name, command, output, environment=environment, ends_with_parent=True)
+        child = Child(
+            name,
+            command,
+            output,
+            folder=self.settings.empty_folder,
+            environment=environment,
+            ends_with_parent=True,
+        )
         self.children.append(child)
         child.start()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.private import make_folder
 from orchestrator.processes import Child, end_all
+from orchestrator.settings import Settings
 
 
 def workers_command(sweep_id: str) -> Sequence[str]:
@@ -21,7 +22,7 @@ class Drivers:
 
     def __init__(
         self,
-        logs: Path,
+        settings: Settings,
         *,
         command: Callable[[str], Sequence[str]] = workers_command,
         clock: Callable[[], float] = time.monotonic,
@@ -29,21 +30,24 @@ class Drivers:
         """Create without starting a driver.
 
         Args:
-            logs: folder of the drivers' logs, one file per sweep.
+            settings: name the home, which holds the drivers' logs, one file per sweep.
             command: the command line that drives a sweep.
             clock: seconds that only grow.
         """
-        self._logs, self._command, self._clock = logs, command, clock
+        self._settings, self._command, self._clock = settings, command, clock
         self._children: dict[str, Child] = {}
 
     def start(self, sweep_id: str) -> None:
         """Start a sweep's driver."""
         if sweep_id not in self._children:
-            make_folder(self._logs)
+            make_folder(self._settings.home / "logs")
+            make_folder(self._settings.empty_folder)
             self._children[sweep_id] = Child(
                 "driver",
                 self._command(sweep_id),
                 self.log_of(sweep_id),
+                folder=self._settings.empty_folder,
+                environment=self._settings.child_environment(),
                 facts={"sweep_id": sweep_id},
                 clock=self._clock,
             )
@@ -78,4 +82,4 @@ class Drivers:
 
     def log_of(self, sweep_id: str) -> Path:
         """Log file of a sweep's drivers."""
-        return self._logs / f"driver-{sweep_id}.log"
+        return self._settings.home / "logs" / f"driver-{sweep_id}.log"

@@ -35,7 +35,7 @@ def serve(store: Store, settings: Settings, stop: threading.Event) -> None:
     Raises:
         BadInput: the database has a revision that this version does not know.
     """
-    drivers = Drivers(settings.home / "logs")
+    drivers = Drivers(settings)
     holder = holder_name()
     migrated = False
     while not stop.is_set():

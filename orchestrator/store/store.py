@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Self
 
 from alembic import command
@@ -15,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from orchestrator.errors import BadInput
+from orchestrator.processes import service_folder
 from orchestrator.store.comparisons import Comparisons
 from orchestrator.store.database import MIGRATION_LOCK, Database, clock
 from orchestrator.store.events import Events
@@ -117,9 +116,7 @@ class Store:
 
 def migration_config() -> Config:
     """Alembic's configuration; ``migrations/env.py`` takes the connection from ``attributes["connection"]``."""
-    spec = find_spec("migrations")
-    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-    folder = next(folder for folder in folders if (folder / "env.py").is_file())
+    folder = service_folder() / "migrations"
     config = Config()
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     return config

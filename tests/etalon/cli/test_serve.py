@@ -23,12 +23,28 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
+ETALON = str(Path(sys.executable).with_name("etalon"))
+
 SPEC = """
 name: replay
 trainer: {kind: replay, table: runs.csv}
 search: {strategy: law, stop: {interval_factor: 1.5}}
 target: {params: 1.6e7, tokens: 8e8, batch_tokens: 65536}
 """
+
+
+PROXY = """
+name: proxy
+trainer: {kind: proxy, schedule: {warmup_tokens: 2048}}
+grid:
+  scales: [{width: 16, depth: 1}]
+  tokens: [16384, 32768]
+  batch_tokens: [128]
+  learning_rates: [0.002, 0.004, 0.008]
+search: {strategy: grid}
+"""
+
+OURS = ("api", "cli", "etalon", "migrations", "orchestrator", "trainer", "workers")
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class Served:
 
     def etalon(self, *arguments: str, code: int = 0) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", "from etalon.cli.main import main; main()", *arguments],
+            [ETALON, *arguments],
             env=self.environment,
             cwd=self.folder,
             capture_output=True,
@@ -74,8 +90,9 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
     own = {"ETALON_HOME": str(folder / "home"), "ETALON_URL": f"http://127.0.0.1:{port}"}
     environment = inherited | own | environment
     process = psutil.Popen(
-        [sys.executable, "-c", "from etalon.cli.main import main; main()", "serve", "--port", str(port)],
+        [ETALON, "serve", "--port", str(port)],
         env=environment,
+        cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -144,9 +161,29 @@ def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(
     assert "no sweep" in served.json("sweep", "show", "0" * 32, code=2)["detail"].lower()
 
 
+def test_a_proxy_is_trained_in_a_folder_with_packages_named_like_ours(
+    tmp_path: Path, short_tmp: Path
+) -> None:
+    for name in OURS:
+        (tmp_path / name).mkdir()
+        for module in ("__init__.py", "__main__.py"):
+            (tmp_path / name / module).write_text("raise SystemExit('this is the code of the user')")
+    (tmp_path / "sweep.yaml").write_text(PROXY)
+
+    relative = {"ETALON_HOME": "home", "ETALON_DATABASE_URL": "sqlite:///runs.db"}
+    with serving(tmp_path, TMPDIR=str(short_tmp), **relative) as service:
+        sweep_id = service.json("sweep", "submit", "sweep.yaml")["id"]
+        swept = service.json("sweep", "watch", sweep_id)
+
+    assert swept["state"] == "completed"
+    assert swept["cost"]["spent_flops"] > 0
+    assert (tmp_path / "runs.db").is_file()
+    assert not list((tmp_path / "home" / "empty").iterdir())
+
+
 def test_it_refuses_to_be_reachable_without_a_token(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from etalon.cli.main import main; main()", "serve", "--host", "0.0.0.0"],
+        [ETALON, "serve", "--host", "0.0.0.0"],
         env=dict(os.environ) | {"ETALON_HOME": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -1,4 +1,6 @@
-"""Help is printed at once: libraries that take long to load are imported by the commands that need them."""
+"""Help is printed at once: libraries that take long to load, or that an extra brings, are imported by the commands that
+need them.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,9 @@ import sys
 
 import pytest
 
-HEAVY = {
-    "alembic",
-    "numpy",
-    "optuna",
-    "plotly",
-    "ray",
-    "scipy",
-    "sqlalchemy",
-    "tokenizers",
-    "torch",
-    "uvicorn",
-}
+from orchestrator.extras import EXTRAS
+
+HEAVY = {"numpy", "scipy"}.union(*EXTRAS.values())
 PROGRAM = """
 import atexit, sys
 from etalon.cli.main import main

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.loop.drivers import Drivers, workers_command
 from orchestrator.processes import LONGEST_REST_SECONDS, NOT_NOW, YOUNG_SECONDS
+from orchestrator.settings import Settings
 from tests.clock import Clock
 from tests.waiting import until
 
@@ -30,7 +31,9 @@ def drivers_of(tmp_path: Path, clock: Clock) -> Iterator[Callable[[str], Drivers
     made: list[Drivers] = []
 
     def make(code: str) -> Drivers:
-        made.append(Drivers(tmp_path / "logs", command=lambda _: [sys.executable, "-c", code], clock=clock))
+        made.append(
+            Drivers(Settings(home=tmp_path), command=lambda _: [sys.executable, "-c", code], clock=clock)
+        )
         return made[-1]
 
     yield make

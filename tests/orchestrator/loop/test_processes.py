@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from orchestrator.processes import service_folder
 from orchestrator.states import RUN_FINAL, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from tests.waiting import until
@@ -33,7 +34,7 @@ class Service:
             "ETALON_DATABASE_URL": url,
             "ETALON_LEASE_SECONDS": str(LEASE_SECONDS),
             "ETALON_TICK_SECONDS": "0.02",
-            "PYTHONPATH": os.pathsep.join([str(STAND_IN), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONPATH": os.pathsep.join([str(STAND_IN), str(service_folder())]),
         }
         self.started: list[psutil.Process] = []
 

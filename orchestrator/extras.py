@@ -1,0 +1,68 @@
+"""The extras of the distribution: which of them brings a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Final
+
+from orchestrator.errors import BadInput
+
+EXTRAS: Final = {
+    "server": frozenset(
+        {
+            "alembic",
+            "fastapi",
+            "jinja2",
+            "optuna",
+            "plotly",
+            "prometheus_client",
+            "psutil",
+            "psycopg",
+            "ray",
+            "sqlalchemy",
+            "starlette",
+            "uvicorn",
+        }
+    ),
+    "train": frozenset({"filelock", "tokenizers", "torch"}),
+}
+"""Modules by the extra that brings them (``pyproject.toml``)."""
+
+
+class ExtraMissing(BadInput):
+    """A module of an extra is not installed."""
+
+    title = "A part of Etalon is not installed"
+
+    def __init__(self, module: str, *extras: str) -> None:
+        super().__init__(f"This needs {module}: pip install 'etalon[{','.join(extras)}]'.")
+
+
+@contextmanager
+def named_extras() -> Iterator[None]:
+    """Turn a failed import of a module of an extra, within the block, into a sentence.
+
+    Raises:
+        ExtraMissing: names the extra to install.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        for extra, modules in EXTRAS.items():
+            if module in modules:
+                raise ExtraMissing(module, extra) from error
+        raise
+
+
+def require(*extras: str) -> None:
+    """Refuse to go on without the modules of some extras; loads none of them.
+
+    Raises:
+        ExtraMissing: names all of these extras.
+    """
+    for module in sorted(frozenset().union(*(EXTRAS[extra] for extra in extras))):
+        if find_spec(module) is None:
+            raise ExtraMissing(module, *extras)
