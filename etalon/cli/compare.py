@@ -17,6 +17,7 @@ from etalon.cli.outcome import err, out, print_json, reports_errors
 from orchestrator.amounts import NONE, count, percent
 from orchestrator.documents.strategies import StrategiesDocument, StrategyScore
 from orchestrator.errors import BadInput
+from orchestrator.extras import require
 
 if TYPE_CHECKING:
     from orchestrator.strategies.compared_strategies import ComparedStrategy
@@ -55,6 +56,7 @@ def compare_command(
     as_json: AsJson = False,
 ) -> None:
     """Compare strategies on finished runs: excess loss at the largest cells against FLOPs spent on the others."""
+    require("server")  # Optuna's strategies and the picture
     # SciPy, the planner and Plotly take seconds to load.
     from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy
     from orchestrator.strategies.recorded_world import recorded_world
