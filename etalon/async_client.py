@@ -26,7 +26,7 @@ from etalon.operations import (
     ServiceAddress,
 )
 from etalon.plotly_figure import PlotlyFigure
-from etalon.run_frames import frame_of_points, frame_of_runs
+from etalon.run_frames import frame_of_points, frame_of_runs, require_pandas
 from etalon.sources import SpecSource, faults_of, local_tables, read_fields, with_tables
 from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.laws import LawDocument
@@ -409,6 +409,7 @@ class AsyncSweepRuns:
         Raises:
             ModuleNotFoundError: pandas is not installed.
         """
+        require_pandas()
         return frame_of_runs([run async for run in self])
 
     async def csv(self) -> str:
@@ -440,9 +441,12 @@ class AsyncSweepPoints:
         self._runs = runs
 
     async def frame(self) -> Any:
-        """Every point as a row of a pandas data frame; asks once for each run.
+        """Every point as a row of a pandas data frame; asks once for each run, which may have 10,000 points.
+
+        A ``UserWarning`` names each run that has more.
 
         Raises:
             ModuleNotFoundError: pandas is not installed.
         """
+        require_pandas()
         return frame_of_points([(run, await self._client.runs.losses(run.id)) async for run in self._runs])

@@ -25,7 +25,7 @@ from etalon.operations import (
     ServiceAddress,
 )
 from etalon.plotly_figure import PlotlyFigure
-from etalon.run_frames import frame_of_points, frame_of_runs
+from etalon.run_frames import frame_of_points, frame_of_runs, require_pandas
 from etalon.sources import SpecSource, faults_of, local_tables, read_fields, with_tables
 from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.laws import LawDocument
@@ -402,6 +402,7 @@ class SweepRuns:
         Raises:
             ModuleNotFoundError: pandas is not installed.
         """
+        require_pandas()
         return frame_of_runs(self)
 
     def csv(self) -> str:
@@ -433,9 +434,12 @@ class SweepPoints:
         self._runs = runs
 
     def frame(self) -> Any:
-        """Every point as a row of a pandas data frame; asks once for each run.
+        """Every point as a row of a pandas data frame; asks once for each run, which may have 10,000 points.
+
+        A ``UserWarning`` names each run that has more.
 
         Raises:
             ModuleNotFoundError: pandas is not installed.
         """
+        require_pandas()
         return frame_of_points((run, self._client.runs.losses(run.id)) for run in self._runs)

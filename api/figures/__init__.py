@@ -33,6 +33,7 @@ from orchestrator.answers.runs import why_unseen
 from orchestrator.answers.stable_phase import Phase
 from orchestrator.errors import BadInput, NotFound
 from orchestrator.store import Store
+from orchestrator.store.losses import thinned
 from orchestrator.strategies.strategy_scores import StrategyComparison
 
 __all__ = ["FIGURES", "LENSES", "comparison_figure", "figure", "lens_figure", "page", "run_figure"]
@@ -107,7 +108,7 @@ def run_figure(store: Store, run_id: str) -> dict[str, Any]:
     """
     run = store.runs.get(run_id)
     cell = store.sweeps.cells(run.sweep_id)[run.cell]
-    return _plain(draw_run(run, cell, store.losses.curve(run, max_points=1000)))
+    return _plain(draw_run(run, cell, thinned(store.losses.curve(run), 1000)))
 
 
 def lens_figure(store: Store, run_id: str, name: str, *, columns: int | None = None) -> dict[str, Any]:

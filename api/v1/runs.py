@@ -70,7 +70,7 @@ def show_run(store: Stored, run: ThatRun) -> RunDocument:
 )
 def show_losses(store: Stored, run: ThatRun, max_points: MaxPoints = 500) -> CurveDocument:
     """Show a learning curve, the shared trunk's part first."""
-    return curve_document(run, store.losses.curve(run, max_points=max_points))
+    return curve_document(run, store.losses.curve(run), max_points=max_points)
 
 
 @router.get(

@@ -10,6 +10,7 @@ from orchestrator.documents.lenses import LensesDocument, LensPointDocument, Mod
 from orchestrator.documents.runs import CurveDocument, LossDocument, RunDocument
 from orchestrator.lenses import MODULES
 from orchestrator.states import RunState
+from orchestrator.store.losses import thinned
 from orchestrator.store.records import LensPoint, LossPoint, Run, Sweep
 
 
@@ -24,11 +25,14 @@ def run_document(run: Run, cells: Cells) -> RunDocument:
     return RunDocument.of(run, cell, arm=cell.role)
 
 
-def curve_document(run: Run, points: Sequence[LossPoint]) -> CurveDocument:
-    """The learning curve of a run, the trunk's part first as in ``points``."""
+def curve_document(run: Run, points: list[LossPoint], *, max_points: int) -> CurveDocument:
+    """The learning curve of a run, the trunk's part first as in ``points``, thinned to ``max_points``."""
     return CurveDocument(
         run_id=run.id,
-        points=[LossDocument.of(point, part=_part(run, point.curve)) for point in points],
+        recorded=len(points),
+        points=[
+            LossDocument.of(point, part=_part(run, point.curve)) for point in thinned(points, max_points)
+        ],
     )
 
 

@@ -62,4 +62,5 @@ class CurveDocument(Document):
     """A run's learning curve, the trunk's part first."""
 
     run_id: str
+    recorded: int = Field(description="Points recorded; more than `points` if the curve is thinned.")
     points: list[LossDocument]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from sqlalchemy import Row, func, select
@@ -11,9 +11,11 @@ from sqlalchemy import Row, func, select
 from orchestrator.states import RunState
 from orchestrator.store import schema
 from orchestrator.store.curves import Curves
-from orchestrator.store.records import LossPoint, Run
+from orchestrator.store.records import LossPoint
 
 _R, _C = schema.runs.c, schema.cells.c
+
+WithLoss = TypeVar("WithLoss", LossPoint, Row[Any])
 
 STARTED: Final = (RunState.RUNNING, RunState.COMPLETED, RunState.DIVERGED)
 """States of runs that have a curve."""
@@ -24,15 +26,6 @@ class Losses(Curves[LossPoint]):
 
     table = schema.losses
     point = LossPoint
-
-    def curve(self, run: Run, *, max_points: int | None = None) -> list[LossPoint]:
-        """As ``Curves.curve``, thinned.
-
-        Args:
-            run: the run.
-            max_points: most points, at least 2; None for all. The first and the last are always among them.
-        """
-        return self._points(_thinned(self._rows(_R.id == run.id).get(run.id, []), max_points))
 
     def of_sweep(
         self, sweep_id: str, *, max_points: int = 100, max_curves: int = 60
@@ -53,21 +46,25 @@ class Losses(Curves[LossPoint]):
         started = select(_R.id, _R.cell, turn).where(*chosen).subquery()
         fair = select(started.c.id).order_by(started.c.turn, started.c.cell).limit(max_curves)
         curves = self._rows(_R.id.in_(fair))
-        return {run_id: self._points(_thinned(rows, max_points)) for run_id, rows in curves.items()}
+        return {run_id: self._points(thinned(rows, max_points)) for run_id, rows in curves.items()}
 
 
-def _thinned(rows: list[Row[Any]], max_points: int | None) -> list[Row[Any]]:
+def thinned(points: list[WithLoss], max_points: int) -> list[WithLoss]:
     """The first and the last point, and the least and greatest of equal shares of the others.
+
+    Args:
+        points: of one curve, in order.
+        max_points: most points to keep, at least 2.
 
     The least and greatest of each share keep every spike visible (the idea of M4: Jugel et al., "M4: a
     visualization-oriented time series data aggregation", VLDB 2014).
     """
-    if max_points is None or len(rows) <= max_points:
-        return rows
-    losses = np.array([row.loss for row in rows], dtype=np.float64)
+    if len(points) <= max_points:
+        return points
+    losses = np.array([point.loss for point in points], dtype=np.float64)
     least, greatest = np.nan_to_num(losses, nan=math.inf), np.nan_to_num(losses, nan=-math.inf)
-    kept = {0, len(rows) - 1}
+    kept = {0, len(points) - 1}
     shares = (max_points - 2) // 2
-    for part in np.array_split(np.arange(1, len(rows) - 1), shares) if shares > 0 else []:
+    for part in np.array_split(np.arange(1, len(points) - 1), shares) if shares > 0 else []:
         kept |= {int(part[least[part].argmin()]), int(part[greatest[part].argmax()])}
-    return [rows[index] for index in sorted(kept)]
+    return [points[index] for index in sorted(kept)]

@@ -101,7 +101,7 @@ class Stage(Bench):
         return {(run.cell, run.learning_rate, run.seed): run.loss for run in self.runs(sweep_id)}
 
     def points(self, sweep_id: str) -> dict[str, list[LossPoint]]:
-        return {run.id: self.store.losses.curve(run, max_points=None) for run in self.runs(sweep_id)}
+        return {run.id: self.store.losses.curve(run) for run in self.runs(sweep_id)}
 
     def ends(self, sweep_id: str) -> list[str]:
         """Run ids of the events of an end, in order."""

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.errors import Conflict
 from orchestrator.states import RunState
 from orchestrator.store import Store, driver_lease
+from orchestrator.store.losses import thinned
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 
 FORK = 52_428.8
@@ -95,7 +96,7 @@ def test_a_thinned_curve_keeps_its_ends_and_its_spikes(store: Store, runs: list[
     spike = LossPoint(curve=runs[0].id, step=500, tokens=2048 * 500, loss=9.0)
     dip = LossPoint(curve=runs[0].id, step=700, tokens=2048 * 700, loss=1.0)
     store.losses.append([spike, dip, *smooth])
-    curve = store.losses.curve(runs[0], max_points=50)
+    curve = thinned(store.losses.curve(runs[0]), 50)
     assert len(curve) <= 50
     assert (curve[0].step, curve[-1].step) == (1, 1000)
     assert {500, 700} <= {point.step for point in curve}
@@ -109,14 +110,14 @@ def test_a_thinned_curve_never_has_more_points_than_asked_for(
     store.losses.append(
         [p for step in range(100) for p in points(runs[0].id, range(step, step + 1), loss=step % 7)]
     )
-    curve = store.losses.curve(runs[0], max_points=most)
+    curve = thinned(store.losses.curve(runs[0]), most)
     assert min(most, 100) // 2 <= len(curve) <= most
     assert (curve[0].step, curve[-1].step) == (0, 99)
 
 
 def test_a_diverged_curve_is_thinned_with_its_gap(store: Store, runs: list[Run]) -> None:
     store.losses.append(points(runs[0].id, range(1, 50)) + points(runs[0].id, range(50, 100), loss=math.nan))
-    curve = store.losses.curve(runs[0], max_points=20)
+    curve = thinned(store.losses.curve(runs[0]), 20)
     assert len(curve) <= 20
     assert math.isnan(curve[-1].loss)
 
