@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -82,13 +83,28 @@ class AsyncClient:
         except EtalonError:
             return False
 
-    async def ask(self, call: Call[Answer], *, attempts: int = ATTEMPTS) -> Answer:
-        """Carry out one operation."""
+    async def ask(
+        self, call: Call[Answer], *, attempts: int = ATTEMPTS, deadline: float = math.inf
+    ) -> Answer:
+        """Carry out one operation.
+
+        Args:
+            call: one request.
+            attempts: how often it is sent at most, if it may be sent again.
+            deadline: when it is given up, by `time.monotonic`.
+
+        Raises:
+            TimeoutError: it has no answer at ``deadline``.
+        """
+
+        async def send() -> httpx2.Response:
+            return await self._http.request(**call.request(deadline))
+
+        retrying = AsyncRetrying(**operations.retries(call, attempts, deadline))
         try:
-            retrying = AsyncRetrying(**operations.retries(call, attempts))
-            response: httpx2.Response = await retrying(self._http.request, **call.request())
-        except httpx2.TransportError as error:
-            raise self._service.unavailable(error) from error
+            response: httpx2.Response = await retrying(send)
+        except httpx2.RequestError as error:
+            raise self._service.failure(error) from error
         return self._service.answer(call, response)
 
     async def items(self, call: Call[Listing[Item]]) -> AsyncIterator[Item]:
@@ -105,7 +121,7 @@ class AsyncClient:
         """The events of a sweep after event ``after``, until its state is final; resumes after a broken connection."""
         stream = EventStream(self._service, sweep_id, after)
         while True:
-            broken: httpx2.TransportError | None = None
+            broken: httpx2.RequestError | None = None
             try:
                 async with self._http.sse(**stream.request()) as source:
                     if source.response.is_error:
@@ -115,7 +131,7 @@ class AsyncClient:
                         event = stream.received(message)
                         if event is not None:
                             yield event
-            except httpx2.TransportError as error:
+            except httpx2.RequestError as error:
                 broken = error
             if stream.ended:
                 return
@@ -271,13 +287,13 @@ class AsyncSweepHandle:
             TimeoutError: it is not final after ``timeout`` seconds.
         """
         call = operations.SWEEP.call(sweep_id=self.id)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = operations.deadline_after(timeout)
         while True:
-            await self._asked(call, attempts=PATIENT_ATTEMPTS)
+            await self._asked(call, attempts=PATIENT_ATTEMPTS, deadline=deadline)
             yield self.document
             if self.state not in SWEEP_LIVE:
                 return
-            if deadline is not None and time.monotonic() + every_seconds > deadline:
+            if time.monotonic() + every_seconds > deadline:
                 raise TimeoutError(f"Sweep {self.id} is {self.state} after {timeout:g} s.")
             await asyncio.sleep(every_seconds)
 
@@ -383,8 +399,10 @@ class AsyncSweepHandle:
         """Extend the specification by a JSON merge patch; services of this version refuse."""
         return await self._asked(operations.EXTEND.call(sweep_id=self.id, json=dict(patch)))
 
-    async def _asked(self, call: Call[SweepDocument], *, attempts: int = ATTEMPTS) -> Self:
-        self.document = await self._client.ask(call, attempts=attempts)
+    async def _asked(
+        self, call: Call[SweepDocument], *, attempts: int = ATTEMPTS, deadline: float = math.inf
+    ) -> Self:
+        self.document = await self._client.ask(call, attempts=attempts, deadline=deadline)
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -81,12 +82,22 @@ class Client:
         except EtalonError:
             return False
 
-    def ask(self, call: Call[Answer], *, attempts: int = ATTEMPTS) -> Answer:
-        """Carry out one operation."""
+    def ask(self, call: Call[Answer], *, attempts: int = ATTEMPTS, deadline: float = math.inf) -> Answer:
+        """Carry out one operation.
+
+        Args:
+            call: one request.
+            attempts: how often it is sent at most, if it may be sent again.
+            deadline: when it is given up, by `time.monotonic`.
+
+        Raises:
+            TimeoutError: it has no answer at ``deadline``.
+        """
         try:
-            response = Retrying(**operations.retries(call, attempts))(self._http.request, **call.request())
-        except httpx2.TransportError as error:
-            raise self._service.unavailable(error) from error
+            retrying = Retrying(**operations.retries(call, attempts, deadline))
+            response = retrying(lambda: self._http.request(**call.request(deadline)))
+        except httpx2.RequestError as error:
+            raise self._service.failure(error) from error
         return self._service.answer(call, response)
 
     def items(self, call: Call[Listing[Item]]) -> Iterator[Item]:
@@ -102,7 +113,7 @@ class Client:
         """The events of a sweep after event ``after``, until its state is final; resumes after a broken connection."""
         stream = EventStream(self._service, sweep_id, after)
         while True:
-            broken: httpx2.TransportError | None = None
+            broken: httpx2.RequestError | None = None
             try:
                 with self._http.sse(**stream.request()) as source:
                     if source.response.is_error:
@@ -112,7 +123,7 @@ class Client:
                         event = stream.received(message)
                         if event is not None:
                             yield event
-            except httpx2.TransportError as error:
+            except httpx2.RequestError as error:
                 broken = error
             if stream.ended:
                 return
@@ -264,13 +275,13 @@ class SweepHandle:
             TimeoutError: it is not final after ``timeout`` seconds.
         """
         call = operations.SWEEP.call(sweep_id=self.id)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = operations.deadline_after(timeout)
         while True:
-            self._asked(call, attempts=PATIENT_ATTEMPTS)
+            self._asked(call, attempts=PATIENT_ATTEMPTS, deadline=deadline)
             yield self.document
             if self.state not in SWEEP_LIVE:
                 return
-            if deadline is not None and time.monotonic() + every_seconds > deadline:
+            if time.monotonic() + every_seconds > deadline:
                 raise TimeoutError(f"Sweep {self.id} is {self.state} after {timeout:g} s.")
             time.sleep(every_seconds)
 
@@ -376,8 +387,10 @@ class SweepHandle:
         """Extend the specification by a JSON merge patch; services of this version refuse."""
         return self._asked(operations.EXTEND.call(sweep_id=self.id, json=dict(patch)))
 
-    def _asked(self, call: Call[SweepDocument], *, attempts: int = ATTEMPTS) -> Self:
-        self.document = self._client.ask(call, attempts=attempts)
+    def _asked(
+        self, call: Call[SweepDocument], *, attempts: int = ATTEMPTS, deadline: float = math.inf
+    ) -> Self:
+        self.document = self._client.ask(call, attempts=attempts, deadline=deadline)
         return self
 
 

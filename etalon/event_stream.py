@@ -11,16 +11,15 @@ from typing import Any, Final
 
 import httpx2
 
-from etalon.operations import EVENTS, ServiceAddress, refusal
+from etalon.operations import EVENTS, GATEWAY_STATUSES, ServiceAddress, refusal
 from orchestrator.documents.events import EventPayload, UnreadableEvent, payload_of
+from orchestrator.errors import Unavailable
 
 PATIENCE_SECONDS: Final = 60.0
-"""How long a service that has gone away is waited for."""
+"""How long a service that sends nothing is waited for."""
 PAUSE_SECONDS: Final = 0.5
 READ_SECONDS: Final = 60.0
 """Longer than the service is silent: it sends a comment every 15 s."""
-_GATEWAY: Final = frozenset({502, 503, 504})
-"""Statuses of a service that is about to be back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,7 @@ class StreamedEvent:
 
 
 class EventStream:
-    """The state of a stream: the last event, and since when the service has been gone.
+    """The state of a stream: the last event, and since when no connection has brought a byte.
 
     Attributes:
         ended: whether the sweep's state is final and every event was received.
@@ -54,7 +53,8 @@ class EventStream:
         self._service = service
         self._sweep_id = sweep_id
         self._last = after
-        self._gone_since: float | None = None
+        self._response: httpx2.Response | None = None
+        self._silent_since: float | None = None
 
     def request(self) -> dict[str, Any]:
         """The arguments of `httpx2.Client.sse` for the next connection."""
@@ -69,43 +69,55 @@ class EventStream:
             EtalonError: the service refused.
             httpx2.TransportError: what stands before the service cannot reach it now.
         """
-        if response.status_code in _GATEWAY:
+        if response.status_code in GATEWAY_STATUSES:
             raise httpx2.RemoteProtocolError(f"it answered {response.status_code}", request=response.request)
         if not response.is_success:
             raise refusal(response)
+        self._response = response
 
     def received(self, message: httpx2.ServerSentEvent) -> StreamedEvent | None:
-        """The event of a message; None for one that is not an event."""
-        self._gone_since = None
+        """The event of a message; None for one that is not an event.
+
+        Raises:
+            UnreadableAnswer: it is no event of Etalon's.
+        """
         if message.event == "end":
             self.ended = True
         if message.event == "end" or not message.data or not message.id:
             return None
-        data: dict[str, Any] = json.loads(message.data)
-        self._last = int(message.id)
+        try:
+            data: dict[str, Any] = json.loads(message.data)
+            number, at = int(message.id), datetime.fromisoformat(data["at"])
+        except (ValueError, LookupError, TypeError) as fault:
+            raise self._service.unreadable() from fault
+        self._last = number
         return StreamedEvent(
-            id=self._last,
-            kind=message.event,
-            at=datetime.fromisoformat(data["at"]),
-            payload=_payload(message.event, data),
-            data=data,
+            id=number, kind=message.event, at=at, payload=_payload(message.event, data), data=data
         )
 
-    def broken(self, error: httpx2.TransportError | None) -> float:
+    def broken(self, error: httpx2.RequestError | None) -> float:
         """Seconds until the next attempt after a connection that ended.
 
         Args:
             error: what broke it; None if the service ended it.
 
         Raises:
-            Unavailable: the service has been gone for too long.
+            Unavailable: the service has sent nothing for too long.
+            UnreadableAnswer: what it sent cannot be decoded.
         """
         now = time.monotonic()
-        if self._gone_since is None:
-            self._gone_since = now
-        if error is not None and now - self._gone_since >= PATIENCE_SECONDS:
-            raise self._service.unavailable(error) from error
-        return PAUSE_SECONDS
+        response, self._response = self._response, None
+        if self._silent_since is None or (response is not None and response.num_bytes_downloaded > 0):
+            self._silent_since = now
+        if error is not None and not isinstance(error, httpx2.TransportError):
+            raise self._service.failure(error) from error
+        if now - self._silent_since < PATIENCE_SECONDS:
+            return PAUSE_SECONDS
+        if error is None:
+            raise Unavailable(
+                f"The service at {self._service.url} ends every stream of events without a byte."
+            )
+        raise self._service.failure(error) from error
 
 
 def _payload(kind: str, data: Mapping[str, Any]) -> EventPayload | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import json as jsonlib
+import math
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
@@ -11,7 +14,13 @@ from urllib.parse import quote
 
 import httpx2
 from pydantic import ValidationError
-from tenacity import retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    retry_if_exception_type,
+    retry_if_result,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from etalon.arguments import Amount, amount, flops_amount
 from etalon.plotly_figure import PlotlyFigure
@@ -29,9 +38,13 @@ from orchestrator.errors import BadInput, Conflict, EtalonError, FieldProblem, N
 from orchestrator.settings import Settings, check_environment
 
 TIMEOUT_SECONDS: Final = 60.0
+LEAST_TIMEOUT_SECONDS: Final = 1.0
+"""Of a request near its deadline."""
 ATTEMPTS: Final = 4
 PATIENT_ATTEMPTS: Final = 60
 """Of a request that follows a sweep: about a minute, in which a service may be started again."""
+GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
+"""Statuses of a service that is about to be back."""
 PAGE_ITEMS: Final = 200
 MOST_POINTS: Final = 10_000
 """Most points of a learning curve that the service sends."""
@@ -83,21 +96,27 @@ class Call(Generic[Answer]):
 
     @property
     def harmless(self) -> bool:
-        """Whether it may be sent again after a broken connection."""
+        """Whether it may be sent again if its answer is lost."""
         return self.method == "GET" or "Idempotency-Key" in self.headers
 
     def after(self, cursor: str) -> Call[Answer]:
         """The call for the next page."""
         return replace(self, query={**self.query, "cursor": cursor})
 
-    def request(self) -> dict[str, Any]:
-        """The arguments of `httpx2.Client.request`."""
+    def request(self, deadline: float = math.inf) -> dict[str, Any]:
+        """The arguments of `httpx2.Client.request`.
+
+        Args:
+            deadline: when it is given up, by `time.monotonic`.
+        """
+        seconds = max(LEAST_TIMEOUT_SECONDS, deadline - time.monotonic())
         body = {"content": self.content} if self.content is not None else {"json": self.json}
         return {
             "method": self.method,
             "url": self.path,
             "params": dict(self.query),
             "headers": dict(self.headers),
+            "timeout": min(TIMEOUT_SECONDS, seconds),
             **body,
         }
 
@@ -127,7 +146,15 @@ class Operation(Generic[Answer]):
         content: bytes | None = None,
         **parameters: str | int,
     ) -> Call[Answer]:
-        """A request; a query parameter that is None is left out."""
+        """A request; a query parameter that is None is left out.
+
+        Raises:
+            BadInput: the body is not JSON, or a header is not ASCII.
+        """
+        if json is not None:
+            _require_json(json)
+        for name, text in (headers or {}).items():
+            _require_ascii(name, text)
         return Call(
             method=self.method,
             path=self.path.format_map({name: quote(str(text), safe="") for name, text in parameters.items()}),
@@ -145,6 +172,18 @@ class Listing(Generic[Item]):
 
     items: list[Item]
     next_cursor: str | None
+
+
+def _require_json(body: Any) -> None:
+    try:
+        jsonlib.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadInput(f"What is sent must be JSON: {error}.") from error
+
+
+def _require_ascii(name: str, text: str) -> None:
+    if not (text.isascii() and text.isprintable()):
+        raise BadInput(f"{name} must be printable ASCII characters.")
 
 
 def _document(kind: type[Item]) -> Callable[[httpx2.Response], Item]:
@@ -271,14 +310,13 @@ class ServiceAddress:
         """A service by its address and token; what is None comes from ETALON_URL and ETALON_TOKEN.
 
         Raises:
-            BadInput: the environment or the address is not valid.
+            BadInput: the environment, the address or the token is not valid.
         """
         check_environment()
         settings = Settings()
-        return cls(
-            url=(settings.url if url is None else url).rstrip("/"),
-            token=settings.token if token is None else token,
-        )
+        token = settings.token if token is None else token
+        _require_ascii("The token (ETALON_TOKEN)", token or "")
+        return cls(url=(settings.url if url is None else url).rstrip("/"), token=token)
 
     def options(self) -> dict[str, Any]:
         """The arguments of `httpx2.Client`; a proxy of the environment is not asked for this machine's own addresses.
@@ -295,7 +333,6 @@ class ServiceAddress:
         return {
             "base_url": self.url,
             "headers": {"Authorization": f"Bearer {self.token}"} if self.token else {},
-            "timeout": TIMEOUT_SECONDS,
             "trust_env": not is_loopback(host),
         }
 
@@ -316,10 +353,16 @@ class ServiceAddress:
                 f"({first_fault(error)}). Use the version of Etalon that the service runs."
             ) from error
         except (ValueError, LookupError, TypeError) as error:
-            raise UnreadableAnswer(f"What answers at {self.url} is not an Etalon service.") from error
+            raise self.unreadable() from error
 
-    def unavailable(self, error: httpx2.TransportError) -> Unavailable:
-        """The error of a service that cannot be reached."""
+    def unreadable(self) -> UnreadableAnswer:
+        """The error of an answer that no version of Etalon gives."""
+        return UnreadableAnswer(f"What answers at {self.url} is not an Etalon service.")
+
+    def failure(self, error: httpx2.RequestError) -> EtalonError:
+        """The error of a service that cannot be reached, or whose answer cannot be decoded."""
+        if not isinstance(error, httpx2.TransportError):
+            return self.unreadable()
         if isinstance(error, httpx2.TimeoutException):
             return Unavailable(f"The service at {self.url} did not answer within {TIMEOUT_SECONDS:.0f} s.")
         return Unavailable(
@@ -328,13 +371,31 @@ class ServiceAddress:
         )
 
 
-def retries(call: Call[Any], attempts: int) -> dict[str, Any]:
-    """The arguments of `tenacity.Retrying`: a call that is harmless is sent again after a broken connection."""
+def deadline_after(timeout: float | None) -> float:
+    """The time in ``timeout`` seconds by `time.monotonic`; infinity for None."""
+    return math.inf if timeout is None else time.monotonic() + timeout
+
+
+def retries(call: Call[Any], attempts: int, deadline: float) -> dict[str, Any]:
+    """The arguments of `tenacity.Retrying`: a call that is harmless is sent again if the service may be back soon.
+
+    The last response is returned, or its error raised; a TimeoutError if the deadline ended the attempts.
+    """
+    backoff = wait_random_exponential(multiplier=0.2, max=2.0)
+    enough = stop_after_attempt(attempts if call.harmless else 1)
+
+    def last(state: RetryCallState) -> Any:
+        outcome: Any = state.outcome
+        if time.monotonic() >= deadline:
+            raise TimeoutError("The service did not answer in time.") from outcome.exception()
+        return outcome.result()
+
     return {
-        "retry": retry_if_exception_type(httpx2.TransportError),
-        "stop": stop_after_attempt(attempts if call.harmless else 1),
-        "wait": wait_random_exponential(multiplier=0.2, max=2.0),
-        "reraise": True,
+        "retry": retry_if_exception_type(httpx2.TransportError)
+        | retry_if_result(lambda response: response.status_code in GATEWAY_STATUSES),
+        "stop": lambda state: enough(state) or time.monotonic() >= deadline,
+        "wait": lambda state: min(backoff(state), max(0.0, deadline - time.monotonic())),
+        "retry_error_callback": last,
     }
 
 
