@@ -29,7 +29,7 @@ def amount(name: str, value: Amount, *, largest: float = LARGEST) -> float:
     """
     try:
         found = parse_amount(str(value)) if isinstance(value, str | bool) else float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"{name}: {error}") from error
     if not 1 <= found <= largest:
         raise BadInput(f"{name}: {value} is out of range; it must be from 1 to {number(largest)}.")

@@ -17,6 +17,7 @@ from orchestrator.cells import Point
 from orchestrator.documents.fits import FitDocument
 from orchestrator.documents.laws import BowlDocument, CoefficientDocument
 from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.errors import BadInput
 from orchestrator.tables.data_frame import table_of
 from orchestrator.tables.formats import read_table
 from orchestrator.tables.run_table import RunTable
@@ -34,6 +35,8 @@ def fit(table: Any, where: Mapping[str, object] | None = None, size: str | None 
         BadInput: no run table, a condition that no row meets, several recipes, or no such size.
         Refused: the runs give no law.
     """
+    if not isinstance(where, Mapping | None):
+        raise BadInput(f'where is a mapping such as {{"optimizer": "muon"}}, not {type(where).__name__}.')
     conditions = {name: str(value) for name, value in (where or {}).items()}
     recipe = read_runs(table).one_recipe(conditions)
     size = size or "params"

@@ -118,6 +118,12 @@ def test_where_picks_one_recipe(frame: pd.DataFrame, law: etalon.Law) -> None:
     assert etalon.fit(mixed, where={"optimizer": "muon"}).bowls == law.bowls
 
 
+@pytest.mark.parametrize("where", ["optimizer=muon", [("optimizer", "muon")]])
+def test_conditions_that_are_no_mapping_are_refused(path: Path, where: Any) -> None:
+    with pytest.raises(etalon.BadInput, match="where is a mapping"):
+        etalon.fit(path, where=where)
+
+
 def test_size_names_the_column_that_is_n(frame: pd.DataFrame) -> None:
     experts = frame.assign(params_total=frame.params * 4)
     assert etalon.fit(experts, size="params_total").bowls[0].params == 4e6
@@ -146,7 +152,7 @@ def test_columns_of_different_lengths_are_refused(frame: pd.DataFrame) -> None:
         etalon.fit(columns)
 
 
-@pytest.mark.parametrize("wrong", [True, None, "many", -1, float("nan"), "1e30"])
+@pytest.mark.parametrize("wrong", [True, None, "many", -1, float("nan"), "1e30", 10**400])
 def test_an_amount_that_is_none_is_refused_with_its_name(law: etalon.Law, wrong: Any) -> None:
     with pytest.raises(etalon.BadInput, match="^params: "):
         law.predict(params=wrong, tokens=1e9)
