@@ -198,6 +198,9 @@ class AsyncSweepCollection:
         Args:
             id_or_name: its id, or a name that only one sweep has.
         """
+        if not operations.path_can_hold(id_or_name):
+            named = await self._client.ask(operations.sweeps_named(id_or_name))
+            id_or_name = operations.only_id(id_or_name, named.items)
         return AsyncSweepHandle(
             self._client, await self._client.ask(operations.SWEEP.call(sweep_id=id_or_name))
         )

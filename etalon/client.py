@@ -190,6 +190,9 @@ class SweepCollection:
         Args:
             id_or_name: its id, or a name that only one sweep has.
         """
+        if not operations.path_can_hold(id_or_name):
+            named = self._client.ask(operations.sweeps_named(id_or_name))
+            id_or_name = operations.only_id(id_or_name, named.items)
         return SweepHandle(self._client, self._client.ask(operations.SWEEP.call(sweep_id=id_or_name)))
 
     def list(

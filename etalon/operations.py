@@ -7,7 +7,7 @@ import json as jsonlib
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
@@ -46,6 +46,8 @@ PATIENT_ATTEMPTS: Final = 60
 GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
 """Statuses of a service that is about to be back."""
 PAGE_ITEMS: Final = 200
+MOST_NAMED: Final = 10
+"""Most sweeps of one name that an error lists."""
 MOST_POINTS: Final = 10_000
 """Most points of a learning curve that the service sends."""
 
@@ -267,6 +269,32 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
 def submission(fields: Mapping[str, Any], idempotency_key: str | None) -> Call[SweepDocument]:
     """The call that submits a sweep once: repeated after a lost answer, it has the same key."""
     return SUBMIT.call(json=fields, headers={"Idempotency-Key": idempotency_key or secrets.token_hex(16)})
+
+
+def path_can_hold(id_or_name: str) -> bool:
+    """Whether an id or a name can be one part of a path; others are found by query."""
+    return "/" not in id_or_name and id_or_name not in {"", ".", ".."}
+
+
+def sweeps_named(name: str) -> Call[Listing[SweepSummary]]:
+    """The call that asks for the newest sweeps of a name."""
+    return SWEEPS.call(query={"name": name, "limit": MOST_NAMED + 1})
+
+
+def only_id(name: str, sweeps: Sequence[SweepSummary]) -> str:
+    """The id of the only sweep of a name, refused in the words of the service.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: there are several; the message lists the newest.
+    """
+    if not sweeps:
+        raise NotFound(f"There is no sweep {name!r}.")
+    if len(sweeps) > 1:
+        listed = ", ".join(f"{sweep.id} ({sweep.state})" for sweep in sweeps[:MOST_NAMED])
+        more = ", …" if len(sweeps) > MOST_NAMED else ""
+        raise Conflict(f"Several sweeps have the name {name!r}; use an id: {listed}{more}.")
+    return sweeps[0].id
 
 
 def question(

@@ -76,7 +76,20 @@ def test_a_name_of_several_sweeps_is_refused_with_their_ids(
     assert all(f"{id_} (queued)" in refused.value.detail for id_ in ids)
 
 
-@pytest.mark.parametrize("name", ["nobody", "../runs", "a b?c#d", "\0", "0" * 32])
+@pytest.mark.parametrize("name", ["muon/130M", ".", ".."])
+def test_a_name_that_no_path_can_hold_is_found(
+    service: etalon.Client, served: Served, submit_to: Any, name: str
+) -> None:
+    first = submit_to(served[1], name=name).sweep.id
+    assert service.sweeps.get(name).id == first
+
+    second = submit_to(served[1], name=name).sweep.id
+    with pytest.raises(etalon.Conflict, match="use an id") as refused:
+        service.sweeps.get(name)
+    assert all(f"{id_} (queued)" in refused.value.detail for id_ in (first, second))
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "../runs", "a b?c#d", "\0", "0" * 32])
 def test_a_sweep_that_does_not_exist_is_not_found(service: etalon.Client, name: str) -> None:
     with pytest.raises(etalon.NotFound):
         service.sweeps.get(name)
@@ -232,6 +245,8 @@ def test_the_clients_of_asyncio_answers_the_same(served: Served, sweep: SweepHan
         async with etalon.AsyncClient(served[0].url, token="") as service:
             found = await service.sweeps.get(sweep.name)
             assert found.document.id == sweep.id
+            with pytest.raises(etalon.NotFound, match="There is no sweep 'no/body'"):
+                await service.sweeps.get("no/body")
             assert await found.law == sweep.law
             assert [law async for law in found.laws] == list(sweep.laws)
             assert [run async for run in found.runs] == list(sweep.runs)
