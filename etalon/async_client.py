@@ -146,7 +146,8 @@ class AsyncTableCollection:
 
     async def upload(self, path: str | os.PathLike[str]) -> TableDocument:
         """Upload a run table; the service recognises its format by its content."""
-        return await self._client.ask(operations.UPLOAD.call(content=read_bytes(path)))
+        content = await asyncio.to_thread(read_bytes, path)
+        return await self._client.ask(operations.UPLOAD.call(content=content))
 
 
 class AsyncRunCollection:
@@ -219,7 +220,7 @@ class AsyncSweepCollection:
         return self._client.items(operations.SWEEPS.call(query=query))
 
     async def _fields(self, source: SpecSource) -> dict[str, Any]:
-        fields = read_fields(source)
+        fields = await asyncio.to_thread(read_fields, source)
         tables = local_tables(fields, source)
         ids = {part: (await self._client.tables.upload(path)).id for part, path in tables.items()}
         return with_tables(fields, ids)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread
 from typing import Any
 
 import pandas as pd
@@ -263,6 +263,25 @@ def test_the_clients_of_asyncio_answers_the_same(served: Served, sweep: SweepHan
 
     with ThreadPoolExecutor(1) as thread:  # a browser's test leaves a loop running in this one
         thread.submit(asyncio.run, ask()).result()
+
+
+@pytest.mark.parametrize(("reader", "name"), [("read_bytes", "runs.csv"), ("read_fields", "sweep.yaml")])
+def test_files_are_read_beside_the_event_loop(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str, name: str
+) -> None:
+    readers = []
+    read = getattr(async_client, reader)
+    monkeypatch.setattr(async_client, reader, lambda path: (readers.append(current_thread()), read(path))[1])
+    (tmp_path / name).write_text("not: a\nsweep: or a table\n")
+
+    async def send() -> None:
+        async with etalon.AsyncClient(served[0].url, token="") as service:
+            with pytest.raises(etalon.BadInput):
+                await (service.tables.upload if name == "runs.csv" else service.sweeps.plan)(tmp_path / name)
+
+    asyncio.run(send())
+    assert len(readers) == 1
+    assert current_thread() not in readers
 
 
 def interface(module: Any, prefix: str) -> dict[str, dict[str, list[str]]]:
