@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from threading import RLock
+from typing import Any, Final
+
+from threadpoolctl import threadpool_limits
 
 from etalon.arguments import Amount, amount, flops_amount, read_bytes
 from orchestrator import law as maths
@@ -22,7 +26,20 @@ from orchestrator.tables.data_frame import table_of
 from orchestrator.tables.formats import read_table
 from orchestrator.tables.run_table import RunTable
 
+_LIMIT: Final = RLock()
 
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit the linear algebra library to one thread: the law's matrices are small, and several threads are slower.
+
+    The limit is the process's, so concurrent calls take turns; the earlier limit is restored at the end.
+    """
+    with _LIMIT, threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+@one_thread()
 def fit(table: Any, where: Mapping[str, object] | None = None, size: str | None = None) -> Law:
     """Fit the law of the best learning rate to finished runs.
 
@@ -71,6 +88,7 @@ class Law:
     size: str
     others: Sequence[SizeError]
 
+    @one_thread()
     def predict(
         self,
         *,
@@ -108,6 +126,7 @@ class Law:
             batch_tokens=amount("batch_tokens", batch),
         )
 
+    @one_thread()
     def with_predictions(self, targets: Sequence[Point], *, budget_flops: float | None = None) -> FitDocument:
         """The law's document with an answer for each target: a prediction, or a refusal in its place.
 

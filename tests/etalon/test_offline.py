@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
 import etalon
+from etalon import offline
 from etalon.cli.commands import app
 from tests.known_law import RECORDED, grid, run_table
 
@@ -122,6 +124,22 @@ def test_where_picks_one_recipe(frame: pd.DataFrame, law: etalon.Law) -> None:
 def test_conditions_that_are_no_mapping_are_refused(path: Path, where: Any) -> None:
     with pytest.raises(etalon.BadInput, match="where is a mapping"):
         etalon.fit(path, where=where)
+
+
+def test_a_fit_uses_one_thread_of_the_linear_algebra_library(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    def fit_table(*_: Any) -> None:
+        raise etalon.Refused(str(threads()))
+
+    monkeypatch.setattr(offline, "fit_table", fit_table)
+    with threadpool_limits(limits=2, user_api="blas"):
+        with pytest.raises(etalon.Refused, match=r"^\{1\}$"):
+            etalon.fit(path)
+        assert threads() == {2}
 
 
 def test_size_names_the_column_that_is_n(frame: pd.DataFrame) -> None:
