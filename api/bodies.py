@@ -82,7 +82,8 @@ def _json_fields(text: str) -> dict[str, Any]:
     try:
         return read_json(text)
     except BadInput as error:
-        error.detail += " Send YAML with Content-Type: application/yaml."
+        if text.lstrip()[:1] not in {"{", "[", ""}:  # YAML rather than JSON with a fault
+            error.detail += " Send YAML with Content-Type: application/yaml."
         raise
 
 

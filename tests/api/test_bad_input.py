@@ -115,7 +115,9 @@ def test_malformed_yaml_is_refused(client: TestClient, body: bytes, sentence: st
 )
 def test_malformed_json_is_refused(client: TestClient, body: bytes, sentence: str) -> None:
     headers = {"content-type": "application/json"}
-    refused(client.post("/v1/sweeps", content=body, headers=headers), 422, sentence)
+    answer = client.post("/v1/sweeps", content=body, headers=headers)
+    refused(answer, 422, sentence)
+    assert ("Send YAML" in answer.json()["detail"]) == body.startswith(b"name")
 
 
 @pytest.mark.usefixtures("nothing_written")
