@@ -133,9 +133,9 @@ class Settings(BaseSettings):
 
 
 def _with_first(separator: str, variable: str, *items: str) -> str:
-    """The list in an environment variable, with the items that it lacks in front."""
-    present = [item for item in os.environ.get(variable, "").split(separator) if item]
-    return separator.join([*(item for item in items if item not in present), *present])
+    """The list in an environment variable, with the items in front."""
+    others = [item for item in os.environ.get(variable, "").split(separator) if item and item not in items]
+    return separator.join([*items, *others])
 
 
 def check_environment() -> None:

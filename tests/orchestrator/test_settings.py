@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.processes import service_folder
 from orchestrator.settings import Settings
 
 
@@ -52,12 +53,15 @@ def test_a_child_process_asks_no_proxy_for_this_machine(monkeypatch: pytest.Monk
 
     environment = Settings().child_environment()
 
-    assert environment["NO_PROXY"] == "127.0.0.1,::1,example.org,localhost"
+    assert environment["NO_PROXY"] == "127.0.0.1,localhost,::1,example.org"
     assert environment["no_proxy"] == "127.0.0.1,localhost,::1"
 
 
-def test_a_child_process_finds_the_service_before_a_users_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+@pytest.mark.parametrize("users", ["/somewhere", f"/somewhere{os.pathsep}{service_folder()}"])
+def test_a_child_process_finds_the_service_before_a_users_packages(
+    monkeypatch: pytest.MonkeyPatch, users: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", users)
 
     first, *others = Settings().child_environment()["PYTHONPATH"].split(os.pathsep)
 
