@@ -65,7 +65,13 @@ def _as_source(value: Any) -> Any:
 
 
 def _with_absolute_file(url: str) -> str:
-    """The URL of an SQLite file by its absolute path; any other URL, one without a file too, as it is."""
+    """The URL of an SQLite file by its absolute path; any other URL, one without a file too, as it is.
+
+    Raises:
+        ValueError: another spelling of SQLite, such as ``sqlite+pysqlite:///FILE``.
+    """
+    if url.startswith("sqlite") and not url.startswith(_SQLITE) and url != "sqlite://":
+        raise ValueError(f"a database of SQLite is written {_SQLITE}FILE")
     file = url.removeprefix(_SQLITE)
     if file in {url, "", ":memory:"} or file.startswith("file:"):
         return url

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from orchestrator.processes import service_folder
 from orchestrator.settings import Settings
@@ -45,6 +46,12 @@ def test_relative_settings_mean_the_same_in_a_child_process(
 @pytest.mark.parametrize("url", ["postgresql://me@host/name", "sqlite://", "sqlite:///:memory:"])
 def test_a_database_without_a_file_keeps_its_url(url: str) -> None:
     assert Settings(database_url=url).database_url == url
+
+
+@pytest.mark.parametrize("url", ["sqlite+pysqlite:///runs.db", "sqlite:runs.db"])
+def test_another_spelling_of_sqlite_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="is written sqlite:///FILE"):
+        Settings(database_url=url)
 
 
 def test_a_child_process_asks_no_proxy_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
