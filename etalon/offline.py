@@ -55,9 +55,22 @@ def fit(table: Any, where: Mapping[str, object] | None = None, size: str | None 
     if not isinstance(where, Mapping | None):
         raise BadInput(f'where is a mapping such as {{"optimizer": "muon"}}, not {type(where).__name__}.')
     conditions = {name: str(value) for name, value in (where or {}).items()}
-    recipe = read_runs(table).one_recipe(conditions)
-    size = size or "params"
-    fitted, others = fit_table(recipe, size)
+    return law_of(read_runs(table).one_recipe(conditions), size or "params")
+
+
+def law_of(recipe: RunTable, size: str, where: str = "where") -> Law:
+    """Fit the law of the runs of one recipe.
+
+    Args:
+        recipe: the runs.
+        size: the column that is N.
+        where: the option that picks rows, for messages.
+
+    Raises:
+        BadInput: no such size.
+        Refused: the runs give no law.
+    """
+    fitted, others = fit_table(recipe, size, where)
     return Law(fitted=fitted, runs=recipe.sized(size), size=size, others=others)
 
 

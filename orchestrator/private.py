@@ -56,6 +56,21 @@ def make_folder(folder: Path) -> None:
         )
 
 
+def make_empty_folder(folder: Path) -> None:
+    """Make a private folder that stays empty; an existing one must be so.
+
+    Raises:
+        BadInput: it cannot be made, it is another user's or open to others, or something is in it.
+    """
+    make_folder(folder)
+    found = folder.lstat()
+    if found.st_uid != os.geteuid() or found.st_mode & OTHERS or any(folder.iterdir()):
+        raise BadInput(
+            f"Etalon starts its processes in the folder {folder}, where Python finds modules first. It must be yours "
+            "alone (mode 0700) and empty: look at what is in it, then remove the folder."
+        )
+
+
 def make_database_file(path: Path) -> None:
     """Make an SQLite file before SQLite does, or close an open one; SQLite gives its other files the same mode."""
     with suppress(FileExistsError):

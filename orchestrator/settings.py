@@ -65,7 +65,13 @@ def _as_source(value: Any) -> Any:
 
 
 def _with_absolute_file(url: str) -> str:
-    """The URL of an SQLite file by its absolute path; any other URL, one without a file too, as it is."""
+    """The URL of an SQLite file by its absolute path; any other URL, one without a file too, as it is.
+
+    Raises:
+        ValueError: another spelling of SQLite, such as ``sqlite+pysqlite:///FILE``.
+    """
+    if url.startswith("sqlite") and not url.startswith(_SQLITE) and url != "sqlite://":
+        raise ValueError(f"a database of SQLite is written {_SQLITE}FILE")
     file = url.removeprefix(_SQLITE)
     if file in {url, "", ":memory:"} or file.startswith("file:"):
         return url
@@ -133,9 +139,9 @@ class Settings(BaseSettings):
 
 
 def _with_first(separator: str, variable: str, *items: str) -> str:
-    """The list in an environment variable, with the items that it lacks in front."""
-    present = [item for item in os.environ.get(variable, "").split(separator) if item]
-    return separator.join([*(item for item in items if item not in present), *present])
+    """The list in an environment variable, with the items in front."""
+    others = [item for item in os.environ.get(variable, "").split(separator) if item and item not in items]
+    return separator.join([*items, *others])
 
 
 def check_environment() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, find_corpus
 from orchestrator.errors import BadInput
+from orchestrator.extras import require
 from orchestrator.heldout.comparison_setup import comparison_scales
 from orchestrator.settings import CorpusSource, Settings
 from orchestrator.spec import Base, CellRole, ProxyTrainer, Scale, SweepSpec
@@ -78,8 +79,10 @@ class ProxyJobFactory(JobFactory):
         """Collect what the workers need.
 
         Raises:
-            BadInput: the sweep's corpus does not exist here.
+            BadInput: the sweep's corpus does not exist here, or the extra ``train`` is missing beside a local Ray.
         """
+        if settings.ray_address is None:
+            require("train")  # workers of a local Ray have this process's packages
         grid, resources = sweep.spec.grid, sweep.spec.resources
         self._cells = store.sweeps.cells(sweep.id)
         self._checkpoints = Checkpoints(settings.checkpoints, sweep.id)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.extras import named_extras
 from orchestrator.private import restrict_umask
 from workers.runner import Job, Report, Runner, WorkerSetup
 
@@ -30,7 +31,8 @@ class Worker(tune.Trainable):
         """Load what all jobs of the sweep need; ``tune.with_parameters`` passes ``setup``."""
         restrict_umask()  # an operator's Ray has its own
         try:
-            self._runner = setup.open_runner()
+            with named_extras():
+                self._runner = setup.open_runner()
         except (OSError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the user's corpus or shape: reported, not retried

@@ -85,7 +85,7 @@ def compare_command(
         from api.figures import page as page_of
 
         write(page, page_of(TITLE, comparison_figure(comparison, summary)))
-    document = strategies_document(comparison, world, picture=page, notices=table_notices(runs))
+    document = strategies_document(comparison, world, picture=page, notices=table_notices(runs, "--where"))
     if as_json:
         print_json(document.to_json())
     else:

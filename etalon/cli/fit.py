@@ -15,6 +15,7 @@ from etalon.cli.options import (
     TableFile,
     Where,
     assignments,
+    read_recipe,
 )
 from etalon.cli.outcome import Exit, out, print_json, reports_errors
 from orchestrator.amounts import percent
@@ -45,11 +46,10 @@ def fit_command(
     """
     targets = [parse_target(text) for text in target or []]
     budget = flops_amount("--budget-flops", budget_flops)
-    conditions = assignments(where or [], "--where")
 
-    from etalon.offline import fit  # SciPy takes a second to load
+    from etalon.offline import law_of  # SciPy takes a second to load
 
-    law = fit(table, conditions, size)
+    law = law_of(read_recipe(table, where or []), size, "--where")
     document = law.with_predictions([law.target(**fields) for fields in targets], budget_flops=budget)
     if as_json:
         print_json(document.to_json())

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from etalon.cli.admin import open_store
 from orchestrator.errors import BadInput, EtalonError
-from orchestrator.private import make_folder, restrict_umask
+from orchestrator.private import make_empty_folder, make_folder, restrict_umask
 from orchestrator.processes import Child, end_all
 from orchestrator.settings import Settings
 from workers.ray_folder import RayFolder
@@ -109,7 +109,7 @@ class Service:
         self._check_address()
         _adopt_orphans()
         make_folder(self.settings.home / "logs")
-        make_folder(self.settings.empty_folder)
+        make_empty_folder(self.settings.empty_folder)
         environment = self._environment()
         api = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory"]
         api += ["--host", self.host, "--port", str(self.port), "--timeout-graceful-shutdown", "2"]

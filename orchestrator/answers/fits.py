@@ -16,12 +16,13 @@ from orchestrator.tables.run_table import RunTable
 from orchestrator.tables.table_notices import table_notices
 
 
-def fit_table(table: RunTable, size: str) -> tuple[Law, tuple[SizeError, ...]]:
+def fit_table(table: RunTable, size: str, where: str = "where") -> tuple[Law, tuple[SizeError, ...]]:
     """Fit the law of a run table of one recipe.
 
     Args:
         table: the runs.
         size: the column that is N.
+        where: the option that picks rows, for messages.
 
     Returns:
         The law, with notices about the table; and the laws in the table's other counts of parameters.
@@ -33,7 +34,7 @@ def fit_table(table: RunTable, size: str) -> tuple[Law, tuple[SizeError, ...]]:
     runs = table.sized(size)
     law = fit(runs.observations())
     others = other_sizes(table, law, size)
-    notices = (*law.notices, *size_notices(size, others), *table_notices(runs))
+    notices = (*law.notices, *size_notices(size, others), *table_notices(runs, where))
     return replace(law, notices=notices), others
 
 

@@ -56,9 +56,7 @@ class FitProblem:
         Raises:
             Refused: Too few of them finished.
         """
-        finished = int(np.isfinite(runs.loss).sum())
-        if finished < FEWEST_RUNS:
-            raise LawRefusal.NO_RUNS.error(finite=finished, runs=runs.size)
+        refuse_few_runs(runs, recorded=runs.size)
         cells = group(runs)
         reference = Reference.amid(cells.points)
         coordinates = reference.coordinates(cells.points)
@@ -99,6 +97,18 @@ def start_at_best_runs(cells: GroupedRuns) -> CellUnknowns:
         shape=np.column_stack(np.broadcast_arrays(CURVATURE_MEAN, optimum, TYPICAL)),
         noise_ratio=np.ones(cells.size),
     )
+
+
+def refuse_few_runs(runs: Observations, *, recorded: int) -> None:
+    """Refuses a fit of fewer than `FEWEST_RUNS` finished runs.
+
+    Args:
+        runs: The runs that the fit uses.
+        recorded: The number of runs to name in the refusal, failed ones included.
+    """
+    finished = int(np.isfinite(runs.loss).sum())
+    if finished < FEWEST_RUNS:
+        raise LawRefusal.NO_RUNS.error(finite=finished, runs=recorded)
 
 
 def start_at_law(cells: GroupedRuns, law: Law) -> CellUnknowns:

@@ -10,7 +10,7 @@ from orchestrator.law import identifiability
 from orchestrator.law.bowl import Bowl, measure
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.cell_information import OPTIMUM
-from orchestrator.law.fit_problem import FitProblem
+from orchestrator.law.fit_problem import FitProblem, refuse_few_runs
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.held_out_error import Alternative, HeldOut, largest_parts, smaller_laws
 from orchestrator.law.joint import JointFit, fit_joint
@@ -55,9 +55,10 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT) -> Law:
         Refused: Too few finished runs, or no cell with an interior minimum.
     """
     counting = observations.counting()
+    failed = 0 if observations.failed is None else int(observations.failed.sum())
+    refuse_few_runs(counting, recorded=counting.size + failed)
     law = fit_once(counting, options)
     heldout, reason, law = judged_without_largest(counting, law, options)
-    failed = 0 if observations.failed is None else int(observations.failed.sum())
     copies = observations.size - failed - counting.size
     return replace(
         law,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.private import make_folder
+from orchestrator.private import make_empty_folder, make_folder
 from orchestrator.processes import Child, end_all
 from orchestrator.settings import Settings
 
@@ -41,7 +41,7 @@ class Drivers:
         """Start a sweep's driver."""
         if sweep_id not in self._children:
             make_folder(self._settings.home / "logs")
-            make_folder(self._settings.empty_folder)
+            make_empty_folder(self._settings.empty_folder)
             self._children[sweep_id] = Child(
                 "driver",
                 self._command(sweep_id),

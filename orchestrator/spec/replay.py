@@ -49,9 +49,13 @@ class ReplayTrainer(TrainerKind):
         """As ``TrainerKind.cells``: the recorded cells that lie on the grid, cheapest first.
 
         Raises:
-            BadInput: no such table, mixed recipes, or a grid that asks for what is not recorded or for too many runs.
+            BadInput: no such table, mixed recipes, failed runs only, or a grid that asks for what is not recorded or for too many runs.
         """
-        kept = _on_grid(catalogue(self, "trainer"), grid)
+        recorded = catalogue(self, "trainer")
+        if not recorded:
+            picked = " that trainer.where picks" if self.where else ""
+            raise BadInput.at("trainer", f"every run of the table{picked} failed, so no loss is recorded")
+        kept = _on_grid(recorded, grid)
         if not kept:
             raise BadInput.at(
                 "grid", "no recorded run of the table lies on it; leave the grid out to use them all"

@@ -158,13 +158,14 @@ def recorded_world(table: RunTable) -> RecordedWorld:
         Refused: one cell, no minimum, all minima at one size and horizon, or no law without the targets.
     """
     table = table.grouped()
-    runs = table.observations().counting()
+    observations = table.observations()
+    runs = observations.counting()
     if table.cells < 2:
         raise Refused(
             "The table has one cell. A comparison runs strategies in some cells and judges them at larger ones: it "
             "needs two sizes or two horizons."
         )
-    law = fit(runs, options=FAST)
+    law = fit(observations, options=FAST)
     out = _largest_part(runs, law)
     losses = _mean_losses(runs)
     unseen = set(point_list(runs.where(out).points))

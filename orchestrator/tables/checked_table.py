@@ -45,8 +45,8 @@ STATE_WORDS: Final = {
     RunState.COMPLETED: ("completed", "complete", "finished", "success", "succeeded"),
     RunState.DIVERGED: ("diverged",),
     RunState.FAILED: ("failed", "fail", "failure", "error", "crashed", "killed", "preempted"),
-    RunState.RUNNING: ("running",),
-    RunState.PENDING: ("pending", "queued"),
+    RunState.RUNNING: ("running", "preempting"),
+    RunState.PENDING: ("pending", "queued", "waiting", "scheduled"),
     RunState.PRUNED: ("pruned",),
     RunState.CANCELLED: ("cancelled", "canceled"),
 }
@@ -208,9 +208,7 @@ class _CheckedColumns:
         return text_column(cells)
 
 
-NO_STATE: Final = (
-    f"{{}} is no state of a run; it may be {', '.join(STATE_WORDS)} or a tracker's word for one of these"
-)
+NO_STATE: Final = f"{{}} is no state of a run; it may be {', '.join(word for words in STATE_WORDS.values() for word in words)}"
 
 
 def _in_state(state: RunState, words: Sequence[str], states: Mapping[str, RunState]) -> NDArray[np.bool_]:

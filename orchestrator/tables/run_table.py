@@ -169,7 +169,9 @@ class RunTable:
         if size == "params":
             return self
         if size not in OTHER_SIZES or size not in self.texts:
-            raise BadInput(f"N cannot be {shown(size)}; in this table it can be: {', '.join(self.sizes)}.")
+            raise BadInput.at(
+                "size", f"N cannot be {shown(size)}; in this table it can be: {', '.join(self.sizes)}"
+            )
         params = self.numbers(size)
         wrong = np.flatnonzero(~positive(params))[:MOST_PROBLEMS]
         cells = self.texts[size]

@@ -23,8 +23,8 @@ BLOCK_ROWS: Final = 512
 MOST_LINES: Final = 2 * MOST_ROWS
 """Most lines of a file, blank ones included."""
 
-LONGEST_LINE: Final = 2**20
-"""Most characters of a line."""
+LONGEST_ROW: Final = 2**20
+"""Most characters of a row, whose quoted cells may have several lines."""
 
 _HEADER_BYTES: Final = 2**16
 _BYTE_ORDER_MARKS: Final = {
@@ -45,7 +45,7 @@ def read_separated(data: bytes) -> WrittenTable:
 
     Raises:
         BadInput: not UTF-8, or more lines or columns than allowed; the blocks raise it for a row of another length
-            than the header, a value without a name, or a line that is too long.
+            than the header, a value without a name, or a row that is too long.
     """
     _check_encoding(data)
     lines = max(data.count(b"\n"), data.count(b"\r"))
@@ -93,19 +93,29 @@ def _separator(data: bytes) -> str:
 
 
 def _rows(data: bytes, separator: str) -> Iterator[list[str]]:
+    """The rows of a file; a line of separators alone is an empty row."""
     lines = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
-    reader = csv.reader(_bounded(lines), delimiter=separator)
+    blank = f"{separator} \t\r\n"
+    characters = 0  # of the row that is being read
+
+    def bounded() -> Iterator[str]:
+        nonlocal characters
+        for number, line in enumerate(lines, start=1):
+            is_blank = not characters and not line.strip(blank)
+            characters += len(line)
+            if characters > LONGEST_ROW:
+                raise BadInput(
+                    f"The row at line {number} of the table has more than {LONGEST_ROW} characters."
+                )
+            yield "\n" if is_blank else line
+
+    reader = csv.reader(bounded(), delimiter=separator)
     try:
-        yield from reader
+        for row in reader:
+            characters = 0
+            yield row
     except csv.Error as error:
         raise BadInput(f"The table is not CSV: {error}, at line {reader.line_num}.") from error
-
-
-def _bounded(lines: Iterable[str]) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        if len(line) > LONGEST_LINE:
-            raise BadInput(f"Line {number} of the table has more than {LONGEST_LINE} characters.")
-        yield line
 
 
 def _filled(row: Iterable[str]) -> bool:
@@ -117,13 +127,11 @@ def _blocks(
 ) -> Iterator[TableBlock]:
     """The rows below the header in blocks, each row checked to have as many cells as the header."""
     named = [place for place, name in enumerate(header) if name]
-    while block := list(islice(rows, BLOCK_ROWS)):
-        numbers: Sequence[int] = range(first_row, first_row + len(block))
-        first_row += len(block)
-        if {*map(len, block)} != {len(header)}:
-            numbers, block = _of_length(len(header), numbers, block)
-        columns = [list(map(str.strip, column)) for column in zip(*block, strict=True)]
-        if block and "" in columns[named[0]]:
+    numbered = _of_length(len(header), rows, first_row)
+    while block := list(islice(numbered, BLOCK_ROWS)):
+        numbers: Sequence[int] = [number for number, _ in block]
+        columns = [list(map(str.strip, column)) for column in zip(*(row for _, row in block), strict=True)]
+        if "" in columns[named[0]]:
             filled = list(map(any, zip(*columns, strict=True)))
             numbers, columns = (
                 list(compress(numbers, filled)),
@@ -137,16 +145,13 @@ def _blocks(
             )
 
 
-def _of_length(
-    length: int, numbers: Sequence[int], rows: Sequence[list[str]]
-) -> tuple[list[int], list[list[str]]]:
-    """The rows that are not blank, with their numbers; each must have as many cells as the header."""
-    filled = list(map(_filled, rows))
-    numbers, rows = list(compress(numbers, filled)), list(compress(rows, filled))
-    for number, row in zip(numbers, rows, strict=True):
-        if len(row) != length:
+def _of_length(length: int, rows: Iterable[list[str]], first_row: int) -> Iterator[tuple[int, list[str]]]:
+    """The rows with as many cells as the header, with their numbers; any other must be blank and is left out."""
+    for number, row in enumerate(rows, start=first_row):
+        if len(row) == length:
+            yield number, row
+        elif _filled(row):
             raise BadInput(f"Row {number} has {len(row)} values where the header has {length} columns.")
-    return numbers, rows
 
 
 def _refuse_nameless(rows: Sequence[int], header: Sequence[str], columns: Sequence[Sequence[str]]) -> None:

@@ -11,6 +11,7 @@ from api.bodies import MAX_TABLE_BYTES, amount
 from orchestrator.errors import NotFound
 from orchestrator.spec import MAX_SWEEP_BYTES
 from orchestrator.store import Store
+from orchestrator.tables.checked_table import MOST_ROWS
 
 YAML = {"content-type": "application/yaml"}
 CSV = {"content-type": "text/csv"}
@@ -115,7 +116,9 @@ def test_malformed_yaml_is_refused(client: TestClient, body: bytes, sentence: st
 )
 def test_malformed_json_is_refused(client: TestClient, body: bytes, sentence: str) -> None:
     headers = {"content-type": "application/json"}
-    refused(client.post("/v1/sweeps", content=body, headers=headers), 422, sentence)
+    answer = client.post("/v1/sweeps", content=body, headers=headers)
+    refused(answer, 422, sentence)
+    assert ("Send YAML" in answer.json()["detail"]) == body.startswith(b"name")
 
 
 @pytest.mark.usefixtures("nothing_written")
@@ -152,8 +155,12 @@ def test_a_body_that_announces_too_much_is_refused_unread(client: TestClient) ->
         yield b"params"
         raise AssertionError("the body was read on")
 
-    headers = CSV | {"content-length": str(100_000_000)}
+    headers = CSV | {"content-length": str(MAX_TABLE_BYTES + 1)}
     refused(client.post("/v1/tables", content=pieces(), headers=headers), 413, amount(MAX_TABLE_BYTES))
+
+
+def test_a_table_of_as_many_rows_as_allowed_may_have_a_dozen_columns() -> None:
+    assert MAX_TABLE_BYTES > MOST_ROWS * 12 * 13
 
 
 def test_a_body_that_does_not_say_its_size_is_cut_off(client: TestClient) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import private
-from orchestrator.private import close_folder, close_home, make_folder
+from orchestrator.errors import BadInput
+from orchestrator.private import close_folder, close_home, make_empty_folder, make_folder
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
@@ -54,6 +55,36 @@ def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir(0o775)
     make_folder(tmp_path / "shared" / "own")
     assert modes(tmp_path / "shared") == {".": 0o775, "own": 0o700}
+
+
+def test_an_empty_folder_is_made_and_found_again(settings: Settings) -> None:
+    make_empty_folder(settings.empty_folder)
+    make_empty_folder(settings.empty_folder)
+    assert modes(settings.empty_folder) == {".": 0o700}
+
+
+@pytest.mark.parametrize(("mode", "content"), [(0o700, "api.py"), (0o755, None), (0o770, None)])
+def test_an_empty_folder_that_others_can_enter_or_that_holds_something_is_refused(
+    settings: Settings, mode: int, content: str | None
+) -> None:
+    settings.empty_folder.mkdir(mode, parents=True)
+    if content is not None:
+        (settings.empty_folder / content).touch()
+    with pytest.raises(BadInput, match=rf"{settings.empty_folder}.*then remove the folder"):
+        make_empty_folder(settings.empty_folder)
+
+
+def test_a_link_or_another_users_folder_does_not_count_as_empty(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir(0o700)
+    settings.home.mkdir()
+    settings.empty_folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadInput, match="yours alone"):
+        make_empty_folder(settings.empty_folder)
+    monkeypatch.setattr(private.os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(BadInput, match="yours alone"):
+        make_empty_folder(tmp_path / "elsewhere")
 
 
 def test_a_database_and_its_log_are_private(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from orchestrator.processes import service_folder
 from orchestrator.settings import Settings
 
 
@@ -46,18 +48,27 @@ def test_a_database_without_a_file_keeps_its_url(url: str) -> None:
     assert Settings(database_url=url).database_url == url
 
 
+@pytest.mark.parametrize("url", ["sqlite+pysqlite:///runs.db", "sqlite:runs.db"])
+def test_another_spelling_of_sqlite_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="is written sqlite:///FILE"):
+        Settings(database_url=url)
+
+
 def test_a_child_process_asks_no_proxy_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "example.org,localhost")
     monkeypatch.delenv("no_proxy", raising=False)
 
     environment = Settings().child_environment()
 
-    assert environment["NO_PROXY"] == "127.0.0.1,::1,example.org,localhost"
+    assert environment["NO_PROXY"] == "127.0.0.1,localhost,::1,example.org"
     assert environment["no_proxy"] == "127.0.0.1,localhost,::1"
 
 
-def test_a_child_process_finds_the_service_before_a_users_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+@pytest.mark.parametrize("users", ["/somewhere", f"/somewhere{os.pathsep}{service_folder()}"])
+def test_a_child_process_finds_the_service_before_a_users_packages(
+    monkeypatch: pytest.MonkeyPatch, users: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", users)
 
     first, *others = Settings().child_environment()["PYTHONPATH"].split(os.pathsep)
 

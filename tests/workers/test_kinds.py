@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import extras
 from orchestrator.corpora import PreparedSource
 from orchestrator.errors import BadInput
 from orchestrator.spec import TrainerKind
@@ -49,6 +50,15 @@ def test_the_built_in_corpus_lies_nowhere(stage) -> None:
 def test_a_corpus_that_the_driver_does_not_see_is_refused_with_where_it_looked(stage) -> None:
     with pytest.raises(BadInput, match=r"'gone' is neither registered .* nor prepared .*corpora"):
         setup_of(stage, "gone")
+
+
+def test_beside_a_local_ray_a_missing_extra_is_named_before_a_worker_starts(
+    stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+
+    with pytest.raises(extras.ExtraMissing, match=r"etalon\[train\]"):
+        setup_of(stage, "stdlib")
 
 
 @pytest.mark.parametrize("trainer", [trainer for trainer in TRAINERS if trainer.carried_out_by is not None])

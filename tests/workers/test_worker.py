@@ -82,6 +82,18 @@ def test_a_job_that_cannot_begin_is_reported_and_the_next_one_is_not_blamed():
     assert failing.step()["report"].fault is None
 
 
+def test_a_worker_without_the_modules_of_an_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch):
+    def missing() -> StandIn:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    runner = StandIn()
+    monkeypatch.setattr(runner, "open_runner", missing)
+
+    fault = actor(runner, WORK).step()["report"].fault
+
+    assert fault == "ExtraMissing: This needs torch: pip install 'etalon[train]'."
+
+
 def test_the_machines_error_is_left_to_tune_to_retry():
     with pytest.raises(OSError, match="no space"):
         actor(StandIn(OSError("no space")), WORK).step()

@@ -83,6 +83,16 @@ def test_a_batch_is_written_as_people_write_it(runs: Path) -> None:
     assert {target["batch_tokens"] for target in answer["targets"]} == {65_000}
 
 
+def test_a_setting_that_the_table_pools_is_named_with_the_option(runs: Path) -> None:
+    header, *lines = text(rows()).split()
+    pooled = [f"{header},weight_decay", *(f"{line},{decay}" for line in lines for decay in ("0", "0.1"))]
+    runs.write_text("\n".join(pooled))
+
+    warnings = answer_of("compare", runs, *FAST)["warnings"]
+
+    assert any("weight_decay takes 2 values" in w and "pick one with --where" in w for w in warnings)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

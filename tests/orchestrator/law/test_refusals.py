@@ -57,6 +57,12 @@ def test_no_finished_runs():
     assert f"0 of {runs.size} runs completed" in found.detail
 
 
+def test_failed_runs_count_as_runs_that_did_not_complete():
+    runs = runs_of()
+    found = refusal(lambda: fit(replace(runs, failed=np.ones(runs.size, dtype=bool))))
+    assert f"0 of {runs.size} runs completed" in found.detail
+
+
 @pytest.mark.parametrize(("offset", "word"), [(2.0, "downwards"), (-2.0, "upwards")])
 def test_all_minima_on_an_edge(offset, word):
     found = refusal(lambda: fit(runs_of(offset=offset, rates=5)))

@@ -22,6 +22,15 @@ def replay(store: Store, rows: str, **grid: Any) -> dict[str, Any]:
     return {"name": "again", "trainer": {"kind": "replay", "table": table.id}, "grid": grid}
 
 
+def test_a_replay_of_failed_runs_alone_is_refused_as_such(store: Store) -> None:
+    rows = "params,tokens,batch_tokens,learning_rate,loss,state\n1e6,1e8,1024,1e-3,,failed\n"
+    table = store.tables.add(rows.encode(), rows=1, cells=1)
+    fields = {"name": "again", "trainer": {"kind": "replay", "table": table.id}, "grid": {}}
+
+    with pytest.raises(BadInput, match="trainer: every run of the table failed, so no loss is recorded"):
+        cells_of(parse_spec(fields), store)
+
+
 def test_a_replay_of_more_runs_than_a_sweep_may_have_is_refused(store: Store) -> None:
     places = ((1e6 * 1.01**n, 1e8 * 1.01**d) for n in range(317) for d in range(317))
     rows = "".join(f"{params},{tokens},1024,1e-3,3.5\n" for params, tokens in places)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
+
 import pytest
 
 from orchestrator.errors import BadInput
@@ -110,11 +114,33 @@ def test_blank_lines_are_bounded_before_they_are_read(monkeypatch: pytest.Monkey
         read_table((CSV + 10 * "\n").replace("\n", end).encode())
 
 
-def test_a_line_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(separated_values, "LONGEST_LINE", 100)
+@pytest.mark.parametrize(("row", "line"), [(101 * ",", 2), (40 * 'a,"\n",', 19)])
+def test_a_row_is_bounded_however_many_lines_it_has(
+    monkeypatch: pytest.MonkeyPatch, row: str, line: int
+) -> None:
+    monkeypatch.setattr(separated_values, "LONGEST_ROW", 100)
 
-    with pytest.raises(BadInput, match="Line 2 of the table has more than 100 characters"):
-        read_table(f"{HEADER}\n{',' * 101}\n".encode())
+    with pytest.raises(BadInput, match=f"The row at line {line} of the table has more than 100 characters"):
+        read_table(f"{HEADER}\n{row}\n".encode())
+
+
+def test_a_row_of_another_length_is_refused_before_the_next_is_read() -> None:
+    rows = [HEADER, "1," * 10, 'unread,"' + "x" * 200_000]
+
+    with pytest.raises(BadInput, match="Row 2 has 11 values where the header has 5 columns"):
+        read_table("\n".join(rows).encode())
+
+
+def test_a_line_of_separators_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+
+    def reader(lines: Iterable[str], *, delimiter: str) -> Iterator[list[str]]:
+        return iter(csv.reader((parsed.append(line) or line for line in lines), delimiter=delimiter))
+
+    monkeypatch.setattr(separated_values, "csv", SimpleNamespace(reader=reader, Error=csv.Error))
+
+    assert numbers(CSV.replace("\n", "\n, , ,,\t,\r\n").encode()) == numbers(CSV.encode())
+    assert {line for line in parsed if line.startswith(",")} == set()
 
 
 def test_every_bad_value_counts_and_the_first_are_listed() -> None:
