@@ -216,7 +216,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         form=fill_form(store, sweep, target or sweep.spec.target, query),
         figures=_figures(document),
         choice=_figure_choice(snapshot, query),
-        runs=_runs_page(store, snapshot, query),
+        runs=_runs_page(snapshot, query),
         spec=spec_yaml(sweep.spec),
         now=store.now(),
     )
@@ -244,16 +244,17 @@ def _is_listed(run: Run, state: RunState | None) -> bool:
     return run.state is not RunState.PRUNED if state is None else run.state is state
 
 
-def _runs_page(store: Store, snapshot: FigureSnapshot, query: Mapping[str, str]) -> RunsPage:
+def _runs_page(snapshot: FigureSnapshot, query: Mapping[str, str]) -> RunsPage:
     chosen, cursor = query.get("state"), query.get("cursor")
     state = RunState(chosen) if chosen in set(RunState) else None
-    every_run, cells = store.runs.of_sweep(snapshot.sweep.id), store.sweeps.cells(snapshot.sweep.id)
-    found = sorted((run for run in every_run if _is_listed(run, state)), key=lambda run: run.batch or 0)
+    found = sorted(
+        (run for run in snapshot.every_run if _is_listed(run, state)), key=lambda run: run.batch or 0
+    )
     start = next((number for number, run in enumerate(found, 1) if run.id == cursor), 0)
     shown = found[start : start + RUNS_PER_PAGE]
     return RunsPage(
         page=Page(
-            items=[run_document(run, cells) for run in shown],
+            items=[run_document(run, snapshot.every_cell) for run in shown],
             next_cursor=shown[-1].id if len(found) > start + len(shown) else None,
             total=len(found),
         ),
