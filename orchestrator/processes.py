@@ -150,7 +150,7 @@ class Child:
             log.info("%s ended", self.name, extra=self._facts)
         else:
             found = {"exit_code": code, "deaths": self.deaths, "last_message": self.last_message}
-            log.warning("%s died", self.name, extra={**self._facts, **found})
+            log.warning("%s died: %s", self.name, self.last_message, extra={**self._facts, **found})
 
 
 def end_all(children: Iterable[Child], seconds: float) -> None:

@@ -170,7 +170,7 @@ def test_a_body_that_does_not_say_its_size_is_cut_off(client: TestClient) -> Non
 @pytest.mark.parametrize(
     ("path", "query", "allowed"),
     [
-        ("", "stat=running", "It takes cursor, limit, state."),
+        ("", "stat=running", "It takes cursor, limit, name, state."),
         ("/{id}", "verbose=1", "This endpoint takes no query parameters."),
         ("/{id}/runs", "page=2", "It takes cursor, limit, state."),
         ("/{id}/figures/bowls", "param=1e9", "It takes batch_tokens, columns, page, params, phase."),
