@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+import etalon
 from etalon.cli import admin, corpus, sweeps
 from etalon.cli.compare import compare_command
 from etalon.cli.demo import demo_command
@@ -15,8 +18,24 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="The learning rate for a model that nobody can afford to sweep.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"etalon {etalon.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """The learning rate for a model that nobody can afford to sweep."""
+
+
 app.command("serve")(serve_command)
 app.command("demo")(demo_command)
 app.command("fit")(fit_command)

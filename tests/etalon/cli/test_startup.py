@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import etalon
 from orchestrator.extras import EXTRAS
 
 HEAVY = {"numpy", "scipy"}.union(*EXTRAS.values())
@@ -33,3 +34,10 @@ def test_help_loads_no_heavy_library(command: tuple[str, ...]) -> None:
     assert done.returncode == 0
     assert "Usage" in done.stdout
     assert HEAVY & set(done.stderr.split()) == set()
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "etalon.cli.main", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"etalon {etalon.__version__}\n"), done.stderr
