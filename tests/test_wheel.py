@@ -76,6 +76,11 @@ def test_a_fit_runs_beside_packages_named_like_the_service(unzipped: Path, forei
     assert fitted["predictions"][0]["learning_rate"] > 0
 
 
+def test_it_prints_its_version(unzipped: Path, foreign: Path) -> None:
+    version = etalon(unzipped, foreign, "--version").split()[-1]
+    assert (unzipped / f"etalon-{version}.dist-info").is_dir()
+
+
 def test_migrations_run_beside_packages_named_like_the_service(unzipped: Path, foreign: Path) -> None:
     etalon(unzipped, foreign, "db", "upgrade")
     assert (foreign / "home" / "etalon.db").is_file()
