@@ -27,7 +27,7 @@ from etalon.operations import (
 )
 from etalon.plotly_figure import PlotlyFigure
 from etalon.run_frames import frame_of_points, frame_of_runs, require_pandas
-from etalon.sources import SpecSource, faults_of, local_tables, read_fields, with_tables
+from etalon.sources import SpecSource, local_tables, naming_faults, read_fields, with_tables
 from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.lenses import LensesDocument
@@ -173,14 +173,14 @@ class SweepCollection:
             source: path of a YAML or JSON file, the fields, or the model; run tables named by path are uploaded.
             idempotency_key: a name for this request; the same name and sweep return the earlier one.
         """
-        with faults_of(source):
+        with naming_faults(source):
             call = operations.submission(self._fields(source), idempotency_key)
             return SweepHandle(self._client, self._client.ask(call))
 
     def plan(self, source: SpecSource) -> PreviewDocument:
         """The cells and costs of a sweep that is not submitted; run tables named by path are uploaded."""
         query = {"validate_only": "true"}
-        with faults_of(source):
+        with naming_faults(source):
             call = operations.PLAN.call(json=self._fields(source), query=query)
             return self._client.ask(call)
 

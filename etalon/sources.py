@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
-from etalon.spec_files import lines_named, read_spec_file
+from etalon.spec_files import naming_lines, read_spec_file
 from orchestrator.documents.tables import TABLE_ID_PREFIX
 from orchestrator.errors import BadInput
 from orchestrator.spec import SweepSpec
@@ -33,9 +33,9 @@ def read_fields(source: SpecSource) -> dict[str, Any]:
     return read_spec_file(source)
 
 
-def faults_of(source: SpecSource) -> AbstractContextManager[None]:
+def naming_faults(source: SpecSource) -> AbstractContextManager[None]:
     """Let a refusal name the lines of the fields at fault, if the sweep is a file."""
-    return lines_named(source) if isinstance(source, str | os.PathLike) else nullcontext()
+    return naming_lines(source) if isinstance(source, str | os.PathLike) else nullcontext()
 
 
 def local_tables(fields: Mapping[str, Any], source: SpecSource) -> dict[str, Path]:

@@ -22,7 +22,7 @@ def read_spec_file(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def lines_named(path: str | os.PathLike[str]) -> Iterator[None]:
+def naming_lines(path: str | os.PathLike[str]) -> Iterator[None]:
     """Let a refusal of a sweep name the lines of the fields at fault in its YAML file."""
     try:
         yield

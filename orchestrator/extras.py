@@ -41,7 +41,7 @@ class ExtraMissing(BadInput):
 
 
 @contextmanager
-def named_extras() -> Iterator[None]:
+def naming_extras() -> Iterator[None]:
     """Turn a failed import of a module of an extra, within the block, into a sentence.
 
     Raises:

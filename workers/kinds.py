@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from orchestrator.errors import BadInput
-from orchestrator.extras import named_extras
+from orchestrator.extras import naming_extras
 from orchestrator.settings import Settings
 from orchestrator.spec import KINDS
 from orchestrator.store import Store
@@ -24,7 +24,7 @@ def job_factory(sweep: Sweep, store: Store, settings: Settings) -> JobFactory:
     if trainer.carried_out_by is None:
         known = " and ".join(name for name, kind in KINDS.items() if kind.carried_out_by is not None)
         raise BadInput(f"Sweep {sweep.id} has the trainer {trainer.kind!r}; workers carry out {known}.")
-    with named_extras():
+    with naming_extras():
         module = importlib.import_module(f"workers.{trainer.carried_out_by}")
     factory: JobFactory = module.job_factory(trainer, sweep, store, settings)
     return factory

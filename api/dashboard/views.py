@@ -1,32 +1,35 @@
-"""The content of each page: documents, and the values that pages need beside them."""
+"""The content of each page as a value: documents, and what pages need beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
 import yaml
 
-from api.dashboard.target_form import fill_form
+from api.dashboard.target_form import TargetForm, fill_form
 from api.figures import FIGURES
 from api.figures.entry import SweepFigure
-from api.figures.savings import grid_shares
+from api.figures.savings import GridShares, grid_shares
 from api.figures.selection import CellPage, cell_pages, cells_with_data
 from api.figures.snapshot import FigureSnapshot, read_snapshot
-from orchestrator.answers.formula import formula
+from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.runs import run_document
 from orchestrator.answers.stable_phase import Phase
 from orchestrator.answers.sweeps import sweep_document, sweep_summaries
+from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.document import Page
 from orchestrator.documents.events import SweepEvent
+from orchestrator.documents.predictions import TargetDocument
 from orchestrator.documents.runs import RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_OPEN, SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
-from orchestrator.store.records import Run
+from orchestrator.store.records import Run, Sweep
 
 SWEEPS_PER_PAGE: Final = 25
 RUNS_PER_PAGE: Final = 25
@@ -110,6 +113,54 @@ class FigureChoice:
         return "&".join(part for part in (self.query, self.phase_query) if part)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepList:
+    """One page of the list of sweeps, of all states or of one."""
+
+    page: Page[SweepSummary]
+    state: SweepState | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepView:
+    """A sweep's page.
+
+    Attributes:
+        target: of the newest law's prediction or refusal; None before the first law.
+        last_event: number of the newest event when the page was read.
+        span_seconds: from the start of its first run to the end of its last.
+        actor: the token that moved the sweep to its state, if one did.
+        spec: the specification as submitted, in YAML.
+    """
+
+    sweep: SweepDocument
+    target: TargetDocument | None
+    live: bool
+    last_event: int
+    bar: RunBar
+    formula: Formula | None
+    shares: GridShares
+    comparison: ComparisonDocument | None
+    span_seconds: float
+    actor: str | None
+    form: TargetForm
+    figures: tuple[SweepFigure, ...]
+    choice: FigureChoice
+    runs: RunsPage
+    spec: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run's page."""
+
+    run: RunDocument
+    sweep: Sweep
+    open: bool
+
+
 def run_bar(sweep: SweepSummary) -> RunBar:
     """The bar of a sweep's runs."""
     by_state, rates = sweep.progress.runs_by_state, sweep.progress.grid_rates
@@ -123,7 +174,7 @@ def run_bar(sweep: SweepSummary) -> RunBar:
     )
 
 
-def sweep_list(store: Store, *, state: SweepState | None, cursor: str | None) -> dict[str, Any]:
+def sweep_list(store: Store, *, state: SweepState | None, cursor: str | None) -> SweepList:
     """One page of sweeps, newest first, of all states or of one.
 
     Raises:
@@ -131,11 +182,11 @@ def sweep_list(store: Store, *, state: SweepState | None, cursor: str | None) ->
     """
     sweeps, following, total = store.sweeps.page(state=state, limit=SWEEPS_PER_PAGE, cursor=cursor)
     page = Page(items=sweep_summaries(store, sweeps), next_cursor=following, total=total)
-    return {"page": page, "state": state, "now": store.now()}
+    return SweepList(page=page, state=state, now=store.now())
 
 
-def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """The values of a sweep's page.
+def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepView:
+    """Gather a sweep's page.
 
     Args:
         store: where it is recorded.
@@ -151,24 +202,24 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> dict[st
     document = sweep_document(store, sweep)
     target = None if record is None else record.prediction.target
     moved = store.events.latest(sweep_id, SweepEvent)
-    return {
-        "sweep": document,
-        "target": target,
-        "live": sweep.state in SWEEP_LIVE,
-        "last_event": last_event,
-        "bar": run_bar(document),
-        "formula": None if snapshot.law is None else formula(snapshot.law),
-        "shares": grid_shares(snapshot),
-        "comparison": None if sweep.spec.comparison is None else comparison_document(store, sweep),
-        "span_seconds": store.sweeps.span_seconds(sweep_id),
-        "actor": None if moved is None else moved.actor,
-        "form": fill_form(store, sweep, target or sweep.spec.target, query),
-        "figures": _figures(document),
-        "choice": _figure_choice(snapshot, query),
-        "runs": _runs_page(store, snapshot, query),
-        "spec": spec_yaml(sweep.spec),
-        "now": store.now(),
-    }
+    return SweepView(
+        sweep=document,
+        target=target,
+        live=sweep.state in SWEEP_LIVE,
+        last_event=last_event,
+        bar=run_bar(document),
+        formula=None if snapshot.law is None else formula(snapshot.law),
+        shares=grid_shares(snapshot),
+        comparison=None if sweep.spec.comparison is None else comparison_document(store, sweep),
+        span_seconds=store.sweeps.span_seconds(sweep_id),
+        actor=None if moved is None else moved.actor,
+        form=fill_form(store, sweep, target or sweep.spec.target, query),
+        figures=_figures(document),
+        choice=_figure_choice(snapshot, query),
+        runs=_runs_page(snapshot, query),
+        spec=spec_yaml(sweep.spec),
+        now=store.now(),
+    )
 
 
 def _figures(sweep: SweepDocument) -> tuple[SweepFigure, ...]:
@@ -193,16 +244,17 @@ def _is_listed(run: Run, state: RunState | None) -> bool:
     return run.state is not RunState.PRUNED if state is None else run.state is state
 
 
-def _runs_page(store: Store, snapshot: FigureSnapshot, query: Mapping[str, str]) -> RunsPage:
+def _runs_page(snapshot: FigureSnapshot, query: Mapping[str, str]) -> RunsPage:
     chosen, cursor = query.get("state"), query.get("cursor")
     state = RunState(chosen) if chosen in set(RunState) else None
-    every_run, cells = store.runs.of_sweep(snapshot.sweep.id), store.sweeps.cells(snapshot.sweep.id)
-    found = sorted((run for run in every_run if _is_listed(run, state)), key=lambda run: run.batch or 0)
+    found = sorted(
+        (run for run in snapshot.every_run if _is_listed(run, state)), key=lambda run: run.batch or 0
+    )
     start = next((number for number, run in enumerate(found, 1) if run.id == cursor), 0)
     shown = found[start : start + RUNS_PER_PAGE]
     return RunsPage(
         page=Page(
-            items=[run_document(run, cells) for run in shown],
+            items=[run_document(run, snapshot.every_cell) for run in shown],
             next_cursor=shown[-1].id if len(found) > start + len(shown) else None,
             total=len(found),
         ),
@@ -220,15 +272,15 @@ def spec_yaml(spec: SweepSpec) -> str:
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=90)
 
 
-def run_view(store: Store, run_id: str) -> dict[str, Any]:
-    """The values of a run's page.
+def run_view(store: Store, run_id: str) -> RunView:
+    """Gather a run's page.
 
     Raises:
         NotFound: there is no such run.
     """
     run = store.runs.get(run_id)
-    return {
-        "run": run_document(run, store.sweeps.cells(run.sweep_id)),
-        "sweep": store.sweeps.get(run.sweep_id),
-        "open": run.state in RUN_OPEN,
-    }
+    return RunView(
+        run=run_document(run, store.sweeps.cells(run.sweep_id)),
+        sweep=store.sweeps.get(run.sweep_id),
+        open=run.state in RUN_OPEN,
+    )

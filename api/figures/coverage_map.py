@@ -22,6 +22,12 @@ from orchestrator.store.records import Run
 MOST_ROWS: Final = 48
 MOST_COLUMNS: Final = 16
 
+PANEL_TILES: Final = 30
+"""Tiles side by side in the width of one panel: 4 pixels each on a telephone."""
+
+CELL_TILES: Final = 6
+"""Tiles whose width the count above a cell needs."""
+
 PRECEDENCE: Final = (
     RunState.RUNNING,
     RunState.PENDING,
@@ -75,12 +81,17 @@ class CoverageMap:
     left_out: int
 
 
-def coverage_map(snapshot: FigureSnapshot) -> CoverageMap:
-    """Lay the cells out as a map; no rows if the sweep has nothing to run."""
+def coverage_map(snapshot: FigureSnapshot, panels: int | None = None) -> CoverageMap:
+    """Lay the cells out as a map; no rows if the sweep has nothing to run.
+
+    Args:
+        snapshot: the sweep.
+        panels: panels that fit side by side; None for a wide screen.
+    """
     several = snapshot.several_batches
     cells = [cell for cell in snapshot.cells if cell.rates]
     rows = evenly(sorted({(cell.params, cell.batch_tokens) for cell in cells}), MOST_ROWS)
-    columns = evenly(sorted({cell.tokens for cell in cells}), MOST_COLUMNS)
+    columns = evenly(sorted({cell.tokens for cell in cells}), _most_columns(cells, panels))
     runs = snapshot.runs_by_cell()
     shown = tuple(
         _cell(
@@ -99,6 +110,14 @@ def coverage_map(snapshot: FigureSnapshot) -> CoverageMap:
         cells=shown,
         left_out=len(cells) - len(shown),
     )
+
+
+def _most_columns(cells: Sequence[Cell], panels: int | None) -> int:
+    """The columns that fit with tiles wide enough to see and to touch."""
+    if panels is None:
+        return MOST_COLUMNS
+    widest = max((len(cell.rates) for cell in cells), default=1)
+    return min(MOST_COLUMNS, max(2, PANEL_TILES * panels // max(widest, CELL_TILES)))
 
 
 def _row_name(params: float, batch_tokens: float, several: bool) -> str:
@@ -262,7 +281,7 @@ def _legend(view: CoverageMap) -> list[dict[str, Any]]:
 
 
 def _figure(request: FigureRequest) -> go.Figure:
-    view = coverage_map(request.snapshot)
+    view = coverage_map(request.snapshot, request.columns)
     if not view.cells:
         return empty("This sweep has no grid: it only fits runs of a table.")
     return draw_coverage(view)

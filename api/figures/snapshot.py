@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
 from orchestrator.cells import Cell, Cells, Point
-from orchestrator.knowledge import knowledge_of, recorded_runs
+from orchestrator.knowledge import recorded_runs
 from orchestrator.law import Bowl, Law
 from orchestrator.spec import PriorRuns
 from orchestrator.states import SWEEP_LIVE
@@ -45,6 +45,8 @@ class FigureSnapshot:
     Attributes:
         cells: of its search, by number; a sweep that only fits prior runs has the cells of its law instead.
         runs: all runs of its search, oldest first.
+        every_cell: those of its comparison at a held-out scale as well.
+        every_run: those of its comparison as well.
         record: its newest law as recorded; None before the first.
         law: that law; None before the first.
         bowls: the law's bowls by `rounded` point.
@@ -55,6 +57,8 @@ class FigureSnapshot:
     sweep: Sweep
     cells: Cells
     runs: tuple[Run, ...] = ()
+    every_cell: Cells = field(default_factory=Cells)
+    every_run: tuple[Run, ...] = ()
     record: LawRecord | None = None
     law: Law | None = None
     bowls: Mapping[Point, Bowl] = field(default_factory=dict)
@@ -104,11 +108,14 @@ def read_snapshot(store: Store, sweep_id: str) -> FigureSnapshot:
     sweep = store.sweeps.get(sweep_id)
     record = store.laws.latest(sweep_id)
     law = None if record is None else law_of(record)
-    known = knowledge_of(store, sweep, prior=None)
+    every_run = tuple(store.runs.of_sweep(sweep_id))
+    every_cell = store.sweeps.cells(sweep_id)  # read last: a run is written after its cell
     return FigureSnapshot(
         sweep=sweep,
-        cells=known.cells or law_cells(law),
-        runs=known.runs,
+        cells=every_cell.searched or law_cells(law),
+        runs=tuple(run for run in every_run if every_cell[run.cell].role is None),
+        every_cell=every_cell,
+        every_run=every_run,
         record=record,
         law=law,
         bowls=bowls_by_point(law),

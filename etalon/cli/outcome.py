@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from orchestrator.documents.problems import ProblemDocument
 from orchestrator.errors import BadInput, EtalonError, NotFound, Refused
-from orchestrator.extras import named_extras
+from orchestrator.extras import naming_extras
 
 P = ParamSpec("P")
 
@@ -50,7 +50,7 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def reporting(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            with named_extras():
+            with naming_extras():
                 command(*args, **kwargs)
         except EtalonError as error:
             error.detail = with_flags(error, kwargs)

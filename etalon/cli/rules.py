@@ -12,7 +12,7 @@ from etalon.arguments import amount
 from etalon.cli.options import AsJson, assignments
 from etalon.cli.outcome import out, print_json, reports_errors
 from etalon.cli.sweeps import SpecFile
-from etalon.spec_files import lines_named, read_spec_file
+from etalon.spec_files import naming_lines, read_spec_file
 from orchestrator.amounts import count, rate
 from orchestrator.documents.rule_tables import RuleColumn, RuleTable
 from orchestrator.errors import BadInput
@@ -74,7 +74,7 @@ def rules_command(
         )
     if scale is not None and target is not None:
         raise BadInput("--scale and --target: give one of them.")
-    with lines_named(file):
+    with naming_lines(file):
         spec = parse_spec(read_spec_file(file))
     trainer, _ = spec.proxies
     there = _given(spec, trainer, target) if target is not None else _of_grid(spec, trainer, scale)

@@ -97,7 +97,7 @@ class DriverProcesses(Protocol):
     def deaths(self, sweep_id: str) -> int:
         """Drivers in a row that died early."""
 
-    def said(self, sweep_id: str) -> str | None:
+    def last_message_of(self, sweep_id: str) -> str | None:
         """Last log line of the driver that died; None if it logged nothing."""
 
     def reap(self, live: set[str]) -> None:
@@ -204,7 +204,7 @@ class Loop:
             driver_alive=self._has_driver(sweep.id),
             driver_rests=self._drivers.rests(sweep.id),
             driver_deaths=self._drivers.deaths(sweep.id),
-            driver_message=self._drivers.said(sweep.id),
+            driver_message=self._drivers.last_message_of(sweep.id),
             failure=self._failure(sweep.id) if runs[RunState.FAILED] else None,
             comparison=stage,
         )

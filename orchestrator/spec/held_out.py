@@ -159,8 +159,8 @@ def _check_base(comparison: ComparisonSpec, grid: GridOf[Scale]) -> None:
         )
     _, batch_tokens = comparison.base_horizon(grid)
     if batch_tokens not in grid.batch_tokens:
-        said = "" if base.batch_tokens else "the comparison's own, "
-        raise BadField("comparison.base.batch_tokens", said + _none_of(batch_tokens, "batch_tokens", grid))
+        owner = "" if base.batch_tokens else "the comparison's own, "
+        raise BadField("comparison.base.batch_tokens", owner + _none_of(batch_tokens, "batch_tokens", grid))
     if base.tokens is not None and base.tokens not in grid.tokens:
         raise BadField("comparison.base.tokens", _none_of(base.tokens, "tokens", grid))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from etalon.spec_files import lines_named, read_spec_file
+from etalon.spec_files import naming_lines, read_spec_file
 from orchestrator.errors import BadInput
 from orchestrator.spec import MAX_SWEEP_BYTES, parse_spec
 
@@ -54,5 +54,5 @@ def test_a_refusal_names_the_line_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text("name: a\ntrainer:\n  kind: proxi\n")
 
-    with pytest.raises(BadInput, match=r"trainer\.kind \(line 3\): must be"), lines_named(path):
+    with pytest.raises(BadInput, match=r"trainer\.kind \(line 3\): must be"), naming_lines(path):
         parse_spec(read_spec_file(path))

@@ -78,7 +78,7 @@ class InProcessDriver:
     def deaths(self, sweep_id: str) -> int:
         return self.early_deaths
 
-    def said(self, sweep_id: str) -> str | None:
+    def last_message_of(self, sweep_id: str) -> str | None:
         return "no disk"
 
     def reap(self, live: set[str]) -> None:

@@ -121,7 +121,7 @@ class OnRay:
     def deaths(self, sweep_id: str) -> int:
         return sum(process.poll() not in (None, 0) for process in self.started)
 
-    def said(self, sweep_id: str) -> str | None:
+    def last_message_of(self, sweep_id: str) -> str | None:
         return None
 
     def reap(self, live: set[str]) -> None:

@@ -16,6 +16,7 @@ from orchestrator.settings import Settings
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import LensPoint
+from orchestrator.store.runs import Runs
 from tests.api.dashboard.conftest import HOSTILE, Seeded
 from tests.api.dashboard.seeding import Service, with_many_cells
 from tests.api.figures.building import make_answer
@@ -170,6 +171,13 @@ def test_runs_are_paged_and_narrowed_to_a_state(client: TestClient, seeded: Seed
         diverged.count('<th scope="row"><a href="/runs/') == copy.sweeps.progress(sweep_id)[RunState.DIVERGED]
     )
     assert "No run is failed now" in read(client, f"/sweeps/{sweep_id}?state=failed")
+
+
+def test_a_page_reads_the_runs_once(client: TestClient, seeded: Seeded, monkeypatch: pytest.MonkeyPatch):
+    read_sweeps, of_sweep = [], Runs.of_sweep
+    monkeypatch.setattr(Runs, "of_sweep", lambda runs, id_: read_sweeps.append(id_) or of_sweep(runs, id_))
+    read(client, f"/sweeps/{seeded.ids['completed']}")
+    assert read_sweeps == [seeded.ids["completed"]]
 
 
 def test_rates_that_were_ruled_out_do_not_bury_the_runs(client: TestClient, seeded: Seeded, copy: Store):

@@ -62,6 +62,14 @@ def test_a_map_too_large_for_a_page_says_how_many_cells_it_leaves_out():
     assert view.left_out == 10
 
 
+@pytest.mark.parametrize(("panels", "columns"), [(1, 3), (2, 6), (3, 9), (None, 16)])
+def test_a_narrow_map_has_fewer_columns_and_counts_the_cells_it_leaves_out(panels, columns):
+    view = coverage_map(make_snapshot(make_cells(horizons=tuple(1e5 * i for i in range(1, 21)))), panels)
+    assert len(view.columns) == columns
+    assert (view.columns[0], view.columns[-1]) == ("100\xa0k", "2\xa0M")
+    assert view.left_out == 2 * (20 - columns)
+
+
 @pytest.mark.parametrize(
     ("state", "trainer", "words"),
     [

@@ -65,13 +65,13 @@ def test_a_started_driver_lives(drivers_of: Callable[[str], Drivers]) -> None:
     drivers.start("s")
     assert drivers.alive("s")
     assert not drivers.alive("another")
-    assert (drivers.deaths("s"), drivers.rests("s"), drivers.said("s")) == (0, False, None)
+    assert (drivers.deaths("s"), drivers.rests("s"), drivers.last_message_of("s")) == (0, False, None)
 
 
 def test_the_last_words_of_a_dead_driver_are_kept(drivers_of: Callable[[str], Drivers]) -> None:
     drivers = drivers_of(DIES)
     let_die(drivers)
-    assert drivers.said("s") == "no space left on device"
+    assert drivers.last_message_of("s") == "no space left on device"
     assert "starting" in drivers.log_of("s").read_text()
 
 
@@ -96,7 +96,7 @@ def test_of_a_log_record_only_the_message_is_repeated(
 ) -> None:
     drivers = drivers_of(f"import sys; print({line!r}); sys.exit(1)")
     let_die(drivers)
-    assert drivers.said("s") == words
+    assert drivers.last_message_of("s") == words
 
 
 def test_early_deaths_count_up_and_each_rest_is_longer(
@@ -135,7 +135,7 @@ def test_an_outage_is_rested_through_and_never_counted(
             clock.seconds += 0.25
         rests.append(clock.seconds - began)
     assert rests == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_REST_SECONDS, LONGEST_REST_SECONDS]
-    assert (drivers.deaths("s"), drivers.said("s")) == (0, "no Ray")
+    assert (drivers.deaths("s"), drivers.last_message_of("s")) == (0, "no Ray")
 
 
 def test_a_driver_that_leaves_in_order_is_no_death(
