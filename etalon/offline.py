@@ -39,7 +39,6 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-@one_thread()
 def fit(table: Any, where: Mapping[str, object] | None = None, size: str | None = None) -> Law:
     """Fit the law of the best learning rate to finished runs.
 
@@ -58,6 +57,7 @@ def fit(table: Any, where: Mapping[str, object] | None = None, size: str | None 
     return law_of(read_runs(table).one_recipe(conditions), size or "params")
 
 
+@one_thread()
 def law_of(recipe: RunTable, size: str, where: str = "where") -> Law:
     """Fit the law of the runs of one recipe.
 

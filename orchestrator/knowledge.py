@@ -110,11 +110,12 @@ class SweepKnowledge:
 
 def knowledge_of(store: Store, sweep: Sweep, prior: Observations | None) -> SweepKnowledge:
     """Read what is known of a sweep."""
-    cells = store.sweeps.cells(sweep.id)
+    runs = store.runs.of_sweep(sweep.id)
+    cells = store.sweeps.cells(sweep.id)  # after the runs: a cell that is added meanwhile is known
     return SweepKnowledge(
         sweep=sweep,
         cells=cells.searched,
-        runs=tuple(run for run in store.runs.of_sweep(sweep.id) if cells[run.cell].role is None),
+        runs=tuple(run for run in runs if cells[run.cell].role is None),
         prior=prior,
     )
 
