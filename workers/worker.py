@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.extras import named_extras
+from orchestrator.extras import naming_extras
 from orchestrator.private import restrict_umask
 from workers.runner import Job, Report, Runner, WorkerSetup
 
@@ -31,7 +31,7 @@ class Worker(tune.Trainable):
         """Load what all jobs of the sweep need; ``tune.with_parameters`` passes ``setup``."""
         restrict_umask()  # an operator's Ray has its own
         try:
-            with named_extras():
+            with naming_extras():
                 self._runner = setup.open_runner()
         except (OSError, MemoryError):
             raise
