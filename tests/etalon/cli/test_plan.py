@@ -30,6 +30,14 @@ target: {params: 1e6, tokens: 8e5, batch_tokens: 2048}
 """
 
 
+class Untimed(TestClient):
+    """A client of an application in this process, which has no timeouts and warns of one."""
+
+    def request(self, *args: Any, **options: Any) -> httpx2.Response:
+        options.pop("timeout", None)
+        return super().request(*args, **options)
+
+
 @pytest.fixture
 def requests(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[httpx2.Request]:
     """What the commands ask of a service, which runs in this process."""
@@ -37,7 +45,7 @@ def requests(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     asked: list[httpx2.Request] = []
 
     def connected(**_: Any) -> TestClient:
-        client = TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
+        client = Untimed(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
         client.event_hooks = {"request": [asked.append]}
         return client
 
