@@ -22,6 +22,7 @@ from orchestrator.extras import require
 if TYPE_CHECKING:
     from orchestrator.strategies.compared_strategies import ComparedStrategy
     from orchestrator.strategies.strategy_replay import StrategyReplay
+    from orchestrator.strategies.strategy_scores import StrategyComparison
 
 REPLICATES: Final = 5
 
@@ -81,15 +82,18 @@ def compare_command(
     comparison = compared(worlds, _with_bar(replays(contenders, worlds, shares), contenders, replicates))
     summary = note(comparison, world)
     if page is not None:
-        from api.figures import comparison_figure
-        from api.figures import page as page_of
-
-        write(page, page_of(TITLE, comparison_figure(comparison, summary)))
+        _write_page(page, TITLE, comparison, summary)
     document = strategies_document(comparison, world, picture=page, notices=table_notices(runs, "--where"))
     if as_json:
         print_json(document.to_json())
     else:
         _show(document, summary, STRATEGIES)
+
+
+def _write_page(file: Path, title: str, comparison: StrategyComparison, summary: str) -> None:
+    from api.figures import comparison_figure, page
+
+    write(file, page(title, comparison_figure(comparison, summary)))
 
 
 def checked_shares(percents: Sequence[float]) -> tuple[float, ...]:
