@@ -55,3 +55,13 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise BadInput(f"{os.fspath(path)} cannot be read: {error.strerror}.") from error
+
+
+def require_ascii(name: str, text: str) -> None:
+    """Refuse what no header of a request can hold.
+
+    Raises:
+        BadInput: a character is not ASCII, or cannot be printed.
+    """
+    if not (text.isascii() and text.isprintable()):
+        raise BadInput(f"{name} must be printable ASCII characters.")

@@ -23,10 +23,10 @@ from etalon.operations import (
     Call,
     Item,
     Listing,
-    ServiceAddress,
 )
 from etalon.plotly_figure import PlotlyFigure
 from etalon.run_frames import frame_of_points, frame_of_runs, require_pandas
+from etalon.service_address import ServiceAddress
 from etalon.sources import SpecSource, local_tables, naming_faults, read_fields, with_tables
 from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.laws import LawDocument

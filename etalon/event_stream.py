@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import httpx2
 
-from etalon.operations import EVENTS, GATEWAY_STATUSES, ServiceAddress, refusal
+from etalon.operations import EVENTS, GATEWAY_STATUSES
+from etalon.service_address import ServiceAddress, refusal
 from orchestrator.documents.events import EventPayload, UnreadableEvent, payload_of
 from orchestrator.errors import Unavailable
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json as jsonlib
 import math
 import secrets
@@ -13,7 +12,6 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx2
-from pydantic import ValidationError
 from tenacity import (
     RetryCallState,
     retry_if_exception_type,
@@ -22,20 +20,18 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from etalon.arguments import Amount, amount, flops_amount
+from etalon.arguments import Amount, amount, flops_amount, require_ascii
 from etalon.plotly_figure import PlotlyFigure
 from orchestrator.documents.comparisons import ComparisonDocument
-from orchestrator.documents.document import Document, first_fault
+from orchestrator.documents.document import Document
 from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.lenses import LensesDocument
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
-from orchestrator.documents.problems import ProblemDocument, error_class
 from orchestrator.documents.runs import CurveDocument, RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.documents.tables import TableDocument
-from orchestrator.errors import BadInput, Conflict, EtalonError, FieldProblem, NotFound, Unavailable
-from orchestrator.settings import Settings, check_environment
+from orchestrator.errors import BadInput, Conflict, NotFound
 
 TIMEOUT_SECONDS: Final = 60.0
 LEAST_TIMEOUT_SECONDS: Final = 1.0
@@ -53,28 +49,6 @@ MOST_POINTS: Final = 10_000
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item", bound=Document)
-
-ERRORS: Final[Mapping[int, type[EtalonError]]] = {
-    400: BadInput,
-    404: NotFound,
-    409: Conflict,
-    413: BadInput,
-    415: BadInput,
-    422: BadInput,
-}
-"""The error of a status whose problem details have no type, or another than this version of Etalon knows."""
-
-
-class ServiceError(EtalonError):
-    """The service refused for a reason that is neither bad input nor too little data."""
-
-    title = "The service refused"
-
-
-class UnreadableAnswer(EtalonError):
-    """The service runs a version of Etalon whose documents this one cannot read."""
-
-    title = "The answer of the service cannot be read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +130,7 @@ class Operation(Generic[Answer]):
         if json is not None:
             _require_json(json)
         for name, text in (headers or {}).items():
-            _require_ascii(name, text)
+            require_ascii(name, text)
         return Call(
             method=self.method,
             path=self.path.format_map({name: quote(str(text), safe="") for name, text in parameters.items()}),
@@ -181,11 +155,6 @@ def _require_json(body: Any) -> None:
         jsonlib.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"What is sent must be JSON: {error}.") from error
-
-
-def _require_ascii(name: str, text: str) -> None:
-    if not (text.isascii() and text.isprintable()):
-        raise BadInput(f"{name} must be printable ASCII characters.")
 
 
 def _document(kind: type[Item]) -> Callable[[httpx2.Response], Item]:
@@ -321,84 +290,6 @@ def question(
     return PREDICTION.call(sweep_id=sweep_id, query=query)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceAddress:
-    """A service to talk to.
-
-    Attributes:
-        url: ``http://host:port``.
-        token: a bearer token; None or empty for none.
-    """
-
-    url: str
-    token: str | None
-
-    @classmethod
-    def of(cls, url: str | None, token: str | None) -> ServiceAddress:
-        """A service by its address and token; what is None comes from ETALON_URL and ETALON_TOKEN.
-
-        Raises:
-            BadInput: the environment, the address or the token is not valid.
-        """
-        check_environment()
-        settings = Settings()
-        token = settings.token if token is None else token
-        _require_ascii("The token (ETALON_TOKEN)", token or "")
-        return cls(url=(settings.url if url is None else url).rstrip("/"), token=token)
-
-    def options(self) -> dict[str, Any]:
-        """The arguments of `httpx2.Client`; a proxy of the environment is not asked for this machine's own addresses.
-
-        Raises:
-            BadInput: the address is no URL.
-        """
-        try:
-            host = httpx2.URL(self.url).host
-        except httpx2.InvalidURL as error:
-            raise BadInput(f"{self.url!r} is not the URL of a service: {error}.") from error
-        if not host or not self.url.startswith(("http://", "https://")):
-            raise BadInput(f"{self.url!r} is not the URL of a service; write it as http://host:port.")
-        return {
-            "base_url": self.url,
-            "headers": {"Authorization": f"Bearer {self.token}"} if self.token else {},
-            "trust_env": not is_loopback(host),
-        }
-
-    def answer(self, call: Call[Answer], response: httpx2.Response) -> Answer:
-        """The answer of a response.
-
-        Raises:
-            EtalonError: as the service refused.
-            UnreadableAnswer: the answer is no document that this version of Etalon reads.
-        """
-        if not response.is_success:
-            raise refusal(response)
-        try:
-            return call.read(response)
-        except ValidationError as error:
-            raise UnreadableAnswer(
-                f"The service at {self.url} answered with another {error.title} than this version of Etalon reads "
-                f"({first_fault(error)}). Use the version of Etalon that the service runs."
-            ) from error
-        except (ValueError, LookupError, TypeError) as error:
-            raise self.unreadable() from error
-
-    def unreadable(self) -> UnreadableAnswer:
-        """The error of an answer that no version of Etalon gives."""
-        return UnreadableAnswer(f"What answers at {self.url} is not an Etalon service.")
-
-    def failure(self, error: httpx2.RequestError) -> EtalonError:
-        """The error of a service that cannot be reached, or whose answer cannot be decoded."""
-        if not isinstance(error, httpx2.TransportError):
-            return self.unreadable()
-        if isinstance(error, httpx2.TimeoutException):
-            return Unavailable(f"The service at {self.url} did not answer within {TIMEOUT_SECONDS:.0f} s.")
-        return Unavailable(
-            f"No Etalon service answers at {self.url} ({error}). "
-            "Start one with `etalon serve`, or set ETALON_URL to where it runs."
-        )
-
-
 def deadline_after(timeout: float | None) -> float:
     """The time in ``timeout`` seconds by `time.monotonic`; infinity for None."""
     return math.inf if timeout is None else time.monotonic() + timeout
@@ -425,26 +316,3 @@ def retries(call: Call[Any], attempts: int, deadline: float) -> dict[str, Any]:
         "wait": lambda state: min(backoff(state), max(0.0, deadline - time.monotonic())),
         "retry_error_callback": last,
     }
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by name or address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def refusal(response: httpx2.Response) -> EtalonError:
-    """The service's problem details as the error of their type, or of the status if the type is none of Etalon's."""
-    of_status = ERRORS.get(response.status_code, ServiceError)
-    try:
-        problem = ProblemDocument.read(response.json())
-    except ValueError:  # from a proxy on the way, say
-        return of_status(f"The service answered {response.status_code} {response.reason_phrase}.")
-    fields = tuple(FieldProblem(path=field.path, message=field.message) for field in problem.errors)
-    error = error_class(problem.type, of_status)(problem.detail, fields=fields)
-    error.problem = problem.to_json()
-    return error

@@ -20,7 +20,8 @@ from fastapi import FastAPI
 import etalon
 from etalon import async_client, client
 from etalon.client import SweepHandle
-from etalon.operations import OPERATIONS, ServiceError
+from etalon.operations import OPERATIONS
+from etalon.service_address import ServiceError
 from orchestrator.documents.events import LawEvent, SweepEvent
 from orchestrator.spec import parse_spec
 from orchestrator.states import SWEEP_LIVE, RunState, SweepState

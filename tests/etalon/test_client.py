@@ -16,7 +16,8 @@ import pytest
 from etalon import event_stream
 from etalon.client import Client
 from etalon.event_stream import EventStream
-from etalon.operations import PREDICTION, ServiceAddress, ServiceError, UnreadableAnswer
+from etalon.operations import PREDICTION
+from etalon.service_address import ServiceAddress, ServiceError, UnreadableAnswer
 from orchestrator.answers.sweeps import sweep_document, sweep_summaries
 from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Refused, Unavailable
 from orchestrator.states import SweepState
