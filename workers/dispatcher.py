@@ -18,6 +18,7 @@ from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.submission.capacity import Cluster, room_in, workers_event
 from workers.report_writer import ReportWriter
 from workers.runner import Job, JobFactory, Report
+from workers.silence import SilenceWatch
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Dispatcher:
         self._needs, self._cluster = needs, cluster
         self._tick_seconds, self._clock = tick_seconds, clock
         self._writer = ReportWriter(store, sweep_id, lease.fence, clock)
+        self._silence = SilenceWatch(factory.silence_seconds, clock)
         self._state = store.sweeps.get(sweep_id).state
         self._working = self._has_work()
         self._planned: list[Job] = []
@@ -144,14 +146,26 @@ class Dispatcher:
     def start(self, trial_id: str) -> None:
         """A trial has a worker."""
         self._unstarted.pop(trial_id, None)
+        self._silence.heard(trial_id)
 
     def restart(self, trial_id: str) -> None:
         """A trial has lost its worker and is restarted on another."""
+        self._silence.forget(trial_id)
         if trial_id in self._live:
             self._unstarted[trial_id] = self._clock()
 
+    def hung(self) -> frozenset[str]:
+        """The trials whose worker hangs: it has not reported for longer than its kind of trainer ever takes."""
+        found = self._silence.silent()
+        for trial_id in found:
+            runs = self._live[trial_id].run_ids if trial_id in self._live else ()
+            facts = {"sweep_id": self._sweep_id, "trial": trial_id, "run_ids": runs}
+            log.warning("a worker hangs and is killed", extra=facts)
+        return found
+
     def take_in(self, trial_id: str, report: Report) -> None:
         """Receive a worker's report."""
+        self._silence.heard(trial_id)
         if trial_id in self._waiting:
             if self._limits is None:
                 log.info("the first worker is ready", extra={"sweep_id": self._sweep_id})
@@ -279,6 +293,7 @@ class Dispatcher:
 
     def _forget(self, trial_id: str) -> None:
         self._unstarted.pop(trial_id, None)
+        self._silence.forget(trial_id)
         for kept in (self._waiting, self._ready, self._sent_away):
             kept.discard(trial_id)
 

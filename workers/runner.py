@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 
@@ -87,9 +87,12 @@ class JobFactory(ABC):
 
     Attributes:
         setup: the input of every worker of the sweep.
+        silence_seconds: longest time between two reports of a worker; one that is silent for longer hangs. It is killed,
+            and another worker takes up its job.
     """
 
     setup: WorkerSetup
+    silence_seconds: ClassVar[float] = 60.0
 
     @abstractmethod
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
