@@ -1,19 +1,20 @@
-"""``examples/own``: each program by hand and with a run of Etalon, started as its registration says.
+"""``examples/own``: each program by hand, and in the hands of a worker as its registration and sweep say.
 
 The program for Hugging Face needs a virtual environment of its own and is not run here.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from runpy import run_path
 from typing import Any
@@ -22,115 +23,138 @@ import pytest
 import torch
 import yaml
 
+from orchestrator.cells import Cells
+from orchestrator.programs.registry import Registration, read_trainers
+from orchestrator.spec import SweepSpec
+from orchestrator.spec.parsing import parse_spec
+from orchestrator.states import RunState
+from orchestrator.store.records import LossPoint, RunResult
+from orchestrator.submission.catalogue import CheckedProgram, check_program
 from tests.waiting import until
-from workers.program_path import make_program_path
+from workers.command_jobs import ProgramJob, ProgramRun
+from workers.programs.descendants import find_marked
+from workers.programs.program_runner import ProgramRunner, ProgramSetup
 
 OWN = Path(__file__).parents[2] / "examples" / "own"
-NAMES = ("plain", "reported", "forked", "torchrun", "config_file")
-
-VALUES = {
-    "learning_rate": "2.0e-02",
-    "steps": 200,
-    "warmup_steps": 16,
-    "decay_steps": 40,
-    "batch_tokens": 1024,
-    "width": 16,
-    "seed": 3,
-    "processes": 1,
-}
-"""Placeholders of a run, the run's folder excepted."""
-
-Start = Callable[..., subprocess.Popen[str]]
+NAMES = ("plain", "reported", "forked", "torchrun", "config_file", "huggingface")
+LEARNING_RATE, SEED, BATCH_TOKENS, STEPS, FEWER_STEPS = 0.02, 3, 1024, 200, 120
+BY_HAND = (f"--lr={LEARNING_RATE}", f"--steps={STEPS}", "--decay_steps=40", "--width=16", f"--seed={SEED}")
+"""Arguments of the run that all examples are compared with, by hand."""
 
 
-def registration(name: str) -> dict[str, Any]:
-    """What the operator writes of a program."""
-    found: dict[str, dict[str, Any]] = yaml.safe_load((OWN / name / "trainers.yaml").read_text())
-    return found[name]
+@dataclass(frozen=True)
+class Own:
+    """An example, registered."""
+
+    registration: Registration
+    spec: SweepSpec
+    cells: Cells
 
 
-def filled(text: str, values: Mapping[str, Any]) -> str:
-    """Text with the values of its placeholders; a quotient must be a whole number."""
+class OneProgram:
+    """A catalogue of one program and no table."""
 
-    def value(found: re.Match[str]) -> str:
-        number = eval(found[1], {}, dict(values))
-        return f"{number:.0f}" if isinstance(number, float) else str(number)
+    def __init__(self, registration: Registration) -> None:
+        self._program = CheckedProgram(registration=registration, check=None)
 
-    return re.sub(r"\{([^{}]+)\}", value, text)
+    def rates(self, *_: object) -> Any:
+        raise NotImplementedError
 
-
-def write_config(entry: Mapping[str, Any], folder: Path, values: Mapping[str, Any]) -> None:
-    config = yaml.safe_load((folder / entry["from"]).read_text())
-    for path, text in entry["set"].items():
-        *parents, key = path.split(".")
-        part = config
-        for parent in parents:
-            part = part[parent]
-        assert key in part
-        part[key] = yaml.safe_load(filled(text, values))
-    Path(filled(entry["to"], values)).write_text(yaml.safe_dump(config))
+    def program(self, name: str) -> CheckedProgram:
+        assert name == self._program.registration.name
+        return self._program
 
 
-@pytest.fixture(scope="module")
-def start() -> Start:
-    """Starts a program of a folder as its registration says, with values in place of VALUES and more arguments."""
+def own(name: str, folder: Path, **grid: Any) -> Own:
+    """A copy of an example that nobody else may write, with changes to its sweep's grid."""
+    copy = folder / "registered"
+    shutil.copytree(OWN / name, copy)
+    for path in (copy, copy / "trainers.yaml"):
+        path.chmod(0o700)
+    registration = read_trainers(copy / "trainers.yaml").get(name)
+    fields = yaml.safe_load((copy / "sweep.yaml").read_text())
+    spec = parse_spec({**fields, "grid": {**fields["grid"], **grid}})
+    cells = spec.training.cells(spec.grid, OneProgram(registration))
+    check_program(spec, cells, CheckedProgram(registration=registration, check=None))
+    return Own(registration, spec, cells)
 
-    def starter(
-        name: str,
-        run_folder: Path,
-        *more: str,
-        processes: int = 1,
-        environment: Mapping[str, str] | None = None,
-        **values: Any,
-    ) -> subprocess.Popen[str]:
-        run_folder.mkdir(exist_ok=True)
-        registered = registration(name)
-        known = VALUES | {"run_folder": str(run_folder), "processes": processes} | values
-        for entry in registered.get("files", ()):
-            write_config(entry, OWN / name, known)
-        command = [filled(part, known) for part in registered["command"][1:]]
-        log = ["--tee=3", "--local-ranks-filter=0", f"--log-dir={run_folder}"]
-        torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *log]
-        launcher = ["-m", *torchrun] if registered.get("launch") else []
-        assert registered["command"][0] == "python"
-        return subprocess.Popen(
-            [sys.executable, *launcher, *command, *more],
-            cwd=OWN / name,
-            env=os.environ | (environment or {}),
-            stdout=subprocess.PIPE,
-            text=True,
+
+class Carried:
+    """One job of an example, of one size and all its horizons."""
+
+    def __init__(self, name: str, folder: Path, *steps: int) -> None:
+        example = own(
+            name,
+            folder,
+            scales=[{"params": 6592, "with": {"width": 16}}],
+            tokens=[number * BATCH_TOKENS for number in steps],
         )
+        self.setup = ProgramSetup(
+            registration=example.registration,
+            parameters={},
+            cells=example.cells,
+            folder=folder,
+            resources=example.spec.resources,
+        )
+        self.job = ProgramJob(
+            learning_rate=LEARNING_RATE,
+            seed=SEED,
+            trunk_id=next(iter(example.cells)).trunk,
+            runs=tuple(
+                ProgramRun(run_id=f"steps-{cell.tokens / BATCH_TOKENS:.0f}", cell=cell.number)
+                for cell in sorted(example.cells, key=lambda cell: -cell.tokens)
+            ),
+        )
+        self.results: tuple[RunResult, ...] = ()
+        self.points: tuple[LossPoint, ...] = ()
+        self.is_done = False
 
-    return starter
+    def begin(self) -> ProgramRunner:
+        """A new worker takes up the job."""
+        runner = self.setup.open_runner()
+        runner.begin(self.job)
+        return runner
+
+    def advance(self, runner: ProgramRunner) -> bool:
+        report, self.is_done = runner.advance(0.1)
+        self.results += report.results
+        self.points += report.points
+        return self.is_done
+
+    def folder(self, steps: int) -> Path:
+        return self.setup.run_folder(f"steps-{steps}")
+
+    def reported(self, steps: int) -> list[dict[str, Any]]:
+        path = self.folder(steps) / "report.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def ended(program: subprocess.Popen[str]) -> str:
-    """The output of a program that ends well."""
-    output, _ = program.communicate(timeout=120)
-    assert program.returncode == 0
-    return output
+def carried_out(name: str, folder: Path, *steps: int) -> Carried:
+    """A job that one worker carried out, each run completed."""
+    carried = Carried(name, folder, *steps)
+    runner = carried.begin()
+    until(lambda: carried.advance(runner))
+    assert [result.state for result in carried.results] == [RunState.COMPLETED] * len(steps), carried.results
+    return carried
 
 
-def losses(name: str, output: str, kind: str) -> dict[int, float]:
-    """Step to loss, as the registration's pattern reads them."""
-    short: str = registration(name)["losses"][kind]["output"]
-    pattern = short.replace("{step}", r"(\d+)").replace("{value}", r"(\d+\.\d{4,})")
-    return {int(step): float(loss) for step, loss in re.findall(pattern, output)}
+def by_hand(name: str, folder: Path, *arguments: str, **environment: str) -> str:
+    """The output of a program that is started by hand."""
+    return subprocess.run(
+        [sys.executable, str(OWN / name / "train.py"), *arguments, f"--out_dir={folder}"],
+        env=os.environ | environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
 
 
-def of_etalon(folder: Path) -> dict[str, str]:
-    """The environment of a run of Etalon."""
-    folder.mkdir(exist_ok=True)
-    return {
-        "ETALON_REPORT": str(folder / "report.jsonl"),
-        "ETALON_STOP": str(folder / "stop"),
-        "PYTHONPATH": str(make_program_path(folder)),
-    }
-
-
-def reported(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "report.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def validation_loss(output: str) -> float:
+    found = re.search(rf"step {STEPS} validation loss (\d\.\d{{4}})", output)
+    assert found is not None, output
+    return float(found[1])
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -139,89 +163,71 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def plain(start: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The run's folder and the output of the plain program."""
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """The folder and the loss of the plain program, started by hand."""
     folder = tmp_path_factory.mktemp("plain")
-    return folder, ended(start("plain", folder))
+    return folder, validation_loss(by_hand("plain", folder, *BY_HAND))
 
 
-def test_the_plain_program_prints_what_its_registration_reads(plain: tuple[Path, str]) -> None:
-    _, output = plain
-    training, validation = (losses("plain", output, kind) for kind in ("training", "validation"))
-    assert list(training) == list(range(10, 201, 10))
-    assert list(validation) == [200]
-    assert training[10] > training[100] > training[200] > 1.0
-    assert validation[200] < training[100]
-
-
-def test_a_rendered_file_does_what_arguments_do(
-    start: Start, plain: tuple[Path, str], tmp_path: Path
+@pytest.mark.parametrize("name", ["plain", "config_file"])
+def test_a_program_that_knows_nothing_of_etalon_runs_as_by_hand(
+    name: str, plain: tuple[Path, float], tmp_path: Path
 ) -> None:
-    folder, output = plain
-    assert ended(start("config_file", tmp_path)) == output
-    assert same_weights(folder, tmp_path)
+    carried = carried_out(name, tmp_path, STEPS)
+    assert carried.results[0].loss == plain[1]
+    assert [point.step for point in carried.points] == list(range(10, STEPS + 1, 10))
+    assert same_weights(plain[0], carried.folder(STEPS))
 
 
-def test_two_processes_train_the_model_of_one(start: Start, plain: tuple[Path, str], tmp_path: Path) -> None:
-    output = ended(start("torchrun", tmp_path, processes=2))
-    assert list(losses("torchrun", output, "training")) == list(range(10, 201, 10))
-    (answer,) = losses("torchrun", output, "validation").values()
-    (of_one,) = losses("plain", plain[1], "validation").values()
-    assert answer == pytest.approx(of_one, abs=0.01), "the same batches, added in another order"
+def test_two_processes_train_the_model_of_one(plain: tuple[Path, float], tmp_path: Path) -> None:
+    carried = carried_out("torchrun", tmp_path, STEPS)
+    assert carried.results[0].loss == pytest.approx(plain[1], abs=0.01), "the same batches, added otherwise"
+    assert [point.step for point in carried.points] == list(range(10, STEPS + 1, 10))
 
 
-def test_by_hand_the_lines_for_etalon_change_nothing(
-    start: Start, plain: tuple[Path, str], tmp_path: Path
-) -> None:
-    folder, output = plain
-    assert ended(start("reported", tmp_path)) == output
-    assert same_weights(folder, tmp_path)
+def test_by_hand_the_lines_for_etalon_change_nothing(plain: tuple[Path, float], tmp_path: Path) -> None:
+    assert validation_loss(by_hand("reported", tmp_path, *BY_HAND)) == plain[1]
+    assert same_weights(plain[0], tmp_path)
 
 
 def test_a_program_that_was_stopped_and_then_killed_ends_with_the_same_weights(
-    start: Start, plain: tuple[Path, str], tmp_path: Path
+    plain: tuple[Path, float], tmp_path: Path
 ) -> None:
-    def started() -> subprocess.Popen[str]:
-        return start("reported", tmp_path, environment=of_etalon(tmp_path))
+    carried = Carried("reported", tmp_path, STEPS)
+    stopped = carried.begin()
+    until(lambda: carried.advance(stopped) or carried.reported(STEPS))
+    stopped.save()
+    known = carried.reported(STEPS)
+    assert not carried.is_done
+    assert known[-1]["step"] < STEPS
 
-    stopped = started()
-    until(lambda: reported(tmp_path))
-    (tmp_path / "stop").touch()
-    ended(stopped)
-    after_stop = reported(tmp_path)
-    assert after_stop[-1]["step"] < 200
-    (tmp_path / "stop").unlink()
-
-    killed = started()
-    until(lambda: len(reported(tmp_path)) >= len(after_stop) + 3)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=60)
-    assert killed.returncode == -signal.SIGKILL
-    assert reported(tmp_path)[len(after_stop)]["step"] == after_stop[-1]["step"] // 10 * 10 + 10
-
-    output = ended(started())
-    assert "step 10 loss" not in output
-    assert same_weights(plain[0], tmp_path)
-    answer = reported(tmp_path)[-1]
-    assert answer["step"] == 200
-    assert f"{answer['validation_loss']:.4f}" == f"{losses('plain', plain[1], 'validation')[200]:.4f}"
+    another = carried.begin()
+    until(lambda: carried.advance(another) or len(carried.reported(STEPS)) > len(known) + 2)
+    for process in find_marked(str(carried.folder(STEPS) / "run.json")):
+        process.send_signal(signal.SIGKILL)
+    assert not carried.is_done
+    until(lambda: carried.advance(another))
+    (result,) = carried.results
+    first, *_ = carried.reported(STEPS)[len(known) :]
+    assert first["step"] == known[-1]["step"] // 10 * 10 + 10, "it went on from its checkpoint"
+    assert result.loss is not None
+    assert round(result.loss, 4) == plain[1]
+    assert same_weights(plain[0], carried.folder(STEPS))
 
 
-def test_a_fork_equals_a_run_of_its_own_to_the_last_bit(
-    start: Start, plain: tuple[Path, str], tmp_path: Path
+def test_a_fork_equals_a_run_from_the_first_token_to_the_last_bit(
+    plain: tuple[Path, float], tmp_path: Path
 ) -> None:
-    fork = registration("forked")["fork"]
-    trunk, branch = tmp_path / "trunk", tmp_path / "branch"
-    save = [filled(text, {"fork_steps": "80,160"}) for text in fork["save"]]
-    ended(start("forked", trunk, *save, steps=160, decay_steps=0, environment=of_etalon(trunk)))
-    checkpoints = [filled(fork["checkpoint"], {"trunk_folder": trunk, "fork_step": at}) for at in (80, 160)]
-    saved = [(entry["saved"], entry["tokens"]) for entry in reported(trunk) if "saved" in entry]
-    assert saved == list(zip(checkpoints, (80 * 1024, 160 * 1024), strict=True))
+    (tmp_path / "direct").mkdir()
+    fewer = {"--steps": FEWER_STEPS, "--decay_steps": round(0.2 * FEWER_STEPS)}
+    by_hand("plain", tmp_path / "direct", *BY_HAND, *(f"{name}={value}" for name, value in fewer.items()))
 
-    more = [filled(text, {"checkpoint": checkpoints[1]}) for text in fork["arguments"]]
-    ended(start("forked", branch, *more, environment=of_etalon(branch)))
-    assert [entry["step"] for entry in reported(branch)] == [170, 180, 190, 200, 200]
-    assert same_weights(plain[0], branch)
+    carried = carried_out("forked", tmp_path, FEWER_STEPS, STEPS)
+    assert same_weights(plain[0], carried.folder(STEPS))
+    assert same_weights(tmp_path / "direct", carried.folder(FEWER_STEPS))
+    assert [entry["step"] for entry in carried.reported(FEWER_STEPS)] == [100, 110, 120, 120]
+    long, short = carried.results
+    assert short.flops == pytest.approx(long.flops * (FEWER_STEPS - 96) / STEPS)
 
 
 @pytest.mark.parametrize(("name", "most"), [("reported", 8), ("forked", 14), ("torchrun", 3)])
@@ -230,27 +236,28 @@ def test_the_lines_that_a_program_needs_are_few(name: str, most: int) -> None:
         lines = (OWN / folder / "train.py").read_text().splitlines()
         return [line for line in lines[lines.index("import argparse") :] if line]
 
-    more = [line for line in difflib.ndiff(code("plain"), code(name)) if line.startswith("+ ")]
-    assert len(more) == most
+    assert len([line for line in difflib.ndiff(code("plain"), code(name)) if line.startswith("+ ")]) == most
 
 
-def test_each_sweep_names_its_program_and_declares_its_sizes() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_every_sweep_can_be_submitted(name: str, tmp_path: Path) -> None:
+    cells = own(name, tmp_path).cells
+    assert len(cells) == 6
+    assert {len(cell.rates) for cell in cells} == {7 if name == "huggingface" else 6}
+
+
+def test_the_sizes_of_a_sweep_are_those_of_its_models() -> None:
     model = run_path(str(OWN / "plain" / "train.py"))["CharacterModel"]
 
-    def size(width: int) -> int:
-        parts = (model(width).blocks, model(width).norm)
-        return sum(weight.numel() for part in parts for weight in part.parameters())
+    def declared(name: str) -> list[Mapping[str, Any]]:
+        found: list[Mapping[str, Any]] = yaml.safe_load((OWN / name / "sweep.yaml").read_text())["grid"][
+            "scales"
+        ]
+        return found
 
-    for name in NAMES:
-        sweep = yaml.safe_load((OWN / name / "sweep.yaml").read_text())
-        assert sweep["trainer"] == {"kind": "command", "name": name}
-        scales = sweep["grid"]["scales"]
-        assert [scale["params"] for scale in scales] == [size(**scale["with"]) for scale in scales]
-
-
-def test_the_plain_program_knows_nothing_of_etalon() -> None:
-    for name in ("plain", "config_file", "torchrun"):
-        imported = ast.walk(ast.parse((OWN / name / "train.py").read_text()))
-        modules = {alias.name for node in imported if isinstance(node, ast.Import) for alias in node.names}
-        assert "torch" in modules
-        assert "etalon" not in modules
+    for scale in declared("plain"):
+        made = model(scale["with"]["width"])
+        weights = [*made.blocks.parameters(), *made.norm.parameters()]
+        assert sum(weight.numel() for weight in weights) == scale["params"]
+    for name in ("reported", "forked", "torchrun", "config_file"):
+        assert declared(name) == declared("plain")

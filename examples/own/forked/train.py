@@ -1,8 +1,7 @@
 """The script of ../reported with forks: one trunk serves every horizon. Fourteen lines more than ../plain.
 
-    python train.py --lr=2e-2 --steps=410 --decay_steps=0 --out_dir=trunk --save_at=205,410
-    python train.py --lr=2e-2 --steps=256 --decay_steps=51 --out_dir=short --init_from=trunk/step-205
-    python train.py --lr=2e-2 --steps=512 --decay_steps=102 --out_dir=long --init_from=trunk/step-410
+    python train.py --lr=2e-2 --steps=512 --decay_steps=102 --out_dir=long --save_at=205
+    python train.py --lr=2e-2 --steps=256 --decay_steps=51 --out_dir=short --init_from=long/step-205
 
 A fork ends with the loss of a run from the first token, to the last bit: the checkpoint has the step, the weights and
 the optimizer; step says which rows come next, the seed their order, and the rate follows from step, steps and
