@@ -2,8 +2,8 @@
 
 It needs transformers and accelerate, in a virtual environment of its own:
 
-    python3 -m venv venv && venv/bin/pip install torch transformers accelerate
-    venv/bin/python train.py --lr=1e-2 --steps=256 --width=32
+    python3 -m venv .venv && .venv/bin/pip install torch transformers accelerate
+    .venv/bin/python train.py --lr=1e-2 --steps=256 --width=32
 """
 
 import argparse
