@@ -41,7 +41,8 @@ class Worker(tune.Trainable):
         self._take_up(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up the next trial in the same process."""
+        """Take up the next trial in the same process; a job that was interrupted is saved first."""
+        self.cleanup()
         self._take_up(new_config)
         return True
 
