@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
@@ -24,6 +24,7 @@ from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.errors import BadInput
 from orchestrator.tables.data_frame import table_of
 from orchestrator.tables.formats import read_table
+from orchestrator.tables.picking import PYTHON
 from orchestrator.tables.run_table import RunTable
 
 _LIMIT: Final = RLock()
@@ -39,26 +40,34 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def fit(table: Any, where: Mapping[str, object] | None = None, size: str | None = None) -> Law:
+def fit(
+    table: Any,
+    where: Mapping[str, object] | None = None,
+    size: str | None = None,
+    *,
+    ignore: Collection[str] = (),
+) -> Law:
     """Fit the law of the best learning rate to finished runs.
 
     Args:
         table: a run table: the path of a file, a data frame (pandas, Polars, PyArrow), or a mapping of columns.
         where: values of columns, such as ``{"optimizer": "muon"}``; only rows that have them all are fitted.
         size: the column that is N: ``params`` (by default), ``params_total`` or ``params_active``.
+        ignore: columns that are no part of the recipe, such as ``["host"]``.
 
     Raises:
-        BadInput: no run table, a condition that no row meets, several recipes, or no such size.
+        BadInput: no run table, a condition that no row meets, several recipes, or no such size or column.
         Refused: the runs give no law.
     """
     if not isinstance(where, Mapping | None):
         raise BadInput(f'where is a mapping such as {{"optimizer": "muon"}}, not {type(where).__name__}.')
     conditions = {name: str(value) for name, value in (where or {}).items()}
-    return law_of(read_runs(table).one_recipe(conditions), size or "params")
+    ignored = [ignore] if isinstance(ignore, str) else ignore
+    return law_of(read_runs(table).one_recipe(conditions, ignored), size or "params")
 
 
 @one_thread()
-def law_of(recipe: RunTable, size: str, where: str = "where") -> Law:
+def law_of(recipe: RunTable, size: str, where: str = PYTHON) -> Law:
     """Fit the law of the runs of one recipe.
 
     Args:

@@ -12,12 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from etalon.arguments import amount
-from etalon.cli.options import AsJson, TableFile, Where, read_recipe
+from etalon.cli.options import AsJson, Ignore, TableFile, Where, read_recipe
 from etalon.cli.outcome import err, out, print_json, reports_errors
 from orchestrator.amounts import NONE, count, percent
 from orchestrator.documents.strategies import StrategiesDocument, StrategyScore
 from orchestrator.errors import BadInput
 from orchestrator.extras import require
+from orchestrator.tables.picking import COMMAND
 
 if TYPE_CHECKING:
     from orchestrator.strategies.compared_strategies import ComparedStrategy
@@ -28,9 +29,10 @@ REPLICATES: Final = 5
 
 
 @reports_errors
-def compare_command(
+def compare_command(  # noqa: PLR0913, PLR0917 - the options of a command
     table: TableFile,
     where: Where = None,
+    ignore: Ignore = None,
     strategy: Annotated[
         list[str] | None,
         typer.Option(help="law, four, grid, random, tpe or gp; may repeat. By default all."),
@@ -75,7 +77,7 @@ def compare_command(
     wanted = checked_shares(share or [])
     check_place(page)
     batch = [] if batch_tokens is None else [f"batch_tokens={amount('--batch-tokens', batch_tokens)!r}"]
-    runs = read_recipe(table, [*(where or []), *batch])
+    runs = read_recipe(table, [*(where or []), *batch], ignore or [])
     world = recorded_world(runs)
     worlds = [world.replicate(number) for number in range(replicates)]
     shares = wanted or default_shares(world)
@@ -83,7 +85,7 @@ def compare_command(
     summary = note(comparison, world)
     if page is not None:
         _write_page(page, TITLE, comparison, summary)
-    document = strategies_document(comparison, world, picture=page, notices=table_notices(runs, "--where"))
+    document = strategies_document(comparison, world, picture=page, notices=table_notices(runs, COMMAND))
     if as_json:
         print_json(document.to_json())
     else:

@@ -12,11 +12,12 @@ from orchestrator.documents.fits import FitDocument, FitSizes, RefusedTarget
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.errors import FieldProblem, Refused
 from orchestrator.law import Law, Observations, fit
+from orchestrator.tables.picking import PYTHON
 from orchestrator.tables.run_table import RunTable
 from orchestrator.tables.table_notices import table_notices
 
 
-def fit_table(table: RunTable, size: str, where: str = "where") -> tuple[Law, tuple[SizeError, ...]]:
+def fit_table(table: RunTable, size: str, where: str = PYTHON) -> tuple[Law, tuple[SizeError, ...]]:
     """Fit the law of a run table of one recipe.
 
     Args:

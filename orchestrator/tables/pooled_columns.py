@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.law.grouped_runs import clustered, numbered
 from orchestrator.law.observations import Array, Index
-from orchestrator.tables.run_table import OPTIONAL, OTHER_SIZES, RunTable
+from orchestrator.tables.run_table import OF_RUNS, OPTIONAL, OTHER_SIZES, RunTable
 from orchestrator.tables.text_columns import TextColumn, different, is_missing, is_number, number
 
 MOST_VALUES: Final = 8
@@ -37,7 +37,7 @@ def pooled(table: RunTable) -> dict[str, tuple[str, ...]]:
     most = int(cell.max()) + 1 + len(cell) // REPEATS
     found = {}
     for name, column in table.texts.items():
-        if name in {*OPTIONAL} - {*OTHER_SIZES} or "seed" in name.lower():
+        if name in OF_RUNS.union(OPTIONAL) - {*OTHER_SIZES} or "seed" in name.lower():
             continue
         numbers = _few_numbers(column[kept], most)
         values = () if numbers is None else _settings(cell, rate, numbers)

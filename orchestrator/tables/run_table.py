@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,11 +13,11 @@ from numpy.typing import NDArray
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.law import Observations
 from orchestrator.law.grouped_runs import beginnings, medians, numbered
+from orchestrator.tables.picking import PYTHON, ignoring, picking
+from orchestrator.tables.recipes import RecipeColumns, recipe_columns
 from orchestrator.tables.text_columns import (
     TextColumn,
     different,
-    is_missing,
-    is_number,
     listed,
     number,
     numbers,
@@ -33,6 +32,11 @@ AMOUNTS: Final = frozenset({"params", "tokens", "batch_tokens", *OTHER_SIZES})
 """Columns in which ``125M`` is a number."""
 OPTIONAL: Final = ("seed", "state", *OTHER_SIZES, "flops", "gpu_seconds", "batch")
 """Columns that say nothing of the recipe; ``batch`` numbers a sweep's batches of runs in an export."""
+OF_RUNS: Final = frozenset(
+    {"id", "sweep_id", "cell", "attempt", "trunk_loss", "diverged_tokens", "seconds", "reason"}
+    | {"created_at", "started_at", "ended_at"}
+)
+"""Further columns of Etalon's own runs that say nothing of the recipe."""
 MOST_PROBLEMS: Final = 20
 NOT_POSITIVE: Final = "must be a positive number, not {}"
 
@@ -89,26 +93,11 @@ class RunTable:
         rates = medians(rate, self.learning_rate)[rate]
         return replace(self, params=params, tokens=tokens, batch_tokens=batch_tokens, learning_rate=rates)
 
-    def recipes(self) -> dict[str, tuple[str, ...]]:
-        """The text columns with several values, and these values: more than one recipe if there are any.
-
-        Columns of numbers or of true/false are measurements, and a text that differs in every row names the run. Rows
-        with a blank text column are a recipe apart, with the value "".
-        """
-        found = {}
-        for name, column in self.texts.items():
-            if name in OPTIONAL:
-                continue
-            values = Counter(column.tolist())
-            blank = values[""]
-            names_the_run = len(values) - bool(blank) == len(column) - blank > 1
-            if len(values) > 1 and not names_the_run and not all(map(_is_measurement, values)):
-                found[name] = tuple(sorted(values))
-        return found
-
-    def listed_recipes(self) -> dict[str, list[str]]:
-        """As ``recipes``, but of very many values only the first, and how many more there are."""
-        return {name: listed(values) for name, values in self.recipes().items()}
+    def recipe_columns(self) -> RecipeColumns:
+        """The text columns with several values: those of recipes, and those that name runs or are dates."""
+        apart = OF_RUNS.union(OPTIONAL)
+        texts = {name: column for name, column in self.texts.items() if name not in apart}
+        return recipe_columns(texts, self.points, self.learning_rate)
 
     def where(self, conditions: Mapping[str, str]) -> RunTable:
         """The rows in which every named column has the given value; numbers compare as numbers.
@@ -118,9 +107,7 @@ class RunTable:
         """
         kept = np.ones(len(self), dtype=bool)
         for name, value in conditions.items():
-            if name not in REQUIRED and name not in self.texts:
-                columns = ", ".join(listed([*REQUIRED, *self.texts]))
-                raise BadInput(f"The table has no column {shown(name)}; it has: {columns}.")
+            self._check_column(name)
             matches = self._matches(name, str(value))
             if not matches.any():
                 values = ", ".join(listed(self._values(name)))
@@ -136,21 +123,43 @@ class RunTable:
             texts={name: column[rows] for name, column in self.texts.items()},
         )
 
-    def one_recipe(self, conditions: Mapping[str, str]) -> RunTable:
+    def one_recipe(
+        self, conditions: Mapping[str, str], ignore: Collection[str] = (), option: str = PYTHON
+    ) -> RunTable:
         """The rows that meet ``conditions``, which must be of one recipe.
 
+        Args:
+            conditions: as for ``where``.
+            ignore: columns that are left out: not of the recipe.
+            option: the option that picks rows, for messages (``orchestrator.tables.picking``).
+
         Raises:
-            BadInput: as ``where``, or several recipes remain, which the message lists.
+            BadInput: as ``where``; a column to ignore is required or not there; or several recipes remain, which the
+                message lists.
         """
-        table = self.where(conditions) if conditions else self
-        for name, values in table.recipes().items():
+        table = (self.where(conditions) if conditions else self)._without(ignore)
+        for name, values in table.recipe_columns().recipes.items():
             choice = ", ".join(value or "(blank)" for value in listed(values))
             raise BadInput(
-                f"The table mixes {len(values)} values of {name}: {choice}. "
-                f"A law is of one recipe: pick one with where {name}=….",
+                f"The table mixes {len(values)} values of {name}: {choice}. A law is of one recipe: pick one with "
+                f"{picking(option, name)}, or if {name} does not matter {ignoring(option, name)}.",
                 fields=(FieldProblem(path=f"where.{name}", message=f"one of: {choice}"),),
             )
         return table
+
+    def _without(self, columns: Collection[str]) -> RunTable:
+        for name in columns:
+            if name in REQUIRED:
+                raise BadInput(f"The column {name} cannot be ignored: every run table needs it.")
+            self._check_column(name)
+        return replace(
+            self, texts={name: column for name, column in self.texts.items() if name not in columns}
+        )
+
+    def _check_column(self, name: str) -> None:
+        if name not in REQUIRED and name not in self.texts:
+            columns = ", ".join(listed([*REQUIRED, *self.texts]))
+            raise BadInput(f"The table has no column {shown(name)}; it has: {columns}.")
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -225,10 +234,6 @@ def bad_cell(row: int, column: str, cell: str, message: str) -> FieldProblem:
 def states_in_words(rows: Mapping[str, int]) -> str:
     """Numbers of rows by state: ``2 running, 1 pruned``."""
     return ", ".join(f"{count} {state}" for state, count in rows.items())
-
-
-def _is_measurement(value: str) -> bool:
-    return is_missing(value) or value.lower() in {"true", "false"} or is_number(value)
 
 
 def _same(text: str, value: str) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from orchestrator.law.notices import Notice
+from orchestrator.tables.picking import PYTHON, ignoring, picking
 from orchestrator.tables.pooled_columns import pooled
 from orchestrator.tables.run_table import RunTable, states_in_words
+from orchestrator.tables.text_columns import listed
 
 
-def table_notices(table: RunTable, where: str = "where") -> tuple[Notice, ...]:
-    """The notices of a table of one recipe: rows left out, and columns that a law pools.
+def table_notices(table: RunTable, where: str = PYTHON) -> tuple[Notice, ...]:
+    """The notices of a table of one recipe: rows left out, columns ignored, and columns that a law pools.
 
     Args:
         table: the runs.
-        where: the option that picks rows, for messages.
+        where: the option that picks rows, for messages (``orchestrator.tables.picking``).
     """
     left_out = (
         Notice(
@@ -20,12 +22,18 @@ def table_notices(table: RunTable, where: str = "where") -> tuple[Notice, ...]:
             message=f"Rows of runs that have not ended are left out: {states_in_words(table.left_out)}.",
         ),
     )
+    names = table.recipe_columns().ignored
+    ignored = Notice(
+        code="ignored_column",
+        message=f"Ignored as no part of the recipe: {', '.join(listed(names))}. Nearly every run has another value "
+        "there, or a date.",
+    )
     pooling = (
         Notice(
             code="pooled_column",
             message=f"{name} takes {len(values)} values ({', '.join(values)}) within one size, horizon and batch: pick "
-            f"one with {where} if it is part of the recipe.",
+            f"one with {picking(where, name)} if it is part of the recipe, else {ignoring(where, name)}.",
         )
         for name, values in pooled(table).items()
     )
-    return (*(left_out if table.left_out else ()), *pooling)
+    return (*(left_out if table.left_out else ()), *((ignored,) if names else ()), *pooling)

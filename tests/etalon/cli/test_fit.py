@@ -61,10 +61,12 @@ def test_a_setting_that_the_table_pools_is_named(tmp_path: Path) -> None:
     pooled = [f"{header},weight_decay", *(f"{run},{decay}" for run in runs for decay in ("0", "0.1"))]
     table.write_text("\n".join(pooled))
 
-    said = "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch: pick one with --where if"
+    said = "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch: pick one with --where "
+    said += "weight_decay=… if it is part of the recipe, else ignore it with --ignore weight_decay."
 
     assert any(said in warning for warning in answer_of("fit", table)["warnings"])
     assert not any(said in w for w in answer_of("fit", table, "--where", "weight_decay=0.1")["warnings"])
+    assert not any(said in w for w in answer_of("fit", table, "--ignore", "weight_decay")["warnings"])
 
 
 def test_a_size_that_the_table_lacks_is_refused_with_its_option(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def test_a_setting_that_varies_within_a_cell_is_named_with_its_values() -> None:
     (notice,) = table_notices(runs)
     assert (notice.code, notice.message) == (
         "pooled_column",
-        "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch: pick one with where if it is part "
-        "of the recipe.",
+        "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch: pick one with "
+        'where={"weight_decay": …} if it is part of the recipe, else ignore it with ignore=["weight_decay"].',
     )
     assert pooled(runs.where({"weight_decay": "0.1"})) == {}
 
