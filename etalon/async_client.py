@@ -13,7 +13,7 @@ import httpx2
 from tenacity import AsyncRetrying
 
 from etalon import operations
-from etalon.arguments import Amount, read_bytes
+from etalon.arguments import Amount, naming_file, read_bytes
 from etalon.event_stream import EventStream, StreamedEvent
 from etalon.operations import (
     ATTEMPTS,
@@ -147,7 +147,8 @@ class AsyncTableCollection:
     async def upload(self, path: str | os.PathLike[str]) -> TableDocument:
         """Upload a run table; the service recognises its format by its content."""
         content = await asyncio.to_thread(read_bytes, path)
-        return await self._client.ask(operations.UPLOAD.call(content=content))
+        with naming_file(path):
+            return await self._client.ask(operations.UPLOAD.call(content=content))
 
 
 class AsyncRunCollection:

@@ -12,7 +12,7 @@ import httpx2
 from tenacity import Retrying
 
 from etalon import operations
-from etalon.arguments import Amount, read_bytes
+from etalon.arguments import Amount, naming_file, read_bytes
 from etalon.event_stream import EventStream, StreamedEvent
 from etalon.operations import (
     ATTEMPTS,
@@ -138,7 +138,9 @@ class TableCollection:
 
     def upload(self, path: str | os.PathLike[str]) -> TableDocument:
         """Upload a run table; the service recognises its format by its content."""
-        return self._client.ask(operations.UPLOAD.call(content=read_bytes(path)))
+        content = read_bytes(path)
+        with naming_file(path):
+            return self._client.ask(operations.UPLOAD.call(content=content))
 
 
 class RunCollection:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from threadpoolctl import threadpool_limits
 
-from etalon.arguments import Amount, amount, flops_amount, read_bytes
+from etalon.arguments import Amount, amount, flops_amount, naming_file, read_bytes
 from orchestrator import law as maths
 from orchestrator.answers.fits import fit_document, fit_table
 from orchestrator.answers.formula import Formula, formula
@@ -91,7 +91,9 @@ def read_runs(table: Any) -> RunTable:
     """
     if not isinstance(table, str | os.PathLike):
         return table_of(table)
-    return read_table(read_bytes(table))
+    data = read_bytes(table)
+    with naming_file(table):
+        return read_table(data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from orchestrator.law import Observations
 from orchestrator.law.grouped_runs import beginnings, medians, numbered
 from orchestrator.tables.picking import PYTHON, ignoring, picking
 from orchestrator.tables.recipes import RecipeColumns, recipe_columns
+from orchestrator.tables.state_words import STATES
 from orchestrator.tables.text_columns import (
     TextColumn,
     different,
@@ -54,6 +55,7 @@ class RunTable:
         texts: every other column as it was written, [rows] each.
         rows: number of each row in messages, [rows].
         left_out: number of rows without a result that the file holds besides these, by state.
+        renamed: the columns that are read under another name than the file's: that name by the file's.
     """
 
     params: Array
@@ -65,6 +67,7 @@ class RunTable:
     texts: Mapping[str, TextColumn]
     rows: NDArray[np.int32]
     left_out: Mapping[str, int]
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -106,8 +109,8 @@ class RunTable:
             BadInput: the table has no such column, or the column no such value.
         """
         kept = np.ones(len(self), dtype=bool)
-        for name, value in conditions.items():
-            self._check_column(name)
+        for written, value in conditions.items():
+            name = self._column(written)
             matches = self._matches(name, str(value))
             if not matches.any():
                 values = ", ".join(listed(self._values(name)))
@@ -140,26 +143,34 @@ class RunTable:
         table = (self.where(conditions) if conditions else self)._without(ignore)
         for name, values in table.recipe_columns().recipes.items():
             choice = ", ".join(value or "(blank)" for value in listed(values))
+            states = " If it holds the states of the runs, name it state." if _all_states(values) else ""
             raise BadInput(
                 f"The table mixes {len(values)} values of {name}: {choice}. A law is of one recipe: pick one with "
-                f"{picking(option, name)}, or if {name} does not matter {ignoring(option, name)}.",
+                f"{picking(option, name)}, or if {name} does not matter {ignoring(option, name)}.{states}",
                 fields=(FieldProblem(path=f"where.{name}", message=f"one of: {choice}"),),
             )
         return table
 
     def _without(self, columns: Collection[str]) -> RunTable:
-        for name in columns:
+        ignored = [self._column(name) for name in columns]
+        for name in ignored:
             if name in REQUIRED:
                 raise BadInput(f"The column {name} cannot be ignored: every run table needs it.")
-            self._check_column(name)
         return replace(
-            self, texts={name: column for name, column in self.texts.items() if name not in columns}
+            self, texts={name: column for name, column in self.texts.items() if name not in ignored}
         )
 
-    def _check_column(self, name: str) -> None:
+    def _column(self, name: str) -> str:
+        """The name under which a column is read.
+
+        Raises:
+            BadInput: the table has no such column.
+        """
+        name = self.renamed.get(name, name)
         if name not in REQUIRED and name not in self.texts:
             columns = ", ".join(listed([*REQUIRED, *self.texts]))
             raise BadInput(f"The table has no column {shown(name)}; it has: {columns}.")
+        return name
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -234,6 +245,10 @@ def bad_cell(row: int, column: str, cell: str, message: str) -> FieldProblem:
 def states_in_words(rows: Mapping[str, int]) -> str:
     """Numbers of rows by state: ``2 running, 1 pruned``."""
     return ", ".join(f"{count} {state}" for state, count in rows.items())
+
+
+def _all_states(values: Iterable[str]) -> bool:
+    return all(value.lower() in STATES for value in values)
 
 
 def _same(text: str, value: str) -> bool:

@@ -11,7 +11,8 @@ from itertools import compress, islice
 from typing import Final
 
 from orchestrator.errors import BadInput
-from orchestrator.tables.checked_table import MOST_COLUMNS, MOST_ROWS, TableBlock, WrittenTable
+from orchestrator.tables.checked_table import MOST_ROWS, TableBlock, WrittenTable
+from orchestrator.tables.column_names import MOST_COLUMNS, read_names
 from orchestrator.tables.run_table import AMOUNTS, REQUIRED
 from orchestrator.tables.text_columns import shown
 
@@ -87,7 +88,7 @@ def _separator(data: bytes) -> str:
 
     def columns(separator: str) -> tuple[int, int]:
         names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
-        return len({*names} & {*REQUIRED}), len(names)
+        return len({*read_names(names)} & {*REQUIRED}), len(names)
 
     return max(SEPARATORS, key=columns)
 
@@ -126,7 +127,7 @@ def _blocks(
     rows: Iterator[list[str]], first_row: int, header: Sequence[str], separator: str
 ) -> Iterator[TableBlock]:
     """The rows below the header in blocks, each row checked to have as many cells as the header."""
-    named = [place for place, name in enumerate(header) if name]
+    named, names = [place for place, name in enumerate(header) if name], read_names(header)
     numbered = _of_length(len(header), rows, first_row)
     while block := list(islice(numbered, BLOCK_ROWS)):
         numbers: Sequence[int] = [number for number, _ in block]
@@ -141,7 +142,7 @@ def _blocks(
             _refuse_nameless(numbers, header, columns)
             yield TableBlock(
                 rows=numbers,
-                columns=[_with_points(columns[place], header[place], separator) for place in named],
+                columns=[_with_points(columns[place], names[place], separator) for place in named],
             )
 
 

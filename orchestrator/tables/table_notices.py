@@ -22,6 +22,8 @@ def table_notices(table: RunTable, where: str = PYTHON) -> tuple[Notice, ...]:
             message=f"Rows of runs that have not ended are left out: {states_in_words(table.left_out)}.",
         ),
     )
+    read = ", ".join(f"{name} as {known}" for name, known in table.renamed.items())
+    renamed = Notice(code="column_renamed", message=f"Read under another name: {read}.")
     names = table.recipe_columns().ignored
     ignored = Notice(
         code="ignored_column",
@@ -36,4 +38,9 @@ def table_notices(table: RunTable, where: str = PYTHON) -> tuple[Notice, ...]:
         )
         for name, values in pooled(table).items()
     )
-    return (*(left_out if table.left_out else ()), *((ignored,) if names else ()), *pooling)
+    return (
+        *((renamed,) if read else ()),
+        *(left_out if table.left_out else ()),
+        *((ignored,) if names else ()),
+        *pooling,
+    )

@@ -132,6 +132,22 @@ def test_the_finished_runs_of_a_sweep_are_a_run_table(sweep: SweepHandle, tmp_pa
     assert len(pd.read_csv(tmp_path / "runs.csv")) == 35
 
 
+def test_the_frame_of_a_sweep_gives_the_law_of_its_run_table(sweep: SweepHandle, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text(sweep.runs.csv())
+
+    law = etalon.fit(sweep.runs.frame())
+
+    assert law.bowls == etalon.fit(tmp_path / "runs.csv").bowls
+    assert [notice.code for notice in law.document.notices].count("pooled_column") == 0
+    assert not any("Ignored" in warning for warning in law.warnings)
+
+
+def test_a_refused_upload_names_its_file(service: etalon.Client, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("params,tokens\n1,2\n")
+    with pytest.raises(etalon.BadInput, match=r"mine\.csv: The table lacks the columns batch_tokens"):
+        service.tables.upload(tmp_path / "mine.csv")
+
+
 def test_the_newest_law_is_whole(sweep: SweepHandle) -> None:
     law = sweep.law
 
