@@ -189,4 +189,5 @@ class Law:
 
     def __repr__(self) -> str:
         first, *_ = self.formula.lines
-        return f"<Law of {len(self.runs)} runs in {len(self.fitted.bowls)} cells: {first}>"
+        runs = len(self.runs) - int(self.runs.failed.sum())
+        return f"<Law of {runs} runs in {len(self.fitted.bowls)} cells: {first}>"

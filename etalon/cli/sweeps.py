@@ -18,6 +18,7 @@ from etalon.cli.watch import watch
 from etalon.client import Client, SweepHandle
 from orchestrator.amounts import duration, flops
 from orchestrator.documents.sweeps import SweepDocument
+from orchestrator.documents.tables import TableDocument
 from orchestrator.states import SweepState
 
 SweepId = Annotated[
@@ -156,7 +157,17 @@ def table_command(file: TableFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(table.to_json())
     else:
-        out.print(f"{table.id}: {table.rows} runs in {table.cells} cells")
+        out.print(f"{table.id}: {table.rows} runs in {table.cells} cells{_ends_text(table)}", soft_wrap=True)
+
+
+def _ends_text(table: TableDocument) -> str:
+    """The runs of a table without a loss, and the rows that are left out."""
+    ends = [
+        f"{rows} {state}" for state, rows in (("diverged", table.diverged), ("failed", table.failed)) if rows
+    ]
+    left_out = [f"{rows} {state}" for state, rows in table.left_out.items()]
+    beside = f"; left out: {', '.join(left_out)}" if left_out else ""
+    return (f", of which {', '.join(ends)}" if ends else "") + beside
 
 
 def _show_warnings(warnings: Iterable[str]) -> None:

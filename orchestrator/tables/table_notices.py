@@ -16,11 +16,11 @@ def table_notices(table: RunTable, where: str = PYTHON) -> tuple[Notice, ...]:
         table: the runs.
         where: the option that picks rows, for messages (``orchestrator.tables.picking``).
     """
-    left_out = (
-        Notice(
-            code="rows_left_out",
-            message=f"Rows of runs that have not ended are left out: {states_in_words(table.left_out)}.",
-        ),
+    failed = int(table.failed.sum())
+    without_result = ({"failed": failed} if failed else {}) | dict(table.left_out)
+    left_out = Notice(
+        code="rows_left_out",
+        message=f"Rows of runs without a result are left out: {states_in_words(without_result)}.",
     )
     read = ", ".join(f"{name} as {known}" for name, known in table.renamed.items())
     renamed = Notice(code="column_renamed", message=f"Read under another name: {read}.")
@@ -40,7 +40,7 @@ def table_notices(table: RunTable, where: str = PYTHON) -> tuple[Notice, ...]:
     )
     return (
         *((renamed,) if read else ()),
-        *(left_out if table.left_out else ()),
+        *((left_out,) if without_result else ()),
         *((ignored,) if names else ()),
         *pooling,
     )

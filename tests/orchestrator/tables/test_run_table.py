@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 
 import numpy as np
@@ -38,7 +39,25 @@ def test_unfinished_runs_are_kept_as_data_without_a_loss() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "lacks the columns params"),
+        (b"", "The file is empty"),
+        (b" \n\n", "The file is empty"),
+        (
+            b"PK\x03\x04\x14\x00[Content_Types].xml xl/workbook.xml",
+            "an Excel workbook: save its sheet as CSV",
+        ),
+        (b"PK\x03\x04\x14\x00runs.csv", "a ZIP archive"),
+        (
+            gzip.compress(b"params,tokens"),
+            "compressed with gzip, not a table of separated values (CSV): decompress",
+        ),
+        (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+        (b'\xef\xbb\xbf\n [{"params": 1}]', "The file is JSON"),
+        (b"<!doctype html>", "HTML or XML"),
+        (b"# Etalon\n\nText, and more.\n", "one column only, '# Etalon'"),
+        (
+            b"params|tokens|loss\n1|2|3\n",
+            "one column only, 'params|tokens|loss': its columns stand between commas",
+        ),
         (table("1,2,3,4", header="params,tokens,batch_tokens,loss"), "lacks the column learning_rate"),
         (table(), "no rows"),
         (
@@ -265,6 +284,12 @@ def test_rows_of_runs_that_have_not_ended_are_left_out_with_a_notice() -> None:
     )
     with pytest.raises(BadInput, match="No run of the table has ended: 2 running"):
         read_table(of_states("running", "running"))
+
+
+def test_failed_rows_are_counted_with_those_left_out() -> None:
+    (notice,) = table_notices(read_table(of_states("completed", "crashed", "running")))
+
+    assert notice.message == "Rows of runs without a result are left out: 1 failed, 1 running."
 
 
 def test_another_word_is_no_state_and_refused_with_its_row() -> None:
