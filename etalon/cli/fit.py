@@ -92,7 +92,7 @@ def _show(document: FitDocument, formula: str) -> None:
         if isinstance(answer, RefusedTarget):
             out.print(refusal_panel(answer.target, answer.detail))
         else:
-            out.print(prediction_panel(answer))
+            out.print(prediction_panel(answer, shown=document.warnings))
 
 
 def _show_heldout(law: FittedLaw) -> None:

@@ -145,6 +145,18 @@ def test_the_card_shows_the_law_the_cost_of_a_wrong_rate_and_how_to_confirm(tmp_
         assert re.search(pattern, shown), pattern
 
 
+def test_a_warning_of_the_law_is_printed_once(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8))
+
+    code, text = etalon(
+        "fit", table, "--target", "params=2e6,tokens=2e8", "--target", "params=1e6,tokens=2e8"
+    )
+
+    assert code == 0
+    assert plain(text).count("so the exponent of params comes from a prior") == 1
+    assert "0 have" not in plain(text)
+
+
 def test_far_from_the_runs_the_card_names_what_to_run_instead_and_no_valley(tmp_path: Path) -> None:
     table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
     asked = ("fit", table, "--target", "params=4e6,tokens=4e8", "--budget-flops", "6e15")
