@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -47,10 +48,16 @@ def read_recipe(path: Path, conditions: list[str], ignore: list[str]) -> RunTabl
     """Read the runs of one recipe: the rows of a file that meet every ``column=value``.
 
     Raises:
-        BadInput: no such file, or not a run table; a condition of another form, or that no row meets; no such column
+        BadInput: no such file, or not a run table; a condition of another form, two in one, or that no row meets; no such column
             to ignore; several recipes remain.
     """
     from etalon.offline import read_runs
 
     wanted = assignments(conditions, COMMAND)
-    return read_runs(path).one_recipe(wanted, ignore, COMMAND)
+    runs = read_runs(path)
+    for name, value in wanted.items():
+        first, *others = value.split(",")
+        if any(runs.has_column(other.partition("=")[0].strip()) for other in others if "=" in other):
+            each = " ".join(f"{COMMAND} {shlex.quote(part.strip())}" for part in (f"{name}={first}", *others))
+            raise BadInput(f"{COMMAND} takes one condition; repeat it: {each}.")
+    return runs.one_recipe(wanted, ignore, COMMAND)

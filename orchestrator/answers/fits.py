@@ -68,7 +68,7 @@ def fit_document(
             answers.append(prediction(law, target, runs=lambda: runs, budget_flops=budget_flops))
         except Refused as refusal:
             refusals.append(refusal)
-            answers.append(RefusedTarget.of(refusal, errors=refusal.fields, target=target))
+            answers.append(RefusedTarget.of_error(refusal, target=target))
     if refusals and len(refusals) == len(targets):
         raise _all_refused(refusals)
     fitted = law.to_document()

@@ -18,6 +18,7 @@ from orchestrator.tables.recipes import RecipeColumns, recipe_columns
 from orchestrator.tables.state_words import STATES
 from orchestrator.tables.text_columns import (
     TextColumn,
+    did_you_mean,
     different,
     listed,
     number,
@@ -113,8 +114,11 @@ class RunTable:
             name = self._column(written)
             matches = self._matches(name, str(value))
             if not matches.any():
-                values = ", ".join(listed(self._values(name)))
-                raise BadInput(f"No row has {name} = {listed([value])[0]}. The column takes: {values}.")
+                known = self._values(name)
+                raise BadInput(
+                    f"No row has {name} = {listed([value])[0]}{did_you_mean(value, known)}. "
+                    f"The column takes: {', '.join(listed(known))}."
+                )
             kept &= matches
         if not kept.any():
             wanted = listed([f"{name} = {value}" for name, value in conditions.items()])
@@ -160,17 +164,23 @@ class RunTable:
             self, texts={name: column for name, column in self.texts.items() if name not in ignored}
         )
 
+    def has_column(self, name: str) -> bool:
+        """Whether the table has a column of this name, as it is written or as it is read."""
+        return name in REQUIRED or name in self.texts or name in self.renamed
+
     def _column(self, name: str) -> str:
         """The name under which a column is read.
 
         Raises:
             BadInput: the table has no such column.
         """
-        name = self.renamed.get(name, name)
-        if name not in REQUIRED and name not in self.texts:
-            columns = ", ".join(listed([*REQUIRED, *self.texts]))
-            raise BadInput(f"The table has no column {shown(name)}; it has: {columns}.")
-        return name
+        if not self.has_column(name):
+            columns = [*REQUIRED, *self.texts]
+            meant = did_you_mean(name, columns)
+            raise BadInput(
+                f"The table has no column {shown(name)}{meant}; it has: {', '.join(listed(columns))}."
+            )
+        return self.renamed.get(name, name)
 
     @property
     def sizes(self) -> tuple[str, ...]:

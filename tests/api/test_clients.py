@@ -213,6 +213,13 @@ def test_a_file_may_name_a_run_table_by_its_path(service: etalon.Client, tmp_pat
     uploaded = service.tables.upload(tmp_path / "runs.csv")
     assert sweep.document.to_json()["spec"]["trainer"]["table"] == uploaded.id
     sweep.cancel()
+    again = {"name": "replayed too", "trainer": {"kind": "replay", "table": tmp_path / "runs.csv"}}
+    assert service.sweeps.plan(again).valid
+    again["trainer"] = {"kind": "replay", "table": pd.read_csv(tmp_path / "runs.csv")}
+    with pytest.raises(
+        etalon.BadInput, match=r"^trainer\.table is the path.*not DataFrame.*client\.tables\.upload"
+    ):
+        service.sweeps.plan(again)
 
 
 def test_events_are_typed_and_end_with_the_sweep(sweep: SweepHandle, ended: Any) -> None:

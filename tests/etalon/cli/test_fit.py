@@ -97,6 +97,7 @@ def test_a_refused_target_stands_in_its_place_and_hides_no_other(tmp_path: Path)
     assert last["learning_rate"] > 0
     assert refused["target"]["params"] == 1e13
     assert "×/÷ 3" in refused["detail"]
+    assert refused["type"] == "urn:etalon:problem:unsupported"
     assert "learning_rate" not in refused
 
 
@@ -185,6 +186,14 @@ def test_far_from_the_runs_the_card_names_what_to_run_instead_and_no_valley(tmp_
         (["--target", "size=1,tokens=1"], "no field 'size'"),
         (["--target", "params"], "write it as name=value"),
         (["--where", "optimizer=adamw"], "no column 'optimizer'"),
+        (
+            ["--where", "learning-rate=1e-3"],
+            "no column 'learning-rate' (did you mean learning_rate?); it has",
+        ),
+        (
+            ["--where", "batch_tokens=65536,tokens=1e8"],
+            "--where takes one condition; repeat it: --where batch_tokens=65536 --where tokens=1e8.",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -201,3 +210,4 @@ def test_a_missing_file_and_an_empty_table_are_refused(tmp_path: Path) -> None:
     code, text = etalon("fit", empty, "--json")
     assert code == 2
     assert "no rows" in json.loads(text)["detail"]
+    assert json.loads(text)["type"] == "urn:etalon:problem:bad-input"

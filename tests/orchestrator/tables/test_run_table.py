@@ -99,6 +99,10 @@ def test_a_table_of_several_recipes_asks_for_one() -> None:
     assert 'ignore=["optimizer"]' in refused.value.detail
     assert len(runs.one_recipe({"optimizer": "muon"})) == 2
     assert len(runs.one_recipe({}, ["optimizer"])) == 3
+    with pytest.raises(
+        BadInput, match=r"No row has optimizer = AdamW \(did you mean adamw\?\)\. The column takes"
+    ):
+        runs.where({"optimizer": "AdamW"})
 
 
 @pytest.mark.parametrize(
