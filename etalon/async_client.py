@@ -194,12 +194,13 @@ class AsyncSweepCollection:
             call = operations.PLAN.call(json=await self._fields(source), query=query)
             return await self._client.ask(call)
 
-    async def get(self, id_or_name: str) -> AsyncSweepHandle:
+    async def get(self, sweep: str | SweepSummary) -> AsyncSweepHandle:
         """One sweep.
 
         Args:
-            id_or_name: its id, or a name that only one sweep has.
+            sweep: its id, a name that only one sweep has, or an item of ``list``.
         """
+        id_or_name = sweep.id if isinstance(sweep, SweepSummary) else sweep
         if not operations.path_can_hold(id_or_name):
             named = await self._client.ask(operations.sweeps_named(id_or_name))
             id_or_name = operations.only_id(id_or_name, named.items)

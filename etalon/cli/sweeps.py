@@ -16,6 +16,7 @@ from etalon.cli.options import BUDGET_HELP, AsJson, TableFile
 from etalon.cli.outcome import Exit, out, print_json, reports_errors
 from etalon.cli.watch import watch
 from etalon.client import Client, SweepHandle
+from etalon.operations import CREATED
 from orchestrator.amounts import duration, flops
 from orchestrator.documents.sweeps import SweepDocument
 from orchestrator.documents.tables import TableDocument
@@ -41,6 +42,7 @@ def submit(
         sweep = client.sweeps.submit(file)
         if not as_json:
             out.print(f"Submitted {sweep.id}   {sweep.url}")
+            _show_warnings(_namesakes(client, sweep))
             _show_warnings(sweep.document.warnings)
         if watching:
             watch(sweep)
@@ -157,7 +159,22 @@ def table_command(file: TableFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(table.to_json())
     else:
-        out.print(f"{table.id}: {table.rows} runs in {table.cells} cells{_ends_text(table)}", soft_wrap=True)
+        out.print(
+            f"{table.id}: {table.rows} runs in {table.cells} cell{'s' if table.cells > 1 else ''}{_ends_text(table)}",
+            soft_wrap=True,
+        )
+
+
+def _namesakes(client: Client, sweep: SweepHandle) -> list[str]:
+    """A warning if other sweeps have the name of a new one."""
+    newest = client.sweeps.list(name=sweep.name, page_items=2)
+    others = [item for item in islice(newest, 2) if item.id != sweep.id]
+    if not others:
+        return []
+    created = f"{others[0].created_at:{CREATED}}"
+    return [
+        f"Another sweep has the name {sweep.name!r}, the last one created {created}: commands find this one by its id."
+    ]
 
 
 def _ends_text(table: TableDocument) -> str:

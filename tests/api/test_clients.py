@@ -66,6 +66,38 @@ def test_a_sweep_is_found_by_its_name(service: etalon.Client, ended: Any) -> Non
     assert repr(by_name) == f"<Sweep {ended.sweep.name!r} completed {ended.sweep.id}>"
 
 
+def test_an_item_of_the_list_finds_its_sweep(service: etalon.Client, ended: Any) -> None:
+    (item,) = service.sweeps.list(name=ended.sweep.name)
+    assert service.sweeps.get(item).id == ended.sweep.id
+
+
+def test_runs_and_laws_have_lengths_and_places(sweep: SweepHandle) -> None:
+    runs, laws = list(sweep.runs), list(sweep.laws)
+
+    assert (len(sweep.runs), len(sweep.laws)) == (len(runs), len(laws)) == (36, 1)
+    assert [sweep.runs[0], sweep.runs[3], sweep.runs[-1]] == [runs[0], runs[3], runs[-1]]
+    assert sweep.laws[0] == sweep.laws[-1] == laws[0]
+    for wrong in (36, -37):
+        with pytest.raises(IndexError):
+            sweep.runs[wrong]
+        with pytest.raises(IndexError):
+            sweep.laws[wrong]
+
+
+def test_documents_are_short_in_a_notebook(sweep: SweepHandle) -> None:
+    law = sweep.law
+    predicted = sweep.predict(params="1M", tokens="800k")
+    shown = [law, predicted, sweep.document, *sweep.runs, *sweep.watch(), *law.bowls, law.prediction]
+
+    assert max(len(repr(document)) for document in shown) < 500
+    assert repr(law).startswith("LawDocument(number=1, runs=")
+    assert f"learning_rate={predicted.learning_rate:.4g}, interval=Interval(level=0.95, low=" in repr(
+        predicted
+    )
+    assert str(law.formula).startswith("η* ")
+    assert law.to_json()["bowls"]
+
+
 def test_a_name_of_several_sweeps_is_refused_with_their_ids(
     service: etalon.Client, served: Served, submit_to: Any
 ) -> None:
@@ -74,7 +106,7 @@ def test_a_name_of_several_sweeps_is_refused_with_their_ids(
     with pytest.raises(etalon.Conflict, match="use an id") as refused:
         service.sweeps.get("twins")
 
-    assert all(f"{id_} (queued)" in refused.value.detail for id_ in ids)
+    assert all(f"{id_} (queued, created 20" in refused.value.detail for id_ in ids)
 
 
 @pytest.mark.parametrize("name", ["muon/130M", ".", ".."])
@@ -87,7 +119,7 @@ def test_a_name_that_no_path_can_hold_is_found(
     second = submit_to(served[1], name=name).sweep.id
     with pytest.raises(etalon.Conflict, match="use an id") as refused:
         service.sweeps.get(name)
-    assert all(f"{id_} (queued)" in refused.value.detail for id_ in (first, second))
+    assert all(f"{id_} (queued, created 20" in refused.value.detail for id_ in (first, second))
 
 
 @pytest.mark.parametrize("name", ["", "nobody", "../runs", "a b?c#d", "\0", "0" * 32])
