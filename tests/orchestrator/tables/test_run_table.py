@@ -296,6 +296,14 @@ def test_failed_rows_are_counted_with_those_left_out() -> None:
     assert notice.message == "Rows of runs without a result are left out: 1 failed, 1 running."
 
 
+def test_losses_like_perplexities_are_remarked() -> None:
+    rows = [f"1e6,1e8,1024,{rate}e-3,{loss}" for rate, loss in ((1, 900), (2, 35.1), (4, 35.3), (8, 3.5))]
+
+    (notice,) = table_notices(read_table(table(*rows)))
+    assert notice.message.startswith("Half of the losses are 35.2 or more")
+    assert not table_notices(read_table(table(rows[0], *rows[3:], rows[3].replace("8e-3", "9e-3"))))
+
+
 def test_another_word_is_no_state_and_refused_with_its_row() -> None:
     with pytest.raises(
         BadInput, match="row 3, column state: 'stopped' is no state.*completed, .*scheduled, pruned"
