@@ -31,6 +31,7 @@ MIRRORED_MODULES = {
     "runs": RESOURCE,
     "sweeps": RESOURCE,
     "tables": RESOURCE,
+    "trainers": RESOURCE,
     "kinds": KIND,
     "proxy": KIND,
     "replay": KIND,
