@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -27,6 +28,9 @@ LONGEST_REST_SECONDS: Final = 30.0
 
 NOT_NOW: Final = 75
 """Exit code of a child that could not reach what it needs (``os.EX_TEMPFAIL``). An outage does not count as a death."""
+
+MOST_ROUNDS: Final = 3
+"""Looks for a killed process's family: a member may start another one until the signal reaches it."""
 
 PR_SET_PDEATHSIG: Final = 1
 TAIL_BYTES: Final = 16_384
@@ -105,9 +109,16 @@ class Child:
             return False
         code = self._process.poll()
         if code is not None:
+            if code != 0:
+                kill_family(self._process.pid)
             self._process = None
             self._record_end(code)
         return code is None
+
+    @property
+    def pid(self) -> int | None:
+        """Id of the process; None while there is none."""
+        return None if self._process is None else self._process.pid
 
     def is_resting(self) -> bool:
         """Whether the next start should wait, because the last process ended only now."""
@@ -118,15 +129,20 @@ class Child:
         if self._process is not None:
             self._process.terminate()
 
+    def kill(self) -> None:
+        """Kill the process with everything that it started, even if they are stopped; ``is_alive`` records the end."""
+        if self._process is not None and self._process.poll() is None:
+            log.warning("%s was killed", self.name, extra={**self._facts, "pid": self._process.pid})
+            kill_family(self._process.pid)
+
     def wait(self, seconds: float) -> None:
-        """Wait until the process has ended; kill it after ``seconds``."""
+        """Wait until the process has ended; kill it, with everything that it started, after ``seconds``."""
         if self._process is None:
             return
         try:
             self._process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:
-            log.warning("%s was killed", self.name, extra={**self._facts, "pid": self._process.pid})
-            self._process.kill()
+            self.kill()
             self._process.wait()
         self._process = None
 
@@ -161,6 +177,34 @@ def end_all(children: Iterable[Child], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     for child in ending:
         child.wait(deadline - time.monotonic())
+
+
+def kill_family(pid: int) -> None:
+    """Kill the leader of a session with its descendants, and all that is left of its session if it has ended.
+
+    Signal 9 ends stopped processes too. A process whose parent has ended is no descendant, but still of the session.
+
+    Args:
+        pid: of a process that began a session, as a ``Child`` does.
+    """
+    import psutil  # noqa: PLC0415 - light installations have none and start no process
+
+    for _ in range(MOST_ROUNDS):
+        family = [other for other in psutil.pids() if _session_of(other) == pid]
+        with suppress(psutil.Error):
+            family += [child.pid for child in psutil.Process(pid).children(recursive=True)]
+        for member in dict.fromkeys(family):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(member, signal.SIGKILL)
+        if not family:
+            return
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:  # it has ended, or is another user's
+        return None
 
 
 def probe(address: str, seconds: float) -> None:

@@ -97,6 +97,7 @@ def upgrade() -> None:
         sa.Column("decay_fraction", sa.Double(), nullable=False),
         sa.Column("params_total", sa.Double(), nullable=True),
         sa.Column("params_active", sa.Double(), nullable=True),
+        sa.Column("params_reported", sa.Double(), nullable=True),
         sa.Column("with_values", sa.Text(), nullable=True),
         sa.Column("arm", sa.String(length=32), nullable=True),
         sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_cells_sweep_id")),

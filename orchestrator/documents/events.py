@@ -111,6 +111,14 @@ class WorkersEvent(EventPayload):
     reason: str | None = Field(description="Why none fits; null where one does.")
 
 
+class NoticeEvent(EventPayload):
+    """Something about the runs that the user should know; the sweep goes on."""
+
+    KIND = "notice"
+
+    message: str = Field(description="A sentence.")
+
+
 class TrainerEvent(EventPayload):
     """The registration of the sweep's program that runs are carried out by from now on."""
 
@@ -144,6 +152,7 @@ PAYLOADS: Final[Mapping[str, type[EventPayload]]] = {
         LawEvent,
         ProgressEvent,
         WorkersEvent,
+        NoticeEvent,
         TrainerEvent,
         ComparisonEvent,
     )

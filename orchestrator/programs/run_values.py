@@ -77,11 +77,15 @@ class Start:
         tokens: trained before; 0 begins at the first token.
         checkpoint: of the trunk, or the last one that the program reported; None where there is none.
         fork_steps: steps at which the trunk must save, ascending.
+        resumes: whether the run goes on from its own checkpoint.
+        attempt: number of the start, from 1.
     """
 
     tokens: int = 0
     checkpoint: str | None = None
     fork_steps: tuple[int, ...] = ()
+    resumes: bool = False
+    attempt: int = 1
 
 
 def values_of(

@@ -62,7 +62,6 @@ class CommandTrainer(TrainerKind):
 
     scale: ClassVar = DeclaredScale
     carried_out_by: ClassVar = "command"
-    pauses_runs: ClassVar = True
     no_lenses: ClassVar = "The program of an operator reports losses only."
 
     def cells(self, grid: GridOf[DeclaredScale], catalogue: Catalogue) -> Cells:

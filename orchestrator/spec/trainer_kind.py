@@ -81,8 +81,6 @@ class TrainerKind(Strict):
         takes_whole_batches: whether a free worker takes many runs at once, so that a batch should not be split.
         answers_at_once: whether runs take no time.
         carried_out_by: name of the module of ``workers`` that carries out the runs; None if none does.
-        pauses_runs: whether a pause interrupts runs, which then go on from their checkpoints; otherwise they go on to
-            their end.
         no_curves: why runs have no learning curves; None if they have.
         no_lenses: why the two lenses record nothing of a run; None if they do.
     """
@@ -95,7 +93,6 @@ class TrainerKind(Strict):
     takes_whole_batches: ClassVar[bool] = False
     answers_at_once: ClassVar[bool] = False
     carried_out_by: ClassVar[str | None] = None
-    pauses_runs: ClassVar[bool] = False
     no_curves: ClassVar[str | None] = None
     no_lenses: ClassVar[str | None] = "Custom trainers report losses only."
 

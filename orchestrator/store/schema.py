@@ -173,6 +173,7 @@ cells: Final = Table(
     Column("decay_fraction", Double, nullable=False),
     Column("params_total", Double, nullable=True),  # null if every parameter is active
     Column("params_active", Double, nullable=True),
+    Column("params_reported", Double, nullable=True),  # by a registered program; null before it has
     Column("with_values", Text, nullable=True),  # of a registered program, as canonical JSON
     Column("arm", String(32), nullable=True, key="role"),  # of the held-out comparison; null in the search
 )

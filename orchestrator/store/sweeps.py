@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, case, func, insert, select, update
 
-from orchestrator.cells import Cell, Cells
+from orchestrator.cells import CLOSE, Cell, Cells
 from orchestrator.documents.events import SweepEvent, TrainerEvent, payload_of
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.planner.values import full_grid_flops
@@ -231,25 +231,36 @@ class Sweeps:
                 self._database.add_events(connection, sweep.id, [program], clock(connection))
             return self._moved(connection, sweep, to, actor=actor)
 
-    def measure_params(self, sweep_id: str, cell: int, params: float, *, fence: int, lease: str) -> None:
-        """Take over the N that a registered program reports for a cell, for all cells of the same scale.
+    def measure_params(self, run_id: str, params: float, *, fence: int, lease: str) -> str | None:
+        """Take over the N that a registered program reports, for all cells of the same scale.
 
         Args:
-            sweep_id: the sweep.
-            cell: number of the cell.
+            run_id: of the run that reported it.
             params: without embeddings, near the declared one.
             fence: of ``lease``.
             lease: the driver's.
 
+        Returns:
+            None; or if an earlier run of the scale had reported another N, the reason why this one is refused.
+
         Raises:
             Conflict: another driver has the lease.
         """
+        query = select(schema.cells).join(schema.runs, _OF_CELL).where(_R.id == run_id)
         with self._database.write() as connection:
             check_fence(connection, lease, fence)
-            this = (_C.sweep_id == sweep_id, _C.number == cell)
-            declared = connection.execute(select(_C.params).where(*this)).scalar_one()
-            alike = (_C.sweep_id == sweep_id, _C.params == declared)
-            connection.execute(update(schema.cells).where(*alike).values(params=params))
+            cell = connection.execute(query).mappings().one()
+            known = cell["params_reported"]
+            if known is None:
+                alike = (_C.sweep_id == cell["sweep_id"], _C.params == cell["params"], _C.role.is_(None))
+                values = {"params": params, "params_reported": params}
+                connection.execute(update(schema.cells).where(*alike).values(values))
+            elif abs(params / known - 1.0) > CLOSE:
+                return (
+                    f"It reported {params:.0f} parameters, and an earlier run of the same scale {known:.0f}: a scale is one "
+                    "model."
+                )
+        return None
 
     def _moved(
         self,
