@@ -1,0 +1,125 @@
+"""Turns what a program says (output, report, loss files) into journal entries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from workers.programs.curve_thinner import CurveThinner
+from workers.programs.journal import Diverged, Entry, Noticed
+from workers.programs.loss_sources import FileSource, OutputPattern, open_source
+from workers.programs.order import KeeperOrder
+from workers.programs.output import Line
+from workers.programs.readings import Reading
+from workers.programs.report import News, ReportReader
+
+REASON_CHARACTERS: Final = 200
+"""Most characters of an output line that are quoted."""
+
+
+class Listener:
+    """Listens to one attempt, from before its program starts until after it has ended.
+
+    Attributes:
+        curve: of the attempt.
+        diverged: whether the run diverged; nothing is heard after that.
+    """
+
+    def __init__(self, order: KeeperOrder, tell: Callable[[Entry], None], mask: Callable[[str], str]) -> None:
+        """Open the order's sources.
+
+        Args:
+            order: of the attempt.
+            tell: takes each entry.
+            mask: hides secrets in a text.
+
+        Raises:
+            ValueError: a source cannot be used.
+        """
+        self._tell, self._mask = tell, mask
+        self.curve = CurveThinner(
+            tokens=order.tokens, start_tokens=order.start_tokens, points=order.curve_points
+        )
+        self.diverged = False
+        self._report = ReportReader(order.report, order.batch_tokens)
+        # A position first: a loss on the same line takes it.
+        wanted = (
+            ("position", order.position),
+            ("training", order.training),
+            ("validation", order.validation),
+        )
+        sources = [
+            open_source(kind, source, order.cwd, order.batch_tokens)  # type: ignore[arg-type]
+            for kind, source in wanted
+            if source is not None
+        ]
+        self._patterns = [source for source in sources if isinstance(source, OutputPattern)]
+        self._files = [source for source in sources if isinstance(source, FileSource)]
+        self._signs = [re.compile(pattern) for pattern in order.diverged]
+        self._unreadable = False
+
+    def take_facts(self) -> None:
+        """Tell again which checkpoints and model size earlier attempts reported."""
+        for fact in self._report.take_facts():
+            self._take(fact)
+
+    def hear(self, lines: Iterable[Line]) -> None:
+        """Take lines of output."""
+        patterns, signs = self._patterns, self._signs
+        for text, _, _ in lines:
+            for pattern in patterns:
+                if found := pattern.search(text):
+                    self._take_match(pattern, found)
+            for sign in signs:
+                if sign.search(text):
+                    reason = self._mask(text.strip())[:REASON_CHARACTERS]
+                    self._take(Diverged(reason=f"the output says: {reason}", tokens=self.curve.position))
+
+    def look(self) -> bool:
+        """Read what is new in report and loss files; returns whether anything is."""
+        news: list[News] = self._report.poll(self.curve.position)
+        for file in self._files:
+            news += file.poll()
+        self._take_all(news)
+        return bool(news)
+
+    def finish(self) -> None:
+        """Read the rest and tell what was held back: the program has ended."""
+        self._take_all(self._report.finish(self.curve.position))
+        for file in self._files:
+            self._take_all(file.finish())
+        self._tell_all(self.curve.flush())
+
+    def _take_match(self, pattern: OutputPattern, found: re.Match[str]) -> None:
+        reading = pattern.read(found)
+        if reading is not None:
+            self._take(reading)
+        elif not self._unreadable:
+            self._unreadable = True
+            shown = self._mask(found[0])[:REASON_CHARACTERS]
+            self._tell(
+                Noticed(
+                    text=f"The pattern of the {pattern.kind} losses matched {shown!r}, which holds no number."
+                )
+            )
+
+    def _take_all(self, news: Sequence[News]) -> None:
+        for one in news:
+            self._take(one)
+
+    def _take(self, news: News) -> None:
+        if self.diverged:
+            return
+        if isinstance(news, Reading):
+            self._tell_all(self.curve.take(news))
+            self.diverged = self.curve.diverged
+            return
+        if isinstance(news, Diverged):
+            self._tell_all(self.curve.flush())
+            self.diverged = True
+        self._tell(news)
+
+    def _tell_all(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self._tell(entry)
