@@ -314,6 +314,8 @@ def test_the_clients_of_asyncio_answers_the_same(served: Served, sweep: SweepHan
             assert (await found.wait()).state not in SWEEP_LIVE
             names = [item.name async for item in service.sweeps.list(name=sweep.name, page_items=1)]
             assert names == [sweep.name]
+            async for item in service.sweeps.list(name=sweep.name):
+                assert (await service.sweeps.get(item)).id == sweep.id
             with pytest.raises(etalon.Conflict):
                 await found.cancel()
 
