@@ -29,7 +29,7 @@ from workers.programs.disk_use import DiskUse
 from workers.programs.journal import JOURNAL, Cause, Ended, Entry, JournalWriter, Noticed, Started
 from workers.programs.launch import LaunchedProgram, start_error
 from workers.programs.listener import Listener
-from workers.programs.order import KeeperOrder
+from workers.programs.order import MARKER, KeeperOrder
 from workers.programs.output import Line, LineSplitter, OutputFiles
 
 HEARTBEAT: Final = "heartbeat"
@@ -150,8 +150,7 @@ class Keeper:
 
     def _wait_for_earlier(self) -> None:
         """End what an earlier attempt left on this node, and wait for an earlier keeper on another."""
-        end_marked(self._order.marker, KEEPER_MARKER)
-        ended = end_marked(self._order.marker)
+        ended = end_marked(self._order.marker, (KEEPER_MARKER, MARKER))
         deadline = time.monotonic() + self._order.stop_seconds + EARLIER_SECONDS
         locked = self._journal.lock()
         while not locked and time.monotonic() < deadline:
@@ -162,7 +161,9 @@ class Keeper:
         self._round(0.0)
         self._check_wanted()
         if ended:
-            self._found.append(f"{ended} processes of an earlier attempt were still running and were ended.")
+            self._found.append(
+                f"Processes of an earlier attempt that were still running and were ended: {ended}."
+            )
         if not locked:
             self._found.append("The keeper of an earlier attempt, on another node, has not ended in time.")
 

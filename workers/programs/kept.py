@@ -113,7 +113,7 @@ class KeptProgram:
         """Process id of the keeper."""
         return self._keeper.pid
 
-    def poll(self) -> Sequence[Entry]:
+    def poll(self) -> list[Entry]:
         """New entries of this attempt, ``Started`` first, in order."""
         self._look()
         entries, self._waiting = self._waiting, []
