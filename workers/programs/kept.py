@@ -16,8 +16,8 @@ from typing import IO, Final
 from orchestrator.processes import service_folder
 from workers.programs.descendants import KEEPER_MARKER, end_marked
 from workers.programs.journal import JOURNAL, Ended, Entry, JournalReader, Started
-from workers.programs.keeper import HEARTBEAT
 from workers.programs.order import KeeperOrder
+from workers.programs.run_folder import HEARTBEAT
 
 ORDER: Final = "order.json"
 PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")

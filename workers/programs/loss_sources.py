@@ -37,9 +37,11 @@ class OutputPattern:
         tokens = None if count is None else round(count * self._factor)
         if self._value is None:
             return Reading("position", tokens)
-        text = found[self._value]
-        loss = None if text is None else read_loss(text)
-        return None if loss is None else Reading(self.kind, tokens, loss, decimals_of(text))
+        try:
+            text = found[self._value]
+            return Reading(self.kind, tokens, float(text), decimals_of(text))
+        except (TypeError, ValueError):  # the group took no part, or took something else
+            return None
 
 
 class FileSource(ABC):
