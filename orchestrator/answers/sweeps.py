@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.answers.laws import answer_at_target, why_no_law
-from orchestrator.documents.events import TrainerEvent, WorkersEvent
+from orchestrator.documents.events import NoticeEvent, TrainerEvent, WorkersEvent
 from orchestrator.documents.laws import LawSummary
 from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.documents.sweeps import Cost, Progress, SweepDocument, SweepSummary
@@ -15,6 +15,9 @@ from orchestrator.law.notices import Notice
 from orchestrator.states import RUN_MEASURED, SWEEP_LIVE, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep, Tally
+
+MOST_NOTICES: Final = 20
+"""Notices of runs that a sweep's document shows, the newest."""
 
 NOTHING_SAVED: Final = frozenset({SweepState.QUEUED, SweepState.FAILED, SweepState.CANCELLED})
 """States of a sweep that has not done its work: what it did not run is no saving."""
@@ -45,10 +48,18 @@ def sweep_document(store: Store, sweep: Sweep, notices: Sequence[Notice] = ()) -
         summary,
         waits_because=waits_because(store, sweep),
         registration=registration_of(store, sweep),
-        notices=notices,
+        notices=[*notices, *_notices_of_runs(store, sweep)],
         spec=sweep.spec,
         law=None if law is None else LawSummary.of(law, law.document),
     )
+
+
+def _notices_of_runs(store: Store, sweep: Sweep) -> list[Notice]:
+    """What the programs of a sweep have told that its user should know."""
+    found = store.events.every(sweep.id, NoticeEvent, limit=MOST_NOTICES)
+    return [
+        Notice(code="runs", message=message) for message in dict.fromkeys(event.message for event in found)
+    ]
 
 
 def waits_because(store: Store, sweep: Sweep) -> str | None:

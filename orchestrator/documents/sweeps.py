@@ -74,7 +74,8 @@ class SweepDocument(SweepSummary, NoticedDocument):
         default=None, description="Of the program that carries out its runs; null for other trainers."
     )
     warnings: list[str] = Field(
-        default=[], description="What its tables pool. Only in the answer to its submission."
+        default=[],
+        description="What its runs have told; in the answer to its submission, also what its tables pool and its trainer lacks.",
     )
     spec: SweepSpec = Field(description="As submitted, defaults filled in.")
     law: LawSummary | None = Field(description="The newest law; its bowls are at /laws/{number}.")

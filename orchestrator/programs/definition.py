@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from orchestrator.programs.loss_sources import Losses
+from orchestrator.programs.declared_losses import DeclaredLosses
 from orchestrator.programs.parameters import ProgramParameter
 from orchestrator.programs.placeholders import Template
 from orchestrator.programs.presets import PRESETS, WITHOUT_PRESET
@@ -154,7 +154,7 @@ class ProgramDefinition(Strict):
     parameters: dict[ParameterName, ProgramParameter] = Field(default_factory=dict)
     model: Literal["declared", "reported"] = "declared"
     schedule: ProgramSchedule | None = None
-    losses: Losses = Losses()
+    losses: DeclaredLosses = DeclaredLosses()
     resume: Resume | None = None
     fork: Fork | None = None
     diverged: Divergence = Divergence()
