@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from orchestrator.documents.runs import LogDocument
-from orchestrator.store.logs import TAIL_BYTES
+from orchestrator.store.outputs import TAIL_BYTES
 
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^-~])")
 """Sequences that colour text, move the cursor or set a window's title."""

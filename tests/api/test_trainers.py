@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from orchestrator.store.logs import TAIL_BYTES
 from starlette.testclient import TestClient
 
 from orchestrator.documents.events import TrainerEvent
@@ -15,6 +14,7 @@ from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
 from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import Store
+from orchestrator.store.outputs import TAIL_BYTES
 
 Register = Callable[..., None]
 
