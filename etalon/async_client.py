@@ -13,7 +13,7 @@ import httpx2
 from tenacity import AsyncRetrying
 
 from etalon import operations
-from etalon.arguments import Amount, read_bytes
+from etalon.arguments import Amount, naming_file, read_bytes
 from etalon.event_stream import EventStream, StreamedEvent
 from etalon.operations import (
     ATTEMPTS,
@@ -147,7 +147,8 @@ class AsyncTableCollection:
     async def upload(self, path: str | os.PathLike[str]) -> TableDocument:
         """Upload a run table; the service recognises its format by its content."""
         content = await asyncio.to_thread(read_bytes, path)
-        return await self._client.ask(operations.UPLOAD.call(content=content))
+        with naming_file(path):
+            return await self._client.ask(operations.UPLOAD.call(content=content))
 
 
 class AsyncRunCollection:
@@ -193,12 +194,13 @@ class AsyncSweepCollection:
             call = operations.PLAN.call(json=await self._fields(source), query=query)
             return await self._client.ask(call)
 
-    async def get(self, id_or_name: str) -> AsyncSweepHandle:
+    async def get(self, sweep: str | SweepSummary) -> AsyncSweepHandle:
         """One sweep.
 
         Args:
-            id_or_name: its id, or a name that only one sweep has.
+            sweep: its id, a name that only one sweep has, or an item of ``list``.
         """
+        id_or_name = sweep.id if isinstance(sweep, SweepSummary) else sweep
         if not operations.path_can_hold(id_or_name):
             named = await self._client.ask(operations.sweeps_named(id_or_name))
             id_or_name = operations.only_id(id_or_name, named.items)

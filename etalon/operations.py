@@ -44,6 +44,8 @@ GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
 PAGE_ITEMS: Final = 200
 MOST_NAMED: Final = 10
 """Most sweeps of one name that an error lists."""
+CREATED: Final = "%Y-%m-%d %H:%M UTC"
+"""When a sweep was created, in messages."""
 MOST_POINTS: Final = 10_000
 """Most points of a learning curve that the service sends."""
 
@@ -144,10 +146,11 @@ class Operation(Generic[Answer]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing(Generic[Item]):
-    """One page of a list."""
+    """One page of a list, and the items of the whole list."""
 
     items: list[Item]
     next_cursor: str | None
+    total: int
 
 
 def _require_json(body: Any) -> None:
@@ -164,7 +167,8 @@ def _document(kind: type[Item]) -> Callable[[httpx2.Response], Item]:
 def _listing(kind: type[Item]) -> Callable[[httpx2.Response], Listing[Item]]:
     def read(response: httpx2.Response) -> Listing[Item]:
         sent = response.json()
-        return Listing(items=[kind.read(item) for item in sent["items"]], next_cursor=sent["next_cursor"])
+        items = [kind.read(item) for item in sent["items"]]
+        return Listing(items=items, next_cursor=sent["next_cursor"], total=sent["total"])
 
     return read
 
@@ -240,6 +244,25 @@ def submission(fields: Mapping[str, Any], idempotency_key: str | None) -> Call[S
     return SUBMIT.call(json=fields, headers={"Idempotency-Key": idempotency_key or secrets.token_hex(16)})
 
 
+def place(index: int, total: Callable[[], int]) -> int:
+    """The place from the start of an index, which may count from the end.
+
+    Args:
+        index: of a list.
+        total: asks for the length of the list.
+
+    Raises:
+        TypeError: it is no whole number.
+        IndexError: it is before the start.
+    """
+    if not isinstance(index, int):
+        raise TypeError("An index is a whole number; for several, take list(…)[…].")
+    start = index if index >= 0 else total() + index
+    if start < 0:
+        raise IndexError(f"There are {start - index} items, none at {index}.")
+    return start
+
+
 def path_can_hold(id_or_name: str) -> bool:
     """Whether an id or a name can be one part of a path; others are found by query."""
     return "/" not in id_or_name and id_or_name not in {"", ".", ".."}
@@ -260,7 +283,10 @@ def only_id(name: str, sweeps: Sequence[SweepSummary]) -> str:
     if not sweeps:
         raise NotFound(f"There is no sweep {name!r}.")
     if len(sweeps) > 1:
-        listed = ", ".join(f"{sweep.id} ({sweep.state})" for sweep in sweeps[:MOST_NAMED])
+        listed = ", ".join(
+            f"{sweep.id} ({sweep.state}, created {sweep.created_at:{CREATED}})"
+            for sweep in sweeps[:MOST_NAMED]
+        )
         more = ", …" if len(sweeps) > MOST_NAMED else ""
         raise Conflict(f"Several sweeps have the name {name!r}; use an id: {listed}{more}.")
     return sweeps[0].id

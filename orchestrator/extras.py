@@ -57,6 +57,18 @@ def naming_extras() -> Iterator[None]:
         raise
 
 
+def require_modules(*modules: str) -> None:
+    """Refuse to go on without some modules of extras; loads none of them.
+
+    Raises:
+        ExtraMissing: names the first missing one, and the extras of all that are missing.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        extras = [extra for extra, known in EXTRAS.items() if known & {*missing}]
+        raise ExtraMissing(missing[0], *extras)
+
+
 def require(*extras: str) -> None:
     """Refuse to go on without the modules of some extras; loads none of them.
 

@@ -130,7 +130,7 @@ class Child:
             self._process.terminate()
 
     def kill(self) -> None:
-        """Kill the process with everything that it started, even if they are stopped; ``is_alive`` records the end."""
+        """Kill the process with everything that it started (``kill_family``); ``is_alive`` records the end."""
         if self._process is not None and self._process.poll() is None:
             log.warning("%s was killed", self.name, extra={**self._facts, "pid": self._process.pid})
             kill_family(self._process.pid)
@@ -180,24 +180,33 @@ def end_all(children: Iterable[Child], seconds: float) -> None:
 
 
 def kill_family(pid: int) -> None:
-    """Kill the leader of a session with its descendants, and all that is left of its session if it has ended.
+    """Kill a process with everything that it started; what began a session of its own is asked to end.
 
-    Signal 9 ends stopped processes too. A process whose parent has ended is no descendant, but still of the session.
+    Signal 9 ends stopped processes too. All that it started is in its session, even where a parent in between has ended.
+    A process that began another session, such as the keeper of a user's program, has things to end in order itself; it is
+    continued if it is stopped, and gets SIGTERM.
 
     Args:
-        pid: of a process that began a session, as a ``Child`` does.
+        pid: of a process that began a session, as a ``Child`` does; it may have ended.
     """
     import psutil  # noqa: PLC0415 - light installations have none and start no process
 
     for _ in range(MOST_ROUNDS):
-        family = [other for other in psutil.pids() if _session_of(other) == pid]
-        with suppress(psutil.Error):
-            family += [child.pid for child in psutil.Process(pid).children(recursive=True)]
-        for member in dict.fromkeys(family):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(member, signal.SIGKILL)
-        if not family:
+        parents = {process.pid: process.info["ppid"] for process in psutil.process_iter(["ppid"])}
+        members = [member for member in parents if _session_of(member) == pid]
+        for other in parents.keys() - members:
+            if parents[other] in members:
+                _send(other, signal.SIGTERM, signal.SIGCONT)
+        for member in members:
+            _send(member, signal.SIGKILL)
+        if not members:
             return
+
+
+def _send(pid: int, *numbers: signal.Signals) -> None:
+    for number in numbers:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
 
 def _session_of(pid: int) -> int | None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from orchestrator.documents.document import first_fault
+from orchestrator.documents.document import Compact, first_fault
 from orchestrator.errors import EtalonError
 from orchestrator.states import ComparisonStage, RunState, SweepState
 
 
-class EventPayload(BaseModel):
+class EventPayload(Compact):
     """Base of every payload; unknown fields of a stored event are ignored.
 
     Attributes:

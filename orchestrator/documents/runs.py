@@ -13,6 +13,8 @@ from orchestrator.states import RunState
 class RunDocument(Document):
     """One training from the first token to the loss of a cell at one rate and seed."""
 
+    TELLING = ("id", "state", "params", "tokens", "batch_tokens", "learning_rate", "seed", "loss", "reason")
+
     id: str = Field(examples=[EXAMPLE_ID])
     sweep_id: str
     state: RunState

@@ -34,7 +34,7 @@ was away, drivers could not renew."""
 REASON: Final = "Its driver hung and was killed."
 
 
-class DriverProcesses(Protocol):
+class WatchedDrivers(Protocol):
     """The driver processes as the watch uses them (``orchestrator.loop.drivers.Drivers``)."""
 
     def pids(self) -> Mapping[str, int]:
@@ -82,7 +82,7 @@ class DriverWatch:
     def __init__(
         self,
         store: Store,
-        drivers: DriverProcesses,
+        drivers: WatchedDrivers,
         lease_seconds: float,
         *,
         clock: Callable[[], float] = time.monotonic,

@@ -125,7 +125,10 @@ class Sweeps:
         if not rows:
             raise _unknown(id_or_name)
         if len(rows) > 1 and rows[0]["id"] != id_or_name:
-            listed = ", ".join(f"{row['id']} ({row['state']})" for row in rows[:MOST_NAMED])
+            listed = ", ".join(
+                f"{row['id']} ({row['state']}, created {row['created_at']:%Y-%m-%d %H:%M} UTC)"
+                for row in rows[:MOST_NAMED]
+            )
             more = ", …" if len(rows) > MOST_NAMED else ""
             raise Conflict(f"Several sweeps have the name {id_or_name!r}; use an id: {listed}{more}.")
         return read_row(Sweep, rows[0])

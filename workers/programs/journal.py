@@ -205,6 +205,10 @@ class JournalWriter:
         except OSError:
             return True  # a file server that does not answer now
 
+    def fileno(self) -> int:
+        """The file's descriptor."""
+        return self._descriptor
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)

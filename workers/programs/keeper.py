@@ -105,6 +105,8 @@ class Keeper:
         self._grace_until: float | None = None
         self._terminated = self._given_up = self._disk_failed = self._abandoned = False
         self._left = 0
+        self._found: list[str] = []
+        """What to notice once the attempt has begun."""
         self._awake = 0.0
         """Seconds since the start in which this process was not stopped itself."""
         self._heard_at: float | None = None
@@ -160,13 +162,9 @@ class Keeper:
         self._round(0.0)
         self._check_wanted()
         if ended:
-            self._tell(
-                Noticed(text=f"{ended} processes of an earlier attempt were still running and were ended.")
-            )
+            self._found.append(f"{ended} processes of an earlier attempt were still running and were ended.")
         if not locked:
-            self._tell(
-                Noticed(text="The keeper of an earlier attempt, on another node, has not ended in time.")
-            )
+            self._found.append("The keeper of an earlier attempt, on another node, has not ended in time.")
 
     def _check_wanted(self) -> None:
         if self._deadlines is not None or self._abandoned:
@@ -178,11 +176,13 @@ class Keeper:
         (order.folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
         with suppress(FileNotFoundError):
             order.stop_file.unlink()
-        code, text = None, ""
+        code = None
         try:
             self._program = LaunchedProgram(order)
         except (OSError, ValueError) as error:
             code, text = start_error(order, error)
+            self._found.append(text)
+            self._guard(lambda: self._output.write([Line(text)]))
         pid = self._program.pid if self._program else None
         started = Started(
             pid=pid,
@@ -192,11 +192,10 @@ class Keeper:
             at=time.time(),
         )
         self._tell(started)
-        self._listener.take_facts()
-        if self._program is None:
+        for text in self._found:
             self._tell(Noticed(text=text))
-            self._guard(lambda: self._output.write([Line(text)]))
-        else:
+        self._listener.take_facts()
+        if self._program is not None:
             self._selector.register(self._program.output, selectors.EVENT_READ, self._read_output)
         self._last = time.monotonic()
         return code

@@ -44,11 +44,11 @@ def read_count(value: object) -> float | None:
 
     Suffixes K, M, G or B, and T are powers of 1,000.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
     try:
         if isinstance(value, str):
-            return _finite(_from_text(value))
+            return _finite(float(value) if value.isdecimal() else _from_text(value))
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
         return _finite(float(value))
     except (ValueError, OverflowError):
         return None
@@ -59,6 +59,9 @@ def decimals_of(text: str) -> int | None:
 
     In scientific notation the exponent moves the point: ``1.05E+01`` has one decimal, ``3.1e-5`` has six.
     """
+    whole, _, part = text.partition(".")
+    if part.isdecimal() and whole.isdecimal():
+        return len(part)  # nearly all of a million lines
     found = re.fullmatch(r"\s*[-+]?\d*\.?(\d*)(?:[eE]([-+]?\d+))?\s*", text)
     if found is None or not any(map(str.isdigit, text)):
         return None

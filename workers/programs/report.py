@@ -32,7 +32,8 @@ class ReportReader:
         """
         self._file = FollowedFile(path, longest=LINE_BYTES)
         self._batch_tokens = batch_tokens
-        self._lines = self._bad = 0
+        self._refused = 0
+        self._noticed = False
 
     def poll(self, position: int) -> list[News]:
         """What is new, in order.
@@ -40,20 +41,14 @@ class ReportReader:
         Args:
             position: tokens at which a line without a position is.
         """
-        lines = self._file.poll()
-        self._lines += len(lines)
         news: list[News] = []
-        for line in lines:
+        for line in self._file.poll():
             found = self._parse(line, position)
-            position = next(
-                (one.tokens for one in reversed(found) if isinstance(one, Reading) and one.tokens), position
-            )
+            positions = [one.tokens for one in found if isinstance(one, Reading) and one.tokens is not None]
+            position = positions[-1] if positions else position
             news += found
-        if self._file.too_long and not self._bad:
-            self._bad += self._file.too_long
-            news.append(
-                Noticed(text=f"A line of the report is longer than {LINE_BYTES} bytes and was left out.")
-            )
+        if self._file.too_long:
+            news += self._notice(f"A line of the report is longer than {LINE_BYTES} bytes and was left out.")
         return news
 
     def take_facts(self) -> list[News]:
@@ -71,8 +66,8 @@ class ReportReader:
         last = self._file.take_unfinished()
         if last and _object(last) is not None:
             news += self._parse(last, position)
-        if self._bad > 1:
-            news.append(Noticed(text=f"{self._bad} lines of the report were left out in all."))
+        if (left_out := self._refused + self._file.too_long) > 1:
+            news.append(Noticed(text=f"{left_out} lines of the report were left out in all."))
         return news
 
     def _parse(self, line: bytes, position: int) -> list[News]:
@@ -94,7 +89,7 @@ class ReportReader:
             yield Reading("training", tokens, _loss(values, "loss"))
         if "validation_loss" in values:
             yield Reading("validation", tokens, _loss(values, "validation_loss"))
-        if not values.keys() & {"loss", "validation_loss"} and tokens is not None and "saved" not in values:
+        if tokens is not None and not values.keys() - {"tokens", "step"}:
             yield Reading("position", tokens)
         at = position if tokens is None else tokens
         if "saved" in values:
@@ -124,15 +119,14 @@ class ReportReader:
     def _refuse(self, line: bytes, reason: str) -> list[News]:
         if not line.strip():
             return []
-        self._bad += 1
-        if self._bad > 1:
-            return []
+        self._refused += 1
         shown = line[:100].decode(errors="replace")
-        return [
-            Noticed(
-                text=f"Line {self._lines} of the report or one before it, {shown!r}, was left out: {reason}."
-            )
-        ]
+        return self._notice(f"The line {shown!r} of the report was left out: {reason}.")
+
+    def _notice(self, text: str) -> list[News]:
+        """A notice, the first time."""
+        first, self._noticed = not self._noticed, True
+        return [Noticed(text=text)] if first else []
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import pytest
 from tests.waiting import until
 from tests.workers.programs.keeping import keep, losses, notices, order_for
 from workers.programs.descendants import find_marked
-from workers.programs.journal import Diverged, Ended, Started
+from workers.programs.journal import Diverged, Ended, Saved, Started
 from workers.programs.kept import KeptProgram
 from workers.programs.output import tail
 
@@ -165,3 +165,43 @@ def test_a_program_that_cannot_be_started_says_so(tmp_path, argv, code, words):
     assert entries[0].pid is None
     assert words in notices(entries)[0]
     assert words in tail(tmp_path, 1000)
+
+
+def test_the_stop_command_runs_with_sigterm_and_also_before_everything_is_killed(tmp_path):
+    command = ("sh", "-c", f"sleep 0.2; echo stopped >> {tmp_path / 'stopped'}")
+    order = order_for(tmp_path, "ignores_sigterm.py", stop_command=command)
+    for end in (KeptProgram.ask_to_stop, KeptProgram.kill):
+        kept = KeptProgram.start(order)
+        until(lambda kept=kept: losses(kept.poll()))
+        end(kept)
+        assert isinstance(kept.wait(30), Ended)
+    assert (tmp_path / "stopped").read_text() == "stopped\n" * 2
+
+
+def test_the_stop_command_follows_a_client_that_was_killed(tmp_path):
+    command = ("touch", str(tmp_path / "stopped"))
+    kept = KeptProgram.start(order_for(tmp_path, "hangs.py", stop_command=command))
+    until(lambda: losses(kept.poll()))
+    (program,) = find_marked(str(tmp_path / "run.json"))
+    program.kill()
+    ended = kept.wait(30)
+    assert isinstance(ended, Ended)
+    assert (ended.signal, ended.cause) == (signal.SIGKILL, "exit")
+    assert (tmp_path / "stopped").exists()
+
+
+def test_checkpoints_that_an_earlier_attempt_reported_are_told_again_and_its_losses_are_not(tmp_path):
+    lines = '{"step": 9, "loss": 1}\n{"saved": "/x", "step": 9}\n'
+    (tmp_path / "report.jsonl").write_text(lines)
+    ended, entries = keep(order_for(tmp_path, "learns.py", 2))
+    assert isinstance(entries[0], Started)
+    assert entries[1] == Saved(path="/x", tokens=900)
+    assert losses(entries) == [(100, 3.0), (200, 2.0)]
+
+
+def test_the_program_gets_its_environment_and_nothing_else(tmp_path):
+    order = order_for(tmp_path, "", argv=("/usr/bin/env",))
+    keep(order)
+    assert sorted(tail(tmp_path, 10_000).splitlines()) == sorted(
+        f"{name}={value}" for name, value in order.environment.items()
+    )
