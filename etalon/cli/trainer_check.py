@@ -128,7 +128,8 @@ def _registered(name: str, settings: Settings) -> Registration:
     try:
         return read_trainers(settings.trainers).get(name)
     except BadInput as error:
-        raise BadInput(f"{error.detail.removeprefix('trainer.name: ')}") from error
+        sentence = error.detail.removeprefix("trainer.name: ")
+        raise BadInput(sentence[:1].upper() + sentence[1:]) from error
 
 
 def _case(

@@ -22,7 +22,7 @@ from workers.programs.descendants import end_marked, find_marked
 from workers.programs.journal import Ended, Entry, Measured
 from workers.programs.kept import KeeperLost, KeptProgram
 from workers.programs.order import KeeperOrder
-from workers.programs.orders import SECRET, fork_checkpoint, make_order, own_checkpoint
+from workers.programs.orders import SECRET, fork_checkpoint, make_order
 from workers.programs.output import MASK, SecretMask, tail
 from workers.programs.run_ends import End, end_of
 from workers.programs.run_record import RunRecord
@@ -223,20 +223,15 @@ class CheckRun(AbstractContextManager["CheckRun"]):
         """The last lines of the output."""
         return tuple(tail(self._folder, SHOWN_BYTES).rstrip().splitlines()[-SHOWN_LINES:])
 
-    def own_checkpoint(self) -> bool:
-        """Whether the run can go on from its own checkpoint."""
-        return own_checkpoint(self.case.registration, self._values(Start()))
-
-    def fork_checkpoint(self, step: int) -> Path | None:
-        """The checkpoint for a fork at a step once it is whole: the program said so, or went on after it."""
-        path = self.fork_path(step)
-        tokens = step * int(self.case.cell.batch_tokens)
-        whole = path in self.record.saved or self.record.tokens > tokens or self._kept is None
-        return Path(path) if whole and Path(path).exists() else None
-
     def fork_path(self, step: int) -> str:
         """Where the checkpoint for a fork at a step is expected."""
         return fork_checkpoint(self.case.registration, self._values(Start()), step)
+
+    def has_saved(self, path: str, step: int) -> bool:
+        """Whether a checkpoint of a step is whole: the program said so, went on after it, or has ended."""
+        tokens = step * int(self.case.cell.batch_tokens)
+        whole = path in self.record.saved or self.record.tokens > tokens or self._kept is None
+        return whole and Path(path).exists()
 
     def rendered(self, text: str) -> str:
         """A text of the registration with the run's values."""
