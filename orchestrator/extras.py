@@ -54,7 +54,9 @@ def naming_extras() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
-        for extra, modules in EXTRAS.items():
+        for extra, modules in reversed(
+            EXTRAS.items()
+        ):  # of two with the module, the one that needs less beside it
             if module in modules:
                 raise ExtraMissing(module, extra) from error
         raise
