@@ -104,6 +104,15 @@ def test_a_signal_to_the_keeper_ends_the_program_in_order(tmp_path, number):
     assert (ended.cause, ended.code) == ("abandoned", 0)
 
 
+def test_a_stop_before_the_start_is_an_end_like_any_other(tmp_path):
+    kept = KeptProgram.start(order_for(tmp_path, "learns.py", 1000, 0.05))
+    kept.ask_to_stop()
+    ended = kept.wait(30)
+    assert isinstance(ended, Ended)
+    assert (ended.code, ended.cause, ended.matched) == (None, "stop", 0)
+    assert [entry.pid for entry in kept.poll() if isinstance(entry, Started)] == [None]
+
+
 def test_the_next_keeper_ends_what_a_killed_one_left(tmp_path):
     left, _ = started(order_for(tmp_path, "ignores_sigterm.py"))
     os.kill(left.keeper_pid, signal.SIGKILL)
