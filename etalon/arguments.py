@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +57,17 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise BadInput(f"{os.fspath(path)} cannot be read: {error.strerror}.") from error
+
+
+@contextmanager
+def naming_file(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let a refusal of what a file holds begin with the file's path."""
+    try:
+        yield
+    except BadInput as error:
+        error.detail = f"{os.fspath(path)}: {error.detail}"
+        error.args = (error.detail,)
+        raise
 
 
 def require_ascii(name: str, text: str) -> None:

@@ -13,10 +13,11 @@ import httpx2
 from tenacity import AsyncRetrying
 
 from etalon import operations
-from etalon.arguments import Amount, read_bytes
+from etalon.arguments import Amount, naming_file, read_bytes
 from etalon.event_stream import EventStream, StreamedEvent
 from etalon.operations import (
     ATTEMPTS,
+    LOG_LINES,
     MOST_POINTS,
     PAGE_ITEMS,
     PATIENT_ATTEMPTS,
@@ -34,9 +35,10 @@ from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.lenses import LensesDocument
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
-from orchestrator.documents.runs import CurveDocument, RunDocument
+from orchestrator.documents.runs import CurveDocument, LogDocument, RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.documents.tables import TableDocument
+from orchestrator.documents.trainers import TrainerDocument
 from orchestrator.errors import EtalonError
 from orchestrator.states import SWEEP_LIVE, SweepState
 
@@ -55,6 +57,7 @@ class AsyncClient:
         url: address of the service.
         sweeps: submit, plan, find and list sweeps.
         tables: upload run tables.
+        trainers: the registered training programs.
         runs: single runs by id.
     """
 
@@ -64,6 +67,7 @@ class AsyncClient:
         self.url = self._service.url
         self.sweeps = AsyncSweepCollection(self)
         self.tables = AsyncTableCollection(self)
+        self.trainers = AsyncTrainerCollection(self)
         self.runs = AsyncRunCollection(self)
 
     async def __aenter__(self) -> Self:
@@ -147,7 +151,23 @@ class AsyncTableCollection:
     async def upload(self, path: str | os.PathLike[str]) -> TableDocument:
         """Upload a run table; the service recognises its format by its content."""
         content = await asyncio.to_thread(read_bytes, path)
-        return await self._client.ask(operations.UPLOAD.call(content=content))
+        with naming_file(path):
+            return await self._client.ask(operations.UPLOAD.call(content=content))
+
+
+class AsyncTrainerCollection:
+    """The training programs that the operator of a service has registered."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, name: str) -> TrainerDocument:
+        """One registered program: what a sweep may set, and its newest check."""
+        return await self._client.ask(operations.TRAINER.call(name=name))
+
+    def list(self) -> AsyncIterator[TrainerDocument]:
+        """Every registered program by name, faulty registrations too."""
+        return self._client.items(operations.TRAINERS.call(query={"limit": PAGE_ITEMS}))
 
 
 class AsyncRunCollection:
@@ -163,6 +183,10 @@ class AsyncRunCollection:
     async def losses(self, run_id: str, *, max_points: int = MOST_POINTS) -> CurveDocument:
         """The learning curve of a run; the service thins it out to ``max_points``, 10,000 at most."""
         return await self._client.ask(operations.LOSSES.call(run_id=run_id, query={"max_points": max_points}))
+
+    async def log(self, run_id: str, *, tail: int = LOG_LINES) -> LogDocument:
+        """The last ``tail`` lines, 10,000 at most, of what a run's program printed; the last 64 KiB are kept."""
+        return await self._client.ask(operations.LOG.call(run_id=run_id, query={"tail": tail}))
 
     async def lenses(self, run_id: str) -> LensesDocument:
         """The stability of a run's training, and its feature learning by part of the model."""
@@ -193,12 +217,13 @@ class AsyncSweepCollection:
             call = operations.PLAN.call(json=await self._fields(source), query=query)
             return await self._client.ask(call)
 
-    async def get(self, id_or_name: str) -> AsyncSweepHandle:
+    async def get(self, sweep: str | SweepSummary) -> AsyncSweepHandle:
         """One sweep.
 
         Args:
-            id_or_name: its id, or a name that only one sweep has.
+            sweep: its id, a name that only one sweep has, or an item of ``list``.
         """
+        id_or_name = sweep.id if isinstance(sweep, SweepSummary) else sweep
         if not operations.path_can_hold(id_or_name):
             named = await self._client.ask(operations.sweeps_named(id_or_name))
             id_or_name = operations.only_id(id_or_name, named.items)

@@ -6,16 +6,18 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Self
 
 import httpx2
 from tenacity import Retrying
 
 from etalon import operations
-from etalon.arguments import Amount, read_bytes
+from etalon.arguments import Amount, naming_file, read_bytes
 from etalon.event_stream import EventStream, StreamedEvent
 from etalon.operations import (
     ATTEMPTS,
+    LOG_LINES,
     MOST_POINTS,
     PAGE_ITEMS,
     PATIENT_ATTEMPTS,
@@ -33,10 +35,11 @@ from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.lenses import LensesDocument
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
-from orchestrator.documents.runs import CurveDocument, RunDocument
+from orchestrator.documents.runs import CurveDocument, LogDocument, RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.documents.tables import TableDocument
-from orchestrator.errors import EtalonError
+from orchestrator.documents.trainers import TrainerDocument
+from orchestrator.errors import EtalonError, NotFound
 from orchestrator.states import SWEEP_LIVE, SweepState
 
 
@@ -54,6 +57,7 @@ class Client:
         url: address of the service.
         sweeps: submit, plan, find and list sweeps.
         tables: upload run tables.
+        trainers: the registered training programs.
         runs: single runs by id.
     """
 
@@ -63,6 +67,7 @@ class Client:
         self.url = self._service.url
         self.sweeps = SweepCollection(self)
         self.tables = TableCollection(self)
+        self.trainers = TrainerCollection(self)
         self.runs = RunCollection(self)
 
     def __enter__(self) -> Self:
@@ -138,7 +143,24 @@ class TableCollection:
 
     def upload(self, path: str | os.PathLike[str]) -> TableDocument:
         """Upload a run table; the service recognises its format by its content."""
-        return self._client.ask(operations.UPLOAD.call(content=read_bytes(path)))
+        content = read_bytes(path)
+        with naming_file(path):
+            return self._client.ask(operations.UPLOAD.call(content=content))
+
+
+class TrainerCollection:
+    """The training programs that the operator of a service has registered."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def get(self, name: str) -> TrainerDocument:
+        """One registered program: what a sweep may set, and its newest check."""
+        return self._client.ask(operations.TRAINER.call(name=name))
+
+    def list(self) -> Iterator[TrainerDocument]:
+        """Every registered program by name, faulty registrations too."""
+        return self._client.items(operations.TRAINERS.call(query={"limit": PAGE_ITEMS}))
 
 
 class RunCollection:
@@ -154,6 +176,10 @@ class RunCollection:
     def losses(self, run_id: str, *, max_points: int = MOST_POINTS) -> CurveDocument:
         """The learning curve of a run; the service thins it out to ``max_points``, 10,000 at most."""
         return self._client.ask(operations.LOSSES.call(run_id=run_id, query={"max_points": max_points}))
+
+    def log(self, run_id: str, *, tail: int = LOG_LINES) -> LogDocument:
+        """The last ``tail`` lines, 10,000 at most, of what a run's program printed; the last 64 KiB are kept."""
+        return self._client.ask(operations.LOG.call(run_id=run_id, query={"tail": tail}))
 
     def lenses(self, run_id: str) -> LensesDocument:
         """The stability of a run's training, and its feature learning by part of the model."""
@@ -184,12 +210,13 @@ class SweepCollection:
             call = operations.PLAN.call(json=self._fields(source), query=query)
             return self._client.ask(call)
 
-    def get(self, id_or_name: str) -> SweepHandle:
+    def get(self, sweep: str | SweepSummary) -> SweepHandle:
         """One sweep.
 
         Args:
-            id_or_name: its id, or a name that only one sweep has.
+            sweep: its id, a name that only one sweep has, or an item of ``list``.
         """
+        id_or_name = sweep.id if isinstance(sweep, SweepSummary) else sweep
         if not operations.path_can_hold(id_or_name):
             named = self._client.ask(operations.sweeps_named(id_or_name))
             id_or_name = operations.only_id(id_or_name, named.items)
@@ -409,8 +436,19 @@ class SweepRuns:
 
     def list(self, *, state: str | None = None) -> Iterator[RunDocument]:
         """Every run, or those in one state."""
-        query = {"state": state, "limit": PAGE_ITEMS}
-        return self._client.items(operations.RUNS.call(sweep_id=self._sweep_id, query=query))
+        return self._client.items(self._call(state=state, limit=PAGE_ITEMS))
+
+    def __len__(self) -> int:
+        return self._client.ask(self._call(limit=1)).total
+
+    def __getitem__(self, index: int) -> RunDocument:
+        place = operations.place(index, self.__len__)
+        for run in islice(self, place, None):
+            return run
+        raise IndexError(f"There is no run at {index}.")
+
+    def _call(self, **query: object) -> Call[Listing[RunDocument]]:
+        return operations.RUNS.call(sweep_id=self._sweep_id, query=query)
 
     def frame(self) -> Any:
         """Every run as a row of a pandas data frame.
@@ -434,8 +472,20 @@ class SweepLaws:
         self._sweep_id = sweep_id
 
     def __iter__(self) -> Iterator[LawDocument]:
-        query = {"limit": PAGE_ITEMS}
-        return self._client.items(operations.LAWS.call(sweep_id=self._sweep_id, query=query))
+        return self._client.items(self._call(PAGE_ITEMS))
+
+    def __len__(self) -> int:
+        return self._client.ask(self._call(1)).total
+
+    def __getitem__(self, index: int) -> LawDocument:
+        place = operations.place(index, self.__len__)
+        try:
+            return self.get(place + 1)
+        except NotFound as error:
+            raise IndexError(f"There is no law at {index}.") from error
+
+    def _call(self, limit: int) -> Call[Listing[LawDocument]]:
+        return operations.LAWS.call(sweep_id=self._sweep_id, query={"limit": limit})
 
     def get(self, number: int) -> LawDocument:
         """One law by its number, from 1."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ class StreamedEvent:
     kind: str
     at: datetime
     payload: EventPayload | None
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] = field(repr=False)
 
 
 class EventStream:

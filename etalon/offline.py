@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from threadpoolctl import threadpool_limits
 
-from etalon.arguments import Amount, amount, flops_amount, read_bytes
+from etalon.arguments import Amount, amount, flops_amount, naming_file, read_bytes
 from orchestrator import law as maths
 from orchestrator.answers.fits import fit_document, fit_table
 from orchestrator.answers.formula import Formula, formula
@@ -24,6 +24,7 @@ from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.errors import BadInput
 from orchestrator.tables.data_frame import table_of
 from orchestrator.tables.formats import read_table
+from orchestrator.tables.picking import PYTHON
 from orchestrator.tables.run_table import RunTable
 
 _LIMIT: Final = RLock()
@@ -39,26 +40,34 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def fit(table: Any, where: Mapping[str, object] | None = None, size: str | None = None) -> Law:
+def fit(
+    table: Any,
+    where: Mapping[str, object] | None = None,
+    size: str | None = None,
+    *,
+    ignore: Collection[str] = (),
+) -> Law:
     """Fit the law of the best learning rate to finished runs.
 
     Args:
         table: a run table: the path of a file, a data frame (pandas, Polars, PyArrow), or a mapping of columns.
         where: values of columns, such as ``{"optimizer": "muon"}``; only rows that have them all are fitted.
         size: the column that is N: ``params`` (by default), ``params_total`` or ``params_active``.
+        ignore: columns that are no part of the recipe, such as ``["host"]``.
 
     Raises:
-        BadInput: no run table, a condition that no row meets, several recipes, or no such size.
+        BadInput: no run table, a condition that no row meets, several recipes, or no such size or column.
         Refused: the runs give no law.
     """
     if not isinstance(where, Mapping | None):
         raise BadInput(f'where is a mapping such as {{"optimizer": "muon"}}, not {type(where).__name__}.')
     conditions = {name: str(value) for name, value in (where or {}).items()}
-    return law_of(read_runs(table).one_recipe(conditions), size or "params")
+    ignored = [ignore] if isinstance(ignore, str) else ignore
+    return law_of(read_runs(table).one_recipe(conditions, ignored), size or "params")
 
 
 @one_thread()
-def law_of(recipe: RunTable, size: str, where: str = "where") -> Law:
+def law_of(recipe: RunTable, size: str, where: str = PYTHON) -> Law:
     """Fit the law of the runs of one recipe.
 
     Args:
@@ -82,7 +91,9 @@ def read_runs(table: Any) -> RunTable:
     """
     if not isinstance(table, str | os.PathLike):
         return table_of(table)
-    return read_table(read_bytes(table))
+    data = read_bytes(table)
+    with naming_file(table):
+        return read_table(data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -178,4 +189,5 @@ class Law:
 
     def __repr__(self) -> str:
         first, *_ = self.formula.lines
-        return f"<Law of {len(self.runs)} runs in {len(self.fitted.bowls)} cells: {first}>"
+        runs = len(self.runs) - int(self.runs.failed.sum())
+        return f"<Law of {runs} runs in {len(self.fitted.bowls)} cells: {first}>"

@@ -28,9 +28,10 @@ from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.lenses import LensesDocument
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
-from orchestrator.documents.runs import CurveDocument, RunDocument
+from orchestrator.documents.runs import CurveDocument, LogDocument, RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.documents.tables import TableDocument
+from orchestrator.documents.trainers import TrainerDocument
 from orchestrator.errors import BadInput, Conflict, NotFound
 
 TIMEOUT_SECONDS: Final = 60.0
@@ -44,8 +45,12 @@ GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
 PAGE_ITEMS: Final = 200
 MOST_NAMED: Final = 10
 """Most sweeps of one name that an error lists."""
+CREATED: Final = "%Y-%m-%d %H:%M UTC"
+"""When a sweep was created, in messages."""
 MOST_POINTS: Final = 10_000
 """Most points of a learning curve that the service sends."""
+LOG_LINES: Final = 200
+"""Lines of a run's output that are asked for by default."""
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item", bound=Document)
@@ -144,10 +149,11 @@ class Operation(Generic[Answer]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing(Generic[Item]):
-    """One page of a list."""
+    """One page of a list, and the items of the whole list."""
 
     items: list[Item]
     next_cursor: str | None
+    total: int
 
 
 def _require_json(body: Any) -> None:
@@ -164,7 +170,8 @@ def _document(kind: type[Item]) -> Callable[[httpx2.Response], Item]:
 def _listing(kind: type[Item]) -> Callable[[httpx2.Response], Listing[Item]]:
     def read(response: httpx2.Response) -> Listing[Item]:
         sent = response.json()
-        return Listing(items=[kind.read(item) for item in sent["items"]], next_cursor=sent["next_cursor"])
+        items = [kind.read(item) for item in sent["items"]]
+        return Listing(items=items, next_cursor=sent["next_cursor"], total=sent["total"])
 
     return read
 
@@ -175,6 +182,10 @@ def _command(verb: str) -> Operation[SweepDocument]:
 
 READY: Final = Operation(method="GET", path="/readyz", read=lambda response: response.is_success)
 UPLOAD: Final = Operation(method="POST", path="/v1/tables", read=_document(TableDocument))
+TRAINERS: Final = Operation(
+    method="GET", path="/v1/trainers", read=_listing(TrainerDocument), query=("limit", "cursor")
+)
+TRAINER: Final = Operation(method="GET", path="/v1/trainers/{name}", read=_document(TrainerDocument))
 SUBMIT: Final = Operation(method="POST", path="/v1/sweeps", read=_document(SweepDocument))
 PLAN: Final = Operation(
     method="POST", path="/v1/sweeps", read=_document(PreviewDocument), query=("validate_only",)
@@ -204,6 +215,9 @@ RUN: Final = Operation(method="GET", path="/v1/runs/{run_id}", read=_document(Ru
 LOSSES: Final = Operation(
     method="GET", path="/v1/runs/{run_id}/losses", read=_document(CurveDocument), query=("max_points",)
 )
+LOG: Final = Operation(
+    method="GET", path="/v1/runs/{run_id}/log", read=_document(LogDocument), query=("tail",)
+)
 LENSES: Final = Operation(method="GET", path="/v1/runs/{run_id}/lenses", read=_document(LensesDocument))
 LAWS: Final = Operation(
     method="GET", path="/v1/sweeps/{sweep_id}/laws", read=_listing(LawDocument), query=("limit", "cursor")
@@ -229,8 +243,8 @@ EVENTS: Final = Operation(
 )
 
 OPERATIONS: Final[tuple[Operation[Any], ...]] = (
-    *(READY, UPLOAD, SUBMIT, PLAN, SWEEPS, SWEEP, EXTEND, PAUSE, RESUME, STOP, CANCEL),
-    *(RUNS, EXPORT, RUN, LOSSES, LENSES, LAWS, LAW, COMPARISON, PREDICTION, FIGURE, EVENTS),
+    *(READY, UPLOAD, TRAINERS, TRAINER, SUBMIT, PLAN, SWEEPS, SWEEP, EXTEND, PAUSE, RESUME, STOP, CANCEL),
+    *(RUNS, EXPORT, RUN, LOSSES, LOG, LENSES, LAWS, LAW, COMPARISON, PREDICTION, FIGURE, EVENTS),
 )
 """Every operation that the clients know."""
 
@@ -238,6 +252,25 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
 def submission(fields: Mapping[str, Any], idempotency_key: str | None) -> Call[SweepDocument]:
     """The call that submits a sweep once: repeated after a lost answer, it has the same key."""
     return SUBMIT.call(json=fields, headers={"Idempotency-Key": idempotency_key or secrets.token_hex(16)})
+
+
+def place(index: int, total: Callable[[], int]) -> int:
+    """The place from the start of an index, which may count from the end.
+
+    Args:
+        index: of a list.
+        total: asks for the length of the list.
+
+    Raises:
+        TypeError: it is no whole number.
+        IndexError: it is before the start.
+    """
+    if not isinstance(index, int):
+        raise TypeError("An index is a whole number; for several, take list(…)[…].")
+    start = index if index >= 0 else total() + index
+    if start < 0:
+        raise IndexError(f"There are {start - index} items, none at {index}.")
+    return start
 
 
 def path_can_hold(id_or_name: str) -> bool:
@@ -260,7 +293,10 @@ def only_id(name: str, sweeps: Sequence[SweepSummary]) -> str:
     if not sweeps:
         raise NotFound(f"There is no sweep {name!r}.")
     if len(sweeps) > 1:
-        listed = ", ".join(f"{sweep.id} ({sweep.state})" for sweep in sweeps[:MOST_NAMED])
+        listed = ", ".join(
+            f"{sweep.id} ({sweep.state}, created {sweep.created_at:{CREATED}})"
+            for sweep in sweeps[:MOST_NAMED]
+        )
         more = ", …" if len(sweeps) > MOST_NAMED else ""
         raise Conflict(f"Several sweeps have the name {name!r}; use an id: {listed}{more}.")
     return sweeps[0].id

@@ -44,14 +44,20 @@ def local_tables(fields: Mapping[str, Any], source: SpecSource) -> dict[str, Pat
     A path is relative to the folder of the specification's file, or else to the working folder.
 
     Raises:
-        BadInput: there is no such file.
+        BadInput: there is no such file, or a table is neither a path nor an id.
     """
     folder = Path(source).parent if isinstance(source, str | os.PathLike) else Path()
     found = {}
     for name in _WITH_TABLES:
         part = fields.get(name)
         table = part.get("table") if isinstance(part, Mapping) else None
-        if isinstance(table, str) and not table.startswith(TABLE_ID_PREFIX):
+        if not isinstance(table, str | os.PathLike | None):
+            raise BadInput(
+                f"{name}.table is the path of a run table or the id of an uploaded one, not {type(table).__name__}. "
+                'Write a data frame to a file, frame.to_csv("runs.csv", index=False), and give that path, or the id that '
+                'client.tables.upload("runs.csv") answers.'
+            )
+        if table is not None and not str(table).startswith(TABLE_ID_PREFIX):
             found[name] = folder / table
             if not found[name].is_file():
                 raise BadInput(f"{name}.table: there is no file {found[name]}.")

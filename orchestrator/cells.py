@@ -65,6 +65,7 @@ class Cell(Point):
         decay_fraction: f in (0, 1].
         params_total, params_active: both counts of a mixture of experts, without embeddings; None if every
             parameter is active and N is both.
+        with_values: values that make the model of a registered program, as canonical JSON; None for other trainers.
         role: part in the held-out comparison, such as "transfer"; None for a cell of the search.
     """
 
@@ -74,6 +75,7 @@ class Cell(Point):
     decay_fraction: float = 1.0
     params_total: float | None = None
     params_active: float | None = None
+    with_values: str | None = None
     role: str | None = None
 
     @property

@@ -14,6 +14,7 @@ EXTRAS: Final = {
         {
             "alembic",
             "fastapi",
+            "filelock",
             "jinja2",
             "optuna",
             "plotly",
@@ -23,6 +24,8 @@ EXTRAS: Final = {
             "ray",
             "sqlalchemy",
             "starlette",
+            "tensorboardX",
+            "tomlkit",
             "uvicorn",
         }
     ),
@@ -55,6 +58,18 @@ def naming_extras() -> Iterator[None]:
             if module in modules:
                 raise ExtraMissing(module, extra) from error
         raise
+
+
+def require_modules(*modules: str) -> None:
+    """Refuse to go on without some modules of extras; loads none of them.
+
+    Raises:
+        ExtraMissing: names the first missing one, and the extras of all that are missing.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        extras = [extra for extra, known in EXTRAS.items() if known & {*missing}]
+        raise ExtraMissing(missing[0], *extras)
 
 
 def require(*extras: str) -> None:

@@ -223,4 +223,4 @@ def recorded_runs(store: Store, source: RecordedRows, field: str) -> RunTable:
     except NotFound as error:
         message = f"no table {source.table!r}; upload it first with POST /v1/tables"
         raise BadInput.at(f"{field}.table", message) from error
-    return read_table(table.data).one_recipe(source.where)
+    return read_table(table.data).one_recipe(source.where, option=f"{field}.where")

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -27,6 +28,9 @@ LONGEST_REST_SECONDS: Final = 30.0
 
 NOT_NOW: Final = 75
 """Exit code of a child that could not reach what it needs (``os.EX_TEMPFAIL``). An outage does not count as a death."""
+
+MOST_ROUNDS: Final = 3
+"""Looks for a killed process's family: a member may start another one until the signal reaches it."""
 
 PR_SET_PDEATHSIG: Final = 1
 TAIL_BYTES: Final = 16_384
@@ -105,9 +109,16 @@ class Child:
             return False
         code = self._process.poll()
         if code is not None:
+            if code != 0:
+                kill_family(self._process.pid)
             self._process = None
             self._record_end(code)
         return code is None
+
+    @property
+    def pid(self) -> int | None:
+        """Id of the process; None while there is none."""
+        return None if self._process is None else self._process.pid
 
     def is_resting(self) -> bool:
         """Whether the next start should wait, because the last process ended only now."""
@@ -118,15 +129,20 @@ class Child:
         if self._process is not None:
             self._process.terminate()
 
+    def kill(self) -> None:
+        """Kill the process with everything that it started (``kill_family``); ``is_alive`` records the end."""
+        if self._process is not None and self._process.poll() is None:
+            log.warning("%s was killed", self.name, extra={**self._facts, "pid": self._process.pid})
+            kill_family(self._process.pid)
+
     def wait(self, seconds: float) -> None:
-        """Wait until the process has ended; kill it after ``seconds``."""
+        """Wait until the process has ended; kill it, with everything that it started, after ``seconds``."""
         if self._process is None:
             return
         try:
             self._process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:
-            log.warning("%s was killed", self.name, extra={**self._facts, "pid": self._process.pid})
-            self._process.kill()
+            self.kill()
             self._process.wait()
         self._process = None
 
@@ -161,6 +177,43 @@ def end_all(children: Iterable[Child], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     for child in ending:
         child.wait(deadline - time.monotonic())
+
+
+def kill_family(pid: int) -> None:
+    """Kill a process with everything that it started; what began a session of its own is asked to end.
+
+    Signal 9 ends stopped processes too. All that it started is in its session, even where a parent in between has ended.
+    A process that began another session, such as the keeper of a user's program, has things to end in order itself; it is
+    continued if it is stopped, and gets SIGTERM.
+
+    Args:
+        pid: of a process that began a session, as a ``Child`` does; it may have ended.
+    """
+    import psutil  # noqa: PLC0415 - light installations have none and start no process
+
+    for _ in range(MOST_ROUNDS):
+        parents = {process.pid: process.info["ppid"] for process in psutil.process_iter(["ppid"])}
+        members = [member for member in parents if _session_of(member) == pid]
+        for other in parents.keys() - members:
+            if parents[other] in members:
+                _send(other, signal.SIGTERM, signal.SIGCONT)
+        for member in members:
+            _send(member, signal.SIGKILL)
+        if not members:
+            return
+
+
+def _send(pid: int, *numbers: signal.Signals) -> None:
+    for number in numbers:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:  # it has ended, or is another user's
+        return None
 
 
 def probe(address: str, seconds: float) -> None:

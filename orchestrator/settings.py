@@ -90,6 +90,7 @@ class Settings(BaseSettings):
             "vocab_size": 50304}, "novels": "/data/novels.txt"}``. ``stdlib`` always exists.
         corpora_folder: where ``etalon corpus prepare`` writes corpora, by name; in a cluster, shared by the API and
             all nodes.
+        trainers: a YAML file, or a folder of them, that registers the operator's own training programs.
         lease_seconds: how long a process may be silent before another takes over.
         tick_seconds: pause between two reads of the database by the orchestrator.
         url, token: the service's address and the bearer token, for the command line.
@@ -105,6 +106,7 @@ class Settings(BaseSettings):
     checkpoints: AbsolutePath = Field(default_factory=lambda data: data["home"] / "checkpoints")
     corpora: dict[str, Annotated[CorpusSource, BeforeValidator(_as_source)]] = {}
     corpora_folder: AbsolutePath = Field(default_factory=lambda data: data["home"] / "corpora")
+    trainers: AbsolutePath = Field(default_factory=lambda data: data["home"] / "trainers")
     lease_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 10.0
     tick_seconds: Annotated[float, Field(ge=0.01, le=60)] = 0.2
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -133,6 +135,7 @@ class Settings(BaseSettings):
             "ETALON_CHECKPOINTS": str(self.checkpoints),
             "ETALON_CORPORA": json.dumps(corpora),
             "ETALON_CORPORA_FOLDER": str(self.corpora_folder),
+            "ETALON_TRAINERS": str(self.trainers),
             "PYTHONPATH": _with_first(os.pathsep, "PYTHONPATH", str(service_folder())),
             **{name: _with_first(",", name, *_LOOPBACK) for name in ("NO_PROXY", "no_proxy")},
         }

@@ -22,6 +22,7 @@ KIND = "a kind of trainer: what may be asked for, and what carries it out"
 
 MIRRORED_MODULES = {
     "comparisons": RESOURCE,
+    "entry": "one figure of the catalogue, and the entry point of a training program",
     "events": RESOURCE,
     "fits": RESOURCE,
     "laws": RESOURCE,
@@ -31,6 +32,8 @@ MIRRORED_MODULES = {
     "runs": RESOURCE,
     "sweeps": RESOURCE,
     "tables": RESOURCE,
+    "command": KIND,
+    "trainers": RESOURCE,
     "kinds": KIND,
     "proxy": KIND,
     "replay": KIND,

@@ -13,11 +13,12 @@ from enum import StrEnum
 from orchestrator.errors import Conflict, Unavailable
 from orchestrator.loop.lease import RenewedLease
 from orchestrator.spec import Resources
-from orchestrator.states import SWEEP_LIVE, SweepState
+from orchestrator.states import SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.submission.capacity import Cluster, room_in, workers_event
 from workers.report_writer import ReportWriter
 from workers.runner import Job, JobFactory, Report
+from workers.silence import SilenceWatch
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ START_SECONDS = 1.0
 MEASURE_SECONDS = 5.0
 """Seconds between two measurements of the cluster's size."""
 
+MOST_ATTEMPTS = 20
+"""Starts of a run whose workers are lost each time; after these it is failed."""
+
 LEADERLESS_SECONDS = 30.0
 """Seconds for which a driver without work waits for an orchestrator to return."""
 
@@ -40,6 +44,7 @@ class Ending(StrEnum):
     FINAL = "the sweep is over"
     CANCELLED = "the sweep was cancelled"
     LOST = "another driver has the lease"
+    CHANGED = "the registration of its trainer has changed"
     INTERRUPTED = "the driver was interrupted"
     IDLE = "the sweep does not run and no job is unfinished"
     LEADERLESS = "there is no orchestrator and nothing to do"
@@ -80,6 +85,7 @@ class Dispatcher:
         self._needs, self._cluster = needs, cluster
         self._tick_seconds, self._clock = tick_seconds, clock
         self._writer = ReportWriter(store, sweep_id, lease.fence, clock)
+        self._silence = SilenceWatch(factory.silence_seconds, clock)
         self._state = store.sweeps.get(sweep_id).state
         self._working = self._has_work()
         self._planned: list[Job] = []
@@ -89,6 +95,8 @@ class Dispatcher:
         self._waiting: set[str] = set()
         self._ready: set[str] = set()
         self._sent_away: set[str] = set()
+        self._recalled: set[str] = set()
+        self._proven = factory.first_runs is None or store.sweeps.results(sweep_id) > 0
         self._limits: dict[str, int] | None = None
         self._read_at = self._busy_at = self._led_at = self._clock()
         self._measured: Cluster | None = None
@@ -108,7 +116,7 @@ class Dispatcher:
         with self._database():
             self._read_state()
             if self.ending is None:
-                self._record_cluster()
+                self._look_around()
                 self._writer.flush_when_due()
                 self._handed.extend(self._take(len(self._ready) - len(self._handed)))
         self._read_at = self._clock()
@@ -129,9 +137,16 @@ class Dispatcher:
         return False
 
     def is_wanted_back(self, trial_id: str) -> bool:
-        """Whether a waiting worker should stop waiting: there is a job for it, or it has waited too long."""
+        """Whether a worker should end its trial.
+
+        A waiting one should if there is a job for it, or if it has waited too long; one with a job, if the sweep is paused
+        and its kind of trainer is interrupted then.
+        """
         if trial_id in self._sent_away:
             return True  # its process died on the way out and was started again
+        if trial_id in self._live and self._is_interrupted:
+            self._recalled.add(trial_id)
+            return True
         if trial_id not in self._waiting:
             return False
         now = self._clock()
@@ -144,14 +159,26 @@ class Dispatcher:
     def start(self, trial_id: str) -> None:
         """A trial has a worker."""
         self._unstarted.pop(trial_id, None)
+        self._silence.heard(trial_id)
 
     def restart(self, trial_id: str) -> None:
         """A trial has lost its worker and is restarted on another."""
+        self._silence.forget(trial_id)
         if trial_id in self._live:
             self._unstarted[trial_id] = self._clock()
 
+    def hung(self) -> frozenset[str]:
+        """The trials whose worker hangs: it has not reported for longer than its kind of trainer ever takes."""
+        found = self._silence.silent()
+        for trial_id in found:
+            runs = self._live[trial_id].run_ids if trial_id in self._live else ()
+            facts = {"sweep_id": self._sweep_id, "trial": trial_id, "run_ids": runs}
+            log.warning("a worker hangs and is killed", extra=facts)
+        return found
+
     def take_in(self, trial_id: str, report: Report) -> None:
         """Receive a worker's report."""
+        self._silence.heard(trial_id)
         if trial_id in self._waiting:
             if self._limits is None:
                 log.info("the first worker is ready", extra={"sweep_id": self._sweep_id})
@@ -159,15 +186,22 @@ class Dispatcher:
             self._limits = dict(report.limits)
             return
         self._writer.add(report)
+        learned = bool(report.points) or any(one.state is not RunState.FAILED for one in report.results)
+        self._proven = self._proven or learned
         job = self._live.get(trial_id)
         if job is not None and report.fault is not None:
             self._writer.fail(job.run_ids, report.fault)
 
     def end(self, trial_id: str) -> None:
         """A trial has ended in order: its worker is free."""
+        recalled = trial_id in self._recalled
         self._forget(trial_id)
         job = self._live.pop(trial_id, None)
-        if job is not None:
+        if job is None:
+            return
+        if recalled:
+            self._return(job, "Stopped: the sweep is paused.")
+        else:
             self._conclude(job)
 
     def lose(self, trial_id: str, reason: str) -> None:
@@ -182,8 +216,11 @@ class Dispatcher:
             raise WorkersDie(
                 f"Workers of sweep {self._sweep_id} die before they have anything to do: {reason}"
             )
-        self._writer.fail(job.run_ids, reason)
-        self._conclude(job)
+        if self._factory.returns_lost_runs:
+            self._return(job, reason)
+        else:
+            self._writer.fail(job.run_ids, reason)
+            self._conclude(job)
 
     def leave(self) -> None:
         """Write what is left and release the runs that did not end, unless another driver has the sweep."""
@@ -216,10 +253,34 @@ class Dispatcher:
         elif now - self._led_at > LEADERLESS_SECONDS:
             self.ending = Ending.LEADERLESS
 
-    def _record_cluster(self) -> None:
-        """Record the cluster's size when it has changed: users see why runs wait."""
+    def _return(self, job: Job, reason: str) -> None:
+        """Make the runs of a job that did not end pending again."""
+        with self._database():
+            self._writer.flush()
+            self._store.runs.release(
+                self._sweep_id, fence=self._lease.fence, reason=reason, run_ids=job.run_ids
+            )
+
+    @property
+    def _is_interrupted(self) -> bool:
+        return self._state is SweepState.PAUSED and self._factory.interrupts_at_pause
+
+    def _look_around(self) -> None:
+        """From time to time, look whether the cluster or the trainer has changed."""
         if self._clock() - self._measured_at < MEASURE_SECONDS:
             return
+        self._record_cluster()
+        if self._factory.is_outdated:
+            self.ending = Ending.CHANGED
+        elif self._state is SweepState.RUNNING and (reason := self._factory.must_pause) is not None:
+            fence, lease = self._lease.fence, driver_lease(self._sweep_id)
+            self._store.sweeps.move(
+                self._sweep_id, SweepState.PAUSED, actor="driver", reason=reason, fence=fence, lease=lease
+            )
+            self.ending = Ending.CHANGED
+
+    def _record_cluster(self) -> None:
+        """Record the cluster's size when it has changed: users see why runs wait."""
         cluster = self._cluster()
         if cluster != self._measured:
             event, lease = workers_event(cluster, self._needs), driver_lease(self._sweep_id)
@@ -261,6 +322,8 @@ class Dispatcher:
 
     def _take(self, count: int) -> list[Job]:
         """Claim the runs of up to ``count`` jobs."""
+        if not self._proven and self._factory.first_runs is not None:
+            count = min(count, self._factory.first_runs - len(self._live) - len(self._handed))
         if count <= 0 or self._limits is None or not self._working:
             return []
         pending = self._store.runs.pending(self._sweep_id)
@@ -271,7 +334,12 @@ class Dispatcher:
         while self._planned and len(taken) < count:
             job = self._planned.pop(0)
             wanted = [run_id for run_id in job.run_ids if run_id in waiting]
-            if wanted and self._store.runs.claim(self._sweep_id, fence=self._lease.fence, run_ids=wanted):
+            if not wanted:
+                continue
+            claimed = self._store.runs.claim(self._sweep_id, fence=self._lease.fence, run_ids=wanted)
+            if any(run.attempt > MOST_ATTEMPTS for run in claimed):
+                self._writer.fail(wanted, f"Its worker was lost {MOST_ATTEMPTS} times.")
+            elif claimed:
                 taken.append(job)
         if taken:
             self._busy_at = self._clock()
@@ -279,7 +347,8 @@ class Dispatcher:
 
     def _forget(self, trial_id: str) -> None:
         self._unstarted.pop(trial_id, None)
-        for kept in (self._waiting, self._ready, self._sent_away):
+        self._silence.forget(trial_id)
+        for kept in (self._waiting, self._ready, self._sent_away, self._recalled):
             kept.discard(trial_id)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from orchestrator.documents.events import ProgressEvent
+from orchestrator.documents.events import NoticeEvent, ProgressEvent
 from orchestrator.states import RunState
 from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
@@ -40,6 +40,10 @@ class ReportWriter:
         self._points: list[LossPoint] = []
         self._lenses: list[LensPoint] = []
         self._results: list[RunResult] = []
+        self._logs: dict[str, str] = {}
+        self._params: dict[str, float] = {}
+        self._notices: list[str] = []
+        self._noticed: set[str] = set()
         self._flushed_at = self._announced_at = self._clock()
         self._unannounced = 0
 
@@ -48,6 +52,10 @@ class ReportWriter:
         self._points += report.points
         self._lenses += report.lenses
         self._results += report.results
+        self._logs |= report.logs
+        self._params |= report.params
+        self._notices += [text for text in report.notices if text not in self._noticed]
+        self._noticed.update(report.notices)
 
     def fail(self, run_ids: Iterable[str], reason: str) -> None:
         """Fail these runs; those that have ended stay as they are."""
@@ -72,12 +80,28 @@ class ReportWriter:
         if self._lenses:
             self._store.lenses.append(self._lenses, fence=self._fence, lease=self._lease)
             self._lenses = []
+        self._store.logs.write(self._logs, fence=self._fence, lease=self._lease)
+        self._logs = {}
+        self._measure_params()
         if self._results:
             once = {result.run_id: result for result in reversed(self._results)}
             self._store.runs.finish(list(once.values()), fence=self._fence)
             self._results = []
+        while self._notices:
+            event = NoticeEvent(message=self._notices[0])
+            self._store.events.append(self._sweep_id, event, fence=self._fence, lease=self._lease)
+            del self._notices[0]
         self._announce_progress()
         self._flushed_at = self._clock()
+
+    def _measure_params(self) -> None:
+        """Take over reported sizes; a run whose size is not that of earlier ones fails."""
+        while self._params:
+            run_id, params = next(iter(self._params.items()))
+            reason = self._store.sweeps.measure_params(run_id, params, fence=self._fence, lease=self._lease)
+            if reason is not None:
+                self.fail([run_id], reason)
+            del self._params[run_id]
 
     def _announce_progress(self) -> None:
         """Record an event of the new points, at most every ``PROGRESS_SECONDS``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 
@@ -27,6 +27,9 @@ class Report:
         points: new points of learning curves.
         results: runs that ended.
         lenses: new points of the lenses.
+        logs: the newest end of a run's output, by the run's id.
+        params: N as a program reported it, by the run's id.
+        notices: what the sweep's user should know, each as a sentence.
         limits: the most members of one stack by the trunk's name; reported only while waiting for a job.
         fault: why no worker can carry out the job, or any job; None if they can.
     """
@@ -34,6 +37,9 @@ class Report:
     points: tuple[LossPoint, ...] = ()
     results: tuple[RunResult, ...] = ()
     lenses: tuple[LensPoint, ...] = ()
+    logs: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, float] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     fault: str | None = None
 
@@ -43,6 +49,9 @@ class Report:
             points=self.points + later.points,
             results=self.results + later.results,
             lenses=self.lenses + later.lenses,
+            logs={**self.logs, **later.logs},
+            params={**self.params, **later.params},
+            notices=self.notices + later.notices,
             limits=later.limits,
             fault=later.fault,
         )
@@ -87,9 +96,29 @@ class JobFactory(ABC):
 
     Attributes:
         setup: the input of every worker of the sweep.
+        silence_seconds: longest time between two reports of a worker; one that is silent for longer hangs. It is killed,
+            and another worker takes up its job.
+        interrupts_at_pause: whether a pause ends the running jobs, whose runs are then pending again; otherwise they go on
+            to their end.
+        returns_lost_runs: whether the runs of a job whose workers died again and again are pending again, not failed.
+        first_runs: most jobs at once before any run of the sweep has reported a loss; None for no such limit.
     """
 
     setup: WorkerSetup
+    silence_seconds: ClassVar[float] = 60.0
+    interrupts_at_pause: ClassVar[bool] = False
+    returns_lost_runs: ClassVar[bool] = False
+    first_runs: ClassVar[int | None] = None
+
+    @property
+    def must_pause(self) -> str | None:
+        """Why the sweep must not go on as it is, as a sentence for its user; None if it may."""
+        return None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether another factory, made now, would carry out the runs otherwise."""
+        return False
 
     @abstractmethod
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
@@ -22,6 +23,8 @@ LEAST_PAUSE_SECONDS = 0.2
 
 WAITING_PER_SECOND = 20.0
 """Most reports of waiting workers per second; each takes the driver about 3 ms."""
+
+HUNG = "no report for too long, so that it was killed"
 
 
 class _Adapter:
@@ -93,10 +96,17 @@ class ReportCallback(_Adapter, tune.Callback):
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self._hung: set[str] = set()
 
-    def on_step_begin(self, *_: Any, **_info: Any) -> None:
-        """The control loop turned."""
+    def on_step_begin(self, *_: Any, **info: Any) -> None:
+        """The control loop turned. A worker that hangs is killed, and Tune restarts its trial on another."""
         self._dispatcher.tick()
+        hung = self._dispatcher.hung()
+        self._hung |= hung
+        for trial in info["trials"] if hung else ():
+            actor = trial.temporary_state.ray_actor
+            if trial.trial_id in hung and actor is not None:
+                ray.kill(actor)  # of a stopped process too: Ray sends it signal 9 after five seconds
 
     def on_trial_start(self, *_: Any, **info: Any) -> None:
         """A trial has a worker."""
@@ -108,14 +118,19 @@ class ReportCallback(_Adapter, tune.Callback):
 
     def on_trial_result(self, *_: Any, **info: Any) -> None:
         """A worker reported. The report is taken out of the result, so that Tune does not keep it."""
+        self._hung.discard(info["trial"].trial_id)
         self._dispatcher.take_in(info["trial"].trial_id, info["result"].pop("report"))
 
     def on_trial_error(self, *_: Any, **info: Any) -> None:
         """A trial was given up after its last retry."""
-        self._dispatcher.lose(info["trial"].trial_id, _why(info["trial"]))
+        trial: Trial = info["trial"]
+        last = HUNG if trial.trial_id in self._hung else _last_error(trial)
+        failures = trial.run_metadata.num_failures
+        self._dispatcher.lose(
+            trial.trial_id, f"Its worker was lost {failures} times, the last time by: {last}"
+        )
 
 
-def _why(trial: Trial) -> str:
-    failures = trial.run_metadata.num_failures
+def _last_error(trial: Trial) -> str:
     lines = str(trial.get_pickled_error() or "no reason known").strip().splitlines()
-    return f"Its worker was lost {failures} times, the last time by: {lines[-1].strip()}"
+    return lines[-1].strip()

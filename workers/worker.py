@@ -24,6 +24,7 @@ class Worker(tune.Trainable):
 
     _runner: Runner | None = None
     _job: Job | None = None
+    _begun: bool = False
     _fault: str | None = None
     _pause: float = 0.0
 
@@ -40,7 +41,8 @@ class Worker(tune.Trainable):
         self._take_up(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up the next trial in the same process."""
+        """Take up the next trial in the same process; a job that was interrupted is saved first."""
+        self.cleanup()
         self._take_up(new_config)
         return True
 
@@ -50,9 +52,12 @@ class Worker(tune.Trainable):
             time.sleep(self._pause)
             limits = self._runner.limits if self._runner else {}
             return {"report": Report(limits=limits, fault=self._fault), "done": False}
-        if self._runner is None or self._fault is not None:
+        if self._runner is None:
             return {"report": Report(fault=self._fault), "done": True}
         try:
+            if not self._begun:
+                self._runner.begin(self._job)
+                self._begun = True
             report, done = self._runner.advance(STEP_SECONDS)
         except self._runner.machine_faults:
             raise
@@ -64,7 +69,7 @@ class Worker(tune.Trainable):
 
     def cleanup(self) -> None:
         """Save an unfinished job before the process ends."""
-        if self._job is not None and self._runner is not None and self._fault is None:
+        if self._job is not None and self._runner is not None and self._begun:
             self._runner.save()
 
     def _take_up(self, config: dict[str, Any]) -> None:
@@ -72,17 +77,9 @@ class Worker(tune.Trainable):
         self._pause = config["pause"]
         # Tune sends a trainable's config back with every result; a job is too large for that.
         self.config = {}
-        if self._runner is None:
-            return
-        self._fault = None
-        if self._job is None:
-            return
-        try:
-            self._runner.begin(self._job)
-        except self._runner.machine_faults:
-            raise
-        except Exception as error:  # noqa: BLE001 - as in step
-            self._fault = _sentence(error)
+        self._begun = (
+            False  # in a step: Tune retries one that fails, and a worker that hangs in one is noticed
+        )
 
 
 def _sentence(error: Exception) -> str:

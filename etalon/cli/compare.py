@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,14 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from etalon.arguments import amount
-from etalon.cli.options import AsJson, TableFile, Where, read_recipe
+from etalon.cli.options import AsJson, Ignore, TableFile, Where, read_recipe
 from etalon.cli.outcome import err, out, print_json, reports_errors
 from orchestrator.amounts import NONE, count, percent
 from orchestrator.documents.strategies import StrategiesDocument, StrategyScore
 from orchestrator.errors import BadInput
-from orchestrator.extras import require
+from orchestrator.extras import ExtraMissing, require, require_modules
+from orchestrator.tables.picking import COMMAND
 
 if TYPE_CHECKING:
+    from orchestrator.law.notices import Notice
     from orchestrator.strategies.compared_strategies import ComparedStrategy
     from orchestrator.strategies.strategy_replay import StrategyReplay
     from orchestrator.strategies.strategy_scores import StrategyComparison
@@ -28,12 +30,15 @@ REPLICATES: Final = 5
 
 
 @reports_errors
-def compare_command(
+def compare_command(  # noqa: PLR0913, PLR0917 - the options of a command
     table: TableFile,
     where: Where = None,
+    ignore: Ignore = None,
     strategy: Annotated[
         list[str] | None,
-        typer.Option(help="law, four, grid, random, tpe or gp; may repeat. By default all."),
+        typer.Option(
+            help="law, four, grid, random, tpe or gp; may repeat. By default all that are installed."
+        ),
     ] = None,
     share: Annotated[
         list[float] | None,
@@ -57,8 +62,9 @@ def compare_command(
     as_json: AsJson = False,
 ) -> None:
     """Compare strategies on finished runs: excess loss at the largest cells against FLOPs spent on the others."""
-    require("server")  # Optuna's strategies and the picture
-    # SciPy, the planner and Plotly take seconds to load.
+    if page is not None:
+        require("server")  # Plotly draws the picture
+    # SciPy and the planner take seconds to load.
     from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy
     from orchestrator.strategies.recorded_world import recorded_world
     from orchestrator.strategies.strategy_replay import replays
@@ -71,11 +77,12 @@ def compare_command(
     )
     from orchestrator.tables.table_notices import table_notices
 
-    contenders = [ComparedStrategy(strategy=name) for name in dict.fromkeys(strategy or STRATEGIES)]
+    names, left_out = installed(strategy or [], STRATEGIES)
+    contenders = [ComparedStrategy(strategy=name) for name in names]
     wanted = checked_shares(share or [])
     check_place(page)
     batch = [] if batch_tokens is None else [f"batch_tokens={amount('--batch-tokens', batch_tokens)!r}"]
-    runs = read_recipe(table, [*(where or []), *batch])
+    runs = read_recipe(table, [*(where or []), *batch], ignore or [])
     world = recorded_world(runs)
     worlds = [world.replicate(number) for number in range(replicates)]
     shares = wanted or default_shares(world)
@@ -83,11 +90,36 @@ def compare_command(
     summary = note(comparison, world)
     if page is not None:
         _write_page(page, TITLE, comparison, summary)
-    document = strategies_document(comparison, world, picture=page, notices=table_notices(runs, "--where"))
+    notices = [*left_out, *table_notices(runs, COMMAND)]
+    document = strategies_document(comparison, world, picture=page, notices=notices)
     if as_json:
         print_json(document.to_json())
     else:
         _show(document, summary, STRATEGIES)
+
+
+def installed(chosen: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[Notice]]:
+    """The strategies to compare: the chosen ones, or all of which the libraries are installed.
+
+    Returns:
+        Their names, and a notice of each that is left out.
+
+    Raises:
+        ExtraMissing: the library of a chosen one is not installed.
+    """
+    from orchestrator.law.notices import Notice
+    from orchestrator.planner.trials import NEEDED
+
+    for name in chosen:
+        require_modules(*NEEDED.get(name, ()))
+    names, notices = list(dict.fromkeys(chosen or known)), []
+    for name in [name for name in names if name in NEEDED]:
+        try:
+            require_modules(*NEEDED[name])
+        except ExtraMissing as missing:
+            names.remove(name)
+            notices.append(Notice(code="strategy_left_out", message=f"{name} is left out. {missing.detail}"))
+    return names, notices
 
 
 def _write_page(file: Path, title: str, comparison: StrategyComparison, summary: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Final
 
@@ -45,8 +45,13 @@ def target_text(at: TargetDocument | AffordableRuns) -> str:
     )
 
 
-def prediction_panel(prediction: PredictionDocument) -> Panel:
-    """The card of a prediction: rate, interval, valley, cost of a wrong rate, warnings, published laws."""
+def prediction_panel(prediction: PredictionDocument, *, shown: Collection[str] = ()) -> Panel:
+    """The card of a prediction: rate, interval, valley, cost of a wrong rate, warnings, published laws.
+
+    Args:
+        prediction: what it shows.
+        shown: warnings that stand elsewhere already.
+    """
     interval = prediction.interval
     lines = [
         f"[bold green]learning rate {rate(prediction.learning_rate)}[/]"
@@ -60,7 +65,7 @@ def prediction_panel(prediction: PredictionDocument) -> Panel:
         lines += _confirmation_text(prediction.confirmation)
     far = ", ".join(f"{name} ×{ratio:.3g}" for name, ratio in prediction.extrapolation.items())
     lines.append(f"target over the largest seen: {far}")
-    lines += [f"[yellow]! {escape(warning)}[/]" for warning in prediction.warnings]
+    lines += [f"[yellow]! {escape(warning)}[/]" for warning in prediction.warnings if warning not in shown]
     parts: list[RenderableType] = ["\n".join(lines)]
     if prediction.published:
         parts += ["", published_table(prediction.published)]

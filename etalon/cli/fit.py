@@ -12,6 +12,7 @@ from etalon.cli.display import bowls_table, formula_text, law_table, prediction_
 from etalon.cli.options import (
     BUDGET_HELP,
     AsJson,
+    Ignore,
     TableFile,
     Where,
     assignments,
@@ -22,6 +23,7 @@ from orchestrator.amounts import percent
 from orchestrator.documents.fits import FitDocument, RefusedTarget
 from orchestrator.documents.laws import FittedLaw
 from orchestrator.errors import BadInput
+from orchestrator.tables.picking import COMMAND
 
 TARGET_FIELDS: Final = ("params", "tokens", "batch_tokens")
 
@@ -34,6 +36,7 @@ def fit_command(
         typer.Option(help="params=1B,tokens=20B,batch_tokens=262k (or 1e9, 262_144); may repeat."),
     ] = None,
     where: Where = None,
+    ignore: Ignore = None,
     size: Annotated[
         str, typer.Option(help="The column that is N: params, params_total or params_active.")
     ] = "params",
@@ -49,7 +52,7 @@ def fit_command(
 
     from etalon.offline import law_of  # SciPy takes a second to load
 
-    law = law_of(read_recipe(table, where or []), size, "--where")
+    law = law_of(read_recipe(table, where or [], ignore or []), size, COMMAND)
     document = law.with_predictions([law.target(**fields) for fields in targets], budget_flops=budget)
     if as_json:
         print_json(document.to_json())
@@ -89,7 +92,7 @@ def _show(document: FitDocument, formula: str) -> None:
         if isinstance(answer, RefusedTarget):
             out.print(refusal_panel(answer.target, answer.detail))
         else:
-            out.print(prediction_panel(answer))
+            out.print(prediction_panel(answer, shown=document.warnings))
 
 
 def _show_heldout(law: FittedLaw) -> None:

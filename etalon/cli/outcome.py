@@ -76,9 +76,7 @@ def with_flags(error: EtalonError, options: Collection[str]) -> str:
 
 def problem_json(error: EtalonError) -> Any:
     """The problem details of an error: as the service sent them, or of one that was raised here."""
-    return (
-        ProblemDocument.of(error, errors=error.fields).to_json() if error.problem is None else error.problem
-    )
+    return ProblemDocument.of_error(error).to_json() if error.problem is None else error.problem
 
 
 def print_json(document: object) -> None:

@@ -16,8 +16,10 @@ from etalon.cli.options import BUDGET_HELP, AsJson, TableFile
 from etalon.cli.outcome import Exit, out, print_json, reports_errors
 from etalon.cli.watch import watch
 from etalon.client import Client, SweepHandle
+from etalon.operations import CREATED
 from orchestrator.amounts import duration, flops
 from orchestrator.documents.sweeps import SweepDocument
+from orchestrator.documents.tables import TableDocument
 from orchestrator.states import SweepState
 
 SweepId = Annotated[
@@ -40,6 +42,7 @@ def submit(
         sweep = client.sweeps.submit(file)
         if not as_json:
             out.print(f"Submitted {sweep.id}   {sweep.url}")
+            _show_warnings(_namesakes(client, sweep))
             _show_warnings(sweep.document.warnings)
         if watching:
             watch(sweep)
@@ -156,7 +159,32 @@ def table_command(file: TableFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(table.to_json())
     else:
-        out.print(f"{table.id}: {table.rows} runs in {table.cells} cells")
+        out.print(
+            f"{table.id}: {table.rows} runs in {table.cells} cell{'s' if table.cells > 1 else ''}{_ends_text(table)}",
+            soft_wrap=True,
+        )
+
+
+def _namesakes(client: Client, sweep: SweepHandle) -> list[str]:
+    """A warning if other sweeps have the name of a new one."""
+    newest = client.sweeps.list(name=sweep.name, page_items=2)
+    others = [item for item in islice(newest, 2) if item.id != sweep.id]
+    if not others:
+        return []
+    created = f"{others[0].created_at:{CREATED}}"
+    return [
+        f"Another sweep has the name {sweep.name!r}, the last one created {created}: commands find this one by its id."
+    ]
+
+
+def _ends_text(table: TableDocument) -> str:
+    """The runs of a table without a loss, and the rows that are left out."""
+    ends = [
+        f"{rows} {state}" for state, rows in (("diverged", table.diverged), ("failed", table.failed)) if rows
+    ]
+    left_out = [f"{rows} {state}" for state, rows in table.left_out.items()]
+    beside = f"; left out: {', '.join(left_out)}" if left_out else ""
+    return (f", of which {', '.join(ends)}" if ends else "") + beside
 
 
 def _show_warnings(warnings: Iterable[str]) -> None:

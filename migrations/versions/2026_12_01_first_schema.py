@@ -50,7 +50,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("spec", sa.JSON(), nullable=False),
-        sa.Column("trainer", sa.String(length=16), nullable=True),
+        sa.Column("trainer", sa.String(length=220), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("batches", sa.Integer(), nullable=False),
         sa.Column("law_number", sa.Integer(), nullable=True),
@@ -97,6 +97,8 @@ def upgrade() -> None:
         sa.Column("decay_fraction", sa.Double(), nullable=False),
         sa.Column("params_total", sa.Double(), nullable=True),
         sa.Column("params_active", sa.Double(), nullable=True),
+        sa.Column("params_reported", sa.Double(), nullable=True),
+        sa.Column("with_values", sa.Text(), nullable=True),
         sa.Column("arm", sa.String(length=32), nullable=True),
         sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_cells_sweep_id")),
         sa.PrimaryKeyConstraint("sweep_id", "number", name=op.f("pk_cells")),
@@ -199,10 +201,27 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_runs_sweep_id_id"), "runs", ["sweep_id", "id"], unique=False)
     op.create_index(op.f("ix_runs_sweep_id_state_id"), "runs", ["sweep_id", "state", "id"], unique=False)
+    op.create_table(
+        "run_logs",
+        sa.Column("run_id", sa.String(length=32), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_logs_run_id")),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_run_logs")),
+    )
+    op.create_table(
+        "trainer_checks",
+        sa.Column("digest", sa.String(length=32), nullable=False),
+        sa.Column("document", sa.JSON(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_trainer_checks")),
+    )
 
 
 def downgrade() -> None:
     """Take the change back."""
+    op.drop_table("trainer_checks")
+    op.drop_table("run_logs")
     op.drop_table("runs")
     op.drop_table("trunks")
     op.drop_table("laws")

@@ -12,11 +12,12 @@ from orchestrator.documents.fits import FitDocument, FitSizes, RefusedTarget
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.errors import FieldProblem, Refused
 from orchestrator.law import Law, Observations, fit
+from orchestrator.tables.picking import PYTHON
 from orchestrator.tables.run_table import RunTable
 from orchestrator.tables.table_notices import table_notices
 
 
-def fit_table(table: RunTable, size: str, where: str = "where") -> tuple[Law, tuple[SizeError, ...]]:
+def fit_table(table: RunTable, size: str, where: str = PYTHON) -> tuple[Law, tuple[SizeError, ...]]:
     """Fit the law of a run table of one recipe.
 
     Args:
@@ -67,7 +68,7 @@ def fit_document(
             answers.append(prediction(law, target, runs=lambda: runs, budget_flops=budget_flops))
         except Refused as refusal:
             refusals.append(refusal)
-            answers.append(RefusedTarget.of(refusal, errors=refusal.fields, target=target))
+            answers.append(RefusedTarget.of_error(refusal, target=target))
     if refusals and len(refusals) == len(targets):
         raise _all_refused(refusals)
     fitted = law.to_document()

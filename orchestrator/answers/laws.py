@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
+from orchestrator.answers.formula import formula
 from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Point
 from orchestrator.documents.events import LawEvent
@@ -11,7 +13,7 @@ from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, TargetAnswer
 from orchestrator.errors import Refused
 from orchestrator.knowledge import default_batch, observations_of
-from orchestrator.law import Law
+from orchestrator.law import Law, OutdatedLaw
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Sweep
 
@@ -21,7 +23,15 @@ NO_LAW: Final = "No law has been fitted yet."
 def law_document(law: LawRecord) -> LawDocument:
     """The whole document of a stored law."""
     prediction, refused = answer_at_target(law.prediction)
-    return LawDocument.of(law, law.document, prediction=prediction, prediction_refused=refused)
+    return LawDocument.of(
+        law, law.document, prediction=prediction, prediction_refused=refused, formula=_formula(law)
+    )
+
+
+def _formula(law: LawRecord) -> str | None:
+    with suppress(OutdatedLaw):
+        return str(formula(Law.from_document(law.document)))
+    return None
 
 
 def answer_at_target(

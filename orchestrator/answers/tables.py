@@ -7,6 +7,7 @@ import numpy as np
 from orchestrator.documents.tables import TableDocument
 from orchestrator.store import Store
 from orchestrator.tables.formats import read_table
+from orchestrator.tables.text_columns import listed
 
 
 def upload(store: Store, data: bytes) -> TableDocument:
@@ -21,9 +22,12 @@ def upload(store: Store, data: bytes) -> TableDocument:
     """
     runs = read_table(data)
     table = store.tables.add(data, rows=len(runs), cells=runs.cells)
+    texts = runs.recipe_columns()
     return TableDocument.of(
         table,
-        diverged=int(np.isnan(runs.loss).sum()),
+        diverged=int((np.isnan(runs.loss) & ~runs.failed).sum()),
+        failed=int(runs.failed.sum()),
         left_out=runs.left_out,
-        recipes=runs.listed_recipes(),
+        recipes={name: listed(values) for name, values in texts.recipes.items()},
+        ignored=listed(texts.ignored),
     )

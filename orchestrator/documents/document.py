@@ -3,15 +3,67 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Generic, Self, TypeVar
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from enum import Enum
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 EXAMPLE_ID = "18a3f0c2b5d9e0770123456789abcdef"
 
 
-class Document(BaseModel):
+MOST_SHOWN: Final = 9
+LONGEST_SHOWN: Final = 80
+
+
+class Compact(BaseModel):
+    """Base of models whose ``repr`` is a line with their telling fields; ``model_dump`` and ``to_json`` have all.
+
+    Attributes:
+        TELLING: the fields that are shown; by default the first ones.
+    """
+
+    TELLING: ClassVar[tuple[str, ...]] = ()
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """The telling fields that have a value; an ellipsis stands for the others."""
+        fields = type(self).model_fields
+        filled = [name for name in self.TELLING or fields if getattr(self, name) not in (None, "", [], {})]
+        shown = [name for name in filled if _is_short(getattr(self, name))][:MOST_SHOWN]
+        yield from ((name, _Shown(getattr(self, name))) for name in shown)
+        if len(shown) < len(fields):
+            yield None, _Shown("…", plain=True)
+
+
+class _Shown:
+    """A value as a ``repr`` shows it."""
+
+    def __init__(self, value: object, *, plain: bool = False) -> None:
+        self._value, self._plain = value, plain
+
+    def __repr__(self) -> str:
+        value = self._value
+        if isinstance(value, float):
+            return f"{value:.4g}"
+        if self._plain or isinstance(value, Enum | datetime):
+            return str(value)
+        text = repr(value)
+        return (
+            text if len(text) <= LONGEST_SHOWN or isinstance(value, Compact) else f"{text[:LONGEST_SHOWN]}…"
+        )
+
+
+def _is_short(value: object) -> bool:
+    if isinstance(value, Compact):
+        return (
+            all(not isinstance(part, Compact | list | dict) for _, part in value)
+            and len(type(value).model_fields) <= 3
+        )
+    return not isinstance(value, BaseModel | list | tuple | dict)
+
+
+class Document(Compact):
     """Base of every document: NaN and infinity become null in JSON."""
 
     model_config = ConfigDict(ser_json_inf_nan="null", frozen=True)

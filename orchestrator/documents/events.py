@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from orchestrator.documents.document import first_fault
+from orchestrator.documents.document import Compact, first_fault
 from orchestrator.errors import EtalonError
 from orchestrator.states import ComparisonStage, RunState, SweepState
 
 
-class EventPayload(BaseModel):
+class EventPayload(Compact):
     """Base of every payload; unknown fields of a stored event are ignored.
 
     Attributes:
@@ -111,6 +111,24 @@ class WorkersEvent(EventPayload):
     reason: str | None = Field(description="Why none fits; null where one does.")
 
 
+class NoticeEvent(EventPayload):
+    """Something about the runs that the user should know; the sweep goes on."""
+
+    KIND = "notice"
+
+    message: str = Field(description="A sentence.")
+
+
+class TrainerEvent(EventPayload):
+    """The registration of the sweep's program that runs are carried out by from now on."""
+
+    KIND = "trainer"
+
+    name: str
+    digest: str = Field(description="Of the registration: another one pauses the sweep.")
+    checked: bool = Field(description="Whether `etalon trainer check` has passed it.")
+
+
 class ComparisonEvent(EventPayload):
     """The comparison at the held-out scale reached a stage; the first says that the search is over."""
 
@@ -134,6 +152,8 @@ PAYLOADS: Final[Mapping[str, type[EventPayload]]] = {
         LawEvent,
         ProgressEvent,
         WorkersEvent,
+        NoticeEvent,
+        TrainerEvent,
         ComparisonEvent,
     )
 }

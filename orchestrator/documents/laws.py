@@ -173,6 +173,14 @@ class LawSummary(LawTerms):
 class LawDocument(LawSummary, FittedLaw):
     """A law whole: immutable, numbered per sweep from 1."""
 
+    TELLING = ("number", "runs", "formula", "prediction_refused")
+
+    formula: str | None = Field(
+        default=None,
+        description="As a power law and in logarithms, with the point it counts from, in lines; null if another version "
+        "of Etalon fitted it.",
+        examples=["η* ≈ 3.6e-3 · (N / 49 k)^−0.43 · (D / 131 k)^−0.3"],
+    )
     sweep_id: str
     bowls: list[BowlDocument] = Field(description="One per cell.")
     ruled_out: list[RuledOut]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, Self
 
 from pydantic import Field
 
@@ -37,6 +37,13 @@ class ProblemDocument(Document):
     title: str = Field(examples=["The input is not valid"])
     detail: str = Field(description="What is wrong, where, and what to do.")
     errors: list[FieldError] = Field(default=[], description="The fields at fault, if there are any.")
+
+    @classmethod
+    def of_error(cls, error: EtalonError, **more: Any) -> Self:
+        """The problem of an error; ``more`` are further fields."""
+        kinds = [name for kind, name in PROBLEM_KINDS.items() if isinstance(error, kind)]
+        type_ = f"{TYPE_PREFIX}{kinds[0]}" if kinds else "about:blank"
+        return cls.of(error, type=type_, errors=error.fields, **more)
 
 
 class ServedProblem(ProblemDocument):

@@ -22,9 +22,13 @@ class TableDocument(Document):
     rows: int
     cells: int
     diverged: int = Field(description="Rows without a usable loss: kept as data, never as a minimum.")
+    failed: int = Field(default=0, description="Rows of failed runs: they say nothing of their rate.")
     left_out: dict[str, int] = Field(
         default={}, description="Rows that are in the file besides these but have no result yet, by state."
     )
     recipes: dict[str, list[str]] = Field(
         description="Text columns with several values: a law is of one recipe, so `where` must pick one value of each."
+    )
+    ignored: list[str] = Field(
+        default=[], description="Text columns that are no part of a recipe: they name runs, or hold dates."
     )

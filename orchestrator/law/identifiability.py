@@ -104,6 +104,11 @@ def copy_notices(copies: int) -> list[Notice]:
     return [Notice(code="copies", message=f"{rows} of another row and not counted again.")]
 
 
+def listed_cells(*kinds: tuple[int, str]) -> str:
+    """Numbers of cells with what each has, without zeros: ``2 have fewer than three rates, 1 has no bowl``."""
+    return ", ".join(f"{cells} {'has' if cells == 1 else 'have'} {what}" for cells, what in kinds if cells)
+
+
 def bowl_notices(bowls: Sequence[Bowl]) -> list[Notice]:
     """Names what the bowls lack."""
     number = {status: sum(bowl.status is status for bowl in bowls) for status in BowlStatus}
@@ -113,23 +118,26 @@ def bowl_notices(bowls: Sequence[Bowl]) -> list[Notice]:
     few, wasted = too_few(bowls)
     found = []
     if interior < max(FEW_BOWLS, len(bowls) / 2):
-        spent = (
-            f"{wasted} have more but fewer than three that neither diverged nor lie {WASTED} above the best, "
-            if wasted
-            else ""
+        others = listed_cells(
+            (few, "fewer than three rates"),
+            (
+                wasted,
+                f"three rates or more but fewer than three that neither diverged nor lie {WASTED} above the best",
+            ),
+            (low + high, "the best run at the edge"),
+            (number[BowlStatus.FLAT], "no bowl beyond noise"),
         )
         priors = "; most of this law comes from its priors" if interior < FEW_BOWLS else ""
         message = (
-            f"Only {interior} of {len(bowls)} cells show a minimum with a rise on both sides{priors}: "
-            f"{few} have fewer than three rates, {spent}{low + high} have their best run at the edge, "
-            f"{number[BowlStatus.FLAT]} are flat."
+            f"Only {interior} of {len(bowls)} cells show a minimum with a rise on both sides{priors}"
+            f"{': ' if others else ''}{others}."
         )
         found.append(Notice(code="few_minima", message=message))
     if low + high > 0.2 * len(bowls):
-        message = (
-            f"{low} of {len(bowls)} cells have their best run at the lowest rate tried and {high} at the highest: "
-            "bounds, not minima. Widen the learning rates there."
+        ends = listed_cells(
+            (low, "the best run at the lowest rate tried"), (high, "the best run at the highest")
         )
+        message = f"Of {len(bowls)} cells, {ends}: bounds, not minima. Widen the learning rates there."
         found.append(Notice(code="edges", message=message))
     found += [line for name in ("params", "tokens") for line in without_minimum(bowls, name)]
     return found + low_outlier_notices(bowls) + step_notices(bowls)

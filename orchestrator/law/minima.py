@@ -110,15 +110,15 @@ def counted(
     else:
         advice = f"Widen the learning rates{where} until at least one cell rises on both sides."
     rates = np.exp(np.concatenate([cells.x, cells.bound_x]))
-    return {
-        "cells": len(bowls),
-        "low": low,
-        "high": high,
-        "few": few,
-        "wasted": wasted,
-        "above": identifiability.WASTED,
-        "flat": flat,
-        "lowest": amounts.rate(float(rates.min()), 3),
-        "highest": amounts.rate(float(rates.max()), 3),
-        "advice": advice,
-    }
+    kinds = identifiability.listed_cells(
+        (low, f"the best run at the lowest rate tried ({amounts.rate(float(rates.min()), 3)})"),
+        (high, f"the best run at the highest rate tried ({amounts.rate(float(rates.max()), 3)})"),
+        (few, "fewer than three rates"),
+        (
+            wasted,
+            "three rates or more but fewer than three that neither diverged nor lie "
+            f"{identifiability.WASTED} above the best",
+        ),
+        (flat, "no bowl beyond noise"),
+    )
+    return {"cells": len(bowls), "kinds": kinds, "advice": advice}

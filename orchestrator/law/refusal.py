@@ -17,11 +17,7 @@ class LawRefusal(Enum):
         "The losses form the opposite of bowls: in {inverted} of {cells} cells with three rates or more the loss is "
         "highest between the rates tried and lowest at both ends. If a higher value is better, the column holds no loss."
     )
-    NO_INTERIOR_MINIMUM = (
-        "No cell has an interior minimum: of {cells} cells, {low} have their best run at the lowest rate tried "
-        "({lowest}), {high} at the highest ({highest}), {few} have fewer than three rates, {wasted} have more but "
-        "fewer than three that neither diverged nor lie {above} above the best, and {flat} are flat. {advice}"
-    )
+    NO_INTERIOR_MINIMUM = "No cell has an interior minimum: of {cells} cells, {kinds}. {advice}"
     NO_MINIMUM_LEFT = "None of the {cells} remaining cells shows a minimum."
     INTERVAL_TOO_WIDE = (
         "The learning rate at {place} is {known} (95 %), and a prediction needs ×/÷ 3: {cause}. Train proxies nearer to "

@@ -23,6 +23,9 @@ MOST_DRIVER_DEATHS: Final = 4
 GRACE_SECONDS: Final = 10.0
 """Seconds that live runs may go on after the budget of seconds is spent, so that a run that is about to end counts."""
 
+MOST_EARLY_FAILURES: Final = 3
+"""A sweep of a registered program is paused when this many runs have failed and none has given a result."""
+
 NO_BUDGET: Final = Budget()
 
 
@@ -48,6 +51,7 @@ class SweepSnapshot:
         driver_deaths: drivers in a row that died early.
         driver_message: last log line of the driver that died.
         failure: reason of the newest failed run; None if no run failed.
+        early_failures: runs of a registered program that failed since the sweep began or was resumed.
         comparison: stage of the comparison at a held-out scale; None if the sweep has none.
     """
 
@@ -66,6 +70,7 @@ class SweepSnapshot:
     driver_deaths: int = 0
     driver_message: str | None = None
     failure: str | None = None
+    early_failures: int = 0
     comparison: ComparisonStage | None = None
 
     def count(self, *states: RunState) -> int:
@@ -144,6 +149,8 @@ def _needs_driver(snapshot: SweepSnapshot) -> bool:
 
 
 def _running(snapshot: SweepSnapshot) -> Action:
+    if snapshot.early_failures >= MOST_EARLY_FAILURES and not snapshot.count(*RUN_MEASURED):
+        return MoveSweep(to=SweepState.PAUSED, reason=_early_failure(snapshot))
     spent = _spent(snapshot)
     if spent is not None and snapshot.count(RunState.PENDING):
         return DropRuns(reason=spent)
@@ -201,6 +208,13 @@ def _overdue(snapshot: SweepSnapshot) -> bool:
     """Whether the grace time of live runs is over."""
     seconds = snapshot.budget.seconds
     return seconds is not None and snapshot.span_seconds >= seconds + GRACE_SECONDS
+
+
+def _early_failure(snapshot: SweepSnapshot) -> str:
+    return (
+        f"The first {snapshot.early_failures} runs failed, so no more are started. Mend the trainer, then resume the sweep; or "
+        f"cancel it. Reason of the last one: {snapshot.failure}"
+    )
 
 
 def _driver_failure(snapshot: SweepSnapshot) -> str:

@@ -57,6 +57,15 @@ class Drivers:
         """Whether a driver started here still lives."""
         return sweep_id in self._children and self._children[sweep_id].is_alive()
 
+    def pids(self) -> dict[str, int]:
+        """Process ids of the living drivers started here, by sweep."""
+        living = {sweep_id: child.pid for sweep_id, child in self._children.items() if child.is_alive()}
+        return {sweep_id: pid for sweep_id, pid in living.items() if pid is not None}
+
+    def kill(self, sweep_id: str) -> None:
+        """Kill a sweep's driver with everything that it started, even if they are stopped."""
+        self._children[sweep_id].kill()
+
     def rests(self, sweep_id: str) -> bool:
         """Whether the next driver should wait, because the last one ended only now."""
         return sweep_id in self._children and self._children[sweep_id].is_resting()

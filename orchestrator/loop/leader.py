@@ -6,6 +6,7 @@ import logging
 import threading
 
 from orchestrator.errors import Conflict, Unavailable
+from orchestrator.loop.driver_watch import DriverWatch
 from orchestrator.loop.drivers import Drivers
 from orchestrator.loop.lease import RenewedLease, holder_name
 from orchestrator.loop.loop import Loop
@@ -36,6 +37,7 @@ def serve(store: Store, settings: Settings, stop: threading.Event) -> None:
         BadInput: the database has a revision that this version does not know.
     """
     drivers = Drivers(settings)
+    watch = DriverWatch(store, drivers, settings.lease_seconds)
     holder = holder_name()
     migrated = False
     while not stop.is_set():
@@ -43,11 +45,14 @@ def serve(store: Store, settings: Settings, stop: threading.Event) -> None:
             if not migrated:
                 store.migrate()
                 migrated = True
+            watch.look()  # before any write: a stopped driver may hold SQLite's lock
             lease = RenewedLease.try_acquire(store, LEADER, holder, settings.lease_seconds)
             if lease is not None:
                 with lease:
                     log.info("leading", extra={"holder": holder, "fence": lease.fence})
-                    _lead(store, settings, drivers, lease, stop)
+                    _lead(Loop(store, drivers, fence=lease.fence), watch, lease, settings, stop)
+                    if stop.is_set():
+                        drivers.end_all(seconds=LEAVE_SECONDS)
         except Unavailable as error:
             log.warning("the database is not available", extra={"detail": error.detail})
             stop.wait(UNAVAILABLE_SECONDS)
@@ -57,11 +62,11 @@ def serve(store: Store, settings: Settings, stop: threading.Event) -> None:
 
 
 def _lead(
-    store: Store, settings: Settings, drivers: Drivers, lease: RenewedLease, stop: threading.Event
+    loop: Loop, watch: DriverWatch, lease: RenewedLease, settings: Settings, stop: threading.Event
 ) -> None:
-    loop = Loop(store, drivers, fence=lease.fence)
     while not stop.is_set() and not lease.lost:
         try:
+            watch.look()
             loop.step()
         except Conflict as conflict:
             log.warning("stepping back", extra={"detail": conflict.detail})
@@ -70,5 +75,3 @@ def _lead(
             log.warning("the database is not available", extra={"detail": error.detail})
             stop.wait(UNAVAILABLE_SECONDS)
         stop.wait(settings.tick_seconds)
-    if stop.is_set():
-        drivers.end_all(seconds=LEAVE_SECONDS)

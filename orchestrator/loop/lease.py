@@ -24,6 +24,15 @@ def holder_name() -> str:
     return f"{socket.gethostname()}/{os.getpid()}/{new_id()[-8:]}"
 
 
+def is_held_by(lease: Lease, pid: int) -> bool:
+    """Whether a process holds a lease under its ``holder_name``.
+
+    The host is not compared: a machine's name changes with its network, and a process id that is the same on two
+    machines only delays what depends on this.
+    """
+    return lease.holder.split("/")[-2:-1] == [str(pid)]
+
+
 class RenewedLease:
     """A lease that a thread renews, because its holder may be busy for longer than it lasts; use it as a context.
 

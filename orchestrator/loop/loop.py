@@ -206,6 +206,7 @@ class Loop:
             driver_deaths=self._drivers.deaths(sweep.id),
             driver_message=self._drivers.last_message_of(sweep.id),
             failure=self._failure(sweep.id) if runs[RunState.FAILED] else None,
+            early_failures=self._early_failures(sweep, runs),
             comparison=stage,
         )
 
@@ -235,6 +236,11 @@ class Loop:
     def _failure(self, sweep_id: str) -> str:
         failed, _, _ = self._store.runs.page(sweep_id, state=RunState.FAILED, limit=1)
         return (failed[0].reason if failed else None) or "no reason"
+
+    def _early_failures(self, sweep: Sweep, runs: dict[RunState, int]) -> int:
+        if sweep.spec.training.program is None or not runs[RunState.FAILED]:
+            return 0
+        return self._store.runs.failed_since_begun(sweep.id)
 
     def _do(self, action: Action, sweep: Sweep) -> None:
         match action:

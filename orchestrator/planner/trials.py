@@ -23,6 +23,8 @@ TRIALS = 6
 STARTUP = 3
 """Trials of a cell that are drawn at random before the sampler takes over; they are asked for together."""
 SAMPLERS = {"tpe": "TPESampler", "gp": "GPSampler"}
+NEEDED = {"tpe": ("optuna",), "gp": ("optuna", "torch")}
+"""The modules that each sampler needs."""
 
 
 class TrialsPlanner:
@@ -37,7 +39,7 @@ class TrialsPlanner:
 
     def __init__(self, sampler: str) -> None:
         self._name = sampler
-        needed = ("optuna", "torch") if sampler == "gp" else ("optuna",)
+        needed = NEEDED[sampler]
         try:
             self._optuna, *_ = [import_module(name) for name in needed]
         except ImportError as error:

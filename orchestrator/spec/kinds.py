@@ -10,6 +10,7 @@ from pydantic import Field
 
 from orchestrator.cells import Cells
 from orchestrator.spec.command import CommandTrainer
+from orchestrator.spec.fields import Strict
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.proxy import ProxyTrainer
 from orchestrator.spec.replay import ReplayTrainer
@@ -32,6 +33,18 @@ else:
 
 class Grid(GridOf[AnyScale]):
     """The cells and the lattice that a sweep may use; empty parts of a replay's grid mean "all recorded"."""
+
+
+def scale_of(grid: Any) -> type[Strict] | None:
+    """The scale whose fields a grid gives most of, where the trainer is not known; None if it gives none."""
+    scales = grid.get("scales") if isinstance(grid, dict) else None
+    given = (
+        {name for scale in scales if isinstance(scale, dict) for name in scale}
+        if isinstance(scales, list)
+        else ()
+    )
+    known = [trainer.scale for trainer in TRAINERS if trainer.scale is not None]
+    return max(known, key=lambda scale: sum(name in scale.model_fields for name in given)) if given else None
 
 
 class PriorFit(TrainerKind):

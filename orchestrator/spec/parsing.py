@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final, get_args
 
@@ -32,6 +33,24 @@ _TAGS: Final[dict[tuple[int | str, ...], frozenset[str]]] = {
 }
 """Names of a union's members. Pydantic adds them to the path behind the field, but they are not in the user's text."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What a text is read as, for messages about it.
+
+    Attributes:
+        name: in a message, such as ``the sweep``.
+        model: of the whole text.
+        tags: names of the members of the union at a place; pydantic adds them to the path behind it.
+    """
+
+    name: str
+    model: type[BaseModel]
+    tags: Callable[[tuple[int | str, ...]], frozenset[str]]
+
+
+SWEEP: Final = Form(name="the sweep", model=SweepSpec, tags=lambda loc: _TAGS.get(loc, frozenset()))
+
 _SENTENCES: Final = {
     "dict_type": "must be a mapping of fields",
     "missing": "is missing",
@@ -57,13 +76,15 @@ def parse_spec(fields: dict[str, Any]) -> SweepSpec:
         raise BadInput(f"The sweep is not valid: {listed}.", fields=problems) from error
 
 
-def field_problems(error: ValidationError) -> tuple[FieldProblem, ...]:
+def field_problems(error: ValidationError, form: Form = SWEEP) -> tuple[FieldProblem, ...]:
     """Pydantic's errors in the user's words: the first ``MOST_PROBLEMS``, and how many more there are."""
     items = error.errors(include_url=False)
-    problems = [FieldProblem(path=_path(item), message=_message(item)) for item in items[:MOST_PROBLEMS]]
+    problems = [
+        FieldProblem(path=_path(item, form), message=_message(item, form)) for item in items[:MOST_PROBLEMS]
+    ]
     if len(items) > MOST_PROBLEMS:
         problems.append(
-            FieldProblem(path="the sweep", message=f"has {len(items) - MOST_PROBLEMS} more such problems")
+            FieldProblem(path=form.name, message=f"has {len(items) - MOST_PROBLEMS} more such problems")
         )
     return tuple(problems)
 
@@ -84,30 +105,30 @@ def _missing_axes(fields: Mapping[str, Any], named: Set[str]) -> Iterator[FieldP
             yield FieldProblem(path=f"grid.{name}", message=f"is missing; a {kind} sweep needs at least one")
 
 
-def _path(item: ErrorDetails) -> str:
-    loc = [part for at, part in enumerate(item["loc"]) if part not in _TAGS.get(item["loc"][:at], ())]
+def _path(item: ErrorDetails, form: Form) -> str:
+    loc = [part for at, part in enumerate(item["loc"]) if part not in form.tags(item["loc"][:at])]
     if item["type"] in {"union_tag_not_found", "union_tag_invalid"}:
-        loc.append("kind")
+        loc.append(_discriminator(item))
     finding = item.get("ctx", {}).get("error")
     if isinstance(finding, BadField):
         loc.append(finding.path)
-    return ".".join(str(part)[:MOST_SHOWN] for part in loc) or "the sweep"
+    return ".".join(str(part)[:MOST_SHOWN] for part in loc) or form.name
 
 
-def _message(item: ErrorDetails) -> str:
+def _message(item: ErrorDetails, form: Form) -> str:
     value = item["input"]
     match item["type"]:
         case "union_tag_not_found":
-            return f"is missing; a trainer is a mapping of fields with the kind {_either(list(KINDS))}"
+            return _missing_tag(item, form)
         case "extra_forbidden":
-            return f"unknown field; {_nearest(item['loc'])}"
+            return f"unknown field; {_nearest(item['loc'], form)}"
         case "union_tag_invalid":
             expected = item["ctx"]["expected_tags"].replace("'", "").split(", ")
             return f"must be {_either(expected)}, not {_shown(item['ctx']['tag'])}"
         case "tuple_type" if item["loc"][-1] == "list":
             return "must be {min, max, per_octave} or a list of rates" + _got(value)
         case kind if kind in _SENTENCES:
-            return _SENTENCES[kind] + _kinds_at(item["loc"]) + _got(value)
+            return _SENTENCES[kind] + _kinds_at(item["loc"], form) + _got(value)
         case "value_error":
             return item["msg"].removeprefix("Value error, ")
         case "too_long":
@@ -117,22 +138,34 @@ def _message(item: ErrorDetails) -> str:
             return message if repr(value) in message else message + _got(value)
 
 
-def _kinds_at(loc: tuple[int | str, ...]) -> str:
+def _missing_tag(item: ErrorDetails, form: Form) -> str:
+    if _discriminator(item) == "kind":
+        return f"is missing; a trainer is a mapping of fields with the kind {_either(list(KINDS))}"
+    return f"is missing; must be {_either(sorted(form.tags(item['loc'])))}"
+
+
+def _discriminator(item: ErrorDetails) -> str:
+    """The field that tells a union's members apart; a function that does so looks at ``kind``."""
+    name = str(item["ctx"]["discriminator"])
+    return name.strip("'") if name.startswith("'") else "kind"
+
+
+def _kinds_at(loc: tuple[int | str, ...], form: Form) -> str:
     """The kinds to choose from where the mapping of a union is given as something else."""
-    kinds = _TAGS.get(loc) or _TAGS.get(loc[:-1], frozenset())
+    kinds = form.tags(loc) or form.tags(loc[:-1])
     return f" with the kind {_either(sorted(kinds))}" if kinds else ""
 
 
-def _nearest(loc: tuple[int | str, ...]) -> str:
+def _nearest(loc: tuple[int | str, ...], form: Form) -> str:
     """The known field whose name is nearest to that of an unknown one; all known fields if none is near."""
-    known = sorted({name for model in _models_at(loc[:-1]) for name in model.model_fields})
+    known = sorted({name for model in _models_at(loc[:-1], form) for name in model.model_fields})
     near = get_close_matches(str(loc[-1])[:MOST_SHOWN], known, n=1)
     return f"the nearest is {near[0]}" if near else f"known are {', '.join(known)}"
 
 
-def _models_at(loc: tuple[int | str, ...]) -> list[type[BaseModel]]:
-    """The models that the specification may have at a place; ``loc`` is pydantic's, with the names of unions' members."""
-    models: list[type[BaseModel]] = [SweepSpec]
+def _models_at(loc: tuple[int | str, ...], form: Form) -> list[type[BaseModel]]:
+    """The models that the text may have at a place; ``loc`` is pydantic's, with the names of unions' members."""
+    models: list[type[BaseModel]] = [form.model]
     for part in loc:
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
         inner = [model for field in fields for model in _models_in(field.annotation)]

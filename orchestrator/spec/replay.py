@@ -51,7 +51,7 @@ class ReplayTrainer(TrainerKind):
         Raises:
             BadInput: no such table, mixed recipes, failed runs only, or a grid that asks for what is not recorded or for too many runs.
         """
-        recorded = catalogue(self, "trainer")
+        recorded = catalogue.rates(self, "trainer")
         if not recorded:
             picked = " that trainer.where picks" if self.where else ""
             raise BadInput.at("trainer", f"every run of the table{picked} failed, so no loss is recorded")

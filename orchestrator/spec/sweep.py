@@ -26,7 +26,7 @@ from orchestrator.spec.fields import (
     Title,
 )
 from orchestrator.spec.held_out import ComparisonSpec, check_comparison
-from orchestrator.spec.kinds import PRIOR_FIT, Grid, Trainer
+from orchestrator.spec.kinds import PRIOR_FIT, Grid, Trainer, scale_of
 from orchestrator.spec.lattice import MAX_LATTICE, GridOf, grid_of
 from orchestrator.spec.proxy import ProxyTrainer
 from orchestrator.spec.proxy_scale import Scale
@@ -99,10 +99,11 @@ class SweepSpec(Strict):
     ) -> Any:
         """Reads ``scales`` as the trainer's kind defines them, so that errors name its fields."""
         trainer = info.data.get("trainer")
-        if trainer is None or trainer.scale is None or isinstance(value, Grid):
+        scale = scale_of(value) if trainer is None else trainer.scale
+        if scale is None or isinstance(value, Grid):
             return read(value)
         unknown = (info.context or {}).get("unknown_fields", "forbid")
-        grid = grid_of(trainer.scale).model_validate(value, extra=unknown)
+        grid = grid_of(scale).model_validate(value, extra=unknown)
         return read({name: getattr(grid, name) for name in grid.model_fields_set})
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
 from orchestrator.cells import Cells, Point
@@ -13,6 +13,7 @@ from orchestrator.spec.resources import Resources
 from orchestrator.spec.transfer import Base
 
 if TYPE_CHECKING:
+    from orchestrator.spec.command import Program
     from orchestrator.spec.proxy import ProxyTrainer
 
 
@@ -30,10 +31,42 @@ class RecordedRows(Protocol):
         ...
 
 
-Catalogue = Callable[[RecordedRows, str], Mapping[Point, Mapping[float, int]]]
-"""The learning rates recorded in each cell of the table that a specification names, cheapest cell first, with their numbers
-of rows. The second argument is the specification's field that names the table, for messages. Raises ``BadInput`` if the
-table does not exist or its rows mix recipes."""
+class NamedProgram(Protocol):
+    """Names a registered program, with the values that the whole sweep gives to its parameters."""
+
+    @property
+    def name(self) -> str:
+        """As it is registered."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Values by name; those of a scale go before them."""
+        ...
+
+
+class Catalogue(Protocol):
+    """What a specification may name: uploaded tables, and registered programs."""
+
+    def rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
+        """The learning rates recorded in each cell of a table, cheapest cell first, with their numbers of rows.
+
+        Args:
+            source: names the rows.
+            field: of the specification, for messages.
+
+        Raises:
+            BadInput: the table does not exist, or its rows mix recipes.
+        """
+        ...
+
+    def program(self, name: str) -> Program:
+        """A registered program.
+
+        Raises:
+            BadInput: at ``trainer.name``: none of this name can be used.
+        """
+        ...
 
 
 class TrainerKind(Strict):
@@ -98,8 +131,18 @@ class TrainerKind(Strict):
         return resources
 
     @property
+    def measured_as(self) -> str:
+        """What speeds are measured for: sweeps of equal names are compared."""
+        return self.kind
+
+    @property
     def recorded(self) -> RecordedRows | None:
         """The rows of a table that answer for the runs; None if runs are trained."""
+        return None
+
+    @property
+    def program(self) -> NamedProgram | None:
+        """The registered program that trains; None for other trainers."""
         return None
 
     @property

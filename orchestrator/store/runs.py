@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, func, select, update
 
 from orchestrator.documents.comparisons import ComparisonPlan
-from orchestrator.documents.events import BatchEvent, ComparisonEvent, ProgressEvent, RunEvent
+from orchestrator.documents.events import BatchEvent, ComparisonEvent, ProgressEvent, RunEvent, TrainerEvent
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.states import RUN_OPEN, RUN_TRANSITIONS, ComparisonStage, RunState, SweepState
 from orchestrator.store import schema
@@ -22,7 +22,7 @@ from orchestrator.store.records import NewRun, Run, RunResult, read_row
 from orchestrator.store.sweeps import locked_sweep
 from orchestrator.store.trunk_rows import make_trunks, trunk_key
 
-_S, _R, _C = schema.sweeps.c, schema.runs.c, schema.cells.c
+_S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
 
 SPEED_SWEEPS = 20
 """Newest sweeps of a kind of trainer from whose runs its speed is measured."""
@@ -248,6 +248,19 @@ class Runs:
                 event = ProgressEvent(cancelled=dropped, reason=reason)
                 self._database.add_events(connection, sweep_id, [event], now)
         return dropped
+
+    def failed_since_begun(self, sweep_id: str) -> int:
+        """Number of runs that failed since the sweep's program was registered as it is, or the sweep was resumed."""
+        begun = select(func.max(_E.at)).where(_E.sweep_id == sweep_id, _E.kind == TrainerEvent.KIND)
+        query = (
+            select(func.count())
+            .select_from(schema.runs)
+            .where(
+                _R.sweep_id == sweep_id, _R.state == RunState.FAILED, _R.ended_at > begun.scalar_subquery()
+            )
+        )
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def flops_per_second(self, trainer: str) -> float | None:
         """Measured speed of one worker over recent runs of this kind of trainer.

@@ -37,6 +37,7 @@ from sqlalchemy import (
 from orchestrator.documents.comparisons import ComparisonPlan
 from orchestrator.documents.laws import RuledOut, SizesDocument
 from orchestrator.documents.predictions import TargetAnswer
+from orchestrator.documents.trainers import CheckDocument
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RunState, SweepState
 
@@ -145,7 +146,7 @@ sweeps: Final = Table(
     Column("name", String(200), nullable=False),
     Column("state", state(SweepState), nullable=False),
     Column("spec", JsonValue(SweepSpec), nullable=False),
-    Column("trainer", String(16), nullable=True),  # its kind, to look up measured speeds
+    Column("trainer", String(220), nullable=True),  # to look up measured speeds (`TrainerKind.measured_as`)
     Column("reason", Text, nullable=True),
     Column("batches", Integer, nullable=False),
     Column("law_number", Integer, nullable=True),
@@ -172,6 +173,8 @@ cells: Final = Table(
     Column("decay_fraction", Double, nullable=False),
     Column("params_total", Double, nullable=True),  # null if every parameter is active
     Column("params_active", Double, nullable=True),
+    Column("params_reported", Double, nullable=True),  # by a registered program; null before it has
+    Column("with_values", Text, nullable=True),  # of a registered program, as canonical JSON
     Column("arm", String(32), nullable=True, key="role"),  # of the held-out comparison; null in the search
 )
 
@@ -248,6 +251,22 @@ laws: Final = Table(
     Column("batch", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("sizes", JsonValue(SizesDocument), nullable=True),  # the law in the other count of parameters
+)
+
+run_logs: Final = Table(
+    "run_logs",
+    metadata,
+    Column("run_id", ID, ForeignKey("runs.id"), primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+trainer_checks: Final = Table(
+    "trainer_checks",
+    metadata,
+    Column("digest", String(32), primary_key=True),
+    Column("document", JsonValue(CheckDocument), nullable=False),
+    Column("at", UtcTime, nullable=False),
 )
 
 comparisons: Final = Table(

@@ -21,11 +21,13 @@ from orchestrator.store.laws import Laws
 from orchestrator.store.leases import Leases
 from orchestrator.store.lenses import Lenses
 from orchestrator.store.losses import Losses
+from orchestrator.store.outputs import Outputs
 from orchestrator.store.runs import Runs
 from orchestrator.store.schema import VERSION_TABLE
 from orchestrator.store.sweeps import Sweeps
 from orchestrator.store.tables import Tables
 from orchestrator.store.tokens import Tokens
+from orchestrator.store.trainer_checks import TrainerChecks
 
 _one_migration = threading.Lock()
 """Alembic keeps the current migration in a global of the process."""
@@ -35,7 +37,8 @@ class Store:
     """All records. Every method of its parts is one short transaction; threads may share it.
 
     Attributes:
-        sweeps, runs, losses, lenses, laws, comparisons, events, leases, tables, tokens: the parts, by noun.
+        sweeps, runs, losses, lenses, logs, laws, comparisons, events, leases, tables, tokens, trainer_checks: the
+            parts, by noun.
     """
 
     def __init__(self, database: Database) -> None:
@@ -44,12 +47,14 @@ class Store:
         self.runs = Runs(database)
         self.losses = Losses(database)
         self.lenses = Lenses(database)
+        self.logs = Outputs(database)
         self.laws = Laws(database)
         self.comparisons = Comparisons(database)
         self.events = Events(database)
         self.leases = Leases(database)
         self.tables = Tables(database)
         self.tokens = Tokens(database)
+        self.trainer_checks = TrainerChecks(database)
 
     @classmethod
     def open(cls, url: str) -> Self:

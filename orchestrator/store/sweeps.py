@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, case, func, insert, select, update
 
-from orchestrator.cells import Cell, Cells
-from orchestrator.documents.events import SweepEvent, payload_of
+from orchestrator.cells import CLOSE, Cell, Cells
+from orchestrator.documents.events import SweepEvent, TrainerEvent, payload_of
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.planner.values import full_grid_flops
 from orchestrator.spec import SweepSpec
@@ -53,6 +53,7 @@ class Sweeps:
         cells: Collection[Cell],
         idempotency_key: str | None = None,
         submitted_by: str | None = None,
+        program: TrainerEvent | None = None,
     ) -> tuple[Sweep, bool]:
         """Create a queued sweep with its cells.
 
@@ -61,6 +62,7 @@ class Sweeps:
             cells: with unique numbers.
             idempotency_key: the client's name for this request; each submitter has separate keys.
             submitted_by: name of the token that submits; None without tokens.
+            program: the registration that its runs are planned for; None for other trainers.
 
         Returns:
             The sweep, and whether it is new: the same key and specification return the earlier sweep.
@@ -84,8 +86,8 @@ class Sweeps:
                 created_at=now,
                 updated_at=now,
             )
-            kind = None if spec.trainer is None else spec.trainer.kind
-            row = row_of(sweep) | {"trainer": kind, "idempotency_key": key}
+            measured_as = None if spec.trainer is None else spec.trainer.measured_as
+            row = row_of(sweep) | {"trainer": measured_as, "idempotency_key": key}
             written = self._database.insert(schema.sweeps).values(row).on_conflict_do_nothing()
             if connection.execute(written.returning(_S.id)).one_or_none() is None:
                 return _repeated(connection, str(key), str(idempotency_key), spec), False
@@ -93,7 +95,8 @@ class Sweeps:
                 rows = [row_of(cell) | {"sweep_id": sweep.id} for cell in cells]
                 connection.execute(insert(schema.cells), rows)
             event = SweepEvent(state=SweepState.QUEUED, reason=None, actor=submitted_by)
-            self._database.add_events(connection, sweep.id, [event], now)
+            events = [event] if program is None else [event, program]
+            self._database.add_events(connection, sweep.id, events, now)
         return sweep, True
 
     def get(self, sweep_id: str) -> Sweep:
@@ -122,7 +125,10 @@ class Sweeps:
         if not rows:
             raise _unknown(id_or_name)
         if len(rows) > 1 and rows[0]["id"] != id_or_name:
-            listed = ", ".join(f"{row['id']} ({row['state']})" for row in rows[:MOST_NAMED])
+            listed = ", ".join(
+                f"{row['id']} ({row['state']}, created {row['created_at']:%Y-%m-%d %H:%M} UTC)"
+                for row in rows[:MOST_NAMED]
+            )
             more = ", …" if len(rows) > MOST_NAMED else ""
             raise Conflict(f"Several sweeps have the name {id_or_name!r}; use an id: {listed}{more}.")
         return read_row(Sweep, rows[0])
@@ -205,8 +211,15 @@ class Sweeps:
             to = SweepState.STOPPED if sweep.state is SweepState.QUEUED else SweepState.STOPPING
             return self._moved(connection, sweep, to, actor=actor)
 
-    def resume(self, sweep_id: str, *, actor: str | None = None) -> Sweep:
+    def resume(
+        self, sweep_id: str, *, actor: str | None = None, program: TrainerEvent | None = None
+    ) -> Sweep:
         """Resume a paused sweep.
+
+        Args:
+            sweep_id: the sweep.
+            actor: name of the token.
+            program: the registration as it is now, which its further runs are carried out by; None for other trainers.
 
         Raises:
             NotFound: no such sweep.
@@ -217,7 +230,40 @@ class Sweeps:
             if sweep.state is not SweepState.PAUSED:
                 raise Conflict(f"Sweep {sweep_id} is {sweep.state}; only a paused sweep can be resumed.")
             to = SweepState.RUNNING if sweep.batches else SweepState.QUEUED
+            if program is not None:
+                self._database.add_events(connection, sweep.id, [program], clock(connection))
             return self._moved(connection, sweep, to, actor=actor)
+
+    def measure_params(self, run_id: str, params: float, *, fence: int, lease: str) -> str | None:
+        """Take over the N that a registered program reports, for all cells of the same scale.
+
+        Args:
+            run_id: of the run that reported it.
+            params: without embeddings, near the declared one.
+            fence: of ``lease``.
+            lease: the driver's.
+
+        Returns:
+            None; or if an earlier run of the scale had reported another N, the reason why this one is refused.
+
+        Raises:
+            Conflict: another driver has the lease.
+        """
+        query = select(schema.cells).join(schema.runs, _OF_CELL).where(_R.id == run_id)
+        with self._database.write() as connection:
+            check_fence(connection, lease, fence)
+            cell = connection.execute(query).mappings().one()
+            known = cell["params_reported"]
+            if known is None:
+                alike = (_C.sweep_id == cell["sweep_id"], _C.params == cell["params"], _C.role.is_(None))
+                values = {"params": params, "params_reported": params}
+                connection.execute(update(schema.cells).where(*alike).values(values))
+            elif abs(params / known - 1.0) > CLOSE:
+                return (
+                    f"It reported {params:.0f} parameters, and an earlier run of the same scale {known:.0f}: a scale is one "
+                    "model."
+                )
+        return None
 
     def _moved(
         self,

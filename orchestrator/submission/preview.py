@@ -23,21 +23,23 @@ from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 from orchestrator.submission.capacity import capacity_notices
+from orchestrator.submission.catalogue import ServiceCatalogue, check_program, program_notices, program_of
 from orchestrator.submission.rehearsal import Rehearsal, rehearse
-from orchestrator.tables.recorded_rates import recorded_rates
 from orchestrator.tables.table_notices import table_notices
 
 
-def cells_of(spec: SweepSpec, store: Store) -> Cells:
+def cells_of(spec: SweepSpec, store: Store, settings: Settings) -> Cells:
     """The cells of a sweep; none if it only fits prior runs.
 
     Raises:
         BadInput: the table is unknown or mixes recipes, the grid has no recorded run or more runs than a sweep may
             have, or the trainer is not registered.
     """
-    return spec.training.cells(
-        spec.grid, lambda source, field: recorded_rates(recorded_runs(store, source, field))
-    )
+    cells = spec.training.cells(spec.grid, ServiceCatalogue(store, settings))
+    program = program_of(spec, store, settings)
+    if program is not None:
+        check_program(spec, cells, program)
+    return cells
 
 
 def notices_of_tables(spec: SweepSpec, store: Store) -> list[Notice]:
@@ -103,10 +105,17 @@ def submit(
         Conflict: the key was used with another specification.
     """
     check_corpus(spec, settings)
-    cells = cells_of(spec, store)
+    cells = cells_of(spec, store, settings)
+    program = program_of(spec, store, settings)
     prior_of(store, spec)
     every = Cells((*cells, *held_out_cells(spec, cells)))
-    return store.sweeps.create(spec, cells=every, idempotency_key=idempotency_key, submitted_by=submitted_by)
+    return store.sweeps.create(
+        spec,
+        cells=every,
+        idempotency_key=idempotency_key,
+        submitted_by=submitted_by,
+        program=None if program is None else program.event,
+    )
 
 
 def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocument:
@@ -119,16 +128,17 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
         BadInput: as ``submit``.
     """
     check_corpus(spec, settings)
-    cells = cells_of(spec, store)
+    cells = cells_of(spec, store, settings)
     prior = prior_of(store, spec)
     target = target_of(spec, cells, prior)
     flops = full_grid_flops(cells, spec.grid.seeds)
     expected = rehearse(spec, cells, target, prior=prior)
-    speed = store.runs.flops_per_second(spec.trainer.kind) if spec.trainer is not None else None
+    speed = store.runs.flops_per_second(spec.trainer.measured_as) if spec.trainer is not None else None
     compared = setup_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     notices = (
         *capacity_notices(store, spec),
         *notices_of_tables(spec, store),
+        *program_notices(spec, program_of(spec, store, settings)),
         *_comparison_notices(compared, spec, expected),
     )
     return PreviewDocument.of(

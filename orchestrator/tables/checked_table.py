@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.states import RunState
+from orchestrator.tables.column_names import check_names, read_names
 from orchestrator.tables.run_table import (
     AMOUNTS,
     MOST_PROBLEMS,
@@ -25,39 +26,19 @@ from orchestrator.tables.run_table import (
     positive,
     states_in_words,
 )
+from orchestrator.tables.state_words import ENDED, STATE_WORDS, STATES
 from orchestrator.tables.text_columns import (
-    MISSING,
     TextColumn,
     is_missing,
     is_number,
-    listed,
     numbers,
     text_column,
 )
 
-MOST_COLUMNS: Final = 200
 MOST_ROWS: Final = 1_000_000
 
 INFINITE_LOSS: Final = 1e300
 """A loss from here on diverged: some trackers store infinity as the largest number that they have."""
-
-STATE_WORDS: Final = {
-    RunState.COMPLETED: ("completed", "complete", "finished", "success", "succeeded"),
-    RunState.DIVERGED: ("diverged",),
-    RunState.FAILED: ("failed", "fail", "failure", "error", "crashed", "killed", "preempted"),
-    RunState.RUNNING: ("running", "preempting"),
-    RunState.PENDING: ("pending", "queued", "waiting", "scheduled"),
-    RunState.PRUNED: ("pruned",),
-    RunState.CANCELLED: ("cancelled", "canceled"),
-}
-"""The words that Etalon and trackers have for the states of runs, in lower case."""
-
-ENDED: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED, RunState.FAILED})
-"""States of the rows that are kept; the others have no result."""
-
-_STATES: Final = {word: state for state, words in STATE_WORDS.items() for word in words} | dict.fromkeys(
-    MISSING, RunState.COMPLETED
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,36 +67,16 @@ def checked_table(written: WrittenTable) -> RunTable:
     """Check a run table, block by block.
 
     Raises:
-        BadInput: a missing column, no rows, more columns or rows than ``MOST_COLUMNS`` and ``MOST_ROWS``, a value that
+        BadInput: a missing column, no rows, more columns or rows than allowed, a value that
             is not a positive number, a word that is no state, or a NUL character; with its row and column.
     """
-    check_names(written.names)
-    columns = _CheckedColumns(written.names)
+    names = read_names(written.names)
+    check_names(names)
+    columns = _CheckedColumns(names)
     for block in written.blocks:
         columns.add(block)
-    return columns.table()
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Check the names of a table's columns.
-
-    Raises:
-        BadInput: more than ``MOST_COLUMNS``, or a required one is missing, one is named twice, or a name has a NUL character.
-    """
-    if len(names) > MOST_COLUMNS:
-        raise BadInput(f"The table has {len(names)} columns; at most {MOST_COLUMNS} are allowed.")
-    missing = [name for name in REQUIRED if name not in names]
-    if missing:
-        raise BadInput(
-            f"The table lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}. "
-            f"A run table needs {', '.join(REQUIRED)}; this one has: {', '.join(listed(names)) or 'nothing'}.",
-            fields=tuple(FieldProblem(path=f"column {name}", message="is missing") for name in missing),
-        )
-    if any("\0" in name for name in names):
-        raise BadInput("A column's name has a NUL character.")
-    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
-    if repeated:
-        raise BadInput(f"The table names a column twice: {', '.join(listed(repeated))}.")
+    renamed = {name: read for name, read in zip(written.names, names, strict=True) if name != read}
+    return replace(columns.table(), renamed=renamed)
 
 
 class _CheckedColumns:
@@ -180,7 +141,7 @@ class _CheckedColumns:
 
     def _states(self, rows: Sequence[int], words: Sequence[str]) -> dict[str, RunState]:
         """The states by the words that a block has for them."""
-        states = {word: _STATES.get(word.lower()) for word in set(words)}
+        states = {word: STATES.get(word.lower()) for word in set(words)}
         if None in states.values():
             wrong = [i for i, word in enumerate(words) if states[word] is None]
             self._problems.add("state", rows, words, wrong, NO_STATE)

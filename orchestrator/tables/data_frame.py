@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from orchestrator.errors import BadInput
-from orchestrator.tables.checked_table import TableBlock, WrittenTable, check_names, checked_table
+from orchestrator.tables.checked_table import TableBlock, WrittenTable, checked_table
+from orchestrator.tables.column_names import check_names, read_names
 from orchestrator.tables.run_table import RunTable
 
 _MISSING: Final = frozenset({"None", "nan", "NaN", "NaT", "<NA>"})
@@ -23,13 +24,13 @@ def table_of(frame: Any) -> RunTable:
         BadInput: no data frame, columns of different lengths, or as for a file.
     """
     names = _names(frame)
-    check_names([str(name) for name in names])
+    check_names(read_names([str(name) for name in names]))
     columns = {str(name): _texts(str(name), frame[name]) for name in names}
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise BadInput(f"The columns of a table have one length; these differ: {listed}.")
-    rows = TableBlock(rows=range(len(columns["loss"])), columns=list(columns.values()))
+    rows = TableBlock(rows=range(min(lengths.values())), columns=list(columns.values()))
     return checked_table(WrittenTable(names=list(columns), blocks=[rows]))
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -14,11 +13,13 @@ from numpy.typing import NDArray
 from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.law import Observations
 from orchestrator.law.grouped_runs import beginnings, medians, numbered
+from orchestrator.tables.picking import PYTHON, ignoring, picking
+from orchestrator.tables.recipes import RecipeColumns, recipe_columns
+from orchestrator.tables.state_words import STATES
 from orchestrator.tables.text_columns import (
     TextColumn,
+    did_you_mean,
     different,
-    is_missing,
-    is_number,
     listed,
     number,
     numbers,
@@ -33,6 +34,11 @@ AMOUNTS: Final = frozenset({"params", "tokens", "batch_tokens", *OTHER_SIZES})
 """Columns in which ``125M`` is a number."""
 OPTIONAL: Final = ("seed", "state", *OTHER_SIZES, "flops", "gpu_seconds", "batch")
 """Columns that say nothing of the recipe; ``batch`` numbers a sweep's batches of runs in an export."""
+OF_RUNS: Final = frozenset(
+    {"id", "sweep_id", "cell", "attempt", "trunk_loss", "diverged_tokens", "seconds", "reason"}
+    | {"created_at", "started_at", "ended_at"}
+)
+"""Further columns of Etalon's own runs that say nothing of the recipe."""
 MOST_PROBLEMS: Final = 20
 NOT_POSITIVE: Final = "must be a positive number, not {}"
 
@@ -50,6 +56,7 @@ class RunTable:
         texts: every other column as it was written, [rows] each.
         rows: number of each row in messages, [rows].
         left_out: number of rows without a result that the file holds besides these, by state.
+        renamed: the columns that are read under another name than the file's: that name by the file's.
     """
 
     params: Array
@@ -61,6 +68,7 @@ class RunTable:
     texts: Mapping[str, TextColumn]
     rows: NDArray[np.int32]
     left_out: Mapping[str, int]
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -89,26 +97,11 @@ class RunTable:
         rates = medians(rate, self.learning_rate)[rate]
         return replace(self, params=params, tokens=tokens, batch_tokens=batch_tokens, learning_rate=rates)
 
-    def recipes(self) -> dict[str, tuple[str, ...]]:
-        """The text columns with several values, and these values: more than one recipe if there are any.
-
-        Columns of numbers or of true/false are measurements, and a text that differs in every row names the run. Rows
-        with a blank text column are a recipe apart, with the value "".
-        """
-        found = {}
-        for name, column in self.texts.items():
-            if name in OPTIONAL:
-                continue
-            values = Counter(column.tolist())
-            blank = values[""]
-            names_the_run = len(values) - bool(blank) == len(column) - blank > 1
-            if len(values) > 1 and not names_the_run and not all(map(_is_measurement, values)):
-                found[name] = tuple(sorted(values))
-        return found
-
-    def listed_recipes(self) -> dict[str, list[str]]:
-        """As ``recipes``, but of very many values only the first, and how many more there are."""
-        return {name: listed(values) for name, values in self.recipes().items()}
+    def recipe_columns(self) -> RecipeColumns:
+        """The text columns with several values: those of recipes, and those that name runs or are dates."""
+        apart = OF_RUNS.union(OPTIONAL)
+        texts = {name: column for name, column in self.texts.items() if name not in apart}
+        return recipe_columns(texts, self.points, self.learning_rate)
 
     def where(self, conditions: Mapping[str, str]) -> RunTable:
         """The rows in which every named column has the given value; numbers compare as numbers.
@@ -117,14 +110,15 @@ class RunTable:
             BadInput: the table has no such column, or the column no such value.
         """
         kept = np.ones(len(self), dtype=bool)
-        for name, value in conditions.items():
-            if name not in REQUIRED and name not in self.texts:
-                columns = ", ".join(listed([*REQUIRED, *self.texts]))
-                raise BadInput(f"The table has no column {shown(name)}; it has: {columns}.")
+        for written, value in conditions.items():
+            name = self._column(written)
             matches = self._matches(name, str(value))
             if not matches.any():
-                values = ", ".join(listed(self._values(name)))
-                raise BadInput(f"No row has {name} = {listed([value])[0]}. The column takes: {values}.")
+                known = self._values(name)
+                raise BadInput(
+                    f"No row has {name} = {listed([value])[0]}{did_you_mean(value, known)}. "
+                    f"The column takes: {', '.join(listed(known))}."
+                )
             kept &= matches
         if not kept.any():
             wanted = listed([f"{name} = {value}" for name, value in conditions.items()])
@@ -136,21 +130,57 @@ class RunTable:
             texts={name: column[rows] for name, column in self.texts.items()},
         )
 
-    def one_recipe(self, conditions: Mapping[str, str]) -> RunTable:
+    def one_recipe(
+        self, conditions: Mapping[str, str], ignore: Collection[str] = (), option: str = PYTHON
+    ) -> RunTable:
         """The rows that meet ``conditions``, which must be of one recipe.
 
+        Args:
+            conditions: as for ``where``.
+            ignore: columns that are left out: not of the recipe.
+            option: the option that picks rows, for messages (``orchestrator.tables.picking``).
+
         Raises:
-            BadInput: as ``where``, or several recipes remain, which the message lists.
+            BadInput: as ``where``; a column to ignore is required or not there; or several recipes remain, which the
+                message lists.
         """
-        table = self.where(conditions) if conditions else self
-        for name, values in table.recipes().items():
+        table = (self.where(conditions) if conditions else self)._without(ignore)
+        for name, values in table.recipe_columns().recipes.items():
             choice = ", ".join(value or "(blank)" for value in listed(values))
+            states = " If it holds the states of the runs, name it state." if _all_states(values) else ""
             raise BadInput(
-                f"The table mixes {len(values)} values of {name}: {choice}. "
-                f"A law is of one recipe: pick one with where {name}=….",
+                f"The table mixes {len(values)} values of {name}: {choice}. A law is of one recipe: pick one with "
+                f"{picking(option, name)}, or if {name} does not matter {ignoring(option, name)}.{states}",
                 fields=(FieldProblem(path=f"where.{name}", message=f"one of: {choice}"),),
             )
         return table
+
+    def _without(self, columns: Collection[str]) -> RunTable:
+        ignored = [self._column(name) for name in columns]
+        for name in ignored:
+            if name in REQUIRED:
+                raise BadInput(f"The column {name} cannot be ignored: every run table needs it.")
+        return replace(
+            self, texts={name: column for name, column in self.texts.items() if name not in ignored}
+        )
+
+    def has_column(self, name: str) -> bool:
+        """Whether the table has a column of this name, as it is written or as it is read."""
+        return name in REQUIRED or name in self.texts or name in self.renamed
+
+    def _column(self, name: str) -> str:
+        """The name under which a column is read.
+
+        Raises:
+            BadInput: the table has no such column.
+        """
+        if not self.has_column(name):
+            columns = [*REQUIRED, *self.texts]
+            meant = did_you_mean(name, columns)
+            raise BadInput(
+                f"The table has no column {shown(name)}{meant}; it has: {', '.join(listed(columns))}."
+            )
+        return self.renamed.get(name, name)
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -227,8 +257,8 @@ def states_in_words(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in rows.items())
 
 
-def _is_measurement(value: str) -> bool:
-    return is_missing(value) or value.lower() in {"true", "false"} or is_number(value)
+def _all_states(values: Iterable[str]) -> bool:
+    return all(value.lower() in STATES for value in values)
 
 
 def _same(text: str, value: str) -> bool:

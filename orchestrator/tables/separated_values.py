@@ -11,7 +11,9 @@ from itertools import compress, islice
 from typing import Final
 
 from orchestrator.errors import BadInput
-from orchestrator.tables.checked_table import MOST_COLUMNS, MOST_ROWS, TableBlock, WrittenTable
+from orchestrator.tables.checked_table import MOST_ROWS, TableBlock, WrittenTable
+from orchestrator.tables.column_names import MOST_COLUMNS, read_names
+from orchestrator.tables.other_files import refuse_other_files
 from orchestrator.tables.run_table import AMOUNTS, REQUIRED
 from orchestrator.tables.text_columns import shown
 
@@ -44,9 +46,10 @@ def read_separated(data: bytes) -> WrittenTable:
     thousands of a whole amount (``65,536``). Columns without a name are left out if they are blank.
 
     Raises:
-        BadInput: not UTF-8, or more lines or columns than allowed; the blocks raise it for a row of another length
+        BadInput: another kind of file, not UTF-8, a single column, or more lines or columns than allowed; the blocks raise it for a row of another length
             than the header, a value without a name, or a row that is too long.
     """
+    refuse_other_files(data)
     _check_encoding(data)
     lines = max(data.count(b"\n"), data.count(b"\r"))
     if lines > MOST_LINES:
@@ -57,6 +60,11 @@ def read_separated(data: bytes) -> WrittenTable:
     header = [name.strip() for name in row]
     if len(header) > MOST_COLUMNS:
         raise BadInput(f"The table has {len(header)} columns; at most {MOST_COLUMNS} are allowed.")
+    if len(header) == 1:
+        raise BadInput(
+            f"The first line of the table has one column only, {shown(header[0])}: its columns stand between commas, "
+            "semicolons or tabs. Is the separator another one, or is the file no table?"
+        )
     return WrittenTable(
         names=[name for name in header if name], blocks=_blocks(rows, number + 1, header, separator)
     )
@@ -87,7 +95,7 @@ def _separator(data: bytes) -> str:
 
     def columns(separator: str) -> tuple[int, int]:
         names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
-        return len({*names} & {*REQUIRED}), len(names)
+        return len({*read_names(names)} & {*REQUIRED}), len(names)
 
     return max(SEPARATORS, key=columns)
 
@@ -126,7 +134,7 @@ def _blocks(
     rows: Iterator[list[str]], first_row: int, header: Sequence[str], separator: str
 ) -> Iterator[TableBlock]:
     """The rows below the header in blocks, each row checked to have as many cells as the header."""
-    named = [place for place, name in enumerate(header) if name]
+    named, names = [place for place, name in enumerate(header) if name], read_names(header)
     numbered = _of_length(len(header), rows, first_row)
     while block := list(islice(numbered, BLOCK_ROWS)):
         numbers: Sequence[int] = [number for number, _ in block]
@@ -141,7 +149,7 @@ def _blocks(
             _refuse_nameless(numbers, header, columns)
             yield TableBlock(
                 rows=numbers,
-                columns=[_with_points(columns[place], header[place], separator) for place in named],
+                columns=[_with_points(columns[place], names[place], separator) for place in named],
             )
 
 

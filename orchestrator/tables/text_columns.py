@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import Any, Final
 
 import numpy as np
@@ -74,6 +75,15 @@ def is_missing(text: str) -> bool:
 def shown(value: str) -> str:
     """A value in quotes, as a message repeats it."""
     return repr(value) if len(value) <= LONGEST_SHOWN else repr(value[:LONGEST_SHOWN]) + "…"
+
+
+def did_you_mean(value: str, known: Sequence[str]) -> str:
+    """The nearest of the known values, of any case, as a question that ends a clause; empty if none is near."""
+    if is_number(value):
+        return ""
+    spelled = {text.lower(): text for text in reversed(known)}
+    near = get_close_matches(value[:LONGEST_SHOWN].lower(), spelled, n=1, cutoff=0.75)
+    return f" (did you mean {listed([spelled[near[0]]])[0]}?)" if near else ""
 
 
 def listed(values: Sequence[str]) -> list[str]:

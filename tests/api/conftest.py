@@ -165,7 +165,9 @@ def submitted(store: Store) -> Callable[..., Recorded]:
 
 def _submit(store: Store, **changed: Any) -> Recorded:
     spec = parse_spec(FIELDS | changed)
-    sweep, _ = store.sweeps.create(spec, cells=cells_of(spec, store), idempotency_key=None, submitted_by=None)
+    sweep, _ = store.sweeps.create(
+        spec, cells=cells_of(spec, store, Settings()), idempotency_key=None, submitted_by=None
+    )
     return Recorded(store, sweep)
 
 

@@ -19,6 +19,7 @@ from api.figures.snapshot import read_snapshot
 from orchestrator.cells import Cell, Cells
 from orchestrator.knowledge import knowledge_of
 from orchestrator.law import fit
+from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import schema
 from orchestrator.submission.preview import cells_of
@@ -96,11 +97,11 @@ def test_numbers_with_holes_in_another_order_give_the_same_law_and_figures(
     store = trained.store
     spec = trained.sweep.spec
     number_of = {number: 15 - 3 * number for number in range(6)}
-    cells = Cells(replace(cell, number=number_of[cell.number]) for cell in cells_of(spec, store))
+    cells = Cells(replace(cell, number=number_of[cell.number]) for cell in cells_of(spec, store, Settings()))
     sweep, _ = store.sweeps.create(spec, cells=cells)
     other = type(trained)(store, sweep)
     other.move(SweepState.RUNNING)
-    asked = [(cell.number, rate) for cell in cells_of(spec, store) for rate in cell.rates]
+    asked = [(cell.number, rate) for cell in cells_of(spec, store, Settings()) for rate in cell.rates]
     other.ask(
         sweep.id,
         *((number_of[cell], rate) for cell, rate in asked if (cell, rate) != PLACE),

@@ -57,6 +57,14 @@ def test_a_bad_grid_is_refused_field_by_field(
     assert sentence in problem["errors"][0]["message"]
 
 
+PROGRAM_GRID = {
+    "scales": [{"params": "1M"}],
+    "tokens": ["1M"],
+    "batch_tokens": [1024],
+    "learning_rates": [1e-3],
+}
+
+
 @pytest.mark.usefixtures("nothing_written")
 @pytest.mark.parametrize(
     ("change", "path"),
@@ -67,7 +75,7 @@ def test_a_bad_grid_is_refused_field_by_field(
         ({"target": {"params": 0, "tokens": 1e9}}, "target.params"),
         ({"trainer": {"kind": "proxy", "corpus": "../../etc/passwd"}}, "trainer.corpus"),
         ({"trainer": {"kind": "proxy", "corpus": "std\x00lib"}}, "trainer.corpus"),
-        ({"trainer": {"kind": "command", "name": "mine"}}, "trainer.name"),
+        ({"trainer": {"kind": "command", "name": "mine"}, "grid": PROGRAM_GRID}, "trainer.name"),
         ({"trainer": {"kind": "replay", "table": "tbl-none"}, "grid": {}}, "trainer.table"),
         ({"prior_runs": {"table": "tbl-none"}}, "prior_runs.table"),
         ({"search": {"strategy": "luck"}}, "search.strategy"),

@@ -66,6 +66,38 @@ def test_a_sweep_is_found_by_its_name(service: etalon.Client, ended: Any) -> Non
     assert repr(by_name) == f"<Sweep {ended.sweep.name!r} completed {ended.sweep.id}>"
 
 
+def test_an_item_of_the_list_finds_its_sweep(service: etalon.Client, ended: Any) -> None:
+    (item,) = service.sweeps.list(name=ended.sweep.name)
+    assert service.sweeps.get(item).id == ended.sweep.id
+
+
+def test_runs_and_laws_have_lengths_and_places(sweep: SweepHandle) -> None:
+    runs, laws = list(sweep.runs), list(sweep.laws)
+
+    assert (len(sweep.runs), len(sweep.laws)) == (len(runs), len(laws)) == (36, 1)
+    assert [sweep.runs[0], sweep.runs[3], sweep.runs[-1]] == [runs[0], runs[3], runs[-1]]
+    assert sweep.laws[0] == sweep.laws[-1] == laws[0]
+    for wrong in (36, -37):
+        with pytest.raises(IndexError):
+            sweep.runs[wrong]
+        with pytest.raises(IndexError):
+            sweep.laws[wrong]
+
+
+def test_documents_are_short_in_a_notebook(sweep: SweepHandle) -> None:
+    law = sweep.law
+    predicted = sweep.predict(params="1M", tokens="800k")
+    shown = [law, predicted, sweep.document, *sweep.runs, *sweep.watch(), *law.bowls, law.prediction]
+
+    assert max(len(repr(document)) for document in shown) < 500
+    assert repr(law).startswith("LawDocument(number=1, runs=")
+    assert f"learning_rate={predicted.learning_rate:.4g}, interval=Interval(level=0.95, low=" in repr(
+        predicted
+    )
+    assert str(law.formula).startswith("η* ")
+    assert law.to_json()["bowls"]
+
+
 def test_a_name_of_several_sweeps_is_refused_with_their_ids(
     service: etalon.Client, served: Served, submit_to: Any
 ) -> None:
@@ -74,7 +106,7 @@ def test_a_name_of_several_sweeps_is_refused_with_their_ids(
     with pytest.raises(etalon.Conflict, match="use an id") as refused:
         service.sweeps.get("twins")
 
-    assert all(f"{id_} (queued)" in refused.value.detail for id_ in ids)
+    assert all(f"{id_} (queued, created 20" in refused.value.detail for id_ in ids)
 
 
 @pytest.mark.parametrize("name", ["muon/130M", ".", ".."])
@@ -87,7 +119,7 @@ def test_a_name_that_no_path_can_hold_is_found(
     second = submit_to(served[1], name=name).sweep.id
     with pytest.raises(etalon.Conflict, match="use an id") as refused:
         service.sweeps.get(name)
-    assert all(f"{id_} (queued)" in refused.value.detail for id_ in (first, second))
+    assert all(f"{id_} (queued, created 20" in refused.value.detail for id_ in (first, second))
 
 
 @pytest.mark.parametrize("name", ["", "nobody", "../runs", "a b?c#d", "\0", "0" * 32])
@@ -132,6 +164,22 @@ def test_the_finished_runs_of_a_sweep_are_a_run_table(sweep: SweepHandle, tmp_pa
     assert len(pd.read_csv(tmp_path / "runs.csv")) == 35
 
 
+def test_the_frame_of_a_sweep_gives_the_law_of_its_run_table(sweep: SweepHandle, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text(sweep.runs.csv())
+
+    law = etalon.fit(sweep.runs.frame())
+
+    assert law.bowls == etalon.fit(tmp_path / "runs.csv").bowls
+    assert [notice.code for notice in law.document.notices].count("pooled_column") == 0
+    assert not any("Ignored" in warning for warning in law.warnings)
+
+
+def test_a_refused_upload_names_its_file(service: etalon.Client, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("params,tokens\n1,2\n")
+    with pytest.raises(etalon.BadInput, match=r"mine\.csv: The table lacks the columns batch_tokens"):
+        service.tables.upload(tmp_path / "mine.csv")
+
+
 def test_the_newest_law_is_whole(sweep: SweepHandle) -> None:
     law = sweep.law
 
@@ -171,6 +219,21 @@ def test_one_run_by_its_id(service: etalon.Client, sweep: SweepHandle) -> None:
     assert service.runs.get(run.id) == run
     assert len(service.runs.losses(run.id, max_points=10).points) == 10
     assert service.runs.lenses(run.id).run_id == run.id
+    assert service.runs.log(run.id, tail=10).text == ""
+    with pytest.raises(etalon.BadInput, match="tail"):
+        service.runs.log(run.id, tail=0)
+
+
+def test_the_registered_trainers_are_listed(service: etalon.Client, served: Served) -> None:
+    place = served[0].log.parent / "trainers"
+    place.mkdir(mode=0o700)
+    (place / "mine.yaml").write_text("mine: {command: [python, train.py]}\nother: {command: [train]}\n")
+    (place / "mine.yaml").chmod(0o600)
+
+    assert [trainer.name for trainer in service.trainers.list()] == ["mine", "other"]
+    assert service.trainers.get("mine") == next(service.trainers.list())
+    with pytest.raises(etalon.NotFound, match="the nearest is mine"):
+        service.trainers.get("min")
 
 
 def test_a_sweep_is_submitted_once_and_commanded(service: etalon.Client, fields: dict[str, Any]) -> None:
@@ -197,6 +260,13 @@ def test_a_file_may_name_a_run_table_by_its_path(service: etalon.Client, tmp_pat
     uploaded = service.tables.upload(tmp_path / "runs.csv")
     assert sweep.document.to_json()["spec"]["trainer"]["table"] == uploaded.id
     sweep.cancel()
+    again = {"name": "replayed too", "trainer": {"kind": "replay", "table": tmp_path / "runs.csv"}}
+    assert service.sweeps.plan(again).valid
+    again["trainer"] = {"kind": "replay", "table": pd.read_csv(tmp_path / "runs.csv")}
+    with pytest.raises(
+        etalon.BadInput, match=r"^trainer\.table is the path.*not DataFrame.*client\.tables\.upload"
+    ):
+        service.sweeps.plan(again)
 
 
 def test_events_are_typed_and_end_with_the_sweep(sweep: SweepHandle, ended: Any) -> None:
@@ -259,6 +329,12 @@ def test_the_clients_of_asyncio_answers_the_same(served: Served, sweep: SweepHan
             assert (await found.wait()).state not in SWEEP_LIVE
             names = [item.name async for item in service.sweeps.list(name=sweep.name, page_items=1)]
             assert names == [sweep.name]
+            trainers = [trainer async for trainer in service.trainers.list()]
+            assert trainers == [await service.trainers.get(trainer.name) for trainer in trainers]
+            run = next(iter(sweep.runs))
+            assert (await service.runs.log(run.id)).run_id == run.id
+            async for item in service.sweeps.list(name=sweep.name):
+                assert (await service.sweeps.get(item)).id == sweep.id
             with pytest.raises(etalon.Conflict):
                 await found.cancel()
 

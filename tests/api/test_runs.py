@@ -117,7 +117,7 @@ def test_the_export_is_a_run_table_of_what_was_learned(client: TestClient, train
     runs = [run for run in trained.store.runs.of_sweep(trained.sweep.id) if run.state != "pruned"]
     assert len(table) == len(runs) == 35
     assert table.cells == 6
-    assert table.recipes() == {}
+    assert table.recipe_columns().recipes == {}
     assert table.learning_rate.tolist() == [run.learning_rate for run in runs]
     losses = np.array([np.nan if run.loss is None else run.loss for run in runs])
     assert np.array_equal(table.loss, losses, equal_nan=True)

@@ -11,9 +11,16 @@ from pathlib import Path
 import pytest
 
 import etalon
+from workers.program_path import FILES
 
 FOLDER = Path(etalon.__file__).parent
-FOR_PROGRAMS = [FOLDER / "__init__.py", FOLDER / "program.py"]
+FOR_PROGRAMS = {
+    "__init__.py": set(),
+    "program.py": set(),
+    "entry.py": set(),
+    "hugging_face.py": {"transformers"},
+}
+"""The files that a training program imports, and what each needs besides the standard library."""
 
 
 def loaded_by(statements: str) -> set[str]:
@@ -53,23 +60,19 @@ def test_no_module_has_a_public_name() -> None:
     assert modules & set(etalon.__all__) == set()
 
 
-@pytest.mark.parametrize("path", FOR_PROGRAMS, ids=lambda path: path.name)
-def test_what_a_training_program_imports_is_standard_library_for_python_3_8(path: Path) -> None:
-    tree = ast.parse(path.read_text(), feature_version=(3, 8))
-    assert run_time_imports(tree) <= sys.stdlib_module_names
+@pytest.mark.parametrize(("name", "needs"), FOR_PROGRAMS.items())
+def test_what_a_training_program_imports_is_standard_library_for_python_3_8(
+    name: str, needs: set[str]
+) -> None:
+    tree = ast.parse((FOLDER / name).read_text(), feature_version=(3, 8))
+    assert run_time_imports(tree) - {"etalon"} - sys.stdlib_module_names == needs
+
+
+def test_these_are_all_files_on_the_path_of_a_training_program() -> None:
+    assert set(FOR_PROGRAMS) == set(FILES)
 
 
 def test_a_training_program_loads_the_standard_library_alone() -> None:
-    loaded = loaded_by("import etalon\netalon.report(loss=1.0)")
+    loaded = loaded_by("import etalon\netalon.report(step=1, loss=1.0)")
     assert loaded - {"__main__", "etalon"} <= loaded_by("pass") | sys.stdlib_module_names
     assert "typing" not in loaded_by("import etalon") - loaded_by("pass")
-
-
-def test_without_a_run_of_etalon_a_program_reports_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ETALON_REPORT", raising=False)
-    assert etalon.report(tokens=1e6, loss=3.1) is False
-    assert etalon.report(step=10, validation_loss=3.0) is False
-    assert etalon.saved("step-10", tokens=1e6) is False
-    assert etalon.diverged("loss is NaN") is False
-    assert etalon.should_stop() is False
-    assert dict(etalon.run) == {}

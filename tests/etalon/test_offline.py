@@ -163,6 +163,43 @@ def test_what_is_no_table_is_refused(table: object, message: str) -> None:
         etalon.fit(table)
 
 
+def test_columns_of_a_tracker_that_look_like_missing_ones_are_named(path: Path, tmp_path: Path) -> None:
+    header, *rows = path.read_text().split()
+    header = header.replace("learning_rate", "optimizer.lr").replace("batch_tokens", "batch_size")
+    (tmp_path / "mine.csv").write_text("\n".join([header.replace("loss", "eval/loss"), *rows]))
+
+    with pytest.raises(etalon.BadInput) as refused:
+        etalon.fit(tmp_path / "mine.csv")
+
+    assert str(refused.value) == refused.value.detail
+    for words in (
+        "mine.csv: The table lacks the columns batch_tokens, learning_rate, loss.",
+        "Rename batch_size to batch_tokens (tokens per optimizer step: sequences times their length).",
+        "Rename optimizer.lr to learning_rate. Rename eval/loss to loss.",
+    ):
+        assert words in str(refused.value)
+
+
+def test_columns_in_another_case_are_read_with_a_notice(frame: pd.DataFrame, law: etalon.Law) -> None:
+    written = {name: name.title() for name in ("params", "learning_rate", "loss")}
+    other = frame.rename(columns=written).assign(State="FINISHED", note=["a", *["b"] * (len(frame) - 1)])
+
+    found = etalon.fit(other, where={"State": "FINISHED"}, ignore=["note"])
+
+    assert found.bowls == law.bowls
+    (said,) = (n.message for n in found.document.notices if n.code == "column_renamed")
+    assert "Params as params" in said
+    assert "State as state" in said
+
+
+def test_a_column_of_states_under_another_name_is_pointed_at(frame: pd.DataFrame) -> None:
+    states = ["crashed", *["finished"] * (len(frame) - 1)]
+
+    with pytest.raises(etalon.BadInput, match=r"If it holds the states of the runs, name it state\."):
+        etalon.fit(frame.assign(status=states))
+    assert repr(etalon.fit(frame.assign(State=states))).startswith(f"<Law of {len(frame) - 1} runs in ")
+
+
 def test_columns_of_different_lengths_are_refused(frame: pd.DataFrame) -> None:
     columns = frame.to_dict("list")
     columns["loss"] = columns["loss"][:-1]

@@ -110,6 +110,10 @@ class Stage(Bench):
 
     def start(self, sweep_id: str, **environment: str) -> subprocess.Popen[bytes]:
         """A driver as a process of its own."""
+        return self.run("-m", "workers", sweep_id, **environment)
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """A process of Etalon with these arguments of Python."""
         variables = {
             "ETALON_HOME": str(self.settings.home),
             "ETALON_DATABASE_URL": self.settings.database_url,
@@ -119,7 +123,7 @@ class Stage(Bench):
             "OPENBLAS_NUM_THREADS": "1",
         }
         driver = subprocess.Popen(
-            [sys.executable, "-m", "workers", sweep_id],
+            [sys.executable, *arguments],
             env={**os.environ, **variables, **environment},
             umask=0,
         )

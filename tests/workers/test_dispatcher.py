@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 
@@ -29,17 +30,18 @@ from workers.dispatcher import (
 from workers.immediate import ImmediateJob
 from workers.replay import ReplaySetup
 from workers.report_writer import PROGRESS_SECONDS
-from workers.runner import Job, Report
+from workers.runner import Job, JobFactory, Report
 
 READY = Report(limits={"trunk": 4})
 
 
 @dataclass
-class OneRunJobs:
+class OneRunJobs(JobFactory):
     """Forms one job per run."""
 
     setup: ReplaySetup = field(default_factory=lambda: ReplaySetup(table=b"", where={}, cells=Cells()))
     over: list[Job] = field(default_factory=list)
+    silence_seconds: ClassVar[float] = 30.0
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
         return tuple(ImmediateJob(runs=(run,)) for run in pending)
@@ -309,6 +311,34 @@ def test_runs_of_a_job_that_fails_or_is_given_up_fail_with_the_reason(stage, shi
         shift.dispatcher.end("a'")
     (run,) = stage.runs(shift.sweep_id)
     assert (run.state, run.reason) == (RunState.FAILED, reason)
+
+
+def test_a_worker_that_hangs_is_named_whether_it_works_or_waits(stage, shift):
+    def listen(seconds: int) -> set[str]:
+        named: set[str] = set()
+        for _ in range(seconds):
+            shift.tick()
+            named |= shift.dispatcher.hung()
+        return named
+
+    shift.ready("a", "b")
+    stage.ask(shift.sweep_id, (0, 0.001, 0))
+    shift.tick()
+    job = shift.job("a")
+    assert listen(40) == {"b"}, "a job that looks for a worker has none that could hang"
+    shift.dispatcher.start("a'")
+    assert listen(20) == set()
+    shift.dispatcher.take_in("a'", Report())
+    shift.dispatcher.take_in("b", READY)
+    assert listen(30) == set()
+    assert listen(2) == {"a'", "b"}
+    shift.dispatcher.restart("a'")
+    assert listen(40) == {"b"}
+    shift.dispatcher.start("a'")
+    shift.dispatcher.take_in("a'", completed(job))
+    shift.dispatcher.end("a'")
+    assert listen(40) == {"b"}
+    assert counts(stage, shift) == {RunState.COMPLETED: 1}
 
 
 def test_workers_that_die_before_any_job_end_the_driver(shift):

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from orchestrator.answers.sweeps import waits_because
+from orchestrator.loop.driver_watch import REASON
 from orchestrator.processes import NOT_NOW
 from orchestrator.states import RunState, SweepState
-from orchestrator.store import driver_lease
+from orchestrator.store import LEADER, driver_lease
 from tests.workers.training import alone
 from trainer import Schedule, Shape
 from workers.checkpoints import Checkpoints
@@ -26,6 +27,15 @@ LONG = 262_144
 """Tokens of a run that takes a few seconds: long enough to be interrupted."""
 
 RATES = (0.002, 0.004, 0.008)
+
+IMPATIENT = """
+import sys
+from workers.__main__ import main
+from workers.proxy import ProxyJobFactory
+ProxyJobFactory.silence_seconds = 3.0
+sys.exit(main())
+"""
+"""A driver that gives a worker up after three seconds of silence."""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +61,18 @@ def trainables(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
 
 def on_cluster() -> list[psutil.Process]:
     return trainables(psutil.Process().children(recursive=True))
+
+
+def one_worker(stage, driver) -> psutil.Process:
+    """The only worker of all drivers, as soon as there is only one; its title changes between tasks."""
+    found: list[psutil.Process] = []
+
+    def is_one() -> bool:
+        found[:] = on_cluster()
+        return len(found) == 1
+
+    stage.until(is_one, driver)
+    return found[0]
 
 
 def finished_once(stage, sweep_id) -> bool:
@@ -187,6 +209,85 @@ def test_killed_and_stopped_drivers_lose_nothing_and_leave_no_process(
         assert [point.step for point in curve] == list(range(16, LONG // 128 + 1, 16))
     stage.store.sweeps.move(sweep_id, SweepState.COMPLETED)
     assert last.wait(timeout=30) == 0
+
+
+def test_a_stopped_worker_is_replaced_whether_it_works_or_waits(stage, ray_address, undisturbed):
+    sweep_id = stage.proxy(tokens=(LONG,), rates=RATES)
+    checkpoints = Checkpoints(stage.settings.checkpoints, sweep_id)
+    driver = stage.run("-c", IMPATIENT, sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.ask(sweep_id, *((0, rate, 0) for rate in RATES))
+    stage.until(checkpoints.unfinished_jobs, driver)
+    working = one_worker(stage, driver)
+    working.suspend()
+    stage.ended(sweep_id, driver)
+    assert not working.is_running()
+    assert {run.learning_rate: run.loss for run in stage.runs(sweep_id)} == undisturbed
+
+    waiting = one_worker(stage, driver)
+    waiting.suspend()
+    stage.ask(sweep_id, (0, RATES[0], 1))
+    stage.ended(sweep_id, driver)
+    assert stage.states(sweep_id) == {RunState.COMPLETED}
+    assert finished_once(stage, sweep_id)
+    assert {run.attempt for run in stage.runs(sweep_id)} == {1}
+    stage.until(lambda: not waiting.is_running(), driver)
+    stage.store.sweeps.move(sweep_id, SweepState.COMPLETED)
+    assert driver.wait(timeout=30) == 0
+
+
+def test_a_driver_that_wakes_up_after_its_successor_began_leaves_without_harm(
+    stage, ray_address, undisturbed
+):
+    sweep_id = stage.proxy(tokens=(LONG,), rates=RATES)
+    checkpoints = Checkpoints(stage.settings.checkpoints, sweep_id)
+    stage.ask_all(sweep_id)
+    slow = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.until(checkpoints.unfinished_jobs, slow)
+    old = one_worker(stage, slow)
+    slow.send_signal(signal.SIGSTOP)
+    stage.until(lambda: stage.store.leases.current(driver_lease(sweep_id)) is None)
+
+    successor = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.until(lambda: {run.attempt for run in stage.runs(sweep_id)} == {2}, successor)
+    slow.send_signal(signal.SIGCONT)
+    assert slow.wait(timeout=60) == 0
+    stage.until(lambda: not old.is_running(), successor)
+    stage.ended(sweep_id, successor)
+
+    assert {run.learning_rate: run.loss for run in stage.runs(sweep_id)} == undisturbed
+    assert finished_once(stage, sweep_id)
+    assert {run.attempt for run in stage.runs(sweep_id)} == {2}
+    stage.store.sweeps.move(sweep_id, SweepState.COMPLETED)
+    assert successor.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("ray", ["its own", "the operator's"])
+def test_a_stopped_driver_is_replaced_with_all_its_processes(stage, ray_address, undisturbed, short_tmp, ray):
+    sweep_id = stage.proxy(tokens=(LONG,), rates=RATES, cpus_per_run=2)
+    checkpoints = Checkpoints(stage.settings.checkpoints, sweep_id)
+    stage.ask_all(sweep_id)
+    stage.store.leases.release(stage.store.leases.current(LEADER))
+    environment = {"TMPDIR": str(short_tmp)} if ray == "its own" else {"ETALON_RAY_ADDRESS": ray_address}
+    orchestrator = stage.run("-m", "orchestrator", ETALON_LEASE_SECONDS="1", **environment)
+    stage.until(checkpoints.unfinished_jobs, orchestrator)
+    (driver,) = psutil.Process(orchestrator.pid).children()
+    family = [driver, *driver.children(recursive=True), one_worker(stage, orchestrator)]
+    driver.suspend()
+
+    stage.until(lambda: {run.reason for run in stage.runs(sweep_id)} == {REASON}, orchestrator)
+    # Both ask for all CPUs: the successor finds them free.
+    stage.until(lambda: {run.attempt for run in stage.runs(sweep_id)} == {2}, orchestrator)
+    assert not [process for process in family if process.is_running()]
+    stage.ended(sweep_id, orchestrator)
+    assert {run.learning_rate: run.loss for run in stage.runs(sweep_id)} == undisturbed
+    assert finished_once(stage, sweep_id)
+
+    family = psutil.Process(orchestrator.pid).children(recursive=True)
+    orchestrator.terminate()
+    assert orchestrator.wait(timeout=60) == 0
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+    assert not list(short_tmp.glob("etalon-ray-*"))
 
 
 def test_pause_stops_claims_and_cancel_kills_at_once(stage, ray_address):

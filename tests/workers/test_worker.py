@@ -98,12 +98,15 @@ def test_the_machines_error_is_left_to_tune_to_retry():
     with pytest.raises(OSError, match="no space"):
         actor(StandIn(OSError("no space")), WORK).step()
     with pytest.raises(OSError, match="gone"):
-        actor(StandIn(begins=OSError("gone")), WORK)
+        actor(StandIn(begins=OSError("gone")), WORK).step()
 
 
 def test_what_is_under_way_is_saved_before_the_process_ends():
-    live, idle = StandIn((Report(), True)), StandIn()
+    live, idle = StandIn((Report(), False), (Report(), True)), StandIn()
     working = actor(live, WORK)
+    working.cleanup()
+    assert live.saved == 0, "the job has not begun"
+    working.step()
     working.cleanup()
     assert live.saved == 1
     working.step()

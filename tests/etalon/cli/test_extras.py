@@ -14,7 +14,12 @@ from orchestrator.extras import EXTRAS
 from tests.known_law import RECORDED, grid, run_table
 
 ROOT = Path(__file__).parents[3]
-MODULES = {"psycopg[binary]": "psycopg", "prometheus-client": "prometheus_client", "ray[tune]": "ray"}
+MODULES = {
+    "psycopg[binary]": "psycopg",
+    "prometheus-client": "prometheus_client",
+    "ray[tune]": "ray",
+    "tensorboardx": "tensorboardX",
+}
 """Modules of distributions with other names."""
 
 LIGHT = f"""
@@ -49,12 +54,24 @@ def test_a_fit_needs_no_extra(tmp_path: Path, table: str) -> None:
     assert json.loads(fitted.stdout)["predictions"][0]["learning_rate"] > 0
 
 
+def test_a_comparison_needs_no_extra_and_names_the_strategies_that_do(tmp_path: Path, table: str) -> None:
+    compared = light(tmp_path, "compare", table, "--replicates", "1", "--share", "20", "--json")
+
+    assert compared.returncode == 0, compared.stderr
+    answer = json.loads(compared.stdout)
+    assert [found["strategy"] for found in answer["strategies"]] == ["law", "four", "grid", "random"]
+    assert [notice["code"] for notice in answer["notices"]] == ["strategy_left_out"] * 2
+    assert "pip install 'etalon[server,train]'" in answer["warnings"][1]
+
+
 @pytest.mark.parametrize(
     ("command", "extras"),
     [
         (("serve",), "server"),
         (("demo",), "server,train"),
-        (("compare", "runs.csv"), "server"),
+        (("compare", "runs.csv", "--page", "page.html"), "server"),
+        (("compare", "runs.csv", "--strategy", "tpe"), "server"),
+        (("compare", "runs.csv", "--strategy", "gp"), "server,train"),
         (("token", "list"), "server"),
         (("db", "upgrade"), "server"),
         (("corpus", "prepare", "runs.csv"), "train"),

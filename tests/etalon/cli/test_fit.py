@@ -61,10 +61,12 @@ def test_a_setting_that_the_table_pools_is_named(tmp_path: Path) -> None:
     pooled = [f"{header},weight_decay", *(f"{run},{decay}" for run in runs for decay in ("0", "0.1"))]
     table.write_text("\n".join(pooled))
 
-    said = "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch: pick one with --where if"
+    said = "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch: pick one with --where "
+    said += "weight_decay=… if it is part of the recipe, else ignore it with --ignore weight_decay."
 
     assert any(said in warning for warning in answer_of("fit", table)["warnings"])
     assert not any(said in w for w in answer_of("fit", table, "--where", "weight_decay=0.1")["warnings"])
+    assert not any(said in w for w in answer_of("fit", table, "--ignore", "weight_decay")["warnings"])
 
 
 def test_a_size_that_the_table_lacks_is_refused_with_its_option(tmp_path: Path) -> None:
@@ -95,6 +97,7 @@ def test_a_refused_target_stands_in_its_place_and_hides_no_other(tmp_path: Path)
     assert last["learning_rate"] > 0
     assert refused["target"]["params"] == 1e13
     assert "×/÷ 3" in refused["detail"]
+    assert refused["type"] == "urn:etalon:problem:unsupported"
     assert "learning_rate" not in refused
 
 
@@ -143,6 +146,18 @@ def test_the_card_shows_the_law_the_cost_of_a_wrong_rate_and_how_to_confirm(tmp_
         assert re.search(pattern, shown), pattern
 
 
+def test_a_warning_of_the_law_is_printed_once(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8))
+
+    code, text = etalon(
+        "fit", table, "--target", "params=2e6,tokens=2e8", "--target", "params=1e6,tokens=2e8"
+    )
+
+    assert code == 0
+    assert plain(text).count("so the exponent of params comes from a prior") == 1
+    assert "0 have" not in plain(text)
+
+
 def test_far_from_the_runs_the_card_names_what_to_run_instead_and_no_valley(tmp_path: Path) -> None:
     table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
     asked = ("fit", table, "--target", "params=4e6,tokens=4e8", "--budget-flops", "6e15")
@@ -171,6 +186,14 @@ def test_far_from_the_runs_the_card_names_what_to_run_instead_and_no_valley(tmp_
         (["--target", "size=1,tokens=1"], "no field 'size'"),
         (["--target", "params"], "write it as name=value"),
         (["--where", "optimizer=adamw"], "no column 'optimizer'"),
+        (
+            ["--where", "learning-rate=1e-3"],
+            "no column 'learning-rate' (did you mean learning_rate?); it has",
+        ),
+        (
+            ["--where", "batch_tokens=65536,tokens=1e8"],
+            "--where takes one condition; repeat it: --where batch_tokens=65536 --where tokens=1e8.",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -187,3 +210,4 @@ def test_a_missing_file_and_an_empty_table_are_refused(tmp_path: Path) -> None:
     code, text = etalon("fit", empty, "--json")
     assert code == 2
     assert "no rows" in json.loads(text)["detail"]
+    assert json.loads(text)["type"] == "urn:etalon:problem:bad-input"

@@ -94,6 +94,30 @@ def test_a_plan_of_mixtures_shows_both_counts(tmp_path: Path) -> None:
     assert "74.2 k 25.1 k 399 k 2.05 k 6 from" in text
 
 
+@pytest.mark.usefixtures("requests")
+def test_a_second_sweep_of_a_name_is_pointed_out(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(SPEC)
+
+    first, second = (plain(etalon("sweep", "submit", tmp_path / "sweep.yaml")[1]) for _ in range(2))
+
+    assert "Another sweep" not in first
+    assert "! Another sweep has the name 'small', the last one created 20" in second
+
+
+@pytest.mark.usefixtures("requests")
+def test_an_uploaded_table_is_shown_with_what_became_of_its_runs(tmp_path: Path) -> None:
+    ends = ("completed", "diverged", "crashed", "crashed", "running")
+    rows = [f"1e6,1e8,65536,{2**k}e-3,3.5,{state}" for k, state in enumerate(ends)]
+    (tmp_path / "runs.csv").write_text(
+        "\n".join(["params,tokens,batch_tokens,learning_rate,loss,state", *rows])
+    )
+
+    code, text = etalon("table", tmp_path / "runs.csv")
+
+    assert code == 0
+    assert plain(text).endswith(": 4 runs in 1 cell, of which 1 diverged, 2 failed; left out: 1 running")
+
+
 def test_predict_reads_amounts_as_people_write_them(requests: list[httpx2.Request], store: Store) -> None:
     sweep, _ = store.sweeps.create(parse_spec(read_yaml(SPEC)), cells=())
 

@@ -36,8 +36,9 @@ def test_help_loads_no_heavy_library(command: tuple[str, ...]) -> None:
     assert HEAVY & set(done.stderr.split()) == set()
 
 
-def test_the_version_is_that_of_the_package() -> None:
+@pytest.mark.parametrize("module", ["etalon", "etalon.cli.main"])
+def test_the_version_is_that_of_the_package(module: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "etalon.cli.main", "--version"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, f"etalon {etalon.__version__}\n"), done.stderr

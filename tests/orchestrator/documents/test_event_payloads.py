@@ -23,6 +23,8 @@ STORED: dict[str, dict[str, Any]] = {
     "law": {"number": None, "refused": "no_interior_minimum", "detail": "No bowl has both sides.", "runs": 3},
     "progress": {"cancelled": 3, "reason": "the budget of 10 seconds is spent"},
     "workers": {"cpus": 2.0, "gpus": 0.0, "room": 0, "reason": "A run asks for more."},
+    "notice": {"message": "Losses have 3 decimals."},
+    "trainer": {"name": "mine", "digest": "0123456789abcdef", "checked": False},
     "comparison": {"stage": "not run", "search": "It is enough.", "reason": "there is no law"},
 }
 

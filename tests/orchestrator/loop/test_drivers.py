@@ -18,6 +18,14 @@ from tests.waiting import until
 WORKS = "import threading; threading.Event().wait(60)"
 DIES = "import sys; print('starting'); sys.exit('no space left on device')"
 STUBBORN = "import signal, threading; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); threading.Event().wait(60)"
+FAMILY = """
+import subprocess, threading
+orphan = subprocess.check_output(["sh", "-c", "sleep 60 >&- & echo $!"])
+child = subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 60"])
+keeper = subprocess.Popen(["sh", "-c", "trap 'echo kept; kill $!; exit' TERM; sleep 60 & wait"], start_new_session=True)
+print("pids", int(orphan), child.pid, keeper.pid, flush=True)
+threading.Event().wait(60)
+"""
 
 
 @pytest.fixture
@@ -179,3 +187,42 @@ def test_drivers_of_live_sweeps_are_remembered(drivers_of: Callable[[str], Drive
     assert drivers.deaths("s") == 1
     drivers.reap(live=set())
     assert drivers.deaths("s") == 0
+
+
+def family_of(drivers: Drivers) -> list[psutil.Process]:
+    """Start a driver with an orphan, a child, and a keeper in a session of its own; all of them, the driver first."""
+    driver, log = started(drivers, "s"), drivers.log_of("s")
+    until(lambda: "pids" in log.read_text())
+    return [driver, *(psutil.Process(int(pid)) for pid in log.read_text().split()[1:])]
+
+
+def is_gone(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_a_stopped_driver_is_killed_with_all_that_it_started(drivers_of: Callable[[str], Drivers]) -> None:
+    drivers = drivers_of(FAMILY)
+    family = family_of(drivers)
+    assert drivers.pids() == {"s": family[0].pid}
+    for process in family:
+        process.suspend()
+    drivers.kill("s")
+    until(lambda: all(is_gone(process) for process in family), seconds=10)
+    assert not drivers.alive("s")
+    assert drivers.pids() == {}
+    assert drivers.rests("s")
+    assert "kept" in drivers.log_of("s").read_text(), "the keeper has ended in order"
+
+
+def test_what_a_dead_driver_left_of_its_session_is_killed(drivers_of: Callable[[str], Drivers]) -> None:
+    drivers = drivers_of(FAMILY)
+    driver, orphan, child, keeper = family_of(drivers)
+    orphan.suspend()
+    driver.kill()
+    until(lambda: not drivers.alive("s"))
+    until(lambda: is_gone(orphan) and is_gone(child), seconds=10)
+    assert not is_gone(keeper)
+    keeper.terminate()

@@ -110,6 +110,26 @@ def test_killed_in_mid_sweep_and_started_again_the_record_is_the_same(service: S
     assert len(ended) == len(set(ended)) == 24
 
 
+def test_a_stopped_driver_is_replaced_and_the_record_is_the_same(service: Service, house: Any) -> None:
+    store, undisturbed = service.store, house.submit_replay("grid")
+    house.until_final(undisturbed.id)
+    house.rest()
+    sweep = house.submit_replay("grid")
+    process = service.start()
+    service.until(lambda: store.sweeps.get(sweep.id).batches >= 2)
+    (driver,) = psutil.Process(process.pid).children()
+    driver.suspend()
+    service.until(lambda: store.sweeps.get(sweep.id).state is SweepState.COMPLETED)
+    assert not driver.is_running()
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+
+    assert house.history(sweep.id) == house.history(undisturbed.id)
+    lines = [json.loads(line) for line in (service.folder / "orchestrator.log").read_text().splitlines()]
+    (hung,) = (line for line in lines if line["message"] == "a driver hangs and is killed")
+    assert (hung["sweep_id"], hung["pid"]) == (sweep.id, driver.pid)
+
+
 def test_asked_to_leave_it_ends_its_drivers_and_gives_the_lead_back(service: Service, house: Any) -> None:
     house.rest()
     sweep = house.submit_replay("grid")

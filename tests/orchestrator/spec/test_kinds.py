@@ -114,25 +114,23 @@ def test_paths_of_errors_leave_out_the_tags_of_every_union(trainer: type[Trainer
     assert {field: set(tags) for field, tags in trainer.tags.items()} == unions(trainer)
 
 
+PROGRAM_GRID: dict[str, Any] = {
+    "scales": [{"params": "1M"}],
+    "tokens": [131_072],
+    "batch_tokens": [256],
+    "learning_rates": [1e-3],
+}
+
+
 def sweep(trainer: dict[str, Any], **fields: Any) -> SweepSpec:
     return parse_spec({"name": "a", "trainer": trainer, **fields})
 
 
-@pytest.mark.parametrize("kind", ["command", "python"])
-def test_a_program_is_refused_by_its_own_object(kind: str) -> None:
-    spec = sweep({"kind": kind, "name": "mine"}, grid={"tokens": ["1M"]})
-    with pytest.raises(BadInput) as refused:
-        spec.training.cells(spec.grid, NoCatalogue())  # type: ignore[arg-type]
-    (problem,) = refused.value.fields
-    assert problem.path == "trainer.name"
-    assert problem.message == f"no {kind} trainer 'mine' is registered with this service"
-
-
 def test_a_program_has_no_more_than_losses_of_single_runs() -> None:
-    training = sweep({"kind": "command", "name": "mine"}).training
+    training = sweep({"kind": "command", "name": "mine"}, grid=PROGRAM_GRID).training
 
     assert training.no_curves is None
-    assert training.no_lenses == "Custom trainers report losses only."
+    assert training.no_lenses == "The program of an operator reports losses only."
     assert training.no_stable_phase is not None
     assert not training.takes_whole_batches
     assert (training.corpus_name, training.recorded, training.base(Grid())) == (None, None, None)

@@ -12,6 +12,7 @@ from orchestrator.cells import Cells, Point
 from orchestrator.errors import BadInput
 from orchestrator.planner.values import RunHistory, prior_flops
 from orchestrator.spec import RecordedRows, Resources, SweepSpec, parse_spec, replayed_cells
+from orchestrator.spec.command import Program
 from orchestrator.tables.formats import read_table
 from orchestrator.tables.recorded_rates import recorded_rates
 
@@ -26,11 +27,14 @@ TABLE = f"""{HEADER}2e6,1e8,1024,1e-3,3.5
 
 @dataclass
 class OneTable:
-    """A catalogue of one table."""
+    """A catalogue of one table, and of no program."""
 
     text: str
 
-    def __call__(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
+    def program(self, name: str) -> Program:
+        raise NotImplementedError
+
+    def rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
         assert (source.table, field) == ("t", "trainer")
         return recorded_rates(read_table(self.text.encode()).one_recipe(source.where))
 

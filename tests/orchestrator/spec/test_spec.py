@@ -87,7 +87,7 @@ def test_the_contracts_example_is_read_as_it_stands() -> None:
     [
         ({}, False, 2),
         ({"search.refit": "arrival"}, True, 2),
-        ({"trainer": COMMAND}, True, 2),
+        ({"trainer": COMMAND, "grid.scales": [{"params": 1e6}]}, True, 2),
         ({"trainer": REPLAY}, True, 2),
         ({"trainer": REPLAY, "search.refit": "batch"}, False, 2),
         ({"trainer": REPLAY, "search.strategy": "grid"}, False, 2),

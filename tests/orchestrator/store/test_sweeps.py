@@ -88,7 +88,8 @@ def test_a_name_of_several_sweeps_lists_the_newest(store: Store, spec: SweepSpec
         store.sweeps.find(spec.name)
     assert ids[-1] in refused.value.detail
     assert ids[0] not in refused.value.detail
-    assert refused.value.detail.endswith("(queued), ….")
+    assert refused.value.detail.endswith(" UTC), ….")
+    assert f"{ids[-1]} (queued, created 20" in refused.value.detail
 
 
 def test_the_same_key_and_spec_give_the_sweep_of_the_first_time(store: Store, spec: SweepSpec) -> None:

@@ -28,14 +28,14 @@ def test_a_replay_of_failed_runs_alone_is_refused_as_such(store: Store) -> None:
     fields = {"name": "again", "trainer": {"kind": "replay", "table": table.id}, "grid": {}}
 
     with pytest.raises(BadInput, match="trainer: every run of the table failed, so no loss is recorded"):
-        cells_of(parse_spec(fields), store)
+        cells_of(parse_spec(fields), store, Settings())
 
 
 def test_a_replay_of_more_runs_than_a_sweep_may_have_is_refused(store: Store) -> None:
     places = ((1e6 * 1.01**n, 1e8 * 1.01**d) for n in range(317) for d in range(317))
     rows = "".join(f"{params},{tokens},1024,1e-3,3.5\n" for params, tokens in places)
     with pytest.raises(BadInput, match="100489 runs .* at most 100000") as refused:
-        cells_of(parse_spec(replay(store, rows)), store)
+        cells_of(parse_spec(replay(store, rows)), store, Settings())
 
     assert [problem.path for problem in refused.value.fields] == ["grid"]
 

@@ -78,6 +78,14 @@ def test_a_long_rehearsal_is_cut_off_and_says_so() -> None:
     assert expected.reason == "The rehearsal was cut off after 2 seconds; the sweep may spend more."
 
 
+PROGRAM_GRID = {
+    "scales": [{"params": 1e5}],
+    "tokens": [1e5],
+    "batch_tokens": [2048],
+    "learning_rates": [1e-3],
+}
+
+
 def rehearsal(
     trainer: dict[str, Any], clock: Callable[[], float] = time.thread_time, **search: Any
 ) -> Rehearsal:
@@ -86,9 +94,11 @@ def rehearsal(
         Cell(number=at, params=n, tokens=d, batch_tokens=2048.0, rates=tuple(1e-3 * 2.0 ** np.arange(7)))
         for at, (n, d) in enumerate((n, d) for n in (5e4, 1e5, 2e5, 4e5) for d in (1e5, 2e5, 4e5))
     )
+    grid = {} if trainer["kind"] == "replay" else PROGRAM_GRID
     fields = {
         "name": "a",
         "trainer": trainer,
+        "grid": grid,
         "search": {"stop": {"interval_factor": 1.1}, **search},
         "resources": {"max_parallel": 3},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import pytest
 
@@ -43,11 +44,10 @@ def test_a_setting_that_varies_within_a_cell_is_named_with_its_values() -> None:
     runs = read_table(table(rows(decays=("0", "0.1", "0.10"))))
 
     assert pooled(runs) == {"weight_decay": ("0", "0.1")}
-    (notice,) = table_notices(runs)
-    assert (notice.code, notice.message) == (
-        "pooled_column",
-        "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch: pick one with where if it is part "
-        "of the recipe.",
+    (message,) = (notice.message for notice in table_notices(runs) if notice.code == "pooled_column")
+    assert message == (
+        "weight_decay takes 2 values (0, 0.1) within one size, horizon and batch: pick one with "
+        'where={"weight_decay": …} if it is part of the recipe, else ignore it with ignore=["weight_decay"].'
     )
     assert pooled(runs.where({"weight_decay": "0.1"})) == {}
 
@@ -81,6 +81,49 @@ def test_a_setting_of_some_rates_only_is_named() -> None:
     ]
 
     assert pooled(read_table(table(runs + more))).keys() == {"weight_decay"}
+
+
+def searched(*, replicates: int, values: int, name: str, digits: int = 6) -> bytes:
+    """Six cells of eight rates, with a column of random values."""
+    rng = random.Random(1)
+    lines = [
+        f"{n},{d},1024,{2**k}e-4,3.{k},{seed},{rng.randrange(values) / values:.{digits}f}"
+        for n in ("1e6", "2e6", "4e6")
+        for d in ("1e8", "2e8")
+        for k in range(8)
+        for seed in range(replicates)
+    ]
+    return "\n".join([f"params,tokens,batch_tokens,learning_rate,loss,seed,{name}", *lines]).encode()
+
+
+@pytest.mark.parametrize("replicates", [1, 3])
+@pytest.mark.parametrize("name", ["weight_decay", "adam_beta2", "WarmUp", "my_setting"])
+def test_ten_values_of_a_setting_are_named(replicates: int, name: str) -> None:
+    assert name in pooled(read_table(searched(replicates=replicates, values=10, name=name)))
+
+
+def test_a_setting_known_by_its_name_is_named_if_no_value_repeats() -> None:
+    table = read_table(searched(replicates=1, values=10**6, name="weight_decay"))
+
+    (notice,) = table_notices(table)
+    assert notice.message.startswith("weight_decay takes 8 values (0.")
+
+
+@pytest.mark.parametrize(
+    "name", ["gpu_seconds", "runtime_hours", "final_grad_norm", "data_seed", "accuracy", "_step"]
+)
+def test_measurements_and_seeds_are_not_named_although_they_repeat(name: str) -> None:
+    assert pooled(read_table(searched(replicates=3, values=10, name=name))) == {}
+
+
+def test_a_measurement_of_another_name_has_values_of_its_own() -> None:
+    assert pooled(read_table(searched(replicates=3, values=10**6, name="sharpness"))) == {}
+
+
+def test_a_weight_decay_that_is_a_multiple_of_the_rate_is_a_rule() -> None:
+    rows = [f"1e6,1e8,1024,{k * 1.1e-4},3.{k},{k * 1.1e-5}" for k in range(1, 30)]
+    header = "params,tokens,batch_tokens,learning_rate,loss,weight_decay"
+    assert pooled(read_table("\n".join([header, *rows]).encode())) == {}
 
 
 @pytest.mark.parametrize("name", ["muon_token_horizons", "optimizer_sweep", "steplaw_dense"])

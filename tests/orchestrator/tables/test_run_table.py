@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 
 import numpy as np
@@ -38,7 +39,25 @@ def test_unfinished_runs_are_kept_as_data_without_a_loss() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "lacks the columns params"),
+        (b"", "The file is empty"),
+        (b" \n\n", "The file is empty"),
+        (
+            b"PK\x03\x04\x14\x00[Content_Types].xml xl/workbook.xml",
+            "an Excel workbook: save its sheet as CSV",
+        ),
+        (b"PK\x03\x04\x14\x00runs.csv", "a ZIP archive"),
+        (
+            gzip.compress(b"params,tokens"),
+            "compressed with gzip, not a table of separated values (CSV): decompress",
+        ),
+        (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+        (b'\xef\xbb\xbf\n [{"params": 1}]', "The file is JSON"),
+        (b"<!doctype html>", "HTML or XML"),
+        (b"# Etalon\n\nText, and more.\n", "one column only, '# Etalon'"),
+        (
+            b"params|tokens|loss\n1|2|3\n",
+            "one column only, 'params|tokens|loss': its columns stand between commas",
+        ),
         (table("1,2,3,4", header="params,tokens,batch_tokens,loss"), "lacks the column learning_rate"),
         (table(), "no rows"),
         (
@@ -74,9 +93,85 @@ def test_a_table_of_several_recipes_asks_for_one() -> None:
         )
     )
 
-    with pytest.raises(BadInput, match="2 values of optimizer: adamw, muon.*where optimizer="):
+    with pytest.raises(BadInput, match="2 values of optimizer: adamw, muon.*where={") as refused:
         runs.one_recipe({})
+    assert 'where={"optimizer": …}, or' in refused.value.detail
+    assert 'ignore=["optimizer"]' in refused.value.detail
     assert len(runs.one_recipe({"optimizer": "muon"})) == 2
+    assert len(runs.one_recipe({}, ["optimizer"])) == 3
+    with pytest.raises(
+        BadInput, match=r"No row has optimizer = AdamW \(did you mean adamw\?\)\. The column takes"
+    ):
+        runs.where({"optimizer": "AdamW"})
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (
+            "--where",
+            "pick one with --where 'job type'=…, or if job type does not matter ignore it with --ignore 'job type'.",
+        ),
+        (
+            "trainer.where",
+            'pick one with trainer.where: {"job type": …}, or if job type does not matter delete the column',
+        ),
+    ],
+)
+def test_a_mixture_is_refused_in_the_words_of_its_door(option: str, says: str) -> None:
+    rows = ["1e6,1e8,1024,1e-3,3.5,a", "1e6,1e8,1024,2e-3,3.4,b", "1e6,1e8,1024,4e-3,3.4,b"]
+    runs = read_table(table(*rows, header=HEADER + ",job type"))
+
+    with pytest.raises(BadInput) as refused:
+        runs.one_recipe({}, option=option)
+
+    assert says in refused.value.detail
+
+
+def test_columns_to_ignore_are_of_the_table_and_not_needed() -> None:
+    runs = read_table(table("1e6,1e8,1024,1e-3,3.5"))
+
+    with pytest.raises(BadInput, match="no column 'host'"):
+        runs.one_recipe({}, ["host"])
+    with pytest.raises(BadInput, match="loss cannot be ignored"):
+        runs.one_recipe({}, ["loss"])
+
+
+def named(*, repeats: int, sizes: tuple[str, ...] = ("1e6", "2e6"), name: str = "{size}-{rate}") -> bytes:
+    """A table of ten rates of each size, with names of runs, dates and two hosts."""
+    rows = [
+        f"{size},1e8,1024,{rate}e-3,3.{rate},{name.format(size=size, rate=rate)},2025-11-0{seed + 1}T10:00:0{rate % 3}.000Z,h{rate % 2}"
+        for size in sizes
+        for rate in range(1, 11)
+        for seed in range(repeats)
+    ]
+    return table(*rows, header=HEADER + ",Name,Created,host")
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("name", ["{size}-{rate}", "lr{rate}"])
+def test_names_of_runs_and_dates_are_ignored_with_a_notice(repeats: int, name: str) -> None:
+    runs = read_table(named(repeats=repeats, name=name))
+
+    assert runs.recipe_columns().recipes == {"host": ("h0", "h1")}
+    assert runs.recipe_columns().ignored == ("Name", "Created")
+    (notice,) = (n for n in table_notices(runs.one_recipe({}, ["host"])) if n.code == "ignored_column")
+    assert "Name, Created" in notice.message
+
+
+def test_a_few_names_that_are_repeated_at_other_rates_are_names_still() -> None:
+    rows = [f"1e6,1e8,1024,{rate}e-3,3.{rate},run {min(rate, 54)}" for rate in range(1, 61)]
+
+    assert read_table(table(*rows, header=HEADER + ",Name")).recipe_columns().ignored == ("Name",)
+
+
+def test_many_recipes_at_several_rates_are_recipes() -> None:
+    rows = [f"1e6,1e8,1024,{rate}e-3,3.{rate},{k}x" for rate in range(1, 6) for k in range(12)]
+
+    assert (
+        len(read_table(table(*rows, header=HEADER + ",optimizer")).recipe_columns().recipes["optimizer"])
+        == 12
+    )
 
 
 def test_the_rows_of_a_table_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,11 +184,9 @@ def test_the_rows_of_a_table_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_very_many_recipes_are_listed_in_part() -> None:
-    rows = [f"1e6,1e8,1024,1e-3,3.5,recipe {number:04d}" for number in range(1000)]
-    runs = read_table(table(*rows, rows[0], header=HEADER + ",recipe"))
+    rows = [f"1e6,1e8,1024,{rate}e-3,3.5,recipe {number:04d}" for number in range(1000) for rate in (1, 2)]
+    runs = read_table(table(*rows, header=HEADER + ",recipe"))
 
-    assert len(runs.recipes()["recipe"]) == 1000
-    assert runs.listed_recipes()["recipe"][49:] == ["recipe 0049", "… and 950 more"]
     with pytest.raises(
         BadInput, match=r"1000 values of recipe: .* recipe 0049, … and 950 more\. A law"
     ) as refused:
@@ -108,7 +201,7 @@ def test_a_blank_is_a_recipe_of_its_own() -> None:
     rows = ["1e6,1e8,1024,1e-3,3.5,adamw,", "1e6,1e8,1024,2e-3,3.5,,0.5", "1e6,1e8,1024,4e-3,3.5,adamw,0.6"]
     runs = read_table(table(*rows, header=HEADER + ",optimizer,accuracy"))
 
-    assert runs.recipes() == {"optimizer": ("", "adamw")}
+    assert runs.recipe_columns().recipes == {"optimizer": ("", "adamw")}
     with pytest.raises(BadInput, match=r"2 values of optimizer: \(blank\), adamw"):
         runs.one_recipe({})
     assert len(runs.one_recipe({"optimizer": "adamw"})) == 2
@@ -118,7 +211,7 @@ def test_a_blank_is_a_recipe_of_its_own() -> None:
 def test_a_text_that_names_the_run_may_be_left_out() -> None:
     rows = ["1e6,1e8,1024,1e-3,3.5,first", "1e6,1e8,1024,2e-3,3.5,", "1e6,1e8,1024,4e-3,3.5,third"]
 
-    assert read_table(table(*rows, header=HEADER + ",run")).recipes() == {}
+    assert read_table(table(*rows, header=HEADER + ",run")).recipe_columns().recipes == {}
 
 
 def test_where_compares_numbers_as_numbers_and_lists_what_there_is() -> None:
@@ -197,6 +290,20 @@ def test_rows_of_runs_that_have_not_ended_are_left_out_with_a_notice() -> None:
         read_table(of_states("running", "running"))
 
 
+def test_failed_rows_are_counted_with_those_left_out() -> None:
+    (notice,) = table_notices(read_table(of_states("completed", "crashed", "running")))
+
+    assert notice.message == "Rows of runs without a result are left out: 1 failed, 1 running."
+
+
+def test_losses_like_perplexities_are_remarked() -> None:
+    rows = [f"1e6,1e8,1024,{rate}e-3,{loss}" for rate, loss in ((1, 900), (2, 35.1), (4, 35.3), (8, 3.5))]
+
+    (notice,) = table_notices(read_table(table(*rows)))
+    assert notice.message.startswith("Half of the losses are 35.2 or more")
+    assert not table_notices(read_table(table(rows[0], *rows[3:], rows[3].replace("8e-3", "9e-3"))))
+
+
 def test_another_word_is_no_state_and_refused_with_its_row() -> None:
     with pytest.raises(
         BadInput, match="row 3, column state: 'stopped' is no state.*completed, .*scheduled, pruned"
@@ -223,7 +330,7 @@ def test_a_missing_or_infinite_loss_is_a_divergence(loss: str) -> None:
 def test_words_for_a_missing_value_are_no_recipe_and_no_setting() -> None:
     rows = ["1e6,1e8,1024,1e-3,3.5,N/A", "1e6,1e8,1024,2e-3,3.5,0.1", "1e6,1e8,1024,4e-3,3.5,0.2"]
 
-    assert read_table(table(*rows, header=HEADER + ",weight_decay")).recipes() == {}
+    assert read_table(table(*rows, header=HEADER + ",weight_decay")).recipe_columns().recipes == {}
 
 
 def test_seeds_keep_equal_losses_of_repeated_runs_apart() -> None:
@@ -251,7 +358,7 @@ def test_the_recorded_optimizers_are_named_and_one_is_asked_for(recorded_runs) -
     runs = read_table((recorded_runs / "optimizer_sweep.csv").read_bytes())
 
     assert len(runs) == 435
-    assert len(runs.recipes()["optimizer"]) == 12
+    assert len(runs.recipe_columns().recipes["optimizer"]) == 12
     assert np.isnan(runs.loss).any()
     with pytest.raises(BadInput, match="mixes 12 values of optimizer: adamw, "):
         runs.one_recipe({})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import threading
 
 from orchestrator.errors import Conflict
+from orchestrator.loop.lease import holder_name
 from orchestrator.settings import Settings
 from orchestrator.spec import ReplayTrainer
 from orchestrator.states import SWEEP_LIVE, RunState
@@ -29,7 +29,7 @@ def drive(store: Store, sweep_id: str, seconds: float) -> None:
     idle = threading.Event()
     lease = None
     while lease is None:
-        lease = store.leases.acquire(driver_lease(sweep_id), f"stand-in {os.getpid()}", seconds)
+        lease = store.leases.acquire(driver_lease(sweep_id), holder_name(), seconds)
         idle.wait(0.02)
     store.runs.release(sweep_id, fence=lease.fence - 1, reason="its driver was lost")
     sweep, cells = store.sweeps.get(sweep_id), store.sweeps.cells(sweep_id)

@@ -1,0 +1,1 @@
+"""Programs of the operator that train models: their registrations, and how a run's values reach them."""

@@ -1,0 +1,259 @@
+"""The registered programs: read from the operator's files (``ETALON_TRAINERS``) whenever they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from orchestrator.errors import BadInput
+from orchestrator.programs.definition import ProgramDefinition
+from orchestrator.programs.placeholders import Value
+from orchestrator.spec import field_problems
+from orchestrator.spec.fields import BadField
+from orchestrator.spec.parsing import Form
+from orchestrator.spec.yaml_reader import YamlText, add_lines
+
+ENDINGS: Final = (".yaml", ".yml")
+MOST_BYTES: Final = 2**20
+"""Largest file of registrations."""
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""The name of a trainer."""
+
+_OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """A registered program.
+
+    Attributes:
+        name: as sweeps name it.
+        definition: its fields.
+        file: where it is registered.
+        digest: of everything that the file and its config files say, in 16 hexadecimal digits.
+    """
+
+    name: str
+    definition: ProgramDefinition
+    file: Path
+    digest: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the program runs."""
+        return self.file.parent / self.definition.folder
+
+    @property
+    def interpreter(self) -> Path:
+        """The interpreter that stands for ``python``: of the environment it names, or this process's own."""
+        if self.definition.python is None:
+            return Path(sys.executable)
+        named = self.file.parent / self.definition.python
+        return named / "bin" / "python" if named.is_dir() else named
+
+    def checked(self, given: Mapping[str, Any]) -> dict[str, Value]:
+        """All parameters with their values, in their types.
+
+        Raises:
+            BadField: at the name of a parameter that is unknown, missing or out of its bounds.
+        """
+        known = self.definition.parameters
+        for name in sorted(given.keys() - known.keys()):
+            raise BadField(name, f"is no parameter of {self.name}; it has {', '.join(known) or 'none'}")
+        values: dict[str, Value] = {}
+        for name, parameter in known.items():
+            value = given.get(name, parameter.default)
+            if value is None:
+                raise BadField(name, f"is missing; it {parameter.allowed}")
+            try:
+                values[name] = parameter.check(value)
+            except ValueError as error:
+                raise BadField(name, str(error)) from error
+        return values
+
+    def config_file(self, source: str) -> Path:
+        """A config file that the registration names, relative to the program's folder."""
+        return self.folder / source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trainers:
+    """All registrations that can be read, and why others cannot.
+
+    Attributes:
+        registered: by name, ascending.
+        faults: what is wrong, by name of the program, or by path of a file that cannot be read at all.
+        place: the file or folder that was read.
+    """
+
+    registered: Mapping[str, Registration]
+    faults: Mapping[str, BadInput]
+    place: Path
+
+    def get(self, name: str) -> Registration:
+        """A registered program.
+
+        Raises:
+            BadInput: at ``trainer.name``: none of this name, or its registration is faulty.
+        """
+        if name in self.faults:
+            raise BadInput.at(
+                "trainer.name",
+                f"the registration of {name!r} is faulty: {self.faults[name].detail.rstrip('.')}",
+            )
+        if name not in self.registered:
+            near = get_close_matches(name, self.registered, n=1)
+            known = f"the nearest is {near[0]}" if near else self._known
+            raise BadInput.at("trainer.name", f"no trainer {name!r} is registered with this service; {known}")
+        return self.registered[name]
+
+    @property
+    def _known(self) -> str:
+        if self.registered:
+            return f"known are {', '.join(self.registered)}"
+        return f"none is: an operator puts registrations into {self.place} (ETALON_TRAINERS)"
+
+
+def read_trainers(place: Path) -> Trainers:
+    """Read all registrations; none if the place does not exist.
+
+    Args:
+        place: a YAML file, or a folder of them.
+    """
+    registered: dict[str, Registration] = {}
+    faults: dict[str, BadInput] = {}
+    for file in _files(place):
+        try:
+            text = _read(file)
+            named = _named(text, file)
+        except BadInput as error:
+            faults[str(file)] = error
+            continue
+        for name, fields in named.items():
+            try:
+                _check_free(name, file, registered)
+                registered[name] = _registration(name, fields, file, text)
+            except BadInput as error:
+                faults[name] = error
+                registered.pop(name, None)
+    return Trainers(registered=dict(sorted(registered.items())), faults=faults, place=place)
+
+
+def _check_free(name: str, file: Path, registered: Mapping[str, Registration]) -> None:
+    if name in registered:
+        raise BadInput(f"{name!r} is registered twice: in {registered[name].file} and in {file}.")
+
+
+def _files(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return [place] if place.exists() else []
+    return sorted(
+        file for file in place.iterdir() if file.suffix in ENDINGS and not file.name.startswith(".")
+    )
+
+
+def _read(file: Path) -> str:
+    """The text of a file that nobody but its owner, this user or root, may write.
+
+    Raises:
+        BadInput: others may write it or its folder, or it cannot be read.
+    """
+    try:
+        with file.open("rb") as opened:
+            for path, found in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
+                if reason := _unsafe(found):
+                    raise BadInput(
+                        f"{path} {reason}, and whoever writes it runs programs as this service. Its owner must be this "
+                        f"service's user (or root), and nobody else may write it: chmod go-w {path}"
+                    )
+            data = opened.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror}.") from error
+    if len(data) > MOST_BYTES:
+        raise BadInput(f"{file} is larger than {MOST_BYTES // 2**20} MiB.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file} is not UTF-8 text: byte {error.start} cannot be read.") from error
+
+
+def _unsafe(found: os.stat_result) -> str | None:
+    if found.st_uid not in {0, os.geteuid()}:
+        return "belongs to another user"
+    return "may be written by others" if found.st_mode & _OTHERS_MAY_WRITE else None
+
+
+def _named(text: str, file: Path) -> dict[str, Any]:
+    """The fields of each registration of a file.
+
+    Raises:
+        BadInput: the text is not YAML, or not a mapping of names.
+    """
+    try:
+        fields = YamlText(text).fields
+    except BadInput as error:
+        raise BadInput(f"{file}: {error.detail}", fields=error.fields) from error
+    if fields is None:
+        return {}
+    if not isinstance(fields, dict):
+        raise BadInput(f"{file} must be a mapping: the name of each trainer, and its fields.")
+    for name in fields:
+        if not NAME.fullmatch(name):
+            raise BadInput(
+                f"{file}: {name!r} is no name of a trainer; take letters, digits, dot, dash and underscore."
+            )
+    return fields
+
+
+def _registration(name: str, fields: Any, file: Path, text: str) -> Registration:
+    try:
+        definition = ProgramDefinition.model_validate(fields)
+    except ValidationError as error:
+        problems = field_problems(error, REGISTRATION)
+        listed = "; ".join(f"{name}.{problem.path}: {problem.message}" for problem in problems)
+        refusal = BadInput(
+            f"{file}: {listed}.",
+            fields=tuple(
+                type(problem)(path=f"{name}.{problem.path}", message=problem.message) for problem in problems
+            ),
+        )
+        add_lines(refusal, text)
+        raise refusal from error
+    digest = hashlib.sha256(
+        json.dumps([str(file.parent), definition.model_dump(mode="json")], sort_keys=True).encode()
+    )
+    found = Registration(name=name, definition=definition, file=file, digest="")
+    for at, rendered in enumerate(definition.files):
+        path = found.config_file(rendered.source)
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise BadInput(
+                f"{file}: {name}.files.{at}.from: {path} cannot be read: {error.strerror}."
+            ) from error
+    return Registration(name=name, definition=definition, file=file, digest=digest.hexdigest()[:16])
+
+
+def _tags(loc: tuple[int | str, ...]) -> frozenset[str]:
+    """Names of the members of the registration's unions."""
+    match loc:
+        case ("losses", "training" | "validation"):
+            return frozenset({"output", "jsonl", "csv", "tensorboard"})
+        case ("parameters", _):
+            return frozenset({"int", "float", "choice", "text"})
+    return frozenset()
+
+
+REGISTRATION: Final = Form(name="the registration", model=ProgramDefinition, tags=_tags)

@@ -1,0 +1,179 @@
+"""The values of one run of a program: of its placeholders, and of the JSON file that the program can read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cells import Cell
+from orchestrator.errors import BadInput
+from orchestrator.programs.definition import ProgramDefinition
+from orchestrator.programs.placeholders import Template, Value
+from orchestrator.programs.registry import Registration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """The optimizer steps of one horizon.
+
+    Attributes:
+        total: of the whole run.
+        warmup, stable, decay: of its phases; zero without a declared schedule, but for ``stable``.
+    """
+
+    total: int
+    warmup: int
+    stable: int
+    decay: int
+
+    @property
+    def fork(self) -> int:
+        """Steps before the decay."""
+        return self.total - self.decay
+
+
+def steps_of(definition: ProgramDefinition, cell: Cell) -> Steps:
+    """The steps of a cell, counted as for proxies (``orchestrator.spec.optimization.Schedule``)."""
+    batch, total = int(cell.batch_tokens), int(cell.tokens) // int(cell.batch_tokens)
+    schedule = definition.schedule
+    if schedule is None:
+        return Steps(total=total, warmup=0, stable=total, decay=0)
+    warmup = math.ceil(schedule.warmup_tokens / batch)
+    decay = max(1, round(schedule.decay_fraction * total))
+    return Steps(total=total, warmup=warmup, stable=max(0, total - warmup - decay), decay=decay)
+
+
+def processes_of(definition: ProgramDefinition, gpus: float) -> int:
+    """Processes of one run: with torchrun as declared, or one for each GPU; otherwise one."""
+    if definition.launch == "one":
+        return 1
+    return definition.processes or max(1, int(gpus))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlace:
+    """Where a run has its files.
+
+    Attributes:
+        run_id: of the run.
+        folder: its own.
+        trunk_folder: of the trunk that it shares; its own folder if it shares none.
+    """
+
+    run_id: str
+    folder: Path
+    trunk_folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where one start of a run begins.
+
+    Attributes:
+        tokens: trained before; 0 begins at the first token.
+        checkpoint: of the trunk, or the last one that the program reported; None where there is none.
+        fork_steps: steps at which the trunk must save, ascending.
+        resumes: whether the run goes on from its own checkpoint.
+        attempt: number of the start, from 1.
+    """
+
+    tokens: int = 0
+    checkpoint: str | None = None
+    fork_steps: tuple[int, ...] = ()
+    resumes: bool = False
+    attempt: int = 1
+
+
+def values_of(
+    registration: Registration,
+    given: Mapping[str, Any],
+    cell: Cell,
+    place: RunPlace,
+    *,
+    learning_rate: float,
+    seed: int,
+    gpus: float,
+    start: Start,
+) -> dict[str, Value]:
+    """The value of every placeholder that has one.
+
+    Args:
+        registration: of the program.
+        given: the sweep's parameters; those of the cell's scale go before them.
+        cell: of the run.
+        place: of its files.
+        learning_rate: peak η.
+        seed: of the run.
+        gpus: of one run.
+        start: where it begins.
+    """
+    definition, steps = registration.definition, steps_of(registration.definition, cell)
+    of_scale: dict[str, Any] = json.loads(cell.with_values or "{}")
+    values: dict[str, Value] = {
+        **registration.checked({**given, **of_scale}),
+        "learning_rate": float(learning_rate),
+        "params": round(cell.params),
+        "tokens": int(cell.tokens),
+        "batch_tokens": int(cell.batch_tokens),
+        "steps": steps.total,
+        "seed": seed,
+        "run_id": place.run_id,
+        "run_folder": str(place.folder),
+        "processes": processes_of(definition, gpus),
+        "report": str(place.folder / "report.jsonl"),
+        "start_tokens": start.tokens,
+        "start_step": start.tokens // int(cell.batch_tokens),
+    }
+    if definition.schedule is not None:
+        values |= {
+            "final_learning_rate": float(learning_rate * definition.schedule.final_fraction),
+            "warmup_steps": steps.warmup,
+            "decay_steps": steps.decay,
+            "stable_steps": steps.stable,
+        }
+    if definition.fork is not None:
+        values |= {
+            "trunk_folder": str(place.trunk_folder),
+            "fork_step": steps.fork,
+            "fork_steps": ",".join(map(str, start.fork_steps or (steps.fork,))),
+        }
+    if start.checkpoint is not None:
+        values["checkpoint"] = start.checkpoint
+    return values
+
+
+def check_cell(registration: Registration, given: Mapping[str, Any], cell: Cell, gpus: float) -> None:
+    """Refuse a cell for which the arguments cannot be made.
+
+    Raises:
+        BadInput: names the cell and the text at fault.
+    """
+    definition, steps = registration.definition, steps_of(registration.definition, cell)
+    if definition.schedule is not None and steps.fork < max(1, steps.warmup):
+        raise BadInput.at(
+            "grid.tokens",
+            f"{cell.tokens:.0f} in steps of {cell.batch_tokens:.0f} tokens decays before the warmup of "
+            f"{definition.schedule.warmup_tokens} tokens has ended; take more tokens, or a smaller batch",
+        )
+    place = RunPlace(run_id="0" * 32, folder=Path("/run"), trunk_folder=Path("/trunk"))
+    values = values_of(
+        registration,
+        given,
+        cell,
+        place,
+        learning_rate=cell.rates[0],
+        seed=0,
+        gpus=gpus,
+        start=Start(checkpoint="/trunk/checkpoint"),
+    )
+    for field, text, known in definition.templates():
+        try:
+            Template.parse(text, known).render(values)
+        except BadInput as error:
+            raise BadInput(
+                f"grid: at {cell.point.in_words}, {field} of the trainer {registration.name} cannot be made: {error.detail}"
+            ) from error

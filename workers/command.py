@@ -1,0 +1,94 @@
+"""Sweeps of registered programs: what their workers need, and how pending runs become jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.documents.events import TrainerEvent
+from orchestrator.errors import BadInput
+from orchestrator.programs.registry import read_trainers
+from orchestrator.settings import Settings
+from orchestrator.spec import CommandTrainer
+from orchestrator.states import RUN_MEASURED
+from orchestrator.store import Store
+from orchestrator.store.records import Run, Sweep
+from workers.checkpoints import Checkpoints
+from workers.command_jobs import ProgramJob, program_jobs
+from workers.programs.orders import drop_leftovers
+from workers.programs.program_runner import ProgramSetup
+from workers.runner import JobFactory
+
+
+class CommandJobFactory(JobFactory):
+    """Forms jobs of a registered program."""
+
+    interrupts_at_pause = True
+    returns_lost_runs = True
+    first_runs = 3
+
+    def __init__(self, trainer: CommandTrainer, sweep: Sweep, store: Store, settings: Settings) -> None:
+        """Read the registration.
+
+        Raises:
+            BadInput: it is not there any more, or is faulty.
+        """
+        self._name, self._sweep_id, self._store, self._place = (
+            trainer.name,
+            sweep.id,
+            store,
+            settings.trainers,
+        )
+        self._cells = store.sweeps.cells(sweep.id)
+        self._registration = read_trainers(settings.trainers).get(trainer.name)
+        self.setup = self._workers = ProgramSetup(
+            registration=self._registration,
+            parameters=trainer.parameters,
+            cells=self._cells,
+            folder=Checkpoints(settings.checkpoints, sweep.id).folder.absolute(),
+            resources=sweep.spec.resources,
+        )
+
+    def jobs(
+        self,
+        pending: Sequence[Run],
+        limits: Mapping[str, int],  # noqa: ARG002 - nothing is stacked
+        workers: int,  # noqa: ARG002 - runs are not divided
+    ) -> tuple[ProgramJob, ...]:
+        """As ``JobFactory.jobs``."""
+        return program_jobs(pending, self._cells)
+
+    def ended(self, job: ProgramJob) -> None:
+        """Remove what nobody reads any more: temporary files, and the own checkpoints of runs that gave a result."""
+        for run in job.runs:
+            folder = self._workers.run_folder(run.run_id)
+            has_result = self._store.runs.get(run.run_id).state in RUN_MEASURED
+            drop_leftovers(self._registration, folder, checkpoint=has_result)
+
+    @property
+    def must_pause(self) -> str | None:
+        """As ``JobFactory.must_pause``: the registration has changed since the sweep was submitted or resumed."""
+        planned = self._planned
+        try:
+            found = read_trainers(self._place).get(self._name)
+        except BadInput as error:
+            return f"{error.detail} Put the registration back, and resume the sweep."
+        if planned in {None, found.digest}:
+            return None
+        return (
+            f"The registration of the trainer {self._name} has changed: {planned} carried out the runs so far, and "
+            f"{found.digest} is there now. Put the former one back, or resume the sweep to go on with the new one."
+        )
+
+    @property
+    def is_outdated(self) -> bool:
+        """As ``JobFactory.is_outdated``: the sweep was resumed with another registration."""
+        return self._planned not in {None, self._registration.digest}
+
+    @property
+    def _planned(self) -> str | None:
+        """Digest of the registration that the sweep was submitted or resumed with."""
+        event = self._store.events.latest(self._sweep_id, TrainerEvent)
+        return None if event is None else event.digest
+
+
+job_factory = CommandJobFactory

@@ -1,0 +1,35 @@
+"""The folder that a training program has first on its path: what ``import etalon`` needs, and nothing else.
+
+The service's own folder, or the one that Etalon is installed in, would put other packages before the program's own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Final
+
+FILES: Final = ("__init__.py", "program.py", "entry.py", "hugging_face.py")
+"""Files of ``etalon`` for training programs: standard library alone, Python 3.8 and later."""
+
+
+def make_program_path(folder: Path) -> Path:
+    """Write the files for training programs.
+
+    Args:
+        folder: the folder of a run; it exists.
+
+    Returns:
+        The folder to put first on the program's ``PYTHONPATH``: ``python``, which holds only the package ``etalon``.
+
+    Raises:
+        OSError: the files could not be written.
+    """
+    path = folder / "python"
+    package = path / "etalon"
+    package.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        with as_file(files("etalon") / name) as source:
+            shutil.copyfile(source, package / name)
+    return path

@@ -1,0 +1,237 @@
+"""From the values of a run to what its keeper starts: arguments, environment, files and limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.cells import Cell
+from orchestrator.errors import BadInput
+from orchestrator.private import FOLDER, restricted_umask
+from orchestrator.programs.config_files import render
+from orchestrator.programs.definition import NAMES
+from orchestrator.programs.placeholders import Template, Value, spelt
+from orchestrator.programs.registry import Registration
+from orchestrator.programs.run_values import RunPlace, Start
+from orchestrator.spec import Resources
+from workers.program_path import make_program_path
+from workers.programs.order import MARKER, KeeperOrder
+
+PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "USER", "TZ")
+"""Variables of a worker that every program gets, besides NCCL_… and those it asks for."""
+
+SECRET: Final = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+"""Names of variables whose values are masked in the output."""
+
+LEAST_SECRET: Final = 6
+"""Shorter values are no secrets, and masking them would garble the output."""
+
+RUN_FILE, REPORT_FILE, STOP_FILE, RANKS, TEMPORARY = "run.json", "report.jsonl", "stop", "ranks", "tmp"
+PROGRAM_PATH: Final = "python"
+
+
+def make_order(
+    registration: Registration,
+    values: Mapping[str, Value],
+    cell: Cell,
+    place: RunPlace,
+    *,
+    start: Start,
+    resources: Resources,
+    seconds_left: float,
+) -> KeeperOrder:
+    """Make a run's folder and files, and the order for its keeper.
+
+    Args:
+        registration: of the program.
+        values: of its placeholders.
+        cell: of the run.
+        place: of its files.
+        start: where this attempt begins.
+        resources: of one run.
+        seconds_left: for the whole run.
+
+    Raises:
+        BadInput: an argument or config file cannot be made.
+        OSError: the folder cannot be written.
+    """
+    definition, folder = registration.definition, place.folder
+    names = NAMES | values.keys()
+
+    def filled(texts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(Template.parse(text, names).render(values) for text in texts)
+
+    with restricted_umask():
+        for made in (folder, place.trunk_folder, folder / TEMPORARY):
+            made.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+        (folder / STOP_FILE).unlink(missing_ok=True)
+        for file in definition.files:
+            target = Path(Template.parse(file.to, names).render(values))
+            changes = {
+                key: Template.parse(value, names).value(values) if isinstance(value, str) else value
+                for key, value in file.set.items()
+            }
+            target.parent.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+            target.write_text(render(registration.config_file(file.source), target, changes))
+        typed = {name: values.get(name) for name in sorted(names)}
+        (folder / RUN_FILE).write_text(json.dumps(typed, indent=1))
+        python_path = make_program_path(folder)
+    added: tuple[str, ...] = ()
+    if start.resumes and definition.resume is not None:
+        added = definition.resume.arguments
+    elif start.tokens and definition.fork is not None:
+        added = definition.fork.arguments
+    if start.fork_steps and definition.fork is not None:
+        added = (*definition.fork.save, *added)
+    environment = environment_of(registration, values, folder, python_path, resources)
+    losses, limits = definition.losses, definition.limits
+    return KeeperOrder(
+        run_id=place.run_id,
+        attempt=start.attempt,
+        argv=_argv(
+            registration, filled(definition.command), filled(added), values, folder, filled(definition.prefix)
+        ),
+        cwd=registration.folder,
+        environment=environment,
+        folder=folder,
+        marker=environment[MARKER],
+        report=folder / REPORT_FILE,
+        stop_file=folder / STOP_FILE,
+        tokens=int(cell.tokens),
+        batch_tokens=int(cell.batch_tokens),
+        start_tokens=start.tokens,
+        training=_source(losses.training, filled),
+        validation=_source(losses.validation, filled),
+        position=_source(losses.position, filled),
+        diverged=definition.diverged.output,
+        start_seconds=limits.start,
+        silence_seconds=limits.silence,
+        run_seconds=seconds_left,
+        stop_seconds=limits.stop,
+        log_bytes=limits.log,
+        disk_bytes=limits.disk,
+        stop_command=filled(definition.stop) or None,
+        secrets=tuple(
+            value for name, value in environment.items() if SECRET.search(name) and len(value) >= LEAST_SECRET
+        ),
+    )
+
+
+def environment_of(
+    registration: Registration,
+    values: Mapping[str, Value],
+    folder: Path,
+    python_path: Path,
+    resources: Resources,
+) -> dict[str, str]:
+    """The complete environment of a program: an allow-list, so that no secret of the service is in it.
+
+    Args:
+        registration: of the program.
+        values: of its placeholders.
+        folder: of the run.
+        python_path: put first on the path of its interpreter.
+        resources: of one run; without a GPU, none is visible.
+    """
+    definition, interpreter = registration.definition, registration.interpreter
+    inherited = os.environ
+    environment = {name: inherited[name] for name in PASSED if name in inherited}
+    environment |= {name: value for name, value in inherited.items() if name.startswith("NCCL_")}
+    environment |= {name: inherited[name] for name in definition.pass_environment if name in inherited}
+    environment["CUDA_VISIBLE_DEVICES"] = (
+        inherited.get("CUDA_VISIBLE_DEVICES", "") if resources.gpus_per_run else ""
+    )
+    environment["OMP_NUM_THREADS"] = str(max(1, int(resources.cpus_per_run)))
+    environment["TMPDIR"] = str(folder / TEMPORARY)
+    environment["PYTHONUNBUFFERED"] = "1"  # lines arrive when they are printed, through a pipe too
+    if definition.python is not None and (interpreter.parent.parent / "pyvenv.cfg").exists():
+        environment["VIRTUAL_ENV"] = str(interpreter.parent.parent)
+        environment["PATH"] = os.pathsep.join((str(interpreter.parent), environment.get("PATH", os.defpath)))
+    names = NAMES | values.keys()
+    environment |= {
+        name: Template.parse(text, names).render(values) for name, text in definition.environment.items()
+    }
+    own = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = os.pathsep.join((str(python_path), *([own] if own else [])))
+    environment |= {f"ETALON_{name.upper()}": spelt(value) for name, value in values.items()}
+    environment |= {
+        MARKER: str(folder / RUN_FILE),
+        "ETALON_REPORT": str(folder / REPORT_FILE),
+        "ETALON_STOP": str(folder / STOP_FILE),
+    }
+    return environment
+
+
+def own_checkpoint(registration: Registration, values: Mapping[str, Value]) -> bool:
+    """Whether a run can go on from its own checkpoint, by what the registration declares."""
+    resume = registration.definition.resume
+    return (
+        resume is not None
+        and Path(Template.parse(resume.when, NAMES | values.keys()).render(values)).exists()
+    )
+
+
+def fork_checkpoint(registration: Registration, values: Mapping[str, Value], fork_step: int) -> str:
+    """The checkpoint that a trunk writes for a fork."""
+    fork = registration.definition.fork
+    if fork is None:
+        raise BadInput(f"The trainer {registration.name} declares no fork.")
+    text = Template.parse(fork.checkpoint, NAMES | values.keys())
+    return text.render({**values, "fork_step": fork_step})
+
+
+def drop_leftovers(registration: Registration, folder: Path, *, checkpoint: bool) -> None:
+    """Remove a run's temporary files, and with ``checkpoint`` its own checkpoint if that lies in its folder."""
+    leftovers = [folder / TEMPORARY, folder / PROGRAM_PATH]
+    resume = registration.definition.resume
+    if checkpoint and resume is not None:
+        when = Template.parse(resume.when, NAMES | registration.definition.names)
+        if when.names <= {"run_folder"}:
+            leftovers.append(Path(when.render({"run_folder": str(folder)})))
+    for path in leftovers:
+        if not path.is_relative_to(folder) or path == folder:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _argv(
+    registration: Registration,
+    command: tuple[str, ...],
+    added: tuple[str, ...],
+    values: Mapping[str, Value],
+    folder: Path,
+    prefix: tuple[str, ...],
+) -> tuple[str, ...]:
+    definition, interpreter = registration.definition, str(registration.interpreter)
+    if definition.entry is not None:
+        own = (interpreter, "-m", "etalon.entry", definition.entry, *added)
+    else:
+        first = interpreter if command[0] == "python" else command[0]
+        own = (first, *command[1:], *added)
+    if definition.launch == "torchrun":
+        launcher = (
+            *(interpreter, "-m", "torch.distributed.run", "--standalone", "--max-restarts=0"),
+            *(f"--nproc-per-node={values['processes']}", f"--log-dir={folder / RANKS}", "--tee=3"),
+            *("--local-ranks-filter=0", "--no-python"),
+        )
+        own = (*launcher, *own)
+    return (*prefix, *own)
+
+
+def _source(source: Any, filled: Any) -> dict[str, Any] | None:
+    """A loss source as the keeper takes it, with its path filled in."""
+    if source is None:
+        return None
+    order: dict[str, Any] = source.to_order()
+    for name in ("jsonl", "csv", "tensorboard"):
+        if name in order:
+            order[name] = filled((order[name],))[0]
+    return {name: value for name, value in order.items() if value is not None}

@@ -1,0 +1,429 @@
+"""Carries out jobs of registered programs: each run in the hands of a keeper, from start to a judged end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from orchestrator.cells import Cells
+from orchestrator.errors import BadInput
+from orchestrator.programs.placeholders import Value
+from orchestrator.programs.registry import Registration
+from orchestrator.programs.run_values import RunPlace, Start, steps_of, values_of
+from orchestrator.spec import Resources
+from orchestrator.spec.fields import Parameter
+from orchestrator.states import RunState
+from orchestrator.store.records import LossPoint, RunResult
+from workers.command_jobs import ProgramJob, ProgramRun
+from workers.programs.journal import JOURNAL, Ended, Entry, Measured, ModelSize, read_journal
+from workers.programs.kept import KeeperLost, KeptProgram
+from workers.programs.orders import fork_checkpoint, make_order, own_checkpoint
+from workers.programs.output import tail
+from workers.programs.run_ends import (
+    Completed,
+    Crashed,
+    End,
+    Failed,
+    Interrupted,
+    RateTooHigh,
+    coarse,
+    end_of,
+    wrong_size,
+)
+from workers.programs.run_record import RunRecord
+from workers.programs.trunk_folder import TrunkFolder
+from workers.runner import Report, Runner
+
+POLL_SECONDS: Final = 0.1
+LOG_SECONDS: Final = 3.0
+"""Least time between two copies of a run's last output to the database."""
+
+LOG_BYTES: Final = 65_536
+SHOWN_LINES: Final = 20
+"""Last lines of the output that a reason repeats."""
+
+MOST_INTERRUPTIONS: Final = 5
+"""Attempts of one run in one worker that were ended from outside, before the machine is held to be at fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramSetup:
+    """The input of a worker to run a registered program.
+
+    Attributes:
+        registration: of the program.
+        parameters: what the sweep sets.
+        cells: of the sweep, by number.
+        folder: of the sweep's files, visible to every worker.
+        resources: of one run.
+    """
+
+    registration: Registration
+    parameters: Mapping[str, Parameter]
+    cells: Cells
+    folder: Path
+    resources: Resources
+
+    def open_runner(self) -> ProgramRunner:
+        """Check that the program can be started on this machine.
+
+        Raises:
+            BadInput: its folder or interpreter is missing here.
+        """
+        return ProgramRunner(self)
+
+    def run_folder(self, run_id: str) -> Path:
+        """The folder of a run."""
+        return self.folder / "runs" / run_id
+
+    def trunk(self, trunk_id: str) -> TrunkFolder:
+        """The folder of a trunk."""
+        return TrunkFolder(self.folder / "trunks" / trunk_id)
+
+
+class ProgramRunner(Runner):
+    """Carries out one job at a time."""
+
+    def __init__(self, setup: ProgramSetup) -> None:
+        registration = setup.registration
+        if not registration.folder.is_dir():
+            raise BadInput(
+                f"The folder {registration.folder} of the trainer {registration.name} does not exist on this worker: it "
+                "must be on every node of the cluster."
+            )
+        if not registration.interpreter.exists():
+            raise BadInput(
+                f"The interpreter {registration.interpreter} of the trainer {registration.name} does not exist on this worker."
+            )
+        self._setup = setup
+        self._job: _JobInHand | None = None
+
+    def begin(self, job: ProgramJob) -> None:
+        """Take up a job; ends that an earlier worker did not tell any more are told from the journals."""
+        self._job = _JobInHand(self._setup, job)
+
+    def advance(self, seconds: float) -> tuple[Report, bool]:
+        """Watch the program for about that long."""
+        if self._job is None:
+            return Report(), True
+        report, done = self._job.advance(seconds)
+        if done:
+            self._job = None
+        return report, done
+
+    def save(self) -> None:
+        """Ask the program to save and to end; its run is pending again."""
+        if self._job is not None:
+            self._job.stop()
+            self._job = None
+
+
+class _JobInHand:
+    """A job: its runs one after another."""
+
+    def __init__(self, setup: ProgramSetup, job: ProgramJob) -> None:
+        self._setup, self._job = setup, job
+        self._waiting = list(job.runs)
+        self._run: RunInHand | None = None
+
+    def advance(self, seconds: float) -> tuple[Report, bool]:
+        """Work on for about that long."""
+        deadline, report = time.monotonic() + seconds, Report()
+        while True:
+            if self._run is None:
+                if not self._waiting:
+                    return report, True
+                self._run = RunInHand(self._setup, self._job, self._waiting.pop(0))
+            report += self._run.look()
+            if self._run.is_over:
+                self._run = None
+            elif (left := deadline - time.monotonic()) <= 0:
+                return report, False
+            else:
+                time.sleep(min(POLL_SECONDS, left))
+
+    def stop(self) -> None:
+        """Ask the program to end, and wait until it has."""
+        if self._run is not None:
+            self._run.stop()
+
+
+class RunInHand:
+    """One run: its attempts, until its end is known.
+
+    Attributes:
+        is_over: whether the end was reported.
+    """
+
+    def __init__(self, setup: ProgramSetup, job: ProgramJob, run: ProgramRun) -> None:
+        self._setup, self._job, self._id = setup, job, run.run_id
+        self._cell = setup.cells[run.cell]
+        self._folder = setup.run_folder(run.run_id)
+        self._steps = steps_of(setup.registration.definition, self._cell)
+        self._trunk = None if job.trunk_id is None else setup.trunk(job.trunk_id)
+        journal = self._folder / JOURNAL
+        self._record = RunRecord.of(read_journal(journal)) if journal.exists() else RunRecord()
+        self._new: list[LossPoint] = [*self._points(self._record.training.points)]
+        self._notices: list[str] = []
+        self._kept: KeptProgram | None = None
+        self._start = Start()
+        self._wrong: str | None = None
+        self._crashes = self._interruptions = 0
+        self._log_at, self._log = 0.0, ""
+        self.is_over = False
+
+    @property
+    def _fork_tokens(self) -> int:
+        return self._steps.fork * int(self._cell.batch_tokens)
+
+    def look(self) -> Report:
+        """Start the program if it does not run, read its news, and judge it if it has ended."""
+        if self._kept is None and (known := self._known_end()) is not None:
+            return self._over(known)
+        if self._kept is None:
+            self._kept = self._begun()
+        for entry in self._kept.poll():
+            self._take(entry)
+        ended = self._kept.ended
+        if ended is None:
+            return self._news()
+        self._kept = None
+        self._note_checkpoints(whole=True)
+        return self._judge(ended)
+
+    def stop(self) -> None:
+        """Ask the program to save and to end; end it when its time is over."""
+        if self._kept is not None:
+            self._kept.ask_to_stop()
+            if self._kept.wait(self._setup.registration.definition.limits.stop + 5.0) is None:
+                self._kept.kill()
+                self._kept.wait(5.0)
+
+    def _known_end(self) -> End | None:
+        """The end that the journal tells, or that of the trunk; None if the program must run."""
+        if self._record.ended is not None and self._crashes + self._interruptions == 0:
+            end = self._end_of(self._record.ended)
+            if isinstance(end, Completed | RateTooHigh):
+                return end
+        if self._trunk is None or self._trunk.diverged is None or self._record.started is not None:
+            return None
+        diverged = self._trunk.diverged
+        if self._fork_tokens < diverged.tokens or self._trunk.checkpoint_at(self._fork_tokens) is not None:
+            return None
+        return RateTooHigh(reason=f"its trunk {diverged.reason}", tokens=diverged.tokens)
+
+    def _begun(self) -> KeptProgram:
+        """Start the next attempt."""
+        definition = self._setup.registration.definition
+        place = RunPlace(run_id=self._id, folder=self._folder, trunk_folder=self._folder / "trunk")
+        resumes = own_checkpoint(self._setup.registration, self._values(place, Start()))
+        earlier = 0 if self._record.started is None else self._record.started.attempt
+        start = self._resumed() if resumes else self._from_trunk()
+        self._start = replace(start, resumes=resumes, attempt=earlier + 1)
+        order = make_order(
+            self._setup.registration,
+            self._values(place, self._start),
+            self._cell,
+            place,
+            start=self._start,
+            resources=self._setup.resources,
+            seconds_left=max(1.0, definition.limits.run - self._record.seconds),
+        )
+        return KeptProgram.start(order)
+
+    def _values(self, place: RunPlace, start: Start) -> dict[str, Value]:
+        return values_of(
+            self._setup.registration,
+            self._setup.parameters,
+            self._cell,
+            place,
+            learning_rate=self._job.learning_rate,
+            seed=self._job.seed,
+            gpus=self._setup.resources.gpus_per_run,
+            start=start,
+        )
+
+    def _resumed(self) -> Start:
+        saved = self._record.saved_last
+        tokens = self._record.begun_at if saved is None else saved.tokens
+        checkpoint = None if saved is None else saved.path
+        return Start(tokens=tokens, checkpoint=checkpoint, fork_steps=self._fork_steps(tokens))
+
+    def _from_trunk(self) -> Start:
+        found = None if self._trunk is None else self._trunk.last_checkpoint(self._fork_tokens)
+        if found is None:
+            return Start(fork_steps=self._fork_steps(0))
+        tokens, checkpoint = found
+        return Start(tokens=tokens, checkpoint=checkpoint, fork_steps=self._fork_steps(tokens))
+
+    def _fork_steps(self, after_tokens: int) -> tuple[int, ...]:
+        """The steps after a position at which runs of this job leave the trunk, as far as this run passes them."""
+        if self._trunk is None:
+            return ()
+        definition, batch = self._setup.registration.definition, int(self._cell.batch_tokens)
+        steps = {steps_of(definition, self._setup.cells[run.cell]).fork for run in self._job.runs} | {
+            self._steps.fork
+        }
+        return tuple(
+            sorted(
+                step
+                for step in steps
+                if after_tokens < step * batch <= self._fork_tokens
+                and self._trunk.checkpoint_at(step * batch) is None
+            )
+        )
+
+    def _take(self, entry: Entry) -> None:
+        self._record.add(entry)
+        if isinstance(entry, Measured):
+            if entry.kind == self._shown:
+                self._new += self._points([entry])
+            if self._trunk is not None and self._start.tokens == 0 and entry.kind == "training":
+                self._note_first_loss()
+            self._note_checkpoints()
+        elif isinstance(entry, ModelSize) and self._wrong is None:
+            self._wrong = wrong_size(self._record, self._cell, self._setup.registration.definition)
+            if self._wrong is not None and self._kept is not None:
+                self._kept.kill()
+
+    @property
+    def _shown(self) -> str:
+        """The kind of losses that the learning curve shows."""
+        losses = self._setup.registration.definition.losses
+        return "validation" if losses.training is None and losses.validation is not None else "training"
+
+    def _note_first_loss(self) -> None:
+        if self._trunk is not None and len(self._record.training.points) == 1:
+            self._trunk.note_first_loss(self._record.training.points[0].loss)
+
+    def _note_checkpoints(self, *, whole: bool = False) -> None:
+        """Record the trunk's checkpoints that are whole: the program said so, or it went on, or ended, after them."""
+        if self._trunk is None:
+            return
+        for step in self._start.fork_steps:
+            tokens = step * int(self._cell.batch_tokens)
+            values = self._values(
+                RunPlace(run_id=self._id, folder=self._folder, trunk_folder=self._folder / "trunk"), Start()
+            )
+            path = fork_checkpoint(self._setup.registration, values, step)
+            passed = self._record.tokens > tokens or (whole and self._record.tokens >= tokens)
+            is_whole = path in self._record.saved or passed
+            if is_whole and self._trunk.checkpoint_at(tokens) is None and Path(path).exists():
+                self._trunk.add_checkpoint(tokens, path)
+
+    def _points(self, points: Iterable[Measured]) -> list[LossPoint]:
+        """Points of the trunk by its id, and of the decay by the run's."""
+        batch = int(self._cell.batch_tokens)
+        return [
+            LossPoint(
+                curve=self._id
+                if self._job.trunk_id is None or point.tokens > self._fork_tokens
+                else self._job.trunk_id,
+                step=point.tokens // batch,
+                tokens=point.tokens,
+                loss=point.loss,
+            )
+            for point in points
+        ]
+
+    def _end_of(self, ended: Ended | KeeperLost) -> End:
+        first = self._trunk.first_loss if self._trunk is not None and self._record.begun_at else None
+        if self._wrong is not None:
+            return Failed(reason=self._wrong)
+        return end_of(
+            self._record,
+            ended,
+            self._cell,
+            self._setup.registration.definition,
+            first_loss=first,
+        )
+
+    def _judge(self, ended: Ended | KeeperLost) -> Report:
+        end = self._end_of(ended)
+        limits = self._setup.registration.definition.limits
+        if isinstance(end, Interrupted):
+            self._interruptions += 1
+            if self._interruptions >= MOST_INTERRUPTIONS:
+                raise OSError(end.reason)
+            return self._news()
+        if isinstance(end, Crashed):
+            self._crashes += 1
+            if self._crashes < limits.tries:
+                return self._news()
+            times = f", {self._crashes} times" if self._crashes > 1 else ""
+            end = Failed(reason=f"{end.reason}{times}")
+        if self._record.ended is not None and (few := coarse(self._record.ended)) is not None:
+            self._record.notices.append(few)
+        return self._over(end)
+
+    def _news(self) -> Report:
+        """Points, and from time to time the last output."""
+        points, self._new = tuple(self._new), []
+        params = {} if self._reported is None else {self._id: self._reported}
+        return Report(points=points, logs=self._newest_log(), params=params)
+
+    @property
+    def _reported(self) -> float | None:
+        """N as the program reported it, where it becomes the cell's."""
+        if self._setup.registration.definition.model != "reported" or self._wrong is not None:
+            return None
+        return None if self._record.model is None else self._record.model.params
+
+    def _newest_log(self, *, now: bool = False) -> Mapping[str, str]:
+        if not now and time.monotonic() < self._log_at:
+            return {}
+        self._log_at = time.monotonic() + LOG_SECONDS
+        text = tail(self._folder, LOG_BYTES) if self._folder.exists() else ""
+        if text == self._log:
+            return {}
+        self._log = text
+        return {self._id: text}
+
+    def _over(self, end: End) -> Report:
+        """The last news of the run, with its result."""
+        self.is_over = True
+        news = self._news()
+        notices = tuple(self._record.notices)
+        log = {**news.logs, **self._newest_log(now=True)}
+        return Report(
+            points=news.points, results=(self._result(end),), logs=log, params=news.params, notices=notices
+        )
+
+    def _result(self, end: End) -> RunResult:
+        trained = max(0, self._record.tokens - self._record.begun_at)
+        if isinstance(end, Completed):
+            return RunResult(
+                run_id=self._id,
+                state=RunState.COMPLETED,
+                loss=end.loss,
+                flops=self._cell.flops_per_token * trained,
+                seconds=self._record.seconds or None,
+            )
+        if isinstance(end, RateTooHigh):
+            if self._trunk is not None and end.tokens <= self._fork_tokens:
+                self._trunk.note_divergence(end.reason, end.tokens)
+            return RunResult(
+                run_id=self._id,
+                state=RunState.DIVERGED,
+                diverged_tokens=end.tokens or None,
+                flops=self._cell.flops_per_token * trained,
+                seconds=self._record.seconds or None,
+                reason=_sentence(f"Diverged after {end.tokens} tokens: {end.reason}"),
+            )
+        return RunResult(run_id=self._id, state=RunState.FAILED, reason=self._with_last_lines(end.reason))
+
+    def _with_last_lines(self, reason: str) -> str:
+        lines = (
+            tail(self._folder, LOG_BYTES).rstrip().splitlines()[-SHOWN_LINES:]
+            if self._folder.exists()
+            else []
+        )
+        first = _sentence(reason[:1].upper() + reason[1:])
+        return "\n".join([f"{first} The last lines of its output:", *lines]) if lines else first
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
