@@ -14,9 +14,10 @@ import pytest
 from tests.waiting import until
 from tests.workers.programs.keeping import keep, losses, notices, order_for
 from workers.programs.descendants import KEEPER_MARKER, find_marked
-from workers.programs.journal import JOURNAL, Ended, Started, read_journal
+from workers.programs.journal import JOURNAL, Ended, JournalWriter, Started, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
 from workers.programs.order import MARKER, KeeperOrder
+from workers.programs.run_folder import HEARTBEAT
 
 HERE = Path(__file__).parent
 
@@ -133,6 +134,22 @@ def test_a_next_attempt_does_not_take_the_words_of_an_earlier_keeper(tmp_path):
     assert (ended.code, ended.cause) == (0, "exit")
     assert [type(entry) for entry in entries].count(Ended) == 1
     assert isinstance(left.wait(10), KeeperLost)
+
+
+def test_a_keeper_waits_until_one_on_another_node_has_ended(tmp_path):
+    order = order_for(tmp_path, "learns.py", 3)
+    other = JournalWriter(tmp_path / JOURNAL)
+    assert other.lock()
+    kept = KeptProgram.start(order)
+    beats: set[float] = set()
+    until((tmp_path / HEARTBEAT).exists)
+    until(lambda: beats.add((tmp_path / HEARTBEAT).stat().st_mtime) or len(beats) > 1)
+    assert kept.poll() == []
+    assert find_marked(order.marker) == []
+    other.close()
+    ended = kept.wait(30)
+    assert isinstance(ended, Ended)
+    assert ended.matched == 3
 
 
 def test_removing_the_folder_ends_the_program_with_a_sentence(tmp_path):
