@@ -407,6 +407,7 @@ def test_the_size_of_the_cluster_is_reported_once_until_it_changes(stage, shift)
         shift.tick(MEASURE_SECONDS)
     events = stage.store.events.after(0, sweep_id=shift.sweep_id)
     size = {"cpus": 2.0, "gpus": 0.0, "room": 2, "reason": None}
+    size |= {"nodes": [{"cpus": 2.0, "gpus": 0.0, "count": 1}]}
     assert [event.data for event in events if event.kind == "workers"] == [size]
 
 
