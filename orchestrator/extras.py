@@ -14,6 +14,7 @@ EXTRAS: Final = {
         {
             "alembic",
             "fastapi",
+            "filelock",
             "jinja2",
             "optuna",
             "plotly",
@@ -23,6 +24,8 @@ EXTRAS: Final = {
             "ray",
             "sqlalchemy",
             "starlette",
+            "tensorboardX",
+            "tomlkit",
             "uvicorn",
         }
     ),

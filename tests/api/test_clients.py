@@ -333,6 +333,8 @@ def test_the_clients_of_asyncio_answers_the_same(served: Served, sweep: SweepHan
             assert trainers == [await service.trainers.get(trainer.name) for trainer in trainers]
             run = next(iter(sweep.runs))
             assert (await service.runs.log(run.id)).run_id == run.id
+            async for item in service.sweeps.list(name=sweep.name):
+                assert (await service.sweeps.get(item)).id == sweep.id
             with pytest.raises(etalon.Conflict):
                 await found.cancel()
 
