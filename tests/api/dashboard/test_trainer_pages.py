@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from orchestrator.documents.events import NoticeEvent, TrainerEvent
 from orchestrator.store import Store
 from tests.api.dashboard.registered import ProgramRun, check, register
 from tests.api.dashboard.test_pages import read, text_of
@@ -122,3 +123,12 @@ def test_a_run_of_proxies_has_no_output(client: TestClient, copy: Store, seeded:
     page = read(client, f"/runs/{run.id}")
     assert 'id="log"' not in page
     assert "Stability" in page
+
+
+def test_a_sweep_shows_its_registration_and_what_its_runs_have_told(client: TestClient, copy: Store) -> None:
+    own = ProgramRun(copy)
+    copy.events.append(own.sweep.id, TrainerEvent(name="nanogpt", digest="0123456789abcdef", checked=False))
+    copy.events.append(own.sweep.id, NoticeEvent(message="Losses have 3 decimals."))
+    text = text_of(read(client, f"/sweeps/{own.sweep.id}"))
+    assert "Trainer nanogpt, registration 0123456789abcdef" in text
+    assert "Losses have 3 decimals." in text

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from orchestrator.programs.loss_sources import OutputSource
 
 from orchestrator.errors import BadInput
+from orchestrator.programs.declared_losses import OutputSource
 from orchestrator.programs.definition import ProgramDefinition
 from orchestrator.programs.presets import PRESETS
 from orchestrator.programs.registry import read_trainers

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.store.outputs import TAIL_BYTES
 from workers.programs.output import MASK, Line, LineSplitter, OutputFiles, head, tail
+from workers.programs.program_runner import LOG_BYTES
 
 PIECES = st.sampled_from(
     [
@@ -57,6 +59,13 @@ def test_lines_do_not_depend_on_where_chunks_are_cut(pieces, cuts):
 )
 def test_what_a_line_is(data, lines):
     assert split([data]) == lines
+
+
+def test_a_reader_of_the_database_sees_that_a_long_output_lost_its_beginning(tmp_path):
+    files = OutputFiles(tmp_path, log_bytes=2**22)
+    files.write([Line("x" * 8000)] * 20)
+    files.close()
+    assert len(tail(tmp_path, LOG_BYTES).encode()) > TAIL_BYTES
 
 
 def test_the_head_and_the_last_lines_are_kept(tmp_path):
