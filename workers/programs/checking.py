@@ -243,12 +243,15 @@ class _Check:
 
     def _fork(self, completed: UndisturbedRun) -> Found:
         """A fork, whose finding says too whether horizons may share a trunk."""
+        if self._definition.fork is None:
+            return Found(
+                Finding.SKIPPED, "fork is not declared: every horizon is trained from its first token."
+            )
         try:
             found = fork(completed)
         except BadInput as error:
             found = Found(Finding.BAD, error.detail)
-        if found.finding is not Finding.SKIPPED:
-            self._forks = found.finding is not Finding.BAD
+        self._forks = found.finding is not Finding.BAD
         return found
 
 

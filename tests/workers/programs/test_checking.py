@@ -1,0 +1,257 @@
+"""A check of a program that does everything, and of programs that do one thing wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
+from orchestrator.errors import BadInput
+from orchestrator.programs.registry import Registration, read_trainers
+from tests.workers.programs.keeping import WICKED
+from workers.programs.check_case import CheckCase, CheckRequest, make_case
+from workers.programs.check_runs import MadeRun, visible_gpus
+from workers.programs.checking import ExpectedPlan, check
+from workers.programs.descendants import find_marked
+
+FIELDS: dict[str, Any] = {
+    "command": [
+        "python",
+        "breakable.py",
+        "--breaks={breaks}",
+        "--rate={learning_rate}",
+        "--steps={steps}",
+        "--decay={decay_steps}",
+        "--pause={pause}",
+        "--folder={run_folder}",
+    ],
+    "folder": str(WICKED),
+    "parameters": {
+        "breaks": {"type": "text", "pattern": "[a-z_,]*", "default": ""},
+        "pause": {"type": "float", "min": 0, "default": 0.01},
+    },
+    "schedule": {"decay_fraction": 0.2},
+    "losses": {"training": {"output": "step {step} loss {value}"}, "answer": "training.last"},
+    "resume": {"when": "{run_folder}/state.json", "arguments": []},
+    "fork": {
+        "save": ["--save-at={fork_steps}"],
+        "checkpoint": "{trunk_folder}/../at-{fork_step}.json",
+        "arguments": ["--from={checkpoint}"],
+    },
+    "limits": {"stop": "1s"},
+}
+
+
+class Watching:
+    """Collects what a check tells, and the program's last lines by step."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, tuple[str, ...]] = {}
+        self.made: MadeRun | None = None
+
+    def begin(self, name: str) -> None: ...
+
+    def advance(self, tokens: int, of: int) -> None: ...
+
+    def show(self, made: MadeRun) -> None:
+        self.made = made
+
+    def end(self, step: CheckStep, lines: tuple[str, ...]) -> None:
+        self.lines[step.name] = lines
+
+
+def registered(folder: Path, **changes: Any) -> Registration:
+    path = folder / "trainers.yaml"
+    path.write_text(yaml.safe_dump({"breakable": {**FIELDS, **changes}}))
+    path.chmod(0o600)
+    return read_trainers(path).get("breakable")
+
+
+def case_of(
+    folder: Path, breaks: str = "", *, request: dict[str, Any] | None = None, **changes: Any
+) -> CheckCase:
+    given = {"params": 1000.0, "batch_tokens": 100.0, "learning_rate": 0.1, **(request or {})}
+    scale = {"breaks": breaks, **given.pop("scale", {})}
+    return make_case(registered(folder, **changes), CheckRequest(scale=scale, **given))
+
+
+def checked(
+    folder: Path, breaks: str = "", **more: Any
+) -> tuple[CheckDocument, dict[str, CheckStep], Watching]:
+    seconds, plan = more.pop("seconds", 60.0), more.pop("plan", None)
+    watching, runs = Watching(), folder / "runs"
+    runs.mkdir(mode=0o700)
+    document = check(case_of(folder, breaks, **more), runs, seconds=seconds, watcher=watching, plan=plan)
+    for run in runs.iterdir():
+        assert find_marked(str(run / "run.json")) == []
+    return document, {step.name: step for step in document.steps}, watching
+
+
+def only(step: str) -> dict[str, Any]:
+    """Changes of the registration that leave out the parts that a test does not need."""
+    return {name: None for name in ("resume", "fork") if name != step}
+
+
+def test_a_program_that_does_everything_passes(tmp_path: Path) -> None:
+    plan = ExpectedPlan(flops=6 * 1000 * 4000 * 50, runs=50, workers=2)
+    document, steps, watching = checked(tmp_path, plan=plan)
+
+    assert {step.name: step.finding for step in document.steps} == dict.fromkeys(steps, Finding.GOOD)
+    assert list(steps) == [
+        *("arguments", "training", "losses", "model size", "speed"),
+        *("resume", "fork", "high rate", "stop"),
+    ]
+    assert (document.passed, document.forks, document.params) == (True, True, 1000)
+    # A step takes 10 ms and a little; 50 runs of 40 steps on two workers take ten seconds and a little.
+    assert document.tokens_per_second is not None
+    assert 1_000 < document.tokens_per_second <= 10_000
+    assert "expected 50 runs" in steps["speed"].message
+    assert "40 training losses" in steps["losses"].message
+    assert "step 1, is 1.8" in steps["losses"].message
+    assert "exactly that of the undisturbed run" in steps["resume"].message
+    assert "from step 32" in steps["fork"].message
+    assert "exactly that of the direct run" in steps["fork"].message
+    assert "loss is nan" in steps["high rate"].message
+    assert "by its stop file" in steps["stop"].message
+    assert not any(watching.lines.values())
+
+
+@pytest.mark.parametrize(
+    ("breaks", "step", "finding", "says"),
+    [
+        ("resumes_apart", "resume", "warning", "% from that of the undisturbed run"),
+        ("starts_over", "resume", "warning", "began again at its first token"),
+        ("saves_nothing", "resume", "bad", "runs/resume/state.json (resume.when)"),
+        ("forks_apart", "fork", "bad", "Forks are off"),
+        ("forks_nearly", "fork", "warning", "% from that of the direct run"),
+        ("forks_from_nothing", "fork", "bad", "began before its checkpoint"),
+        ("saves_no_fork", "fork", "bad", "at-32.json"),
+        ("clips", "high rate", "warning", "not called diverged"),
+        ("ignores_rate", "high rate", "bad", "the rate does not reach the program"),
+        ("crashes_on_nan", "high rate", "warning", "ended with exit code 1"),
+        ("ignores_stop", "stop", "good", "by SIGTERM"),
+        ("ignores_stop,ignores_sigterm", "stop", "warning", "by SIGKILL"),
+        ("rounds", "losses", "warning", "Losses have 3 decimals"),
+    ],
+)
+def test_one_thing_that_is_wrong_is_said(
+    breaks: str, step: str, finding: str, says: str, tmp_path: Path
+) -> None:
+    document, steps, _ = checked(tmp_path, breaks, **only(step))
+
+    assert steps[step].finding == finding, steps[step]
+    assert says in steps[step].message
+    others = [one for name, one in steps.items() if name != step]
+    assert not [one for one in others if one.finding in {"bad", "warning"}]
+    assert document.passed == (finding != "bad")
+    assert document.forks == (None if step != "fork" else finding != "bad")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "changes", "says"),
+    [
+        ("ends_early", {}, "ended at 2 k of 4 k tokens"),
+        (
+            "",
+            {"losses": {"training": {"output": "loss={value} at {step}"}}},
+            "no line matched 'loss={value} at {step}'",
+        ),
+        ("", {"python": "/nowhere/python"}, "exit code 127"),
+    ],
+)
+def test_without_a_completed_run_nothing_else_is_tried(
+    breaks: str, changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    document, steps, watching = checked(tmp_path, breaks, **changes)
+
+    assert steps["training"].finding == "bad"
+    assert says in steps["training"].message.replace("\u00a0", " ")
+    assert watching.lines["training"]
+    assert {steps[name].finding for name in ("resume", "fork", "high rate", "stop")} == {"skipped"}
+    assert (document.passed, document.forks, document.tokens_per_second) == (False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "declared", "finding", "says"),
+    [
+        ("reported", 2000.0, "bad", "it reported 1000 parameters"),
+        ("declared", 2000.0, "warning", "1000, and 2000 are declared"),
+        ("reported", None, "good", "write params: 1000"),
+    ],
+)
+def test_n_is_compared_with_what_the_program_reports(
+    model: str, declared: float | None, finding: str, says: str, tmp_path: Path
+) -> None:
+    _, steps, _ = checked(tmp_path, request={"params": declared}, model=model, **only("model size"))
+
+    assert steps["model size"].finding == finding
+    assert says in steps["model size"].message.replace("It", "it")
+
+
+def test_a_check_ends_in_its_time(tmp_path: Path) -> None:
+    document, steps, watching = checked(tmp_path, request={"scale": {"pause": "0.2"}}, seconds=1.5)
+
+    assert not document.passed
+    assert "time was over at" in steps["training"].message
+    assert watching.lines["training"][0].startswith("step 1 loss")
+
+
+def test_secrets_are_shown_to_nobody(tmp_path: Path) -> None:
+    command = [*FIELDS["command"], "--breaks=sesame_open"]
+    environment = {"DATA_TOKEN": "sesame_open", "PLACE": "behind sesame_open"}
+    changes = {
+        "command": command,
+        "environment": environment,
+        "losses": {"training": {"output": "{step} {value}"}},
+    }
+    _, _, watching = checked(tmp_path, "ends_early", **changes)
+
+    assert watching.made is not None
+    assert "sesame_open" not in repr(watching.made)
+    assert watching.made.environment["PLACE"] == "behind •••"
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"params": None}, "--params is missing: command.8"),
+        ({"scale": {"breaks": "Ä"}}, "--scale: breaks"),
+        ({"scale": {"brakes": "x"}}, "brakes is no parameter"),
+        ({"scale": {"pause": "-1"}}, "at least 0"),
+        ({"tokens": 300.0}, "at least 400"),
+        ({"batch_tokens": 96.0}, "whole number"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(request_: dict[str, Any], says: str, tmp_path: Path) -> None:
+    command = [*FIELDS["command"], "--start={params}", "--start={batch_tokens/50}"]
+    with pytest.raises(BadInput, match=says):
+        case_of(tmp_path, request=request_, command=command)
+
+
+def test_a_batch_is_found_and_a_warmup_is_left_room(tmp_path: Path) -> None:
+    schedule = {"warmup_tokens": 3000 * 100, "decay_fraction": 0.5}
+    command = [*FIELDS["command"], "--start={batch_tokens/16384}"]
+    small = case_of(tmp_path, request={"batch_tokens": None}, command=command)
+    long = case_of(tmp_path, schedule=schedule)
+
+    assert (small.cell.batch_tokens, small.steps.total) == (16384, 40)
+    assert long.steps.fork >= 1.5 * long.steps.warmup == 4500
+
+
+def test_a_required_parameter_is_asked_for(tmp_path: Path) -> None:
+    parameters = {**FIELDS["parameters"], "width": {"type": "int", "min": 16}}
+    with pytest.raises(
+        BadInput, match="--scale must give width, which must be a whole number of at least 16"
+    ):
+        case_of(tmp_path, parameters=parameters)
+
+
+def test_gpus_are_the_first_that_are_visible() -> None:
+    assert visible_gpus(0, "0,1") == ""
+    assert visible_gpus(2, None) == "0,1"
+    assert visible_gpus(2, "3,5,7") == "3,5"
+    with pytest.raises(BadInput, match="shows 1 here"):
+        visible_gpus(2, "3")
