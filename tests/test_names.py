@@ -33,6 +33,7 @@ MIRRORED_MODULES = {
     "sweeps": RESOURCE,
     "tables": RESOURCE,
     "command": KIND,
+    "trainers": RESOURCE,
     "kinds": KIND,
     "proxy": KIND,
     "replay": KIND,

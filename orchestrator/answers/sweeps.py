@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.answers.laws import answer_at_target, why_no_law
-from orchestrator.documents.events import NoticeEvent, WorkersEvent
+from orchestrator.documents.events import NoticeEvent, TrainerEvent, WorkersEvent
 from orchestrator.documents.laws import LawSummary
 from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.documents.sweeps import Cost, Progress, SweepDocument, SweepSummary
+from orchestrator.documents.trainers import RegistrationDocument
 from orchestrator.law.notices import Notice
 from orchestrator.states import RUN_MEASURED, SWEEP_LIVE, SweepState
 from orchestrator.store import Store
@@ -46,6 +47,7 @@ def sweep_document(store: Store, sweep: Sweep, notices: Sequence[Notice] = ()) -
     return SweepDocument.of(
         summary,
         waits_because=waits_because(store, sweep),
+        registration=registration_of(store, sweep),
         notices=[*notices, *_notices_of_runs(store, sweep)],
         spec=sweep.spec,
         law=None if law is None else LawSummary.of(law, law.document),
@@ -68,6 +70,14 @@ def waits_because(store: Store, sweep: Sweep) -> str | None:
     if event is None or event.reason is None:
         return None
     return f"{event.reason} Runs wait until it grows."
+
+
+def registration_of(store: Store, sweep: Sweep) -> RegistrationDocument | None:
+    """The registration that carries out the sweep's runs now; None for other trainers than programs."""
+    if sweep.spec.training.program is None:
+        return None
+    event = store.events.latest(sweep.id, TrainerEvent)
+    return None if event is None else RegistrationDocument.of(event)
 
 
 def _summary(

@@ -10,6 +10,7 @@ from orchestrator.documents.document import EXAMPLE_ID, Document
 from orchestrator.documents.laws import LawSummary
 from orchestrator.documents.notices import NoticedDocument
 from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.documents.trainers import RegistrationDocument
 from orchestrator.spec import SweepSpec, TargetSpec
 from orchestrator.states import RunState, SweepState
 
@@ -68,6 +69,9 @@ class SweepDocument(SweepSummary, NoticedDocument):
 
     waits_because: str | None = Field(
         description="The reason why none of its runs can start now: the Ray cluster is too small. Null otherwise."
+    )
+    registration: RegistrationDocument | None = Field(
+        default=None, description="Of the program that carries out its runs; null for other trainers."
     )
     warnings: list[str] = Field(
         default=[],
