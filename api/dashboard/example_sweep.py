@@ -43,7 +43,7 @@ def example_sweep(trainer: TrainerDocument) -> str:
             "search:",
             "  strategy: law",
             "  budget: {runs: 60}",
-            "target: {params: 1B, tokens: 20B, batch_tokens: 131_072}",
+            "target: {params: 100M, tokens: 1B, batch_tokens: 131_072}",
             "resources: {cpus_per_run: 1, gpus_per_run: 0, max_parallel: 1}",
             "",
         ]

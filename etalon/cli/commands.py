@@ -14,6 +14,7 @@ from etalon.cli.fit import fit_command
 from etalon.cli.log_lines import logs_command
 from etalon.cli.rules import rules_command
 from etalon.cli.serve import serve_command
+from etalon.cli.trainer_check import check_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,3 +52,7 @@ app.add_typer(trainers.app, name="trainer")
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(admin.tokens, name="token")
 app.add_typer(admin.database, name="db")
+trainers = typer.Typer(no_args_is_help=True, help="Your own training programs, registered with the service.")
+trainers.callback()(lambda: None)  # a group, though it has one command
+trainers.command("check")(check_command)
+app.add_typer(trainers, name="trainer")

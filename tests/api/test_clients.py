@@ -329,12 +329,12 @@ def test_the_clients_of_asyncio_answers_the_same(served: Served, sweep: SweepHan
             assert (await found.wait()).state not in SWEEP_LIVE
             names = [item.name async for item in service.sweeps.list(name=sweep.name, page_items=1)]
             assert names == [sweep.name]
-            async for item in service.sweeps.list(name=sweep.name):
-                assert (await service.sweeps.get(item)).id == sweep.id
             trainers = [trainer async for trainer in service.trainers.list()]
             assert trainers == [await service.trainers.get(trainer.name) for trainer in trainers]
             run = next(iter(sweep.runs))
             assert (await service.runs.log(run.id)).run_id == run.id
+            async for item in service.sweeps.list(name=sweep.name):
+                assert (await service.sweeps.get(item)).id == sweep.id
             with pytest.raises(etalon.Conflict):
                 await found.cancel()
 

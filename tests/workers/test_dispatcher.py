@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 
@@ -29,18 +30,18 @@ from workers.dispatcher import (
 from workers.immediate import ImmediateJob
 from workers.replay import ReplaySetup
 from workers.report_writer import PROGRESS_SECONDS
-from workers.runner import Job, Report
+from workers.runner import Job, JobFactory, Report
 
 READY = Report(limits={"trunk": 4})
 
 
 @dataclass
-class OneRunJobs:
+class OneRunJobs(JobFactory):
     """Forms one job per run."""
 
     setup: ReplaySetup = field(default_factory=lambda: ReplaySetup(table=b"", where={}, cells=Cells()))
     over: list[Job] = field(default_factory=list)
-    silence_seconds: float = 30.0
+    silence_seconds: ClassVar[float] = 30.0
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
         return tuple(ImmediateJob(runs=(run,)) for run in pending)

@@ -16,7 +16,7 @@ from tests.workers.programs.keeping import keep, losses, notices, order_for
 from workers.programs.descendants import KEEPER_MARKER, find_marked
 from workers.programs.journal import JOURNAL, Ended, Started, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
-from workers.programs.order import KeeperOrder
+from workers.programs.order import MARKER, KeeperOrder
 
 HERE = Path(__file__).parent
 
@@ -31,7 +31,7 @@ def started(order: KeeperOrder, **limits: float) -> tuple[KeptProgram, psutil.Pr
 
 
 def processes(order: KeeperOrder) -> list[psutil.Process]:
-    return find_marked(order.marker) + find_marked(order.marker, KEEPER_MARKER)
+    return find_marked(order.marker, (MARKER, KEEPER_MARKER))
 
 
 def test_an_order_is_private_and_gone_once_it_is_read(tmp_path):
@@ -109,7 +109,7 @@ def test_the_next_keeper_ends_what_a_killed_one_left(tmp_path):
     os.kill(left.keeper_pid, signal.SIGKILL)
     os.waitpid(left.keeper_pid, 0)
     ended, entries = keep(order_for(tmp_path, "learns.py", 3, attempt=2))
-    assert "2 processes of an earlier attempt were still running and were ended." in notices(entries)
+    assert "Processes of an earlier attempt that were still running and were ended: 2." in notices(entries)
     assert [entry.attempt for entry in entries if isinstance(entry, Started)] == [2]
     assert (ended.code, ended.matched) == (0, 3)
     left.wait(10)

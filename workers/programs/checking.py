@@ -1,0 +1,288 @@
+"""Checks a program before money is spent: a short run, and the same run killed, forked, at an absurd rate, stopped."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from orchestrator import amounts
+from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
+from orchestrator.errors import BadInput
+from orchestrator.programs.loss_sources import LossSource, OutputSource
+from workers.programs.check_case import CheckCase
+from workers.programs.check_found import Found, reason
+from workers.programs.check_runs import CheckRun, MadeRun, OutOfTime, Watcher
+from workers.programs.disturbed_runs import UndisturbedRun, fork, high_rate, resume, stop
+from workers.programs.journal import Ended, Measured
+from workers.programs.run_ends import CLOSE_PARAMS, Completed, RateTooHigh, coarse, wrong_size
+
+LEAST_SECONDS: Final = 0.2
+"""Shorter times are not measured well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedPlan:
+    """What a sweep is expected to spend: FLOPs and runs, on so many workers at once."""
+
+    flops: float
+    runs: int
+    workers: int
+
+
+def prepare(case: CheckCase, folder: Path, watcher: Watcher) -> MadeRun:
+    """Make the arguments and files of a check's run, and start nothing.
+
+    Raises:
+        BadInput: one cannot be made.
+    """
+    return CheckRun(case, folder / "training", deadline=0.0, watcher=watcher).made()
+
+
+def check(
+    case: CheckCase, folder: Path, *, seconds: float, watcher: Watcher, plan: ExpectedPlan | None = None
+) -> CheckDocument:
+    """Check a program by some short runs of it.
+
+    Args:
+        case: the run; its program is started about seven times.
+        folder: for the runs' files; it exists.
+        seconds: for the whole check.
+        watcher: is told of every step.
+        plan: of a sweep, to be priced.
+    """
+    return _Check(case, folder, time.monotonic() + seconds, watcher, plan).run()
+
+
+class _Check:
+    def __init__(
+        self, case: CheckCase, folder: Path, deadline: float, watcher: Watcher, plan: ExpectedPlan | None
+    ) -> None:
+        self._case, self._folder, self._deadline = case, folder, deadline
+        self._watcher, self._plan = watcher, plan
+        self._definition = case.registration.definition
+        self._direct = self._new_run("training")
+        self._completed: UndisturbedRun | None = None
+        self._forks: bool | None = None
+        self._speed: float | None = None
+        self._steps: list[CheckStep] = []
+
+    def run(self) -> CheckDocument:
+        self._step("arguments", self._arguments)
+        self._step("training", self._training)
+        self._step("losses", self._losses)
+        self._step("model size", self._size)
+        self._step("speed", self._measured_speed)
+        for name, part in (
+            ("resume", resume),
+            ("fork", self._fork),
+            ("high rate", high_rate),
+            ("stop", stop),
+        ):
+            completed = self._completed
+            self._step(name, _untried if completed is None else partial(part, completed))
+        model = self._direct.record.model
+        return CheckDocument(
+            passed=all(step.finding is not Finding.BAD for step in self._steps),
+            forks=self._forks,
+            tokens_per_second=self._speed,
+            params=None if model is None else model.params,
+            steps=self._steps,
+            checked_at=datetime.now(UTC),
+        )
+
+    def _step(self, name: str, part: Callable[[], Found]) -> None:
+        self._watcher.begin(name)
+        try:
+            found = part()
+        except BadInput as error:
+            found = Found(Finding.BAD, error.detail)
+        except OutOfTime:
+            found = self._not_in_time(name)
+        step = CheckStep(name=name, finding=found.finding, message=found.message)
+        self._steps.append(step)
+        self._watcher.end(step, found.lines)
+
+    def _not_in_time(self, name: str) -> Found:
+        if name != "training":
+            return Found(Finding.WARNING, "Not checked: the check's time was over. Give it more --minutes.")
+        reached, asked = self._direct.record.tokens, self._case.cell.tokens
+        message = (
+            f"The check's time was over at {amounts.count(reached)} of {amounts.count(asked)} tokens. Give it more "
+            "--minutes, or fewer --tokens."
+        )
+        return Found(Finding.BAD, message, self._direct.last_lines)
+
+    def _new_run(
+        self, name: str, case: CheckCase | None = None, *, learning_rate: float | None = None
+    ) -> CheckRun:
+        return CheckRun(
+            case or self._case,
+            self._folder / name,
+            deadline=self._deadline,
+            watcher=self._watcher,
+            learning_rate=learning_rate,
+        )
+
+    # One undisturbed run.
+
+    def _arguments(self) -> Found:
+        made = self._direct.made()
+        self._watcher.show(made)
+        files = len(made.files)
+        more = f", {files} config file{'s' * (files != 1)}" if files else ""
+        return Found(
+            Finding.GOOD,
+            f"{len(made.argv)} arguments and {len(made.environment)} variables{more} could be made.",
+        )
+
+    def _training(self) -> Found:
+        with self._direct as run:
+            run.start().wait()
+        end, case = run.judged(), self._case
+        how = (
+            f"{case.steps.total} steps of {amounts.count(case.cell.batch_tokens)} tokens at a rate of "
+            f"{amounts.rate(case.learning_rate)}"
+        )
+        if isinstance(end, Completed) and isinstance(run.ended, Ended):
+            first = self._first_loss
+            self._completed = UndisturbedRun(
+                case=case,
+                loss=end.loss,
+                first_loss=math.inf if first is None else first.loss,
+                start_seconds=run.start_seconds or 0.0,
+                seconds=run.ended.seconds,
+                new_run=self._new_run,
+            )
+            return Found(
+                Finding.GOOD,
+                f"{how}: completed in {amounts.duration(run.ended.seconds)} with a loss of {amounts.loss(end.loss)}.",
+            )
+        advice = " Give a lower --learning-rate, or more --tokens." if isinstance(end, RateTooHigh) else ""
+        return Found(Finding.BAD, f"{how}: {reason(end)}.{advice}", run.last_lines)
+
+    def _losses(self) -> Found:
+        run, losses = self._direct, self._definition.losses
+        first = self._first_loss
+        if first is None:
+            return Found(Finding.SKIPPED, "No loss was seen.")
+        sources = {"training": losses.training, "validation": losses.validation}
+        read = " and ".join(
+            f"{_counted(run.matched[kind], kind)} read from {_source_in_words(source)}"
+            for kind, source in sources.items()
+            if run.matched[kind] or source is not None
+        )
+        at = first.tokens // int(self._case.cell.batch_tokens)
+        said = (
+            f"{read}; the first one, of step {at}, is {amounts.loss(first.loss)}{_as_vocabulary(first.loss)}."
+        )
+        few = coarse(run.ended) if isinstance(run.ended, Ended) else None
+        silent = [kind for kind, source in sources.items() if source is not None and not run.matched[kind]]
+        if silent:
+            few = f"No {silent[0]} loss was found. {few or ''}".strip()
+        if few is not None:
+            return Found(Finding.WARNING, f"{said} {few}", run.last_lines if silent else ())
+        decimals = run.ended.decimals if isinstance(run.ended, Ended) else None
+        more = f" Losses have {decimals} decimals or more." if decimals is not None else ""
+        return Found(Finding.GOOD, said + more)
+
+    @property
+    def _first_loss(self) -> Measured | None:
+        record = self._direct.record
+        points = record.training.points or record.validation.points
+        return points[0] if points else None
+
+    def _size(self) -> Found:
+        record, case = self._direct.record, self._case
+        reported = None if record.model is None else record.model.params
+        declared = case.cell.params if case.has_params else None
+        if reported is None:
+            message = "The program reports no N (etalon.model(params=…)), so nothing compares it with the declared one."
+            wanted = self._definition.model == "reported"
+            return Found(Finding.WARNING if wanted else Finding.SKIPPED, message)
+        if declared is None:
+            return Found(
+                Finding.GOOD,
+                f"The program reports N = {reported:.0f}: write params: {reported:.0f} for this scale.",
+            )
+        wrong = wrong_size(record, case.cell, self._definition)
+        if wrong is not None:
+            return Found(Finding.BAD, f"{_capital(wrong)}. Every run of this scale would fail.")
+        message = f"The program reports N = {reported:.0f}, and {declared:.0f} are declared."
+        if abs(reported / declared - 1.0) > CLOSE_PARAMS:
+            return Found(
+                Finding.WARNING,
+                f"{message} A law in the wrong N predicts the wrong rate: declare what is reported, or set model: reported.",
+            )
+        return Found(Finding.GOOD, message)
+
+    def _measured_speed(self) -> Found:
+        run = self._direct
+        if self._completed is None or not isinstance(run.ended, Ended):
+            return Found(Finding.SKIPPED, "Not measured, because the training did not complete.")
+        self._speed, steady = _tokens_per_second(run, run.ended)
+        starting = run.start_seconds or 0.0
+        what = "after its start of" if steady else "with its start of"
+        message = f"{amounts.count(self._speed)} tokens a second {what} {amounts.duration(starting)}."
+        if self._plan is not None:
+            message += " " + self._priced(self._plan, self._speed, starting if steady else 0.0)
+        return Found(Finding.GOOD, message)
+
+    def _priced(self, plan: ExpectedPlan, speed: float, starting: float) -> str:
+        training = plan.flops / (speed * self._case.cell.flops_per_token)
+        seconds = (training + plan.runs * starting) / plan.workers
+        return (
+            f"At this speed the sweep's expected {plan.runs} runs ({amounts.flops(plan.flops)}) take "
+            f"{amounts.duration(seconds)} on {plan.workers} workers; larger models mostly use a machine better."
+        )
+
+    def _fork(self, completed: UndisturbedRun) -> Found:
+        """A fork, whose finding says too whether horizons may share a trunk."""
+        try:
+            found = fork(completed)
+        except BadInput as error:
+            found = Found(Finding.BAD, error.detail)
+        if found.finding is not Finding.SKIPPED:
+            self._forks = found.finding is not Finding.BAD
+        return found
+
+
+def _untried() -> Found:
+    return Found(Finding.SKIPPED, "Not tried, because the training did not complete.")
+
+
+def _tokens_per_second(run: CheckRun, ended: Ended) -> tuple[float, bool]:
+    """Tokens a second, and whether the program's start is left out.
+
+    The keeper holds each loss but the first back until the next one, so the first and the last say nothing of time.
+    """
+    for steady in (run.seen[1:-1], [*run.seen[:1], (run.ended_at, run.record.tokens)]):
+        if len(steady) > 1 and (seconds := steady[-1][0] - steady[0][0]) > LEAST_SECONDS:
+            return (steady[-1][1] - steady[0][1]) / seconds, True
+    return run.record.tokens / max(ended.seconds, 1e-3), False
+
+
+def _counted(number: int, kind: str) -> str:
+    return f"{number} {kind} loss was" if number == 1 else f"{number} {kind} losses were"
+
+
+def _source_in_words(source: LossSource | None) -> str:
+    if source is None:
+        return "its reports"
+    if isinstance(source, OutputSource):
+        return f"lines like {source.output or source.pattern!r}"
+    return ", ".join(f"{name} {value}" for name, value in source.to_order().items())
+
+
+def _as_vocabulary(loss: float) -> str:
+    """The number of equally likely tokens that a loss in nats stands for."""
+    return f" (a uniform guess among {amounts.count(math.exp(loss))} tokens)" if 0 < loss < 50 else ""
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
