@@ -64,6 +64,14 @@ def end_marked(marker: str, names: Collection[str] = (MARKER,), seconds: float =
     return _end(lambda: find_marked(marker, names), seconds)[0]
 
 
+def end_stopped(marker: str, names: Collection[str]) -> None:
+    """Kill the processes of ``find_marked`` that are stopped, and so will never end by themselves."""
+    for process in find_marked(marker, names):
+        with suppress(psutil.Error):
+            if process.status() == psutil.STATUS_STOPPED:
+                process.kill()
+
+
 def _end(find: Callable[[], list[psutil.Process]], seconds: float) -> tuple[int, list[psutil.Process]]:
     """Kill what is found until nothing is; returns how many there were, and which are left after ``seconds``."""
     deadline = time.monotonic() + seconds

@@ -22,6 +22,7 @@ from workers.programs.descendants import (
     become_subreaper,
     end_descendants,
     end_marked,
+    end_stopped,
     find_descendants,
 )
 from workers.programs.disk_use import DiskUse
@@ -49,7 +50,7 @@ STOP_COMMAND_SECONDS: Final = 5.0
 """Most time for the stop command where everything is killed at once."""
 
 EARLIER_SECONDS: Final = 15.0
-"""Beyond ``stop_seconds``: to wait for an earlier keeper on another node."""
+"""Beyond ``stop_seconds``: to wait for an earlier keeper, on this node or another."""
 
 DRAIN_BYTES: Final = 64 << 20
 """Most output that is read after the end."""
@@ -133,23 +134,24 @@ class Keeper:
         self._abandoned = True
 
     def _wait_for_earlier(self) -> None:
-        """End what an earlier attempt left on this node, and wait for an earlier keeper on another."""
-        ended = end_marked(self._order.marker, (KEEPER_MARKER, MARKER))
+        """Wait for an earlier keeper, which may still let its program save; then end what is left on this node."""
         deadline = time.monotonic() + self._order.stop_seconds + EARLIER_SECONDS
         locked = self._folder.journal.lock()
         while not locked and time.monotonic() < deadline:
+            end_stopped(self._order.marker, (KEEPER_MARKER,))
             self._round(LOOK_SECONDS)
             self._folder.beat()
             if self._is_unwanted():
                 raise KeeperFault("The run was stopped while the keeper of an earlier attempt had not ended.")
             locked = self._folder.journal.lock()
+        ended = end_marked(self._order.marker, (KEEPER_MARKER, MARKER))
         self._round(0.0)
         if ended:
             self._found.append(
                 f"Processes of an earlier attempt that were still running and were ended: {ended}."
             )
         if not locked:
-            self._found.append("The keeper of an earlier attempt, on another node, has not ended in time.")
+            self._found.append("The keeper of an earlier attempt has not ended in time.")
 
     def _is_unwanted(self) -> bool:
         """Whether the run has been stopped already, or its worker is dead."""
