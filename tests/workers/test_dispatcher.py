@@ -57,7 +57,7 @@ class Size:
     cpus: float = 2.0
 
     def __call__(self) -> Cluster:
-        return Cluster(cpus=self.cpus, gpus=0.0)
+        return Cluster.of([(self.cpus, 0.0)])
 
 
 @dataclass

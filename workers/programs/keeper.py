@@ -101,7 +101,7 @@ class Keeper:
         """Keep the program until no process of it is left.
 
         Raises:
-            KeeperFault: the run's folder is gone, or the worker left before the start. No process is left then either.
+            KeeperFault: the run's folder is gone. No process is left then either.
         """
         become_subreaper()
         self._listen_to_signals()
@@ -140,10 +140,10 @@ class Keeper:
         while not locked and time.monotonic() < deadline:
             self._round(LOOK_SECONDS)
             self._folder.beat()
-            self._check_wanted()
+            if self._is_unwanted():
+                raise KeeperFault("The run was stopped while the keeper of an earlier attempt had not ended.")
             locked = self._folder.journal.lock()
         self._round(0.0)
-        self._check_wanted()
         if ended:
             self._found.append(
                 f"Processes of an earlier attempt that were still running and were ended: {ended}."
@@ -151,19 +151,21 @@ class Keeper:
         if not locked:
             self._found.append("The keeper of an earlier attempt, on another node, has not ended in time.")
 
-    def _check_wanted(self) -> None:
-        if self._deadlines is not None or self._abandoned:
-            raise KeeperFault("The run was stopped before its program was started.")
+    def _is_unwanted(self) -> bool:
+        """Whether the run has been stopped already, or its worker is dead."""
+        if self._abandoned:
+            self._end("abandoned", orderly=False)
+        return self._deadlines is not None
 
     def _start(self) -> int | None:
-        """Start the program; returns its exit code if it cannot be started."""
+        """Start the program, unless the run is stopped already; returns its exit code if it cannot be started."""
         order = self._order
         self._folder.reserve()
         with suppress(FileNotFoundError):
             order.stop_file.unlink()
         code = None
         try:
-            self._program = LaunchedProgram(order)
+            self._program = None if self._is_unwanted() else LaunchedProgram(order)
         except (OSError, ValueError) as error:
             code, text = start_error(order, error)
             self._found.append(text)
