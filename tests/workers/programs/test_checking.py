@@ -105,9 +105,10 @@ def test_a_program_that_does_everything_passes(tmp_path: Path) -> None:
         *("resume", "fork", "high rate", "stop"),
     ]
     assert (document.passed, document.forks, document.params) == (True, True, 1000)
-    # A step takes 10 ms and a little; 50 runs of 40 steps on two workers take ten seconds and a little.
     assert document.tokens_per_second is not None
-    assert 1_000 < document.tokens_per_second <= 10_000
+    assert (
+        1_000 < document.tokens_per_second <= 13_000
+    )  # a step of 100 tokens takes 10 ms; moments of losses are vague
     assert "expected 50 runs" in steps["speed"].message
     assert "40 training losses" in steps["losses"].message
     assert "step 1, is 1.8" in steps["losses"].message
@@ -135,6 +136,7 @@ def test_a_program_that_does_everything_passes(tmp_path: Path) -> None:
         ("ignores_stop", "stop", "good", "by SIGTERM"),
         ("ignores_stop,ignores_sigterm", "stop", "warning", "by SIGKILL"),
         ("rounds", "losses", "warning", "Losses have 3 decimals"),
+        ("speaks_once", "losses", "warning", "With one loss, a dead network cannot be told"),
     ],
 )
 def test_one_thing_that_is_wrong_is_said(
