@@ -26,6 +26,9 @@ ONE_LOSS: Final = (
     "With one loss, a dead network cannot be told from one that learned: report losses during the training."
 )
 
+SHORT_SECONDS, ENOUGH_SECONDS = 2.0, 4.0
+"""A run that trains for less than the first is made longer, for about the second."""
+
 LEAST_SECONDS: Final = 0.2
 """Shorter times are not measured well."""
 
@@ -146,6 +149,17 @@ class _Check:
         )
 
     def _training(self) -> Found:
+        """The undisturbed run; if it is too short to be killed half-way or timed, a longer one."""
+        found = self._trained()
+        completed = self._completed
+        if completed is None or not self._case.grows or completed.training_seconds >= SHORT_SECONDS:
+            return found
+        factor = math.ceil(ENOUGH_SECONDS / max(completed.training_seconds, 0.1))
+        self._case, self._completed = self._case.with_horizon(factor), None
+        self._direct = self._new_run("longer")
+        return self._trained()
+
+    def _trained(self) -> Found:
         with self._direct as run:
             run.start().wait()
         end, case = run.judged(), self._case

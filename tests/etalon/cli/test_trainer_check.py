@@ -33,7 +33,18 @@ SWEEP = {
     "resources": {"max_parallel": 1},
     "target": {"params": 4000, "tokens": 40_000},
 }
-GIVEN = ("--scale", "pause=0.005", "--params", 1000, "--batch-tokens", 100, "--learning-rate", 0.1)
+GIVEN = (
+    "--scale",
+    "pause=0.005",
+    "--params",
+    "1k",
+    "--batch-tokens",
+    100,
+    "--tokens",
+    "4k",
+    "--learning-rate",
+    0.1,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +68,7 @@ def test_the_smallest_run_of_a_sweep_is_checked_and_its_plan_priced(tmp_path: Pa
     file = tmp_path / "sweep.yaml"
     file.write_text(yaml.safe_dump(SWEEP))
 
-    answer = answer_of("trainer", "check", "breakable", "--sweep", file)
+    answer = answer_of("trainer", "check", "breakable", "--sweep", file, "--tokens", "4k")
 
     messages = {step["name"]: step["message"].replace("\u00a0", " ") for step in answer["steps"]}
     assert answer["passed"]
@@ -132,7 +143,7 @@ def test_nothing_is_left_of_an_interrupted_check(
         "--scale",
         "breaks=ignores_stop,ignores_sigterm",
     )
-    command = ("-m", "etalon.cli.main", "trainer", "check", "breakable", *map(str, given), "--tokens", "100k")
+    command = ("-m", "etalon.cli.main", "trainer", "check", "breakable", *map(str, given))
     check = subprocess.Popen(
         [sys.executable, *command],
         env={**os.environ, "TMPDIR": str(temporary)},
