@@ -8,7 +8,7 @@ from orchestrator.documents.events import TrainerEvent
 from orchestrator.errors import BadInput
 from orchestrator.programs.registry import read_trainers
 from orchestrator.settings import Settings
-from orchestrator.spec import CommandTrainer
+from orchestrator.spec import FIRST_RUNS, CommandTrainer
 from orchestrator.states import RUN_MEASURED
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
@@ -24,7 +24,7 @@ class CommandJobFactory(JobFactory):
 
     interrupts_at_pause = True
     returns_lost_runs = True
-    first_runs = 3
+    first_runs = FIRST_RUNS
 
     def __init__(self, trainer: CommandTrainer, sweep: Sweep, store: Store, settings: Settings) -> None:
         """Read the registration.

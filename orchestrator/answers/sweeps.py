@@ -12,7 +12,8 @@ from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.documents.sweeps import Cost, Progress, SweepDocument, SweepSummary
 from orchestrator.documents.trainers import RegistrationDocument
 from orchestrator.law.notices import Notice
-from orchestrator.states import RUN_MEASURED, SWEEP_LIVE, SweepState
+from orchestrator.spec import FIRST_RUNS
+from orchestrator.states import RUN_MEASURED, SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep, Tally
 
@@ -66,6 +67,8 @@ def waits_because(store: Store, sweep: Sweep) -> str | None:
     """The reason why no run of a live sweep can start now; None if its cluster has room or is unknown."""
     if sweep.state not in SWEEP_LIVE:
         return None
+    if _tries_first(store, sweep):
+        return f"The first {FIRST_RUNS} runs of a program go first: until one of them reports a loss, no more are started."
     event = store.events.latest(sweep.id, WorkersEvent)
     if event is None or event.reason is None:
         return None
@@ -78,6 +81,15 @@ def registration_of(store: Store, sweep: Sweep) -> RegistrationDocument | None:
         return None
     event = store.events.latest(sweep.id, TrainerEvent)
     return None if event is None else RegistrationDocument.of(event)
+
+
+def _tries_first(store: Store, sweep: Sweep) -> bool:
+    """Whether runs of a registered program wait for the first ones, though there are workers for more."""
+    if sweep.spec.training.program is None or sweep.spec.resources.max_parallel <= FIRST_RUNS:
+        return False
+    runs = store.sweeps.progress(sweep.id)
+    has_result = any(runs[state] for state in RUN_MEASURED)
+    return not has_result and runs[RunState.RUNNING] == FIRST_RUNS and runs[RunState.PENDING] > 0
 
 
 def _summary(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from orchestrator.amounts import flops
-from orchestrator.spec import Budget
+from orchestrator.spec import FIRST_RUNS, Budget
 from orchestrator.states import (
     COMPARISON_FINAL,
     RUN_MEASURED,
@@ -22,9 +22,6 @@ MOST_DRIVER_DEATHS: Final = 4
 
 GRACE_SECONDS: Final = 10.0
 """Seconds that live runs may go on after the budget of seconds is spent, so that a run that is about to end counts."""
-
-MOST_EARLY_FAILURES: Final = 3
-"""A sweep of a registered program is paused when this many runs have failed and none has given a result."""
 
 NO_BUDGET: Final = Budget()
 
@@ -149,7 +146,7 @@ def _needs_driver(snapshot: SweepSnapshot) -> bool:
 
 
 def _running(snapshot: SweepSnapshot) -> Action:
-    if snapshot.early_failures >= MOST_EARLY_FAILURES and not snapshot.count(*RUN_MEASURED):
+    if snapshot.early_failures >= FIRST_RUNS and not snapshot.count(*RUN_MEASURED):
         return MoveSweep(to=SweepState.PAUSED, reason=_early_failure(snapshot))
     spent = _spent(snapshot)
     if spent is not None and snapshot.count(RunState.PENDING):

@@ -1,7 +1,7 @@
 """The sweep specification of the contract: what a user asks for, read from text and checked field by field."""
 
 from orchestrator.spec.architecture import Architecture, Dense, MixtureOfExperts
-from orchestrator.spec.command import CommandTrainer
+from orchestrator.spec.command import FIRST_RUNS, CommandTrainer
 from orchestrator.spec.held_out import BaseSpec, CellRole, ComparisonSpec, ModuleRates
 from orchestrator.spec.json_reader import read_json
 from orchestrator.spec.kinds import KINDS, Grid, Trainer
@@ -20,6 +20,7 @@ from orchestrator.spec.transfer import Base, base_of
 from orchestrator.spec.yaml_reader import add_lines, read_yaml
 
 __all__ = [
+    "FIRST_RUNS",
     "KINDS",
     "MAX_CELLS",
     "MAX_LATTICE",

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
@@ -15,6 +15,9 @@ from orchestrator.errors import BadInput
 from orchestrator.spec.fields import Amount, BadField, Name, Parameter, Strict
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
+
+FIRST_RUNS: Final = 3
+"""Runs of a sweep that begin before any has reported a loss. If as many fail and none gives a result, the sweep is paused."""
 
 
 class DeclaredScale(Strict):

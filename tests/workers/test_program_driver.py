@@ -9,8 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.loop.decision import MOST_EARLY_FAILURES
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import FIRST_RUNS, SweepSpec
 from orchestrator.states import RunState, SweepState
 from orchestrator.submission.catalogue import ServiceCatalogue
 from tests.workers.programs.test_program_runner import marked
@@ -130,10 +129,10 @@ def test_runs_that_all_fail_are_started_three_at_a_time_at_most(programs, ray_ad
     driver = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
 
     def failed() -> int:
-        assert sum(run.state is RunState.RUNNING for run in stage.runs(sweep_id)) <= MOST_EARLY_FAILURES
+        assert sum(run.state is RunState.RUNNING for run in stage.runs(sweep_id)) <= FIRST_RUNS
         return stage.store.runs.failed_since_begun(sweep_id)
 
-    stage.until(lambda: failed() >= MOST_EARLY_FAILURES, driver)
+    stage.until(lambda: failed() >= FIRST_RUNS, driver)
     failures = [run for run in stage.runs(sweep_id) if run.state is RunState.FAILED]
     assert "unrecognized arguments: --no_such_option" in str(failures[0].reason)
 

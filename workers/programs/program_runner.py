@@ -19,7 +19,7 @@ from orchestrator.states import RunState
 from orchestrator.store.outputs import TAIL_BYTES
 from orchestrator.store.records import LossPoint, RunResult
 from workers.command_jobs import ProgramJob, ProgramRun
-from workers.programs.journal import JOURNAL, Ended, Entry, Measured, ModelSize, read_journal
+from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
 from workers.programs.orders import fork_checkpoint, make_order, own_checkpoint
 from workers.programs.output import LINE_BYTES, tail
@@ -169,7 +169,7 @@ class RunInHand:
         self._trunk = None if job.trunk_id is None else setup.trunk(job.trunk_id)
         journal = self._folder / JOURNAL
         self._record = RunRecord.of(read_journal(journal)) if journal.exists() else RunRecord()
-        self._new: list[LossPoint] = [*self._points(self._record.training.points)]
+        self._new = self._points(self._record.curve(self._shown).points)
         self._notices: list[str] = []
         self._kept: KeptProgram | None = None
         self._start = Start()
@@ -216,7 +216,7 @@ class RunInHand:
         diverged = self._trunk.diverged
         if self._fork_tokens < diverged.tokens or self._trunk.checkpoint_at(self._fork_tokens) is not None:
             return None
-        return RateTooHigh(reason=f"its trunk {diverged.reason}", tokens=diverged.tokens)
+        return RateTooHigh(reason=f"on its trunk, {diverged.reason}", tokens=diverged.tokens)
 
     def _begun(self) -> KeptProgram:
         """Start the next attempt."""
@@ -293,7 +293,7 @@ class RunInHand:
                 self._kept.kill()
 
     @property
-    def _shown(self) -> str:
+    def _shown(self) -> Kind:
         """The kind of losses that the learning curve shows."""
         losses = self._setup.registration.definition.losses
         return "validation" if losses.training is None and losses.validation is not None else "training"

@@ -66,6 +66,30 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
         Idle(),
     ),
     (
+        "a program whose first three runs fail is paused",
+        {"runs": {RunState.FAILED: 3, RunState.PENDING: 5}, "early_failures": 3, "failure": "no module"},
+        MoveSweep(
+            to=SweepState.PAUSED,
+            reason="The first 3 runs failed, so no more are started. Mend the trainer, then resume the sweep; or cancel it. "
+            "Reason of the last one: no module",
+        ),
+    ),
+    (
+        "two failures are no three",
+        {"runs": {RunState.FAILED: 2, RunState.PENDING: 5}, "early_failures": 2, "failure": "no module"},
+        Idle(),
+    ),
+    (
+        "failures after a resumption are counted anew",
+        {"runs": {RunState.FAILED: 3, RunState.PENDING: 5}, "early_failures": 0, "failure": "no module"},
+        Idle(),
+    ),
+    (
+        "a result proves the program",
+        {"runs": {RunState.FAILED: 3, RunState.DIVERGED: 1, RunState.PENDING: 5}, "early_failures": 3},
+        Idle(),
+    ),
+    (
         "open runs are topped up where results are in and workers free",
         {"runs": SOME_LIVE, "most_open": 3},
         PlanRuns(),
@@ -231,6 +255,7 @@ def test_table(changes: dict[str, Any], action: Action) -> None:
         driver_rests=st.booleans(),
         driver_deaths=st.integers(0, MOST_DRIVER_DEATHS + 1),
         failure=st.none() | st.just("failed"),
+        early_failures=st.integers(0, 4),
         comparison=st.none() | st.sampled_from(ComparisonStage),
     )
 )
