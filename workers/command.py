@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from orchestrator.answers.trainers import fault_in_short
 from orchestrator.documents.events import TrainerEvent
 from orchestrator.errors import BadInput
 from orchestrator.programs.registry import read_trainers
@@ -67,9 +68,12 @@ class CommandJobFactory(JobFactory):
     @property
     def must_pause(self) -> str | None:
         """As ``JobFactory.must_pause``: the registration has changed since the sweep was submitted or resumed."""
-        planned = self._planned
+        planned, trainers = self._planned, read_trainers(self._place)
+        if self._name in trainers.faults:
+            fault = fault_in_short(self._name, trainers.faults[self._name])
+            return f"{fault} Put the former registration back, and resume the sweep."
         try:
-            found = read_trainers(self._place).get(self._name)
+            found = trainers.get(self._name)
         except BadInput as error:
             return f"{error.detail} Put the registration back, and resume the sweep."
         if planned in {None, found.digest}:
