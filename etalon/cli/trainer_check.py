@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from workers.programs.check_case import CheckCase, CheckRequest
     from workers.programs.check_runs import MadeRun
     from workers.programs.checking import ExpectedPlan
+
+NEXT_NAME: Final = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
+"""The comma between two values; text may hold others."""
 
 COLOURS: Final = {"good": "green", "warning": "yellow", "bad": "bold red", "skipped": "dim"}
 
@@ -72,7 +76,7 @@ def check_command(  # noqa: PLR0913, PLR0917 - one for each option
     gpus: Annotated[
         int | None, typer.Option(min=0, help="GPUs of a run; by default none is visible.")
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0.05, help="Most time of the whole check.")] = 10.0,
+    minutes: Annotated[float, typer.Option(help="Most time of the whole check.")] = 10.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show arguments, variables and config files, and start nothing.")
     ] = False,
@@ -87,13 +91,14 @@ def check_command(  # noqa: PLR0913, PLR0917 - one for each option
     from workers.programs.check_case import CheckRequest
 
     request = CheckRequest(
-        scale=assignments(",".join(scale or []).split(",") if scale else [], "--scale"),
+        scale=assignments([item for items in scale or [] for item in NEXT_NAME.split(items)], "--scale"),
         params=_amount("--params", params),
         tokens=_amount("--tokens", tokens),
         batch_tokens=_amount("--batch-tokens", batch_tokens),
-        learning_rate=_rate(learning_rate),
+        learning_rate=_within("--learning-rate", learning_rate, 1e-12, 1e3),
         gpus=gpus,
     )
+    _within("--minutes", minutes, 0.01, 1_440)
     settings = Settings()
     registration = _registered(name, settings)
     record = not (dry_run or no_record)
@@ -119,10 +124,10 @@ def _amount(option: str, text: str | None) -> float | None:
     return None if text is None else amount(option, text)
 
 
-def _rate(learning_rate: float | None) -> float | None:
-    if learning_rate is not None and not 1e-12 <= learning_rate <= 1e3:
-        raise BadInput(f"--learning-rate {learning_rate:g}: it must be from 1e-12 to 1000.")
-    return learning_rate
+def _within(option: str, value: float | None, least: float, most: float) -> float | None:
+    if value is not None and not least <= value <= most:
+        raise BadInput(f"{option} {value:g}: it must be from {least:g} to {most:g}.")
+    return value
 
 
 def _registered(name: str, settings: Settings) -> Registration:

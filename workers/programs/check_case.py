@@ -69,6 +69,7 @@ class CheckCase:
         learning_rate: peak η at which it should train.
         high_rate: peak η that no program survives.
         resources: of one run.
+        grows: whether the run may be made longer, because nobody gave its tokens.
     """
 
     registration: Registration
@@ -78,6 +79,7 @@ class CheckCase:
     learning_rate: float
     high_rate: float
     resources: Resources
+    grows: bool = False
 
     @property
     def steps(self) -> Steps:
@@ -159,6 +161,7 @@ def _case(registration: Registration, request: CheckRequest, batch: int) -> Chec
         learning_rate=rate,
         high_rate=max(HIGH_RATE, TOO_HIGH * rate),
         resources=Resources(gpus_per_run=request.gpus or 0),
+        grows=request.tokens is None,
     )
 
 
@@ -186,6 +189,7 @@ def _of_sweep(registration: Registration, request: CheckRequest, sweep: SweepSpe
         learning_rate=request.learning_rate or rates[len(rates) // 2],
         high_rate=TOO_HIGH * rates[-1],
         resources=resources,
+        grows=request.tokens is None,
     )
 
 

@@ -22,6 +22,13 @@ from workers.programs.disturbed_runs import UndisturbedRun, fork, high_rate, res
 from workers.programs.journal import Ended, Measured
 from workers.programs.run_ends import CLOSE_PARAMS, Completed, RateTooHigh, coarse, wrong_size
 
+ONE_LOSS: Final = (
+    "With one loss, a dead network cannot be told from one that learned: report losses during the training."
+)
+
+SHORT_SECONDS, ENOUGH_SECONDS = 2.0, 4.0
+"""A run that trains for less than the first is made longer, for about the second."""
+
 LEAST_SECONDS: Final = 0.2
 """Shorter times are not measured well."""
 
@@ -142,6 +149,17 @@ class _Check:
         )
 
     def _training(self) -> Found:
+        """The undisturbed run; if it is too short to be killed half-way or timed, a longer one."""
+        found = self._trained()
+        completed = self._completed
+        if completed is None or not self._case.grows or completed.training_seconds >= SHORT_SECONDS:
+            return found
+        factor = math.ceil(ENOUGH_SECONDS / max(completed.training_seconds, 0.1))
+        self._case, self._completed = self._case.with_horizon(factor), None
+        self._direct = self._new_run("longer")
+        return self._trained()
+
+    def _trained(self) -> Found:
         with self._direct as run:
             run.start().wait()
         end, case = run.judged(), self._case
@@ -170,7 +188,9 @@ class _Check:
         run, losses = self._direct, self._definition.losses
         first = self._first_loss
         if first is None:
-            return Found(Finding.SKIPPED, "No loss was seen.")
+            alone = self._completed is not None
+            message = f"Its answer alone was reported. {ONE_LOSS}" if alone else "No loss was seen."
+            return Found(Finding.WARNING if alone else Finding.SKIPPED, message)
         sources = {"training": losses.training, "validation": losses.validation}
         read = " and ".join(
             f"{_counted(run.matched[kind], kind)} read from {_source_in_words(source)}"
@@ -181,15 +201,16 @@ class _Check:
         said = (
             f"{read}; the first one, of step {at}, is {amounts.loss(first.loss)}{_as_vocabulary(first.loss)}."
         )
-        few = coarse(run.ended) if isinstance(run.ended, Ended) else None
         silent = [kind for kind, source in sources.items() if source is not None and not run.matched[kind]]
-        if silent:
-            few = f"No {silent[0]} loss was found. {few or ''}".strip()
-        if few is not None:
-            return Found(Finding.WARNING, f"{said} {few}", run.last_lines if silent else ())
-        decimals = run.ended.decimals if isinstance(run.ended, Ended) else None
-        more = f" Losses have {decimals} decimals or more." if decimals is not None else ""
-        return Found(Finding.GOOD, said + more)
+        doubts = [f"No {kind} loss was found." for kind in silent]
+        if run.matched.total() == 1:
+            doubts.append(ONE_LOSS)
+        doubts += run.record.notices
+        if isinstance(run.ended, Ended) and (few := coarse(run.ended)) is not None:
+            doubts.append(few)
+        if doubts:
+            return Found(Finding.WARNING, " ".join([said, *doubts]), run.last_lines if silent else ())
+        return Found(Finding.GOOD, said)
 
     @property
     def _first_loss(self) -> Measured | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ VALLEY: Final = 1e-3
 """Relative difference that the law looks for; two runs of one rate that differ by more cannot stand for each other."""
 
 LONGER: Final = 20
-"""Times the tokens of a run that is asked to stop, so that it does not end before."""
+"""Least times the tokens of a run that is asked to stop, so that it does not end before."""
 
 SILENT: Final = 3
 """Times the seconds of the undisturbed run after which a run is asked to stop, whatever it reported."""
@@ -67,6 +68,11 @@ class UndisturbedRun:
     def half_seconds(self) -> float:
         """From its start to the middle between its first loss and its end."""
         return (self.start_seconds + self.seconds) / 2
+
+    @property
+    def training_seconds(self) -> float:
+        """From its first loss to its end."""
+        return max(0.0, self.seconds - self.start_seconds)
 
 
 def resume(direct: UndisturbedRun) -> Found:
@@ -224,8 +230,9 @@ def _survived(at: str, loss: float, direct: UndisturbedRun) -> Found:
 
 def stop(direct: UndisturbedRun) -> Found:
     """Ask a long run to stop half-way; nothing of it may be left in time."""
-    half = direct.case.cell.tokens / 2
-    with direct.new_run("stop", direct.case.with_horizon(LONGER)) as run:
+    half, limit = direct.case.cell.tokens / 2, direct.case.registration.definition.limits.stop
+    factor = max(LONGER, math.ceil(2 * limit / max(direct.training_seconds, 0.1)))
+    with direct.new_run("stop", direct.case.with_horizon(factor)) as run:
         run.start()
         if not run.wait(lambda: run.record.tokens >= half or run.seconds >= SILENT * direct.seconds):
             return Found(
@@ -235,10 +242,16 @@ def stop(direct: UndisturbedRun) -> Found:
             )
         seconds = run.stop()
         left = run.survivors()
-    ended = run.ended
+    ended, end = run.ended, run.judged()
+    if isinstance(end, Completed):
+        return Found(
+            Finding.WARNING,
+            f"It completed its run {amounts.duration(seconds)} after it was asked to stop, so nothing is known. Give more "
+            "--tokens.",
+        )
     if left or not isinstance(ended, Ended):
         return Found(Finding.BAD, f"{left} of its processes were left after it was stopped.", run.last_lines)
-    return _stopped(ended, seconds, direct.case.registration.definition.limits.stop)
+    return _stopped(ended, seconds, limit)
 
 
 def _stopped(ended: Ended, seconds: float, limit: float) -> Found:

@@ -73,7 +73,13 @@ def registered(folder: Path, **changes: Any) -> Registration:
 def case_of(
     folder: Path, breaks: str = "", *, request: dict[str, Any] | None = None, **changes: Any
 ) -> CheckCase:
-    given = {"params": 1000.0, "batch_tokens": 100.0, "learning_rate": 0.1, **(request or {})}
+    given = {
+        "params": 1000.0,
+        "tokens": 4000.0,
+        "batch_tokens": 100.0,
+        "learning_rate": 0.1,
+        **(request or {}),
+    }
     scale = {"breaks": breaks, **given.pop("scale", {})}
     return make_case(registered(folder, **changes), CheckRequest(scale=scale, **given))
 
@@ -105,9 +111,10 @@ def test_a_program_that_does_everything_passes(tmp_path: Path) -> None:
         *("resume", "fork", "high rate", "stop"),
     ]
     assert (document.passed, document.forks, document.params) == (True, True, 1000)
-    # A step takes 10 ms and a little; 50 runs of 40 steps on two workers take ten seconds and a little.
     assert document.tokens_per_second is not None
-    assert 1_000 < document.tokens_per_second <= 10_000
+    assert (
+        1_000 < document.tokens_per_second <= 13_000
+    )  # a step of 100 tokens takes 10 ms; moments of losses are vague
     assert "expected 50 runs" in steps["speed"].message
     assert "40 training losses" in steps["losses"].message
     assert "step 1, is 1.8" in steps["losses"].message
@@ -135,12 +142,14 @@ def test_a_program_that_does_everything_passes(tmp_path: Path) -> None:
         ("ignores_stop", "stop", "good", "by SIGTERM"),
         ("ignores_stop,ignores_sigterm", "stop", "warning", "by SIGKILL"),
         ("rounds", "losses", "warning", "Losses have 3 decimals"),
+        ("speaks_once", "losses", "warning", "With one loss, a dead network cannot be told"),
     ],
 )
 def test_one_thing_that_is_wrong_is_said(
     breaks: str, step: str, finding: str, says: str, tmp_path: Path
 ) -> None:
-    document, steps, _ = checked(tmp_path, breaks, **only(step))
+    pause = "0.01" if step == "resume" else "0.003"  # it must not end before it is killed
+    document, steps, _ = checked(tmp_path, breaks, request={"scale": {"pause": pause}}, **only(step))
 
     assert steps[step].finding == finding, steps[step]
     assert says in steps[step].message
@@ -185,7 +194,8 @@ def test_without_a_completed_run_nothing_else_is_tried(
 def test_n_is_compared_with_what_the_program_reports(
     model: str, declared: float | None, finding: str, says: str, tmp_path: Path
 ) -> None:
-    _, steps, _ = checked(tmp_path, request={"params": declared}, model=model, **only("model size"))
+    request = {"params": declared, "scale": {"pause": "0.003"}}
+    _, steps, _ = checked(tmp_path, request=request, model=model, **only("model size"))
 
     assert steps["model size"].finding == finding
     assert says in steps["model size"].message.replace("It", "it")
@@ -197,6 +207,22 @@ def test_a_check_ends_in_its_time(tmp_path: Path) -> None:
     assert not document.passed
     assert "time was over at" in steps["training"].message
     assert watching.lines["training"][0].startswith("step 1 loss")
+
+
+def test_a_run_that_is_over_at_once_is_made_longer(tmp_path: Path) -> None:
+    request = {"tokens": None, "scale": {"pause": "0"}}
+    _, steps, _ = checked(tmp_path, request=request, **only("training"))
+
+    made, *_ = steps["training"].message.split()
+    assert int(made) >= 400
+    assert {step.finding for step in steps.values()} == {"good", "skipped"}
+
+
+def test_a_program_that_completes_its_run_has_not_heeded_the_stop(tmp_path: Path) -> None:
+    request = {"scale": {"pause": "0"}}
+    _, steps, _ = checked(tmp_path, "ignores_stop", request=request, limits={"stop": "2s"}, **only("stop"))
+
+    assert "so nothing is known" in steps["stop"].message
 
 
 def test_secrets_are_shown_to_nobody(tmp_path: Path) -> None:
@@ -234,8 +260,8 @@ def test_what_cannot_be_run_is_refused(request_: dict[str, Any], says: str, tmp_
 def test_a_batch_is_found_and_a_warmup_is_left_room(tmp_path: Path) -> None:
     schedule = {"warmup_tokens": 3000 * 100, "decay_fraction": 0.5}
     command = [*FIELDS["command"], "--start={batch_tokens/16384}"]
-    small = case_of(tmp_path, request={"batch_tokens": None}, command=command)
-    long = case_of(tmp_path, schedule=schedule)
+    small = case_of(tmp_path, request={"batch_tokens": None, "tokens": None}, command=command)
+    long = case_of(tmp_path, request={"tokens": None}, schedule=schedule)
 
     assert (small.cell.batch_tokens, small.steps.total) == (16384, 40)
     assert long.steps.fork >= 1.5 * long.steps.warmup == 4500

@@ -47,13 +47,14 @@ while step < args.steps:
     rate *= min(1.0, (args.steps - step) / max(1, args.decay))
     update = rate * weight + 0.01 * random.Random(step).gauss(0.0, 1.0)
     weight -= max(-0.1, min(0.1, update)) if "clips" in breaks else update
-    loss = 1.0 + min(abs(weight), 1e200) ** 2 / 9.0
+    loss = 1.0 + min(abs(weight), 1e100) ** 2 / 9.0
     if not math.isfinite(loss) or loss > 1e6:
         loss = math.nan
         if "crashes_on_nan" in breaks:
             sys.exit("loss is no number")
     step += 1
-    print(f"step {step} loss {loss:.{3 if 'rounds' in breaks else 8}f}", flush=True)
+    if step == args.steps or "speaks_once" not in breaks:
+        print(f"step {step} loss {loss:.{3 if 'rounds' in breaks else 8}f}", flush=True)
     if step % 5 == 0 and "saves_nothing" not in breaks:
         save(checkpoint)
     if str(step) in args.save_at.split(",") and "saves_no_fork" not in breaks:
