@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.answers.trainers import fault_in_short
 from orchestrator.documents.events import TrainerEvent
 from orchestrator.errors import BadInput
 from orchestrator.programs.registry import read_trainers
@@ -40,7 +39,7 @@ class CommandJobFactory(JobFactory):
             settings.trainers,
         )
         self._cells = store.sweeps.cells(sweep.id)
-        self._registration = read_trainers(settings.trainers).get(trainer.name)
+        self._registration = read_trainers(settings.trainers).get_for_readers(trainer.name)
         self.setup = self._workers = ProgramSetup(
             registration=self._registration,
             parameters=trainer.parameters,
@@ -68,12 +67,9 @@ class CommandJobFactory(JobFactory):
     @property
     def must_pause(self) -> str | None:
         """As ``JobFactory.must_pause``: the registration has changed since the sweep was submitted or resumed."""
-        planned, trainers = self._planned, read_trainers(self._place)
-        if self._name in trainers.faults:
-            fault = fault_in_short(self._name, trainers.faults[self._name])
-            return f"{fault} Put the former registration back, and resume the sweep."
+        planned = self._planned
         try:
-            found = trainers.get(self._name)
+            found = read_trainers(self._place).get_for_readers(self._name)
         except BadInput as error:
             return f"{error.detail} Put the registration back, and resume the sweep."
         if planned in {None, found.digest}:

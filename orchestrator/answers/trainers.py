@@ -9,10 +9,9 @@ from orchestrator.documents.trainers import CheckDocument, ParameterDocument, Tr
 from orchestrator.errors import BadInput
 from orchestrator.programs.definition import ProgramDefinition
 from orchestrator.programs.parameters import ProgramParameter
-from orchestrator.programs.registry import Registration, Trainers
+from orchestrator.programs.registry import Registration, Trainers, fault_in_short
 from orchestrator.store import Store
 
-_FIELDS: Final = frozenset(ProgramDefinition.model_fields)
 _PATH: Final = re.compile(r"(?<![\w/.])~?/(?=[\w.])[^\s'\"`,;()]+")
 
 
@@ -54,14 +53,6 @@ def shares_trunks(definition: ProgramDefinition, check: CheckDocument | None) ->
     """Whether forks are declared, and no check has found them to differ from direct runs."""
     differs = check is not None and check.forks is False
     return definition.fork is not None and not differs
-
-
-def fault_in_short(name: str, fault: BadInput) -> str:
-    """A fault for readers: the fields at fault, and nothing that the file says in them."""
-    paths = {problem.path.removeprefix(f"{name}.").partition(".")[0] for problem in fault.fields}
-    named = ", ".join(sorted(paths & _FIELDS))
-    where = f" at {named}" if named else ""
-    return f"The registration is faulty{where}; `etalon trainer show {name}` with an admin token says why."
 
 
 def without_paths(text: str) -> str:
