@@ -39,7 +39,7 @@ class CommandJobFactory(JobFactory):
             settings.trainers,
         )
         self._cells = store.sweeps.cells(sweep.id)
-        self._registration = read_trainers(settings.trainers).get(trainer.name)
+        self._registration = read_trainers(settings.trainers).get_for_readers(trainer.name)
         self.setup = self._workers = ProgramSetup(
             registration=self._registration,
             parameters=trainer.parameters,
@@ -69,7 +69,7 @@ class CommandJobFactory(JobFactory):
         """As ``JobFactory.must_pause``: the registration has changed since the sweep was submitted or resumed."""
         planned = self._planned
         try:
-            found = read_trainers(self._place).get(self._name)
+            found = read_trainers(self._place).get_for_readers(self._name)
         except BadInput as error:
             return f"{error.detail} Put the registration back, and resume the sweep."
         if planned in {None, found.digest}:

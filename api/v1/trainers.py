@@ -53,6 +53,6 @@ def show_trainer(name: str, store: Stored, settings: Configured, caller: Reader)
 
 
 def documents_for(caller: Caller, store: Store, settings: Settings) -> list[TrainerDocument]:
-    """The documents of all registrations, with whole faults for admins alone."""
+    """The documents of all registrations, whole for admins alone."""
     trainers = read_trainers(settings.trainers)
-    return trainer_documents(store, trainers, whole_faults=caller.has(Scope.ADMIN))
+    return trainer_documents(store, trainers, for_operator=caller.has(Scope.ADMIN))

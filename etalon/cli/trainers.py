@@ -119,9 +119,6 @@ def init(
     _say_what_to_do(name, file, place)
 
 
-# `etalon trainer check` belongs here.
-
-
 def _template(preset: str) -> str:
     path = REGISTRATIONS / f"{preset}.yaml"
     known = sorted(each.stem for each in REGISTRATIONS.glob("*.yaml"))
@@ -157,7 +154,8 @@ def _write(file: Path, text: str) -> None:
 
 def _say_what_to_do(name: str, file: Path, place: Path) -> None:
     out.print(f"{file} is written.", markup=False, soft_wrap=True)
-    for fault in read_trainers(file).faults.values():
+    written = read_trainers(file)
+    for fault in written.faults.values():
         err.print(f"[yellow]A service would refuse it:[/] {escape(fault.detail)}", soft_wrap=True)
     out.print("1. Edit it: command, folder, parameters, losses.")
     if file.absolute().parent != place:
@@ -169,10 +167,17 @@ def _say_what_to_do(name: str, file: Path, place: Path) -> None:
     else:
         out.print("2. A running service reads it when it is needed; nothing is to be started again.")
     out.print(f"3. See what a sweep may set: etalon trainer show {name}", markup=False)
-    out.print(f"4. Try it out before it costs much: etalon trainer check {name}", markup=False)
+    parameters = written.registered[name].definition.parameters if name in written.registered else {}
+    scale = " --scale " + ",".join(f"{each}=…" for each in parameters) if parameters else ""
+    out.print(
+        f"4. Try it for minutes before it costs much: etalon trainer check {name}{scale}",
+        markup=False,
+        soft_wrap=True,
+    )
     out.print(
         f"5. Submit a sweep with trainer: {{kind: command, name: {name}}}; the page Submit writes one.",
         markup=False,
+        soft_wrap=True,
     )
 
 

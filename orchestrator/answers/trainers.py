@@ -1,31 +1,34 @@
-"""The registered programs as the API shows them: nothing of their commands, environments or paths."""
+"""The registered programs as the API shows them; readers learn nothing of their commands, environments and paths."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from orchestrator.documents.trainers import CheckDocument, ParameterDocument, TrainerDocument
 from orchestrator.errors import BadInput
 from orchestrator.programs.definition import ProgramDefinition
 from orchestrator.programs.parameters import ProgramParameter
-from orchestrator.programs.registry import Registration, Trainers
+from orchestrator.programs.registry import Registration, Trainers, fault_in_short
 from orchestrator.store import Store
 
-_FIELDS: Final = frozenset(ProgramDefinition.model_fields)
+_PATH: Final = re.compile(r"(?<![\w/.])~?/(?=[\w.])[^\s'\"`,;()]+")
 
 
-def trainer_documents(store: Store, trainers: Trainers, *, whole_faults: bool) -> list[TrainerDocument]:
+def trainer_documents(store: Store, trainers: Trainers, *, for_operator: bool) -> list[TrainerDocument]:
     """The documents of all registrations, faulty ones too, by name.
 
     Args:
         store: has the checks.
         trainers: as they are registered now.
-        whole_faults: whether faults may quote the files, as for an operator; otherwise they name fields alone.
+        for_operator: whether faults and checks may quote files and paths; otherwise faults name fields alone.
     """
     registered = trainers.registered.values()
     checks = store.trainer_checks.of([registration.digest for registration in registered])
     documents = [trainer_document(each, checks.get(each.digest)) for each in registered]
-    documents += [_faulty(name, fault, whole=whole_faults) for name, fault in trainers.faults.items()]
+    if not for_operator:
+        documents = [_for_readers(document) for document in documents]
+    documents += [_faulty(name, fault, whole=for_operator) for name, fault in trainers.faults.items()]
     return sorted(documents, key=lambda document: document.name)
 
 
@@ -52,12 +55,18 @@ def shares_trunks(definition: ProgramDefinition, check: CheckDocument | None) ->
     return definition.fork is not None and not differs
 
 
-def fault_in_short(name: str, fault: BadInput) -> str:
-    """A fault for readers: the fields at fault, and nothing that the file says in them."""
-    paths = {problem.path.removeprefix(f"{name}.").partition(".")[0] for problem in fault.fields}
-    named = ", ".join(sorted(paths & _FIELDS))
-    where = f" at {named}" if named else ""
-    return f"The registration is faulty{where}; `etalon trainer show {name}` with an admin token says why."
+def without_paths(text: str) -> str:
+    """A sentence of a check for readers: absolute paths are left out."""
+    return _PATH.sub("…", text)
+
+
+def _for_readers(document: TrainerDocument) -> TrainerDocument:
+    if document.check is None:
+        return document
+    steps = [
+        step.model_copy(update={"message": without_paths(step.message)}) for step in document.check.steps
+    ]
+    return document.model_copy(update={"check": document.check.model_copy(update={"steps": steps})})
 
 
 def _faulty(name: str, fault: BadInput, *, whole: bool) -> TrainerDocument:

@@ -28,7 +28,7 @@ class CheckStep(Document):
     name: str = Field(description="What was looked at, such as resume or stop.")
     finding: Finding
     message: str = Field(
-        description="What was found, as a sentence that readers may see: no argument, path or variable's value."
+        description="What was found, as a sentence. Paths in it are for the scope admin alone."
     )
 
 

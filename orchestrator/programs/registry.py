@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.programs.definition import ProgramDefinition
 from orchestrator.programs.placeholders import Value
 from orchestrator.spec import field_problems
@@ -119,11 +119,30 @@ class Trainers:
             raise BadInput.at("trainer.name", f"no trainer {name!r} is registered with this service; {known}")
         return self.registered[name]
 
+    def get_for_readers(self, name: str) -> Registration:
+        """As ``get``, for requests and sweeps, whose users may not read the files: of a fault they learn the fields alone.
+
+        Raises:
+            BadInput: as ``get``.
+        """
+        if name not in self.faults:
+            return self.get(name)
+        problem = FieldProblem(path="trainer.name", message="its registration is faulty")
+        raise BadInput(f"trainer.name: {fault_in_short(name, self.faults[name])}", fields=(problem,))
+
     @property
     def _known(self) -> str:
         if self.registered:
             return f"known are {', '.join(self.registered)}"
         return f"none is: an operator puts registrations into {self.place} (ETALON_TRAINERS)"
+
+
+def fault_in_short(name: str, fault: BadInput) -> str:
+    """A fault for readers: the fields at fault, and nothing that the file says in them."""
+    paths = {problem.path.removeprefix(f"{name}.").partition(".")[0] for problem in fault.fields}
+    named = ", ".join(sorted(paths & ProgramDefinition.model_fields.keys()))
+    where = f" at {named}" if named else ""
+    return f"The registration is faulty{where}; `etalon trainer show {name}` with an admin token says why."
 
 
 def read_trainers(place: Path) -> Trainers:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.answers.trainers import fault_in_short, shares_trunks
+from orchestrator.answers.trainers import shares_trunks, without_paths
 from orchestrator.cells import Cells, Point
 from orchestrator.documents.events import TrainerEvent
 from orchestrator.documents.trainers import CheckDocument
-from orchestrator.errors import BadInput, FieldProblem
+from orchestrator.errors import BadInput
 from orchestrator.knowledge import recorded_runs
 from orchestrator.law.notices import Notice
 from orchestrator.programs.registry import Registration, read_trainers
@@ -79,13 +79,7 @@ class ServiceCatalogue:
 
     def program(self, name: str) -> CheckedProgram:
         """As ``orchestrator.spec.Catalogue``; a fault is told in short, as its words reach everyone who submits."""
-        trainers = read_trainers(self._settings.trainers)
-        if name in trainers.faults:
-            raise BadInput(
-                f"trainer.name: {fault_in_short(name, trainers.faults[name])}",
-                fields=(FieldProblem(path="trainer.name", message="the registration is faulty"),),
-            )
-        registration = trainers.get(name)
+        registration = read_trainers(self._settings.trainers).get_for_readers(name)
         return CheckedProgram(
             registration=registration, check=self._store.trainer_checks.get(registration.digest)
         )
@@ -130,7 +124,7 @@ def program_notices(spec: SweepSpec, program: CheckedProgram | None) -> list[Not
         )
         notices.append(Notice(code="trainer_unchecked", message=message))
     elif not program.check.passed:
-        bad = "; ".join(step.message for step in program.check.steps if step.finding == "bad")
+        bad = "; ".join(without_paths(step.message) for step in program.check.steps if step.finding == "bad")
         notices.append(Notice(code="trainer_check_failed", message=f"The check of {name} found: {bad}"))
     if program.shared_decay is None and len(spec.grid.tokens) > 1:
         notices.append(Notice(code="no_forks", message=_without_forks(spec, program)))

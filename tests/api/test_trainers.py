@@ -170,6 +170,29 @@ def test_a_check_belongs_to_the_registration_that_was_checked(
     assert client.get("/v1/trainers/mine").json()["check"] is None
 
 
+def test_paths_in_a_check_are_for_operators(
+    client: TestClient, store: Store, register: Register, reach: Callable[..., TestClient]
+) -> None:
+    register()
+    message = "No checkpoint was found at /srv/secret/a.pt (resume.when), ×/÷ 1.2 away; 12k tokens/s."
+    steps = [CheckStep(name="resume", finding=Finding.BAD, message=message)]
+    check = CheckDocument(
+        passed=False,
+        forks=None,
+        tokens_per_second=None,
+        params=None,
+        steps=steps,
+        checked_at=datetime(2026, 12, 1, tzinfo=UTC),
+    )
+    store.trainer_checks.write(client.get("/v1/trainers/mine").json()["digest"], check)
+    assert client.get("/v1/trainers/mine").json()["check"]["steps"][0]["message"] == message
+    plan = client.post("/v1/sweeps?validate_only=true", json=SWEEP).json()
+    assert message.replace("/srv/secret/a.pt", "…") in str(plan["warnings"])
+    _, secret = store.tokens.create("a reader", {"read"})
+    shown = reach(Authorization=f"Bearer {secret}").get("/v1/trainers/mine").json()
+    assert shown["check"]["steps"][0]["message"] == message.replace("/srv/secret/a.pt", "…")
+
+
 def test_a_sweep_shows_the_registration_that_carries_it_out(
     client: TestClient, store: Store, register: Register, settings: Settings
 ) -> None:
