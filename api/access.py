@@ -37,9 +37,19 @@ INCLUDES: Final[dict[Scope, frozenset[Scope]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The caller: its token's name, or None if the service is open on loopback."""
+    """The caller.
+
+    Attributes:
+        name: of its token; None if the service is open on loopback.
+        scopes: of its token; all of them without tokens.
+    """
 
     name: str | None
+    scopes: frozenset[str]
+
+    def has(self, scope: Scope) -> bool:
+        """Whether the caller has the rights of a scope."""
+        return bool(self.scopes & INCLUDES[scope])
 
 
 _bearer = HTTPBearer(auto_error=False, description="A token from `etalon token create`.")
@@ -68,7 +78,7 @@ class Needs:
         """
         if not store.tokens.any():
             _check_local(request)
-            return Caller(name=None)
+            return Caller(name=None, scopes=frozenset(Scope))
         if bearer is None and cookie is not None:
             check_same_site(request, must_say=True)
         return _caller(store, bearer.credentials if bearer else cookie, self.scope)
@@ -76,6 +86,7 @@ class Needs:
 
 reads = Depends(Needs(Scope.READ))
 submits = Depends(Needs(Scope.SUBMIT))
+Reader = Annotated[Caller, reads]
 Submitter = Annotated[Caller, submits]
 
 
@@ -95,7 +106,7 @@ def _caller(store: Store, secret: str | None, scope: Scope) -> Caller:
             f"The token {token.name!r} has the scopes {', '.join(sorted(token.scopes)) or 'none'}; "
             f"this request needs {scope}."
         )
-    return Caller(name=token.name)
+    return Caller(name=token.name, scopes=frozenset(token.scopes))
 
 
 def _check_local(request: Request) -> None:

@@ -17,7 +17,7 @@ from api.metrics import Metrics
 from api.openapi import described
 from api.shutdown import Shutdown
 from api.traffic import Traffic
-from api.v1 import comparisons, events, figures, laws, predictions, runs, sweeps, tables
+from api.v1 import comparisons, events, figures, laws, predictions, runs, sweeps, tables, trainers
 from api.v1.queries import only_known_queries
 from orchestrator import logs
 from orchestrator.errors import Unavailable
@@ -25,7 +25,7 @@ from orchestrator.private import close_home
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
-RESOURCES: Final = (tables, sweeps, runs, laws, comparisons, predictions, figures, events)
+RESOURCES: Final = (tables, trainers, sweeps, runs, laws, comparisons, predictions, figures, events)
 """The modules of /v1, in the order of its description."""
 
 

@@ -17,6 +17,7 @@ from etalon.arguments import Amount, naming_file, read_bytes
 from etalon.event_stream import EventStream, StreamedEvent
 from etalon.operations import (
     ATTEMPTS,
+    LOG_LINES,
     MOST_POINTS,
     PAGE_ITEMS,
     PATIENT_ATTEMPTS,
@@ -34,9 +35,10 @@ from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.lenses import LensesDocument
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
-from orchestrator.documents.runs import CurveDocument, RunDocument
+from orchestrator.documents.runs import CurveDocument, LogDocument, RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.documents.tables import TableDocument
+from orchestrator.documents.trainers import TrainerDocument
 from orchestrator.errors import EtalonError
 from orchestrator.states import SWEEP_LIVE, SweepState
 
@@ -55,6 +57,7 @@ class AsyncClient:
         url: address of the service.
         sweeps: submit, plan, find and list sweeps.
         tables: upload run tables.
+        trainers: the registered training programs.
         runs: single runs by id.
     """
 
@@ -64,6 +67,7 @@ class AsyncClient:
         self.url = self._service.url
         self.sweeps = AsyncSweepCollection(self)
         self.tables = AsyncTableCollection(self)
+        self.trainers = AsyncTrainerCollection(self)
         self.runs = AsyncRunCollection(self)
 
     async def __aenter__(self) -> Self:
@@ -151,6 +155,21 @@ class AsyncTableCollection:
             return await self._client.ask(operations.UPLOAD.call(content=content))
 
 
+class AsyncTrainerCollection:
+    """The training programs that the operator of a service has registered."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, name: str) -> TrainerDocument:
+        """One registered program: what a sweep may set, and its newest check."""
+        return await self._client.ask(operations.TRAINER.call(name=name))
+
+    def list(self) -> AsyncIterator[TrainerDocument]:
+        """Every registered program by name, faulty registrations too."""
+        return self._client.items(operations.TRAINERS.call(query={"limit": PAGE_ITEMS}))
+
+
 class AsyncRunCollection:
     """The runs of a service, by id."""
 
@@ -164,6 +183,10 @@ class AsyncRunCollection:
     async def losses(self, run_id: str, *, max_points: int = MOST_POINTS) -> CurveDocument:
         """The learning curve of a run; the service thins it out to ``max_points``, 10,000 at most."""
         return await self._client.ask(operations.LOSSES.call(run_id=run_id, query={"max_points": max_points}))
+
+    async def log(self, run_id: str, *, tail: int = LOG_LINES) -> LogDocument:
+        """The last ``tail`` lines, 10,000 at most, of what a run's program printed; the last 64 KiB are kept."""
+        return await self._client.ask(operations.LOG.call(run_id=run_id, query={"tail": tail}))
 
     async def lenses(self, run_id: str) -> LensesDocument:
         """The stability of a run's training, and its feature learning by part of the model."""

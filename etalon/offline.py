@@ -61,8 +61,10 @@ def fit(
     """
     if not isinstance(where, Mapping | None):
         raise BadInput(f'where is a mapping such as {{"optimizer": "muon"}}, not {type(where).__name__}.')
-    conditions = {name: str(value) for name, value in (where or {}).items()}
     ignored = [ignore] if isinstance(ignore, str) else ignore
+    if not isinstance(ignored, Collection):
+        raise BadInput(f'ignore is a list of columns such as ["host"], not {type(ignore).__name__}.')
+    conditions = {str(name): str(value) for name, value in (where or {}).items()}
     return law_of(read_runs(table).one_recipe(conditions, ignored), size or "params")
 
 

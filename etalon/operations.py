@@ -28,9 +28,10 @@ from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.lenses import LensesDocument
 from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.documents.previews import PreviewDocument
-from orchestrator.documents.runs import CurveDocument, RunDocument
+from orchestrator.documents.runs import CurveDocument, LogDocument, RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.documents.tables import TableDocument
+from orchestrator.documents.trainers import TrainerDocument
 from orchestrator.errors import BadInput, Conflict, NotFound
 
 TIMEOUT_SECONDS: Final = 60.0
@@ -48,6 +49,8 @@ CREATED: Final = "%Y-%m-%d %H:%M UTC"
 """When a sweep was created, in messages."""
 MOST_POINTS: Final = 10_000
 """Most points of a learning curve that the service sends."""
+LOG_LINES: Final = 200
+"""Lines of a run's output that are asked for by default."""
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item", bound=Document)
@@ -179,6 +182,10 @@ def _command(verb: str) -> Operation[SweepDocument]:
 
 READY: Final = Operation(method="GET", path="/readyz", read=lambda response: response.is_success)
 UPLOAD: Final = Operation(method="POST", path="/v1/tables", read=_document(TableDocument))
+TRAINERS: Final = Operation(
+    method="GET", path="/v1/trainers", read=_listing(TrainerDocument), query=("limit", "cursor")
+)
+TRAINER: Final = Operation(method="GET", path="/v1/trainers/{name}", read=_document(TrainerDocument))
 SUBMIT: Final = Operation(method="POST", path="/v1/sweeps", read=_document(SweepDocument))
 PLAN: Final = Operation(
     method="POST", path="/v1/sweeps", read=_document(PreviewDocument), query=("validate_only",)
@@ -208,6 +215,9 @@ RUN: Final = Operation(method="GET", path="/v1/runs/{run_id}", read=_document(Ru
 LOSSES: Final = Operation(
     method="GET", path="/v1/runs/{run_id}/losses", read=_document(CurveDocument), query=("max_points",)
 )
+LOG: Final = Operation(
+    method="GET", path="/v1/runs/{run_id}/log", read=_document(LogDocument), query=("tail",)
+)
 LENSES: Final = Operation(method="GET", path="/v1/runs/{run_id}/lenses", read=_document(LensesDocument))
 LAWS: Final = Operation(
     method="GET", path="/v1/sweeps/{sweep_id}/laws", read=_listing(LawDocument), query=("limit", "cursor")
@@ -233,8 +243,8 @@ EVENTS: Final = Operation(
 )
 
 OPERATIONS: Final[tuple[Operation[Any], ...]] = (
-    *(READY, UPLOAD, SUBMIT, PLAN, SWEEPS, SWEEP, EXTEND, PAUSE, RESUME, STOP, CANCEL),
-    *(RUNS, EXPORT, RUN, LOSSES, LENSES, LAWS, LAW, COMPARISON, PREDICTION, FIGURE, EVENTS),
+    *(READY, UPLOAD, TRAINERS, TRAINER, SUBMIT, PLAN, SWEEPS, SWEEP, EXTEND, PAUSE, RESUME, STOP, CANCEL),
+    *(RUNS, EXPORT, RUN, LOSSES, LOG, LENSES, LAWS, LAW, COMPARISON, PREDICTION, FIGURE, EVENTS),
 )
 """Every operation that the clients know."""
 

@@ -14,6 +14,7 @@ EXTRAS: Final = {
         {
             "alembic",
             "fastapi",
+            "filelock",
             "jinja2",
             "optuna",
             "plotly",
@@ -23,6 +24,8 @@ EXTRAS: Final = {
             "ray",
             "sqlalchemy",
             "starlette",
+            "tensorboardX",
+            "tomlkit",
             "uvicorn",
         }
     ),
@@ -51,10 +54,16 @@ def naming_extras() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
-        for extra, modules in EXTRAS.items():
-            if module in modules:
-                raise ExtraMissing(module, extra) from error
-        raise
+        extra = _smallest_extra(module)
+        if extra is None:
+            raise
+        raise ExtraMissing(module, extra) from error
+
+
+def _smallest_extra(module: str) -> str | None:
+    """The smallest extra that brings a module; None if none does."""
+    with_it = [extra for extra, modules in EXTRAS.items() if module in modules]
+    return min(with_it, key=lambda extra: len(EXTRAS[extra]), default=None)
 
 
 def require_modules(*modules: str) -> None:
@@ -65,8 +74,7 @@ def require_modules(*modules: str) -> None:
     """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        extras = [extra for extra, known in EXTRAS.items() if known & {*missing}]
-        raise ExtraMissing(missing[0], *extras)
+        raise ExtraMissing(missing[0], *sorted(filter(None, {_smallest_extra(module) for module in missing})))
 
 
 def require(*extras: str) -> None:

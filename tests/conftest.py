@@ -36,8 +36,16 @@ ALONE = ("ray", "browser")
 """Kinds of tests that would crowd each other out in two processes; they come first."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="Run the tests marked slow too.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep each file to one process, whose fixtures it shares, and all tests of a kind in ``ALONE``."""
+    if not config.getoption("--slow"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
     def kind(item: pytest.Item) -> str | None:
         return next((name for name in ALONE if item.get_closest_marker(name)), None)

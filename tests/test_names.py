@@ -32,6 +32,8 @@ MIRRORED_MODULES = {
     "runs": RESOURCE,
     "sweeps": RESOURCE,
     "tables": RESOURCE,
+    "command": KIND,
+    "trainers": RESOURCE,
     "kinds": KIND,
     "proxy": KIND,
     "replay": KIND,

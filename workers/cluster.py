@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import ray
 
@@ -72,6 +73,7 @@ def _attach(address: str) -> None:
 
 
 def cluster_size() -> Cluster:
-    """The current size of the attached cluster."""
-    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Cluster(cpus=has.get("CPU", 0.0), gpus=has.get("GPU", 0.0))
+    """The current size of the attached cluster, without the nodes that have died."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    return Cluster.of((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in alive)

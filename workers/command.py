@@ -9,10 +9,12 @@ from orchestrator.errors import BadInput
 from orchestrator.programs.registry import read_trainers
 from orchestrator.settings import Settings
 from orchestrator.spec import CommandTrainer
+from orchestrator.states import RUN_MEASURED
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints
 from workers.command_jobs import ProgramJob, program_jobs
+from workers.programs.orders import drop_leftovers
 from workers.programs.program_runner import ProgramSetup
 from workers.runner import JobFactory
 
@@ -38,7 +40,7 @@ class CommandJobFactory(JobFactory):
         )
         self._cells = store.sweeps.cells(sweep.id)
         self._registration = read_trainers(settings.trainers).get(trainer.name)
-        self.setup = ProgramSetup(
+        self.setup = self._workers = ProgramSetup(
             registration=self._registration,
             parameters=trainer.parameters,
             cells=self._cells,
@@ -54,6 +56,13 @@ class CommandJobFactory(JobFactory):
     ) -> tuple[ProgramJob, ...]:
         """As ``JobFactory.jobs``."""
         return program_jobs(pending, self._cells)
+
+    def ended(self, job: ProgramJob) -> None:
+        """Remove what nobody reads any more: temporary files, and the own checkpoints of runs that gave a result."""
+        for run in job.runs:
+            folder = self._workers.run_folder(run.run_id)
+            has_result = self._store.runs.get(run.run_id).state in RUN_MEASURED
+            drop_leftovers(self._registration, folder, checkpoint=has_result)
 
     @property
     def must_pause(self) -> str | None:

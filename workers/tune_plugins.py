@@ -24,7 +24,7 @@ LEAST_PAUSE_SECONDS = 0.2
 WAITING_PER_SECOND = 20.0
 """Most reports of waiting workers per second; each takes the driver about 3 ms."""
 
-HUNG = "it reported nothing for too long, so it was killed"
+HUNG = "no report for too long, so that it was killed"
 
 
 class _Adapter:

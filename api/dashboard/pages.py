@@ -6,17 +6,21 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
 
-from api.access import reads, submits
+from api.access import Reader, reads, submits
 from api.bodies import YAML_TYPES, body_of, media_type, sweep_spec
 from api.context import Configured, Stored
 from api.dashboard.assets import static_file
 from api.dashboard.error_pages import PageRoute
 from api.dashboard.rendering import render
 from api.dashboard.ruler import beside, extrapolations, ruler
-from api.dashboard.views import run_bar, run_view, sweep_list, sweep_view
+from api.dashboard.views import LOG_TAILS, run_bar, run_view, submit_view, sweep_list, sweep_view
 from api.figures import lens_figure, run_figure
 from api.v1.figures import Columns
+from api.v1.queries import MOST_LINES, ThatRun
+from api.v1.trainers import documents_for
+from orchestrator.answers.run_logs import log_document
 from orchestrator.errors import BadInput
 from orchestrator.spec import MAX_SWEEP_BYTES
 from orchestrator.states import RunState, SweepState
@@ -51,9 +55,19 @@ def sweep_page(request: Request, store: Stored, sweep_id: str) -> Response:
 
 
 @router.get("/runs/{run_id}", dependencies=[reads])
-def run_page(request: Request, store: Stored, run_id: str) -> Response:
-    """A run with its learning curve."""
-    return render(request, "run.html", view=run_view(store, run_id))
+def run_page(request: Request, store: Stored, run_id: str, tail: str = "") -> Response:
+    """A run with its learning curve and its output."""
+    return render(request, "run.html", view=run_view(store, run_id, tail), tails=LOG_TAILS)
+
+
+@router.get("/runs/{run_id}/log.txt", dependencies=[reads])
+def run_log(store: Stored, run: ThatRun) -> Response:
+    """All that is kept of a run's output, as a file."""
+    text = log_document(run.id, store.logs.get(run.id), tail=MOST_LINES).text
+    return PlainTextResponse(
+        text,
+        headers={"Content-Disposition": f'attachment; filename="{run.id}.log"', "Cache-Control": "no-store"},
+    )
 
 
 @router.get("/runs/{run_id}/figure.json", dependencies=[reads])
@@ -68,10 +82,13 @@ def run_lens(store: Stored, run_id: str, name: str, columns: Columns = None) -> 
     return lens_figure(store, run_id, name, columns=columns)
 
 
-@router.get("/submit", dependencies=[reads])
-def submit_page(request: Request) -> Response:
-    """A form that checks, prices and submits a sweep in YAML."""
-    return render(request, "submit.html")
+@router.get("/submit")
+def submit_page(
+    request: Request, store: Stored, settings: Configured, caller: Reader, trainer: str = ""
+) -> Response:
+    """A form that checks, prices and submits a sweep in YAML, written for a registered trainer if one is chosen."""
+    registered = documents_for(caller, store, settings)
+    return render(request, "submit.html", view=submit_view(registered, trainer, store.now()))
 
 
 @router.post("/submit/plan", dependencies=[submits])

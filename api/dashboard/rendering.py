@@ -14,6 +14,7 @@ from api.dashboard.assets import address
 from api.figures.style import STATE_COLOURS
 from orchestrator import amounts
 from orchestrator.heldout.module_rates import parse_module_rates
+from orchestrator.programs.placeholders import spelt
 
 SWEEP_VERBS: Final = {
     "queued": ("pause", "stop", "cancel"),
@@ -59,6 +60,7 @@ def _environment() -> Environment:
         "duration": amounts.duration,
         "stamp": stamp,
         "moment": moment,
+        "spelt": spelt,
     }
     environment.globals |= {
         "address": address,

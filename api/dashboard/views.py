@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import yaml
 
+from api.dashboard.example_sweep import example_sweep
 from api.dashboard.target_form import TargetForm, fill_form
 from api.figures import FIGURES
 from api.figures.entry import SweepFigure
@@ -16,6 +17,7 @@ from api.figures.savings import GridShares, grid_shares
 from api.figures.selection import CellPage, cell_pages, cells_with_data
 from api.figures.snapshot import FigureSnapshot, read_snapshot
 from orchestrator.answers.formula import Formula, formula
+from orchestrator.answers.run_logs import log_document
 from orchestrator.answers.runs import run_document
 from orchestrator.answers.stable_phase import Phase
 from orchestrator.answers.sweeps import sweep_document, sweep_summaries
@@ -23,8 +25,9 @@ from orchestrator.documents.comparisons import ComparisonDocument
 from orchestrator.documents.document import Page
 from orchestrator.documents.events import SweepEvent
 from orchestrator.documents.predictions import TargetDocument
-from orchestrator.documents.runs import RunDocument
+from orchestrator.documents.runs import LogDocument, RunDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
+from orchestrator.documents.trainers import TrainerDocument
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_OPEN, SWEEP_LIVE, RunState, SweepState
@@ -33,6 +36,8 @@ from orchestrator.store.records import Run, Sweep
 
 SWEEPS_PER_PAGE: Final = 25
 RUNS_PER_PAGE: Final = 25
+LOG_TAILS: Final = (200, 1_000, 10_000)
+"""Lines of a run's output that a reader may choose."""
 
 BAR_ORDER: Final = (
     RunState.COMPLETED,
@@ -154,11 +159,38 @@ class SweepView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """A run's page."""
+    """A run's page.
+
+    Attributes:
+        log: its output; None where its trainer prints none.
+        tail: lines of the log that the reader chose.
+        lenses: whether its trainer records lenses.
+    """
 
     run: RunDocument
     sweep: Sweep
     open: bool
+    log: LogDocument | None
+    tail: int
+    lenses: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitView:
+    """The page that submits a sweep.
+
+    Attributes:
+        trainers: the registered ones that can be used.
+        faulty: registrations that cannot.
+        chosen: the one that the sweep is written for; None for proxies.
+        text: a sweep to edit; None for the example of proxies.
+    """
+
+    trainers: tuple[TrainerDocument, ...]
+    faulty: tuple[TrainerDocument, ...]
+    chosen: TrainerDocument | None
+    text: str | None
+    now: datetime
 
 
 def run_bar(sweep: SweepSummary) -> RunBar:
@@ -272,15 +304,45 @@ def spec_yaml(spec: SweepSpec) -> str:
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=90)
 
 
-def run_view(store: Store, run_id: str) -> RunView:
+def run_view(store: Store, run_id: str, tail: str) -> RunView:
     """Gather a run's page.
+
+    Args:
+        store: where it is recorded.
+        run_id: the run.
+        tail: lines of its log as asked for; anything but one of ``LOG_TAILS`` is the first of them.
 
     Raises:
         NotFound: there is no such run.
     """
     run = store.runs.get(run_id)
+    sweep = store.sweeps.get(run.sweep_id)
+    has_log = sweep.spec.training.program is not None
+    lines = next((each for each in LOG_TAILS if str(each) == tail), LOG_TAILS[0])
     return RunView(
         run=run_document(run, store.sweeps.cells(run.sweep_id)),
-        sweep=store.sweeps.get(run.sweep_id),
+        sweep=sweep,
         open=run.state in RUN_OPEN,
+        log=log_document(run.id, store.logs.get(run.id), tail=lines) if has_log else None,
+        tail=lines,
+        lenses=not has_log,
+    )
+
+
+def submit_view(trainers: Sequence[TrainerDocument], chosen: str, now: datetime) -> SubmitView:
+    """Gather the page that submits a sweep.
+
+    Args:
+        trainers: all registrations.
+        chosen: name of a trainer; any other text chooses proxies.
+        now: for the age of checks.
+    """
+    usable = tuple(trainer for trainer in trainers if trainer.fault is None)
+    trainer = next((each for each in usable if each.name == chosen), None)
+    return SubmitView(
+        trainers=usable,
+        faulty=tuple(each for each in trainers if each.fault is not None),
+        chosen=trainer,
+        text=None if trainer is None else example_sweep(trainer),
+        now=now,
     )

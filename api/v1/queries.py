@@ -36,7 +36,7 @@ def in_schema(kind: str, low: float, high: float) -> WithJsonSchema:
     return WithJsonSchema({"type": kind, "minimum": low, "maximum": high})
 
 
-MOST_ITEMS, MOST_POINTS, LARGEST = 500, 10_000, 1e18
+MOST_ITEMS, MOST_POINTS, MOST_LINES, LARGEST = 500, 10_000, 10_000, 1e18
 
 Limit = Annotated[
     int,
@@ -55,6 +55,12 @@ MaxPoints = Annotated[
     Query(
         description="Points at most. The server downsamples the curve and keeps its first and last points."
     ),
+]
+Tail = Annotated[
+    int,
+    between(1, MOST_LINES),
+    in_schema("integer", 1, MOST_LINES),
+    Query(description="Lines at most, the last ones of what is kept."),
 ]
 MOST_FLOPS = 6 * LARGEST**2
 """FLOPs of a run of the largest size and horizon."""

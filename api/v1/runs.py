@@ -10,12 +10,13 @@ from fastapi.responses import StreamingResponse
 from api.access import reads, submits
 from api.context import Stored
 from api.problem_details import NotYet, responses
-from api.v1.queries import Cursor, Limit, MaxPoints, ThatRun, ThatSweep
+from api.v1.queries import Cursor, Limit, MaxPoints, Tail, ThatRun, ThatSweep
 from orchestrator.answers.export import exported
+from orchestrator.answers.run_logs import log_document
 from orchestrator.answers.runs import curve_document, lenses_document, run_document
 from orchestrator.documents.document import Page
 from orchestrator.documents.lenses import LensesDocument
-from orchestrator.documents.runs import CurveDocument, RunDocument
+from orchestrator.documents.runs import CurveDocument, LogDocument, RunDocument
 from orchestrator.states import RunState
 
 router = APIRouter(prefix="/v1", tags=["runs"])
@@ -71,6 +72,17 @@ def show_run(store: Stored, run: ThatRun) -> RunDocument:
 def show_losses(store: Stored, run: ThatRun, max_points: MaxPoints = 500) -> CurveDocument:
     """Show a learning curve, the shared trunk's part first."""
     return curve_document(run, store.losses.curve(run), max_points=max_points)
+
+
+@router.get(
+    "/runs/{run_id}/log",
+    dependencies=[reads],
+    summary="Show the last lines of a run's output",
+    responses=responses(404, 422),
+)
+def show_log(store: Stored, run: ThatRun, tail: Tail = 200) -> LogDocument:
+    """Show what the program of a run printed last; proxies print nothing."""
+    return log_document(run.id, store.logs.get(run.id), tail=tail)
 
 
 @router.get(

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 import etalon
-from etalon.cli import admin, corpus, sweeps
+from etalon.cli import admin, corpus, sweeps, trainers
 from etalon.cli.compare import compare_command
 from etalon.cli.demo import demo_command
 from etalon.cli.fit import fit_command
+from etalon.cli.log_lines import logs_command
 from etalon.cli.rules import rules_command
 from etalon.cli.serve import serve_command
 from etalon.cli.trainer_check import check_command
@@ -46,10 +47,9 @@ app.command("plan")(sweeps.plan_command)
 app.command("predict")(sweeps.predict_command)
 app.add_typer(sweeps.app, name="sweep")
 app.command("table")(sweeps.table_command)
+sweeps.app.command("logs")(logs_command)
+trainers.app.command("check")(check_command)
+app.add_typer(trainers.app, name="trainer")
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(admin.tokens, name="token")
 app.add_typer(admin.database, name="db")
-trainers = typer.Typer(no_args_is_help=True, help="Your own training programs, registered with the service.")
-trainers.callback()(lambda: None)  # a group, though it has one command
-trainers.command("check")(check_command)
-app.add_typer(trainers, name="trainer")

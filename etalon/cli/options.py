@@ -37,7 +37,7 @@ def assignments(items: list[str], option: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for item in items:
         name, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or not name or not value:
+        if not equals or not name:
             raise BadInput(f"{option} {item!r}: write it as name=value.")
         if found.setdefault(name, value) != value:
             raise BadInput(f"{option} gives {name} two values, {found[name]!r} and {value!r}; give it one.")

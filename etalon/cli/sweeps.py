@@ -211,6 +211,7 @@ def _show_sweep(sweep: SweepDocument) -> None:
         out.print(f"{sweep.state}: {sweep.reason}", markup=False)
     if sweep.waits_because:
         out.print(f"waiting: {sweep.waits_because}", markup=False)
+    _show_warnings(sweep.warnings)
     if cost.full_grid_flops:
         seconds = "" if cost.seconds is None else f", {duration(cost.seconds)} of worker time"
         out.print(

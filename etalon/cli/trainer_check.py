@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from etalon.arguments import amount
 from etalon.cli.admin import open_store
 from etalon.cli.options import AsJson, assignments
 from etalon.cli.outcome import Exit, err, out, print_json, reports_errors
+from etalon.cli.trainers import COLOURS
 from etalon.spec_files import naming_lines, read_spec_file
 from orchestrator.amounts import count
 from orchestrator.documents.trainers import CheckDocument, CheckStep
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
 
 NEXT_NAME: Final = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
 """The comma between two values; text may hold others."""
-
-COLOURS: Final = {"good": "green", "warning": "yellow", "bad": "bold red", "skipped": "dim"}
 
 
 @reports_errors
@@ -171,8 +171,6 @@ def _workers(spec: SweepSpec) -> int:
 
 @contextmanager
 def _private_folder(*, keep: bool) -> Iterator[Path]:
-    from workers.programs.orders import clear_folder
-
     folder = Path(tempfile.mkdtemp(prefix="etalon-check-"))
     try:
         yield folder
@@ -180,13 +178,13 @@ def _private_folder(*, keep: bool) -> Iterator[Path]:
         if keep:
             err.print(f"The runs' files are in {folder}", markup=False, soft_wrap=True)
         else:
-            clear_folder(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _prepare(case: CheckCase, folder: Path, *, as_json: bool) -> None:
     from workers.programs.checking import prepare
 
-    display = _Display(quiet=as_json)
+    display = _StepDisplay(quiet=as_json)
     made = prepare(case, folder, display)
     if as_json:
         print_json({**asdict(made), "folder": str(made.folder)})
@@ -199,7 +197,7 @@ def _check(
 ) -> CheckDocument:
     from workers.programs.checking import check
 
-    with _Display(quiet=as_json) as display, _ended_by_sigterm():
+    with _StepDisplay(quiet=as_json) as display, _ended_by_sigterm():
         return check(case, folder, seconds=seconds, watcher=display, plan=plan)
 
 
@@ -217,14 +215,14 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class _Display:
+class _StepDisplay:
     """Shows a check while it runs: finished steps as lines, the present one as a status on a terminal."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet, self._name = quiet, ""
         self._status = Status("", console=err)
 
-    def __enter__(self) -> _Display:
+    def __enter__(self) -> _StepDisplay:
         if err.is_terminal:
             self._status.start()
         return self

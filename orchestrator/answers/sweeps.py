@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.answers.laws import answer_at_target, why_no_law
-from orchestrator.documents.events import WorkersEvent
+from orchestrator.documents.events import NoticeEvent, TrainerEvent, WorkersEvent
 from orchestrator.documents.laws import LawSummary
 from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.documents.sweeps import Cost, Progress, SweepDocument, SweepSummary
+from orchestrator.documents.trainers import RegistrationDocument
 from orchestrator.law.notices import Notice
 from orchestrator.states import RUN_MEASURED, SWEEP_LIVE, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep, Tally
+
+MOST_NOTICES: Final = 20
+"""Notices of runs that a sweep's document shows, the newest."""
 
 NOTHING_SAVED: Final = frozenset({SweepState.QUEUED, SweepState.FAILED, SweepState.CANCELLED})
 """States of a sweep that has not done its work: what it did not run is no saving."""
@@ -43,10 +47,19 @@ def sweep_document(store: Store, sweep: Sweep, notices: Sequence[Notice] = ()) -
     return SweepDocument.of(
         summary,
         waits_because=waits_because(store, sweep),
-        notices=notices,
+        registration=registration_of(store, sweep),
+        notices=[*notices, *_notices_of_runs(store, sweep)],
         spec=sweep.spec,
         law=None if law is None else LawSummary.of(law, law.document),
     )
+
+
+def _notices_of_runs(store: Store, sweep: Sweep) -> list[Notice]:
+    """What the programs of a sweep have told that its user should know."""
+    found = store.events.every(sweep.id, NoticeEvent, limit=MOST_NOTICES)
+    return [
+        Notice(code="runs", message=message) for message in dict.fromkeys(event.message for event in found)
+    ]
 
 
 def waits_because(store: Store, sweep: Sweep) -> str | None:
@@ -57,6 +70,14 @@ def waits_because(store: Store, sweep: Sweep) -> str | None:
     if event is None or event.reason is None:
         return None
     return f"{event.reason} Runs wait until it grows."
+
+
+def registration_of(store: Store, sweep: Sweep) -> RegistrationDocument | None:
+    """The registration that carries out the sweep's runs now; None for other trainers than programs."""
+    if sweep.spec.training.program is None:
+        return None
+    event = store.events.latest(sweep.id, TrainerEvent)
+    return None if event is None else RegistrationDocument.of(event)
 
 
 def _summary(

@@ -100,6 +100,16 @@ class ProgressEvent(EventPayload):
     reason: str | None = Field(default=None, description="Which part of the budget.")
 
 
+class NodeSize(Compact):
+    """Nodes of one size in a Ray cluster."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cpus: float
+    gpus: float
+    count: int = Field(default=1, description="How many such nodes there are.")
+
+
 class WorkersEvent(EventPayload):
     """The size of the sweep's Ray cluster, when it was first measured or has changed."""
 
@@ -107,6 +117,9 @@ class WorkersEvent(EventPayload):
 
     cpus: float
     gpus: float
+    nodes: tuple[NodeSize, ...] = Field(
+        default=(), description="Its nodes by size, largest first; a run is on one of them."
+    )
     room: int = Field(description="Workers that fit into the cluster; 0 where not one does.")
     reason: str | None = Field(description="Why none fits; null where one does.")
 

@@ -66,3 +66,12 @@ class CurveDocument(Document):
     run_id: str
     recorded: int = Field(description="Points recorded; more than `points` if the curve is thinned.")
     points: list[LossDocument]
+
+
+class LogDocument(Document):
+    """The last lines of a run's output, without control characters."""
+
+    run_id: str
+    text: str = Field(description="Empty where the run has printed nothing, or its trainer prints nothing.")
+    lines: int = Field(description="Lines in `text`.")
+    truncated: bool = Field(description="Whether the output was longer; its last 64 KiB are kept.")

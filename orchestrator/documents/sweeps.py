@@ -10,6 +10,7 @@ from orchestrator.documents.document import EXAMPLE_ID, Document
 from orchestrator.documents.laws import LawSummary
 from orchestrator.documents.notices import NoticedDocument
 from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.documents.trainers import RegistrationDocument
 from orchestrator.spec import SweepSpec, TargetSpec
 from orchestrator.states import RunState, SweepState
 
@@ -69,8 +70,12 @@ class SweepDocument(SweepSummary, NoticedDocument):
     waits_because: str | None = Field(
         description="The reason why none of its runs can start now: the Ray cluster is too small. Null otherwise."
     )
+    registration: RegistrationDocument | None = Field(
+        default=None, description="Of the program that carries out its runs; null for other trainers."
+    )
     warnings: list[str] = Field(
-        default=[], description="What its tables pool. Only in the answer to its submission."
+        default=[],
+        description="What its runs have told; in the answer to its submission, also what its tables pool and its trainer lacks.",
     )
     spec: SweepSpec = Field(description="As submitted, defaults filled in.")
     law: LawSummary | None = Field(description="The newest law; its bowls are at /laws/{number}.")

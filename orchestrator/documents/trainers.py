@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from pydantic import Field
 
 from orchestrator.documents.document import Document
+
+Value = str | bool | int | float
+"""A value of a parameter."""
 
 
 class Finding(StrEnum):
@@ -25,7 +27,9 @@ class CheckStep(Document):
 
     name: str = Field(description="What was looked at, such as resume or stop.")
     finding: Finding
-    message: str = Field(description="What was found, as a sentence.")
+    message: str = Field(
+        description="What was found, as a sentence that readers may see: no argument, path or variable's value."
+    )
 
 
 class CheckDocument(Document):
@@ -46,25 +50,37 @@ class ParameterDocument(Document):
 
     name: str
     type: str = Field(description="int, float, choice or text.")
-    allowed: str = Field(description="The allowed values in words.")
-    default: Any = Field(description="Null where a sweep must give it.")
+    allowed: str = Field(description="The allowed values in words, such as: a whole number from 8 to 64.")
+    default: Value | None = Field(description="Null where a sweep must give it.")
     description: str
     min: float | None = None
     max: float | None = None
     multiple_of: int | None = None
-    values: list[Any] | None = Field(default=None, description="Of a choice.")
+    values: list[Value] | None = Field(default=None, description="Of a choice.")
 
 
 class TrainerDocument(Document):
-    """A registered program."""
+    """A registered program, without its command, environment and paths. A faulty one has its name and ``fault`` alone."""
 
     name: str
-    kind: str = Field(description="command or python.")
+    kind: str | None = Field(description="command or python; null where it is faulty.")
     description: str
-    digest: str = Field(description="Changes whenever the registration does.")
+    digest: str | None = Field(description="Changes whenever the registration does; null where it is faulty.")
     parameters: list[ParameterDocument]
-    takes_seeds: bool
+    takes_seeds: bool = Field(description="Whether a sweep may ask for several seeds.")
     resumes: bool = Field(description="Whether an interrupted run goes on from its checkpoint.")
-    forks: bool = Field(description="Whether horizons share a trunk.")
-    fault: str | None = Field(description="Why it cannot be used; null if it can.")
+    forks: bool = Field(
+        description="Whether horizons share a trunk: forks are declared, and no check found them to differ."
+    )
+    fault: str | None = Field(
+        description="Why it cannot be used; null if it can. The whole fault is for the scope admin."
+    )
     check: CheckDocument | None = Field(description="Null if this registration was never checked.")
+
+
+class RegistrationDocument(Document):
+    """The registration that carries out the runs of a sweep."""
+
+    name: str
+    digest: str
+    checked: bool = Field(description="Whether `etalon trainer check` had passed it when it was taken.")

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from orchestrator.programs.loss_sources import Losses
+from orchestrator.programs.declared_losses import DeclaredLosses
 from orchestrator.programs.parameters import ProgramParameter
 from orchestrator.programs.placeholders import Template
-from orchestrator.programs.presets import PRESETS
+from orchestrator.programs.presets import PRESETS, WITHOUT_PRESET
 from orchestrator.programs.quantities import Bytes, Seconds
 from orchestrator.spec.fields import BadField, Fraction, Integer, Number, Parameter, Strict
 
@@ -154,7 +154,7 @@ class ProgramDefinition(Strict):
     parameters: dict[ParameterName, ProgramParameter] = Field(default_factory=dict)
     model: Literal["declared", "reported"] = "declared"
     schedule: ProgramSchedule | None = None
-    losses: Losses = Losses()
+    losses: DeclaredLosses = DeclaredLosses()
     resume: Resume | None = None
     fork: Fork | None = None
     diverged: Divergence = Divergence()
@@ -166,8 +166,12 @@ class ProgramDefinition(Strict):
     @model_validator(mode="before")
     @classmethod
     def _filled_by_preset(cls, fields: Any) -> Any:
-        preset = PRESETS.get(str(fields.get("preset"))) if isinstance(fields, dict) else None
-        return fields if preset is None else {**preset, **fields}
+        if not isinstance(fields, dict):
+            return fields
+        named = str(fields.get("preset"))
+        if named in WITHOUT_PRESET:
+            raise BadField("preset", f"{named} {WITHOUT_PRESET[named]}")
+        return {**PRESETS.get(named, {}), **fields}
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -28,7 +28,9 @@ ENDINGS: Final = (".yaml", ".yml")
 MOST_BYTES: Final = 2**20
 """Largest file of registrations."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""The name of a trainer."""
+
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -208,7 +210,7 @@ def _named(text: str, file: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise BadInput(f"{file} must be a mapping: the name of each trainer, and its fields.")
     for name in fields:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise BadInput(
                 f"{file}: {name!r} is no name of a trainer; take letters, digits, dot, dash and underscore."
             )

@@ -71,6 +71,18 @@ class Events:
         payload = None if row is None else read_row(Event, row).payload
         return payload if isinstance(payload, models) else None
 
+    def every(self, sweep_id: str, model: type[Payload], *, limit: int) -> list[Payload]:
+        """The newest ``limit`` events of a kind in a sweep, oldest first.
+
+        Raises:
+            UnreadableEvent: the data of one have another shape.
+        """
+        query = select(schema.events).where(_E.sweep_id == sweep_id, _E.kind == model.KIND)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(_E.id.desc()).limit(limit)).mappings().all()
+        found = [read_row(Event, row).payload for row in reversed(rows)]
+        return [payload for payload in found if isinstance(payload, model)]
+
     def last_ids(self, sweep_ids: Collection[str]) -> dict[str, int]:
         """The number of each sweep's newest event; a sweep whose number is the same has not changed."""
         query = select(_E.sweep_id, func.max(_E.id)).where(_E.sweep_id.in_(sweep_ids)).group_by(_E.sweep_id)

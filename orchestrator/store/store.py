@@ -20,8 +20,8 @@ from orchestrator.store.events import Events
 from orchestrator.store.laws import Laws
 from orchestrator.store.leases import Leases
 from orchestrator.store.lenses import Lenses
-from orchestrator.store.logs import Logs
 from orchestrator.store.losses import Losses
+from orchestrator.store.outputs import Outputs
 from orchestrator.store.runs import Runs
 from orchestrator.store.schema import VERSION_TABLE
 from orchestrator.store.sweeps import Sweeps
@@ -47,7 +47,7 @@ class Store:
         self.runs = Runs(database)
         self.losses = Losses(database)
         self.lenses = Lenses(database)
-        self.logs = Logs(database)
+        self.logs = Outputs(database)
         self.laws = Laws(database)
         self.comparisons = Comparisons(database)
         self.events = Events(database)

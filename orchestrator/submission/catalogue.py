@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.answers.trainers import fault_in_short, shares_trunks
 from orchestrator.cells import Cells, Point
 from orchestrator.documents.events import TrainerEvent
 from orchestrator.documents.trainers import CheckDocument
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.knowledge import recorded_runs
 from orchestrator.law.notices import Notice
 from orchestrator.programs.registry import Registration, read_trainers
@@ -52,9 +53,8 @@ class CheckedProgram:
 
     @property
     def forks(self) -> bool:
-        """Whether forks are declared, and no check has found them to differ from direct runs."""
-        differs = self.check is not None and self.check.forks is False
-        return self.registration.definition.fork is not None and not differs
+        """As ``orchestrator.answers.trainers.shares_trunks``."""
+        return shares_trunks(self.registration.definition, self.check)
 
     def checked(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """As ``orchestrator.spec.command.Program``."""
@@ -78,8 +78,14 @@ class ServiceCatalogue:
         return recorded_rates(recorded_runs(self._store, source, field))
 
     def program(self, name: str) -> CheckedProgram:
-        """As ``orchestrator.spec.Catalogue``."""
-        registration = read_trainers(self._settings.trainers).get(name)
+        """As ``orchestrator.spec.Catalogue``; a fault is told in short, as its words reach everyone who submits."""
+        trainers = read_trainers(self._settings.trainers)
+        if name in trainers.faults:
+            raise BadInput(
+                f"trainer.name: {fault_in_short(name, trainers.faults[name])}",
+                fields=(FieldProblem(path="trainer.name", message="the registration is faulty"),),
+            )
+        registration = trainers.get(name)
         return CheckedProgram(
             registration=registration, check=self._store.trainer_checks.get(registration.digest)
         )

@@ -146,7 +146,7 @@ class RunTable:
         """
         table = (self.where(conditions) if conditions else self)._without(ignore)
         for name, values in table.recipe_columns().recipes.items():
-            choice = ", ".join(value or "(blank)" for value in listed(values))
+            choice = ", ".join(value or "(blank: an empty value)" for value in listed(values))
             states = " If it holds the states of the runs, name it state." if _all_states(values) else ""
             raise BadInput(
                 f"The table mixes {len(values)} values of {name}: {choice}. A law is of one recipe: pick one with "

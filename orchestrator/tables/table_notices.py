@@ -87,7 +87,12 @@ def _of_contradictions(table: RunTable, settings: Collection[str]) -> Iterator[N
     if found is None:
         return
     (row, other), seed = found.first, table.numbers("seed")[found.first[0]]
-    more = f"; so have rows of {found.count - 1} more such runs" if found.count > 1 else ""
+    others = found.count - 1
+    more = (
+        f", and there {'is' if others == 1 else 'are'} {others} more such run{'s' * (others > 1)}"
+        if others
+        else ""
+    )
     yield Notice(
         code="contradictory_rows",
         message=f"Rows {table.rows[row]} and {table.rows[other]} are of one size, horizon, batch, learning rate and seed "

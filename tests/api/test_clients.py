@@ -219,6 +219,21 @@ def test_one_run_by_its_id(service: etalon.Client, sweep: SweepHandle) -> None:
     assert service.runs.get(run.id) == run
     assert len(service.runs.losses(run.id, max_points=10).points) == 10
     assert service.runs.lenses(run.id).run_id == run.id
+    assert service.runs.log(run.id, tail=10).text == ""
+    with pytest.raises(etalon.BadInput, match="tail"):
+        service.runs.log(run.id, tail=0)
+
+
+def test_the_registered_trainers_are_listed(service: etalon.Client, served: Served) -> None:
+    place = served[0].log.parent / "trainers"
+    place.mkdir(mode=0o700)
+    (place / "mine.yaml").write_text("mine: {command: [python, train.py]}\nother: {command: [train]}\n")
+    (place / "mine.yaml").chmod(0o600)
+
+    assert [trainer.name for trainer in service.trainers.list()] == ["mine", "other"]
+    assert service.trainers.get("mine") == next(service.trainers.list())
+    with pytest.raises(etalon.NotFound, match="the nearest is mine"):
+        service.trainers.get("min")
 
 
 def test_a_sweep_is_submitted_once_and_commanded(service: etalon.Client, fields: dict[str, Any]) -> None:
@@ -314,6 +329,12 @@ def test_the_clients_of_asyncio_answers_the_same(served: Served, sweep: SweepHan
             assert (await found.wait()).state not in SWEEP_LIVE
             names = [item.name async for item in service.sweeps.list(name=sweep.name, page_items=1)]
             assert names == [sweep.name]
+            trainers = [trainer async for trainer in service.trainers.list()]
+            assert trainers == [await service.trainers.get(trainer.name) for trainer in trainers]
+            run = next(iter(sweep.runs))
+            assert (await service.runs.log(run.id)).run_id == run.id
+            async for item in service.sweeps.list(name=sweep.name):
+                assert (await service.sweeps.get(item)).id == sweep.id
             with pytest.raises(etalon.Conflict):
                 await found.cancel()
 

@@ -250,7 +250,7 @@ def test_a_sweep_whose_cluster_is_too_small_says_so_and_a_plan_is_warned(
     recorded = submitted(resources={"gpus_per_run": 1})
     address = f"/v1/sweeps/{recorded.sweep.id}"
     assert client.get(address).json()["waits_because"] is None
-    event = workers_event(Cluster(cpus=2, gpus=0), recorded.sweep.spec.resources)
+    event = workers_event(Cluster.of([(2, 0)]), recorded.sweep.spec.resources)
     recorded.store.events.append(recorded.sweep.id, event)
     assert client.get(address).json()["waits_because"].startswith("A run asks for 1 CPU and 1 GPU")
     assert "Runs wait until it grows." in client.get(f"/sweeps/{recorded.sweep.id}").text

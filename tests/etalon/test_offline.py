@@ -126,6 +126,14 @@ def test_conditions_that_are_no_mapping_are_refused(path: Path, where: Any) -> N
         etalon.fit(path, where=where)
 
 
+def test_columns_to_ignore_are_a_list_or_one_name(frame: pd.DataFrame, law: etalon.Law) -> None:
+    mixed = frame.assign(host=["a", *["b"] * (len(frame) - 1)])
+
+    assert etalon.fit(mixed, ignore="host").bowls == etalon.fit(mixed, ignore=["host"]).bowls == law.bowls
+    with pytest.raises(etalon.BadInput, match="ignore is a list of columns"):
+        etalon.fit(mixed, ignore=1)
+
+
 def test_a_fit_uses_one_thread_of_the_linear_algebra_library(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

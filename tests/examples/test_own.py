@@ -82,11 +82,11 @@ def own(name: str, folder: Path, **grid: Any) -> Own:
 class Carried:
     """One job of an example, of one size and all its horizons."""
 
-    def __init__(self, name: str, folder: Path, *steps: int) -> None:
+    def __init__(self, name: str, folder: Path, *steps: int, params: int = 6592) -> None:
         example = own(
             name,
             folder,
-            scales=[{"params": 6592, "with": {"width": 16}}],
+            scales=[{"params": params, "with": {"width": 16}}],
             tokens=[number * BATCH_TOKENS for number in steps],
         )
         self.setup = ProgramSetup(

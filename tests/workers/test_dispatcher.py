@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 
@@ -29,18 +30,18 @@ from workers.dispatcher import (
 from workers.immediate import ImmediateJob
 from workers.replay import ReplaySetup
 from workers.report_writer import PROGRESS_SECONDS
-from workers.runner import Job, Report
+from workers.runner import Job, JobFactory, Report
 
 READY = Report(limits={"trunk": 4})
 
 
 @dataclass
-class OneRunJobs:
+class OneRunJobs(JobFactory):
     """Forms one job per run."""
 
     setup: ReplaySetup = field(default_factory=lambda: ReplaySetup(table=b"", where={}, cells=Cells()))
     over: list[Job] = field(default_factory=list)
-    silence_seconds: float = 30.0
+    silence_seconds: ClassVar[float] = 30.0
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
         return tuple(ImmediateJob(runs=(run,)) for run in pending)
@@ -56,7 +57,7 @@ class Size:
     cpus: float = 2.0
 
     def __call__(self) -> Cluster:
-        return Cluster(cpus=self.cpus, gpus=0.0)
+        return Cluster.of([(self.cpus, 0.0)])
 
 
 @dataclass
@@ -406,6 +407,7 @@ def test_the_size_of_the_cluster_is_reported_once_until_it_changes(stage, shift)
         shift.tick(MEASURE_SECONDS)
     events = stage.store.events.after(0, sweep_id=shift.sweep_id)
     size = {"cpus": 2.0, "gpus": 0.0, "room": 2, "reason": None}
+    size |= {"nodes": [{"cpus": 2.0, "gpus": 0.0, "count": 1}]}
     assert [event.data for event in events if event.kind == "workers"] == [size]
 
 

@@ -89,6 +89,9 @@ def test_a_paused_sweep_ends_its_programs_and_a_resumed_one_changes_no_loss(prog
     assert sorted(stage.ends(sweep_id)) == sorted(run.id for run in stage.runs(sweep_id))
     driver.send_signal(signal.SIGTERM)
     driver.wait(timeout=30)
+    left = {path.name for path in (stage.settings.checkpoints / sweep_id / "runs").glob("*/*")}
+    assert left >= {"output.log", "journal.jsonl"}
+    assert not left & {"own.json", "tmp", "python"}
 
     programs.register(fork=FORK)
     whole = programs.sweep(tokens=(200, 400))

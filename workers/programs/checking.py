@@ -14,7 +14,7 @@ from typing import Final
 from orchestrator import amounts
 from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
 from orchestrator.errors import BadInput
-from orchestrator.programs.loss_sources import LossSource, OutputSource
+from orchestrator.programs.declared_losses import LossSource, OutputSource
 from workers.programs.check_case import CheckCase
 from workers.programs.check_found import Found, reason
 from workers.programs.check_runs import CheckRun, MadeRun, OutOfTime, Watcher

@@ -6,7 +6,7 @@ import ctypes
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -47,21 +47,29 @@ def end_descendants(reap: Callable[[], bool], seconds: float = PATIENCE_SECONDS)
     return _end(find, seconds)[1]
 
 
-def find_marked(marker: str, name: str = MARKER) -> list[psutil.Process]:
-    """Living processes of this node, other than this one, whose environment has the marker.
+def find_marked(marker: str, names: Collection[str] = (MARKER,)) -> list[psutil.Process]:
+    """Living processes of this node, other than this one, with the marker as value of one of these variables.
 
     Processes of other users cannot be read and are left out, and so are programs that overwrite their environment.
     """
     return [
         process
         for process in psutil.process_iter()
-        if process.pid != os.getpid() and _has(process, name, marker) and _is_alive(process)
+        if process.pid != os.getpid() and _has(process, names, marker) and _is_alive(process)
     ]
 
 
-def end_marked(marker: str, name: str = MARKER, seconds: float = PATIENCE_SECONDS) -> int:
+def end_marked(marker: str, names: Collection[str] = (MARKER,), seconds: float = PATIENCE_SECONDS) -> int:
     """Kill all processes of ``find_marked`` until none is left; returns how many there were."""
-    return _end(lambda: find_marked(marker, name), seconds)[0]
+    return _end(lambda: find_marked(marker, names), seconds)[0]
+
+
+def end_stopped(marker: str, names: Collection[str]) -> None:
+    """Kill the processes of ``find_marked`` that are stopped, and so will never end by themselves."""
+    for process in find_marked(marker, names):
+        with suppress(psutil.Error):
+            if process.status() == psutil.STATUS_STOPPED:
+                process.kill()
 
 
 def _end(find: Callable[[], list[psutil.Process]], seconds: float) -> tuple[int, list[psutil.Process]]:
@@ -81,9 +89,10 @@ def _kill(processes: Iterable[psutil.Process]) -> None:
             process.kill()
 
 
-def _has(process: psutil.Process, name: str, marker: str) -> bool:
+def _has(process: psutil.Process, names: Collection[str], marker: str) -> bool:
     try:
-        return process.environ().get(name) == marker
+        environment = process.environ()
+        return any(environment.get(name) == marker for name in names)
     except (psutil.Error, OSError):
         return False
 

@@ -35,7 +35,7 @@ SETTLE_SECONDS: Final = 2.0
 """For a checkpoint that has appeared to be whole, where the program reports nothing after it."""
 
 
-class NewRun(Protocol):
+class OpenRun(Protocol):
     """Prepares a further run of the check."""
 
     def __call__(
@@ -62,7 +62,7 @@ class UndisturbedRun:
     first_loss: float
     start_seconds: float
     seconds: float
-    new_run: NewRun
+    new_run: OpenRun
 
     @property
     def half_seconds(self) -> float:

@@ -9,6 +9,7 @@ import sys
 import time
 import types
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -53,8 +54,9 @@ class EventFolder:
 
     def _find(self) -> None:
         self._found_at = time.monotonic()
-        for path in sorted(self._folder.rglob("*tfevents*")):
-            self._files.setdefault(path, _EventFile(path))
+        with suppress(OSError):  # a folder that vanishes meanwhile
+            for path in sorted(self._folder.rglob("*tfevents*")):
+                self._files.setdefault(path, _EventFile(path))
 
 
 class _EventFile:
@@ -64,7 +66,8 @@ class _EventFile:
         self._path, self._offset = path, 0
 
     def skip_to_end(self) -> None:
-        self._offset = self._path.stat().st_size
+        with suppress(OSError):
+            self._offset = self._path.stat().st_size
 
     def poll(self, tag: str) -> list[tuple[int, float]]:
         try:

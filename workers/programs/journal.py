@@ -26,7 +26,7 @@ class Started:
     """First entry of an attempt.
 
     Attributes:
-        pid: of the program; None if it could not be started.
+        pid: of the program; None if it was not started: it cannot be, or the run was stopped before.
         keeper: process id of the keeper.
         attempt: as ordered.
         start_tokens: as ordered.
@@ -106,7 +106,7 @@ class Ended:
     """Last entry of an attempt: no process of the run is left.
 
     Attributes:
-        code: exit code of the program; None if a signal ended it. 126 and 127: it could not be started.
+        code: exit code of the program; None if a signal ended it, or if it was never started. 126 and 127: it could not be started.
         signal: number of the signal that ended it, if one did.
         cause: why it ended.
         seconds: how long it ran.

@@ -12,7 +12,6 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,25 +22,21 @@ from workers.programs.descendants import (
     become_subreaper,
     end_descendants,
     end_marked,
+    end_stopped,
     find_descendants,
 )
 from workers.programs.disk_use import DiskUse
-from workers.programs.journal import JOURNAL, Cause, Ended, Entry, JournalWriter, Noticed, Started
+from workers.programs.journal import Cause, Ended, Noticed, Started
 from workers.programs.launch import LaunchedProgram, start_error
 from workers.programs.listener import Listener
-from workers.programs.order import KeeperOrder
-from workers.programs.output import Line, LineSplitter, OutputFiles
+from workers.programs.order import MARKER, KeeperOrder
+from workers.programs.output import Line, LineSplitter
+from workers.programs.run_folder import KeeperFault, RunFolder
 
-HEARTBEAT: Final = "heartbeat"
-RESERVE: Final = "reserve"
-"""A file whose room is given back to a full disk, so that the last entries can be written."""
-
-RESERVE_BYTES: Final = 64 * 1024
 READ_BYTES: Final = 1 << 18
 LOOK_SECONDS: Final = 0.25
 """Time between two looks at report, loss files and limits."""
 
-HEARTBEAT_SECONDS: Final = 1.0
 NAP_SECONDS: Final = 2.0
 """Most time that one round counts for: while the keeper was stopped, so perhaps was the program."""
 
@@ -55,17 +50,10 @@ STOP_COMMAND_SECONDS: Final = 5.0
 """Most time for the stop command where everything is killed at once."""
 
 EARLIER_SECONDS: Final = 15.0
-"""Beyond ``stop_seconds``: to wait for an earlier keeper on another node."""
-
-LAST_WORDS_SECONDS: Final = 20.0
-"""How long to try to write the last entry on a full disk."""
+"""Beyond ``stop_seconds``: to wait for an earlier keeper, on this node or another."""
 
 DRAIN_BYTES: Final = 64 << 20
 """Most output that is read after the end."""
-
-
-class KeeperFault(Exception):
-    """The keeper cannot do its work; the message says why."""
 
 
 @dataclass(slots=True)
@@ -92,32 +80,29 @@ class Keeper:
             ValueError: a source of losses cannot be used.
         """
         self._order, self._commands = order, commands
-        self._heartbeat = order.folder / HEARTBEAT
-        self._heartbeat.touch(0o600)
-        self._journal = JournalWriter(order.folder / JOURNAL)
-        self._output = OutputFiles(order.folder, log_bytes=order.log_bytes, secrets=order.secrets)
-        self._listener = Listener(order, self._tell, self._output.mask)
+        self._folder = RunFolder(order, lambda: self._end("disk", orderly=False))
+        self._listener = Listener(order, self._folder.tell, self._folder.mask)
         self._splitter = LineSplitter()
         self._disk = DiskUse(order.folder)
         self._selector = selectors.PollSelector()
         self._program: LaunchedProgram | None = None
         self._deadlines: Deadlines | None = None
         self._grace_until: float | None = None
-        self._terminated = self._given_up = self._disk_failed = self._abandoned = False
+        self._terminated = self._given_up = self._abandoned = False
         self._left = 0
         self._found: list[str] = []
         """What to notice once the attempt has begun."""
         self._awake = 0.0
         """Seconds since the start in which this process was not stopped itself."""
         self._heard_at: float | None = None
-        self._last = self._look_at = self._beat_at = time.monotonic()
+        self._last = self._look_at = time.monotonic()
         self._command_text = b""
 
     def run(self) -> None:
         """Keep the program until no process of it is left.
 
         Raises:
-            KeeperFault: the run's folder is gone, or the worker left before the start. No process is left then either.
+            KeeperFault: the run's folder is gone. No process is left then either.
         """
         become_subreaper()
         self._listen_to_signals()
@@ -149,40 +134,44 @@ class Keeper:
         self._abandoned = True
 
     def _wait_for_earlier(self) -> None:
-        """End what an earlier attempt left on this node, and wait for an earlier keeper on another."""
-        end_marked(self._order.marker, KEEPER_MARKER)
-        ended = end_marked(self._order.marker)
+        """Wait for an earlier keeper, which may still let its program save; then end what is left on this node."""
         deadline = time.monotonic() + self._order.stop_seconds + EARLIER_SECONDS
-        locked = self._journal.lock()
+        locked = self._folder.journal.lock()
         while not locked and time.monotonic() < deadline:
+            end_stopped(self._order.marker, (KEEPER_MARKER,))
             self._round(LOOK_SECONDS)
-            self._beat()
-            self._check_wanted()
-            locked = self._journal.lock()
+            self._folder.beat()
+            if self._is_unwanted():
+                raise KeeperFault("The run was stopped while the keeper of an earlier attempt had not ended.")
+            locked = self._folder.journal.lock()
+        ended = end_marked(self._order.marker, (KEEPER_MARKER, MARKER))
         self._round(0.0)
-        self._check_wanted()
         if ended:
-            self._found.append(f"{ended} processes of an earlier attempt were still running and were ended.")
+            self._found.append(
+                f"Processes of an earlier attempt that were still running and were ended: {ended}."
+            )
         if not locked:
-            self._found.append("The keeper of an earlier attempt, on another node, has not ended in time.")
+            self._found.append("The keeper of an earlier attempt has not ended in time.")
 
-    def _check_wanted(self) -> None:
-        if self._deadlines is not None or self._abandoned:
-            raise KeeperFault("The run was stopped before its program was started.")
+    def _is_unwanted(self) -> bool:
+        """Whether the run has been stopped already, or its worker is dead."""
+        if self._abandoned:
+            self._end("abandoned", orderly=False)
+        return self._deadlines is not None
 
     def _start(self) -> int | None:
-        """Start the program; returns its exit code if it cannot be started."""
+        """Start the program, unless the run is stopped already; returns its exit code if it cannot be started."""
         order = self._order
-        (order.folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
+        self._folder.reserve()
         with suppress(FileNotFoundError):
             order.stop_file.unlink()
         code = None
         try:
-            self._program = LaunchedProgram(order)
+            self._program = None if self._is_unwanted() else LaunchedProgram(order)
         except (OSError, ValueError) as error:
             code, text = start_error(order, error)
             self._found.append(text)
-            self._guard(lambda: self._output.write([Line(text)]))
+            self._folder.write([Line(text)])
         pid = self._program.pid if self._program else None
         started = Started(
             pid=pid,
@@ -191,9 +180,9 @@ class Keeper:
             start_tokens=order.start_tokens,
             at=time.time(),
         )
-        self._tell(started)
+        self._folder.tell(started)
         for text in self._found:
-            self._tell(Noticed(text=text))
+            self._folder.tell(Noticed(text=text))
         self._listener.take_facts()
         if self._program is not None:
             self._selector.register(self._program.output, selectors.EVENT_READ, self._read_output)
@@ -221,46 +210,24 @@ class Keeper:
     def _round(self, seconds: float) -> None:
         """Wait for news, at most that long, and take it."""
         if self._deadlines is not None:
-            seconds = min(seconds, max(0.0, self._deadlines.kill_at - time.monotonic()), 0.05)
+            seconds = min(seconds, 0.05)
         for key, _ in self._selector.select(seconds):
             key.data()
 
     def _look(self) -> None:
         if self._listener.look():
             self._heard_at = self._awake
-        self._beat()
+        self._folder.beat()
         order = self._order
         used = self._disk.advance() if order.disk_bytes is not None else None
         if used is not None and order.disk_bytes is not None and used > order.disk_bytes:
-            self._tell_once_of_disk(
-                f"The run's folder holds {used:,} bytes, of {order.disk_bytes:,} allowed."
-            )
+            self._folder.tell_full(f"The run's folder holds {used:,} bytes, of {order.disk_bytes:,} allowed.")
         if self._awake > order.run_seconds:
             self._end("run", orderly=True)
         elif self._heard_at is None and self._awake > order.start_seconds:
             self._end("start", orderly=False)
         elif self._heard_at is not None and self._awake - self._heard_at > order.silence_seconds:
             self._end("silence", orderly=False)
-
-    def _beat(self) -> None:
-        """Touch the heartbeat when it is due.
-
-        Raises:
-            KeeperFault: the run's folder is gone.
-        """
-        now = time.monotonic()
-        if now < self._beat_at:
-            return
-        self._beat_at = now + HEARTBEAT_SECONDS
-        self._check_folder()
-        self._guard(self._heartbeat.touch)
-
-    def _check_folder(self) -> None:
-        if not self._journal.is_there():
-            raise KeeperFault(
-                f"The journal of the run, {self._journal.path}, is gone: something removed it while the program ran. "
-                "The program must not remove the run's folder or the files that Etalon keeps there."
-            )
 
     def _read_output(self) -> None:
         if self._program is None:
@@ -274,7 +241,7 @@ class Keeper:
         self._take_lines(self._splitter.feed(chunk))
 
     def _take_lines(self, lines: list[Line]) -> None:
-        self._guard(lambda: self._output.write(lines))
+        self._folder.write(lines)
         self._listener.hear(lines)
 
     def _read_commands(self) -> None:
@@ -305,7 +272,7 @@ class Keeper:
         if self._deadlines is None:
             self._deadlines = Deadlines(cause, terminate_at, kill_at)
             if orderly:
-                self._guard(lambda: self._order.stop_file.touch(0o600))
+                self._folder.guard(lambda: self._order.stop_file.touch(0o600))
             return
         if cause == "diverged":
             self._deadlines.cause = cause
@@ -317,15 +284,11 @@ class Keeper:
         if now >= deadlines.terminate_at and not self._terminated:
             self._terminated = True
             if failed := program.terminate():
-                self._tell(Noticed(text=failed))
-        if now >= deadlines.kill_at and not self._given_up:
-            if not self._wait_for_stop_command(program, now - deadlines.terminate_at):
-                return
+                self._folder.tell(Noticed(text=failed))
+        # Killing a container's client kills no container: the stop command has its time first.
+        patience = STOP_COMMAND_SECONDS if program.is_stop_command_running() else 0.0
+        if now >= max(deadlines.kill_at, deadlines.terminate_at + patience):
             self._given_up = bool(end_descendants(program.reap))
-
-    def _wait_for_stop_command(self, program: LaunchedProgram, seconds: float) -> bool:
-        """Whether the stop command has had its time: killing a container's client kills no container."""
-        return not program.is_stop_command_running() or seconds >= STOP_COMMAND_SECONDS
 
     def _is_over(self) -> bool:
         """Whether the program has ended and its descendants have had time to leave; counts those that have not."""
@@ -354,7 +317,7 @@ class Keeper:
         self._drain()
         self._listener.finish()
         if survivors:
-            self._tell(
+            self._folder.tell(
                 Noticed(text=f"Processes that did not end when killed: {', '.join(map(str, survivors))}.")
             )
         returncode = code if self._program is None else self._program.returncode
@@ -372,7 +335,7 @@ class Keeper:
             interval=curve.interval,
             at=time.time(),
         )
-        self._say_last(ended)
+        self._folder.say_last(ended)
 
     def _drain(self) -> None:
         """Read the output that is left. An unfinished last line of a killed program is shown, and not believed."""
@@ -385,47 +348,9 @@ class Keeper:
                     read += len(chunk)
                     self._take_lines(self._splitter.feed(chunk))
         last = self._splitter.finish()
-        self._guard(lambda: self._output.write(last))
+        self._folder.write(last)
         if program is not None and program.returncode is not None and program.returncode >= 0:
             self._listener.hear(last)
-
-    def _say_last(self, ended: Ended) -> None:
-        """Write the last entry, trying for a while on a full disk."""
-        deadline = time.monotonic() + LAST_WORDS_SECONDS
-        entries: tuple[Entry, ...] = (ended,)
-        while True:
-            self._check_folder()
-            try:
-                self._journal.append(*entries)
-            except OSError as error:
-                if time.monotonic() >= deadline:
-                    raise KeeperFault(f"The run's folder cannot be written: {error.strerror}.") from None
-                (self._order.folder / RESERVE).unlink(missing_ok=True)
-                entries = ()  # they are waiting
-                time.sleep(LOOK_SECONDS)
-            else:
-                break
-            self._beat()
-        with suppress(OSError):
-            (self._order.folder / RESERVE).unlink(missing_ok=True)
-
-    # What is written.
-
-    def _tell(self, entry: Entry) -> None:
-        self._guard(lambda: self._journal.append(entry))
-
-    def _guard(self, write: Callable[[], object]) -> None:
-        """Write; a disk that is full ends the program."""
-        try:
-            write()
-        except OSError as error:
-            self._tell_once_of_disk(f"The run's folder cannot be written: {error.strerror}.")
-
-    def _tell_once_of_disk(self, text: str) -> None:
-        if not self._disk_failed:
-            self._disk_failed = True
-            self._end("disk", orderly=False)
-            self._tell(Noticed(text=text))
 
 
 def main(arguments: list[str]) -> int:

@@ -16,8 +16,8 @@ from typing import IO, Final
 from orchestrator.processes import service_folder
 from workers.programs.descendants import KEEPER_MARKER, end_marked
 from workers.programs.journal import JOURNAL, Ended, Entry, JournalReader, Started
-from workers.programs.keeper import HEARTBEAT
 from workers.programs.order import KeeperOrder
+from workers.programs.run_folder import HEARTBEAT
 
 ORDER: Final = "order.json"
 PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV")
@@ -113,7 +113,7 @@ class KeptProgram:
         """Process id of the keeper."""
         return self._keeper.pid
 
-    def poll(self) -> Sequence[Entry]:
+    def poll(self) -> list[Entry]:
         """New entries of this attempt, ``Started`` first, in order."""
         self._look()
         entries, self._waiting = self._waiting, []

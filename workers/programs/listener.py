@@ -66,11 +66,17 @@ class Listener:
 
     def hear(self, lines: Iterable[Line]) -> None:
         """Take lines of output."""
-        patterns, signs = self._patterns, self._signs
+        patterns, signs, take = self._patterns, self._signs, self.curve.take
         for text, _, _ in lines:
+            if self.diverged:
+                return
             for pattern in patterns:
                 if found := pattern.search(text):
-                    self._take_match(pattern, found)
+                    reading = pattern.read(found)
+                    if reading is None:
+                        self._notice_unreadable(pattern, found)
+                    elif entries := take(reading):
+                        self._tell_curve(entries)
             for sign in signs:
                 if sign.search(text):
                     reason = self._mask(text.strip())[:REASON_CHARACTERS]
@@ -89,20 +95,14 @@ class Listener:
         self._take_all(self._report.finish(self.curve.position))
         for file in self._files:
             self._take_all(file.finish())
-        self._tell_all(self.curve.flush())
+        self._tell_curve(self.curve.flush())
 
-    def _take_match(self, pattern: OutputPattern, found: re.Match[str]) -> None:
-        reading = pattern.read(found)
-        if reading is not None:
-            self._take(reading)
-        elif not self._unreadable:
+    def _notice_unreadable(self, pattern: OutputPattern, found: re.Match[str]) -> None:
+        if not self._unreadable:
             self._unreadable = True
             shown = self._mask(found[0])[:REASON_CHARACTERS]
-            self._tell(
-                Noticed(
-                    text=f"The pattern of the {pattern.kind} losses matched {shown!r}, which holds no number."
-                )
-            )
+            text = f"The pattern of the {pattern.kind} losses matched {shown!r}, which holds no number."
+            self._tell(Noticed(text=text))
 
     def _take_all(self, news: Sequence[News]) -> None:
         for one in news:
@@ -112,14 +112,14 @@ class Listener:
         if self.diverged:
             return
         if isinstance(news, Reading):
-            self._tell_all(self.curve.take(news))
-            self.diverged = self.curve.diverged
+            self._tell_curve(self.curve.take(news))
             return
         if isinstance(news, Diverged):
-            self._tell_all(self.curve.flush())
+            self._tell_curve(self.curve.flush())
             self.diverged = True
         self._tell(news)
 
-    def _tell_all(self, entries: Iterable[Entry]) -> None:
+    def _tell_curve(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             self._tell(entry)
+        self.diverged = self.diverged or self.curve.diverged

@@ -27,9 +27,9 @@ class OutputPattern:
         self.search = re.compile(source["output"]).search
         groups = re.compile(source["output"]).groupindex
         self._value = "value" if "value" in groups and kind != "position" else None
-        factors = {"tokens": 1, "samples": source.get("tokens_per_sample", 0), "step": batch_tokens}
-        self._position = next((name for name in factors if name in groups), None)
-        self._factor = factors.get(self._position or "", 0)
+        self._position = next((name for name in ("tokens", "samples", "step") if name in groups), None)
+        samples = source["tokens_per_sample"] if self._position == "samples" else 0
+        self._factor = {"tokens": 1, "samples": samples, "step": batch_tokens}.get(self._position or "", 0)
 
     def read(self, found: re.Match[str]) -> Reading | None:
         """The reading of a match; None if what matched is no number."""
@@ -37,9 +37,11 @@ class OutputPattern:
         tokens = None if count is None else round(count * self._factor)
         if self._value is None:
             return Reading("position", tokens)
-        text = found[self._value]
-        loss = None if text is None else read_loss(text)
-        return None if loss is None else Reading(self.kind, tokens, loss, decimals_of(text))
+        try:
+            text = found[self._value]
+            return Reading(self.kind, tokens, float(text), decimals_of(text))
+        except (TypeError, ValueError):  # the group took no part, or took something else
+            return None
 
 
 class FileSource(ABC):
@@ -120,8 +122,8 @@ class CsvRows(FileSource):
 
     def _readings(self, lines: Sequence[bytes]) -> list[Reading]:
         found = []
-        texts = [line.decode(errors="replace") for line in lines]
-        for row in csv.DictReader(texts, self._header, strict=False):
+        for line in lines:
+            row = dict(zip(self._header, _cells(line), strict=False))
             text = row.get(self._loss)
             if text and (loss := read_loss(text)) is not None:
                 tokens = _tokens(row.get(self._position), self._factor)
@@ -207,4 +209,12 @@ def _header(path: Path) -> list[str]:
             line = file.readline(1 << 16)
     except OSError:
         return []
-    return next(csv.reader([line.decode(errors="replace")])) if line.endswith(b"\n") else []
+    return _cells(line) if line.endswith(b"\n") else []
+
+
+def _cells(line: bytes) -> list[str]:
+    """The cells of one line; empty if it is no row."""
+    try:
+        return next(csv.reader([line.decode("utf-8-sig", errors="replace")]), [])
+    except csv.Error:
+        return []

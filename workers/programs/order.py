@@ -89,7 +89,7 @@ class KeeperOrder:
         """Refuse what no keeper could carry out.
 
         Raises:
-            ValueError: the marker, the command or a regular expression cannot be used.
+            ValueError: the marker, the command, a path, a number or a regular expression cannot be used.
         """
         if not self.argv:
             raise ValueError("argv is empty: it must name the program")
@@ -99,6 +99,9 @@ class KeeperOrder:
             )
         if min(self.tokens, self.batch_tokens, self.curve_points) < 1:
             raise ValueError("tokens, batch_tokens and curve_points must be at least 1")
+        for name in ("cwd", "folder", "report", "stop_file"):
+            if not getattr(self, name).is_absolute():
+                raise ValueError(f"{name} must be an absolute path, and {getattr(self, name)} is none")
         for pattern in (*self.diverged, *self._output_patterns()):
             try:
                 re.compile(pattern)

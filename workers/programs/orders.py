@@ -32,6 +32,7 @@ LEAST_SECRET: Final = 6
 """Shorter values are no secrets, and masking them would garble the output."""
 
 RUN_FILE, REPORT_FILE, STOP_FILE, RANKS, TEMPORARY = "run.json", "report.jsonl", "stop", "ranks", "tmp"
+PROGRAM_PATH: Final = "python"
 
 
 def make_order(
@@ -68,8 +69,7 @@ def make_order(
     with restricted_umask():
         for made in (folder, place.trunk_folder, folder / TEMPORARY):
             made.mkdir(mode=FOLDER, parents=True, exist_ok=True)
-        for leftover in (folder / STOP_FILE,):
-            leftover.unlink(missing_ok=True)
+        (folder / STOP_FILE).unlink(missing_ok=True)
         for file in definition.files:
             target = Path(Template.parse(file.to, names).render(values))
             changes = {
@@ -185,9 +185,21 @@ def fork_checkpoint(registration: Registration, values: Mapping[str, Value], for
     return text.render({**values, "fork_step": fork_step})
 
 
-def clear_folder(folder: Path) -> None:
-    """Remove a run's folder, whose end is recorded."""
-    shutil.rmtree(folder, ignore_errors=True)
+def drop_leftovers(registration: Registration, folder: Path, *, checkpoint: bool) -> None:
+    """Remove a run's temporary files, and with ``checkpoint`` its own checkpoint if that lies in its folder."""
+    leftovers = [folder / TEMPORARY, folder / PROGRAM_PATH]
+    resume = registration.definition.resume
+    if checkpoint and resume is not None:
+        when = Template.parse(resume.when, NAMES | registration.definition.names)
+        if when.names <= {"run_folder"}:
+            leftovers.append(Path(when.render({"run_folder": str(folder)})))
+    for path in leftovers:
+        if not path.is_relative_to(folder) or path == folder:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _argv(

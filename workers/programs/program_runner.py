@@ -16,12 +16,13 @@ from orchestrator.programs.run_values import RunPlace, Start, steps_of, values_o
 from orchestrator.spec import Resources
 from orchestrator.spec.fields import Parameter
 from orchestrator.states import RunState
+from orchestrator.store.outputs import TAIL_BYTES
 from orchestrator.store.records import LossPoint, RunResult
 from workers.command_jobs import ProgramJob, ProgramRun
 from workers.programs.journal import JOURNAL, Ended, Entry, Measured, ModelSize, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
 from workers.programs.orders import fork_checkpoint, make_order, own_checkpoint
-from workers.programs.output import tail
+from workers.programs.output import LINE_BYTES, tail
 from workers.programs.run_ends import (
     Completed,
     Crashed,
@@ -41,7 +42,9 @@ POLL_SECONDS: Final = 0.1
 LOG_SECONDS: Final = 3.0
 """Least time between two copies of a run's last output to the database."""
 
-LOG_BYTES: Final = 65_536
+LOG_BYTES: Final = TAIL_BYTES + LINE_BYTES + 1
+"""Of the last output, a line more than the database keeps: it cuts there, and readers see that something is missing."""
+
 SHOWN_LINES: Final = 20
 """Last lines of the output that a reason repeats."""
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from orchestrator import amounts
 from orchestrator.cells import Cell
+from orchestrator.programs.declared_losses import Answer, parse_answer
 from orchestrator.programs.definition import ProgramDefinition
-from orchestrator.programs.loss_sources import Answer, parse_answer
 from workers.programs.journal import Ended
 from workers.programs.kept import KeeperLost
 from workers.programs.run_record import Curve, RunRecord

@@ -1,4 +1,6 @@
-// Checks a sweep on the server, and submits it through the REST API.
+// Checks a sweep on the server, and submits it through the REST API; writes the first sweep of a chosen trainer.
+import { refresh } from "./live.js";
+
 const form = document.getElementById("submit");
 const plan = document.getElementById("plan");
 const YAML = { "Content-Type": "application/yaml" };
@@ -14,6 +16,27 @@ form.addEventListener("submit", async (event) => {
   } finally {
     button.disabled = false;
   }
+});
+
+const choice = document.getElementById("trainer");
+const edited = new Map();
+let written = choice?.value;
+
+choice?.addEventListener("change", async () => {
+  const wanted = choice.value;
+  const url = new URL(location.href);
+  if (wanted) url.searchParams.set("trainer", wanted); else url.searchParams.delete("trainer");
+  edited.set(written, form.elements.yaml.value);
+  const arrived = await refresh({ url });
+  if (choice.value !== wanted) return; // another one was chosen meanwhile
+  if (!arrived) {
+    choice.value = written;
+    showProblems(["The service cannot be reached now."]);
+    return;
+  }
+  written = wanted;
+  history.replaceState(null, "", url);
+  if (edited.has(written)) form.elements.yaml.value = edited.get(written);
 });
 
 async function check() {

@@ -13,7 +13,7 @@ const update = throttled(() => refresh(), 1000);
 const redrawSoon = throttled(() => redrawFigures(), 1500);
 const redrawLater = throttled(() => redrawFigures(), 4000);
 const redrawCurves = throttled(() => redrawFigures("/losses"), 4000);
-const REDRAW = { sweep: redrawSoon, batch: redrawSoon, workers: redrawSoon, law: redrawSoon, run: redrawLater, progress: redrawCurves, comparison: redrawSoon };
+const REDRAW = { sweep: redrawSoon, batch: redrawSoon, workers: redrawSoon, law: redrawSoon, run: redrawLater, progress: redrawCurves, comparison: redrawSoon, notice: () => {}, trainer: () => {} };
 
 watchFigures();
 keepAnchor();

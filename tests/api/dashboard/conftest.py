@@ -16,6 +16,7 @@ from api.app import create_app
 from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import Store
+from tests.api.dashboard.registered import register
 from tests.api.dashboard.seeding import Service
 from tests.api.servers import serving
 
@@ -85,7 +86,9 @@ def client(copy: Store, tmp_path: Path) -> Iterator[TestClient]:
 @pytest.fixture(scope="session")
 def site(seeded: Seeded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real server over the seeded database."""
-    with serving(seeded.url, tmp_path_factory.mktemp("site")) as server:
+    home = tmp_path_factory.mktemp("site")
+    register(home)
+    with serving(seeded.url, home) as server:
         yield server.url
 
 

@@ -14,7 +14,12 @@ from orchestrator.extras import EXTRAS
 from tests.known_law import RECORDED, grid, run_table
 
 ROOT = Path(__file__).parents[3]
-MODULES = {"psycopg[binary]": "psycopg", "prometheus-client": "prometheus_client", "ray[tune]": "ray"}
+MODULES = {
+    "psycopg[binary]": "psycopg",
+    "prometheus-client": "prometheus_client",
+    "ray[tune]": "ray",
+    "tensorboardx": "tensorboardX",
+}
 """Modules of distributions with other names."""
 
 LIGHT = f"""

@@ -55,6 +55,15 @@ def test_the_same_condition_twice_is_one_condition(tmp_path: Path) -> None:
     assert code == 0
 
 
+def test_a_blank_is_picked_by_an_empty_value(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+    header, *runs = table.read_text().split()
+    table.write_text("\n".join([f"{header},arm", *(f"{run}," for run in runs), f"{runs[0]},transfer"]))
+
+    assert "(blank: an empty value), transfer" in refusal_of("fit", table)
+    assert len(answer_of("fit", table, "--where", "arm=")["bowls"]) == 6
+
+
 def test_a_setting_that_the_table_pools_is_named(tmp_path: Path) -> None:
     table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
     header, *runs = table.read_text().split()

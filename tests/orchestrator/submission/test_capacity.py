@@ -11,7 +11,7 @@ from orchestrator.states import SweepState
 from orchestrator.submission.capacity import Cluster, capacity_notices, room_in, workers_event
 from tests.orchestrator.conftest import FIELDS
 
-TWO_GPUS = Cluster(cpus=8, gpus=2)
+TWO_GPUS = Cluster.of([(8, 2)])
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,24 @@ def test_a_cluster_has_room_for_so_many_workers(cpus: float, gpus: float, room: 
     assert room_in(TWO_GPUS, Resources(cpus_per_run=cpus, gpus_per_run=gpus)) == room
 
 
+def test_a_run_is_on_one_node() -> None:
+    cluster = Cluster.of([(64, 8), (8, 0), (64, 8)])
+    wide = Resources(cpus_per_run=4, gpus_per_run=16)
+    assert [(node.cpus, node.gpus, node.count) for node in cluster.nodes] == [(64, 8, 2), (8, 0, 1)]
+    assert (cluster.cpus, cluster.gpus) == (136, 16)
+    assert room_in(cluster, Resources(cpus_per_run=4, gpus_per_run=8)) == 2
+    assert room_in(cluster, wide) == 0
+    assert workers_event(cluster, wide).reason == (
+        "A run asks for 4 CPUs and 16 GPUs, and the Ray cluster has at most 64 CPUs and 8 GPUs or 8 CPUs and 0 GPUs on "
+        "one node, and a run is on one node."
+    )
+
+
 def test_a_plan_is_warned_of_a_cluster_that_a_live_sweep_reported(house: Any) -> None:
     wanted = parse_spec({**FIELDS, "resources": {"gpus_per_run": 1}})
     assert capacity_notices(house.store, wanted) == [], "nothing is known yet"
     live = house.submit()
-    event = workers_event(Cluster(cpus=4, gpus=0), live.spec.resources)
+    event = workers_event(Cluster.of([(4, 0)]), live.spec.resources)
     house.store.events.append(live.id, event)
     (notice,) = capacity_notices(house.store, wanted)
     assert notice.code == "cluster_too_small"

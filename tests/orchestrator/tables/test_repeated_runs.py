@@ -24,7 +24,7 @@ def test_one_cell_rate_and_seed_with_two_losses_is_named_with_both_rows() -> Non
         "1e6,1e8,1024,0.005,3.51,0,0", "1e6,1e8,1024,0.005,3.52,0,0", "1e6,1e8,1024,0.008,3.9,0,0"
     )
     assert "Rows 3 and 7 are" in said
-    assert "1 more such runs" in said
+    assert "3.5 and 3.51, and there is 1 more such run. Both" in said
 
 
 def test_copies_seeds_settings_and_runs_without_a_loss_do_not_contradict() -> None:

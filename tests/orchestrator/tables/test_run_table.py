@@ -202,7 +202,7 @@ def test_a_blank_is_a_recipe_of_its_own() -> None:
     runs = read_table(table(*rows, header=HEADER + ",optimizer,accuracy"))
 
     assert runs.recipe_columns().recipes == {"optimizer": ("", "adamw")}
-    with pytest.raises(BadInput, match=r"2 values of optimizer: \(blank\), adamw"):
+    with pytest.raises(BadInput, match=r"2 values of optimizer: \(blank: an empty value\), adamw"):
         runs.one_recipe({})
     assert len(runs.one_recipe({"optimizer": "adamw"})) == 2
     assert len(runs.one_recipe({"optimizer": ""})) == 1

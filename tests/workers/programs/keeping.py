@@ -42,7 +42,7 @@ def order_for(folder: Path, program: str, *arguments: object, **changes: Any) ->
     return KeeperOrder(**{**values, **changes})
 
 
-def keep(order: KeeperOrder, seconds: float = 60.0) -> tuple[Ended, Sequence[Entry]]:
+def keep(order: KeeperOrder, seconds: float = 60.0) -> tuple[Ended, list[Entry]]:
     """Keep a program to its end; no process of it may be left."""
     kept = KeptProgram.start(order)
     ended = kept.wait(seconds)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.programs.curve_thinner import CurveThinner
@@ -59,6 +59,7 @@ def test_a_loss_that_is_not_finite_ends_the_curve(loss, word):
 
 
 @given(positions=st.lists(st.integers(0, 10**9), max_size=300))
+@settings(deadline=None)
 def test_no_loss_is_lost_and_entries_are_few_wherever_positions_jump(positions):
     entries = thinned([Reading("training", tokens, 1.0) for tokens in positions], points=5)
     assert sum(entry.count for entry in entries if isinstance(entry, Measured)) == len(positions)

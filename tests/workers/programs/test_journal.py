@@ -6,7 +6,7 @@ import os
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.programs.journal import (
@@ -38,6 +38,7 @@ ENTRIES: list[Entry] = [
 
 
 @given(cuts=st.lists(st.integers(0, 2000), max_size=20))
+@settings(deadline=None)
 def test_entries_that_are_written_in_pieces_are_read_whole(tmp_path_factory, cuts):
     path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
     data = b"".join(map(encode, ENTRIES))

@@ -193,7 +193,7 @@ def test_the_stop_command_follows_a_client_that_was_killed(tmp_path):
 def test_checkpoints_that_an_earlier_attempt_reported_are_told_again_and_its_losses_are_not(tmp_path):
     lines = '{"step": 9, "loss": 1}\n{"saved": "/x", "step": 9}\n'
     (tmp_path / "report.jsonl").write_text(lines)
-    ended, entries = keep(order_for(tmp_path, "learns.py", 2))
+    _, entries = keep(order_for(tmp_path, "learns.py", 2))
     assert isinstance(entries[0], Started)
     assert entries[1] == Saved(path="/x", tokens=900)
     assert losses(entries) == [(100, 3.0), (200, 2.0)]

@@ -14,9 +14,10 @@ import pytest
 from tests.waiting import until
 from tests.workers.programs.keeping import keep, losses, notices, order_for
 from workers.programs.descendants import KEEPER_MARKER, find_marked
-from workers.programs.journal import JOURNAL, Ended, Started, read_journal
+from workers.programs.journal import JOURNAL, Ended, JournalWriter, Started, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
-from workers.programs.order import KeeperOrder
+from workers.programs.order import MARKER, KeeperOrder
+from workers.programs.run_folder import HEARTBEAT
 
 HERE = Path(__file__).parent
 
@@ -31,7 +32,7 @@ def started(order: KeeperOrder, **limits: float) -> tuple[KeptProgram, psutil.Pr
 
 
 def processes(order: KeeperOrder) -> list[psutil.Process]:
-    return find_marked(order.marker) + find_marked(order.marker, KEEPER_MARKER)
+    return find_marked(order.marker, (MARKER, KEEPER_MARKER))
 
 
 def test_an_order_is_private_and_gone_once_it_is_read(tmp_path):
@@ -104,12 +105,21 @@ def test_a_signal_to_the_keeper_ends_the_program_in_order(tmp_path, number):
     assert (ended.cause, ended.code) == ("abandoned", 0)
 
 
+def test_a_stop_before_the_start_is_an_end_like_any_other(tmp_path):
+    kept = KeptProgram.start(order_for(tmp_path, "learns.py", 1000, 0.05))
+    kept.ask_to_stop()
+    ended = kept.wait(30)
+    assert isinstance(ended, Ended)
+    assert (ended.code, ended.cause, ended.matched) == (None, "stop", 0)
+    assert [entry.pid for entry in kept.poll() if isinstance(entry, Started)] == [None]
+
+
 def test_the_next_keeper_ends_what_a_killed_one_left(tmp_path):
     left, _ = started(order_for(tmp_path, "ignores_sigterm.py"))
     os.kill(left.keeper_pid, signal.SIGKILL)
     os.waitpid(left.keeper_pid, 0)
     ended, entries = keep(order_for(tmp_path, "learns.py", 3, attempt=2))
-    assert "2 processes of an earlier attempt were still running and were ended." in notices(entries)
+    assert "Processes of an earlier attempt that were still running and were ended: 2." in notices(entries)
     assert [entry.attempt for entry in entries if isinstance(entry, Started)] == [2]
     assert (ended.code, ended.matched) == (0, 3)
     left.wait(10)
@@ -124,6 +134,22 @@ def test_a_next_attempt_does_not_take_the_words_of_an_earlier_keeper(tmp_path):
     assert (ended.code, ended.cause) == (0, "exit")
     assert [type(entry) for entry in entries].count(Ended) == 1
     assert isinstance(left.wait(10), KeeperLost)
+
+
+def test_a_keeper_waits_until_one_on_another_node_has_ended(tmp_path):
+    order = order_for(tmp_path, "learns.py", 3)
+    other = JournalWriter(tmp_path / JOURNAL)
+    assert other.lock()
+    kept = KeptProgram.start(order)
+    beats: set[float] = set()
+    until((tmp_path / HEARTBEAT).exists)
+    until(lambda: beats.add((tmp_path / HEARTBEAT).stat().st_mtime) or len(beats) > 1)
+    assert kept.poll() == []
+    assert find_marked(order.marker) == []
+    other.close()
+    ended = kept.wait(30)
+    assert isinstance(ended, Ended)
+    assert ended.matched == 3
 
 
 def test_removing_the_folder_ends_the_program_with_a_sentence(tmp_path):

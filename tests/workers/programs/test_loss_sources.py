@@ -121,8 +121,8 @@ def test_csv_rows_of_an_earlier_attempt_are_left_out(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("tokens,loss\n100,nan\n")
     source = opened({"csv": str(path), "loss": "loss", "tokens": "tokens"}, Path("/"))
-    append(path, "200,3.5\n")
-    assert source.finish() == [Reading("training", 200, 3.5, 1)]
+    append(path, '200,3.5\n"300,\r2\n400,3.25\n')
+    assert source.finish() == [Reading("training", 200, 3.5, 1), Reading("training", 400, 3.25, 2)]
 
 
 def test_tensorboard_scalars_while_they_are_written(tmp_path):
@@ -174,7 +174,15 @@ def test_scalars_that_are_tensors_are_read(tmp_path):
     assert source.finish() == [Reading("training", 500, 2.5)]
 
 
-@pytest.mark.parametrize("source", [{}, {"csv": "x.csv", "step": "step"}, {"tensorboard": "x"}])
+@pytest.mark.parametrize(
+    "source",
+    [
+        {},
+        {"csv": "x.csv", "step": "step"},
+        {"tensorboard": "x"},
+        {"output": r"at (?P<samples>\d+): (?P<value>\S+)"},
+    ],
+)
 def test_a_source_that_is_none_is_refused(tmp_path, source):
     with pytest.raises(ValueError, match="source of losses"):
         open_source("training", source, tmp_path, 100)

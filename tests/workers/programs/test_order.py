@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -33,6 +34,7 @@ def test_a_mapping_of_any_kind_is_written(tmp_path):
         ({"environment": {"PATH": "/bin"}}, "ETALON_RUN"),
         ({"marker": ""}, "ETALON_RUN"),
         ({"tokens": 0}, "at least 1"),
+        ({"report": Path("report.jsonl")}, "absolute path"),
         ({"diverged": ("(",)}, "no regular expression"),
         ({"training": {"output": "["}}, "no regular expression"),
     ],

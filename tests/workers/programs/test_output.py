@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.store.outputs import TAIL_BYTES
 from workers.programs.output import MASK, Line, LineSplitter, OutputFiles, head, tail
+from workers.programs.program_runner import LOG_BYTES
 
 PIECES = st.sampled_from(
     [
@@ -33,7 +35,8 @@ def split(chunks: list[bytes]) -> list[Line]:
     return lines + splitter.finish()
 
 
-@given(pieces=st.lists(PIECES, max_size=25), cuts=st.lists(st.integers(0, 130_000), max_size=10))
+@given(pieces=st.lists(PIECES, max_size=12), cuts=st.lists(st.integers(0, 60_000), max_size=10))
+@settings(deadline=None)
 def test_lines_do_not_depend_on_where_chunks_are_cut(pieces, cuts):
     data = b"".join(pieces)
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
@@ -56,6 +59,13 @@ def test_lines_do_not_depend_on_where_chunks_are_cut(pieces, cuts):
 )
 def test_what_a_line_is(data, lines):
     assert split([data]) == lines
+
+
+def test_a_reader_of_the_database_sees_that_a_long_output_lost_its_beginning(tmp_path):
+    files = OutputFiles(tmp_path, log_bytes=2**22)
+    files.write([Line("x" * 8000)] * 20)
+    files.close()
+    assert len(tail(tmp_path, LOG_BYTES).encode()) > TAIL_BYTES
 
 
 def test_the_head_and_the_last_lines_are_kept(tmp_path):

@@ -169,3 +169,20 @@ def test_a_worker_without_the_program_says_so(tmp_path: Path, fields: dict[str, 
     worker = setup(registered(tmp_path / "mine", **fields), cells(40), tmp_path / "a")
     with pytest.raises(BadInput, match=message):
         worker.open_runner()
+
+
+def test_a_function_of_the_operator_is_called_in_its_own_interpreter(tmp_path: Path) -> None:
+    place = tmp_path / "mine"
+    place.mkdir(mode=0o700)
+    (place / "training.py").write_text(
+        "import etalon\n"
+        "def train(run):\n"
+        "    for step in range(1, run['steps'] + 1):\n"
+        "        etalon.report(step=step, loss=5.0 - run['learning_rate'] * step)\n"
+        "    return 4.0 + run['seed'] / 8\n"
+    )
+    registration = registered(place, command=[], entry="training:train", losses={}, limits={"stop": "4s"})
+    report = carry_out(setup(registration, cells(40), tmp_path / "a"), job(0, seed=1))
+    result = by_run(report.results)["r0"]
+    assert result.loss == 4.125
+    assert len(report.points) == 40

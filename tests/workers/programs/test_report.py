@@ -7,7 +7,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.programs.journal import Diverged, Done, ModelSize, Noticed, Saved
@@ -87,6 +87,7 @@ LINES = st.sampled_from(
 
 
 @given(lines=st.lists(LINES, max_size=12), cuts=st.lists(st.integers(0, 60_000), max_size=12))
+@settings(deadline=None)
 def test_reports_that_are_written_in_pieces_are_read_whole(tmp_path_factory, lines, cuts):
     folder = tmp_path_factory.mktemp("report")
     data = b"".join(line + b"\n" for line in lines)

@@ -163,7 +163,7 @@ def parse_answer(text: str) -> Answer:
     return Answer(kind=found[1], share=share)
 
 
-class Losses(Strict):
+class DeclaredLosses(Strict):
     """Where losses are found. Without sources, the program reports them itself (``etalon.report``).
 
     Attributes:

@@ -16,7 +16,7 @@ TAIL_BYTES = 65_536
 """Most bytes of the output of one run that are kept here."""
 
 
-class Logs:
+class Outputs:
     """The tail of the output of each run, as text."""
 
     def __init__(self, database: Database) -> None:

@@ -1,0 +1,134 @@
+"""Pages of registered trainers: the sweep that is written for one, its parameters and check, and the output of a run."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from orchestrator.documents.events import NoticeEvent, TrainerEvent
+from orchestrator.store import Store
+from tests.api.dashboard.registered import ProgramRun, check, register
+from tests.api.dashboard.test_pages import read, text_of
+
+TRICKY = {
+    "no parameters": "{}",
+    "no number without a default": "{width: {type: int, min: 8, max: 64, default: 16}}",
+    "one value": "{width: {type: int, min: 8, max: 8}}",
+    "no bounds": "{width: {type: int}}",
+    "only the largest": "{width: {type: int, max: -3}}",
+    "multiples": "{width: {type: int, min: 100, max: 200, multiple_of: 64}}",
+    "a float, a choice and a flag": "{beta: {type: float, min: 0.9, max: 0.99}, optimizer: {type: choice, values: ['yes', muon]}, "
+    "flag: {type: choice, values: [true, false]}, low: {type: float, max: 0}}",
+}
+
+
+def written(page: str) -> str:
+    """The specification in the editor of a page."""
+    found = re.search(r"<textarea[^>]*>(.*?)</textarea>", page, re.DOTALL)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+def plan_of(client: TestClient, yaml: str) -> Any:
+    return client.post("/submit/plan", content=yaml, headers={"Content-Type": "application/yaml"})
+
+
+def test_without_registrations_the_page_says_how_to_write_one(client: TestClient) -> None:
+    page = read(client, "/submit")
+    assert "etalon trainer init plain" in page
+    assert 'id="trainer"' not in page
+
+
+def test_the_submit_page_offers_registered_trainers(client: TestClient, tmp_path: Path) -> None:
+    register(tmp_path)
+    page = read(client, "/submit")
+    assert "<option>nanogpt</option>" in page
+    assert "<option>broken</option>" not in page
+    assert "kind: proxy" in written(page)
+    assert "broken cannot be used" in text_of(page)
+    assert "the nearest is {learning_rate}" in text_of(page)
+
+
+def test_a_chosen_trainer_shows_its_parameters_and_check(
+    client: TestClient, copy: Store, tmp_path: Path
+) -> None:
+    register(tmp_path)
+    text = text_of(read(client, "/submit?trainer=nanogpt"))
+    assert "nanogpt unchecked Our 4-GPU pre-training script" in text
+    assert "n_layer Transformer blocks a whole number from 1 to 96 to be given" in text
+    assert "optimizer one of adamw, muon adamw" in text
+    assert "It takes no seed" in text
+    check(copy, tmp_path, "nanogpt")
+    text = text_of(read(client, "/submit?trainer=nanogpt"))
+    assert "nanogpt check failed" in text
+    assert "stop bad 2 processes were left" in text
+    check(copy, tmp_path, "nanogpt", passed=True)
+    assert "nanogpt check passed" in text_of(read(client, "/submit?trainer=nanogpt"))
+
+
+def test_the_written_sweep_is_priced_as_it_is(client: TestClient, tmp_path: Path) -> None:
+    register(tmp_path)
+    for name in ("nanogpt", "tiny"):
+        yaml = written(read(client, f"/submit?trainer={name}"))
+        answer = plan_of(client, yaml)
+        assert answer.status_code == 200, (yaml, answer.text)
+        assert "Full grid of independent runs" in answer.text
+
+
+@pytest.mark.parametrize("parameters", TRICKY.values(), ids=TRICKY)
+def test_a_sweep_is_written_for_any_parameters(client: TestClient, tmp_path: Path, parameters: str) -> None:
+    register(tmp_path, f"'null': {{command: [train], parameters: {parameters}}}\n")
+    yaml = written(read(client, "/submit?trainer=null"))
+    answer = plan_of(client, yaml)
+    assert answer.status_code == 200, (yaml, answer.text)
+
+
+def test_a_text_is_left_to_the_user(client: TestClient, tmp_path: Path) -> None:
+    register(tmp_path, "mine: {command: [train], parameters: {data: {type: text, pattern: '[a-z]+'}}}\n")
+    answer = plan_of(client, written(read(client, "/submit?trainer=mine")))
+    assert answer.status_code == 422
+    assert "that &#39;[a-z]+&#39; matches as a whole" in answer.text
+
+
+def test_a_run_of_a_program_shows_its_output_and_no_lenses(client: TestClient, copy: Store) -> None:
+    own = ProgramRun(copy)
+    page = read(client, f"/runs/{own.run.id}")
+    assert "The program has printed nothing so far." in page
+    assert "Stability" not in page
+    own.print("".join(f"iter {step}: loss <b>3.1</b>\n" for step in range(300)))
+    page = read(client, f"/runs/{own.run.id}")
+    assert "iter 299: loss &lt;b&gt;3.1" in page
+    assert "iter 99:" not in page
+    assert "iter 99:" in read(client, f"/runs/{own.run.id}?tail=1000")
+    assert "iter 99:" not in read(client, f"/runs/{own.run.id}?tail=everything")
+
+
+def test_the_whole_output_is_a_file(client: TestClient, copy: Store) -> None:
+    own = ProgramRun(copy)
+    own.print("\x1b[31mä\x1b[0m <script>\n")
+    answer = client.get(f"/runs/{own.run.id}/log.txt")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{own.run.id}.log"'
+    assert answer.text == "ä <script>\n"
+    assert client.get(f"/runs/{'0' * 32}/log.txt").status_code == 404
+
+
+def test_a_run_of_proxies_has_no_output(client: TestClient, copy: Store, seeded: Any) -> None:
+    (run, *_) = copy.runs.of_sweep(seeded.ids["completed"])
+    page = read(client, f"/runs/{run.id}")
+    assert 'id="log"' not in page
+    assert "Stability" in page
+
+
+def test_a_sweep_shows_its_registration_and_what_its_runs_have_told(client: TestClient, copy: Store) -> None:
+    own = ProgramRun(copy)
+    copy.events.append(own.sweep.id, TrainerEvent(name="nanogpt", digest="0123456789abcdef", checked=False))
+    copy.events.append(own.sweep.id, NoticeEvent(message="Losses have 3 decimals."))
+    text = text_of(read(client, f"/sweeps/{own.sweep.id}"))
+    assert "Trainer nanogpt, registration 0123456789abcdef" in text
+    assert "Losses have 3 decimals." in text
