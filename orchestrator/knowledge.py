@@ -212,7 +212,7 @@ def recorded_runs(store: Store, source: RecordedRows, field: str) -> RunTable:
 
     Args:
         store: where uploaded tables lie.
-        source: the table's id and the ``where`` that picks a recipe.
+        source: the table's id and what picks a recipe.
         field: the field of the spec that names it, for messages.
 
     Raises:
@@ -223,4 +223,4 @@ def recorded_runs(store: Store, source: RecordedRows, field: str) -> RunTable:
     except NotFound as error:
         message = f"no table {source.table!r}; upload it first with POST /v1/tables"
         raise BadInput.at(f"{field}.table", message) from error
-    return read_table(table.data).one_recipe(source.where, option=f"{field}.where")
+    return read_table(table.data).one_recipe(source.where, source.ignore, f"{field}.where")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,9 @@ def job_factory(
         NotFound: the table does not exist.
     """
     table, cells = store.tables.get(trainer.table).data, store.sweeps.cells(sweep.id)
-    return ImmediateJobFactory(ReplaySetup(table=table, where=trainer.where, cells=cells))
+    return ImmediateJobFactory(
+        ReplaySetup(table=table, where=trainer.where, ignore=trainer.ignore, cells=cells)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ class ReplaySetup:
     table: bytes
     where: Mapping[str, str]
     cells: Cells
+    ignore: Collection[str] = ()
 
     def open_runner(self) -> ReplayRunner:
         """Read the table.
@@ -51,7 +54,7 @@ class ReplaySetup:
         Raises:
             BadInput: the table mixes recipes.
         """
-        return ReplayRunner(Recording(read_table(self.table).one_recipe(self.where)), self.cells)
+        return ReplayRunner(Recording(read_table(self.table).one_recipe(self.where, self.ignore)), self.cells)
 
 
 class Recording:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ class ReplayTrainer(TrainerKind):
     kind: Literal["replay"]
     table: Name
     where: dict[str, Condition] = Field(default_factory=dict)
+    ignore: Annotated[tuple[Name, ...], Field(max_length=200)] = ()
 
     finds_cells: ClassVar = True
     answers_at_once: ClassVar = True

@@ -78,6 +78,7 @@ class PriorRuns(Strict):
 
     table: Name
     where: dict[str, Condition] = Field(default_factory=dict)
+    ignore: Annotated[tuple[Name, ...], Field(max_length=200)] = ()
 
 
 class SweepSpec(Strict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
 from orchestrator.cells import Cells, Point
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RecordedRows(Protocol):
-    """Names rows of an uploaded table: a table's id, and the ``where`` that picks one recipe from it."""
+    """Names rows of an uploaded table: a table's id, and what picks one recipe from it."""
 
     @property
     def table(self) -> str:
@@ -28,6 +28,11 @@ class RecordedRows(Protocol):
     @property
     def where(self) -> Mapping[str, str]:
         """The value that each column must have."""
+        ...
+
+    @property
+    def ignore(self) -> Collection[str]:
+        """Columns that are no part of a recipe."""
         ...
 
 

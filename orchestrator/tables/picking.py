@@ -30,7 +30,7 @@ def ignoring(option: str, column: str) -> str:
         return f"ignore it with --ignore {shlex.quote(column)}"
     if option == PYTHON:
         return f"ignore it with ignore=[{_quoted(column)}]"
-    return "delete the column from the table"
+    return f"ignore it with {option.removesuffix('.where')}.ignore: [{column if column.isidentifier() else _quoted(column)}]"
 
 
 def _quoted(column: str) -> str:

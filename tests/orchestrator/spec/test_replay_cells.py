@@ -36,7 +36,7 @@ class OneTable:
 
     def rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
         assert (source.table, field) == ("t", "trainer")
-        return recorded_rates(read_table(self.text.encode()).one_recipe(source.where))
+        return recorded_rates(read_table(self.text.encode()).one_recipe(source.where, source.ignore))
 
 
 def replay(**grid: Any) -> SweepSpec:
@@ -99,3 +99,15 @@ def test_prior_runs_of_mixtures_cost_their_active_parameters() -> None:
     for text, active in ((row, 1e6), (blank, 4e6)):
         prior = read_table(text.encode()).observations()
         assert prior_flops(RunHistory(cells=Cells(), prior=prior)) == 6 * active * 1e8
+
+
+def test_a_column_that_is_no_part_of_a_recipe_is_ignored() -> None:
+    table = TABLE.replace(HEADER, HEADER.strip() + ",host\n")
+    mixed = "\n".join(
+        f"{line},{'ab'[at % 2]}" if at and line else line for at, line in enumerate(table.splitlines())
+    )
+    spec = parse_spec({"name": "again", "trainer": {"kind": "replay", "table": "t", "ignore": ["host"]}})
+    assert len(spec.training.cells(spec.grid, OneTable(mixed))) == len(cells())
+    spec = replay()
+    with pytest.raises(BadInput, match="host"):
+        spec.training.cells(spec.grid, OneTable(mixed))

@@ -114,7 +114,7 @@ def test_a_table_of_several_recipes_asks_for_one() -> None:
         ),
         (
             "trainer.where",
-            'pick one with trainer.where: {"job type": …}, or if job type does not matter delete the column',
+            'pick one with trainer.where: {"job type": …}, or if job type does not matter ignore it with trainer.ignore: ["job type"]',
         ),
     ],
 )
