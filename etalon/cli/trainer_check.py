@@ -22,6 +22,7 @@ from etalon.arguments import amount
 from etalon.cli.admin import open_store
 from etalon.cli.options import AsJson, assignments
 from etalon.cli.outcome import Exit, err, out, print_json, reports_errors
+from etalon.cli.trainers import COLOURS
 from etalon.spec_files import naming_lines, read_spec_file
 from orchestrator.amounts import count
 from orchestrator.documents.trainers import CheckDocument, CheckStep
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 NEXT_NAME: Final = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
 """The comma between two values; text may hold others."""
-
-COLOURS: Final = {"good": "green", "warning": "yellow", "bad": "bold red", "skipped": "dim"}
 
 
 @reports_errors
@@ -131,11 +130,14 @@ def _within(option: str, value: float | None, least: float, most: float) -> floa
 
 
 def _registered(name: str, settings: Settings) -> Registration:
+    """The registration of a name; the refusal of an unknown one names the files that cannot be read, too."""
+    trainers = read_trainers(settings.trainers)
     try:
-        return read_trainers(settings.trainers).get(name)
+        return trainers.get(name)
     except BadInput as error:
         sentence = error.detail.removeprefix("trainer.name: ")
-        raise BadInput(sentence[:1].upper() + sentence[1:]) from error
+        unread = [fault.detail for place, fault in trainers.faults.items() if os.sep in place]
+        raise BadInput(" ".join([sentence[:1].upper() + sentence[1:], *unread])) from error
 
 
 def _case(
@@ -224,8 +226,6 @@ class _StepDisplay:
         self._status = Status("", console=err)
 
     def __enter__(self) -> _StepDisplay:
-        if err.is_terminal:
-            self._status.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -234,11 +234,14 @@ class _StepDisplay:
     def begin(self, name: str) -> None:
         self._name = name
         self._status.update(f"{name} …")
+        if err.is_terminal:
+            self._status.start()
 
     def advance(self, tokens: int, of: int) -> None:
         self._status.update(f"{self._name}: {count(tokens)} of {count(of)} tokens")
 
     def show(self, made: MadeRun) -> None:
+        self._status.stop()
         if self._quiet:
             return
         own = {name: value for name, value in made.environment.items() if not name.startswith("ETALON_")}
@@ -259,6 +262,7 @@ class _StepDisplay:
         out.print(grid)
 
     def end(self, step: CheckStep, lines: tuple[str, ...]) -> None:
+        self._status.stop()
         if self._quiet:
             return
         grid = Table.grid(Column(width=7), Column(width=10), Column(overflow="fold"), padding=(0, 2))

@@ -70,6 +70,7 @@ class CheckCase:
         high_rate: peak η that no program survives.
         resources: of one run.
         grows: whether the run may be made longer, because nobody gave its tokens.
+        assumes_batch: whether nobody gave the batch, and the program is not told it.
     """
 
     registration: Registration
@@ -80,6 +81,7 @@ class CheckCase:
     high_rate: float
     resources: Resources
     grows: bool = False
+    assumes_batch: bool = False
 
     @property
     def steps(self) -> Steps:
@@ -162,6 +164,13 @@ def _case(registration: Registration, request: CheckRequest, batch: int) -> Chec
         high_rate=max(HIGH_RATE, TOO_HIGH * rate),
         resources=Resources(gpus_per_run=request.gpus or 0),
         grows=request.tokens is None,
+        assumes_batch=request.batch_tokens is None and not _is_told_batch(registration.definition),
+    )
+
+
+def _is_told_batch(definition: ProgramDefinition) -> bool:
+    return any(
+        "batch_tokens" in Template.parse(text, known).names for _, text, known in definition.templates()
     )
 
 

@@ -250,6 +250,11 @@ class _Check:
         starting = run.start_seconds or 0.0
         what = "after its start of" if steady else "with its start of"
         message = f"{amounts.count(self._speed)} tokens a second {what} {amounts.duration(starting)}."
+        if self._case.assumes_batch:
+            batch = amounts.count(self._case.cell.batch_tokens)
+            message += (
+                f" That is for steps of {batch} tokens, which are assumed: give --batch-tokens as it is."
+            )
         if self._plan is not None:
             message += " " + self._priced(self._plan, self._speed, starting if steady else 0.0)
         return Found(Finding.GOOD, message)

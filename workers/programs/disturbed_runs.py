@@ -256,7 +256,7 @@ def stop(direct: UndisturbedRun) -> Found:
 
 def _stopped(ended: Ended, seconds: float, limit: float) -> Found:
     outlived = f" {ended.left} of its processes outlived it and were ended." if ended.left else ""
-    took = f"Asked to stop, it was gone after {amounts.duration(seconds)} of {amounts.duration(limit)} (limits.stop)"
+    took = f"Asked to stop, it was gone after {amounts.duration(max(seconds, 0.1))} of {amounts.duration(limit)} (limits.stop)"
     if ended.signal == signal.SIGKILL:
         return Found(
             Finding.WARNING,

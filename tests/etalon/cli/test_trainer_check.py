@@ -124,6 +124,12 @@ def test_what_cannot_be_checked_is_refused(arguments: tuple[str, ...], says: str
     assert kept(trainers) is None
 
 
+def test_a_registration_that_cannot_be_read_is_named(trainers: Path) -> None:
+    trainers.chmod(0o666)
+
+    assert "may be written by others" in refusal_of("trainer", "check", "breakable")
+
+
 def test_a_sweep_of_another_trainer_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text(yaml.safe_dump({**SWEEP, "trainer": {"kind": "command", "name": "other"}}))

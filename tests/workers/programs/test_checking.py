@@ -267,6 +267,13 @@ def test_a_batch_is_found_and_a_warmup_is_left_room(tmp_path: Path) -> None:
     assert long.steps.fork >= 1.5 * long.steps.warmup == 4500
 
 
+def test_a_batch_that_the_program_is_not_told_is_assumed(tmp_path: Path) -> None:
+    _, assumed, _ = checked(tmp_path, request={"batch_tokens": None, "tokens": 40_960.0}, **only("speed"))
+
+    assert "steps of 1.02 k tokens, which are assumed" in assumed["speed"].message.replace("\u00a0", " ")
+    assert not case_of(tmp_path).assumes_batch
+
+
 def test_a_required_parameter_is_asked_for(tmp_path: Path) -> None:
     parameters = {**FIELDS["parameters"], "width": {"type": "int", "min": 16}}
     with pytest.raises(
