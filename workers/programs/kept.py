@@ -73,14 +73,15 @@ class KeptProgram:
 
     @classmethod
     def start(
-        cls, order: KeeperOrder, *, heartbeat_seconds: float = 30.0, confirm_seconds: float = 5.0
+        cls, order: KeeperOrder, *, heartbeat_seconds: float = 30.0, confirm_seconds: float | None = None
     ) -> KeptProgram:
         """Start a keeper for an order.
 
         Args:
             order: its folder exists.
             heartbeat_seconds: age of a heartbeat that raises suspicion.
-            confirm_seconds: least time until a second look finds the same, and the keeper is given up.
+            confirm_seconds: least time until a second look finds the same, and the keeper is given up; by default a sixth
+                of ``heartbeat_seconds``.
 
         Raises:
             OSError: the order cannot be written, or the keeper cannot be started.
@@ -105,7 +106,7 @@ class KeptProgram:
             reader,
             messages,
             heartbeat_seconds=heartbeat_seconds,
-            confirm_seconds=confirm_seconds,
+            confirm_seconds=heartbeat_seconds / 6 if confirm_seconds is None else confirm_seconds,
         )
 
     @property

@@ -62,6 +62,7 @@ class ProgramSetup:
         cells: of the sweep, by number.
         folder: of the sweep's files, visible to every worker.
         resources: of one run.
+        heartbeat_seconds: age of a keeper's heartbeat at which the keeper is given up.
     """
 
     registration: Registration
@@ -69,6 +70,7 @@ class ProgramSetup:
     cells: Cells
     folder: Path
     resources: Resources
+    heartbeat_seconds: float = 30.0
 
     def open_runner(self) -> ProgramRunner:
         """Check that the program can be started on this machine.
@@ -235,7 +237,7 @@ class RunInHand:
             resources=self._setup.resources,
             seconds_left=max(1.0, definition.limits.run - self._record.seconds),
         )
-        return KeptProgram.start(order)
+        return KeptProgram.start(order, heartbeat_seconds=self._setup.heartbeat_seconds)
 
     def _values(self, place: RunPlace, start: Start) -> dict[str, Value]:
         return values_of(
