@@ -127,11 +127,6 @@ class CommandTrainer(TrainerKind):
         """As ``TrainerKind.measured_as``: each program by itself."""
         return f"{self.kind}:{self.name}"
 
-    @property
-    def no_stable_phase(self) -> str:
-        """As ``TrainerKind.no_stable_phase``."""
-        return "its trainer is a program of the operator, and the loss before the decay is measured by proxies alone."
-
 
 def values_text(values: Mapping[str, Any]) -> str:
     """The values of a scale as canonical JSON, as cells keep them."""
