@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,16 @@ def test_runs_count_where_their_decay_begins_with_the_losses_measured_there() ->
     ],
 )
 def test_a_trainer_that_does_not_measure_it_is_named(trainer: dict[str, str] | None, words: str) -> None:
-    fields = {"name": "a", "prior_runs": {"table": "t"}} | ({} if trainer is None else {"trainer": trainer})
+    fields: dict[str, Any] = {"name": "a", "prior_runs": {"table": "t"}} | (
+        {} if trainer is None else {"trainer": trainer}
+    )
+    if trainer is not None and trainer["kind"] == "command":
+        fields["grid"] = {
+            "scales": [{"params": 1e6}],
+            "tokens": [1e6],
+            "batch_tokens": [100],
+            "learning_rates": [1e-3],
+        }
     spec = parse_spec(fields)
     sweep = replace(make_snapshot(CELLS).sweep, spec=spec)
     with pytest.raises(Refused, match=f"{words}, and the loss before the decay is measured by the proxy"):
