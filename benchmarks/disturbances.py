@@ -133,7 +133,7 @@ class Disturbance:
         victim: which kind of process.
         number: the signal.
         at: Unix seconds.
-        run_ids: the runs that it disturbed.
+        run_ids: the runs that it disturbed; empty for a driver, which carries out all.
     """
 
     victim: str
@@ -142,10 +142,10 @@ class Disturbance:
     run_ids: tuple[str, ...]
 
     def seconds(self, journals: dict[str, list[Entry]]) -> float:
-        """From the signal to the next start of one of the runs; 0 if all have ended without one."""
+        """From the signal to the next start of the run, or of any; 0 if it had ended and needed none."""
         starts = (
             entry.at - self.at
-            for run_id in self.run_ids
+            for run_id in self.run_ids or journals
             for entry in journals.get(run_id, ())
             if isinstance(entry, Started) and entry.at > self.at
         )
@@ -195,10 +195,9 @@ def _send(
             return False
         one = chance.choice(working)
         pid = driver.pid if victim == "driver" else getattr(one, victim)
-        disturbed = working if victim == "driver" else [one]
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-            run_ids = tuple(work.run_id for work in disturbed)
+            run_ids = () if victim == "driver" else (one.run_id,)
             sent.append(Disturbance(victim=victim, number=number, at=time.time(), run_ids=run_ids))
         return bool(sent)
 
@@ -271,7 +270,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="an empty folder for the service's files, which are kept")
     options = parser.parse_args()
-    rates = tuple(0.002 * 1.2**place for place in range(max(4, options.kills)))
+    rates = tuple(0.002 * 1.2**place for place in range(4 + options.kills // 2))
     workload = Workload(rates=rates)
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name)
