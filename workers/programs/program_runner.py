@@ -120,6 +120,12 @@ class ProgramRunner(Runner):
             self._job = None
         return report, done
 
+    def abort(self) -> None:
+        """Kill the program."""
+        if self._job is not None:
+            self._job.kill()
+            self._job = None
+
     def save(self) -> None:
         """Ask the program to save and to end; its run is pending again."""
         if self._job is not None:
@@ -155,6 +161,11 @@ class _JobInHand:
         """Ask the program to end, and wait until it has."""
         if self._run is not None:
             self._run.stop()
+
+    def kill(self) -> None:
+        """End the program at once."""
+        if self._run is not None:
+            self._run.kill()
 
 
 class RunInHand:
@@ -206,8 +217,13 @@ class RunInHand:
         if self._kept is not None:
             self._kept.ask_to_stop()
             if self._kept.wait(self._setup.registration.definition.limits.stop + 5.0) is None:
-                self._kept.kill()
-                self._kept.wait(5.0)
+                self.kill()
+
+    def kill(self) -> None:
+        """End the program at once."""
+        if self._kept is not None:
+            self._kept.kill()
+            self._kept.wait(5.0)
 
     def _known_end(self) -> End | None:
         """The end that the journal tells, or that of the trunk; None if the program must run."""
