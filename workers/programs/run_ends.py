@@ -120,9 +120,10 @@ def _unheard(
         return None
     if isinstance(whole, Failed):
         return Unheard(reason=whole.reason)
-    if not end.matched:
-        return Unheard(reason="its last attempt reported no loss, and reports of an earlier one were lost")
     answer = _answer(record, definition)
+    curve = _curve(record, answer)
+    if not end.matched and curve.last_tokens < cell.tokens:
+        return Unheard(reason=f"its losses after {amounts.count(curve.last_tokens)} tokens were lost")
     begin = cell.tokens * (1 - (answer.share or 0.0))
     for heard, first in record.holes:
         if first.tokens > begin and first.tokens - first.count * (end.interval or 0) > heard:
@@ -156,7 +157,7 @@ def _whole(
     if (missing := _not_the_tokens(record.tokens, cell, step)) is not None:
         return Failed(reason=missing)
     answer = _answer(record, definition)
-    curve = record.curve("validation" if answer.kind == "validation" else "training")
+    curve = _curve(record, answer)
     loss = _loss(record, curve, answer, cell, step)
     if isinstance(loss, Failed):
         return loss
@@ -184,6 +185,10 @@ def _answer(record: RunRecord, definition: ProgramDefinition) -> Answer:
     if record.validation.points:
         return Answer(kind="validation")
     return Answer(kind="training", share=DEFAULT_SHARE)
+
+
+def _curve(record: RunRecord, answer: Answer) -> Curve:
+    return record.curve("validation" if answer.kind == "validation" else "training")
 
 
 def _loss(record: RunRecord, curve: Curve, answer: Answer, cell: Cell, step: int) -> float | Failed:

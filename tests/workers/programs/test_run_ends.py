@@ -237,6 +237,7 @@ AGAIN = replace(STARTED, keeper=3, attempt=2)
         ([Measured(kind="training", tokens=990, loss=4.1, count=9)], replace(ENDED, interval=10), True),
         ([Measured(kind="training", tokens=950, loss=4.1), GOOD[-1]], replace(ENDED, interval=10), True),
         ([], replace(ENDED, matched=0), False),
+        ([GOOD[-1], replace(AGAIN, attempt=3)], replace(ENDED, matched=0), True),
     ],
 )
 def test_a_run_whose_answer_a_lost_keeper_took_with_it_is_not_complete(
