@@ -49,6 +49,11 @@ LOG_BYTES: Final = TAIL_BYTES + LINE_BYTES + 1
 SHOWN_LINES: Final = 20
 """Last lines of the output that a reason repeats."""
 
+BEGAN_ANEW: Final = (
+    "A run began again without its checkpoint, because the keeper of an earlier attempt was lost with losses that the run's "
+    "answer needs."
+)
+
 MOST_INTERRUPTIONS: Final = 5
 """Attempts of one run in one worker that were ended from outside, before the machine is held to be at fault."""
 
@@ -364,8 +369,10 @@ class RunInHand:
     def _judge(self, ended: Ended | KeeperLost) -> Report:
         end = self._end_of(ended)
         limits = self._setup.registration.definition.limits
-        if isinstance(end, Unheard) and not self._begins_anew():
-            end = Failed(reason=end.reason)
+        if isinstance(end, Unheard):
+            if not self._begins_anew():
+                return self._over(Failed(reason=end.reason))
+            self._record.notices.append(BEGAN_ANEW)
         if isinstance(end, Interrupted | Unheard):
             self._interruptions += 1
             if self._interruptions >= MOST_INTERRUPTIONS:

@@ -16,6 +16,7 @@ from orchestrator.states import RunState
 from tests.waiting import until
 from tests.workers.programs.tiny import FORK, RESUME, by_run, carry_out, cells, job, registered, setup
 from workers.programs.journal import Started, read_journal
+from workers.programs.program_runner import BEGAN_ANEW
 from workers.runner import Report
 
 
@@ -143,6 +144,7 @@ def test_a_lost_keeper_or_program_changes_no_loss(
     assert killed
     whole = setup(registered(tmp_path / "whole"), cells(60), tmp_path / "b")
     assert by_run(report.results)["r0"].loss == by_run(carry_out(whole, job(0)).results)["r0"].loss
+    assert (BEGAN_ANEW in report.notices) == (number == signal.SIGSTOP)
     until(lambda: not marked(tmp_path), seconds=5)
 
 
