@@ -211,6 +211,11 @@ class ProgramDefinition(Strict):
             | (OF_A_FORK if self.fork is not None else frozenset())
         )
 
+    def to_digest(self) -> dict[str, Any]:
+        """The fields that make another program of it: those that are given, as a later version may have further ones."""
+        words: dict[str, Any] = {"description": True, "parameters": {"__all__": {"description": True}}}
+        return self.model_dump(mode="json", exclude_defaults=True, exclude=words)
+
     def templates(self) -> Iterator[tuple[str, str, Set[str]]]:
         """Every text with placeholders: its field, the text, and the names that it may use."""
         known, at_checkpoint = self.names, self.names | {"checkpoint"}
