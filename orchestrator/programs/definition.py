@@ -50,6 +50,9 @@ NAMES: Final = OF_EVERY_RUN | OF_A_SCHEDULE | OF_A_FORK | {"checkpoint"}
 OF_THE_KEEPER: Final = frozenset({"run", "report", "stop"})
 """Variables ``ETALON_…`` that are no placeholders, or another value than the placeholder's, in lower case."""
 
+ARGUMENTS: Final = ("command.", "prefix.", "stop.", "resume.arguments.", "fork.save.", "fork.arguments.")
+"""Beginnings of the fields whose texts are arguments."""
+
 WITHOUT_ETALON: Final = re.compile(r"ETALON_|RAY_|PYTHON(?:PATH|HOME|SAFEPATH)$", re.IGNORECASE)
 """Variables that the service and Ray use for themselves; their values, secrets too, reach no program."""
 
@@ -258,7 +261,7 @@ class ProgramDefinition(Strict):
             except ValueError as error:
                 raise BadField(field, f"{error}{self._hint(str(error))}") from error
             alone = template.stands_alone
-            if alone is not None and field.startswith(("command", "resume.a", "fork.s", "fork.a", "prefix")):
+            if alone is not None and field.startswith(ARGUMENTS):
                 self._check_alone(field, alone.text)
             if field == "fork.checkpoint" and "fork_step" not in template.names:
                 raise BadField(field, "must name {fork_step}: a trunk has a checkpoint for every horizon")

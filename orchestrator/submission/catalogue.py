@@ -14,7 +14,7 @@ from orchestrator.errors import BadInput
 from orchestrator.knowledge import recorded_runs
 from orchestrator.law.notices import Notice
 from orchestrator.programs.registry import Registration, read_trainers
-from orchestrator.programs.run_values import check_cell
+from orchestrator.programs.run_values import check_cells
 from orchestrator.settings import Settings
 from orchestrator.spec import RecordedRows, SweepSpec
 from orchestrator.store import Store
@@ -109,8 +109,7 @@ def check_program(spec: SweepSpec, cells: Cells, program: CheckedProgram) -> Non
             "resources.gpus_per_run",
             f"{gpus:g} is no whole number, and torchrun starts one process for each GPU",
         )
-    for cell in cells:
-        check_cell(program.registration, {} if named is None else named.parameters, cell, gpus)
+    check_cells(program.registration, {} if named is None else named.parameters, cells, gpus)
 
 
 def program_notices(spec: SweepSpec, program: CheckedProgram | None) -> list[Notice]:

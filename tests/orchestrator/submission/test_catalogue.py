@@ -123,6 +123,16 @@ def test_a_sweep_records_the_registration_and_a_resumption_the_new_one(store: St
         ({"tokens": [1_024]}, {"fork": FORK}, "decays before the warmup"),
         ({"scales": [{"params": 1e6, "with": {"width": 7}}]}, {}, "from 8 to 64"),
         ({}, {"command": []}, "registration is faulty at command"),
+        (
+            {},
+            {"command": ["train", "{width-100}"]},
+            r"command\.1 of the trainer mine .*'-84', which reads like an option",
+        ),
+        (
+            {},
+            {"resume": {"when": "a", "arguments": ["{width-100}"]}},
+            r"resume\.arguments\.0 .* reads like an option",
+        ),
     ],
 )
 def test_what_the_program_cannot_run_is_refused_and_nothing_is_written(
@@ -131,6 +141,35 @@ def test_what_the_program_cannot_run_is_refused_and_nothing_is_written(
     with pytest.raises(BadInput, match=message):
         submit(sweep(**grid), store, settings(tmp_path, **fields))
     assert store.sweeps.page()[0] == []
+
+
+@pytest.mark.parametrize(
+    "parameter", [{"type": "text", "pattern": ".*"}, {"type": "choice", "values": ["-x", "x"]}]
+)
+def test_a_value_never_reads_like_an_option(store: Store, tmp_path: Path, parameter: dict[str, Any]) -> None:
+    parameters = {"how": parameter, "width": PROGRAM["parameters"]["width"]}
+    scales = [{"params": 1e6, "with": {"width": 16, "how": "-x"}}]
+    for alone in ("{how}", "{how}{width}"):
+        configured = settings(tmp_path, command=["train", alone], parameters=parameters)
+        with pytest.raises(BadInput, match=r"grid: at .*reads like an option.*--name="):
+            submit(sweep(scales=scales), store, configured)
+    for apart in ("--how={how}", "a{how}"):
+        configured = settings(tmp_path, command=["train", apart], parameters=parameters)
+        assert submit(sweep(scales=scales), store, configured)[1]
+
+
+def test_a_key_that_its_config_file_lacks_is_refused_without_its_content(
+    store: Store, tmp_path: Path
+) -> None:
+    files = [{"from": "secret.yaml", "to": "{run_folder}/c.yaml", "set": {"optimzer.lr": "{learning_rate}"}}]
+    configured = settings(tmp_path)
+    (configured.trainers / "secret.yaml").write_text("optimizer: {lr: 0.1, hunter2: 1}")
+    with pytest.raises(BadInput, match="etalon trainer check mine") as refused:
+        submit(sweep(), store, settings(tmp_path, files=files))
+    assert refused.value.detail.startswith("trainer.name: files.0 of the trainer mine cannot be made")
+    assert not any(word in refused.value.detail for word in ("secret", "hunter2", "optim"))
+    files[0]["set"] = {"optimizer.lr": "{learning_rate}"}
+    assert submit(sweep(), store, settings(tmp_path, files=files))[1]
 
 
 def test_runs_that_wait_for_the_first_ones_say_so(store: Store, tmp_path: Path) -> None:
