@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.answers.trainers import shares_trunks, without_paths
 from orchestrator.cells import Cells, Point
-from orchestrator.documents.events import TrainerEvent
+from orchestrator.documents.events import ScheduleDocument, TrainerEvent
 from orchestrator.documents.trainers import CheckDocument
 from orchestrator.errors import BadInput
 from orchestrator.knowledge import recorded_runs
@@ -63,15 +63,29 @@ class CheckedProgram:
     @property
     def event(self) -> TrainerEvent:
         """The event that says which registration carries out the runs."""
-        passed = self.check is not None and self.check.passed
-        return TrainerEvent(name=self.registration.name, digest=self.registration.digest, checked=passed)
+        return TrainerEvent(
+            name=self.registration.name,
+            digest=self.registration.digest,
+            checked=self.check is not None and self.check.passed,
+            schedule=self.schedule,
+        )
+
+    @property
+    def schedule(self) -> ScheduleDocument | None:
+        """The schedule that it declares."""
+        declared = self.registration.definition.schedule
+        return None if declared is None else ScheduleDocument.model_validate(declared, from_attributes=True)
 
 
 class ServiceCatalogue:
-    """The tables of a store and the programs of the settings, as ``orchestrator.spec.Catalogue``."""
+    """The tables of a store and the programs of the settings, as ``orchestrator.spec.Catalogue``.
+
+    It reads a registration once: whatever one catalogue gives is of the same one, though the files change meanwhile.
+    """
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
+        self._programs: dict[str, CheckedProgram] = {}
 
     def rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
         """As ``orchestrator.spec.Catalogue``."""
@@ -79,20 +93,21 @@ class ServiceCatalogue:
 
     def program(self, name: str) -> CheckedProgram:
         """As ``orchestrator.spec.Catalogue``; a fault is told in short, as its words reach everyone who submits."""
-        registration = read_trainers(self._settings.trainers).get_for_readers(name)
-        return CheckedProgram(
-            registration=registration, check=self._store.trainer_checks.get(registration.digest)
-        )
+        if name not in self._programs:
+            registration = read_trainers(self._settings.trainers).get_for_readers(name)
+            check = self._store.trainer_checks.get(registration.digest)
+            self._programs[name] = CheckedProgram(registration=registration, check=check)
+        return self._programs[name]
 
 
-def program_of(spec: SweepSpec, store: Store, settings: Settings) -> CheckedProgram | None:
+def program_of(spec: SweepSpec, catalogue: ServiceCatalogue) -> CheckedProgram | None:
     """The program that a sweep names; None for other trainers.
 
     Raises:
         BadInput: at ``trainer.name``: it is not registered here.
     """
     named = spec.training.program
-    return None if named is None else ServiceCatalogue(store, settings).program(named.name)
+    return None if named is None else catalogue.program(named.name)
 
 
 def check_program(spec: SweepSpec, cells: Cells, program: CheckedProgram) -> None:
