@@ -45,7 +45,7 @@ class CheckedProgram:
 
     @property
     def shared_decay(self) -> float | None:
-        """As ``orchestrator.spec.command.Program``: None too where the check found that a fork is no direct run."""
+        """As ``orchestrator.spec.command.Program``: None too where the check did not find a fork to equal a direct run."""
         definition = self.registration.definition
         if definition.fork is None or definition.schedule is None or not self.forks:
             return None
@@ -155,7 +155,7 @@ def _without_forks(spec: SweepSpec, program: CheckedProgram) -> str:
     why = (
         "does not declare fork"
         if program.registration.definition.fork is None
-        else "has forks that differ from direct runs, as its check found, so they are off"
+        else "has forks that its check did not find equal to direct runs, so they are off"
     )
     return (
         f"{program.registration.name} {why}: every run is trained from its first token. With a decay of {decay:.0%} of the "

@@ -112,6 +112,16 @@ def test_forks_that_differ_from_direct_runs_are_off(store: Store, tmp_path: Path
     assert {cell.trunk for cell in apart} == {None}
 
 
+def test_forks_that_a_check_has_not_compared_are_off(store: Store, tmp_path: Path) -> None:
+    configured = settings(tmp_path, fork=FORK)
+    digest = read_trainers(configured.trainers).get("mine").digest
+    for forks in (None, False):
+        store.trainer_checks.write(digest, checked(forks=forks))
+        assert "did not find equal to direct runs" in codes(store, configured)["no_forks"]
+    store.trainer_checks.write(digest, checked(forks=True))
+    assert "no_forks" not in codes(store, configured)
+
+
 def test_a_sweep_records_the_registration_and_a_resumption_the_new_one(store: Store, tmp_path: Path) -> None:
     configured = settings(tmp_path)
     created, *_ = submit(sweep(), store, configured)
