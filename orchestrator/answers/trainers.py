@@ -50,9 +50,8 @@ def trainer_document(registration: Registration, check: CheckDocument | None) ->
 
 
 def shares_trunks(definition: ProgramDefinition, check: CheckDocument | None) -> bool:
-    """Whether forks are declared, and no check has found them to differ from direct runs."""
-    differs = check is not None and check.forks is False
-    return definition.fork is not None and not differs
+    """Whether forks are declared, and the newest check, if there is one, has found one to equal a direct run."""
+    return definition.fork is not None and (check is None or check.forks is True)
 
 
 def without_paths(text: str) -> str:
