@@ -73,7 +73,7 @@ def check_command(  # noqa: PLR0913, PLR0917 - one for each option
         float | None, typer.Option(help="A peak rate that trains; by default 1e-3.")
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=0, help="GPUs of a run; by default none is visible.")
+        int | None, typer.Option(min=0, max=1_024, help="GPUs of a run; by default none is visible.")
     ] = None,
     minutes: Annotated[float, typer.Option(help="Most time of the whole check.")] = 10.0,
     dry_run: Annotated[

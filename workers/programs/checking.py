@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -260,7 +260,14 @@ class _Check:
         return Found(Finding.GOOD, message)
 
     def _priced(self, plan: ExpectedPlan, speed: float, starting: float) -> str:
-        training = plan.flops / (speed * self._case.cell.flops_per_token)
+        cell, model = self._case.cell, self._direct.record.model
+        if not self._case.has_params:
+            if model is None or model.params is None:
+                return (
+                    "The sweep's plan is not priced, because N of these values is not known: give --params."
+                )
+            cell = replace(cell, params=model.params)
+        training = plan.flops / (speed * cell.flops_per_token)
         seconds = (training + plan.runs * starting) / plan.workers
         return (
             f"At this speed the sweep's expected {plan.runs} runs ({amounts.flops(plan.flops)}) take "

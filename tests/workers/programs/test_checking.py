@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,21 @@ def test_n_is_compared_with_what_the_program_reports(
     assert says in steps["model size"].message.replace("It", "it")
 
 
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        ("", r"expected 50 runs .* take [0-9.]+ (min [0-9]+ )?s on 2"),
+        ("hides_size", "is not priced, because N of"),
+    ],
+)
+def test_a_plan_is_priced_with_a_known_n_only(breaks: str, says: str, tmp_path: Path) -> None:
+    plan = ExpectedPlan(flops=6 * 1000 * 4000 * 50, runs=50, workers=2)
+    request = {"params": None, "scale": {"pause": "0.003"}}
+    _, steps, _ = checked(tmp_path, breaks, request=request, plan=plan, **only("speed"))
+
+    assert re.search(says, steps["speed"].message.replace("\u00a0", " "))
+
+
 def test_a_check_ends_in_its_time(tmp_path: Path) -> None:
     document, steps, watching = checked(tmp_path, request={"scale": {"pause": "0.2"}}, seconds=1.5)
 
@@ -249,6 +265,7 @@ def test_secrets_are_shown_to_nobody(tmp_path: Path) -> None:
         ({"scale": {"pause": "-1"}}, "at least 0"),
         ({"tokens": 300.0}, "at least 400"),
         ({"batch_tokens": 96.0}, "whole number"),
+        ({"batch_tokens": None, "tokens": None}, "give one with --batch-tokens.*batch_tokens = 4194304, and"),
     ],
 )
 def test_what_cannot_be_run_is_refused(request_: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -265,6 +282,15 @@ def test_a_batch_is_found_and_a_warmup_is_left_room(tmp_path: Path) -> None:
 
     assert (small.cell.batch_tokens, small.steps.total) == (16384, 40)
     assert long.steps.fork >= 1.5 * long.steps.warmup == 4500
+
+
+def test_the_batch_is_not_blamed_for_what_it_cannot_mend(tmp_path: Path) -> None:
+    parameters = {**FIELDS["parameters"], "width": {"type": "int", "default": 16}}
+    command = [*FIELDS["command"], "--start={batch_tokens/2048}", "--width={width/3}"]
+    with pytest.raises(BadInput, match=r"^command.9 .*5.33333 with width = 16, and must be a whole number"):
+        case_of(
+            tmp_path, request={"batch_tokens": None, "tokens": None}, command=command, parameters=parameters
+        )
 
 
 def test_a_batch_that_the_program_is_not_told_is_assumed(tmp_path: Path) -> None:
