@@ -425,7 +425,10 @@ class SweepHandle:
 
 
 class SweepRuns:
-    """The runs of a sweep, in the order in which they were asked for; iterating asks page by page."""
+    """The runs of a sweep, in the order in which they were asked for; iterating asks page by page.
+
+    `len` asks the service too; it is always true, also without runs.
+    """
 
     def __init__(self, client: Client, sweep_id: str) -> None:
         self._client = client
@@ -440,6 +443,10 @@ class SweepRuns:
 
     def __len__(self) -> int:
         return self._client.ask(self._call(limit=1)).total
+
+    def __bool__(self) -> bool:
+        """True, without a request: ask `len` whether there are any."""
+        return True
 
     def __getitem__(self, index: int) -> RunDocument:
         place = operations.place(index, self.__len__)
@@ -465,7 +472,10 @@ class SweepRuns:
 
 
 class SweepLaws:
-    """The laws of a sweep, oldest first; iterating asks page by page."""
+    """The laws of a sweep, oldest first; iterating asks page by page.
+
+    `len` asks the service too; it is always true, also without laws.
+    """
 
     def __init__(self, client: Client, sweep_id: str) -> None:
         self._client = client
@@ -476,6 +486,10 @@ class SweepLaws:
 
     def __len__(self) -> int:
         return self._client.ask(self._call(1)).total
+
+    def __bool__(self) -> bool:
+        """True, without a request: ask `len` whether there are any."""
+        return True
 
     def __getitem__(self, index: int) -> LawDocument:
         place = operations.place(index, self.__len__)
