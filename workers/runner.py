@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from orchestrator.store.outputs import OutputTail
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 
 
@@ -37,7 +38,7 @@ class Report:
     points: tuple[LossPoint, ...] = ()
     results: tuple[RunResult, ...] = ()
     lenses: tuple[LensPoint, ...] = ()
-    logs: Mapping[str, str] = field(default_factory=dict)
+    logs: Mapping[str, OutputTail] = field(default_factory=dict)
     params: Mapping[str, float] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)

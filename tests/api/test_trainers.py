@@ -14,7 +14,7 @@ from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
 from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import Store
-from orchestrator.store.outputs import TAIL_BYTES
+from orchestrator.store.outputs import TAIL_BYTES, OutputTail
 
 Register = Callable[..., None]
 
@@ -218,7 +218,8 @@ def log_of(client: TestClient, submitted: Any) -> Callable[..., Any]:
         (run,) = recorded.store.runs.of_sweep(recorded.sweep.id)
         if text is not None:
             lease = f"driver:{recorded.sweep.id}"
-            recorded.store.logs.write({run.id: text}, fence=recorded.drive(recorded.sweep.id), lease=lease)
+            kept = OutputTail(text=text, end_byte=len(text.encode()))
+            recorded.store.logs.write({run.id: kept}, fence=recorded.drive(recorded.sweep.id), lease=lease)
         return client.get(f"/v1/runs/{run.id}/log", params=query)
 
     return answer
@@ -246,6 +247,16 @@ def test_a_log_that_lost_its_beginning_starts_with_a_whole_line(log_of: Callable
     assert answer["truncated"]
     assert text.endswith("\n" + answer["text"])
     assert log_of("x" * 2 * TAIL_BYTES).json()["lines"] == 1
+
+
+def test_a_log_goes_on_after_what_was_read_before(log_of: Callable[..., Any]) -> None:
+    first = log_of("ä\nä\n\x1b[31mhal").json()
+    assert (first["start_byte"], first["end_byte"]) == (0, 6)
+    whole = "ä\nä\n\x1b[31mhalf\nä\n"
+    more = log_of(whole, after=6).json()
+    assert (more["text"], more["start_byte"], more["end_byte"]) == ("half\nä\n", 6, 19)
+    assert log_of(whole, after=19).json()["text"] == ""
+    assert log_of(whole, after=20).json()["text"] == "ä\nä\nhalf\nä\n"  # the output has begun again
 
 
 def test_a_log_is_shown_as_a_terminal_would_leave_it(log_of: Callable[..., Any]) -> None:
