@@ -130,14 +130,11 @@ def _within(option: str, value: float | None, least: float, most: float) -> floa
 
 
 def _registered(name: str, settings: Settings) -> Registration:
-    """The registration of a name; the refusal of an unknown one names the files that cannot be read, too."""
-    trainers = read_trainers(settings.trainers)
     try:
-        return trainers.get(name)
+        return read_trainers(settings.trainers).get(name)
     except BadInput as error:
         sentence = error.detail.removeprefix("trainer.name: ")
-        unread = [fault.detail for place, fault in trainers.faults.items() if os.sep in place]
-        raise BadInput(" ".join([sentence[:1].upper() + sentence[1:], *unread])) from error
+        raise BadInput(sentence[:1].upper() + sentence[1:]) from error
 
 
 def _case(

@@ -136,6 +136,28 @@ def test_a_sweep_of_a_faulty_registration_is_refused_without_its_content(
     )
 
 
+@pytest.mark.parametrize("text", ["hunter2: [", MINE])
+def test_a_sweep_of_an_unreadable_file_is_told_so_without_its_folder(
+    client: TestClient, register: Register, settings: Settings, text: str
+) -> None:
+    register(text)
+    register("other: {command: [a]}", "other.yaml")
+    (settings.trainers / "mine.yaml").chmod(0o622 if text == MINE else 0o600)
+    detail = client.post("/v1/sweeps?validate_only=true", json=SWEEP).json()["detail"]
+    assert "no trainer 'mine' is registered" in detail
+    assert "What cannot be used: mine.yaml; `etalon trainer list` with an admin token says why" in detail
+    assert str(settings.home) not in detail
+    assert "hunter2" not in detail
+
+
+def test_without_registrations_a_sweep_is_not_told_where_they_would_be(
+    client: TestClient, settings: Settings
+) -> None:
+    detail = client.post("/v1/sweeps?validate_only=true", json=SWEEP).json()["detail"]
+    assert "none is: an operator registers them" in detail
+    assert str(settings.home) not in detail
+
+
 def test_trainers_come_page_by_page_by_name(client: TestClient, register: Register) -> None:
     register("".join(f"t{number}: {{command: [a]}}\n" for number in (3, 1, 2)))
     first = client.get("/v1/trainers?limit=2").json()
