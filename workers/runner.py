@@ -123,7 +123,7 @@ class JobFactory(ABC):
 
     @abstractmethod
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
-        """Jobs for these runs, in the order in which to start them.
+        """Jobs for these runs, in the order in which to start them; until ``first_runs`` are proven, in the reverse one.
 
         Args:
             pending: the runs.
