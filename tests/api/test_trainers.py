@@ -192,12 +192,15 @@ def test_a_check_belongs_to_the_registration_that_was_checked(
     assert client.get("/v1/trainers/mine").json()["check"] is None
 
 
+@pytest.mark.parametrize(
+    "path", ["/srv/secret/a.pt", "/srv/my secret/a (1).pt", "file:///srv/secret", "../secret/a.pt", "secret"]
+)
 def test_paths_in_a_check_are_for_operators(
-    client: TestClient, store: Store, register: Register, reach: Callable[..., TestClient]
+    client: TestClient, store: Store, register: Register, reach: Callable[..., TestClient], path: str
 ) -> None:
     register()
-    message = "No checkpoint was found at /srv/secret/a.pt (resume.when), ×/÷ 1.2 away; 12k tokens/s."
-    steps = [CheckStep(name="resume", finding=Finding.BAD, message=message)]
+    message = "No checkpoint was found at {} (resume.when), ×/÷ 1.2 away; 12k tokens/s."
+    steps = [CheckStep(name="resume", finding=Finding.BAD, message=message.format(path), paths=[path])]
     check = CheckDocument(
         passed=False,
         forks=None,
@@ -207,12 +210,26 @@ def test_paths_in_a_check_are_for_operators(
         checked_at=datetime(2026, 12, 1, tzinfo=UTC),
     )
     store.trainer_checks.write(client.get("/v1/trainers/mine").json()["digest"], check)
-    assert client.get("/v1/trainers/mine").json()["check"]["steps"][0]["message"] == message
+    assert client.get("/v1/trainers/mine").json()["check"]["steps"][0]["message"] == message.format(path)
     plan = client.post("/v1/sweeps?validate_only=true", json=SWEEP).json()
-    assert message.replace("/srv/secret/a.pt", "…") in str(plan["warnings"])
+    assert message.format("…") in str(plan["warnings"])
     _, secret = store.tokens.create("a reader", {"read"})
     shown = reach(Authorization=f"Bearer {secret}").get("/v1/trainers/mine").json()
-    assert shown["check"]["steps"][0]["message"] == message.replace("/srv/secret/a.pt", "…")
+    assert shown["check"]["steps"][0]["message"] == message.format("…")
+    assert path not in str(shown["check"])
+
+
+def test_the_command_is_for_operators(
+    client: TestClient, store: Store, register: Register, reach: Callable[..., TestClient]
+) -> None:
+    register(MINE + "entered: {entry: 'mine:train'}\n")
+    assert client.get("/v1/trainers/mine").json()["command"][:2] == ["python", "secret_script.py"]
+    assert client.get("/v1/trainers/entered").json()["command"][-1] == "mine:train"
+    _, secret = store.tokens.create("a reader", {"read", "submit"})
+    assert [
+        item["command"]
+        for item in reach(Authorization=f"Bearer {secret}").get("/v1/trainers").json()["items"]
+    ] == [None, None]
 
 
 def test_a_sweep_shows_the_registration_that_carries_it_out(

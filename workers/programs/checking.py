@@ -73,6 +73,7 @@ class _Check:
         self._case, self._folder, self._deadline = case, folder, deadline
         self._watcher, self._plan = watcher, plan
         self._definition = case.registration.definition
+        self._private = _private(case, folder)
         self._direct = self._new_run("training")
         self._completed: UndisturbedRun | None = None
         self._forks: bool | None = None
@@ -108,10 +109,11 @@ class _Check:
         try:
             found = part()
         except BadInput as error:
-            found = Found(Finding.BAD, error.detail)
+            found = _unprepared(error)
         except OutOfTime:
             found = self._not_in_time(name)
-        step = CheckStep(name=name, finding=found.finding, message=found.message)
+        paths = [path for path in (*found.paths, *self._private) if path in found.message]
+        step = CheckStep(name=name, finding=found.finding, message=found.message, paths=paths)
         self._steps.append(step)
         self._watcher.end(step, found.lines)
 
@@ -283,9 +285,35 @@ class _Check:
         try:
             found = fork(completed)
         except BadInput as error:
-            found = Found(Finding.BAD, error.detail)
+            found = _unprepared(error)
         self._forks = found.finding is not Finding.BAD
         return found
+
+
+def _unprepared(error: BadInput) -> Found:
+    """The refusal of a run: an argument that cannot be made, a config file that cannot be read."""
+    return Found(Finding.BAD, f"It cannot be started: {error.detail}", paths=(error.detail,))
+
+
+def _private(case: CheckCase, folder: Path) -> tuple[str, ...]:
+    """What may be in the reason of a run's end and is for operators alone."""
+    registration, losses = case.registration, case.registration.definition.losses
+    sources = (losses.training, losses.validation, losses.position)
+    of_sources = [
+        value
+        for source in sources
+        if source is not None and not isinstance(source, OutputSource)
+        for name, value in source.to_order().items()
+        if name in {"jsonl", "csv", "tensorboard"}
+    ]
+    folders = (
+        folder,
+        registration.folder,
+        registration.file,
+        registration.file.parent,
+        registration.interpreter,
+    )
+    return (*map(str, of_sources), *map(str, folders))
 
 
 def _untried() -> Found:

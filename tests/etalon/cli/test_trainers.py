@@ -71,6 +71,7 @@ def test_a_trainer_shows_its_parameters_and_its_check(url: str) -> None:
     assert "width a whole number from 8 to 64 to be given of the model" in text
     assert "optimizer one of adamw, muon adamw" in text
     assert "takes no seed, so a sweep has one" in text
+    assert "command python train.py '--width={width}'" in text
     assert "never checked as it is registered now; `etalon trainer check mine`" in text
     assert answer_of("trainer", "show", "mine")["parameters"][0]["min"] == 8
     assert "the nearest is mine" in refusal_of("trainer", "show", "min")
@@ -109,6 +110,24 @@ def test_a_registration_beside_the_program_names_its_folder_as_a_dot(tmp_path: P
     assert status == 0, text
     assert read_trainers(tmp_path / "trainer.yaml").get("mine").definition.folder == "."
     assert f"export ETALON_TRAINERS={tmp_path / 'trainer.yaml'}" in text
+
+
+def test_a_file_that_is_not_there_yet_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "new" / "own.yaml"
+    monkeypatch.setenv("ETALON_TRAINERS", str(file))
+    status, text = etalon("trainer", "init", "plain")
+    assert status == 0, text
+    assert list(read_trainers(file).registered) == ["mine"]
+    assert "A running service reads it" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["MY_FOLDER", "NAME", "FOLDER", "2024", "1.5", "2024-01-01", "on", "null", "1e3"]
+)
+def test_any_name_is_written_as_the_service_reads_it(name: str, home: Path) -> None:
+    status, text = etalon("trainer", "init", "hf", "--name", name)
+    assert status == 0, text
+    assert list(read_trainers(home / "trainers").registered) == [name]
 
 
 def test_no_file_and_no_name_is_taken_twice(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.answers.trainers import for_readers
 from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
 from orchestrator.errors import BadInput
 from orchestrator.programs.registry import Registration, read_trainers
@@ -215,6 +216,37 @@ def test_a_plan_is_priced_with_a_known_n_only(breaks: str, says: str, tmp_path: 
     _, steps, _ = checked(tmp_path, breaks, request=request, plan=plan, **only("speed"))
 
     assert re.search(says, steps["speed"].message.replace("\u00a0", " "))
+
+
+@pytest.mark.parametrize(
+    ("breaks", "step", "changes", "private"),
+    [
+        ("saves_nothing", "resume", only("resume"), "state.json"),
+        (
+            "",
+            "training",
+            {"losses": {"training": {"jsonl": "my metrics.jsonl", "loss": "a", "step": "b"}}},
+            "my metrics",
+        ),
+        (
+            "",
+            "arguments",
+            {"files": [{"from": "LIST", "to": "{run_folder}/c", "set": {"b": 1}}]},
+            "list.yaml",
+        ),
+    ],
+)
+def test_what_is_for_operators_is_known_apart(
+    breaks: str, step: str, changes: dict[str, Any], private: str, tmp_path: Path
+) -> None:
+    (tmp_path / "list.yaml").write_text("[]")
+    for file in changes.get("files", ()):
+        file["from"] = str(tmp_path / "list.yaml")
+    _, steps, _ = checked(tmp_path, breaks, request={"scale": {"pause": "0.003"}}, **changes)
+
+    assert private in steps[step].message
+    assert private not in for_readers(steps[step]).message
+    assert str(tmp_path) not in for_readers(steps[step]).message
 
 
 def test_a_check_ends_in_its_time(tmp_path: Path) -> None:
