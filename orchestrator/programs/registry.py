@@ -189,12 +189,32 @@ def _check_free(name: str, file: Path, registered: Mapping[str, Registration]) -
 
 
 def _files(place: Path) -> list[Path]:
+    """The files of registrations; in a folder, without the config files that one of them names."""
     place = place.absolute()
     if not place.is_dir():
         return [place] if place.exists() else []
-    return sorted(
+    found = sorted(
         file for file in place.iterdir() if file.suffix in ENDINGS and not file.name.startswith(".")
     )
+    configs = {config for file in found for config in _config_files(file)}
+    return [file for file in found if file.resolve() not in configs]
+
+
+def _config_files(file: Path) -> set[Path]:
+    """The config files that registrations of a file name, where these can be read; never the file itself."""
+    try:
+        text = _read(file)
+        named = _named(text, file) if "files" in text else {}
+    except BadInput:
+        return set()
+    configs = set()
+    for fields in named.values():
+        try:
+            folder, files = fields.get("folder", "."), fields.get("files", ())
+            configs |= {(file.parent / folder / each["from"]).resolve() for each in files}
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+            continue  # refused where it is read
+    return configs - {file.resolve()}
 
 
 def _read(file: Path) -> str:
