@@ -21,7 +21,7 @@ from orchestrator.store.records import LossPoint, RunResult
 from workers.command_jobs import ProgramJob, ProgramRun
 from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
-from workers.programs.orders import fork_checkpoint, make_order, own_checkpoint
+from workers.programs.orders import drop_leftovers, fork_checkpoint, make_order, own_checkpoint
 from workers.programs.output import LINE_BYTES, tail, tail_and_end
 from workers.programs.run_ends import (
     Completed,
@@ -30,6 +30,7 @@ from workers.programs.run_ends import (
     Failed,
     Interrupted,
     RateTooHigh,
+    Unheard,
     coarse,
     end_of,
     wrong_size,
@@ -119,6 +120,12 @@ class ProgramRunner(Runner):
             self._job = None
         return report, done
 
+    def abort(self) -> None:
+        """Kill the program."""
+        if self._job is not None:
+            self._job.kill()
+            self._job = None
+
     def save(self) -> None:
         """Ask the program to save and to end; its run is pending again."""
         if self._job is not None:
@@ -155,6 +162,11 @@ class _JobInHand:
         if self._run is not None:
             self._run.stop()
 
+    def kill(self) -> None:
+        """End the program at once."""
+        if self._run is not None:
+            self._run.kill()
+
 
 class RunInHand:
     """One run: its attempts, until its end is known.
@@ -167,6 +179,7 @@ class RunInHand:
         self._setup, self._job, self._id = setup, job, run.run_id
         self._cell = setup.cells[run.cell]
         self._folder = setup.run_folder(run.run_id)
+        self._place = RunPlace(run_id=run.run_id, folder=self._folder, trunk_folder=self._folder / "trunk")
         self._steps = steps_of(setup.registration.definition, self._cell)
         self._trunk = None if job.trunk_id is None else setup.trunk(job.trunk_id)
         journal = self._folder / JOURNAL
@@ -204,8 +217,13 @@ class RunInHand:
         if self._kept is not None:
             self._kept.ask_to_stop()
             if self._kept.wait(self._setup.registration.definition.limits.stop + 5.0) is None:
-                self._kept.kill()
-                self._kept.wait(5.0)
+                self.kill()
+
+    def kill(self) -> None:
+        """End the program at once."""
+        if self._kept is not None:
+            self._kept.kill()
+            self._kept.wait(5.0)
 
     def _known_end(self) -> End | None:
         """The end that the journal tells, or that of the trunk; None if the program must run."""
@@ -223,16 +241,15 @@ class RunInHand:
     def _begun(self) -> KeptProgram:
         """Start the next attempt."""
         definition = self._setup.registration.definition
-        place = RunPlace(run_id=self._id, folder=self._folder, trunk_folder=self._folder / "trunk")
-        resumes = own_checkpoint(self._setup.registration, self._values(place, Start()))
+        resumes = own_checkpoint(self._setup.registration, self._values(self._place, Start()))
         earlier = 0 if self._record.started is None else self._record.started.attempt
         start = self._resumed() if resumes else self._from_trunk()
         self._start = replace(start, resumes=resumes, attempt=earlier + 1)
         order = make_order(
             self._setup.registration,
-            self._values(place, self._start),
+            self._values(self._place, self._start),
             self._cell,
-            place,
+            self._place,
             start=self._start,
             resources=self._setup.resources,
             seconds_left=max(1.0, definition.limits.run - self._record.seconds),
@@ -310,9 +327,7 @@ class RunInHand:
             return
         for step in self._start.fork_steps:
             tokens = step * int(self._cell.batch_tokens)
-            values = self._values(
-                RunPlace(run_id=self._id, folder=self._folder, trunk_folder=self._folder / "trunk"), Start()
-            )
+            values = self._values(self._place, Start())
             path = fork_checkpoint(self._setup.registration, values, step)
             passed = self._record.tokens > tokens or (whole and self._record.tokens >= tokens)
             is_whole = path in self._record.saved or passed
@@ -349,7 +364,9 @@ class RunInHand:
     def _judge(self, ended: Ended | KeeperLost) -> Report:
         end = self._end_of(ended)
         limits = self._setup.registration.definition.limits
-        if isinstance(end, Interrupted):
+        if isinstance(end, Unheard) and not self._begins_anew():
+            end = Failed(reason=end.reason)
+        if isinstance(end, Interrupted | Unheard):
             self._interruptions += 1
             if self._interruptions >= MOST_INTERRUPTIONS:
                 raise OSError(end.reason)
@@ -363,6 +380,13 @@ class RunInHand:
         if self._record.ended is not None and (few := coarse(self._record.ended)) is not None:
             self._record.notices.append(few)
         return self._over(end)
+
+    def _begins_anew(self) -> bool:
+        """Remove the run's own checkpoint, which lies after reports that were lost; whether the next attempt goes without."""
+        registration = self._setup.registration
+        if self._start.resumes:
+            drop_leftovers(registration, self._folder, checkpoint=True)
+        return self._start.resumes and not own_checkpoint(registration, self._values(self._place, Start()))
 
     def _news(self) -> Report:
         """Points, and from time to time the last output."""

@@ -66,7 +66,14 @@ class Interrupted:
     reason: str
 
 
-End = Completed | RateTooHigh | Failed | Crashed | Interrupted
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unheard:
+    """The program did all, but a keeper was lost with reports that its answer needs, and its checkpoint lies after them."""
+
+    reason: str
+
+
+End = Completed | RateTooHigh | Failed | Crashed | Interrupted | Unheard
 
 
 def end_of(
@@ -94,9 +101,33 @@ def end_of(
         return RateTooHigh(reason=f"it ended with exit code {end.code}", tokens=record.tokens)
     if end.code == 0 and end.cause in {"exit", "stop", "abandoned"}:
         whole = _whole(record, end, cell, definition, first_loss)
+        if record.is_lost and (lost := _unheard(whole, record, end, cell, definition)) is not None:
+            return lost
         if isinstance(whole, Completed | RateTooHigh) or end.cause == "exit":
             return whole
     return _broken_off(end, definition)
+
+
+def _unheard(
+    whole: Completed | RateTooHigh | Failed,
+    record: RunRecord,
+    end: Ended,
+    cell: Cell,
+    definition: ProgramDefinition,
+) -> Unheard | None:
+    """What is missing of the reports, where a keeper was lost; None if all that the answer needs is there."""
+    if record.done is not None and record.done.loss is not None:
+        return None
+    if isinstance(whole, Failed):
+        return Unheard(reason=whole.reason)
+    if not end.matched:
+        return Unheard(reason="its last attempt reported no loss, and reports of an earlier one were lost")
+    answer = _answer(record, definition)
+    begin = cell.tokens * (1 - (answer.share or 0.0))
+    for heard, first in record.holes:
+        if first.tokens > begin and first.tokens - first.count * (end.interval or 0) > heard:
+            return Unheard(reason=f"its losses after {amounts.count(heard)} tokens were lost")
+    return None
 
 
 def _broken_off(end: Ended, definition: ProgramDefinition) -> Failed | Crashed | Interrupted:

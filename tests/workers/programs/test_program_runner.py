@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -117,10 +118,16 @@ def test_an_interrupted_run_saves_and_goes_on_in_another_worker(tmp_path: Path) 
     assert sorted({point.tokens for point in report.points}) == [50 * at for at in range(1, 13)]
 
 
-@pytest.mark.parametrize("victim", ["keeper", "program"])
-def test_a_killed_keeper_or_program_changes_no_loss(tmp_path: Path, victim: str) -> None:
+@pytest.mark.parametrize(
+    ("victim", "number"),
+    [("keeper", signal.SIGKILL), ("keeper", signal.SIGSTOP), ("program", signal.SIGKILL)],
+)
+def test_a_lost_keeper_or_program_changes_no_loss(
+    tmp_path: Path, victim: str, number: signal.Signals
+) -> None:
+    """A stopped keeper's program runs on to its end unheard, and is run again although its checkpoint is complete."""
     registration = registered(tmp_path / "mine", "--keep_every=5", "--step_seconds=0.02", resume=RESUME)
-    worker = setup(registration, cells(60), tmp_path / "a")
+    worker = replace(setup(registration, cells(60), tmp_path / "a"), heartbeat_seconds=1.5)
     journal = tmp_path / "a" / "runs" / "r0" / "journal.jsonl"
     killed: list[int] = []
 
@@ -129,7 +136,7 @@ def test_a_killed_keeper_or_program_changes_no_loss(tmp_path: Path, victim: str)
             started = next(one for one in read_journal(journal) if isinstance(one, Started))
             pid = started.keeper if victim == "keeper" else started.pid
             assert pid is not None
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
             killed.append(pid)
 
     report = carry_out(worker, job(0), between=kill)

@@ -17,6 +17,7 @@ from workers.programs.run_ends import (
     Failed,
     Interrupted,
     RateTooHigh,
+    Unheard,
     coarse,
     end_of,
     wrong_size,
@@ -223,3 +224,23 @@ def test_positions_seen_again_replace_the_later_ones() -> None:
     )
     assert [point.tokens for point in record.training.points] == [100, 200]
     assert record.saved_last == Saved(path="a", tokens=200)
+
+
+AGAIN = replace(STARTED, keeper=3, attempt=2)
+"""The start of another attempt; without an end before it, a keeper was lost."""
+
+
+@pytest.mark.parametrize(
+    ("late", "ended", "is_whole"),
+    [
+        ([Measured(kind="training", tokens=990, loss=4.1), GOOD[-1]], replace(ENDED, interval=10), False),
+        ([Measured(kind="training", tokens=990, loss=4.1, count=9)], replace(ENDED, interval=10), True),
+        ([Measured(kind="training", tokens=950, loss=4.1), GOOD[-1]], replace(ENDED, interval=10), True),
+        ([], replace(ENDED, matched=0), False),
+    ],
+)
+def test_a_run_whose_answer_a_lost_keeper_took_with_it_is_not_complete(
+    late: list[Entry], ended: Ended, is_whole: bool
+) -> None:
+    end = judged(*GOOD[:9], AGAIN, *late, ended=ended, losses={"answer": "training.mean(0.02)"})
+    assert isinstance(end, Completed if is_whole else Unheard)
