@@ -351,7 +351,7 @@ class Dispatcher:
             self._planned = list(self._factory.jobs(pending, self._limits, self._workers))
         taken: list[Job] = []
         while self._planned and len(taken) < count:
-            job = self._planned.pop(0)
+            job = self._planned.pop(0 if self._proven else -1)
             wanted = [run_id for run_id in job.run_ids if run_id in waiting]
             if not wanted:
                 continue

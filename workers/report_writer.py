@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from orchestrator.documents.events import NoticeEvent, ProgressEvent
 from orchestrator.states import RunState
 from orchestrator.store import Store, driver_lease
+from orchestrator.store.outputs import OutputTail
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from workers.runner import Report
 
@@ -40,7 +41,7 @@ class ReportWriter:
         self._points: list[LossPoint] = []
         self._lenses: list[LensPoint] = []
         self._results: list[RunResult] = []
-        self._logs: dict[str, str] = {}
+        self._logs: dict[str, OutputTail] = {}
         self._params: dict[str, float] = {}
         self._told_params: set[str] = set()
         self.refused: set[str] = set()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from orchestrator.errors import BadInput
+from orchestrator.store.outputs import OutputTail
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 
 
@@ -45,7 +46,7 @@ class Report:
     points: tuple[LossPoint, ...] = ()
     results: tuple[RunResult, ...] = ()
     lenses: tuple[LensPoint, ...] = ()
-    logs: Mapping[str, str] = field(default_factory=dict)
+    logs: Mapping[str, OutputTail] = field(default_factory=dict)
     params: Mapping[str, float] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
@@ -135,7 +136,7 @@ class JobFactory(ABC):
 
     @abstractmethod
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
-        """Jobs for these runs, in the order in which to start them.
+        """Jobs for these runs, in the order in which to start them; until ``first_runs`` are proven, in the reverse one.
 
         Args:
             pending: the runs.

@@ -40,6 +40,7 @@ READY = Report(limits={"trunk": 4})
 class OneRunJobs(JobFactory):
     """Forms one job per run."""
 
+    first_runs: int | None = None  # type: ignore[misc]
     setup: ReplaySetup = field(default_factory=lambda: ReplaySetup(table=b"", where={}, cells=Cells()))
     over: list[Job] = field(default_factory=list)
     silence_seconds: ClassVar[float] = 30.0
@@ -99,7 +100,12 @@ def shift(stage) -> Shift:
     lease = RenewedLease.try_acquire(stage.store, driver_lease(sweep_id), "test", 600)
     assert lease is not None
     source, clock, cluster = OneRunJobs(), Clock(100.0), Size()
-    dispatcher = Dispatcher(
+    dispatcher = dispatching(stage, sweep_id, lease, source, clock, cluster)
+    return Shift(sweep_id, lease, source, clock, cluster, dispatcher)
+
+
+def dispatching(stage, sweep_id, lease, source, clock, cluster) -> Dispatcher:
+    return Dispatcher(
         stage.store,
         sweep_id,
         lease,
@@ -109,7 +115,6 @@ def shift(stage) -> Shift:
         tick_seconds=0.5,
         clock=clock,
     )
-    return Shift(sweep_id, lease, source, clock, cluster, dispatcher)
 
 
 def counts(stage, shift) -> dict[RunState, int]:
@@ -340,6 +345,21 @@ def test_a_worker_that_hangs_is_named_whether_it_works_or_waits(stage, shift):
     shift.dispatcher.end("a'")
     assert listen(40) == {"b"}
     assert counts(stage, shift) == {RunState.COMPLETED: 1}
+
+
+def test_the_first_runs_of_a_program_are_the_last_planned_ones_until_a_loss_is_reported(stage, shift):
+    first = OneRunJobs(first_runs=2)
+    shift.dispatcher = dispatching(stage, shift.sweep_id, shift.lease, first, shift.clock, shift.cluster)
+    shift.ready("a", "b", "c")
+    stage.ask(shift.sweep_id, *((0, rate) for rate in (0.001, 0.002, 0.004, 0.008)))
+    shift.tick()
+    planned = [run.id for run in stage.store.runs.of_sweep(shift.sweep_id)]
+    assert [shift.job(trial).run_ids for trial in "ab"] == [(planned[3],), (planned[2],)]
+    assert counts(stage, shift) == {RunState.RUNNING: 2, RunState.PENDING: 2}
+    point = LossPoint(curve=planned[3], step=1, tokens=8, loss=3.0)
+    shift.dispatcher.take_in("a'", Report(points=(point,)))
+    shift.tick()
+    assert shift.job("c").run_ids == (planned[0],)
 
 
 def test_workers_that_die_before_any_job_end_the_driver(shift):

@@ -84,7 +84,7 @@ def test_a_paused_sweep_ends_its_programs_and_a_resumed_one_changes_no_loss(prog
     programs.resume(sweep_id)
     stage.ended(sweep_id, driver)
     paused = stage.losses(sweep_id)
-    assert any("step 40" in stage.store.logs.get(run.id) for run in stage.runs(sweep_id))
+    assert any("step 40" in stage.store.logs.get(run.id).text for run in stage.runs(sweep_id))
     assert sorted(stage.ends(sweep_id)) == sorted(run.id for run in stage.runs(sweep_id))
     driver.send_signal(signal.SIGTERM)
     driver.wait(timeout=30)

@@ -16,13 +16,13 @@ from orchestrator.programs.run_values import RunPlace, Start, steps_of, values_o
 from orchestrator.spec import Resources
 from orchestrator.spec.fields import Parameter
 from orchestrator.states import RunState
-from orchestrator.store.outputs import TAIL_BYTES
+from orchestrator.store.outputs import NO_OUTPUT, TAIL_BYTES, OutputTail
 from orchestrator.store.records import LossPoint, RunResult
 from workers.command_jobs import ProgramJob, ProgramRun
 from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
 from workers.programs.orders import drop_leftovers, fork_checkpoint, make_order, own_checkpoint
-from workers.programs.output import LINE_BYTES, tail
+from workers.programs.output import LINE_BYTES, tail, tail_and_end
 from workers.programs.run_ends import (
     Completed,
     Crashed,
@@ -195,7 +195,7 @@ class RunInHand:
         self._start = Start()
         self._wrong: str | None = None
         self._crashes = self._interruptions = 0
-        self._log_at, self._log = 0.0, ""
+        self._log_at, self._log = 0.0, NO_OUTPUT
         self.is_over = False
 
     @property
@@ -408,15 +408,16 @@ class RunInHand:
             return None
         return None if self._record.model is None else self._record.model.params
 
-    def _newest_log(self, *, now: bool = False) -> Mapping[str, str]:
+    def _newest_log(self, *, now: bool = False) -> Mapping[str, OutputTail]:
         if not now and time.monotonic() < self._log_at:
             return {}
         self._log_at = time.monotonic() + LOG_SECONDS
-        text = tail(self._folder, LOG_BYTES) if self._folder.exists() else ""
-        if text == self._log:
+        text, end = tail_and_end(self._folder, LOG_BYTES)
+        newest = OutputTail(text=text, end_byte=end)
+        if newest == self._log:
             return {}
-        self._log = text
-        return {self._id: text}
+        self._log = newest
+        return {self._id: newest}
 
     def _over(self, end: End) -> Report:
         """The last news of the run, with its result."""

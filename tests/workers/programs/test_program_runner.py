@@ -42,7 +42,7 @@ def test_a_run_is_answered_with_its_curve_its_cost_and_its_output(tmp_path: Path
     assert result.flops == 6 * 1e6 * 400
     assert [point.tokens for point in report.points] == [50 * at for at in range(1, 9)]
     assert {point.curve for point in report.points} == {"r0"}
-    assert "step 40 loss" in report.logs["r0"]
+    assert "step 40 loss" in report.logs["r0"].text
     assert not marked(tmp_path)
 
 
