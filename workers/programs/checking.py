@@ -100,6 +100,8 @@ class _Check:
             forks=self._forks,
             tokens_per_second=self._speed,
             params=None if model is None else model.params,
+            declared_params=self._case.cell.params if self._case.has_params else None,
+            values=self._case.checked_parameters,
             steps=self._steps,
             checked_at=datetime.now(UTC),
         )
