@@ -347,7 +347,7 @@ def _source_in_words(source: LossSource | None) -> str:
     if source is None:
         return "its reports"
     if isinstance(source, OutputSource):
-        return f"lines like {source.output or source.pattern!r}"
+        return f"lines like '{source.output or source.pattern}'"
     return ", ".join(f"{name} {value}" for name, value in source.to_order().items())
 
 
