@@ -12,9 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from api.access import Caller, reads
 from api.context import Stored
 from orchestrator.amounts import as_amount, number
-from orchestrator.errors import BadInput, FieldProblem, NotFound
+from orchestrator.errors import BadInput, FieldProblem
 from orchestrator.spec.parsing import MOST_PROBLEMS, MOST_SHOWN
-from orchestrator.store.identity import ID_PATTERN
 from orchestrator.store.records import Run, Sweep
 
 Number = TypeVar("Number", int, float)
@@ -114,15 +113,19 @@ def sweep_of(sweep_id: SweepName, store: Stored) -> Sweep:
     return store.sweeps.find(sweep_id)
 
 
-def run_of(run_id: str, store: Stored) -> Run:
+RunId = Annotated[
+    str, Path(description="The run's id, or its first 6 digits or more if no other run begins so.")
+]
+
+
+def run_of(run_id: RunId, store: Stored) -> Run:
     """The run of the path.
 
     Raises:
         NotFound: there is none.
+        Conflict: several begin so.
     """
-    if not ID_PATTERN.fullmatch(run_id):
-        raise NotFound(f"There is no run {run_id!r}: an id has 32 characters, 0 to 9 and a to f.")
-    return store.runs.get(run_id)
+    return store.runs.find(run_id)
 
 
 ThatSweep = Annotated[Sweep, Depends(sweep_of)]

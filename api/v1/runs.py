@@ -57,7 +57,7 @@ def export_runs(store: Stored, sweep: ThatSweep) -> StreamingResponse:
     )
 
 
-@router.get("/runs/{run_id}", dependencies=[reads], summary="Show a run", responses=responses(404))
+@router.get("/runs/{run_id}", dependencies=[reads], summary="Show a run", responses=responses(404, 409))
 def show_run(store: Stored, run: ThatRun) -> RunDocument:
     """Show a run."""
     return run_document(run, store.sweeps.cells(run.sweep_id))
@@ -67,7 +67,7 @@ def show_run(store: Stored, run: ThatRun) -> RunDocument:
     "/runs/{run_id}/losses",
     dependencies=[reads],
     summary="Show a learning curve",
-    responses=responses(404, 422),
+    responses=responses(404, 409, 422),
 )
 def show_losses(store: Stored, run: ThatRun, max_points: MaxPoints = 500) -> CurveDocument:
     """Show a learning curve, the shared trunk's part first."""
@@ -78,7 +78,7 @@ def show_losses(store: Stored, run: ThatRun, max_points: MaxPoints = 500) -> Cur
     "/runs/{run_id}/log",
     dependencies=[reads],
     summary="Show the last lines of a run's output",
-    responses=responses(404, 422),
+    responses=responses(404, 409, 422),
 )
 def show_log(store: Stored, run: ThatRun, tail: Tail = 200, after: After = 0) -> LogDocument:
     """Show what the program of a run printed last; proxies print nothing."""
@@ -89,7 +89,7 @@ def show_log(store: Stored, run: ThatRun, tail: Tail = 200, after: After = 0) ->
     "/runs/{run_id}/lenses",
     dependencies=[reads],
     summary="Show what the lenses recorded",
-    responses=responses(404),
+    responses=responses(404, 409),
 )
 def show_lenses(store: Stored, run: ThatRun) -> LensesDocument:
     """Show the stability of the training and the feature learning by part of the model, the shared trunk's part first."""
@@ -100,7 +100,7 @@ def show_lenses(store: Stored, run: ThatRun) -> LensesDocument:
     "/runs/{run_id}/retry",
     dependencies=[submits],
     summary="Run a failed run again (not in this version yet)",
-    responses=responses(404, 501),
+    responses=responses(404, 409, 501),
 )
 def retry_run(run: ThatRun) -> RunDocument:
     """Run a failed run again."""
@@ -113,7 +113,7 @@ def retry_run(run: ThatRun) -> RunDocument:
     "/runs/{run_id}/exclude",
     dependencies=[submits],
     summary="Leave a run out of the law (not in this version yet)",
-    responses=responses(404, 501),
+    responses=responses(404, 409, 501),
 )
 def exclude_run(run: ThatRun) -> RunDocument:
     """Leave a run out of every later fit."""

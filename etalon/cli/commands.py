@@ -13,6 +13,7 @@ from etalon.cli.demo import demo_command
 from etalon.cli.fit import fit_command
 from etalon.cli.log_lines import logs_command
 from etalon.cli.rules import rules_command
+from etalon.cli.run_list import runs_command
 from etalon.cli.serve import serve_command
 from etalon.cli.trainer_check import check_command
 
@@ -47,6 +48,7 @@ app.command("plan")(sweeps.plan_command)
 app.command("predict")(sweeps.predict_command)
 app.add_typer(sweeps.app, name="sweep")
 app.command("table")(sweeps.table_command)
+sweeps.app.command("runs")(runs_command)
 sweeps.app.command("logs")(logs_command)
 trainers.app.command("check")(check_command)
 app.add_typer(trainers.app, name="trainer")

@@ -24,7 +24,9 @@ GAP: Final = "…"
 
 @reports_errors
 def logs_command(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run's id, or its first 6 digits or more.")
+    ],
     tail: Annotated[
         int, typer.Option(min=1, max=MOST_LINES, help="The last lines of what is kept.")
     ] = operations.LOG_LINES,

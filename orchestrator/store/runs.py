@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -15,7 +16,7 @@ from orchestrator.states import RUN_OPEN, RUN_TRANSITIONS, ComparisonStage, RunS
 from orchestrator.store import schema
 from orchestrator.store.comparisons import insert_comparison
 from orchestrator.store.database import Database, clock
-from orchestrator.store.identity import new_id
+from orchestrator.store.identity import ID_PATTERN, new_id
 from orchestrator.store.leases import LEADER, check_fence, driver_lease
 from orchestrator.store.paging import page
 from orchestrator.store.records import NewRun, Run, RunResult, read_row
@@ -26,6 +27,11 @@ _S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
 
 _JOBS = func.count(func.coalesce(_R.trunk_id, _R.id).distinct())
 """Jobs of a registered program: the runs of one trunk are one."""
+
+LEAST_DIGITS: Final = 6
+"""Digits of the beginning of an id by which a run is found."""
+
+_BEGINNING: Final = re.compile(rf"[0-9a-f]{{{LEAST_DIGITS},32}}")
 
 SPEED_SWEEPS = 20
 """Newest sweeps of a kind of trainer from whose runs its speed is measured."""
@@ -170,6 +176,35 @@ class Runs:
         found = self._list(select(schema.runs).where(_R.id == run_id))
         if not found:
             raise NotFound(f"There is no run {run_id!r}.")
+        return found[0]
+
+    def find(self, id_or_beginning: str) -> Run:
+        """The run of this id, or the only one whose id begins with it.
+
+        Args:
+            id_or_beginning: ``LEAST_DIGITS`` hexadecimal digits or more.
+
+        Raises:
+            NotFound: no such run.
+            Conflict: several begin with it.
+        """
+        if ID_PATTERN.fullmatch(id_or_beginning):
+            return self.get(id_or_beginning)
+        if not _BEGINNING.fullmatch(id_or_beginning):
+            raise NotFound(
+                f"There is no run {id_or_beginning!r}: an id has 32 characters, 0 to 9 and a to f, of which the first "
+                f"{LEAST_DIGITS} or more are enough if no other run begins with them."
+            )
+        within = (_R.id >= id_or_beginning) & (_R.id < f"{id_or_beginning}g")
+        found = self._list(select(schema.runs).where(within).order_by(_R.id).limit(2))
+        if not found:
+            raise NotFound(f"There is no run whose id begins with {id_or_beginning!r}.")
+        if len(found) > 1:
+            pairs = zip(*(run.id for run in found), strict=True)
+            alike = next(at for at, (one, other) in enumerate(pairs) if one != other)
+            raise Conflict(
+                f"Several runs have an id that begins with {id_or_beginning!r}, two of them alike for {alike} digits; give more."
+            )
         return found[0]
 
     def finish(self, results: Sequence[RunResult], *, fence: int) -> int:

@@ -204,6 +204,16 @@ def test_the_last_lines_of_a_run_are_printed(url: str, store: Store) -> None:
     assert "There is no run" in refusal_of("sweep", "logs", "x")
 
 
+def test_runs_are_listed_and_found_by_the_beginning_of_their_ids(url: str, store: Store) -> None:
+    printing = Printing(store)
+    assert f"{printing.run.id} 100" in etalon("sweep", "runs", printing.sweep.id)[1]
+    (run,) = answer_of("sweep", "runs", printing.sweep.id)
+    assert (run["id"], run["state"]) == (printing.run.id, "running")
+    assert "No run is failed" in etalon("sweep", "runs", printing.sweep.id, "--state", "failed")[1]
+    printing.print("a\nb\n")
+    assert etalon("sweep", "logs", printing.run.id[:6]) == (0, "a\nb\n")
+
+
 class Following:
     """``etalon sweep logs --follow`` in a process of its own."""
 

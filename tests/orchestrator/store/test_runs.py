@@ -299,6 +299,20 @@ def test_an_unknown_run_is_not_found(store: Store) -> None:
         store.runs.get("nothing")
 
 
+def test_a_run_is_found_by_the_beginning_of_its_id(bench: Any) -> None:
+    sweep = bench.sweep()
+    bench.ask(sweep.id, (0, 1e-3), (0, 2e-3))
+    one, other = bench.store.runs.of_sweep(sweep.id)
+    alike = next(at for at in range(32) if one.id[at] != other.id[at])
+    find = bench.store.runs.find
+    assert find(one.id) == find(one.id[: max(alike + 1, 6)]) == one
+    with pytest.raises(Conflict, match=f"alike for {alike} digits; give more"):
+        find(one.id[:6])
+    for unknown in ("f" * 6, one.id[:5], one.id[:6].upper() + "Z", one.id + "0", "%" * 6, ""):
+        with pytest.raises(NotFound):
+            find(unknown)
+
+
 def test_speed_is_measured_on_runs_of_the_same_kind_of_trainer(bench: Any) -> None:
     assert bench.store.runs.flops_per_second("proxy") is None
     _, fence, runs = started(bench, (0, 1e-3), (0, 2e-3))
