@@ -197,8 +197,12 @@ def _check(
 ) -> CheckDocument:
     from workers.programs.checking import check
 
-    with _StepDisplay(quiet=as_json) as display, _ended_by_sigterm():
-        return check(case, folder, seconds=seconds, watcher=display, plan=plan)
+    try:
+        with _StepDisplay(quiet=as_json) as display, _ended_by_sigterm():
+            return check(case, folder, seconds=seconds, watcher=display, plan=plan)
+    except KeyboardInterrupt:
+        err.print("Interrupted: the programs of the check are ended, and its result is not kept.")
+        raise typer.Exit(130) from None
 
 
 @contextmanager

@@ -54,6 +54,15 @@ OF_THE_KEEPER: Final = frozenset({"run", "report", "stop"})
 ARGUMENTS: Final = ("command.", "prefix.", "stop.", "resume.arguments.", "fork.save.", "fork.arguments.")
 """Beginnings of the fields whose texts are arguments."""
 
+OF_THE_RATE: Final = frozenset({"learning_rate", "final_learning_rate"})
+"""Placeholders from which a program can know its learning rate."""
+
+RATE_NOT_GIVEN: Final = (
+    "has {learning_rate} in no argument, variable or file: unless it reads etalon.run or ETALON_LEARNING_RATE itself, all runs of "
+    "a cell train alike."
+)
+"""What is said of such a program, after its name."""
+
 WITHOUT_ETALON: Final = re.compile(r"ETALON_|RAY_|PYTHON(?:PATH|HOME|SAFEPATH)$", re.IGNORECASE)
 """Variables that the service and Ray use for themselves; their values, secrets too, reach no program."""
 
@@ -202,6 +211,12 @@ class ProgramDefinition(Strict):
     def kind(self) -> str:
         """The ``trainer.kind`` of sweeps that name this program."""
         return "python" if self.entry is not None else "command"
+
+    @property
+    def is_given_rate(self) -> bool:
+        """Whether the learning rate is in an argument, a variable or a file; an entry is given every value."""
+        given = (Template.parse(text, known).names for _, text, known in self.templates())
+        return self.entry is not None or not OF_THE_RATE.isdisjoint(frozenset[str]().union(*given))
 
     @property
     def names(self) -> frozenset[str]:

@@ -130,10 +130,7 @@ class Trainers:
             problem = FieldProblem(path="trainer.name", message="its registration is faulty")
             raise BadInput(f"trainer.name: {fault_in_short(name, self.faults[name])}", fields=(problem,))
         files = ", ".join(Path(file).name for file in self._unread)
-        unread = (
-            f"What cannot be used: {files}; `etalon trainer list` with an admin token says why, such as that others may write "
-            "a file."
-        )
+        unread = f"What cannot be used: {files}; `etalon trainer list` tells an operator why, such as that others may write a file."
         raise self._unknown(name, "an operator registers them", [unread] if files else [])
 
     @property
@@ -155,7 +152,7 @@ def fault_in_short(name: str, fault: BadInput) -> str:
     paths = {problem.path.removeprefix(f"{name}.").partition(".")[0] for problem in fault.fields}
     named = ", ".join(sorted(paths & ProgramDefinition.model_fields.keys()))
     where = f" at {named}" if named else ""
-    return f"The registration is faulty{where}; `etalon trainer show {name}` with an admin token says why."
+    return f"The registration is faulty{where}; `etalon trainer show {name}` tells an operator why."
 
 
 def read_trainers(place: Path) -> Trainers:

@@ -13,6 +13,7 @@ from orchestrator.documents.trainers import CheckDocument
 from orchestrator.errors import BadInput
 from orchestrator.knowledge import recorded_runs
 from orchestrator.law.notices import Notice
+from orchestrator.programs.definition import RATE_NOT_GIVEN
 from orchestrator.programs.registry import Registration, read_trainers
 from orchestrator.programs.run_values import check_cells
 from orchestrator.settings import Settings
@@ -140,6 +141,10 @@ def program_notices(spec: SweepSpec, program: CheckedProgram | None) -> list[Not
     elif not program.check.passed:
         bad = "; ".join(for_readers(step).message for step in program.check.steps if step.finding == "bad")
         notices.append(Notice(code="trainer_check_failed", message=f"The check of {name} found: {bad}"))
+    if not program.registration.definition.is_given_rate and (
+        program.check is None or not program.check.passed
+    ):
+        notices.append(Notice(code="rate_not_given", message=f"{name} {RATE_NOT_GIVEN}"))
     if program.shared_decay is None and len(spec.grid.tokens) > 1:
         notices.append(Notice(code="no_forks", message=_without_forks(spec, program)))
     return notices

@@ -134,7 +134,7 @@ def test_a_sweep_of_a_faulty_registration_is_refused_without_its_content(
     assert answer.status_code == 422
     assert answer.json()["detail"] == (
         "trainer.name: The registration is faulty at command; "
-        "`etalon trainer show mine` with an admin token says why."
+        "`etalon trainer show mine` tells an operator why."
     )
 
 
@@ -147,7 +147,7 @@ def test_a_sweep_of_an_unreadable_file_is_told_so_without_its_folder(
     (settings.trainers / "mine.yaml").chmod(0o622 if text == MINE else 0o600)
     detail = client.post("/v1/sweeps?validate_only=true", json=SWEEP).json()["detail"]
     assert "no trainer 'mine' is registered" in detail
-    assert "What cannot be used: mine.yaml; `etalon trainer list` with an admin token says why" in detail
+    assert "What cannot be used: mine.yaml; `etalon trainer list` tells an operator why" in detail
     assert str(settings.home) not in detail
     assert "hunter2" not in detail
 

@@ -15,6 +15,7 @@ from orchestrator import amounts
 from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
 from orchestrator.errors import BadInput
 from orchestrator.programs.declared_losses import LossSource, OutputSource
+from orchestrator.programs.definition import RATE_NOT_GIVEN
 from workers.programs.check_case import CheckCase
 from workers.programs.check_found import Found, files_there, reason
 from workers.programs.check_runs import CheckRun, MadeRun, OutOfTime, Watcher
@@ -157,10 +158,10 @@ class _Check:
         self._watcher.show(made)
         files = len(made.files)
         more = f", {files} config file{'s' * (files != 1)}" if files else ""
-        return Found(
-            Finding.GOOD,
-            f"{len(made.argv)} arguments and {len(made.environment)} variables{more} could be made.",
-        )
+        message = f"{len(made.argv)} arguments and {len(made.environment)} variables{more} could be made."
+        if not self._definition.is_given_rate:
+            return Found(Finding.WARNING, f"{message} The trainer {RATE_NOT_GIVEN}")
+        return Found(Finding.GOOD, message)
 
     def _training(self) -> Found:
         """The undisturbed run; if it is too short to be killed half-way or timed, a longer one."""

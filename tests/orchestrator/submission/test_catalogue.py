@@ -98,6 +98,21 @@ def test_a_check_is_kept_with_the_definition_that_it_was_made_of(store: Store, t
     assert "trainer_unchecked" in codes(store, settings(tmp_path, fork=FORK, limits={"tries": 5}))
 
 
+def test_a_program_that_is_not_given_its_rate_is_told_until_a_check_has_passed_it(
+    store: Store, tmp_path: Path
+) -> None:
+    assert "rate_not_given" not in codes(store, settings(tmp_path))
+    given = settings(
+        tmp_path, command=["train", "{width}"], environment={"END": "{final_learning_rate}"}, schedule={}
+    )
+    assert "rate_not_given" not in codes(store, given)
+
+    configured = settings(tmp_path, command=["train", "{width}"])
+    assert "all runs of a cell train alike" in codes(store, configured)["rate_not_given"]
+    store.trainer_checks.write(read_trainers(configured.trainers).get("mine").digest, checked())
+    assert "rate_not_given" not in codes(store, configured)
+
+
 def test_forks_that_differ_from_direct_runs_are_off(store: Store, tmp_path: Path) -> None:
     configured = settings(tmp_path, fork=FORK)
     trunks = {cell.trunk for cell in store.sweeps.cells(submit(sweep(), store, configured)[0].id)}

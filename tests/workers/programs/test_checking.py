@@ -374,3 +374,10 @@ def test_a_checkpoint_that_is_not_there_is_told_with_the_files_that_are(tmp_path
     assert "What the program wrote: {run_folder}/state.json." in steps["resume"].message
     assert "What the program wrote: {run_folder}/at-32.json, {run_folder}/at-64.json" in steps["fork"].message
     assert "at-32.json" not in for_readers(steps["fork"]).message
+
+
+def test_a_program_that_is_not_given_its_rate_is_told_at_once(tmp_path: Path) -> None:
+    command = [part for part in FIELDS["command"] if "learning_rate" not in part]
+    _, steps, _ = checked(tmp_path, command=[*command, "--rate=0.1"], **only("arguments"))
+    assert steps["arguments"].finding == "warning"
+    assert "has {learning_rate} in no argument" in steps["arguments"].message
