@@ -47,7 +47,7 @@ def example_sweep(trainer: TrainerDocument, cluster: Cluster | None = None) -> s
             f"name: {_flow(f'{trainer.name} first')}",
             f"trainer: {_flow(named | ({'parameters': whole} if whole else {}))}",
             "grid:",
-            f"  scales:                        # params: N of each model without embeddings{_to_do(scales)}",
+            f"  scales:                        # {_about_params(scales)}",
             *(f"    - {_scale(params, values)}" for params, values in scales),
             "  tokens: [100M, 200M]",
             "  batch_tokens: [131_072]        # tokens of one optimizer step",
@@ -83,8 +83,10 @@ def _scales(trainer: TrainerDocument, sized: list[ParameterDocument]) -> list[tu
     return [(f"{check.known_params:.0f}", checked), *others[: len(written) - 1]]
 
 
-def _to_do(scales: list[tuple[str, dict[str, Any]]]) -> str:
-    return "; replace each TODO" if any(params == UNKNOWN_PARAMS for params, _ in scales) else ""
+def _about_params(scales: list[tuple[str, dict[str, Any]]]) -> str:
+    """A comment that fits beside the others."""
+    unknown = any(params == UNKNOWN_PARAMS for params, _ in scales)
+    return f"{UNKNOWN_PARAMS}: N without embeddings" if unknown else "params: N without embeddings"
 
 
 def _scale(params: str, values: dict[str, Any]) -> str:

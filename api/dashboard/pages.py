@@ -71,9 +71,9 @@ def run_log(store: Stored, run: ThatRun) -> Response:
 
 
 @router.get("/runs/{run_id}/figure.json", dependencies=[reads])
-def run_curve(store: Stored, run_id: str) -> dict[str, Any]:
+def run_curve(store: Stored, run_id: str, columns: Columns = None) -> dict[str, Any]:
     """A run's learning curve as a figure."""
-    return run_figure(store, run_id)
+    return run_figure(store, run_id, columns=columns)
 
 
 @router.get("/runs/{run_id}/lenses/{name}.json", dependencies=[reads])

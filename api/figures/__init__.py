@@ -100,15 +100,20 @@ def figure(
     return _plain(entry.draw(request), columns)
 
 
-def run_figure(store: Store, run_id: str) -> dict[str, Any]:
+def run_figure(store: Store, run_id: str, *, columns: int | None = None) -> dict[str, Any]:
     """Draw the learning curve of one run as it is now; a Plotly figure as `figure`.
+
+    Args:
+        store: where the run is recorded.
+        run_id: the run.
+        columns: as for `figure`.
 
     Raises:
         NotFound: there is no such run.
     """
     run = store.runs.get(run_id)
     cell = store.sweeps.cells(run.sweep_id)[run.cell]
-    return _plain(draw_run(run, cell, thinned(store.losses.curve(run), 1000)))
+    return _plain(draw_run(run, cell, thinned(store.losses.curve(run), 1000)), columns)
 
 
 def lens_figure(store: Store, run_id: str, name: str, *, columns: int | None = None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from orchestrator.store import Store
 from tests.api.dashboard.conftest import OpenTab, Seeded
 from tests.api.dashboard.registered import ProgramRun
 from tests.api.dashboard.test_browser import WIDTHS, overflow, unlabelled
+from tests.api.dashboard.test_trainer_pages import filled_in
 
 pytestmark = pytest.mark.browser
 
@@ -29,6 +30,7 @@ def test_choosing_a_trainer_writes_its_sweep_and_keeps_what_was_edited(open_tab:
     trainer.select_option("nanogpt")
     expect(page.get_by_role("heading", name="nanogpt")).to_contain_text("unchecked")
     assert "trainer: {kind: command, name: nanogpt}" in yaml.input_value()
+    yaml.fill(filled_in(yaml.input_value()))
     page.get_by_role("button", name="Check and price").click()
     expect(page.locator("#plan")).to_contain_text("nanogpt was never checked")
     assert overflow(page) == 0
