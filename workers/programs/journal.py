@@ -214,6 +214,19 @@ class JournalWriter:
         os.close(self._descriptor)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a keeper has locked a journal, on this node or another. False on a file system without locks.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    writer = JournalWriter(path)
+    try:
+        return not writer.lock()
+    finally:
+        writer.close()
+
+
 class JournalReader:
     """Entries by offset, while they are written.
 

@@ -56,6 +56,7 @@ class KeeperOrder:
         disk_bytes: most bytes of the run's folder; None for no limit.
         stop_command: is run together with SIGTERM, if given.
         secrets: texts that are masked in the output.
+        claim: word of the worker that has the run in hand (``claim.py``); None if no other can take it up.
         curve_points: about the most training losses, and validation losses, that are written.
     """
 
@@ -83,6 +84,7 @@ class KeeperOrder:
     disk_bytes: int | None = None
     stop_command: tuple[str, ...] | None = None
     secrets: tuple[str, ...] = ()
+    claim: str | None = None
     curve_points: int = 2000
 
     def __post_init__(self) -> None:

@@ -160,11 +160,16 @@ def environment_of(
     environment["PYTHONPATH"] = os.pathsep.join((str(python_path), *([own] if own else [])))
     environment |= {f"ETALON_{name.upper()}": spelt(value) for name, value in values.items()}
     environment |= {
-        MARKER: str(folder / RUN_FILE),
+        MARKER: marker(folder),
         "ETALON_REPORT": str(folder / REPORT_FILE),
         "ETALON_STOP": str(folder / STOP_FILE),
     }
     return environment
+
+
+def marker(folder: Path) -> str:
+    """The marker of all processes of the run in a folder."""
+    return str(folder / RUN_FILE)
 
 
 def own_checkpoint(registration: Registration, values: Mapping[str, Value]) -> bool:

@@ -13,7 +13,8 @@ import pytest
 
 from tests.waiting import until
 from tests.workers.programs.keeping import keep, losses, notices, order_for
-from workers.programs.descendants import KEEPER_MARKER, find_marked
+from workers.programs.claim import claim
+from workers.programs.descendants import KEEPER_MARKER, end_marked, find_marked
 from workers.programs.journal import JOURNAL, Ended, JournalWriter, Started, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
 from workers.programs.order import MARKER, KeeperOrder
@@ -150,6 +151,29 @@ def test_a_keeper_waits_until_one_on_another_node_has_ended(tmp_path):
     ended = kept.wait(30)
     assert isinstance(ended, Ended)
     assert ended.matched == 3
+
+
+def test_a_keeper_whose_run_another_worker_takes_up_lets_its_program_save_and_ends(tmp_path):
+    word = claim(tmp_path)
+    kept, _ = started(
+        order_for(tmp_path, "saves_and_leaves.py", tmp_path / "stop", stop_seconds=30, claim=word)
+    )
+    claim(tmp_path)
+    ended = kept.wait(30)
+    assert isinstance(ended, Ended)
+    assert (ended.cause, ended.code) == ("abandoned", 0)
+
+
+def test_a_worker_that_lost_its_run_to_another_ends_no_process_of_that_one(tmp_path):
+    order = order_for(tmp_path, "ignores_sigterm.py", claim=claim(tmp_path))
+    kept, program = started(order)
+    claim(tmp_path)
+    os.kill(kept.keeper_pid, signal.SIGKILL)
+    lost = kept.wait(30)
+    assert isinstance(lost, KeeperLost)
+    assert (lost.reason, lost.ended) == ("Another worker has taken up the run.", 0)
+    assert program.is_running()
+    end_marked(order.marker)
 
 
 def test_removing_the_folder_ends_the_program_with_a_sentence(tmp_path):
