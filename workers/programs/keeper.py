@@ -234,6 +234,8 @@ class Keeper:
             self._folder.tell_full(f"The run's folder holds {used:,} bytes, of {order.disk_bytes:,} allowed.")
         if self._awake > order.run_seconds:
             self._end("run", orderly=True)
+        elif self._deadlines is not None:
+            pass  # a program may save in silence
         elif self._heard_at is None and self._awake > order.start_seconds:
             self._end("start", orderly=False)
         elif self._heard_at is not None and self._awake - self._heard_at > order.silence_seconds:

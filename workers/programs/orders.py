@@ -31,6 +31,9 @@ SECRET: Final = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 LEAST_SECRET: Final = 6
 """Shorter values are no secrets, and masking them would garble the output."""
 
+SETTINGS: Final = {"ETALON_TOKEN", "ETALON_URL", "ETALON_HOME", "ETALON_DATABASE_URL"}
+"""Variables that Etalon itself reads: no parameter is passed in them."""
+
 RUN_FILE, REPORT_FILE, STOP_FILE, RANKS, TEMPORARY = "run.json", "report.jsonl", "stop", "ranks", "tmp"
 PROGRAM_PATH: Final = "python"
 
@@ -158,7 +161,8 @@ def environment_of(
     }
     own = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join((str(python_path), *([own] if own else [])))
-    environment |= {f"ETALON_{name.upper()}": spelt(value) for name, value in values.items()}
+    own_names = {f"ETALON_{name.upper()}": spelt(value) for name, value in values.items()}
+    environment |= {name: value for name, value in own_names.items() if name not in SETTINGS}
     environment |= {
         MARKER: marker(folder),
         "ETALON_REPORT": str(folder / REPORT_FILE),

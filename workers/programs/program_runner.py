@@ -51,6 +51,12 @@ LOG_BYTES: Final = TAIL_BYTES + LINE_BYTES + 1
 SHOWN_LINES: Final = 20
 """Last lines of the output that a reason repeats."""
 
+LINE_CHARACTERS: Final = 300
+"""Most characters of each of them."""
+
+REASON_CHARACTERS: Final = 2000
+"""Most characters of a reason before them."""
+
 MOST_INTERRUPTIONS: Final = 5
 """Attempts of one run in one worker that were ended from outside, before the machine is held to be at fault."""
 
@@ -465,9 +471,14 @@ class RunInHand:
             if self._folder.exists()
             else []
         )
-        first = _sentence(reason[:1].upper() + reason[1:])
-        return "\n".join([f"{first} The last lines of its output:", *lines]) if lines else first
+        first = _sentence(_cut(reason[:1].upper() + reason[1:], REASON_CHARACTERS))
+        shown = [_cut(line, LINE_CHARACTERS) for line in lines]
+        return "\n".join([f"{first} The last lines of its output:", *shown]) if shown else first
 
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 
@@ -85,6 +86,25 @@ def test_a_program_that_is_asked_may_save_and_leave(tmp_path):
     assert isinstance(ended, Ended)
     assert (ended.cause, ended.code) == ("stop", 0)
     assert "saved" in tail(tmp_path, 100)
+
+
+def test_a_program_may_save_in_silence(tmp_path):
+    stop, saving = tmp_path / "stop", "time.sleep(2); print('saved')"
+    script = f"import os, time\nprint('step 1 loss 3.1234', flush=True)\nwhile not os.path.exists({str(stop)!r}): time.sleep(.01)\n"
+    order = order_for(
+        tmp_path, "", argv=(sys.executable, "-c", script + saving), stop_seconds=30, silence_seconds=0.8
+    )
+    kept = KeptProgram.start(order)
+    until(lambda: losses(kept.poll()))
+    kept.ask_to_stop()
+    ended = kept.wait(30)
+    assert isinstance(ended, Ended)
+    assert (ended.cause, ended.code) == ("stop", 0)
+
+
+def test_what_a_program_writes_outside_its_folder_can_be_read_by_others(tmp_path):
+    keep(order_for(tmp_path, "", argv=("touch", str(tmp_path / "written"))))
+    assert (tmp_path / "written").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_stop_file_of_an_earlier_attempt_does_not_stop_the_next(tmp_path):

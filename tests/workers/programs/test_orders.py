@@ -150,6 +150,15 @@ def test_no_secret_of_the_service_reaches_the_program(
     assert order_of(registered(folder), tmp_path, gpus=1).environment["CUDA_VISIBLE_DEVICES"] == "3"
 
 
+def test_no_parameter_becomes_a_setting_of_etalon_itself(folder: Path, tmp_path: Path) -> None:
+    taken = ("token", "url", "home", "database_url")
+    more = {name: {"type": "text", "pattern": ".*", "default": "mine"} for name in taken}
+    order = order_of(registered(folder, parameters=REGISTRATION["parameters"] | more), tmp_path)
+    assert not {f"ETALON_{name.upper()}" for name in taken} & order.environment.keys()
+    assert json.loads((order.folder / "run.json").read_text())["token"] == "mine"
+    assert order.environment["ETALON_OPTIMIZER"] == "muon"
+
+
 def test_a_trunk_saves_a_fork_begins_and_a_resumed_run_goes_on(folder: Path, tmp_path: Path) -> None:
     registration = registered(folder)
     trunk = order_of(registration, tmp_path, Start(fork_steps=(12, 24)))

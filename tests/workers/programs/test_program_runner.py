@@ -103,6 +103,16 @@ def test_a_program_that_always_ends_with_an_error_fails_with_its_last_lines(tmp_
     assert "unrecognized arguments: --no_such_option" in str(result.reason)
 
 
+def test_a_reason_repeats_long_lines_in_part(tmp_path: Path) -> None:
+    command = ["python", "-c", "for at in range(30): print(at, 'x' * 3000)\nraise SystemExit(1)"]
+    registration = registered(tmp_path / "mine", command=command, limits={"tries": 1})
+    result = by_run(carry_out(setup(registration, cells(40), tmp_path / "a"), job(0)).results)["r0"]
+    first, *lines = str(result.reason).splitlines()
+    assert first == "It ended with exit code 1. The last lines of its output:"
+    assert [line[:4] for line in lines] == [f"{at} x" for at in range(10, 30)]
+    assert {len(line) for line in lines} == {300}
+
+
 def test_an_interrupted_run_saves_and_goes_on_in_another_worker(tmp_path: Path) -> None:
     registration = registered(tmp_path / "mine", "--keep_every=100", "--step_seconds=0.02", resume=RESUME)
     worker = setup(registration, cells(60), tmp_path / "a")
