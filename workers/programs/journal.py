@@ -17,8 +17,9 @@ JOURNAL: Final = "journal.jsonl"
 
 Kind = Literal["training", "validation"]
 
-Cause = Literal["exit", "stop", "start", "silence", "run", "disk", "diverged", "abandoned"]
-"""Why a program ended: by itself; it was asked to; a limit (start, silence, run, disk); divergence; its worker died."""
+Cause = Literal["exit", "stop", "start", "silence", "run", "disk", "io", "diverged", "abandoned"]
+"""Why a program ended: by itself; it was asked to; a limit (start, silence, run, disk); its folder
+cannot be written (io); divergence; its worker died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,7 @@ class Ended:
         left: descendants that outlived the program and were ended.
         tokens: last position seen; None if there was none.
         interval: tokens between the last two training losses; None if there were not two.
+        errno: of the error for which the run's folder could not be written; None if it could.
         at: Unix seconds.
     """
 
@@ -127,6 +129,7 @@ class Ended:
     left: int
     tokens: int | None = None
     interval: int | None = None
+    errno: int | None = None
     at: float
 
 

@@ -82,7 +82,7 @@ class Keeper:
             ValueError: a source of losses cannot be used.
         """
         self._order, self._commands = order, commands
-        self._folder = RunFolder(order, lambda: self._end("disk", orderly=False))
+        self._folder = RunFolder(order, lambda cause: self._end(cause, orderly=False))
         self._listener = Listener(order, self._folder.tell, self._folder.mask)
         self._splitter = LineSplitter()
         self._disk = DiskUse(order.folder)
@@ -284,7 +284,7 @@ class Keeper:
         if self._deadlines is None:
             self._deadlines = Deadlines(cause, terminate_at, kill_at)
             if orderly:
-                self._folder.guard(lambda: self._order.stop_file.touch(0o600))
+                self._folder.guard("stop file", lambda: self._order.stop_file.touch(0o600))
             return
         if cause == "diverged":
             self._deadlines.cause = cause
@@ -345,6 +345,7 @@ class Keeper:
             left=self._left,
             tokens=curve.position if curve.seen_position else None,
             interval=curve.interval,
+            errno=self._folder.errno,
             at=time.time(),
         )
         self._folder.say_last(ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -196,8 +197,12 @@ def test_a_source_that_cannot_be_used_is_told(tmp_path):
     assert "lacks 'loss'" in lost.reason
 
 
-def test_a_full_disk_ends_the_program_and_the_end_is_written(tmp_path):
-    script = f"mount -t tmpfs -o size=400k none {tmp_path} && exec {sys.executable} {HERE / 'full_disk.py'} {tmp_path}"
+@pytest.mark.parametrize(
+    ("arguments", "end"), [(("1",), "io None"), (("30", "1.5"), "exit 0")], ids=["for good", "for a while"]
+)
+def test_a_disk_that_stays_full_ends_the_program(tmp_path, arguments, end):
+    command = f"{sys.executable} {HERE / 'full_disk.py'} {tmp_path} {' '.join(arguments)}"
+    script = f"mount -t tmpfs -o size=400k none {tmp_path} && exec {command}"
     result = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
         capture_output=True,
@@ -207,6 +212,5 @@ def test_a_full_disk_ends_the_program_and_the_end_is_written(tmp_path):
     )
     if "mount:" in result.stderr or "unshare:" in result.stderr:
         pytest.skip("no small disk can be mounted here")
-    assert result.stdout == "disk The run's folder cannot be written: No space left on device.\n", (
-        result.stderr
-    )
+    words = rf"{end} \d{{2,}} The run's folder cannot be written: No space left on device\.\n"
+    assert re.fullmatch(words, result.stdout), (result.stdout, result.stderr)
