@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -95,12 +96,13 @@ class SecretMask:
     """Replaces secrets in a text; of a secret of several lines, each line."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        """Hide these texts; a part of one line that is shorter than 4 characters stays."""
+        """Hide these texts, also as JSON spells them; a part of one line that is shorter than 4 characters stays."""
         whole = {secret for secret in secrets if secret and "\n" not in secret}
         parts = {
             part for secret in secrets if "\n" in secret for part in secret.splitlines() if len(part) >= 4
         }
-        self._secrets = sorted(whole | parts, key=len, reverse=True)
+        plain = whole | parts
+        self._secrets = sorted(plain | {json.dumps(one)[1:-1] for one in plain}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """The text with every secret replaced."""

@@ -6,9 +6,10 @@ import errno
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
-from workers.programs.journal import JOURNAL, Cause, Ended, Entry, JournalWriter, Noticed
+from workers.programs.journal import JOURNAL, Cause, Diverged, Ended, Entry, JournalWriter, Noticed
 from workers.programs.order import KeeperOrder
 from workers.programs.output import Line, OutputFiles
 
@@ -69,8 +70,9 @@ class RunFolder:
         (self._folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
 
     def tell(self, *entries: Entry) -> None:
-        """Append entries to the journal, after those that could not be written before."""
-        self.guard("journal", lambda: self.journal.append(*entries))
+        """Append entries to the journal, after those that could not be written before. Their words are masked."""
+        masked = [self._masked(entry) for entry in entries]
+        self.guard("journal", lambda: self.journal.append(*masked))
 
     def write(self, lines: Sequence[Line]) -> None:
         """Append lines to the output."""
@@ -94,6 +96,14 @@ class RunFolder:
         """Notice, once, that the folder holds too much, and end the program."""
         self._on_end("disk")
         self._notice("disk", text)
+
+    def _masked(self, entry: Entry) -> Entry:
+        match entry:
+            case Noticed():
+                return replace(entry, text=self.mask(entry.text))
+            case Diverged():
+                return replace(entry, reason=self.mask(entry.reason))
+        return entry
 
     def _notice(self, cause: Cause, text: str) -> None:
         if cause not in self._noticed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 
@@ -10,9 +11,11 @@ import pytest
 from tests.waiting import until
 from tests.workers.programs.keeping import keep, losses, notices, order_for
 from workers.programs.descendants import find_marked
-from workers.programs.journal import Diverged, Ended, Saved, Started
+from workers.programs.journal import Diverged, Ended, Noticed, Saved, Started
 from workers.programs.kept import KeptProgram
 from workers.programs.output import tail
+
+SECRET = 'sesame-"öffne"-dich'
 
 
 def test_a_program_that_learns_is_kept_to_its_end(tmp_path):
@@ -100,6 +103,24 @@ def test_a_program_may_save_in_silence(tmp_path):
     ended = kept.wait(30)
     assert isinstance(ended, Ended)
     assert (ended.cause, ended.code) == ("stop", 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"oops {SECRET}",
+        json.dumps({"loss": SECRET}),
+        f"{'x' * 95} {SECRET}",
+        json.dumps({"diverged": f"no login with {SECRET}"}),
+        json.dumps({"diverged": f"{'x' * 490} {SECRET[:9]}"}),
+    ],
+)
+def test_no_report_carries_a_secret_into_the_journal(tmp_path, line):
+    report = tmp_path / "report.jsonl"
+    script = f"open({str(report)!r}, 'w').write({line + chr(10)!r})"
+    _, entries = keep(order_for(tmp_path, "", argv=(sys.executable, "-c", script), secrets=(SECRET,)))
+    assert [entry for entry in entries if isinstance(entry, Diverged | Noticed)]
+    assert SECRET[:4] not in (tmp_path / "journal.jsonl").read_text()
 
 
 def test_what_a_program_writes_outside_its_folder_can_be_read_by_others(tmp_path):
