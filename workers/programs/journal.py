@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from workers.programs.followed_file import FollowedFile
+from workers.programs.own_files import open_to_append
 
 JOURNAL: Final = "journal.jsonl"
 """Name of the journal in the run's folder."""
@@ -167,7 +168,7 @@ class JournalWriter:
             OSError: it cannot be.
         """
         self.path = path
-        self._descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        self._descriptor = open_to_append(path)
         self._waiting = b""
         self._torn = os.fstat(self._descriptor).st_size > 0
         """Whether the file may end within a line, as a killed keeper may have left it."""
@@ -202,7 +203,7 @@ class JournalWriter:
     def is_there(self) -> bool:
         """Whether the path still leads to the file."""
         try:
-            return os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
+            return os.path.samestat(self.path.lstat(), os.fstat(self._descriptor))
         except FileNotFoundError:
             return False
         except OSError:

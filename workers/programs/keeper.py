@@ -33,6 +33,7 @@ from workers.programs.launch import LaunchedProgram, start_error
 from workers.programs.listener import Listener
 from workers.programs.order import MARKER, KeeperOrder
 from workers.programs.output import Line, LineSplitter
+from workers.programs.own_files import touch
 from workers.programs.run_folder import KeeperFault, RunFolder
 
 READ_BYTES: Final = 1 << 18
@@ -284,7 +285,7 @@ class Keeper:
         if self._deadlines is None:
             self._deadlines = Deadlines(cause, terminate_at, kill_at)
             if orderly:
-                self._folder.guard("stop file", lambda: self._order.stop_file.touch(0o600))
+                self._folder.guard("stop file", lambda: touch(self._order.stop_file))
             return
         if cause == "diverged":
             self._deadlines.cause = cause

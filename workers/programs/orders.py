@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from orchestrator.cells import Cell
 from orchestrator.errors import BadInput
-from orchestrator.private import FOLDER, restricted_umask
+from orchestrator.private import restricted_umask
 from orchestrator.programs.config_files import render
 from orchestrator.programs.definition import NAMES
 from orchestrator.programs.placeholders import Template, Value, spelt
@@ -21,6 +21,7 @@ from orchestrator.programs.run_values import RunPlace, Start
 from orchestrator.spec import Resources
 from workers.program_path import make_program_path
 from workers.programs.order import MARKER, KeeperOrder
+from workers.programs.own_files import make_folders, write_new
 
 PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "USER", "TZ")
 """Variables of a worker that every program gets, besides NCCL_… and those it asks for."""
@@ -71,7 +72,7 @@ def make_order(
 
     with restricted_umask():
         for made in (folder, place.trunk_folder, folder / TEMPORARY):
-            made.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+            make_folders(folder, made)
         (folder / STOP_FILE).unlink(missing_ok=True)
         for file in definition.files:
             target = Path(Template.parse(file.to, names).render(values))
@@ -79,10 +80,10 @@ def make_order(
                 key: Template.parse(value, names).value(values) if isinstance(value, str) else value
                 for key, value in file.set.items()
             }
-            target.parent.mkdir(mode=FOLDER, parents=True, exist_ok=True)
-            target.write_text(render(registration.config_file(file.source), target, changes))
+            make_folders(folder, target.parent)
+            write_new(target, render(registration.config_file(file.source), target, changes))
         typed = {name: values.get(name) for name in sorted(names)}
-        (folder / RUN_FILE).write_text(json.dumps(typed, indent=1))
+        write_new(folder / RUN_FILE, json.dumps(typed, indent=1))
         python_path = make_program_path(folder)
     added: tuple[str, ...] = ()
     if start.resumes and definition.resume is not None:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from workers.programs.own_files import open_to_append, open_to_read
+
 HEAD: Final = "output.log"
 HEAD_BYTES: Final = 1 << 20
 """The first bytes of the output are kept for good."""
@@ -208,16 +210,16 @@ class OutputFiles:
         self._open(_path(self._folder, self._numbers[-1]))
 
     def _open(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        self._descriptor = open_to_append(path)
         self._size = os.fstat(self._descriptor).st_size
 
 
 def head(folder: Path, most_bytes: int = HEAD_BYTES) -> str:
     """The first whole lines of a run's output, within that many bytes."""
     try:
-        with (folder / HEAD).open("rb") as file:
+        with open_to_read(folder / HEAD) as file:
             data = file.read(most_bytes + 1)
-    except FileNotFoundError:
+    except OSError:
         return ""
     whole = data if len(data) <= most_bytes else data[: data.rfind(b"\n", 0, most_bytes) + 1]
     return whole.decode(errors="replace")
@@ -240,10 +242,10 @@ def tail(folder: Path, most_bytes: int) -> str:
 
 def _last_bytes(path: Path, most: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - most))
             return file.read(most)
-    except FileNotFoundError:
+    except OSError:
         return b""
 
 

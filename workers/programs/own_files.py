@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import uuid4
@@ -38,12 +40,16 @@ def open_to_append(path: Path) -> int:
 
 
 def open_to_read(path: Path) -> BinaryIO:
-    """A file; a pipe or device does not make its reader wait.
+    """A file.
 
     Raises:
-        OSError: it cannot be opened, or is a symbolic link.
+        OSError: it cannot be opened, or is a symbolic link, a pipe or whatever else is no file.
     """
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Not a file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def touch(path: Path) -> None:
@@ -57,3 +63,20 @@ def touch(path: Path) -> None:
         os.utime(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folders(folder: Path, below: Path) -> None:
+    """Make a folder and its missing parents; of those below a run's folder, symbolic links are replaced.
+
+    Args:
+        folder: of the run.
+        below: the folder to make; elsewhere, nothing is replaced.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if below != folder and below.is_relative_to(folder):
+        make_folders(folder, below.parent)
+        if below.is_symlink():
+            below.unlink()
+    below.mkdir(FOLDER, parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from typing import Final
 from workers.programs.journal import JOURNAL, Cause, Diverged, Ended, Entry, JournalWriter, Noticed
 from workers.programs.order import KeeperOrder
 from workers.programs.output import Line, OutputFiles
+from workers.programs.own_files import touch, write_new
 
 HEARTBEAT: Final = "heartbeat"
 HEARTBEAT_SECONDS: Final = 1.0
@@ -54,7 +55,7 @@ class RunFolder:
         self._failing_since: dict[str, float] = {}
         self.errno: int | None = None
         self._heartbeat = order.folder / HEARTBEAT
-        self._heartbeat.touch(0o600)
+        touch(self._heartbeat)
         self._beat_at = time.monotonic() + HEARTBEAT_SECONDS
         self.journal = JournalWriter(order.folder / JOURNAL)
         self._output = OutputFiles(order.folder, log_bytes=order.log_bytes, secrets=order.secrets)
@@ -67,7 +68,7 @@ class RunFolder:
         Raises:
             OSError: there is none.
         """
-        (self._folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
+        write_new(self._folder / RESERVE, "\0" * RESERVE_BYTES)
 
     def tell(self, *entries: Entry) -> None:
         """Append entries to the journal, after those that could not be written before. Their words are masked."""
@@ -120,7 +121,7 @@ class RunFolder:
         if now >= self._beat_at:
             self._beat_at = now + HEARTBEAT_SECONDS
             self._check()
-            self.guard("heartbeat", self._heartbeat.touch)
+            self.guard("heartbeat", lambda: touch(self._heartbeat))
             if self._failing_since:
                 self.tell()
 

@@ -188,6 +188,19 @@ def test_removing_the_folder_ends_the_program_with_a_sentence(tmp_path):
     assert processes(order) == []
 
 
+@pytest.mark.parametrize("name", [JOURNAL, HEARTBEAT, "reserve", "stop", "report.jsonl"])
+def test_a_keeper_follows_no_link_out_of_the_runs_folder(tmp_path, name):
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    run.mkdir()
+    outside.write_text("of the service\n")
+    os.utime(outside, (1, 1))
+    (run / name).symlink_to(outside)
+    kept = KeptProgram.start(order_for(run, "learns.py", 3))
+    assert kept.wait(30) is not None
+    assert not notices(kept.poll())
+    assert (outside.read_text(), outside.stat().st_mtime) == ("of the service\n", 1)
+
+
 def test_a_source_that_cannot_be_used_is_told(tmp_path):
     kept = KeptProgram.start(
         order_for(tmp_path, "learns.py", 3, training={"jsonl": "losses", "step": "step"})
