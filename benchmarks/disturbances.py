@@ -5,8 +5,8 @@
 A real service carries out a sweep of a tiny training program, with ``resume`` and ``fork`` declared, twice: undisturbed,
 and while processes of it get SIGKILL, or SIGSTOP and are never continued, at random moments; one disturbance does not
 wait until the sweep has recovered from the one before. Limits are small: three seconds of silence, leases of a second.
-The seconds are those from the signal until the program of the disturbed run was started again (of its driver: any
-program), or 0 if it had just ended.
+The seconds are those from the signal until the program of the disturbed run was started again, or until another driver
+had claimed runs; 0 if there was nothing left to do.
 """
 
 import argparse
@@ -133,7 +133,7 @@ class Disturbance:
         victim: which kind of process.
         number: the signal.
         at: Unix seconds.
-        run_ids: the runs that it disturbed.
+        run_ids: the runs that it disturbed; empty for a driver, which carries out all.
     """
 
     victim: str
@@ -141,15 +141,16 @@ class Disturbance:
     at: float
     run_ids: tuple[str, ...]
 
-    def seconds(self, journals: dict[str, list[Entry]]) -> float:
-        """From the signal to the next start of one of the runs; 0 if all have ended without one."""
-        starts = (
-            entry.at - self.at
+    def seconds(self, journals: dict[str, list[Entry]], claims: Sequence[float]) -> float:
+        """From the signal to the next start of the run, or to the next claim by a driver; 0 if nothing was left to do."""
+        starts = [
+            entry.at
             for run_id in self.run_ids
             for entry in journals.get(run_id, ())
-            if isinstance(entry, Started) and entry.at > self.at
-        )
-        return min(starts, default=0.0)
+            if isinstance(entry, Started)
+        ]
+        moments = claims if self.victim == "driver" else starts
+        return min((at - self.at for at in moments if at > self.at), default=0.0)
 
 
 def at_work(service: OwnService, sweep_id: str) -> Iterator[AtWork]:
@@ -195,10 +196,9 @@ def _send(
             return False
         one = chance.choice(working)
         pid = driver.pid if victim == "driver" else getattr(one, victim)
-        disturbed = working if victim == "driver" else [one]
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-            run_ids = tuple(work.run_id for work in disturbed)
+            run_ids = () if victim == "driver" else (one.run_id,)
             sent.append(Disturbance(victim=victim, number=number, at=time.time(), run_ids=run_ids))
         return bool(sent)
 
@@ -271,7 +271,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="an empty folder for the service's files, which are kept")
     options = parser.parse_args()
-    rates = tuple(0.002 * 1.2**place for place in range(max(4, options.kills)))
+    rates = tuple(0.002 * 1.2**place for place in range(4 + options.kills // 2))
     workload = Workload(rates=rates)
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name)
@@ -281,7 +281,7 @@ def main() -> int:
             began = time.time()
             sweep_id, sent = disturbed_sweep(service, workload, options.kills, options.seed)
             seconds = time.time() - began
-            show(sent, dict(service.journals(sweep_id)), began)
+            show(sent, dict(service.journals(sweep_id)), service.claims(sweep_id), began)
             found = faults(service, sweep_id, losses_of(service, quick))
             print(f"{len(service.runs(sweep_id))} runs in {seconds:.0f} s; faults: {len(found)}")
         found += [f"left after all: {process}" for process in service.processes()]
@@ -289,12 +289,14 @@ def main() -> int:
     return bool(found)
 
 
-def show(sent: Sequence[Disturbance], journals: dict[str, list[Entry]], began: float) -> None:
+def show(
+    sent: Sequence[Disturbance], journals: dict[str, list[Entry]], claims: Sequence[float], began: float
+) -> None:
     """Print the table, and the medians by what was disturbed."""
     print("     at  what     signal   seconds until its run went on")
     seconds: dict[tuple[str, str], list[float]] = {}
     for one in sent:
-        took = one.seconds(journals)
+        took = one.seconds(journals, claims)
         seconds.setdefault((one.victim, one.number.name), []).append(took)
         print(f"{one.at - began:7.1f}  {one.victim:8} {one.number.name:8} {took:7.1f}", flush=True)
     for (victim, number), took_each in sorted(seconds.items()):

@@ -161,6 +161,11 @@ class OwnService(AbstractContextManager["OwnService"]):
             if event.kind == "run" and event.data["state"] in RUN_FINAL
         ]
 
+    def claims(self, sweep_id: str) -> list[float]:
+        """Unix seconds at which drivers have claimed runs, ascending."""
+        events = self.store.events.after(0, sweep_id=sweep_id, limit=100_000)
+        return [event.at.timestamp() for event in events if event.data.get("claimed")]
+
     def journals(self, sweep_id: str) -> Iterator[tuple[str, list[Entry]]]:
         """Ids and journals of the runs that have begun."""
         for path in sorted((self.settings.checkpoints / sweep_id / "runs").glob(f"*/{JOURNAL}")):

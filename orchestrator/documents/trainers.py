@@ -27,8 +27,10 @@ class CheckStep(Document):
 
     name: str = Field(description="What was looked at, such as resume or stop.")
     finding: Finding
-    message: str = Field(
-        description="What was found, as a sentence. Paths in it are for the scope admin alone."
+    message: str = Field(description="What was found, as a sentence; for others than admins without `paths`.")
+    paths: list[str] = Field(
+        default=[],
+        description="Parts of `message` that are for the scope admin alone, such as paths; empty for others.",
     )
 
 
@@ -61,11 +63,15 @@ class ParameterDocument(Document):
 
 
 class TrainerDocument(Document):
-    """A registered program, without its command, environment and paths. A faulty one has its name and ``fault`` alone."""
+    """A registered program, without its environment and paths. A faulty one has its name and ``fault`` alone."""
 
     name: str
     kind: str | None = Field(description="command or python; null where it is faulty.")
     description: str
+    command: list[str] | None = Field(
+        default=None,
+        description="The argument list as it is registered, for the scope admin alone; null for others.",
+    )
     digest: str | None = Field(description="Changes whenever the registration does; null where it is faulty.")
     parameters: list[ParameterDocument]
     takes_seeds: bool = Field(description="Whether a sweep may ask for several seeds.")

@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -105,7 +105,7 @@ class Trainers:
 
     Attributes:
         registered: by name, ascending.
-        faults: what is wrong, by name of the program, or by path of a file that cannot be read at all.
+        faults: what is wrong, by name of the program, or by the absolute path of a file that cannot be read at all.
         place: the file or folder that was read.
     """
 
@@ -125,9 +125,8 @@ class Trainers:
                 f"the registration of {name!r} is faulty: {self.faults[name].detail.rstrip('.')}",
             )
         if name not in self.registered:
-            near = get_close_matches(name, self.registered, n=1)
-            known = f"the nearest is {near[0]}" if near else self._known
-            raise BadInput.at("trainer.name", f"no trainer {name!r} is registered with this service; {known}")
+            where = f"an operator puts registrations into {self.place} (ETALON_TRAINERS)"
+            raise self._unknown(name, where, [self.faults[file].detail for file in self._unread])
         return self.registered[name]
 
     def get_for_readers(self, name: str) -> Registration:
@@ -136,16 +135,30 @@ class Trainers:
         Raises:
             BadInput: as ``get``.
         """
-        if name not in self.faults:
-            return self.get(name)
-        problem = FieldProblem(path="trainer.name", message="its registration is faulty")
-        raise BadInput(f"trainer.name: {fault_in_short(name, self.faults[name])}", fields=(problem,))
+        if name in self.registered:
+            return self.registered[name]
+        if name in self.faults:
+            problem = FieldProblem(path="trainer.name", message="its registration is faulty")
+            raise BadInput(f"trainer.name: {fault_in_short(name, self.faults[name])}", fields=(problem,))
+        files = ", ".join(Path(file).name for file in self._unread)
+        unread = (
+            f"What cannot be used: {files}; `etalon trainer list` with an admin token says why, such as that others may write "
+            "a file."
+        )
+        raise self._unknown(name, "an operator registers them", [unread] if files else [])
 
     @property
-    def _known(self) -> str:
-        if self.registered:
-            return f"known are {', '.join(self.registered)}"
-        return f"none is: an operator puts registrations into {self.place} (ETALON_TRAINERS)"
+    def _unread(self) -> list[str]:
+        """Paths of the files that cannot be read at all."""
+        return [key for key in self.faults if os.sep in key]
+
+    def _unknown(self, name: str, where: str, unread: Sequence[str]) -> BadInput:
+        near = get_close_matches(name, self.registered, n=1)
+        known = f"known are {', '.join(self.registered)}" if self.registered else f"none is: {where}"
+        sentence = f"no trainer {name!r} is registered with this service"
+        hint = f"the nearest is {near[0]}" if near else known
+        problem = FieldProblem(path="trainer.name", message=sentence)
+        return BadInput(" ".join([f"trainer.name: {sentence}; {hint}.", *unread]), fields=(problem,))
 
 
 def fault_in_short(name: str, fault: BadInput) -> str:
@@ -193,11 +206,32 @@ def _check_free(name: str, file: Path, first: dict[str, Path]) -> None:
 
 
 def _files(place: Path) -> list[Path]:
+    """The files of registrations; in a folder, without the config files that one of them names."""
+    place = place.absolute()
     if not place.is_dir():
         return [place] if place.exists() else []
-    return sorted(
+    found = sorted(
         file for file in place.iterdir() if file.suffix in ENDINGS and not file.name.startswith(".")
     )
+    configs = {config for file in found for config in _config_files(file)}
+    return [file for file in found if file.resolve() not in configs]
+
+
+def _config_files(file: Path) -> set[Path]:
+    """The config files that registrations of a file name, where these can be read; never the file itself."""
+    try:
+        text = _read(file)
+        named = _named(text, file) if "files" in text else {}
+    except BadInput:
+        return set()
+    configs = set()
+    for fields in named.values():
+        try:
+            folder, files = fields.get("folder", "."), fields.get("files", ())
+            configs |= {(file.parent / folder / each["from"]).resolve() for each in files}
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+            continue  # refused where it is read
+    return configs - {file.resolve()}
 
 
 def _read(file: Path) -> str:

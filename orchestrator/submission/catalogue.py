@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.answers.trainers import shares_trunks, without_paths
+from orchestrator.answers.trainers import for_readers, shares_trunks
 from orchestrator.cells import Cells, Point
 from orchestrator.documents.events import ScheduleDocument, TrainerEvent
 from orchestrator.documents.trainers import CheckDocument
@@ -138,7 +138,7 @@ def program_notices(spec: SweepSpec, program: CheckedProgram | None) -> list[Not
         )
         notices.append(Notice(code="trainer_unchecked", message=message))
     elif not program.check.passed:
-        bad = "; ".join(without_paths(step.message) for step in program.check.steps if step.finding == "bad")
+        bad = "; ".join(for_readers(step).message for step in program.check.steps if step.finding == "bad")
         notices.append(Notice(code="trainer_check_failed", message=f"The check of {name} found: {bad}"))
     if missing := program.registration.missing:
         message = f"{' and '.join(missing)} of {name} cannot be found on this machine; every worker must have what they name."

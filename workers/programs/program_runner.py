@@ -16,13 +16,13 @@ from orchestrator.programs.run_values import RunPlace, Start, steps_of, values_o
 from orchestrator.spec import Resources
 from orchestrator.spec.fields import Parameter
 from orchestrator.states import RunState
-from orchestrator.store.outputs import TAIL_BYTES
+from orchestrator.store.outputs import NO_OUTPUT, TAIL_BYTES, OutputTail
 from orchestrator.store.records import LossPoint, RunResult
 from workers.command_jobs import ProgramJob, ProgramRun
 from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
-from workers.programs.orders import fork_checkpoint, make_order, own_checkpoint
-from workers.programs.output import LINE_BYTES, tail
+from workers.programs.orders import drop_leftovers, fork_checkpoint, make_order, own_checkpoint
+from workers.programs.output import LINE_BYTES, tail, tail_and_end
 from workers.programs.run_ends import (
     Completed,
     Crashed,
@@ -30,6 +30,7 @@ from workers.programs.run_ends import (
     Failed,
     Interrupted,
     RateTooHigh,
+    Unheard,
     coarse,
     end_of,
     wrong_size,
@@ -47,6 +48,11 @@ LOG_BYTES: Final = TAIL_BYTES + LINE_BYTES + 1
 
 SHOWN_LINES: Final = 20
 """Last lines of the output that a reason repeats."""
+
+BEGAN_ANEW: Final = (
+    "A run began again without its checkpoint, because the keeper of an earlier attempt was lost with losses that the run's "
+    "answer needs."
+)
 
 MOST_INTERRUPTIONS: Final = 5
 """Attempts of one run in one worker that were ended from outside, before the machine is held to be at fault."""
@@ -119,6 +125,12 @@ class ProgramRunner(Runner):
             self._job = None
         return report, done
 
+    def abort(self) -> None:
+        """Kill the program."""
+        if self._job is not None:
+            self._job.kill()
+            self._job = None
+
     def save(self) -> None:
         """Ask the program to save and to end; its run is pending again."""
         if self._job is not None:
@@ -155,6 +167,11 @@ class _JobInHand:
         if self._run is not None:
             self._run.stop()
 
+    def kill(self) -> None:
+        """End the program at once."""
+        if self._run is not None:
+            self._run.kill()
+
 
 class RunInHand:
     """One run: its attempts, until its end is known.
@@ -167,6 +184,7 @@ class RunInHand:
         self._setup, self._job, self._id = setup, job, run.run_id
         self._cell = setup.cells[run.cell]
         self._folder = setup.run_folder(run.run_id)
+        self._place = RunPlace(run_id=run.run_id, folder=self._folder, trunk_folder=self._folder / "trunk")
         self._steps = steps_of(setup.registration.definition, self._cell)
         self._trunk = None if job.trunk_id is None else setup.trunk(job.trunk_id)
         journal = self._folder / JOURNAL
@@ -177,7 +195,7 @@ class RunInHand:
         self._start = Start()
         self._wrong: str | None = None
         self._crashes = self._interruptions = 0
-        self._log_at, self._log = 0.0, ""
+        self._log_at, self._log = 0.0, NO_OUTPUT
         self.is_over = False
 
     @property
@@ -204,8 +222,13 @@ class RunInHand:
         if self._kept is not None:
             self._kept.ask_to_stop()
             if self._kept.wait(self._setup.registration.definition.limits.stop + 5.0) is None:
-                self._kept.kill()
-                self._kept.wait(5.0)
+                self.kill()
+
+    def kill(self) -> None:
+        """End the program at once."""
+        if self._kept is not None:
+            self._kept.kill()
+            self._kept.wait(5.0)
 
     def _known_end(self) -> End | None:
         """The end that the journal tells, or that of the trunk; None if the program must run."""
@@ -223,16 +246,15 @@ class RunInHand:
     def _begun(self) -> KeptProgram:
         """Start the next attempt."""
         definition = self._setup.registration.definition
-        place = RunPlace(run_id=self._id, folder=self._folder, trunk_folder=self._folder / "trunk")
-        resumes = own_checkpoint(self._setup.registration, self._values(place, Start()))
+        resumes = own_checkpoint(self._setup.registration, self._values(self._place, Start()))
         earlier = 0 if self._record.started is None else self._record.started.attempt
         start = self._resumed() if resumes else self._from_trunk()
         self._start = replace(start, resumes=resumes, attempt=earlier + 1)
         order = make_order(
             self._setup.registration,
-            self._values(place, self._start),
+            self._values(self._place, self._start),
             self._cell,
-            place,
+            self._place,
             start=self._start,
             resources=self._setup.resources,
             seconds_left=max(1.0, definition.limits.run - self._record.seconds),
@@ -310,9 +332,7 @@ class RunInHand:
             return
         for step in self._start.fork_steps:
             tokens = step * int(self._cell.batch_tokens)
-            values = self._values(
-                RunPlace(run_id=self._id, folder=self._folder, trunk_folder=self._folder / "trunk"), Start()
-            )
+            values = self._values(self._place, Start())
             path = fork_checkpoint(self._setup.registration, values, step)
             passed = self._record.tokens > tokens or (whole and self._record.tokens >= tokens)
             is_whole = path in self._record.saved or passed
@@ -349,7 +369,11 @@ class RunInHand:
     def _judge(self, ended: Ended | KeeperLost) -> Report:
         end = self._end_of(ended)
         limits = self._setup.registration.definition.limits
-        if isinstance(end, Interrupted):
+        if isinstance(end, Unheard):
+            if not self._begins_anew():
+                return self._over(Failed(reason=end.reason))
+            self._record.notices.append(BEGAN_ANEW)
+        if isinstance(end, Interrupted | Unheard):
             self._interruptions += 1
             if self._interruptions >= MOST_INTERRUPTIONS:
                 raise OSError(end.reason)
@@ -364,6 +388,13 @@ class RunInHand:
             self._record.notices.append(few)
         return self._over(end)
 
+    def _begins_anew(self) -> bool:
+        """Remove the run's own checkpoint, which lies after reports that were lost; whether the next attempt goes without."""
+        registration = self._setup.registration
+        if self._start.resumes:
+            drop_leftovers(registration, self._folder, checkpoint=True)
+        return self._start.resumes and not own_checkpoint(registration, self._values(self._place, Start()))
+
     def _news(self) -> Report:
         """Points, and from time to time the last output."""
         points, self._new = tuple(self._new), []
@@ -377,15 +408,16 @@ class RunInHand:
             return None
         return None if self._record.model is None else self._record.model.params
 
-    def _newest_log(self, *, now: bool = False) -> Mapping[str, str]:
+    def _newest_log(self, *, now: bool = False) -> Mapping[str, OutputTail]:
         if not now and time.monotonic() < self._log_at:
             return {}
         self._log_at = time.monotonic() + LOG_SECONDS
-        text = tail(self._folder, LOG_BYTES) if self._folder.exists() else ""
-        if text == self._log:
+        text, end = tail_and_end(self._folder, LOG_BYTES)
+        newest = OutputTail(text=text, end_byte=end)
+        if newest == self._log:
             return {}
-        self._log = text
-        return {self._id: text}
+        self._log = newest
+        return {self._id: newest}
 
     def _over(self, end: End) -> Report:
         """The last news of the run, with its result."""

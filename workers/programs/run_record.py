@@ -68,6 +68,8 @@ class RunRecord:
         ended: the end of the last attempt; None while it runs, and if its keeper was lost.
         started: the start of the last attempt; None before the first.
         begun_at: tokens that a trunk had trained before the first attempt.
+        is_lost: whether an attempt's keeper was lost, and with it perhaps the last reports before a checkpoint.
+        holes: for each attempt after a lost one, the last position heard before it, and its first training loss.
         seconds: of all attempts that ended.
     """
 
@@ -82,7 +84,10 @@ class RunRecord:
     ended: Ended | None = None
     started: Started | None = None
     begun_at: int = 0
+    is_lost: bool = False
+    holes: list[tuple[int, Measured]] = field(default_factory=list)
     seconds: float = 0.0
+    _heard: int | None = None
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> RunRecord:
@@ -98,7 +103,7 @@ class RunRecord:
             case Started():
                 self._begin(entry)
             case Measured():
-                self.curve(entry.kind).add(entry)
+                self._measure(entry)
             case ModelSize():
                 self.model = entry
             case Saved():
@@ -117,7 +122,16 @@ class RunRecord:
     def _begin(self, entry: Started) -> None:
         if self.started is None:
             self.begun_at = entry.start_tokens
+        elif self.ended is None:
+            self.is_lost, self._heard = True, self.tokens
         self.started, self.ended, self.diverged, self.done = entry, None, None, None
+
+    def _measure(self, entry: Measured) -> None:
+        if self._heard is not None and entry.kind == "training":
+            self.holes.append((self._heard, entry))
+            self._heard = None
+        self.holes = [(heard, first) for heard, first in self.holes if first.tokens <= entry.tokens]
+        self.curve(entry.kind).add(entry)
 
     def curve(self, kind: Kind) -> Curve:
         """The losses of one kind."""

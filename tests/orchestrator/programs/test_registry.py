@@ -92,6 +92,16 @@ def test_a_field_that_a_later_version_adds_leaves_the_digest_as_it_is() -> None:
     assert ProgramDefinition.model_validate(given).to_digest() == given
 
 
+@pytest.mark.parametrize("config", ["a: 1\nwidth: {min: 2}\n", "mine: {a: 1}\na: 2\n", "- a\n"])
+def test_a_config_file_beside_its_registration_is_no_trainer(place: Path, config: str) -> None:
+    write(place, config, "base.yaml")
+    write(place, SMALLEST + "  files: [{from: base.yaml, to: '{run_folder}/c.yaml', set: {a: '{steps}'}}]\n")
+    write(place, "other: {command: [a], files: {}}\nthird: [files]\n", "other.yaml")
+    trainers = read_trainers(place)
+    assert list(trainers.registered) == ["mine"]
+    assert sorted(trainers.faults) == ["other", "third"]
+
+
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
 def test_a_file_that_others_may_write_is_refused(place: Path, mode: int) -> None:
     write(place, SMALLEST).chmod(mode)

@@ -18,7 +18,7 @@ from orchestrator.settings import Settings
 from orchestrator.spec import FIRST_RUNS, SweepSpec, parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
-from orchestrator.store.records import Sweep
+from orchestrator.store.records import LossPoint, RunResult, Sweep
 from orchestrator.submission import catalogue
 from orchestrator.submission.preview import preview, submit
 from orchestrator.submission.resumption import resume
@@ -315,3 +315,36 @@ def test_runs_that_wait_for_the_first_ones_say_so(store: Store, tmp_path: Path) 
     assert len(store.runs.claim(created.id, fence=fence, run_ids=first)) == FIRST_RUNS
     assert "no more are started" in str(waits_because(store, store.sweeps.get(created.id)))
     assert store.sweeps.progress(created.id)[RunState.PENDING] == 1
+    store.losses.append([LossPoint(curve=first[0], step=1, tokens=1_024, loss=9.0)])
+    assert waits_because(store, store.sweeps.get(created.id)) is None
+
+
+def test_runs_of_one_trunk_are_one_of_the_first(store: Store, tmp_path: Path) -> None:
+    bench = Bench(store)
+    created, _ = submit(sweep(), store, settings(tmp_path, fork=FORK))
+    store.sweeps.move(created.id, SweepState.RUNNING)
+    bench.ask(created.id, *((cell, rate) for rate in (1e-3, 2e-3, 4e-3, 8e-3) for cell in (0, 1)))
+    fence = bench.drive(created.id)
+    jobs: dict[float, list[str]] = {}
+    for run in store.runs.pending(created.id):
+        jobs.setdefault(run.learning_rate, []).append(run.id)
+
+    def start(rate: float) -> None:
+        store.runs.claim(created.id, fence=fence, run_ids=jobs[rate])
+
+    def fail(rate: float) -> None:
+        results = [RunResult(run_id=one, state=RunState.FAILED, reason="no module") for one in jobs[rate]]
+        store.runs.finish(results, fence=fence)
+
+    start(1e-3)
+    start(2e-3)
+    assert waits_because(store, store.sweeps.get(created.id)) is None
+    fail(1e-3)
+    fail(2e-3)
+    assert store.runs.failed_since_begun(created.id) == 2
+    for rate in (4e-3, 8e-3):
+        start(rate)
+    assert not store.losses.has_live(created.id)
+    (run,) = (one for one in store.runs.of_sweep(created.id) if one.id == jobs[8e-3][0])
+    store.losses.append([LossPoint(curve=str(run.trunk_id), step=1, tokens=1_024, loss=9.0)])
+    assert store.losses.has_live(created.id)

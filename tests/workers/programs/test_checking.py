@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from orchestrator.answers.trainers import for_readers
 from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
 from orchestrator.errors import BadInput
 from orchestrator.programs.registry import Registration, read_trainers
@@ -206,6 +208,52 @@ def test_n_is_compared_with_what_the_program_reports(
     assert says in steps["model size"].message.replace("It", "it")
 
 
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        ("", r"expected 50 runs .* take [0-9.]+ (min [0-9]+ )?s on 2"),
+        ("hides_size", "is not priced, because N of"),
+    ],
+)
+def test_a_plan_is_priced_with_a_known_n_only(breaks: str, says: str, tmp_path: Path) -> None:
+    plan = ExpectedPlan(flops=6 * 1000 * 4000 * 50, runs=50, workers=2)
+    request = {"params": None, "scale": {"pause": "0.003"}}
+    _, steps, _ = checked(tmp_path, breaks, request=request, plan=plan, **only("speed"))
+
+    assert re.search(says, steps["speed"].message.replace("\u00a0", " "))
+
+
+@pytest.mark.parametrize(
+    ("breaks", "step", "changes", "private"),
+    [
+        ("saves_nothing", "resume", only("resume"), "state.json"),
+        (
+            "",
+            "training",
+            {"losses": {"training": {"jsonl": "my metrics.jsonl", "loss": "a", "step": "b"}}},
+            "my metrics",
+        ),
+        (
+            "",
+            "arguments",
+            {"files": [{"from": "LIST", "to": "{run_folder}/c", "set": {"b": 1}}]},
+            "list.yaml",
+        ),
+    ],
+)
+def test_what_is_for_operators_is_known_apart(
+    breaks: str, step: str, changes: dict[str, Any], private: str, tmp_path: Path
+) -> None:
+    (tmp_path / "list.yaml").write_text("[]")
+    for file in changes.get("files", ()):
+        file["from"] = str(tmp_path / "list.yaml")
+    _, steps, _ = checked(tmp_path, breaks, request={"scale": {"pause": "0.003"}}, **changes)
+
+    assert private in steps[step].message
+    assert private not in for_readers(steps[step]).message
+    assert str(tmp_path) not in for_readers(steps[step]).message
+
+
 def test_a_check_ends_in_its_time(tmp_path: Path) -> None:
     document, steps, watching = checked(tmp_path, request={"scale": {"pause": "0.2"}}, seconds=1.5)
 
@@ -267,6 +315,7 @@ def test_secrets_are_shown_to_nobody(tmp_path: Path) -> None:
         ({"scale": {"pause": "-1"}}, "at least 0"),
         ({"tokens": 300.0}, "at least 400"),
         ({"batch_tokens": 96.0}, "whole number"),
+        ({"batch_tokens": None, "tokens": None}, "give one with --batch-tokens.*batch_tokens = 4194304, and"),
     ],
 )
 def test_what_cannot_be_run_is_refused(request_: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -283,6 +332,15 @@ def test_a_batch_is_found_and_a_warmup_is_left_room(tmp_path: Path) -> None:
 
     assert (small.cell.batch_tokens, small.steps.total) == (16384, 40)
     assert long.steps.fork >= 1.5 * long.steps.warmup == 4500
+
+
+def test_the_batch_is_not_blamed_for_what_it_cannot_mend(tmp_path: Path) -> None:
+    parameters = {**FIELDS["parameters"], "width": {"type": "int", "default": 16}}
+    command = [*FIELDS["command"], "--start={batch_tokens/2048}", "--width={width/3}"]
+    with pytest.raises(BadInput, match=r"^command.9 .*5.33333 with width = 16, and must be a whole number"):
+        case_of(
+            tmp_path, request={"batch_tokens": None, "tokens": None}, command=command, parameters=parameters
+        )
 
 
 def test_a_batch_that_the_program_is_not_told_is_assumed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from orchestrator.states import RunState
 from tests.waiting import until
 from tests.workers.programs.tiny import FORK, RESUME, by_run, carry_out, cells, job, registered, setup
 from workers.programs.journal import Started, read_journal
+from workers.programs.program_runner import BEGAN_ANEW
 from workers.runner import Report
 
 
@@ -40,7 +42,7 @@ def test_a_run_is_answered_with_its_curve_its_cost_and_its_output(tmp_path: Path
     assert result.flops == 6 * 1e6 * 400
     assert [point.tokens for point in report.points] == [50 * at for at in range(1, 9)]
     assert {point.curve for point in report.points} == {"r0"}
-    assert "step 40 loss" in report.logs["r0"]
+    assert "step 40 loss" in report.logs["r0"].text
     assert not marked(tmp_path)
 
 
@@ -117,10 +119,16 @@ def test_an_interrupted_run_saves_and_goes_on_in_another_worker(tmp_path: Path) 
     assert sorted({point.tokens for point in report.points}) == [50 * at for at in range(1, 13)]
 
 
-@pytest.mark.parametrize("victim", ["keeper", "program"])
-def test_a_killed_keeper_or_program_changes_no_loss(tmp_path: Path, victim: str) -> None:
+@pytest.mark.parametrize(
+    ("victim", "number"),
+    [("keeper", signal.SIGKILL), ("keeper", signal.SIGSTOP), ("program", signal.SIGKILL)],
+)
+def test_a_lost_keeper_or_program_changes_no_loss(
+    tmp_path: Path, victim: str, number: signal.Signals
+) -> None:
+    """A stopped keeper's program runs on to its end unheard, and is run again although its checkpoint is complete."""
     registration = registered(tmp_path / "mine", "--keep_every=5", "--step_seconds=0.02", resume=RESUME)
-    worker = setup(registration, cells(60), tmp_path / "a")
+    worker = replace(setup(registration, cells(60), tmp_path / "a"), heartbeat_seconds=1.5)
     journal = tmp_path / "a" / "runs" / "r0" / "journal.jsonl"
     killed: list[int] = []
 
@@ -129,13 +137,14 @@ def test_a_killed_keeper_or_program_changes_no_loss(tmp_path: Path, victim: str)
             started = next(one for one in read_journal(journal) if isinstance(one, Started))
             pid = started.keeper if victim == "keeper" else started.pid
             assert pid is not None
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
             killed.append(pid)
 
     report = carry_out(worker, job(0), between=kill)
     assert killed
     whole = setup(registered(tmp_path / "whole"), cells(60), tmp_path / "b")
     assert by_run(report.results)["r0"].loss == by_run(carry_out(whole, job(0)).results)["r0"].loss
+    assert (BEGAN_ANEW in report.notices) == (number == signal.SIGSTOP)
     until(lambda: not marked(tmp_path), seconds=5)
 
 
