@@ -140,6 +140,9 @@ def program_notices(spec: SweepSpec, program: CheckedProgram | None) -> list[Not
     elif not program.check.passed:
         bad = "; ".join(for_readers(step).message for step in program.check.steps if step.finding == "bad")
         notices.append(Notice(code="trainer_check_failed", message=f"The check of {name} found: {bad}"))
+    if missing := program.registration.missing:
+        message = f"{' and '.join(missing)} of {name} cannot be found on this machine; every worker must have what they name."
+        notices.append(Notice(code="trainer_missing", message=message))
     if program.shared_decay is None and len(spec.grid.tokens) > 1:
         notices.append(Notice(code="no_forks", message=_without_forks(spec, program)))
     return notices

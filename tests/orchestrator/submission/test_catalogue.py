@@ -90,6 +90,19 @@ def test_a_plan_says_that_the_trainer_is_unchecked_and_what_forks_would_save(
     assert "no_forks" not in codes(store, settings(tmp_path, fork=FORK))
 
 
+def test_a_folder_or_interpreter_that_is_not_here_is_told_without_its_path(
+    store: Store, tmp_path: Path
+) -> None:
+    assert "trainer_missing" not in codes(store, settings(tmp_path))
+    found = codes(store, settings(tmp_path, folder="hunter2"))["trainer_missing"]
+    assert found.startswith("folder of mine cannot be found")
+    no_program = settings(tmp_path, python="hunter2")
+    (tmp_path / "trainers" / "hunter2").write_text("no program")
+    told = codes(store, no_program)["trainer_missing"]
+    assert told.startswith("python of mine cannot be found")
+    assert "hunter2" not in found + told
+
+
 def test_a_check_is_kept_with_the_definition_that_it_was_made_of(store: Store, tmp_path: Path) -> None:
     configured = settings(tmp_path, fork=FORK)
     digest = read_trainers(configured.trainers).get("mine").digest
