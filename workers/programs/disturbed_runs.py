@@ -103,7 +103,9 @@ def resume(direct: UndisturbedRun) -> Found:
         return Found(Finding.BAD, f"{what}: {reason(end)}.", run.last_lines)
     if first is not None and run.first_tokens is not None and run.first_tokens <= first < killed_at:
         return Found(
-            Finding.WARNING, f"{what}, it began again at its first token, although {path} was there."
+            Finding.WARNING,
+            f"{what}, it began again at its first token, although {path} was there.",
+            paths=(path,),
         )
     far = relative_difference(end.loss, direct.loss)
     return Found(
@@ -134,12 +136,14 @@ def _no_checkpoint(run: CheckRun, path: str) -> Found:
             Finding.WARNING,
             f"{path} was not there before the program was about to end, so nothing could be resumed. Let it save more "
             "often, or give more --tokens.",
+            paths=(path,),
         )
     return Found(
         Finding.BAD,
         f"No checkpoint was found at {path} (resume.when) in {run.case.steps.total} steps. Let it save more often, "
         "correct the path, or give more --tokens.",
         run.last_lines,
+        (path,),
     )
 
 
@@ -154,7 +158,7 @@ def fork(direct: UndisturbedRun) -> Found:
         trunk.kill()
     if not trunk.has_saved(path, step):
         message = f"The trunk left no checkpoint of step {step}: there is no {path} (fork.checkpoint)."
-        return Found(Finding.BAD, message, trunk.last_lines)
+        return Found(Finding.BAD, message, trunk.last_lines, (path,))
     tokens = step * int(case.cell.batch_tokens)
     with direct.new_run("fork") as run:
         run.start(Start(tokens=tokens, checkpoint=path)).wait()

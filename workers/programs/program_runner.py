@@ -16,7 +16,7 @@ from orchestrator.programs.run_values import RunPlace, Start, steps_of, values_o
 from orchestrator.spec import Resources
 from orchestrator.spec.fields import Parameter
 from orchestrator.states import RunState
-from orchestrator.store.outputs import TAIL_BYTES
+from orchestrator.store.outputs import NO_OUTPUT, TAIL_BYTES, OutputTail
 from orchestrator.store.records import LossPoint, RunResult
 from workers.command_jobs import ProgramJob, ProgramRun
 from workers.programs.claim import claim, is_claimed_by_another
@@ -24,7 +24,7 @@ from workers.programs.earlier_keeper import EARLIER_SECONDS, EarlierKeeper, left
 from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, read_journal
 from workers.programs.kept import TAKEN, KeeperLost, KeptProgram
 from workers.programs.orders import drop_leftovers, fork_checkpoint, make_order, marker, own_checkpoint
-from workers.programs.output import LINE_BYTES, tail
+from workers.programs.output import LINE_BYTES, tail, tail_and_end
 from workers.programs.run_ends import (
     Completed,
     Crashed,
@@ -56,6 +56,11 @@ LINE_CHARACTERS: Final = 300
 
 REASON_CHARACTERS: Final = 2000
 """Most characters of a reason before them."""
+
+BEGAN_ANEW: Final = (
+    "A run began again without its checkpoint, because the keeper of an earlier attempt was lost with losses that the run's "
+    "answer needs."
+)
 
 MOST_INTERRUPTIONS: Final = 5
 """Attempts of one run in one worker that were ended from outside, before the machine is held to be at fault."""
@@ -128,6 +133,12 @@ class ProgramRunner(Runner):
             self._job = None
         return report, done
 
+    def abort(self) -> None:
+        """Kill the program."""
+        if self._job is not None:
+            self._job.kill()
+            self._job = None
+
     def save(self) -> None:
         """Ask the program to save and to end; its run is pending again."""
         if self._job is not None:
@@ -164,6 +175,11 @@ class _JobInHand:
         if self._run is not None:
             self._run.stop()
 
+    def kill(self) -> None:
+        """End the program at once."""
+        if self._run is not None:
+            self._run.kill()
+
 
 class RunInHand:
     """One run: its attempts, until its end is known.
@@ -189,7 +205,7 @@ class RunInHand:
         self._start = Start()
         self._wrong: str | None = None
         self._crashes = self._interruptions = 0
-        self._log_at, self._log = 0.0, ""
+        self._log_at, self._log = 0.0, NO_OUTPUT
         self.is_over = False
 
     @property
@@ -241,8 +257,13 @@ class RunInHand:
         if self._kept is not None:
             self._kept.ask_to_stop()
             if self._kept.wait(self._setup.registration.definition.limits.stop + 5.0) is None:
-                self._kept.kill()
-                self._kept.wait(5.0)
+                self.kill()
+
+    def kill(self) -> None:
+        """End the program at once."""
+        if self._kept is not None:
+            self._kept.kill()
+            self._kept.wait(5.0)
 
     def _known_end(self) -> End | None:
         """The end that the journal tells, or that of the trunk; None if the program must run."""
@@ -385,8 +406,10 @@ class RunInHand:
         self._check_claim()  # an end that another worker's keeper brought about says nothing
         end = self._end_of(ended)
         limits = self._setup.registration.definition.limits
-        if isinstance(end, Unheard) and not self._begins_anew():
-            end = Failed(reason=end.reason)
+        if isinstance(end, Unheard):
+            if not self._begins_anew():
+                return self._over(Failed(reason=end.reason))
+            self._record.notices.append(BEGAN_ANEW)
         if isinstance(end, Interrupted | Unheard):
             self._interruptions += 1
             if self._interruptions >= MOST_INTERRUPTIONS:
@@ -422,15 +445,16 @@ class RunInHand:
             return None
         return None if self._record.model is None else self._record.model.params
 
-    def _newest_log(self, *, now: bool = False) -> Mapping[str, str]:
+    def _newest_log(self, *, now: bool = False) -> Mapping[str, OutputTail]:
         if not now and time.monotonic() < self._log_at:
             return {}
         self._log_at = time.monotonic() + LOG_SECONDS
-        text = tail(self._folder, LOG_BYTES) if self._folder.exists() else ""
-        if text == self._log:
+        text, end = tail_and_end(self._folder, LOG_BYTES)
+        newest = OutputTail(text=text, end_byte=end)
+        if newest == self._log:
             return {}
-        self._log = text
-        return {self._id: text}
+        self._log = newest
+        return {self._id: newest}
 
     def _over(self, end: End) -> Report:
         """The last news of the run, with its result."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.store.outputs import TAIL_BYTES
-from workers.programs.output import MASK, Line, LineSplitter, OutputFiles, head, tail
+from workers.programs.output import MASK, Line, LineSplitter, OutputFiles, head, tail, tail_and_end
 from workers.programs.program_runner import LOG_BYTES
 
 PIECES = st.sampled_from(
@@ -92,6 +92,14 @@ def test_a_next_attempt_continues_the_output(tmp_path):
     assert tail(tmp_path, 30) == "attempt 2 3\nattempt 2 4\n"
 
 
+def test_the_end_counts_what_was_lost_and_what_earlier_attempts_wrote(tmp_path):
+    for attempt in range(1, 4):
+        files = OutputFiles(tmp_path, log_bytes=300)
+        files.write([Line("the same")] * 100)
+        files.close()
+        assert tail_and_end(tmp_path, 20) == ("the same\n" * 2, 900 * attempt)
+
+
 def test_short_outputs_have_no_gap(tmp_path):
     files = OutputFiles(tmp_path, log_bytes=100)
     files.write([Line(f"line {number}") for number in range(12)])
@@ -126,7 +134,7 @@ def test_links_that_a_program_made_are_neither_read_nor_written(tmp_path):
     secret.write_text("of the service\n")
     run.mkdir()
     (run / "output.log").symlink_to(secret)
-    (run / "output.999999.log").symlink_to(secret)
+    (run / "output.000000999999.log").symlink_to(secret)
     assert (head(run), tail(run, 1000).strip("…\n")) == ("", "")
     with pytest.raises(OSError, match="symbolic links"):
         OutputFiles(run, log_bytes=1 << 20)

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.cells import Cell
 from orchestrator.programs.definition import ProgramDefinition
-from workers.programs.journal import Diverged, Done, Ended, Entry, Measured, ModelSize, Saved, Started
+from workers.programs.journal import Cause, Diverged, Done, Ended, Entry, Measured, ModelSize, Saved, Started
 from workers.programs.kept import KeeperLost
 from workers.programs.run_ends import (
     Completed,
@@ -193,8 +193,12 @@ def test_ends_before_the_end_are_told_apart(ended: Ended | KeeperLost, kind: typ
     assert reason in getattr(end, "reason").replace("\u00a0", " ")  # noqa: B009
 
 
-def test_a_program_that_had_done_all_when_it_was_asked_to_stop_is_whole() -> None:
-    assert judged(*GOOD, ended=replace(ENDED, cause="stop")) == Completed(loss=pytest.approx(4.1))
+@pytest.mark.parametrize("cause", ["stop", "abandoned"])
+def test_a_program_that_is_asked_to_stop_is_whole_only_if_it_had_done_all(cause: Cause) -> None:
+    assert judged(*GOOD, ended=replace(ENDED, cause=cause)) == Completed(loss=pytest.approx(4.1))
+    assert judged(*GOOD[:9], Done(loss=4.1), ended=replace(ENDED, cause=cause)) == Completed(loss=4.1)
+    one_short = judged(*GOOD[:9], ended=replace(ENDED, tokens=900, cause=cause))
+    assert isinstance(one_short, Interrupted)
 
 
 def test_losses_of_few_decimals_are_named() -> None:
@@ -239,6 +243,7 @@ AGAIN = replace(STARTED, keeper=3, attempt=2)
         ([Measured(kind="training", tokens=990, loss=4.1, count=9)], replace(ENDED, interval=10), True),
         ([Measured(kind="training", tokens=950, loss=4.1), GOOD[-1]], replace(ENDED, interval=10), True),
         ([], replace(ENDED, matched=0), False),
+        ([GOOD[-1], replace(AGAIN, attempt=3)], replace(ENDED, matched=0), True),
     ],
 )
 def test_a_run_whose_answer_a_lost_keeper_took_with_it_is_not_complete(
