@@ -97,14 +97,13 @@ def end_of(
         return Interrupted(reason=end.reason)
     if record.diverged is not None:
         return RateTooHigh(reason=record.diverged.reason, tokens=record.diverged.tokens or record.tokens)
-    if end.code is not None and end.code in definition.diverged.exit_codes:
+    if end.cause == "exit" and end.code is not None and end.code in definition.diverged.exit_codes:
         return RateTooHigh(reason=f"it ended with exit code {end.code}", tokens=record.tokens)
     if end.code == 0 and end.cause in {"exit", "stop", "abandoned"}:
         whole = _whole(record, end, cell, definition, first_loss)
-        if record.is_lost and (lost := _unheard(whole, record, end, cell, definition)) is not None:
-            return lost
         if isinstance(whole, Completed | RateTooHigh) or end.cause == "exit":
-            return whole
+            lost = _unheard(whole, record, end, cell, definition) if record.is_lost else None
+            return whole if lost is None else lost
     return _broken_off(end, definition)
 
 
@@ -152,7 +151,7 @@ def _whole(
         if record.done is not None and record.done.loss is not None:
             return Completed(loss=record.done.loss)
         return Failed(reason=_no_loss(definition))
-    step = int(cell.batch_tokens) + (end.interval or record.validation.interval)
+    step = int(cell.batch_tokens) + _unheard_tokens(record, end)
     if (missing := _not_the_tokens(record.tokens, cell, step)) is not None:
         return Failed(reason=missing)
     answer = _answer(record, definition)
@@ -169,8 +168,15 @@ def _whole(
     return Completed(loss=loss)
 
 
+def _unheard_tokens(record: RunRecord, end: Ended) -> int:
+    """Tokens that a program may have trained after its last report: none if it was asked to stop, and did not say it was done."""
+    if end.cause != "exit" and record.done is None:
+        return 0
+    return record.interval or record.validation.interval
+
+
 def _not_the_tokens(reached: int, cell: Cell, step: int) -> str | None:
-    """Why the trained tokens are not those of the cell, up to a reporting interval and a batch; None if they are."""
+    """Why the trained tokens are not those of the cell, up to ``step``; None if they are."""
     asked = int(cell.tokens)
     if abs(reached - asked) <= step:
         return None

@@ -31,6 +31,11 @@ class Curve:
             self.points.pop()
         self.points.append(point)
 
+    def drop_after(self, tokens: int) -> None:
+        """Remove the points after a position."""
+        while self.points and self.points[-1].tokens > tokens:
+            self.points.pop()
+
     @property
     def first(self) -> float | None:
         """The first loss; None without a point."""
@@ -58,7 +63,9 @@ class RunRecord:
     """One run so far.
 
     Attributes:
-        training, validation: its losses.
+        training, validation: its losses; where the last attempt went back, none of those that it has yet to repeat.
+        is_heard: whether the last attempt has told a loss.
+        interval: tokens between the last two training losses of an attempt; 0 if none had two.
         model: the size of its model, as it reported it last.
         saved: its checkpoints by path, with their positions.
         saved_last: the newest of them.
@@ -67,7 +74,7 @@ class RunRecord:
         notices: what people should know, each once.
         ended: the end of the last attempt; None while it runs, and if its keeper was lost.
         started: the start of the last attempt; None before the first.
-        begun_at: tokens that a trunk had trained before the first attempt.
+        begun_at: tokens that a trunk had trained before the run: where the earliest attempt began.
         is_lost: whether an attempt's keeper was lost, and with it perhaps the last reports before a checkpoint.
         holes: for each attempt after a lost one, the last position heard before it, and its first training loss.
         seconds: of all attempts that ended.
@@ -75,6 +82,8 @@ class RunRecord:
 
     training: Curve = field(default_factory=Curve)
     validation: Curve = field(default_factory=Curve)
+    is_heard: bool = False
+    interval: int = 0
     model: ModelSize | None = None
     saved: dict[str, int] = field(default_factory=dict)
     saved_last: Saved | None = None
@@ -117,20 +126,24 @@ class RunRecord:
                 self.notices = list(dict.fromkeys([*self.notices, entry.text]))
             case Ended():
                 self.ended = entry
+                self.interval = entry.interval or self.interval
                 self.seconds += entry.seconds
 
     def _begin(self, entry: Started) -> None:
-        if self.started is None:
-            self.begun_at = entry.start_tokens
-        elif self.ended is None:
+        if self.started is not None and self.ended is None:
             self.is_lost, self._heard = True, self.tokens
-        self.started, self.ended, self.diverged, self.done = entry, None, None, None
+        self.begun_at = entry.start_tokens if self.started is None else min(self.begun_at, entry.start_tokens)
+        self.started, self.ended, self.diverged, self.done, self.is_heard = entry, None, None, None, False
 
     def _measure(self, entry: Measured) -> None:
         if self._heard is not None and entry.kind == "training":
             self.holes.append((self._heard, entry))
             self._heard = None
         self.holes = [(heard, first) for heard, first in self.holes if first.tokens <= entry.tokens]
+        if not self.is_heard:
+            self.is_heard = True
+            self.training.drop_after(entry.tokens)
+            self.validation.drop_after(entry.tokens)
         self.curve(entry.kind).add(entry)
 
     def curve(self, kind: Kind) -> Curve:
@@ -139,6 +152,8 @@ class RunRecord:
 
     @property
     def tokens(self) -> int:
-        """The last position that is known."""
+        """The last position that the last attempt told; that of earlier ones if it told none."""
         last = self.ended.tokens if self.ended is not None else None
+        if last is not None and not self.is_heard:
+            return last
         return max(self.training.last_tokens, self.validation.last_tokens, last or 0)
