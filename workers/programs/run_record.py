@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from workers.programs.journal import (
     Diverged,
@@ -64,7 +66,7 @@ class RunRecord:
 
     Attributes:
         training, validation: its losses; where the last attempt went back, none of those that it has yet to repeat.
-        is_heard: whether the last attempt has told a loss.
+        heard_from: position of the first loss of the last attempt; None before it.
         interval: tokens between the last two training losses of an attempt; 0 if none had two.
         model: the size of its model, as it reported it last.
         saved: its checkpoints by path, with their positions.
@@ -82,7 +84,7 @@ class RunRecord:
 
     training: Curve = field(default_factory=Curve)
     validation: Curve = field(default_factory=Curve)
-    is_heard: bool = False
+    heard_from: int | None = None
     interval: int = 0
     model: ModelSize | None = None
     saved: dict[str, int] = field(default_factory=dict)
@@ -133,15 +135,15 @@ class RunRecord:
         if self.started is not None and self.ended is None:
             self.is_lost, self._heard = True, self.tokens
         self.begun_at = entry.start_tokens if self.started is None else min(self.begun_at, entry.start_tokens)
-        self.started, self.ended, self.diverged, self.done, self.is_heard = entry, None, None, None, False
+        self.started, self.ended, self.diverged, self.done, self.heard_from = entry, None, None, None, None
 
     def _measure(self, entry: Measured) -> None:
         if self._heard is not None and entry.kind == "training":
             self.holes.append((self._heard, entry))
             self._heard = None
         self.holes = [(heard, first) for heard, first in self.holes if first.tokens <= entry.tokens]
-        if not self.is_heard:
-            self.is_heard = True
+        if self.heard_from is None:
+            self.heard_from = entry.tokens
             self.training.drop_after(entry.tokens)
             self.validation.drop_after(entry.tokens)
         self.curve(entry.kind).add(entry)
@@ -150,10 +152,25 @@ class RunRecord:
         """The losses of one kind."""
         return self.training if kind == "training" else self.validation
 
+    def has_whole(self, path: Path, tokens: int, *, folder: Path) -> bool:
+        """Whether a checkpoint is whole: the program said so, or it never says so and went on after it, or ended well.
+
+        Args:
+            path: of the checkpoint.
+            tokens: its position.
+            folder: where the program runs.
+        """
+        if self.saved:
+            return os.path.realpath(path) in {os.path.realpath(folder / saved) for saved in self.saved}
+        if self.heard_from is None:
+            return False
+        ended_well = self.ended is not None and self.ended.cause == "exit" and self.ended.code == 0
+        return self.tokens > tokens or (ended_well and self.tokens == tokens)
+
     @property
     def tokens(self) -> int:
         """The last position that the last attempt told; that of earlier ones if it told none."""
         last = self.ended.tokens if self.ended is not None else None
-        if last is not None and not self.is_heard:
+        if last is not None and self.heard_from is None:
             return last
         return max(self.training.last_tokens, self.validation.last_tokens, last or 0)
