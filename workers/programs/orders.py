@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -185,23 +184,6 @@ def fork_checkpoint(registration: Registration, values: Mapping[str, Value], for
     if fork is None:
         raise BadInput(f"The trainer {registration.name} declares no fork.")
     return path_of(registration, fork.checkpoint, {**values, "fork_step": fork_step})
-
-
-def drop_leftovers(registration: Registration, folder: Path, *, checkpoint: bool) -> None:
-    """Remove a run's temporary files, and with ``checkpoint`` its own checkpoint if that lies in its folder."""
-    leftovers = [folder / TEMPORARY, folder / PROGRAM_PATH]
-    resume = registration.definition.resume
-    if checkpoint and resume is not None:
-        when = Template.parse(resume.when, NAMES | registration.definition.names)
-        if when.names <= {"run_folder"}:
-            leftovers.append(Path(when.render({"run_folder": str(folder)})))
-    for path in leftovers:
-        if not path.is_relative_to(folder) or path == folder:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _argv(

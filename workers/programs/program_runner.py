@@ -21,7 +21,8 @@ from orchestrator.store.records import LossPoint, RunResult
 from workers.command_jobs import ProgramJob, ProgramRun
 from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, Noticed, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
-from workers.programs.orders import drop_leftovers, fork_checkpoint, make_order, own_checkpoint
+from workers.programs.leftovers import drop_leftovers
+from workers.programs.orders import fork_checkpoint, make_order, own_checkpoint
 from workers.programs.output import LINE_BYTES, tail
 from workers.programs.run_ends import (
     Completed,
