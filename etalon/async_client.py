@@ -184,9 +184,13 @@ class AsyncRunCollection:
         """The learning curve of a run; the service thins it out to ``max_points``, 10,000 at most."""
         return await self._client.ask(operations.LOSSES.call(run_id=run_id, query={"max_points": max_points}))
 
-    async def log(self, run_id: str, *, tail: int = LOG_LINES) -> LogDocument:
-        """The last ``tail`` lines, 10,000 at most, of what a run's program printed; the last 64 KiB are kept."""
-        return await self._client.ask(operations.LOG.call(run_id=run_id, query={"tail": tail}))
+    async def log(self, run_id: str, *, tail: int = LOG_LINES, after: int = 0) -> LogDocument:
+        """The last ``tail`` lines, 10,000 at most, of what a run's program printed; the last 64 KiB are kept.
+
+        ``after``, the ``end_byte`` of an earlier answer, leaves out what was printed before.
+        """
+        call = operations.LOG.call(run_id=run_id, query={"tail": tail, "after": after})
+        return await self._client.ask(call)
 
     async def lenses(self, run_id: str) -> LensesDocument:
         """The stability of a run's training, and its feature learning by part of the model."""

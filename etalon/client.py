@@ -177,9 +177,13 @@ class RunCollection:
         """The learning curve of a run; the service thins it out to ``max_points``, 10,000 at most."""
         return self._client.ask(operations.LOSSES.call(run_id=run_id, query={"max_points": max_points}))
 
-    def log(self, run_id: str, *, tail: int = LOG_LINES) -> LogDocument:
-        """The last ``tail`` lines, 10,000 at most, of what a run's program printed; the last 64 KiB are kept."""
-        return self._client.ask(operations.LOG.call(run_id=run_id, query={"tail": tail}))
+    def log(self, run_id: str, *, tail: int = LOG_LINES, after: int = 0) -> LogDocument:
+        """The last ``tail`` lines, 10,000 at most, of what a run's program printed; the last 64 KiB are kept.
+
+        ``after``, the ``end_byte`` of an earlier answer, leaves out what was printed before.
+        """
+        call = operations.LOG.call(run_id=run_id, query={"tail": tail, "after": after})
+        return self._client.ask(call)
 
     def lenses(self, run_id: str) -> LensesDocument:
         """The stability of a run's training, and its feature learning by part of the model."""
@@ -425,7 +429,10 @@ class SweepHandle:
 
 
 class SweepRuns:
-    """The runs of a sweep, in the order in which they were asked for; iterating asks page by page."""
+    """The runs of a sweep, in the order in which they were asked for; iterating asks page by page.
+
+    `len` asks the service too; it is always true, also without runs.
+    """
 
     def __init__(self, client: Client, sweep_id: str) -> None:
         self._client = client
@@ -440,6 +447,10 @@ class SweepRuns:
 
     def __len__(self) -> int:
         return self._client.ask(self._call(limit=1)).total
+
+    def __bool__(self) -> bool:
+        """True, without a request: ask `len` whether there are any."""
+        return True
 
     def __getitem__(self, index: int) -> RunDocument:
         place = operations.place(index, self.__len__)
@@ -465,7 +476,10 @@ class SweepRuns:
 
 
 class SweepLaws:
-    """The laws of a sweep, oldest first; iterating asks page by page."""
+    """The laws of a sweep, oldest first; iterating asks page by page.
+
+    `len` asks the service too; it is always true, also without laws.
+    """
 
     def __init__(self, client: Client, sweep_id: str) -> None:
         self._client = client
@@ -476,6 +490,10 @@ class SweepLaws:
 
     def __len__(self) -> int:
         return self._client.ask(self._call(1)).total
+
+    def __bool__(self) -> bool:
+        """True, without a request: ask `len` whether there are any."""
+        return True
 
     def __getitem__(self, index: int) -> LawDocument:
         place = operations.place(index, self.__len__)

@@ -216,7 +216,7 @@ LOSSES: Final = Operation(
     method="GET", path="/v1/runs/{run_id}/losses", read=_document(CurveDocument), query=("max_points",)
 )
 LOG: Final = Operation(
-    method="GET", path="/v1/runs/{run_id}/log", read=_document(LogDocument), query=("tail",)
+    method="GET", path="/v1/runs/{run_id}/log", read=_document(LogDocument), query=("tail", "after")
 )
 LENSES: Final = Operation(method="GET", path="/v1/runs/{run_id}/lenses", read=_document(LensesDocument))
 LAWS: Final = Operation(

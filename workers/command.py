@@ -16,7 +16,7 @@ from workers.checkpoints import Checkpoints
 from workers.command_jobs import ProgramJob, program_jobs
 from workers.programs.leftovers import drop_leftovers
 from workers.programs.program_runner import ProgramSetup
-from workers.runner import JobFactory
+from workers.runner import JobFactory, MustPause
 
 
 class CommandJobFactory(JobFactory):
@@ -30,7 +30,7 @@ class CommandJobFactory(JobFactory):
         """Read the registration.
 
         Raises:
-            BadInput: it is not there any more, or is faulty.
+            MustPause: it is not there any more, or is faulty.
         """
         self._name, self._sweep_id, self._store, self._place = (
             trainer.name,
@@ -39,7 +39,10 @@ class CommandJobFactory(JobFactory):
             settings.trainers,
         )
         self._cells = store.sweeps.cells(sweep.id)
-        self._registration = read_trainers(settings.trainers).get_for_readers(trainer.name)
+        try:
+            self._registration = read_trainers(settings.trainers).get_for_readers(trainer.name)
+        except BadInput as error:
+            raise MustPause(_put_back(error)) from error
         self.setup = self._workers = ProgramSetup(
             registration=self._registration,
             parameters=trainer.parameters,
@@ -75,7 +78,7 @@ class CommandJobFactory(JobFactory):
         try:
             found = read_trainers(self._place).get_for_readers(self._name)
         except BadInput as error:
-            return f"{error.detail} Put the registration back, and resume the sweep."
+            return _put_back(error)
         if planned in {None, found.digest}:
             return None
         return (
@@ -93,6 +96,10 @@ class CommandJobFactory(JobFactory):
         """Digest of the registration that the sweep was submitted or resumed with."""
         event = self._store.events.latest(self._sweep_id, TrainerEvent)
         return None if event is None else event.digest
+
+
+def _put_back(error: BadInput) -> str:
+    return f"{error.detail} Put the registration back, and resume the sweep."
 
 
 job_factory = CommandJobFactory

@@ -46,7 +46,10 @@ class ProgramJob:
 
 
 def program_jobs(pending: Sequence[Run], cells: Cells) -> tuple[ProgramJob, ...]:
-    """Jobs that hold every run exactly once, the most FLOPs first: the longest job decides when a batch ends."""
+    """Jobs that hold every run exactly once, the most FLOPs first: the longest job decides when a batch ends.
+
+    The first runs of a program are taken from the end: they show soonest and cheapest whether it trains.
+    """
     groups: dict[tuple[float, int, str], list[Run]] = {}
     for run in pending:
         groups.setdefault((run.learning_rate, run.seed, run.trunk_id or run.id), []).append(run)

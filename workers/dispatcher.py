@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -31,8 +31,8 @@ START_SECONDS = 1.0
 MEASURE_SECONDS = 5.0
 """Seconds between two measurements of the cluster's size."""
 
-MOST_ATTEMPTS = 20
-"""Starts of a run whose workers are lost each time; after these it is failed."""
+MOST_LOSSES = 5
+"""Times that a job whose runs return is given up, each after all retries, before its runs fail."""
 
 LEADERLESS_SECONDS = 30.0
 """Seconds for which a driver without work waits for an orchestrator to return."""
@@ -96,6 +96,7 @@ class Dispatcher:
         self._ready: set[str] = set()
         self._sent_away: set[str] = set()
         self._recalled: set[str] = set()
+        self._losses: Counter[str] = Counter()
         self._proven = factory.first_runs is None or store.sweeps.results(sweep_id) > 0
         self._limits: dict[str, int] | None = None
         self._read_at = self._busy_at = self._led_at = self._clock()
@@ -140,12 +141,14 @@ class Dispatcher:
         """Whether a worker should end its trial.
 
         A waiting one should if there is a job for it, or if it has waited too long; one with a job, if the sweep is paused
-        and its kind of trainer is interrupted then.
+        and its kind of trainer is interrupted then, or if a run of the job was refused.
         """
         if trial_id in self._sent_away:
             return True  # its process died on the way out and was started again
         if trial_id in self._live and self._is_interrupted:
             self._recalled.add(trial_id)
+            return True
+        if trial_id in self._live and self._writer.refused & {*self._live[trial_id].run_ids}:
             return True
         if trial_id not in self._waiting:
             return False
@@ -189,7 +192,15 @@ class Dispatcher:
         learned = bool(report.points) or any(one.state is not RunState.FAILED for one in report.results)
         self._proven = self._proven or learned
         job = self._live.get(trial_id)
-        if job is not None and report.fault is not None:
+        if job is None or report.fault is None:
+            return
+        if report.unfit and self._factory.interrupts_at_pause:
+            self._recalled.add(trial_id)
+            with self._database():
+                self._pause(
+                    f"A worker cannot carry out its runs. {report.fault} Mend it, then resume the sweep."
+                )
+        else:
             self._writer.fail(job.run_ids, report.fault)
 
     def end(self, trial_id: str) -> None:
@@ -216,7 +227,8 @@ class Dispatcher:
             raise WorkersDie(
                 f"Workers of sweep {self._sweep_id} die before they have anything to do: {reason}"
             )
-        if self._factory.returns_lost_runs:
+        self._losses.update(job.run_ids)
+        if self._factory.returns_lost_runs and self._losses[job.run_ids[0]] < MOST_LOSSES:
             self._return(job, reason)
         else:
             self._writer.fail(job.run_ids, reason)
@@ -233,6 +245,7 @@ class Dispatcher:
     def _conclude(self, job: Job) -> None:
         with self._database():
             self._writer.flush()
+            self._writer.refused.difference_update(job.run_ids)
             self._factory.ended(job)
 
     def _read_state(self) -> None:
@@ -270,14 +283,20 @@ class Dispatcher:
         if self._clock() - self._measured_at < MEASURE_SECONDS:
             return
         self._record_cluster()
-        if self._factory.is_outdated:
+        if self._state is SweepState.RUNNING and (reason := self._factory.must_pause) is not None:
+            self._pause(reason)
             self.ending = Ending.CHANGED
-        elif self._state is SweepState.RUNNING and (reason := self._factory.must_pause) is not None:
+        elif self._factory.is_outdated:
+            self.ending = Ending.CHANGED
+
+    def _pause(self, reason: str) -> None:
+        """Pause a running sweep, whose user must do something first."""
+        if self._state is SweepState.RUNNING:
             fence, lease = self._lease.fence, driver_lease(self._sweep_id)
             self._store.sweeps.move(
                 self._sweep_id, SweepState.PAUSED, actor="driver", reason=reason, fence=fence, lease=lease
             )
-            self.ending = Ending.CHANGED
+            self._state = SweepState.PAUSED
 
     def _record_cluster(self) -> None:
         """Record the cluster's size when it has changed: users see why runs wait."""
@@ -332,14 +351,11 @@ class Dispatcher:
             self._planned = list(self._factory.jobs(pending, self._limits, self._workers))
         taken: list[Job] = []
         while self._planned and len(taken) < count:
-            job = self._planned.pop(0)
+            job = self._planned.pop(0 if self._proven else -1)
             wanted = [run_id for run_id in job.run_ids if run_id in waiting]
             if not wanted:
                 continue
-            claimed = self._store.runs.claim(self._sweep_id, fence=self._lease.fence, run_ids=wanted)
-            if any(run.attempt > MOST_ATTEMPTS for run in claimed):
-                self._writer.fail(wanted, f"Its worker was lost {MOST_ATTEMPTS} times.")
-            elif claimed:
+            if self._store.runs.claim(self._sweep_id, fence=self._lease.fence, run_ids=wanted):
                 taken.append(job)
         if taken:
             self._busy_at = self._clock()

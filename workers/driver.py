@@ -24,7 +24,7 @@ from workers.checkpoints import EXPERIMENT, Checkpoints
 from workers.cluster import cluster_size, ray_cluster
 from workers.dispatcher import Dispatcher, Ending
 from workers.kinds import job_factory
-from workers.runner import JobFactory
+from workers.runner import JobFactory, MustPause
 from workers.tune_plugins import JobSearcher, JobsFirstScheduler, RecallStopper, ReportCallback
 from workers.worker import Worker
 
@@ -50,6 +50,8 @@ def drive(sweep_id: str, settings: Settings) -> None:
             sweep = store.sweeps.get(sweep_id)
             try:
                 _carry_out(sweep, job_factory(sweep, store, settings), store, lease, settings)
+            except MustPause as pause:
+                _pause(store, sweep, lease.fence, pause)
             except (BadInput, NotFound) as error:
                 _give_up(store, sweep_id, lease.fence, error)
 
@@ -151,6 +153,25 @@ def _workers(resources: Resources, settings: Settings) -> int:
             "ETALON_RAY_ADDRESS to a cluster that has them."
         )
     return min(resources.max_parallel, room)
+
+
+def _pause(store: Store, sweep: Sweep, fence: int, pause: MustPause) -> None:
+    """Pause a running sweep, with the reason for the user; one that is ending cannot wait for its trainer."""
+    if sweep.state is not SweepState.RUNNING:
+        _give_up(store, sweep.id, fence, pause)
+        return
+    log.error("the sweep is paused", extra={"sweep_id": sweep.id, "detail": pause.detail})
+    try:
+        store.sweeps.move(
+            sweep.id,
+            SweepState.PAUSED,
+            actor="driver",
+            reason=pause.detail,
+            fence=fence,
+            lease=driver_lease(sweep.id),
+        )
+    except Conflict as refused:
+        log.warning("the sweep has changed", extra={"sweep_id": sweep.id, "detail": refused.detail})
 
 
 def _give_up(store: Store, sweep_id: str, fence: int, error: EtalonError) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from orchestrator.documents.events import NoticeEvent, ProgressEvent
 from orchestrator.states import RunState
 from orchestrator.store import Store, driver_lease
+from orchestrator.store.outputs import OutputTail
 from orchestrator.store.records import LensPoint, LossPoint, RunResult
 from workers.runner import Report
 
@@ -40,8 +41,11 @@ class ReportWriter:
         self._points: list[LossPoint] = []
         self._lenses: list[LensPoint] = []
         self._results: list[RunResult] = []
-        self._logs: dict[str, str] = {}
+        self._logs: dict[str, OutputTail] = {}
         self._params: dict[str, float] = {}
+        self._told_params: set[str] = set()
+        self.refused: set[str] = set()
+        """Runs that were failed because of their size, while their job goes on."""
         self._notices: list[str] = []
         self._noticed: set[str] = set()
         self._flushed_at = self._announced_at = self._clock()
@@ -53,7 +57,8 @@ class ReportWriter:
         self._lenses += report.lenses
         self._results += report.results
         self._logs |= report.logs
-        self._params |= report.params
+        self._params |= {run: params for run, params in report.params.items() if run not in self._told_params}
+        self._told_params.update(report.params)
         self._notices += [text for text in report.notices if text not in self._noticed]
         self._noticed.update(report.notices)
 
@@ -100,7 +105,8 @@ class ReportWriter:
             run_id, params = next(iter(self._params.items()))
             reason = self._store.sweeps.measure_params(run_id, params, fence=self._fence, lease=self._lease)
             if reason is not None:
-                self.fail([run_id], reason)
+                self._results.insert(0, RunResult(run_id=run_id, state=RunState.FAILED, reason=reason))
+                self.refused.add(run_id)
             del self._params[run_id]
 
     def _announce_progress(self) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from orchestrator.errors import BadInput
+from orchestrator.store.outputs import OutputTail
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
+
+
+class MustPause(BadInput):
+    """A sweep that cannot go on before its user or operator has mended something; nothing of it is lost."""
+
+    title = "The sweep must pause"
 
 
 class Job(Protocol):
@@ -32,16 +40,18 @@ class Report:
         notices: what the sweep's user should know, each as a sentence.
         limits: the most members of one stack by the trunk's name; reported only while waiting for a job.
         fault: why no worker can carry out the job, or any job; None if they can.
+        unfit: whether the fault is this worker's, whatever the job.
     """
 
     points: tuple[LossPoint, ...] = ()
     results: tuple[RunResult, ...] = ()
     lenses: tuple[LensPoint, ...] = ()
-    logs: Mapping[str, str] = field(default_factory=dict)
+    logs: Mapping[str, OutputTail] = field(default_factory=dict)
     params: Mapping[str, float] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     fault: str | None = None
+    unfit: bool = False
 
     def __add__(self, later: Report) -> Report:
         """Both reports in one; limits and fault are those of the later one."""
@@ -54,6 +64,7 @@ class Report:
             notices=self.notices + later.notices,
             limits=later.limits,
             fault=later.fault,
+            unfit=later.unfit,
         )
 
 
@@ -78,6 +89,9 @@ class Runner(ABC):
     @abstractmethod
     def advance(self, seconds: float) -> tuple[Report, bool]:
         """Work for about that long; returns the news, and whether the job is done."""
+
+    def abort(self) -> None:  # noqa: B027 - a kind without processes has nothing to end
+        """End what the job has started, after an error."""
 
     def save(self) -> None:  # noqa: B027 - a kind without checkpoints has nothing to write
         """Write a checkpoint of a job that is not done, if its kind has checkpoints."""
@@ -122,7 +136,7 @@ class JobFactory(ABC):
 
     @abstractmethod
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
-        """Jobs for these runs, in the order in which to start them.
+        """Jobs for these runs, in the order in which to start them; until ``first_runs`` are proven, in the reverse one.
 
         Args:
             pending: the runs.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import Any
 
 from ray import tune
 
+from orchestrator.errors import EtalonError
 from orchestrator.extras import naming_extras
 from orchestrator.private import restrict_umask
 from workers.runner import Job, Report, Runner, WorkerSetup
@@ -37,7 +39,7 @@ class Worker(tune.Trainable):
         except (OSError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the user's corpus or shape: reported, not retried
-            self._fault = _sentence(error)
+            self._fault = f"On {socket.gethostname()}: {_sentence(error)}"
         self._take_up(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -53,7 +55,7 @@ class Worker(tune.Trainable):
             limits = self._runner.limits if self._runner else {}
             return {"report": Report(limits=limits, fault=self._fault), "done": False}
         if self._runner is None:
-            return {"report": Report(fault=self._fault), "done": True}
+            return {"report": Report(fault=self._fault, unfit=True), "done": True}
         try:
             if not self._begun:
                 self._runner.begin(self._job)
@@ -62,6 +64,7 @@ class Worker(tune.Trainable):
         except self._runner.machine_faults:
             raise
         except Exception as error:  # noqa: BLE001 - the trainer's own error: a retry would end the same way
+            self._runner.abort()
             report, done = Report(fault=_sentence(error)), True
         if done:
             self._job = None
@@ -83,4 +86,4 @@ class Worker(tune.Trainable):
 
 
 def _sentence(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return error.detail if isinstance(error, EtalonError) else f"{type(error).__name__}: {error}"

@@ -62,6 +62,12 @@ Tail = Annotated[
     in_schema("integer", 1, MOST_LINES),
     Query(description="Lines at most, the last ones of what is kept."),
 ]
+After = Annotated[
+    int,
+    between(0, int(LARGEST)),
+    in_schema("integer", 0, LARGEST),
+    Query(description="`end_byte` of an earlier answer: only lines that were printed since."),
+]
 MOST_FLOPS = 6 * LARGEST**2
 """FLOPs of a run of the largest size and horizon."""
 as_written = BeforeValidator(as_amount)

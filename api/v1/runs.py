@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from api.access import reads, submits
 from api.context import Stored
 from api.problem_details import NotYet, responses
-from api.v1.queries import Cursor, Limit, MaxPoints, Tail, ThatRun, ThatSweep
+from api.v1.queries import After, Cursor, Limit, MaxPoints, Tail, ThatRun, ThatSweep
 from orchestrator.answers.export import exported
 from orchestrator.answers.run_logs import log_document
 from orchestrator.answers.runs import curve_document, lenses_document, run_document
@@ -80,9 +80,9 @@ def show_losses(store: Stored, run: ThatRun, max_points: MaxPoints = 500) -> Cur
     summary="Show the last lines of a run's output",
     responses=responses(404, 422),
 )
-def show_log(store: Stored, run: ThatRun, tail: Tail = 200) -> LogDocument:
+def show_log(store: Stored, run: ThatRun, tail: Tail = 200, after: After = 0) -> LogDocument:
     """Show what the program of a run printed last; proxies print nothing."""
-    return log_document(run.id, store.logs.get(run.id), tail=tail)
+    return log_document(run.id, store.logs.get(run.id), tail=tail, after=after)
 
 
 @router.get(

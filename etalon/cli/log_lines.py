@@ -52,44 +52,24 @@ def logs_command(
 
 def followed(client: Client, run_id: str, tail: int) -> Iterator[str]:
     """The last ``tail`` lines, and each line that comes until the run has ended; a service that is started again is waited for."""
-    news = NewLines()
+    after: int | None = None
     while True:
         run = client.ask(operations.RUN.call(run_id=run_id), attempts=operations.PATIENT_ATTEMPTS)
-        call = operations.LOG.call(run_id=run_id, query={"tail": MOST_LINES})
-        log = client.ask(call, attempts=operations.PATIENT_ATTEMPTS)
+        query = {"tail": MOST_LINES, "after": after or 0}
+        log = client.ask(
+            operations.LOG.call(run_id=run_id, query=query), attempts=operations.PATIENT_ATTEMPTS
+        )
         ended = run.state not in RUN_OPEN
-        first, lines = news.is_first, news.of(log.text, ended=ended)
-        yield from lines[-tail:] if first else lines
+        lines = log.text.splitlines()
+        if lines and not ended and not log.text.endswith("\n"):
+            lines.pop()
+        if after is None:
+            lines = lines[-tail:]
+        elif lines and log.start_byte != after:
+            yield GAP
+        yield from lines
+        after = log.end_byte
         if ended:
             err.print(f"The run is {run.state}.")
             return
         time.sleep(EVERY_SECONDS)
-
-
-class NewLines:
-    """Finds the lines of a growing text that were not there at the last look; its beginning may get lost.
-
-    Attributes:
-        is_first: whether nothing was looked at so far.
-    """
-
-    def __init__(self) -> None:
-        self._seen: list[str] = []
-        self.is_first = True
-
-    def of(self, text: str, *, ended: bool) -> list[str]:
-        """The new lines.
-
-        Args:
-            text: all that is kept.
-            ended: whether nothing follows, so that a last line without its end is whole.
-        """
-        lines = text.splitlines()
-        if lines and not ended and not text.endswith("\n"):
-            lines.pop()
-        seen, self._seen, self.is_first = self._seen, lines, False
-        for lost in range(len(seen)):
-            kept = len(seen) - lost
-            if kept <= len(lines) and seen[lost] == lines[0] and seen[lost:] == lines[:kept]:
-                return lines[kept:]
-        return [GAP, *lines] if seen and lines else lines

@@ -73,7 +73,7 @@ def check_command(  # noqa: PLR0913, PLR0917 - one for each option
         float | None, typer.Option(help="A peak rate that trains; by default 1e-3.")
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=0, help="GPUs of a run; by default none is visible.")
+        int | None, typer.Option(min=0, max=1_024, help="GPUs of a run; by default none is visible.")
     ] = None,
     minutes: Annotated[float, typer.Option(help="Most time of the whole check.")] = 10.0,
     dry_run: Annotated[
@@ -130,14 +130,11 @@ def _within(option: str, value: float | None, least: float, most: float) -> floa
 
 
 def _registered(name: str, settings: Settings) -> Registration:
-    """The registration of a name; the refusal of an unknown one names the files that cannot be read, too."""
-    trainers = read_trainers(settings.trainers)
     try:
-        return trainers.get(name)
+        return read_trainers(settings.trainers).get(name)
     except BadInput as error:
         sentence = error.detail.removeprefix("trainer.name: ")
-        unread = [fault.detail for place, fault in trainers.faults.items() if os.sep in place]
-        raise BadInput(" ".join([sentence[:1].upper() + sentence[1:], *unread])) from error
+        raise BadInput(sentence[:1].upper() + sentence[1:]) from error
 
 
 def _case(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +23,9 @@ from orchestrator.documents.trainers import CheckDocument, Finding, ParameterDoc
 from orchestrator.errors import BadInput
 from orchestrator.private import FILE, make_folder
 from orchestrator.programs.placeholders import spelt
-from orchestrator.programs.registry import NAME, read_trainers
+from orchestrator.programs.registry import ENDINGS, NAME, read_trainers
 from orchestrator.settings import Settings
+from orchestrator.spec.yaml_reader import YamlText
 
 REGISTRATIONS: Final = Path(__file__).parent / "registrations"
 """The texts of ``etalon trainer init``, one for each preset."""
@@ -73,6 +76,8 @@ def show(name: TrainerName, as_json: AsJson = False) -> None:
         out.print(f"[red]It cannot be used:[/] {escape(trainer.fault)}", soft_wrap=True)
         return
     out.print(f"kind {trainer.kind}, registration {trainer.digest}")
+    if trainer.command is not None:
+        out.print(f"command {shlex.join(trainer.command)}", markup=False, soft_wrap=True)
     out.print("; ".join(_abilities(trainer)), soft_wrap=True)
     out.print()
     if trainer.parameters:
@@ -113,9 +118,11 @@ def init(
             raise BadInput(
                 f"ETALON_TRAINERS is one file, {place}: give --out FILE, and copy what it says into {place}."
             )
-        make_folder(place)
-        file = place / f"{name}.yaml"
-    _write(file, text.replace("NAME", name).replace("FOLDER", _folder(file)))
+        is_file = place.suffix in ENDINGS and not place.exists()
+        make_folder(place.parent if is_file else place)
+        file = place if is_file else place / f"{name}.yaml"
+    filled = {"NAME": _as_yaml(name), "FOLDER": _folder(file)}
+    _write(file, re.sub(r"\b(?:NAME|FOLDER)\b", lambda found: filled[found[0]], text))
     _say_what_to_do(name, file, place)
 
 
@@ -128,6 +135,15 @@ def _template(preset: str) -> str:
             "registration: see docs/own_trainers.md."
         )
     return path.read_text(encoding="utf-8")
+
+
+def _as_yaml(name: str) -> str:
+    """A name as YAML text: in quotes where YAML would read a number, a date or a word of its own."""
+    try:
+        is_text = YamlText(f"{name}: ").fields == {name: None}
+    except BadInput:
+        is_text = False
+    return name if is_text else json.dumps(name)
 
 
 def _folder(file: Path) -> str:
@@ -158,7 +174,7 @@ def _say_what_to_do(name: str, file: Path, place: Path) -> None:
     for fault in written.faults.values():
         err.print(f"[yellow]A service would refuse it:[/] {escape(fault.detail)}", soft_wrap=True)
     out.print("1. Edit it: command, folder, parameters, losses.")
-    if file.absolute().parent != place:
+    if place not in {file.absolute(), file.absolute().parent}:
         out.print(
             f"2. Let the service read it: export ETALON_TRAINERS={file.absolute()}",
             markup=False,
@@ -175,7 +191,7 @@ def _say_what_to_do(name: str, file: Path, place: Path) -> None:
         soft_wrap=True,
     )
     out.print(
-        f"5. Submit a sweep with trainer: {{kind: command, name: {name}}}; the page Submit writes one.",
+        f"5. Submit a sweep with trainer: {{kind: command, name: {_as_yaml(name)}}}; the page Submit writes one.",
         markup=False,
         soft_wrap=True,
     )

@@ -1,12 +1,12 @@
 """The first schema of the database.
 
-Revision 2026_12_01.
+Revision 2026_12_01_2: this file changes until the first release, and its revision with it.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2026_12_01"
+revision = "2026_12_01_2"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -205,6 +205,7 @@ def upgrade() -> None:
         "run_logs",
         sa.Column("run_id", sa.String(length=32), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("end_byte", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_logs_run_id")),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_run_logs")),

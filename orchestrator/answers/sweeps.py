@@ -68,7 +68,10 @@ def waits_because(store: Store, sweep: Sweep) -> str | None:
     if sweep.state not in SWEEP_LIVE:
         return None
     if _tries_first(store, sweep):
-        return f"The first {FIRST_RUNS} runs of a program go first: until one of them reports a loss, no more are started."
+        return (
+            f"The first {FIRST_RUNS} runs of a program go first, each with those that share its trunk: until one of them "
+            "reports a loss, no more are started."
+        )
     event = store.events.latest(sweep.id, WorkersEvent)
     if event is None or event.reason is None:
         return None
@@ -84,12 +87,16 @@ def registration_of(store: Store, sweep: Sweep) -> RegistrationDocument | None:
 
 
 def _tries_first(store: Store, sweep: Sweep) -> bool:
-    """Whether runs of a registered program wait for the first ones, though there are workers for more."""
+    """Whether runs of a registered program wait for the first ones, though there are workers for more.
+
+    The driver goes by the reports that it receives, which are recorded about a second later.
+    """
     if sweep.spec.training.program is None or sweep.spec.resources.max_parallel <= FIRST_RUNS:
         return False
     runs = store.sweeps.progress(sweep.id)
-    has_result = any(runs[state] for state in RUN_MEASURED)
-    return not has_result and runs[RunState.RUNNING] == FIRST_RUNS and runs[RunState.PENDING] > 0
+    if any(runs[state] for state in RUN_MEASURED) or not runs[RunState.PENDING]:
+        return False
+    return store.runs.running_jobs(sweep.id) == FIRST_RUNS and not store.losses.has_live(sweep.id)
 
 
 def _summary(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
-from orchestrator.documents.trainers import CheckDocument, ParameterDocument, TrainerDocument
+from orchestrator.documents.trainers import CheckDocument, CheckStep, ParameterDocument, TrainerDocument
 from orchestrator.errors import BadInput
 from orchestrator.programs.definition import ProgramDefinition
 from orchestrator.programs.parameters import ProgramParameter
 from orchestrator.programs.registry import Registration, Trainers, fault_in_short
 from orchestrator.store import Store
 
-_PATH: Final = re.compile(r"(?<![\w/.])~?/(?=[\w.])[^\s'\"`,;()]+")
+HIDDEN: Final = "…"
+"""Stands for a path."""
 
 
 def trainer_documents(store: Store, trainers: Trainers, *, for_operator: bool) -> list[TrainerDocument]:
@@ -21,7 +21,8 @@ def trainer_documents(store: Store, trainers: Trainers, *, for_operator: bool) -
     Args:
         store: has the checks.
         trainers: as they are registered now.
-        for_operator: whether faults and checks may quote files and paths; otherwise faults name fields alone.
+        for_operator: whether commands are shown, and faults and checks may quote files and paths; otherwise faults name
+            fields alone.
     """
     registered = trainers.registered.values()
     checks = store.trainer_checks.of([registration.digest for registration in registered])
@@ -39,6 +40,7 @@ def trainer_document(registration: Registration, check: CheckDocument | None) ->
         name=registration.name,
         kind=definition.kind,
         description=definition.description,
+        command=command_of(definition),
         digest=registration.digest,
         parameters=[_parameter(name, each) for name, each in definition.parameters.items()],
         takes_seeds=definition.seeds,
@@ -49,24 +51,31 @@ def trainer_document(registration: Registration, check: CheckDocument | None) ->
     )
 
 
+def command_of(definition: ProgramDefinition) -> list[str]:
+    """The argument list as it is registered; of an entry, the module that calls it."""
+    if definition.entry is not None:
+        return ["python", "-m", "etalon.entry", definition.entry]
+    return list(definition.command)
+
+
 def shares_trunks(definition: ProgramDefinition, check: CheckDocument | None) -> bool:
-    """Whether forks are declared, and no check has found them to differ from direct runs."""
-    differs = check is not None and check.forks is False
-    return definition.fork is not None and not differs
+    """Whether forks are declared, and the newest check, if there is one, has found one to equal a direct run."""
+    return definition.fork is not None and (check is None or check.forks is True)
 
 
-def without_paths(text: str) -> str:
-    """A sentence of a check for readers: absolute paths are left out."""
-    return _PATH.sub("…", text)
+def for_readers(step: CheckStep) -> CheckStep:
+    """A step of a check without the parts of its message that are for operators."""
+    message = step.message
+    for path in sorted(step.paths, key=len, reverse=True):
+        message = message.replace(path, HIDDEN)
+    return step.model_copy(update={"message": message, "paths": []})
 
 
 def _for_readers(document: TrainerDocument) -> TrainerDocument:
-    if document.check is None:
-        return document
-    steps = [
-        step.model_copy(update={"message": without_paths(step.message)}) for step in document.check.steps
-    ]
-    return document.model_copy(update={"check": document.check.model_copy(update={"steps": steps})})
+    check = document.check
+    if check is not None:
+        check = check.model_copy(update={"steps": [for_readers(step) for step in check.steps]})
+    return document.model_copy(update={"check": check, "command": None})
 
 
 def _faulty(name: str, fault: BadInput, *, whole: bool) -> TrainerDocument:

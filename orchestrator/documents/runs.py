@@ -75,3 +75,7 @@ class LogDocument(Document):
     text: str = Field(description="Empty where the run has printed nothing, or its trainer prints nothing.")
     lines: int = Field(description="Lines in `text`.")
     truncated: bool = Field(description="Whether the output was longer; its last 64 KiB are kept.")
+    start_byte: int = Field(description="Bytes of the output before `text`, as the service has read it.")
+    end_byte: int = Field(
+        description="Bytes of the output up to the end of the last whole line: `after` with it gives what comes."
+    )

@@ -27,8 +27,10 @@ class CheckStep(Document):
 
     name: str = Field(description="What was looked at, such as resume or stop.")
     finding: Finding
-    message: str = Field(
-        description="What was found, as a sentence. Paths in it are for the scope admin alone."
+    message: str = Field(description="What was found, as a sentence; for others than admins without `paths`.")
+    paths: list[str] = Field(
+        default=[],
+        description="Parts of `message` that are for the scope admin alone, such as paths; empty for others.",
     )
 
 
@@ -37,7 +39,8 @@ class CheckDocument(Document):
 
     passed: bool = Field(description="Whether no step is bad.")
     forks: bool | None = Field(
-        description="Whether a fork gives the loss of a direct run; null where none is declared."
+        description="Whether a fork was found to give the loss of a direct run: false too where none was compared, null where "
+        "none is declared."
     )
     tokens_per_second: float | None = Field(description="Measured; null where the program ended too early.")
     params: float | None = Field(description="N as the program reports it; null if it does not.")
@@ -60,17 +63,22 @@ class ParameterDocument(Document):
 
 
 class TrainerDocument(Document):
-    """A registered program, without its command, environment and paths. A faulty one has its name and ``fault`` alone."""
+    """A registered program, without its environment and paths. A faulty one has its name and ``fault`` alone."""
 
     name: str
     kind: str | None = Field(description="command or python; null where it is faulty.")
     description: str
+    command: list[str] | None = Field(
+        default=None,
+        description="The argument list as it is registered, for the scope admin alone; null for others.",
+    )
     digest: str | None = Field(description="Changes whenever the registration does; null where it is faulty.")
     parameters: list[ParameterDocument]
     takes_seeds: bool = Field(description="Whether a sweep may ask for several seeds.")
     resumes: bool = Field(description="Whether an interrupted run goes on from its checkpoint.")
     forks: bool = Field(
-        description="Whether horizons share a trunk: forks are declared, and no check found them to differ."
+        description="Whether horizons share a trunk: forks are declared, and the check, if there is one, found them equal to "
+        "direct runs."
     )
     fault: str | None = Field(
         description="Why it cannot be used; null if it can. The whole fault is for the scope admin."

@@ -48,7 +48,9 @@ class SweepSnapshot:
         driver_deaths: drivers in a row that died early.
         driver_message: last log line of the driver that died.
         failure: reason of the newest failed run; None if no run failed.
-        early_failures: runs of a registered program that failed since the sweep began or was resumed.
+        early_failures: jobs of a registered program that failed since the sweep began or was resumed; the runs of one trunk
+            are one job.
+        learns: whether a running run has reported a loss, asked where there are early failures.
         comparison: stage of the comparison at a held-out scale; None if the sweep has none.
     """
 
@@ -68,6 +70,7 @@ class SweepSnapshot:
     driver_message: str | None = None
     failure: str | None = None
     early_failures: int = 0
+    learns: bool = False
     comparison: ComparisonStage | None = None
 
     def count(self, *states: RunState) -> int:
@@ -146,7 +149,8 @@ def _needs_driver(snapshot: SweepSnapshot) -> bool:
 
 
 def _running(snapshot: SweepSnapshot) -> Action:
-    if snapshot.early_failures >= FIRST_RUNS and not snapshot.count(*RUN_MEASURED):
+    is_proven = snapshot.learns or snapshot.count(*RUN_MEASURED)
+    if snapshot.early_failures >= FIRST_RUNS and not is_proven:
         return MoveSweep(to=SweepState.PAUSED, reason=_early_failure(snapshot))
     spent = _spent(snapshot)
     if spent is not None and snapshot.count(RunState.PENDING):

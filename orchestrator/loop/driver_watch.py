@@ -50,11 +50,13 @@ class Vigil:
 
     Attributes:
         pid: of its process.
+        holder: its name in its lease; None before it has been seen with one. A process on another machine may have its pid.
         fence: of its lease; None before it has been seen with one.
         absent_seconds: time without its lease since its start, or since it was last seen with it.
     """
 
     pid: int
+    holder: str | None = None
     fence: int | None = None
     absent_seconds: float = 0.0
 
@@ -65,9 +67,12 @@ class Vigil:
             lease: of the sweep as it is held now, by whomever; None if nobody holds it.
             seconds: since the look before.
         """
-        if lease is not None and is_held_by(lease, self.pid):
-            return replace(self, fence=lease.fence, absent_seconds=0.0)
+        if lease is not None and self._is_its(lease):
+            return replace(self, holder=lease.holder, fence=lease.fence, absent_seconds=0.0)
         return replace(self, absent_seconds=self.absent_seconds + seconds)
+
+    def _is_its(self, lease: Lease) -> bool:
+        return is_held_by(lease, self.pid) if self.holder is None else lease.holder == self.holder
 
     def is_hung(self, lease_seconds: float) -> bool:
         """Whether the driver has been without its lease for longer than a start or an orderly end takes."""

@@ -189,6 +189,7 @@ class Loop:
         budget = sweep.spec.search.budget
         fit, stage = self._last_fit(sweep.id), stages.stage_of(self._store, sweep)
         searches = stage in {None, ComparisonStage.WAITING}
+        early_failures = self._early_failures(sweep, runs)
         tops_up = sweep.spec.refits_on_arrival and fit.number is not None and searches
         return SweepSnapshot(
             state=sweep.state,
@@ -206,7 +207,8 @@ class Loop:
             driver_deaths=self._drivers.deaths(sweep.id),
             driver_message=self._drivers.last_message_of(sweep.id),
             failure=self._failure(sweep.id) if runs[RunState.FAILED] else None,
-            early_failures=self._early_failures(sweep, runs),
+            early_failures=early_failures,
+            learns=early_failures > 0 and self._store.losses.has_live(sweep.id),
             comparison=stage,
         )
 

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,7 +26,7 @@ from orchestrator.spec.yaml_reader import YamlText, add_lines
 
 ENDINGS: Final = (".yaml", ".yml")
 MOST_BYTES: Final = 2**20
-"""Largest file of registrations."""
+"""Largest file of registrations, and largest config file."""
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """The name of a trainer."""
@@ -42,7 +42,7 @@ class Registration:
         name: as sweeps name it.
         definition: its fields.
         file: where it is registered.
-        digest: of everything that the file and its config files say, in 16 hexadecimal digits.
+        digest: of what the file and its config files say, in 16 hexadecimal digits.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Trainers:
 
     Attributes:
         registered: by name, ascending.
-        faults: what is wrong, by name of the program, or by path of a file that cannot be read at all.
+        faults: what is wrong, by name of the program, or by the absolute path of a file that cannot be read at all.
         place: the file or folder that was read.
     """
 
@@ -114,9 +114,8 @@ class Trainers:
                 f"the registration of {name!r} is faulty: {self.faults[name].detail.rstrip('.')}",
             )
         if name not in self.registered:
-            near = get_close_matches(name, self.registered, n=1)
-            known = f"the nearest is {near[0]}" if near else self._known
-            raise BadInput.at("trainer.name", f"no trainer {name!r} is registered with this service; {known}")
+            where = f"an operator puts registrations into {self.place} (ETALON_TRAINERS)"
+            raise self._unknown(name, where, [self.faults[file].detail for file in self._unread])
         return self.registered[name]
 
     def get_for_readers(self, name: str) -> Registration:
@@ -125,16 +124,30 @@ class Trainers:
         Raises:
             BadInput: as ``get``.
         """
-        if name not in self.faults:
-            return self.get(name)
-        problem = FieldProblem(path="trainer.name", message="its registration is faulty")
-        raise BadInput(f"trainer.name: {fault_in_short(name, self.faults[name])}", fields=(problem,))
+        if name in self.registered:
+            return self.registered[name]
+        if name in self.faults:
+            problem = FieldProblem(path="trainer.name", message="its registration is faulty")
+            raise BadInput(f"trainer.name: {fault_in_short(name, self.faults[name])}", fields=(problem,))
+        files = ", ".join(Path(file).name for file in self._unread)
+        unread = (
+            f"What cannot be used: {files}; `etalon trainer list` with an admin token says why, such as that others may write "
+            "a file."
+        )
+        raise self._unknown(name, "an operator registers them", [unread] if files else [])
 
     @property
-    def _known(self) -> str:
-        if self.registered:
-            return f"known are {', '.join(self.registered)}"
-        return f"none is: an operator puts registrations into {self.place} (ETALON_TRAINERS)"
+    def _unread(self) -> list[str]:
+        """Paths of the files that cannot be read at all."""
+        return [key for key in self.faults if os.sep in key]
+
+    def _unknown(self, name: str, where: str, unread: Sequence[str]) -> BadInput:
+        near = get_close_matches(name, self.registered, n=1)
+        known = f"known are {', '.join(self.registered)}" if self.registered else f"none is: {where}"
+        sentence = f"no trainer {name!r} is registered with this service"
+        hint = f"the nearest is {near[0]}" if near else known
+        problem = FieldProblem(path="trainer.name", message=sentence)
+        return BadInput(" ".join([f"trainer.name: {sentence}; {hint}.", *unread]), fields=(problem,))
 
 
 def fault_in_short(name: str, fault: BadInput) -> str:
@@ -153,7 +166,13 @@ def read_trainers(place: Path) -> Trainers:
     """
     registered: dict[str, Registration] = {}
     faults: dict[str, BadInput] = {}
-    for file in _files(place):
+    first: dict[str, Path] = {}
+    try:
+        files = _files(place)
+    except OSError as error:
+        faults[str(place)] = BadInput(f"{place} cannot be read: {error.strerror}.")
+        files = []
+    for file in files:
         try:
             text = _read(file)
             named = _named(text, file)
@@ -162,7 +181,7 @@ def read_trainers(place: Path) -> Trainers:
             continue
         for name, fields in named.items():
             try:
-                _check_free(name, file, registered)
+                _check_free(name, file, first)
                 registered[name] = _registration(name, fields, file, text)
             except BadInput as error:
                 faults[name] = error
@@ -170,42 +189,84 @@ def read_trainers(place: Path) -> Trainers:
     return Trainers(registered=dict(sorted(registered.items())), faults=faults, place=place)
 
 
-def _check_free(name: str, file: Path, registered: Mapping[str, Registration]) -> None:
-    if name in registered:
-        raise BadInput(f"{name!r} is registered twice: in {registered[name].file} and in {file}.")
+def _check_free(name: str, file: Path, first: dict[str, Path]) -> None:
+    if first.setdefault(name, file) != file:
+        raise BadInput(f"{name!r} is registered twice: in {first[name]} and in {file}.")
 
 
 def _files(place: Path) -> list[Path]:
+    """The files of registrations; in a folder, without the config files that one of them names."""
+    place = place.absolute()
     if not place.is_dir():
         return [place] if place.exists() else []
-    return sorted(
+    found = sorted(
         file for file in place.iterdir() if file.suffix in ENDINGS and not file.name.startswith(".")
     )
+    configs = {config for file in found for config in _config_files(file)}
+    return [file for file in found if file.resolve() not in configs]
+
+
+def _config_files(file: Path) -> set[Path]:
+    """The config files that registrations of a file name, where these can be read; never the file itself."""
+    try:
+        text = _read(file)
+        named = _named(text, file) if "files" in text else {}
+    except BadInput:
+        return set()
+    configs = set()
+    for fields in named.values():
+        try:
+            folder, files = fields.get("folder", "."), fields.get("files", ())
+            configs |= {(file.parent / folder / each["from"]).resolve() for each in files}
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+            continue  # refused where it is read
+    return configs - {file.resolve()}
 
 
 def _read(file: Path) -> str:
     """The text of a file that nobody but its owner, this user or root, may write.
 
     Raises:
-        BadInput: others may write it or its folder, or it cannot be read.
+        BadInput: others may write it, its folder or that of a link to it, or it cannot be read.
     """
     try:
-        with file.open("rb") as opened:
-            for path, found in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
-                if reason := _unsafe(found):
-                    raise BadInput(
-                        f"{path} {reason}, and whoever writes it runs programs as this service. Its owner must be this "
-                        f"service's user (or root), and nobody else may write it: chmod go-w {path}"
-                    )
-            data = opened.read(MOST_BYTES + 1)
+        data = _bytes(file, file.parent, *_behind_links(file))
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}.") from error
-    if len(data) > MOST_BYTES:
-        raise BadInput(f"{file} is larger than {MOST_BYTES // 2**20} MiB.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"{file} is not UTF-8 text: byte {error.start} cannot be read.") from error
+
+
+def _behind_links(file: Path) -> Iterator[Path]:
+    """The folders of the files that a link points to, one after another."""
+    while file.is_symlink():
+        file = file.parent / file.readlink()
+        yield file.parent
+
+
+def _bytes(file: Path, *folders: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        BadInput: others may write it or one of the folders, or it is too large.
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as opened:
+        for path, found in (
+            (file, os.fstat(opened.fileno())),
+            *((folder, folder.stat()) for folder in folders),
+        ):
+            if reason := _unsafe(found):
+                raise BadInput(
+                    f"{path} {reason}, and whoever writes it runs programs as this service. Its owner must be this "
+                    f"service's user (or root), and nobody else may write it: chmod go-w {path}"
+                )
+        data = opened.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise BadInput(f"{file} is larger than {MOST_BYTES // 2**20} MiB.")
+    return data
 
 
 def _unsafe(found: os.stat_result) -> str | None:
@@ -250,18 +311,18 @@ def _registration(name: str, fields: Any, file: Path, text: str) -> Registration
         )
         add_lines(refusal, text)
         raise refusal from error
-    digest = hashlib.sha256(
-        json.dumps([str(file.parent), definition.model_dump(mode="json")], sort_keys=True).encode()
-    )
+    digest = hashlib.sha256(json.dumps([str(file.parent), definition.to_digest()], sort_keys=True).encode())
     found = Registration(name=name, definition=definition, file=file, digest="")
     for at, rendered in enumerate(definition.files):
         path = found.config_file(rendered.source)
         try:
-            digest.update(path.read_bytes())
-        except OSError as error:
-            raise BadInput(
-                f"{file}: {name}.files.{at}.from: {path} cannot be read: {error.strerror}."
-            ) from error
+            digest.update(_bytes(path))
+        except (OSError, BadInput) as error:
+            reason = (
+                error.detail if isinstance(error, BadInput) else f"{path} cannot be read: {error.strerror}."
+            )
+            problem = FieldProblem(path=f"{name}.files.{at}.from", message=reason.rstrip("."))
+            raise BadInput(f"{file}: {problem.path}: {reason}", fields=(problem,)) from error
     return Registration(name=name, definition=definition, file=file, digest=digest.hexdigest()[:16])
 
 

@@ -48,6 +48,14 @@ class Losses(Curves[LossPoint]):
         curves = self._rows(_R.id.in_(fair))
         return {run_id: self._points(thinned(rows, max_points)) for run_id, rows in curves.items()}
 
+    def has_live(self, sweep_id: str) -> bool:
+        """Whether a running run has reported a loss, of its own or of its trunk."""
+        live = select(_R.id, _R.trunk_id).where(_R.sweep_id == sweep_id, _R.state == RunState.RUNNING)
+        curves = live.with_only_columns(_R.id).union(live.with_only_columns(_R.trunk_id))
+        query = select(schema.losses.c.curve).where(schema.losses.c.curve.in_(curves)).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).one_or_none() is not None
+
 
 def thinned(points: list[WithLoss], max_points: int) -> list[WithLoss]:
     """The first and the last point, and the least and greatest of equal shares of the others.

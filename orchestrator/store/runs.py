@@ -24,6 +24,9 @@ from orchestrator.store.trunk_rows import make_trunks, trunk_key
 
 _S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
 
+_JOBS = func.count(func.coalesce(_R.trunk_id, _R.id).distinct())
+"""Jobs of a registered program: the runs of one trunk are one."""
+
 SPEED_SWEEPS = 20
 """Newest sweeps of a kind of trainer from whose runs its speed is measured."""
 
@@ -250,15 +253,20 @@ class Runs:
         return dropped
 
     def failed_since_begun(self, sweep_id: str) -> int:
-        """Number of runs that failed since the sweep's program was registered as it is, or the sweep was resumed."""
+        """Number of jobs that failed since the sweep's program was registered as it is, or the sweep was resumed.
+
+        The runs of one trunk are one job: they fail together.
+        """
         begun = select(func.max(_E.at)).where(_E.sweep_id == sweep_id, _E.kind == TrainerEvent.KIND)
-        query = (
-            select(func.count())
-            .select_from(schema.runs)
-            .where(
-                _R.sweep_id == sweep_id, _R.state == RunState.FAILED, _R.ended_at > begun.scalar_subquery()
-            )
+        query = select(_JOBS).where(
+            _R.sweep_id == sweep_id, _R.state == RunState.FAILED, _R.ended_at > begun.scalar_subquery()
         )
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def running_jobs(self, sweep_id: str) -> int:
+        """Number of jobs whose runs are running, counted as in ``failed_since_begun``."""
+        query = select(_JOBS).where(_R.sweep_id == sweep_id, _R.state == RunState.RUNNING)
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 

@@ -258,6 +258,7 @@ run_logs: Final = Table(
     metadata,
     Column("run_id", ID, ForeignKey("runs.id"), primary_key=True),
     Column("text", Text, nullable=False),
+    Column("end_byte", BIG, nullable=False),  # bytes of the whole output up to the end of the text
     Column("at", UtcTime, nullable=False),
 )
 

@@ -23,7 +23,12 @@ FEWEST_NAMES: Final = 8
 MOST_RATES: Final = 1.25
 """Learning rates per value and cell, on average, below which values are names: a recipe is run at several rates."""
 
-_DATE: Final = re.compile(r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}([ T,].*)?", re.DOTALL)
+_DATE: Final = re.compile(
+    r"(?P<year>\d{4})(?P<mark>[-/.])(?P<a>\d{1,2})(?P=mark)(?P<b>\d{1,2})(?:[ T,].*)?"
+    r"|(?P<c>\d{1,2})(?P<sign>[-/.])(?P<d>\d{1,2})(?P=sign)(?P<last>\d{4})(?:[ T,].*)?",
+    re.DOTALL | re.ASCII,
+)
+"""A year of four digits with a month and a day in either order: `1.0.2` is a version, and part of a recipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +94,11 @@ def _is_date(text: str) -> bool:
     with suppress(ValueError):
         datetime.fromisoformat(text)
         return True
-    return _DATE.fullmatch(text) is not None
+    found = _DATE.fullmatch(text)
+    if found is None:
+        return False
+    month, day = sorted(int(found[name]) for name in (("a", "b") if found["year"] else ("c", "d")))
+    return 1 <= month <= 12 and day <= 31
 
 
 def _is_measurement(value: str) -> bool:

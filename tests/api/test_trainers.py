@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,7 @@ from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
 from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import Store
-from orchestrator.store.outputs import TAIL_BYTES
+from orchestrator.store.outputs import TAIL_BYTES, OutputTail
 
 Register = Callable[..., None]
 
@@ -136,6 +137,28 @@ def test_a_sweep_of_a_faulty_registration_is_refused_without_its_content(
     )
 
 
+@pytest.mark.parametrize("text", ["hunter2: [", MINE])
+def test_a_sweep_of_an_unreadable_file_is_told_so_without_its_folder(
+    client: TestClient, register: Register, settings: Settings, text: str
+) -> None:
+    register(text)
+    register("other: {command: [a]}", "other.yaml")
+    (settings.trainers / "mine.yaml").chmod(0o622 if text == MINE else 0o600)
+    detail = client.post("/v1/sweeps?validate_only=true", json=SWEEP).json()["detail"]
+    assert "no trainer 'mine' is registered" in detail
+    assert "What cannot be used: mine.yaml; `etalon trainer list` with an admin token says why" in detail
+    assert str(settings.home) not in detail
+    assert "hunter2" not in detail
+
+
+def test_without_registrations_a_sweep_is_not_told_where_they_would_be(
+    client: TestClient, settings: Settings
+) -> None:
+    detail = client.post("/v1/sweeps?validate_only=true", json=SWEEP).json()["detail"]
+    assert "none is: an operator registers them" in detail
+    assert str(settings.home) not in detail
+
+
 def test_trainers_come_page_by_page_by_name(client: TestClient, register: Register) -> None:
     register("".join(f"t{number}: {{command: [a]}}\n" for number in (3, 1, 2)))
     first = client.get("/v1/trainers?limit=2").json()
@@ -170,12 +193,15 @@ def test_a_check_belongs_to_the_registration_that_was_checked(
     assert client.get("/v1/trainers/mine").json()["check"] is None
 
 
+@pytest.mark.parametrize(
+    "path", ["/srv/secret/a.pt", "/srv/my secret/a (1).pt", "file:///srv/secret", "../secret/a.pt", "secret"]
+)
 def test_paths_in_a_check_are_for_operators(
-    client: TestClient, store: Store, register: Register, reach: Callable[..., TestClient]
+    client: TestClient, store: Store, register: Register, reach: Callable[..., TestClient], path: str
 ) -> None:
     register()
-    message = "No checkpoint was found at /srv/secret/a.pt (resume.when), ×/÷ 1.2 away; 12k tokens/s."
-    steps = [CheckStep(name="resume", finding=Finding.BAD, message=message)]
+    message = "No checkpoint was found at {} (resume.when), ×/÷ 1.2 away; 12k tokens/s."
+    steps = [CheckStep(name="resume", finding=Finding.BAD, message=message.format(path), paths=[path])]
     check = CheckDocument(
         passed=False,
         forks=None,
@@ -185,12 +211,26 @@ def test_paths_in_a_check_are_for_operators(
         checked_at=datetime(2026, 12, 1, tzinfo=UTC),
     )
     store.trainer_checks.write(client.get("/v1/trainers/mine").json()["digest"], check)
-    assert client.get("/v1/trainers/mine").json()["check"]["steps"][0]["message"] == message
+    assert client.get("/v1/trainers/mine").json()["check"]["steps"][0]["message"] == message.format(path)
     plan = client.post("/v1/sweeps?validate_only=true", json=SWEEP).json()
-    assert message.replace("/srv/secret/a.pt", "…") in str(plan["warnings"])
+    assert message.format("…") in str(plan["warnings"])
     _, secret = store.tokens.create("a reader", {"read"})
     shown = reach(Authorization=f"Bearer {secret}").get("/v1/trainers/mine").json()
-    assert shown["check"]["steps"][0]["message"] == message.replace("/srv/secret/a.pt", "…")
+    assert shown["check"]["steps"][0]["message"] == message.format("…")
+    assert path not in str(shown["check"])
+
+
+def test_the_command_is_for_operators(
+    client: TestClient, store: Store, register: Register, reach: Callable[..., TestClient]
+) -> None:
+    register(MINE + "entered: {entry: 'mine:train'}\n")
+    assert client.get("/v1/trainers/mine").json()["command"][:2] == ["python", "secret_script.py"]
+    assert client.get("/v1/trainers/entered").json()["command"][-1] == "mine:train"
+    _, secret = store.tokens.create("a reader", {"read", "submit"})
+    assert [
+        item["command"]
+        for item in reach(Authorization=f"Bearer {secret}").get("/v1/trainers").json()["items"]
+    ] == [None, None]
 
 
 def test_a_sweep_shows_the_registration_that_carries_it_out(
@@ -207,6 +247,39 @@ def test_a_sweep_shows_the_registration_that_carries_it_out(
     assert shown["registration"] == {"name": "mine", "digest": "0" * 16, "checked": True}
 
 
+def test_a_sweep_resumes_with_what_is_registered_now_if_it_makes_the_same_runs(
+    client: TestClient, register: Register
+) -> None:
+    register()
+    path = client.post("/v1/sweeps", json=SWEEP).headers["Location"]
+    client.post(f"{path}/pause")
+    register(MINE.replace("multiple_of: 8", "multiple_of: 128"))
+    answer = client.post(f"{path}/resume")
+    assert answer.status_code == 409
+    assert "grid.scales.0.with.width: is 64" in answer.json()["detail"]
+    assert client.get(path).json()["state"] == "paused"
+    register(MINE.replace("secret.pt", "other.pt"))
+    resumed = client.post(f"{path}/resume").json()
+    assert resumed["state"] == "queued"
+    assert any("was never checked as it is registered now" in warning for warning in resumed["warnings"])
+
+
+@pytest.mark.parametrize("sign", ["\\ud800", "\\u001b", "\\n"])
+@pytest.mark.parametrize("of", ["value", "name"])
+def test_text_that_cannot_be_stored_is_refused_and_nothing_is_written(
+    client: TestClient, register: Register, sign: str, of: str
+) -> None:
+    register(
+        MINE.replace("{type: int, min: 8, max: 4k, multiple_of: 8, ", "{type: text, pattern: '(?s).*', ")
+    )
+    body = json.dumps(SWEEP).replace("64" if of == "value" else '"width"', f'"a{sign}"', 1)
+    for content_type in ("application/json", "application/yaml"):
+        answer = client.post("/v1/sweeps", content=body, headers={"Content-Type": content_type})
+        assert answer.status_code == 422, answer.text
+        assert "control character" in answer.json()["detail"]
+    assert client.get("/v1/sweeps").json()["total"] == 0
+
+
 @pytest.fixture
 def log_of(client: TestClient, submitted: Any) -> Callable[..., Any]:
     """The answer for a run with this output."""
@@ -218,7 +291,8 @@ def log_of(client: TestClient, submitted: Any) -> Callable[..., Any]:
         (run,) = recorded.store.runs.of_sweep(recorded.sweep.id)
         if text is not None:
             lease = f"driver:{recorded.sweep.id}"
-            recorded.store.logs.write({run.id: text}, fence=recorded.drive(recorded.sweep.id), lease=lease)
+            kept = OutputTail(text=text, end_byte=len(text.encode()))
+            recorded.store.logs.write({run.id: kept}, fence=recorded.drive(recorded.sweep.id), lease=lease)
         return client.get(f"/v1/runs/{run.id}/log", params=query)
 
     return answer
@@ -246,6 +320,16 @@ def test_a_log_that_lost_its_beginning_starts_with_a_whole_line(log_of: Callable
     assert answer["truncated"]
     assert text.endswith("\n" + answer["text"])
     assert log_of("x" * 2 * TAIL_BYTES).json()["lines"] == 1
+
+
+def test_a_log_goes_on_after_what_was_read_before(log_of: Callable[..., Any]) -> None:
+    first = log_of("ä\nä\n\x1b[31mhal").json()
+    assert (first["start_byte"], first["end_byte"]) == (0, 6)
+    whole = "ä\nä\n\x1b[31mhalf\nä\n"
+    more = log_of(whole, after=6).json()
+    assert (more["text"], more["start_byte"], more["end_byte"]) == ("half\nä\n", 6, 19)
+    assert log_of(whole, after=19).json()["text"] == ""
+    assert log_of(whole, after=20).json()["text"] == "ä\nä\nhalf\nä\n"  # the output has begun again
 
 
 def test_a_log_is_shown_as_a_terminal_would_leave_it(log_of: Callable[..., Any]) -> None:

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from etalon import event_stream
-from etalon.client import Client
+from etalon.client import Client, SweepLaws, SweepRuns
 from etalon.event_stream import EventStream
 from etalon.operations import PREDICTION
 from etalon.service_address import ServiceAddress, ServiceError, UnreadableAnswer
@@ -270,3 +270,9 @@ def test_a_token_that_no_header_can_hold_is_refused(token: str, monkeypatch: pyt
     monkeypatch.setenv("ETALON_TOKEN", token)
     with pytest.raises(BadInput, match="ETALON_TOKEN"):
         Client()
+
+
+@pytest.mark.parametrize("part", [SweepRuns, SweepLaws])
+def test_whether_a_sweep_has_runs_is_no_hidden_request(part: type[SweepRuns | SweepLaws]) -> None:
+    with Client("http://127.0.0.1:9", token="") as client:
+        assert part(client, "0" * 32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pytest
@@ -21,6 +21,7 @@ from tests.clock import Clock
 from workers.dispatcher import (
     LEADERLESS_SECONDS,
     MEASURE_SECONDS,
+    MOST_LOSSES,
     START_SECONDS,
     WARM_SECONDS,
     Dispatcher,
@@ -39,6 +40,7 @@ READY = Report(limits={"trunk": 4})
 class OneRunJobs(JobFactory):
     """Forms one job per run."""
 
+    first_runs: int | None = None  # type: ignore[misc]
     setup: ReplaySetup = field(default_factory=lambda: ReplaySetup(table=b"", where={}, cells=Cells()))
     over: list[Job] = field(default_factory=list)
     silence_seconds: ClassVar[float] = 30.0
@@ -98,7 +100,12 @@ def shift(stage) -> Shift:
     lease = RenewedLease.try_acquire(stage.store, driver_lease(sweep_id), "test", 600)
     assert lease is not None
     source, clock, cluster = OneRunJobs(), Clock(100.0), Size()
-    dispatcher = Dispatcher(
+    dispatcher = dispatching(stage, sweep_id, lease, source, clock, cluster)
+    return Shift(sweep_id, lease, source, clock, cluster, dispatcher)
+
+
+def dispatching(stage, sweep_id, lease, source, clock, cluster) -> Dispatcher:
+    return Dispatcher(
         stage.store,
         sweep_id,
         lease,
@@ -108,7 +115,6 @@ def shift(stage) -> Shift:
         tick_seconds=0.5,
         clock=clock,
     )
-    return Shift(sweep_id, lease, source, clock, cluster, dispatcher)
 
 
 def counts(stage, shift) -> dict[RunState, int]:
@@ -341,6 +347,21 @@ def test_a_worker_that_hangs_is_named_whether_it_works_or_waits(stage, shift):
     assert counts(stage, shift) == {RunState.COMPLETED: 1}
 
 
+def test_the_first_runs_of_a_program_are_the_last_planned_ones_until_a_loss_is_reported(stage, shift):
+    first = OneRunJobs(first_runs=2)
+    shift.dispatcher = dispatching(stage, shift.sweep_id, shift.lease, first, shift.clock, shift.cluster)
+    shift.ready("a", "b", "c")
+    stage.ask(shift.sweep_id, *((0, rate) for rate in (0.001, 0.002, 0.004, 0.008)))
+    shift.tick()
+    planned = [run.id for run in stage.store.runs.of_sweep(shift.sweep_id)]
+    assert [shift.job(trial).run_ids for trial in "ab"] == [(planned[3],), (planned[2],)]
+    assert counts(stage, shift) == {RunState.RUNNING: 2, RunState.PENDING: 2}
+    point = LossPoint(curve=planned[3], step=1, tokens=8, loss=3.0)
+    shift.dispatcher.take_in("a'", Report(points=(point,)))
+    shift.tick()
+    assert shift.job("c").run_ids == (planned[0],)
+
+
 def test_workers_that_die_before_any_job_end_the_driver(shift):
     shift.ready("a")
     with pytest.raises(WorkersDie, match="no module named torch"):
@@ -417,3 +438,139 @@ def test_a_sweep_that_is_over_waits_for_nothing(stage, shift):
     assert why(stage, shift)
     stage.store.sweeps.move(shift.sweep_id, SweepState.CANCELLED)
     assert why(stage, shift) is None
+
+
+class Registered(OneRunJobs):
+    """Jobs of a program: interrupted by a pause, returned when lost, three at first."""
+
+    interrupts_at_pause = True
+    returns_lost_runs = True
+    first_runs = 3
+    changed: str | None = None
+    outdated = False
+
+    @property
+    def must_pause(self) -> str | None:
+        return self.changed
+
+    @property
+    def is_outdated(self) -> bool:
+        return self.outdated
+
+
+@pytest.fixture
+def registered(stage, shift) -> Shift:
+    """A shift whose jobs are of a program."""
+    source = Registered()
+    shift.source = source
+    shift.dispatcher = Dispatcher(
+        stage.store,
+        shift.sweep_id,
+        shift.lease,
+        source,
+        needs=Resources(max_parallel=9),
+        cluster=shift.cluster,
+        tick_seconds=0.5,
+        clock=shift.clock,
+    )
+    return shift
+
+
+def at_work(stage, shift, *trials: str) -> list[ImmediateJob]:
+    """Jobs of workers that waited for them."""
+    for trial in trials:
+        assert shift.dispatcher.next_task(trial) is True
+        shift.dispatcher.take_in(trial, READY)
+    stage.ask_all(shift.sweep_id)
+    shift.tick()
+    return [shift.job(trial) for trial in trials]
+
+
+def test_a_pause_ends_programs_and_returns_their_runs(stage, registered):
+    at_work(stage, registered, "a", "b")
+    stage.store.sweeps.move(registered.sweep_id, SweepState.PAUSED)
+    registered.tick()
+    for trial in ("a'", "b'"):
+        assert registered.dispatcher.is_wanted_back(trial)
+        registered.dispatcher.end(trial)
+    assert counts(stage, registered) == {RunState.PENDING: 5}
+    assert "paused" in str(stage.runs(registered.sweep_id)[0].reason)
+
+
+def test_no_more_than_three_jobs_begin_before_a_loss_is_seen(stage, registered):
+    first, *_ = at_work(stage, registered, "a", "b", "c")
+    assert registered.dispatcher.next_task("d") is True
+    registered.dispatcher.take_in("a'", Report(fault="no module"))
+    registered.dispatcher.end("a'")
+    assert isinstance(registered.dispatcher.next_task("a''"), ImmediateJob)
+    assert counts(stage, registered) == {RunState.FAILED: 1, RunState.RUNNING: 3, RunState.PENDING: 1}
+    points = (LossPoint(curve=first.run_ids[0], step=1, tokens=8, loss=3.0),)
+    registered.dispatcher.take_in("b'", Report(points=points))
+    registered.tick()
+    assert isinstance(registered.dispatcher.next_task("e"), ImmediateJob)
+
+
+def test_a_worker_that_can_do_nothing_pauses_the_sweep_and_fails_no_run(stage, registered):
+    at_work(stage, registered, "a")
+    registered.dispatcher.take_in("a'", Report(fault="On node7: no folder /srv/gpt.", unfit=True))
+    registered.dispatcher.end("a'")
+    sweep = stage.store.sweeps.get(registered.sweep_id)
+    assert sweep.state is SweepState.PAUSED
+    assert "On node7: no folder /srv/gpt." in str(sweep.reason)
+    assert counts(stage, registered) == {RunState.PENDING: 5}
+
+
+def test_a_job_that_is_lost_again_and_again_fails_only_after_many_times(stage, registered):
+    (job,) = at_work(stage, registered, "a")
+    registered.dispatcher.lose("a'", "its node is gone")
+    for time in range(MOST_LOSSES - 1):
+        assert counts(stage, registered) == {RunState.PENDING: 5}
+        again = registered.dispatcher.next_task(f"t{time}")
+        assert isinstance(again, ImmediateJob)
+        assert again.run_ids == job.run_ids
+        registered.dispatcher.lose(f"t{time}", "its node is gone")
+    assert stage.store.runs.get(job.run_ids[0]).state is RunState.FAILED
+
+
+def test_a_changed_trainer_pauses_the_sweep_before_any_other_driver_is_tried(stage, registered):
+    at_work(stage, registered, "a")
+    registered.source.changed, registered.source.outdated = "It has changed.", True
+    registered.tick(MEASURE_SECONDS)
+    assert registered.dispatcher.ending is Ending.CHANGED
+    assert stage.store.sweeps.get(registered.sweep_id).reason == "It has changed."
+    registered.dispatcher.leave()
+    assert counts(stage, registered) == {RunState.PENDING: 5}
+
+
+def test_a_driver_with_an_old_registration_leaves_without_a_word(stage, registered):
+    registered.source.outdated = True
+    registered.tick(MEASURE_SECONDS)
+    assert registered.dispatcher.ending is Ending.CHANGED
+    assert stage.store.sweeps.get(registered.sweep_id).state is SweepState.RUNNING
+
+
+def test_a_run_of_another_size_is_failed_and_its_worker_called_back(stage, registered):
+    one, two = at_work(stage, registered, "a", "b")
+    runs = {run.id: run for run in stage.runs(registered.sweep_id)}
+    assert runs[one.run_ids[0]].cell == runs[two.run_ids[0]].cell
+    registered.dispatcher.take_in("a'", Report(params={one.run_ids[0]: 1.01e6}))
+    registered.tick(2)
+    assert stage.store.sweeps.cells(registered.sweep_id)[runs[one.run_ids[0]].cell].params == 1.01e6
+    registered.dispatcher.take_in("b'", replace(completed(two), params={two.run_ids[0]: 1.03e6}))
+    registered.tick(2)
+    assert stage.store.runs.get(two.run_ids[0]).state is RunState.FAILED
+    assert "1030000" in str(stage.store.runs.get(two.run_ids[0]).reason)
+    assert registered.dispatcher.is_wanted_back("b'")
+    assert not registered.dispatcher.is_wanted_back("a'")
+
+
+def test_the_newest_output_of_a_run_is_written(stage, registered):
+    (job,) = at_work(stage, registered, "a")
+    registered.dispatcher.take_in(
+        "a'", Report(logs={job.run_ids[0]: "step 1\x00 loss 3"}, notices=("Few digits.",))
+    )
+    registered.dispatcher.take_in("a'", Report(notices=("Few digits.",)))
+    registered.tick(2)
+    assert stage.store.logs.get(job.run_ids[0]) == "step 1 loss 3"
+    events = stage.store.events.after(0, sweep_id=registered.sweep_id)
+    assert [event.data for event in events if event.kind == "notice"] == [{"message": "Few digits."}]

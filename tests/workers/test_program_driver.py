@@ -84,7 +84,7 @@ def test_a_paused_sweep_ends_its_programs_and_a_resumed_one_changes_no_loss(prog
     programs.resume(sweep_id)
     stage.ended(sweep_id, driver)
     paused = stage.losses(sweep_id)
-    assert any("step 40" in stage.store.logs.get(run.id) for run in stage.runs(sweep_id))
+    assert any("step 40" in stage.store.logs.get(run.id).text for run in stage.runs(sweep_id))
     assert sorted(stage.ends(sweep_id)) == sorted(run.id for run in stage.runs(sweep_id))
     driver.send_signal(signal.SIGTERM)
     driver.wait(timeout=30)
@@ -147,3 +147,20 @@ def test_a_cancelled_sweep_leaves_no_process_and_no_file(programs, ray_address):
     stage.until(lambda: not programs.processes(), seconds=20)
     assert driver.wait(timeout=30) == 0
     stage.until(lambda: not (stage.settings.checkpoints / sweep_id).exists(), seconds=10)
+
+
+def test_a_driver_without_its_registration_pauses_the_sweep_and_the_next_goes_on(programs, ray_address):
+    stage = programs.stage
+    programs.register()
+    sweep_id = programs.sweep(rates=(0.005,))
+    (programs.place / "trainers.yaml").chmod(0o666)
+    first = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    assert first.wait(timeout=60) == 0
+    paused = stage.store.sweeps.get(sweep_id)
+    assert paused.state is SweepState.PAUSED
+    assert "Put the registration back" in str(paused.reason)
+    programs.register()
+    programs.resume(sweep_id)
+    second = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.ended(sweep_id, second)
+    assert stage.states(sweep_id) == {RunState.COMPLETED}

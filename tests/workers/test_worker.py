@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ class StandIn:
 
     def __init__(self, *steps: tuple[Report, bool] | Exception, begins: Exception | None = None) -> None:
         self._steps, self._begins = list(steps), begins
-        self.saved = 0
+        self.saved = self.aborted = 0
 
     @property
     def limits(self) -> Mapping[str, int]:
@@ -41,6 +42,9 @@ class StandIn:
         if isinstance(step, Exception):
             raise step
         return step
+
+    def abort(self) -> None:
+        self.aborted += 1
 
     def save(self) -> None:
         self.saved += 1
@@ -71,8 +75,10 @@ def test_a_worker_goes_from_waiting_to_a_job_in_the_same_process():
 
 
 def test_the_trainers_own_error_is_reported_and_ends_the_job():
-    failing = actor(StandIn(ValueError("loss of the wrong kind")), WORK)
+    runner = StandIn(ValueError("loss of the wrong kind"))
+    failing = actor(runner, WORK)
     assert failing.step() == {"report": Report(fault="ValueError: loss of the wrong kind"), "done": True}
+    assert runner.aborted == 1
 
 
 def test_a_job_that_cannot_begin_is_reported_and_the_next_one_is_not_blamed():
@@ -89,9 +95,10 @@ def test_a_worker_without_the_modules_of_an_extra_names_the_extra(monkeypatch: p
     runner = StandIn()
     monkeypatch.setattr(runner, "open_runner", missing)
 
-    fault = actor(runner, WORK).step()["report"].fault
+    report = actor(runner, WORK).step()["report"]
 
-    assert fault == "ExtraMissing: This needs torch: pip install 'etalon[train]'."
+    assert report.fault == f"On {socket.gethostname()}: This needs torch: pip install 'etalon[train]'."
+    assert report.unfit
 
 
 def test_the_machines_error_is_left_to_tune_to_retry():

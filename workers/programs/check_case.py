@@ -16,7 +16,7 @@ from orchestrator.programs.definition import ProgramDefinition
 from orchestrator.programs.parameters import ChoiceParameter, FloatParameter, IntParameter, ProgramParameter
 from orchestrator.programs.placeholders import Template, Value, spelt
 from orchestrator.programs.registry import Registration
-from orchestrator.programs.run_values import RunPlace, Start, Steps, steps_of, values_of
+from orchestrator.programs.run_values import RunPlace, Start, Steps, check_text, steps_of, values_of
 from orchestrator.spec import Resources, SweepSpec
 from orchestrator.spec.command import values_text
 from orchestrator.spec.fields import BadField, Parameter
@@ -33,6 +33,11 @@ TOO_HIGH: Final = 1_000
 
 BATCHES: Final = tuple(2**power for power in range(10, 23))
 """Tokens of a batch that are tried in turn until all arguments are whole numbers."""
+
+OF_THE_BATCH: Final = frozenset(
+    {"batch_tokens", "tokens", "steps", "warmup_steps", "stable_steps", "decay_steps", "fork_step"}
+)
+"""Placeholders whose values are others for another batch."""
 
 SEED: Final = 0
 
@@ -128,21 +133,22 @@ def make_case(
     """
     if sweep is not None and cells:
         return _checked(_of_sweep(registration, request, sweep, cells))
-    batches = BATCHES if request.batch_tokens is None else (int(request.batch_tokens),)
-    for batch in batches:
-        case = _case(registration, request, batch)
-        if len(batches) == 1:
-            return _checked(case)
-        with suppress(_NoArgument):
-            return _checked(case)
+    if request.batch_tokens is not None:
+        return _checked(_case(registration, request, int(request.batch_tokens)))
+    reason = ""
+    for batch in BATCHES:
+        try:
+            return _checked(_case(registration, request, batch))
+        except _WrongBatch as error:
+            reason = error.detail
     raise BadInput(
         f"No batch of {BATCHES[0]} to {BATCHES[-1]} tokens makes whole numbers of the arguments of {registration.name}: give "
-        "one with --batch-tokens."
+        f"one with --batch-tokens. For the last one, {reason}"
     )
 
 
-class _NoArgument(BadInput):
-    """An argument cannot be made."""
+class _WrongBatch(BadInput):
+    """An argument that depends on the batch cannot be made."""
 
 
 def _case(registration: Registration, request: CheckRequest, batch: int) -> CheckCase:
@@ -175,24 +181,35 @@ def _is_told_batch(definition: ProgramDefinition) -> bool:
 
 
 def _of_sweep(registration: Registration, request: CheckRequest, sweep: SweepSpec, cells: Cells) -> CheckCase:
-    smallest = min(cells, key=lambda cell: (cell.params, cell.batch_tokens, cell.tokens))
-    batch = int(request.batch_tokens or smallest.batch_tokens)
+    parameters = {} if sweep.training.program is None else sweep.training.program.parameters
+    ordered = sorted(cells, key=lambda cell: (cell.params, cell.batch_tokens, cell.tokens))
     scale = _typed(registration, request.scale)
-    declared = request.params or (None if scale else smallest.params)
+    with_values = {**json.loads(ordered[0].with_values or "{}"), **scale}
+    wanted = _values(registration, parameters, with_values)
+    alike = (
+        cell
+        for cell in ordered
+        if wanted is not None
+        and _values(registration, parameters, json.loads(cell.with_values or "{}")) == wanted
+    )
+    of_sweep = next(alike, None)
+    smallest = of_sweep or ordered[0]
+    batch = int(request.batch_tokens or smallest.batch_tokens)
+    declared = request.params or (None if of_sweep is None else of_sweep.params)
     rates = smallest.rates
     cell = replace(
         smallest,
         params=declared or 1.0,
         tokens=_tokens(registration.definition, request, batch),
         batch_tokens=float(batch),
-        with_values=values_text({**json.loads(smallest.with_values or "{}"), **scale}),
+        with_values=values_text(with_values),
     )
     resources = sweep.resources
     if request.gpus is not None:
         resources = resources.model_copy(update={"gpus_per_run": request.gpus})
     return CheckCase(
         registration=registration,
-        parameters={} if sweep.training.program is None else sweep.training.program.parameters,
+        parameters=parameters,
         cell=cell,
         has_params=declared is not None,
         learning_rate=request.learning_rate or rates[len(rates) // 2],
@@ -200,6 +217,16 @@ def _of_sweep(registration: Registration, request: CheckRequest, sweep: SweepSpe
         resources=resources,
         grows=request.tokens is None,
     )
+
+
+def _values(
+    registration: Registration, parameters: Mapping[str, Parameter], with_values: Mapping[str, Any]
+) -> dict[str, Value] | None:
+    """All parameters with their values; None where one is not allowed."""
+    try:
+        return registration.checked({**parameters, **with_values})
+    except BadField:
+        return None
 
 
 def _tokens(definition: ProgramDefinition, request: CheckRequest, batch: int) -> float:
@@ -263,8 +290,16 @@ def _checked(case: CheckCase) -> CheckCase:
         template = Template.parse(text, known)
         if "params" in template.names and not case.has_params:
             raise BadInput(f"--params is missing: {name} of {registration.name} needs {{params}}.")
+        for part in template.parts:
+            if isinstance(part, str):
+                continue
+            try:
+                part.evaluate(values)
+            except BadInput as error:
+                refusal = _WrongBatch if part.names & OF_THE_BATCH else BadInput
+                raise refusal(f"{name} of {registration.name} cannot be made: {error.detail}") from error
         try:
-            template.render(values)
+            check_text(name, template, values)
         except BadInput as error:
-            raise _NoArgument(f"{name} of {registration.name} cannot be made: {error.detail}") from error
+            raise BadInput(f"{name} of {registration.name} cannot be made: {error.detail}") from error
     return case

@@ -11,11 +11,19 @@ from workers.programs.run_ends import Completed, End
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a part of a check found, and the program's last lines where they help."""
+    """What a part of a check found.
+
+    Attributes:
+        finding: how it ended.
+        message: as a sentence.
+        lines: the program's last ones, where they help.
+        paths: parts of ``message`` that are for operators alone.
+    """
 
     finding: Finding
     message: str
     lines: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
 
 
 def reason(end: End) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -73,9 +73,10 @@ class _Check:
         self._case, self._folder, self._deadline = case, folder, deadline
         self._watcher, self._plan = watcher, plan
         self._definition = case.registration.definition
+        self._private = _private(case, folder)
         self._direct = self._new_run("training")
         self._completed: UndisturbedRun | None = None
-        self._forks: bool | None = None
+        self._forks = None if self._definition.fork is None else False
         self._speed: float | None = None
         self._steps: list[CheckStep] = []
 
@@ -92,7 +93,7 @@ class _Check:
             ("stop", stop),
         ):
             completed = self._completed
-            self._step(name, _untried if completed is None else partial(part, completed))
+            self._step(name, partial(self._untried, name) if completed is None else partial(part, completed))
         model = self._direct.record.model
         return CheckDocument(
             passed=all(step.finding is not Finding.BAD for step in self._steps),
@@ -108,22 +109,33 @@ class _Check:
         try:
             found = part()
         except BadInput as error:
-            found = Found(Finding.BAD, error.detail)
+            found = _unprepared(error)
         except OutOfTime:
             found = self._not_in_time(name)
-        step = CheckStep(name=name, finding=found.finding, message=found.message)
+        paths = [path for path in (*found.paths, *self._private) if path in found.message]
+        step = CheckStep(name=name, finding=found.finding, message=found.message, paths=paths)
         self._steps.append(step)
         self._watcher.end(step, found.lines)
 
     def _not_in_time(self, name: str) -> Found:
         if name != "training":
-            return Found(Finding.WARNING, "Not checked: the check's time was over. Give it more --minutes.")
+            message = "Not checked: the check's time was over. Give it more --minutes."
+            return Found(Finding.WARNING, message + self._without_forks(name))
         reached, asked = self._direct.record.tokens, self._case.cell.tokens
         message = (
             f"The check's time was over at {amounts.count(reached)} of {amounts.count(asked)} tokens. Give it more "
             "--minutes, or fewer --tokens."
         )
         return Found(Finding.BAD, message, self._direct.last_lines)
+
+    def _untried(self, name: str) -> Found:
+        message = "Not tried, because the training did not complete."
+        return Found(Finding.SKIPPED, message + self._without_forks(name))
+
+    def _without_forks(self, step: str) -> str:
+        return (
+            " Forks are off until a check compares them." if step == "fork" and self._forks is False else ""
+        )
 
     def _new_run(
         self, name: str, case: CheckCase | None = None, *, learning_rate: float | None = None
@@ -260,7 +272,14 @@ class _Check:
         return Found(Finding.GOOD, message)
 
     def _priced(self, plan: ExpectedPlan, speed: float, starting: float) -> str:
-        training = plan.flops / (speed * self._case.cell.flops_per_token)
+        cell, model = self._case.cell, self._direct.record.model
+        if not self._case.has_params:
+            if model is None or model.params is None:
+                return (
+                    "The sweep's plan is not priced, because N of these values is not known: give --params."
+                )
+            cell = replace(cell, params=model.params)
+        training = plan.flops / (speed * cell.flops_per_token)
         seconds = (training + plan.runs * starting) / plan.workers
         return (
             f"At this speed the sweep's expected {plan.runs} runs ({amounts.flops(plan.flops)}) take "
@@ -276,13 +295,35 @@ class _Check:
         try:
             found = fork(completed)
         except BadInput as error:
-            found = Found(Finding.BAD, error.detail)
+            found = _unprepared(error)
         self._forks = found.finding is not Finding.BAD
         return found
 
 
-def _untried() -> Found:
-    return Found(Finding.SKIPPED, "Not tried, because the training did not complete.")
+def _unprepared(error: BadInput) -> Found:
+    """The refusal of a run: an argument that cannot be made, a config file that cannot be read."""
+    return Found(Finding.BAD, f"It cannot be started: {error.detail}", paths=(error.detail,))
+
+
+def _private(case: CheckCase, folder: Path) -> tuple[str, ...]:
+    """What may be in the reason of a run's end and is for operators alone."""
+    registration, losses = case.registration, case.registration.definition.losses
+    sources = (losses.training, losses.validation, losses.position)
+    of_sources = [
+        value
+        for source in sources
+        if source is not None and not isinstance(source, OutputSource)
+        for name, value in source.to_order().items()
+        if name in {"jsonl", "csv", "tensorboard"}
+    ]
+    folders = (
+        folder,
+        registration.folder,
+        registration.file,
+        registration.file.parent,
+        registration.interpreter,
+    )
+    return (*map(str, of_sources), *map(str, folders))
 
 
 def _tokens_per_second(run: CheckRun, ended: Ended) -> tuple[float, bool]:

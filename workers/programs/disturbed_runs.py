@@ -103,7 +103,9 @@ def resume(direct: UndisturbedRun) -> Found:
         return Found(Finding.BAD, f"{what}: {reason(end)}.", run.last_lines)
     if first is not None and run.first_tokens is not None and run.first_tokens <= first < killed_at:
         return Found(
-            Finding.WARNING, f"{what}, it began again at its first token, although {path} was there."
+            Finding.WARNING,
+            f"{what}, it began again at its first token, although {path} was there.",
+            paths=(str(path),),
         )
     far = relative_difference(end.loss, direct.loss)
     return Found(
@@ -134,12 +136,14 @@ def _no_checkpoint(run: CheckRun, path: Path) -> Found:
             Finding.WARNING,
             f"{path} was not there before the program was about to end, so nothing could be resumed. Let it save more "
             "often, or give more --tokens.",
+            paths=(str(path),),
         )
     return Found(
         Finding.BAD,
         f"No checkpoint was found at {path} (resume.when) in {run.case.steps.total} steps. Let it save more often, "
         "correct the path, or give more --tokens.",
         run.last_lines,
+        (str(path),),
     )
 
 
@@ -159,7 +163,7 @@ def fork(direct: UndisturbedRun) -> Found:
                 f"the program reported others with etalon.saved, and not {path}, or it did not go on after it"
             )
         message = f"The trunk left no whole checkpoint of step {step}: {why}."
-        return Found(Finding.BAD, message, trunk.last_lines)
+        return Found(Finding.BAD, message, trunk.last_lines, (str(path),))
     tokens = step * int(case.cell.batch_tokens)
     with direct.new_run("fork") as run:
         start = Start(tokens=tokens, checkpoint=str(path), trunk_folder=trunk.trunk_folder)

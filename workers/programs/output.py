@@ -26,7 +26,8 @@ _ANSI: Final = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[PX^_][^\x1b\n]*(?:\x1b\\)?|[ -/]*[0-~])"
 )
 _CONTROLS: Final = bytes(code for code in (*range(32), 127) if code not in b"\t\n\r")
-_TAIL_NAME: Final = "output.{:06d}.log"
+_TAIL_NAME: Final = "output.{:012d}.log"
+"""Named by the bytes of output before it."""
 
 
 class Line(NamedTuple):
@@ -199,7 +200,7 @@ class OutputFiles:
 
     def _next_file(self) -> None:
         self.close()
-        self._numbers.append(self._numbers[-1] + 1 if self._numbers else 1)
+        self._numbers.append((self._numbers[-1] if self._numbers else 0) + self._size)
         while len(self._numbers) > 2:
             with suppress(FileNotFoundError):
                 _path(self._folder, self._numbers.pop(0)).unlink()
@@ -223,30 +224,38 @@ def head(folder: Path, most_bytes: int = HEAD_BYTES) -> str:
 
 def tail(folder: Path, most_bytes: int) -> str:
     """The last whole lines of a run's output, within that many bytes; a gap in it is shown as a line."""
-    data = b""
+    return tail_and_end(folder, most_bytes)[0]
+
+
+def tail_and_end(folder: Path, most_bytes: int) -> tuple[str, int]:
+    """As ``tail``, with the bytes of the whole output up to its end."""
+    data, end = b"", 0
     later: int | None = None
     for number, path in [*reversed(_tails(folder)), (0, folder / HEAD)]:
         if len(data) > most_bytes:
             break
-        part = _last_bytes(path, most_bytes + 1 - len(data))
-        gap = b"\xe2\x80\xa6\n" if later is not None and later > number + 1 else b""
+        part, size = _last_bytes(path, most_bytes + 1 - len(data))
+        gap = b"\xe2\x80\xa6\n" if later is not None and later > number + size else b""
+        end = number + size if later is None else end
         data, later = part + gap + data, number
     if len(data) > most_bytes:
         data = data[len(data) - most_bytes - 1 :].partition(b"\n")[2] or data[-most_bytes:]
-    return data.decode(errors="replace")
+    return data.decode(errors="replace"), end
 
 
-def _last_bytes(path: Path, most: int) -> bytes:
+def _last_bytes(path: Path, most: int) -> tuple[bytes, int]:
+    """The last bytes of a file, and its size."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - most))
-            return file.read(most)
+            start = file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+            data = file.read(most)
+            return data, start + len(data)
     except FileNotFoundError:
-        return b""
+        return b"", 0
 
 
 def _tails(folder: Path) -> list[tuple[int, Path]]:
-    """Number and path of the files behind the head, in order."""
+    """Bytes of output before each file behind the head, and its path, in order."""
     found = ((path.name.split(".")[1], path) for path in folder.glob("output.*.log"))
     return sorted((int(number), path) for number, path in found if number.isdecimal())
 

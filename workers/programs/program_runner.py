@@ -16,14 +16,14 @@ from orchestrator.programs.run_values import RunPlace, Start, steps_of, values_o
 from orchestrator.spec import Resources
 from orchestrator.spec.fields import Parameter
 from orchestrator.states import RunState
-from orchestrator.store.outputs import TAIL_BYTES
+from orchestrator.store.outputs import NO_OUTPUT, TAIL_BYTES, OutputTail
 from orchestrator.store.records import LossPoint, RunResult
 from workers.command_jobs import ProgramJob, ProgramRun
 from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, Noticed, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
 from workers.programs.leftovers import drop_leftovers
 from workers.programs.orders import fork_checkpoint, make_order, own_checkpoint
-from workers.programs.output import LINE_BYTES, tail
+from workers.programs.output import LINE_BYTES, tail, tail_and_end
 from workers.programs.run_ends import (
     Completed,
     Crashed,
@@ -50,6 +50,11 @@ LOG_BYTES: Final = TAIL_BYTES + LINE_BYTES + 1
 
 SHOWN_LINES: Final = 20
 """Last lines of the output that a reason repeats."""
+
+BEGAN_ANEW: Final = (
+    "A run began again without its checkpoint, because the keeper of an earlier attempt was lost with losses that the run's "
+    "answer needs."
+)
 
 MOST_INTERRUPTIONS: Final = 5
 """Attempts of one run in one worker that were ended from outside, before the machine is held to be at fault."""
@@ -117,20 +122,22 @@ class ProgramRunner(Runner):
         """Watch the program for about that long."""
         if self._job is None:
             return Report(), True
-        try:
-            report, done = self._job.advance(seconds)
-        except Exception:
-            self.save()  # nobody would watch its program any more
-            raise
+        report, done = self._job.advance(seconds)
         if done:
             self._job = None
         return report, done
 
+    def abort(self) -> None:
+        """Kill the program."""
+        if self._job is not None:
+            self._job.kill()
+            self._job = None
+
     def save(self) -> None:
         """Ask the program to save and to end; its run is pending again."""
-        job, self._job = self._job, None
-        if job is not None:
-            job.stop()
+        if self._job is not None:
+            self._job.stop()
+            self._job = None
 
 
 class _JobInHand:
@@ -162,6 +169,11 @@ class _JobInHand:
         if self._run is not None:
             self._run.stop()
 
+    def kill(self) -> None:
+        """End the program at once."""
+        if self._run is not None:
+            self._run.kill()
+
 
 class RunInHand:
     """One run: its attempts, until its end is known.
@@ -185,7 +197,7 @@ class RunInHand:
         self._start = Start()
         self._is_told = True
         self._crashes = self._interruptions = 0
-        self._log_at, self._log = 0.0, ""
+        self._log_at, self._log = 0.0, NO_OUTPUT
         self.is_over = False
 
     def _shared_trunk(self) -> TrunkShare | None:
@@ -227,8 +239,13 @@ class RunInHand:
         if self._kept is not None:
             self._kept.ask_to_stop()
             if self._kept.wait(self._setup.registration.definition.limits.stop + 5.0) is None:
-                self._kept.kill()
-                self._kept.wait(5.0)
+                self.kill()
+
+    def kill(self) -> None:
+        """End the program at once."""
+        if self._kept is not None:
+            self._kept.kill()
+            self._kept.wait(5.0)
 
     def _known_end(self) -> End | None:
         """The end that the journal tells, or that of the trunk; None if the program must run."""
@@ -329,8 +346,10 @@ class RunInHand:
     def _judge(self, ended: Ended | KeeperLost) -> Report:
         end = self._end_of(ended)
         limits = self._setup.registration.definition.limits
-        if isinstance(end, Unheard) and not self._begins_anew():
-            end = Failed(reason=end.reason)
+        if isinstance(end, Unheard):
+            if not self._begins_anew():
+                return self._over(Failed(reason=end.reason))
+            self._record.notices.append(BEGAN_ANEW)
         if isinstance(end, Interrupted | Unheard):
             self._interruptions += 1
             if self._interruptions >= MOST_INTERRUPTIONS:
@@ -374,15 +393,16 @@ class RunInHand:
             return None
         return None if self._record.model is None else self._record.model.params
 
-    def _newest_log(self, *, now: bool = False) -> Mapping[str, str]:
+    def _newest_log(self, *, now: bool = False) -> Mapping[str, OutputTail]:
         if not now and time.monotonic() < self._log_at:
             return {}
         self._log_at = time.monotonic() + LOG_SECONDS
-        text = tail(self._folder, LOG_BYTES) if self._folder.exists() else ""
-        if text == self._log:
+        text, end = tail_and_end(self._folder, LOG_BYTES)
+        newest = OutputTail(text=text, end_byte=end)
+        if newest == self._log:
             return {}
-        self._log = text
-        return {self._id: text}
+        self._log = newest
+        return {self._id: newest}
 
     def _over(self, end: End) -> Report:
         """The last news of the run, with its result."""

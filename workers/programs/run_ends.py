@@ -99,12 +99,22 @@ def end_of(
         return RateTooHigh(reason=record.diverged.reason, tokens=record.diverged.tokens or record.tokens)
     if end.cause == "exit" and end.code is not None and end.code in definition.diverged.exit_codes:
         return RateTooHigh(reason=f"it ended with exit code {end.code}", tokens=record.tokens)
-    if end.code == 0 and end.cause in {"exit", "stop", "abandoned"}:
-        whole = _whole(record, end, cell, definition, first_loss)
+    if end.code == 0 and (end.cause == "exit" or _is_asked_late(record, end, cell, definition)):
+        whole = _whole(record, cell, definition, first_loss)
         if isinstance(whole, Completed | RateTooHigh) or end.cause == "exit":
-            lost = _unheard(whole, record, end, cell, definition) if record.is_lost else None
-            return whole if lost is None else lost
+            return (_unheard(whole, record, end, cell, definition) if record.is_lost else None) or whole
     return _broken_off(end, definition)
+
+
+def _is_asked_late(record: RunRecord, end: Ended, cell: Cell, definition: ProgramDefinition) -> bool:
+    """Whether a program was asked to stop when it had its answer. One step before, it saves and exits with 0 as well."""
+    if end.cause not in {"stop", "abandoned"}:
+        return False
+    return record.done is not None or _is_heard_to_the_end(record, cell, definition)
+
+
+def _is_heard_to_the_end(record: RunRecord, cell: Cell, definition: ProgramDefinition) -> bool:
+    return _curve(record, _answer(record, definition)).last_tokens >= int(cell.tokens)
 
 
 def _unheard(
@@ -119,9 +129,11 @@ def _unheard(
         return None
     if isinstance(whole, Failed):
         return Unheard(reason=whole.reason)
-    if not end.matched:
-        return Unheard(reason="its last attempt reported no loss, and reports of an earlier one were lost")
     answer = _answer(record, definition)
+    if not end.matched and not _is_heard_to_the_end(record, cell, definition):
+        return Unheard(
+            reason=f"its losses after {amounts.count(_curve(record, answer).last_tokens)} tokens were lost"
+        )
     begin = cell.tokens * (1 - (answer.share or 0.0))
     for heard, first in record.holes:
         if first.tokens > begin and first.tokens - first.count * (end.interval or 0) > heard:
@@ -144,18 +156,18 @@ def _broken_off(end: Ended, definition: ProgramDefinition) -> Failed | Crashed |
 
 
 def _whole(
-    record: RunRecord, end: Ended, cell: Cell, definition: ProgramDefinition, first_loss: float | None
+    record: RunRecord, cell: Cell, definition: ProgramDefinition, first_loss: float | None
 ) -> Completed | RateTooHigh | Failed:
     """The end of a program that says it did all: whether it did, and whether it learned."""
     if not record.training.points and not record.validation.points:
         if record.done is not None and record.done.loss is not None:
             return Completed(loss=record.done.loss)
         return Failed(reason=_no_loss(definition))
-    step = int(cell.batch_tokens) + _unheard_tokens(record, end)
+    step = int(cell.batch_tokens) + (record.interval or record.validation.interval)
     if (missing := _not_the_tokens(record.tokens, cell, step)) is not None:
         return Failed(reason=missing)
     answer = _answer(record, definition)
-    curve = record.curve("validation" if answer.kind == "validation" else "training")
+    curve = _curve(record, answer)
     loss = _loss(record, curve, answer, cell, step)
     if isinstance(loss, Failed):
         return loss
@@ -168,15 +180,8 @@ def _whole(
     return Completed(loss=loss)
 
 
-def _unheard_tokens(record: RunRecord, end: Ended) -> int:
-    """Tokens that a program may have trained after its last report: none if it was asked to stop, and did not say it was done."""
-    if end.cause != "exit" and record.done is None:
-        return 0
-    return record.interval or record.validation.interval
-
-
 def _not_the_tokens(reached: int, cell: Cell, step: int) -> str | None:
-    """Why the trained tokens are not those of the cell, up to ``step``; None if they are."""
+    """Why the trained tokens are not those of the cell, up to a reporting interval and a batch; None if they are."""
     asked = int(cell.tokens)
     if abs(reached - asked) <= step:
         return None
@@ -190,6 +195,10 @@ def _answer(record: RunRecord, definition: ProgramDefinition) -> Answer:
     if record.validation.points:
         return Answer(kind="validation")
     return Answer(kind="training", share=DEFAULT_SHARE)
+
+
+def _curve(record: RunRecord, answer: Answer) -> Curve:
+    return record.curve("validation" if answer.kind == "validation" else "training")
 
 
 def _loss(record: RunRecord, curve: Curve, answer: Answer, cell: Cell, step: int) -> float | Failed:

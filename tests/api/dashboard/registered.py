@@ -12,6 +12,7 @@ from orchestrator.programs.registry import read_trainers
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState
 from orchestrator.store import Store, driver_lease
+from orchestrator.store.outputs import OutputTail
 from orchestrator.store.records import RunResult
 from tests.bench import Bench
 
@@ -84,7 +85,8 @@ class ProgramRun(Bench):
 
     def print(self, text: str) -> None:
         """Keep this output instead of what was kept before."""
-        self.store.logs.write({self.run.id: text}, fence=self.driver, lease=driver_lease(self.sweep.id))
+        tail = OutputTail(text=text, end_byte=len(text.encode()))
+        self.store.logs.write({self.run.id: tail}, fence=self.driver, lease=driver_lease(self.sweep.id))
 
     def end(self) -> None:
         """Complete the run."""

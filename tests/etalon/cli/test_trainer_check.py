@@ -82,6 +82,25 @@ def test_the_smallest_run_of_a_sweep_is_checked_and_its_plan_priced(tmp_path: Pa
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [("breaks=no", ["--declared=2000"]), ("pause=0.002", ["--declared=1000"]), ("pause=0.003", None)],
+)
+def test_a_scale_that_the_sweep_has_keeps_its_n(
+    scale: str, said: list[str] | None, tmp_path: Path, trainers: Path
+) -> None:
+    command = [*FIELDS["command"], "--declared={params}"]
+    trainers.write_text(yaml.safe_dump({"breakable": {**FIELDS, "command": command}}))
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump(SWEEP))
+    arguments = ("trainer", "check", "breakable", "--sweep", file, "--scale", scale, "--dry-run")
+
+    if said is None:
+        assert "--params is missing" in refusal_of(*arguments)
+    else:
+        assert answer_of(*arguments)["argv"][-1:] == said
+
+
 def test_a_check_that_has_not_passed_shows_the_last_lines(trainers: Path) -> None:
     code, text = etalon("trainer", "check", "breakable", *GIVEN, "--scale", "breaks=ends_early")
 
@@ -117,6 +136,7 @@ def test_a_dry_run_shows_everything_and_starts_nothing(tmp_path: Path, trainers:
         (("breakable", "--learning-rate", "0"), "from 1e-12 to 1000"),
         (("breakable", "--minutes", "nan"), "--minutes nan: it must be from"),
         (("breakable", "--sweep", "nowhere.yaml"), "nowhere.yaml cannot be read"),
+        (("breakable", "--gpus", "100000"), "less than or equal to 1024"),
     ],
 )
 def test_what_cannot_be_checked_is_refused(arguments: tuple[str, ...], says: str, trainers: Path) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from etalon.cli.log_lines import GAP, NewLines
+from etalon.cli.log_lines import GAP
 from orchestrator.cells import Cell
 from orchestrator.programs.definition import ProgramDefinition
 from orchestrator.programs.registry import read_trainers
 from orchestrator.spec import parse_spec
 from orchestrator.states import RunState
 from orchestrator.store import Store, driver_lease
+from orchestrator.store.outputs import OutputTail
 from orchestrator.store.records import RunResult
 from tests.api.servers import serving
 from tests.bench import Bench
@@ -70,6 +71,7 @@ def test_a_trainer_shows_its_parameters_and_its_check(url: str) -> None:
     assert "width a whole number from 8 to 64 to be given of the model" in text
     assert "optimizer one of adamw, muon adamw" in text
     assert "takes no seed, so a sweep has one" in text
+    assert "command python train.py '--width={width}'" in text
     assert "never checked as it is registered now; `etalon trainer check mine`" in text
     assert answer_of("trainer", "show", "mine")["parameters"][0]["min"] == 8
     assert "the nearest is mine" in refusal_of("trainer", "show", "min")
@@ -108,6 +110,24 @@ def test_a_registration_beside_the_program_names_its_folder_as_a_dot(tmp_path: P
     assert status == 0, text
     assert read_trainers(tmp_path / "trainer.yaml").get("mine").definition.folder == "."
     assert f"export ETALON_TRAINERS={tmp_path / 'trainer.yaml'}" in text
+
+
+def test_a_file_that_is_not_there_yet_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "new" / "own.yaml"
+    monkeypatch.setenv("ETALON_TRAINERS", str(file))
+    status, text = etalon("trainer", "init", "plain")
+    assert status == 0, text
+    assert list(read_trainers(file).registered) == ["mine"]
+    assert "A running service reads it" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["MY_FOLDER", "NAME", "FOLDER", "2024", "1.5", "2024-01-01", "on", "null", "1e3"]
+)
+def test_any_name_is_written_as_the_service_reads_it(name: str, home: Path) -> None:
+    status, text = etalon("trainer", "init", "hf", "--name", name)
+    assert status == 0, text
+    assert list(read_trainers(home / "trainers").registered) == [name]
 
 
 def test_no_file_and_no_name_is_taken_twice(tmp_path: Path) -> None:
@@ -164,8 +184,10 @@ class Printing(Bench):
         self.driver = self.drive(self.sweep.id)
         (self.run,) = store.runs.claim(self.sweep.id, fence=self.driver)
 
-    def print(self, text: str) -> None:
-        self.store.logs.write({self.run.id: text}, fence=self.driver, lease=driver_lease(self.sweep.id))
+    def print(self, text: str, *, lost: int = 0) -> None:
+        """Keep this output; ``lost`` bytes of it, before, are not kept."""
+        tail = OutputTail(text=text, end_byte=lost + len(text.encode()))
+        self.store.logs.write({self.run.id: tail}, fence=self.driver, lease=driver_lease(self.sweep.id))
 
     def end(self) -> None:
         result = RunResult(run_id=self.run.id, state=RunState.COMPLETED, loss=3.0, flops=1.0, seconds=1.0)
@@ -227,10 +249,14 @@ def test_a_log_is_followed_through_a_restart_until_the_run_ends(
         printing.print("a\nb\nhalf\nc\n")
         with serving(sqlite_url, home, port=int(server.url.rpartition(":")[2])):
             until(lambda: following.has_printed("b", "half", "c"))
-            printing.print("half\nc\nd\nno end")
+            printing.print("c\nc\nc\n", lost=9)
+            until(lambda: following.has_printed("b", "half", "c", "c", "c"))
+            printing.print("c\nc\n", lost=19)
+            until(lambda: following.has_printed("b", "half", "c", "c", "c", GAP, "c", "c"))
+            printing.print("c\nno end", lost=21)
             printing.end()
             assert following.process.wait(timeout=60) == 0
-    assert following.has_printed("b", "half", "c", "d", "no end")
+    assert following.has_printed("b", "half", "c", "c", "c", GAP, "c", "c", "no end")
     assert following.err.read_text() == "The run is completed.\n"
 
 
@@ -244,13 +270,3 @@ def test_an_interrupt_ends_following_quietly(
     following.process.send_signal(signal.SIGINT)
     assert following.process.wait(timeout=60) == 0
     assert following.err.read_text() == ""
-
-
-def test_new_lines_are_found_in_a_window_that_moves() -> None:
-    news = NewLines()
-    assert news.of("a\nb\n", ended=False) == ["a", "b"]
-    assert news.of("a\nb\n", ended=False) == []
-    assert news.of("b\nc\nd", ended=False) == ["c"]
-    assert news.of("b\nc\nde\n", ended=False) == ["de"]
-    assert news.of("x\ny\n", ended=False) == [GAP, "x", "y"]
-    assert news.of("y\ny\ny\nz", ended=True) == ["y", "y", "z"]

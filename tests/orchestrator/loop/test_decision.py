@@ -85,6 +85,11 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
         Idle(),
     ),
     (
+        "a running run that has reported a loss is not paused for the failures of others",
+        {"runs": {RunState.FAILED: 3, RunState.RUNNING: 1}, "early_failures": 3, "learns": True},
+        Idle(),
+    ),
+    (
         "a result proves the program",
         {"runs": {RunState.FAILED: 3, RunState.DIVERGED: 1, RunState.PENDING: 5}, "early_failures": 3},
         Idle(),
@@ -256,6 +261,7 @@ def test_table(changes: dict[str, Any], action: Action) -> None:
         driver_deaths=st.integers(0, MOST_DRIVER_DEATHS + 1),
         failure=st.none() | st.just("failed"),
         early_failures=st.integers(0, 4),
+        learns=st.booleans(),
         comparison=st.none() | st.sampled_from(ComparisonStage),
     )
 )

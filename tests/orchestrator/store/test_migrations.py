@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,13 +12,19 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from orchestrator.errors import BadInput, Unavailable
 from orchestrator.store import Store
 from orchestrator.store.database import Database
 from orchestrator.store.schema import VERSION_TABLE, metadata
 from orchestrator.store.store import migration_config
+
+SCHEMA = ("2026_12_01_2", "74075cc9ccdcfcbf")
+"""The newest revision, and the digest of its tables."""
 
 MIGRATE = "import sys; from orchestrator.store import Store; Store.open(sys.argv[1]).migrate()"
 
@@ -64,6 +71,17 @@ def test_the_migrated_schema_is_the_one_in_code(database_url: str) -> None:
         config.attributes["connection"] = connection
         command.check(config)
     database.engine.dispose()
+
+
+def test_another_schema_has_another_revision() -> None:
+    """Otherwise a database of an earlier schema would be taken for one of this version."""
+    statements = [
+        str(part.compile(dialect=postgresql.dialect()))
+        for table in metadata.sorted_tables
+        for part in (CreateTable(table), *(CreateIndex(index) for index in sorted(table.indexes, key=str)))
+    ]
+    digest = hashlib.sha256("".join(statements).encode()).hexdigest()[:16]
+    assert (ScriptDirectory.from_config(migration_config()).get_current_head(), digest) == SCHEMA
 
 
 def test_a_downgrade_leaves_an_empty_database_that_can_be_migrated_again(database_url: str) -> None:
@@ -114,7 +132,7 @@ def test_a_database_that_was_never_migrated_says_what_to_call(empty_url: str) ->
         store.sweeps.live()
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "2999_01_01"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "2026_12_01", "2999_01_01"])
 def test_a_database_of_another_version_is_refused_and_nothing_in_it_changes(
     empty_url: str, revision: str
 ) -> None:

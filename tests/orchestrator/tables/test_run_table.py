@@ -159,6 +159,25 @@ def test_names_of_runs_and_dates_are_ignored_with_a_notice(repeats: int, name: s
     assert "Name, Created" in notice.message
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "is_recipe"),
+    [
+        ("1.0.2", "1.0.3", True),
+        ("24.1.31", "24.2.1", True),
+        ("2025.13.40", "2025.13.41", True),
+        ("2025-1/3", "2025-1/4", True),
+        ("31.1.2025", "1.2.2025 10:30", False),
+        ("1/31/2025", "2/1/2025", False),
+        ("2025-01-31 10:00:00 UTC", "2025-02-01 10:00:00 UTC", False),
+    ],
+)
+def test_a_version_is_part_of_a_recipe_and_a_date_is_not(first: str, second: str, is_recipe: bool) -> None:
+    rows = [f"1e6,1e8,1024,{rate}e-3,3.{rate},{text}" for rate in range(1, 5) for text in (first, second)]
+    found = read_table(table(*rows, header=HEADER + ",torch")).recipe_columns()
+
+    assert ("torch" in found.recipes, "torch" in found.ignored) == (is_recipe, not is_recipe)
+
+
 def test_a_few_names_that_are_repeated_at_other_rates_are_names_still() -> None:
     rows = [f"1e6,1e8,1024,{rate}e-3,3.{rate},run {min(rate, 54)}" for rate in range(1, 61)]
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from orchestrator.answers.trainers import for_readers
 from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
 from orchestrator.errors import BadInput
 from orchestrator.programs.registry import Registration, read_trainers
 from tests.workers.programs.keeping import WICKED
+from workers.programs import checking
 from workers.programs.check_case import CheckCase, CheckRequest, make_case
-from workers.programs.check_runs import MadeRun, visible_gpus
+from workers.programs.check_found import Found
+from workers.programs.check_runs import MadeRun, OutOfTime, visible_gpus
 from workers.programs.checking import ExpectedPlan, check
 from workers.programs.descendants import find_marked
+from workers.programs.disturbed_runs import UndisturbedRun
 
 FIELDS: dict[str, Any] = {
     "command": [
@@ -180,7 +185,9 @@ def test_without_a_completed_run_nothing_else_is_tried(
     assert says in steps["training"].message.replace("\u00a0", " ")
     assert watching.lines["training"]
     assert {steps[name].finding for name in ("resume", "fork", "high rate", "stop")} == {"skipped"}
-    assert (document.passed, document.forks, document.tokens_per_second) == (False, None, None)
+    assert (document.passed, document.forks, document.tokens_per_second) == (False, False, None)
+    assert "Forks are off until a check compares them" in steps["fork"].message
+    assert "Forks are off" not in steps["resume"].message
 
 
 @pytest.mark.parametrize(
@@ -201,12 +208,71 @@ def test_n_is_compared_with_what_the_program_reports(
     assert says in steps["model size"].message.replace("It", "it")
 
 
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        ("", r"expected 50 runs .* take [0-9.]+ (min [0-9]+ )?s on 2"),
+        ("hides_size", "is not priced, because N of"),
+    ],
+)
+def test_a_plan_is_priced_with_a_known_n_only(breaks: str, says: str, tmp_path: Path) -> None:
+    plan = ExpectedPlan(flops=6 * 1000 * 4000 * 50, runs=50, workers=2)
+    request = {"params": None, "scale": {"pause": "0.003"}}
+    _, steps, _ = checked(tmp_path, breaks, request=request, plan=plan, **only("speed"))
+
+    assert re.search(says, steps["speed"].message.replace("\u00a0", " "))
+
+
+@pytest.mark.parametrize(
+    ("breaks", "step", "changes", "private"),
+    [
+        ("saves_nothing", "resume", only("resume"), "state.json"),
+        (
+            "",
+            "training",
+            {"losses": {"training": {"jsonl": "{run_folder}/my metrics.jsonl", "loss": "a", "step": "b"}}},
+            "my metrics",
+        ),
+        (
+            "",
+            "arguments",
+            {"files": [{"from": "LIST", "to": "{run_folder}/c", "set": {"b": 1}}]},
+            "list.yaml",
+        ),
+    ],
+)
+def test_what_is_for_operators_is_known_apart(
+    breaks: str, step: str, changes: dict[str, Any], private: str, tmp_path: Path
+) -> None:
+    (tmp_path / "list.yaml").write_text("[]")
+    for file in changes.get("files", ()):
+        file["from"] = str(tmp_path / "list.yaml")
+    _, steps, _ = checked(tmp_path, breaks, request={"scale": {"pause": "0.003"}}, **changes)
+
+    assert private in steps[step].message
+    assert private not in for_readers(steps[step]).message
+    assert str(tmp_path) not in for_readers(steps[step]).message
+
+
 def test_a_check_ends_in_its_time(tmp_path: Path) -> None:
     document, steps, watching = checked(tmp_path, request={"scale": {"pause": "0.2"}}, seconds=1.5)
 
-    assert not document.passed
+    assert (document.passed, document.forks) == (False, False)
     assert "time was over at" in steps["training"].message
     assert watching.lines["training"][0].startswith("step 1 loss")
+
+
+def test_forks_are_off_where_the_time_is_over_before_one_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long(direct: UndisturbedRun) -> Found:
+        raise OutOfTime
+
+    monkeypatch.setattr(checking, "fork", too_long)
+    document, steps, _ = checked(tmp_path, request={"scale": {"pause": "0.003"}}, **only("fork"))
+
+    assert (document.passed, document.forks) == (True, False)
+    assert "more --minutes. Forks are off" in steps["fork"].message
 
 
 def test_a_run_that_is_over_at_once_is_made_longer(tmp_path: Path) -> None:
@@ -249,6 +315,7 @@ def test_secrets_are_shown_to_nobody(tmp_path: Path) -> None:
         ({"scale": {"pause": "-1"}}, "at least 0"),
         ({"tokens": 300.0}, "at least 400"),
         ({"batch_tokens": 96.0}, "whole number"),
+        ({"batch_tokens": None, "tokens": None}, "give one with --batch-tokens.*batch_tokens = 4194304, and"),
     ],
 )
 def test_what_cannot_be_run_is_refused(request_: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -265,6 +332,15 @@ def test_a_batch_is_found_and_a_warmup_is_left_room(tmp_path: Path) -> None:
 
     assert (small.cell.batch_tokens, small.steps.total) == (16384, 40)
     assert long.steps.fork >= 1.5 * long.steps.warmup == 4500
+
+
+def test_the_batch_is_not_blamed_for_what_it_cannot_mend(tmp_path: Path) -> None:
+    parameters = {**FIELDS["parameters"], "width": {"type": "int", "default": 16}}
+    command = [*FIELDS["command"], "--start={batch_tokens/2048}", "--width={width/3}"]
+    with pytest.raises(BadInput, match=r"^command.9 .*5.33333 with width = 16, and must be a whole number"):
+        case_of(
+            tmp_path, request={"batch_tokens": None, "tokens": None}, command=command, parameters=parameters
+        )
 
 
 def test_a_batch_that_the_program_is_not_told_is_assumed(tmp_path: Path) -> None:

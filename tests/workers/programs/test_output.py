@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.store.outputs import TAIL_BYTES
-from workers.programs.output import MASK, Line, LineSplitter, OutputFiles, head, tail
+from workers.programs.output import MASK, Line, LineSplitter, OutputFiles, head, tail, tail_and_end
 from workers.programs.program_runner import LOG_BYTES
 
 PIECES = st.sampled_from(
@@ -89,6 +89,14 @@ def test_a_next_attempt_continues_the_output(tmp_path):
         files.close()
     assert head(tmp_path, 20) == "attempt 0 0\n"
     assert tail(tmp_path, 30) == "attempt 2 3\nattempt 2 4\n"
+
+
+def test_the_end_counts_what_was_lost_and_what_earlier_attempts_wrote(tmp_path):
+    for attempt in range(1, 4):
+        files = OutputFiles(tmp_path, log_bytes=300)
+        files.write([Line("the same")] * 100)
+        files.close()
+        assert tail_and_end(tmp_path, 20) == ("the same\n" * 2, 900 * attempt)
 
 
 def test_short_outputs_have_no_gap(tmp_path):

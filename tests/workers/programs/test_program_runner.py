@@ -16,6 +16,7 @@ from orchestrator.states import RunState
 from tests.waiting import until
 from tests.workers.programs.tiny import FORK, RESUME, by_run, carry_out, cells, job, registered, setup
 from workers.programs.journal import Started, read_journal
+from workers.programs.program_runner import BEGAN_ANEW
 from workers.runner import Report
 
 
@@ -41,7 +42,7 @@ def test_a_run_is_answered_with_its_curve_its_cost_and_its_output(tmp_path: Path
     assert result.flops == 6 * 1e6 * 400
     assert [point.tokens for point in report.points] == [50 * at for at in range(1, 9)]
     assert {point.curve for point in report.points} == {"r0"}
-    assert "step 40 loss" in report.logs["r0"]
+    assert "step 40 loss" in report.logs["r0"].text
     assert not marked(tmp_path)
 
 
@@ -143,6 +144,7 @@ def test_a_lost_keeper_or_program_changes_no_loss(
     assert killed
     whole = setup(registered(tmp_path / "whole"), cells(60), tmp_path / "b")
     assert by_run(report.results)["r0"].loss == by_run(carry_out(whole, job(0)).results)["r0"].loss
+    assert (BEGAN_ANEW in report.notices) == (number == signal.SIGSTOP)
     until(lambda: not marked(tmp_path), seconds=5)
 
 

@@ -201,13 +201,14 @@ def test_ends_before_the_end_are_told_apart(ended: Ended | KeeperLost, kind: typ
 def test_a_program_that_had_done_all_when_it_was_asked_to_stop_is_whole() -> None:
     stopped = replace(ENDED, cause="stop")
     assert judged(*GOOD, ended=stopped) == Completed(loss=pytest.approx(4.1))
-    late = [*GOOD[:9], Measured(kind="training", tokens=990, loss=4.0)]
-    assert judged(*late, ended=replace(stopped, tokens=990)) == Completed(loss=4.0)
     assert judged(*GOOD[:9], Done(), ended=replace(stopped, tokens=900)) == Completed(loss=pytest.approx(4.2))
+    assert judged(*GOOD[:9], Done(loss=4.1), ended=replace(stopped, tokens=900)) == Completed(loss=4.1)
 
 
 @pytest.mark.parametrize("cause", ["stop", "abandoned"])
-@pytest.mark.parametrize("entries", [GOOD[:9], [*GOOD[:9], validation(900, 4.1)]])
+@pytest.mark.parametrize(
+    "entries", [GOOD[:9], training(*[4.0] * 99, step=10), [*GOOD[:9], validation(900, 4.1)]]
+)
 def test_a_program_that_was_stopped_within_its_last_reporting_interval_is_not_whole(
     cause: Cause, entries: list[Entry]
 ) -> None:
@@ -280,6 +281,7 @@ def test_positions_seen_again_replace_the_later_ones() -> None:
         ([Measured(kind="training", tokens=990, loss=4.1, count=9)], replace(ENDED, interval=10), True),
         ([Measured(kind="training", tokens=950, loss=4.1), GOOD[-1]], replace(ENDED, interval=10), True),
         ([], replace(ENDED, matched=0), False),
+        ([GOOD[-1], replace(AGAIN, attempt=3)], replace(ENDED, matched=0), True),
     ],
 )
 def test_a_run_whose_answer_a_lost_keeper_took_with_it_is_not_complete(

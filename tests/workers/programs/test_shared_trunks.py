@@ -9,7 +9,6 @@ import pytest
 from filelock import FileLock
 
 from orchestrator.states import RunState
-from tests.workers.programs.test_program_runner import marked
 from tests.workers.programs.tiny import (
     COMMAND,
     FIELDS,
@@ -192,17 +191,3 @@ def test_a_trunk_that_another_worker_holds_for_too_long_is_left_alone(
     with FileLock(folder / "trunk.json.lock"):
         report = carry_out(worker, job(1, 0, trunk_id="trunk"))
     assert steps_of(report) == {"r1": 40, "r0": 20}
-
-
-def test_an_error_of_the_worker_ends_its_program(tmp_path: Path) -> None:
-    worker = setup(
-        registered(tmp_path / "mine", "--step_seconds=0.05", fork=FORK), cells(400, trunk="t"), tmp_path / "a"
-    )
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "trunks").write_text("in the way of the folder")
-    runner = worker.open_runner()
-    runner.begin(job(0, trunk_id="trunk"))
-    with pytest.raises(OSError, match="trunks"):
-        runner.advance(30.0)
-    assert not marked(tmp_path)
-    assert runner.advance(0.1) == (Report(), True)

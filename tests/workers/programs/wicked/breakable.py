@@ -29,8 +29,9 @@ if checkpoint.exists() and "starts_over" not in breaks:
 elif best.is_file() and "forks_from_nothing" not in breaks:
     step, weight = json.loads(best.read_text())
     weight += 0.5 * ("forks_apart" in breaks) + 0.02 * ("forks_nearly" in breaks)
-with Path(os.environ["ETALON_REPORT"]).open("a") as report:
-    report.write('{"model": {"params": 1000}}\n')
+if "hides_size" not in breaks:
+    with Path(os.environ["ETALON_REPORT"]).open("a") as report:
+        report.write('{"model": {"params": 1000}}\n')
 
 
 def save(path):
