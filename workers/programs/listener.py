@@ -10,7 +10,7 @@ from workers.programs.curve_thinner import CurveThinner
 from workers.programs.journal import Diverged, Entry, Noticed
 from workers.programs.loss_sources import FileSource, OutputPattern, open_source
 from workers.programs.order import KeeperOrder
-from workers.programs.output import Line
+from workers.programs.output import Line, SecretMask
 from workers.programs.readings import Reading
 from workers.programs.report import News, ReportReader
 
@@ -26,7 +26,7 @@ class Listener:
         diverged: whether the run diverged; nothing is heard after that.
     """
 
-    def __init__(self, order: KeeperOrder, tell: Callable[[Entry], None], mask: Callable[[str], str]) -> None:
+    def __init__(self, order: KeeperOrder, tell: Callable[[Entry], None], mask: SecretMask) -> None:
         """Open the order's sources.
 
         Args:
@@ -42,7 +42,7 @@ class Listener:
             tokens=order.tokens, start_tokens=order.start_tokens, points=order.curve_points
         )
         self.diverged = False
-        self._report = ReportReader(order.report, order.batch_tokens)
+        self._report = ReportReader(order.report, order.batch_tokens, mask)
         # A position first: a loss on the same line takes it.
         wanted = (
             ("position", order.position),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from orchestrator.cells import Cell
 from orchestrator.errors import BadInput
-from orchestrator.private import FOLDER, restricted_umask
+from orchestrator.private import restricted_umask
 from orchestrator.programs.config_files import render
 from orchestrator.programs.definition import NAMES
 from orchestrator.programs.placeholders import Template, Value, spelt
@@ -20,6 +20,7 @@ from orchestrator.programs.run_values import RunPlace, Start
 from orchestrator.spec import Resources
 from workers.program_path import make_program_path
 from workers.programs.order import MARKER, KeeperOrder
+from workers.programs.own_files import make_folders, write_new
 
 PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "USER", "TZ")
 """Variables of a worker that every program gets, besides NCCL_… and those it asks for."""
@@ -29,6 +30,9 @@ SECRET: Final = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
 LEAST_SECRET: Final = 6
 """Shorter values are no secrets, and masking them would garble the output."""
+
+SETTINGS: Final = {"ETALON_TOKEN", "ETALON_URL", "ETALON_HOME", "ETALON_DATABASE_URL"}
+"""Variables that Etalon itself reads: no parameter is passed in them."""
 
 RUN_FILE, REPORT_FILE, STOP_FILE, RANKS, TEMPORARY = "run.json", "report.jsonl", "stop", "ranks", "tmp"
 PROGRAM_PATH: Final = "python"
@@ -67,7 +71,7 @@ def make_order(
 
     with restricted_umask():
         for made in (folder, place.trunk_folder, folder / TEMPORARY):
-            made.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+            make_folders(folder, made)
         (folder / STOP_FILE).unlink(missing_ok=True)
         for file in definition.files:
             target = path_of(registration, file.to, values)
@@ -75,10 +79,10 @@ def make_order(
                 key: Template.parse(value, names).value(values) if isinstance(value, str) else value
                 for key, value in file.set.items()
             }
-            target.parent.mkdir(mode=FOLDER, parents=True, exist_ok=True)
-            target.write_text(render(registration.config_file(file.source), target, changes))
+            make_folders(folder, target.parent)
+            write_new(target, render(registration.config_file(file.source), target, changes))
         typed = {name: values.get(name) for name in sorted(names)}
-        (folder / RUN_FILE).write_text(json.dumps(typed, indent=1))
+        write_new(folder / RUN_FILE, json.dumps(typed, indent=1))
         python_path = make_program_path(folder)
     added: tuple[str, ...] = ()
     if start.resumes and definition.resume is not None:
@@ -158,9 +162,10 @@ def environment_of(
     }
     own = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join((str(python_path), *([own] if own else [])))
-    environment |= {f"ETALON_{name.upper()}": spelt(value) for name, value in values.items()}
+    own_names = {f"ETALON_{name.upper()}": spelt(value) for name, value in values.items()}
+    environment |= {name: value for name, value in own_names.items() if name not in SETTINGS}
     environment |= {
-        MARKER: str(folder / RUN_FILE),
+        MARKER: marker(folder),
         "ETALON_REPORT": str(folder / REPORT_FILE),
         "ETALON_STOP": str(folder / STOP_FILE),
     }
@@ -170,6 +175,11 @@ def environment_of(
 def path_of(registration: Registration, text: str, values: Mapping[str, Value]) -> Path:
     """A path of the registration with a run's values; a relative one begins where the program runs."""
     return registration.folder / Template.parse(text, NAMES | values.keys()).render(values)
+
+
+def marker(folder: Path) -> str:
+    """The marker of all processes of the run in a folder."""
+    return str(folder / RUN_FILE)
 
 
 def own_checkpoint(registration: Registration, values: Mapping[str, Value]) -> bool:

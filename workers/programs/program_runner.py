@@ -19,10 +19,12 @@ from orchestrator.states import RunState
 from orchestrator.store.outputs import NO_OUTPUT, TAIL_BYTES, OutputTail
 from orchestrator.store.records import LossPoint, RunResult
 from workers.command_jobs import ProgramJob, ProgramRun
+from workers.programs.claim import claim, is_claimed_by_another
+from workers.programs.earlier_keeper import EARLIER_SECONDS, EarlierKeeper, left_behind
 from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, Noticed, read_journal
-from workers.programs.kept import KeeperLost, KeptProgram
+from workers.programs.kept import TAKEN, KeeperLost, KeptProgram
 from workers.programs.leftovers import drop_leftovers
-from workers.programs.orders import fork_checkpoint, make_order, own_checkpoint
+from workers.programs.orders import fork_checkpoint, make_order, marker, own_checkpoint
 from workers.programs.output import LINE_BYTES, tail, tail_and_end
 from workers.programs.run_ends import (
     Completed,
@@ -55,6 +57,11 @@ BEGAN_ANEW: Final = (
     "A run began again without its checkpoint, because the keeper of an earlier attempt was lost with losses that the run's "
     "answer needs."
 )
+LINE_CHARACTERS: Final = 300
+"""Most characters of each of them."""
+
+REASON_CHARACTERS: Final = 2000
+"""Most characters of a reason before them."""
 
 MOST_INTERRUPTIONS: Final = 5
 """Attempts of one run in one worker that were ended from outside, before the machine is held to be at fault."""
@@ -189,9 +196,11 @@ class RunInHand:
         self._place = RunPlace(run_id=run.run_id, folder=self._folder, trunk_folder=self._folder / "trunk")
         self._steps = steps_of(setup.registration.definition, self._cell)
         self._trunk = self._shared_trunk()
-        journal = self._folder / JOURNAL
-        self._record = RunRecord.of(read_journal(journal)) if journal.exists() else RunRecord()
-        self._new = self._points(self._record.curve(self._shown).points)
+        self._claim = claim(self._folder)
+        patience = setup.registration.definition.limits.stop + EARLIER_SECONDS
+        self._earlier: EarlierKeeper | None = EarlierKeeper(self._folder, marker(self._folder), patience)
+        self._record = RunRecord()
+        self._new: list[LossPoint] = []
         self._notices: list[str] = []
         self._kept: KeptProgram | None = None
         self._start = Start()
@@ -219,6 +228,8 @@ class RunInHand:
 
     def look(self) -> Report:
         """Start the program if it does not run, read its news, and judge it if it has ended."""
+        if self._kept is None and not self._is_free():
+            return self._news()
         if self._kept is None and (known := self._known_end()) is not None:
             return self._over(known)
         if self._kept is None:
@@ -233,6 +244,29 @@ class RunInHand:
             return self._news()
         self._kept = None
         return self._judge(ended)
+
+    def _is_free(self) -> bool:
+        """Whether an attempt may begin: the keeper of an earlier worker's has ended, and what it told is known.
+
+        Raises:
+            OSError: another worker has taken up the run.
+        """
+        self._check_claim()
+        if self._earlier is None:
+            return True
+        if not self._earlier.has_ended():
+            return False
+        journal = self._folder / JOURNAL
+        self._record = RunRecord.of(read_journal(journal)) if journal.exists() else RunRecord()
+        self._new = self._points(self._record.curve(self._shown).points)
+        if self._earlier.ended:
+            self._record.notices.append(left_behind(self._earlier.ended))
+        self._earlier = None
+        return True
+
+    def _check_claim(self) -> None:
+        if is_claimed_by_another(self._folder, self._claim):
+            raise OSError(TAKEN)
 
     def stop(self) -> None:
         """Ask the program to save and to end; end it when its time is over."""
@@ -278,6 +312,7 @@ class RunInHand:
             resources=self._setup.resources,
             seconds_left=max(1.0, definition.limits.run - self._record.seconds),
         )
+        order = replace(order, claim=self._claim)
         return KeptProgram.start(order, heartbeat_seconds=self._setup.heartbeat_seconds)
 
     def _values(self, place: RunPlace, start: Start) -> dict[str, Value]:
@@ -344,6 +379,7 @@ class RunInHand:
         )
 
     def _judge(self, ended: Ended | KeeperLost) -> Report:
+        self._check_claim()  # an end that another worker's keeper brought about says nothing
         end = self._end_of(ended)
         limits = self._setup.registration.definition.limits
         if isinstance(end, Unheard):
@@ -443,9 +479,14 @@ class RunInHand:
             if self._folder.exists()
             else []
         )
-        first = _sentence(reason[:1].upper() + reason[1:])
-        return "\n".join([f"{first} The last lines of its output:", *lines]) if lines else first
+        first = _sentence(_cut(reason[:1].upper() + reason[1:], REASON_CHARACTERS))
+        shown = [_cut(line, LINE_CHARACTERS) for line in lines]
+        return "\n".join([f"{first} The last lines of its output:", *shown]) if shown else first
 
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +30,9 @@ LIMITS: Final = {
     "silence": "was silent for {} (limits.silence)",
     "run": "ran for longer than {} (limits.run)",
 }
+
+NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of writing that the program itself may have brought about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +153,9 @@ def _broken_off(end: Ended, definition: ProgramDefinition) -> Failed | Crashed |
             return Interrupted(reason="it was asked to stop")
         case "disk":
             return Failed(reason=f"its folder has grown beyond {definition.limits.disk} bytes (limits.disk)")
+        case "io":
+            reason = f"its folder could not be written: {os.strerror(end.errno or errno.EIO)}"
+            return Crashed(reason=reason) if end.errno in NO_ROOM else Interrupted(reason=reason)
         case "run":
             return Failed(reason=_limit(end, definition))
         case "start" | "silence":

@@ -122,6 +122,24 @@ def test_config_files_and_the_runs_values_are_written_for_the_owner_alone(
     assert {path.stat().st_mode & 0o077 for path in (order.folder, *order.folder.rglob("*"))} == {0}
 
 
+def test_links_that_an_earlier_attempt_left_are_replaced_and_not_followed(
+    folder: Path, tmp_path: Path
+) -> None:
+    run, outside = tmp_path / "runs" / "r1", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("of somebody else")
+    run.mkdir(parents=True)
+    for name in ("config.yaml", "run.json"):
+        (run / name).symlink_to(outside / "file")
+    (run / "python").symlink_to(outside)
+    order = order_of(registered(folder), tmp_path)
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"file": "of somebody else"}
+    assert "lr" in (run / "config.yaml").read_text()
+    assert json.loads((run / "run.json").read_text())["seed"] == 7
+    program_path = Path(order.environment["PYTHONPATH"].split(":")[0])
+    assert (program_path / "etalon" / "program.py").resolve().is_relative_to(run)
+
+
 def test_no_secret_of_the_service_reaches_the_program(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +166,15 @@ def test_no_secret_of_the_service_reaches_the_program(
     assert environment["OMP_NUM_THREADS"] == "2"
     assert order.secrets == ("sesame-open",)
     assert order_of(registered(folder), tmp_path, gpus=1).environment["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+def test_no_parameter_becomes_a_setting_of_etalon_itself(folder: Path, tmp_path: Path) -> None:
+    taken = ("token", "url", "home", "database_url")
+    more = {name: {"type": "text", "pattern": ".*", "default": "mine"} for name in taken}
+    order = order_of(registered(folder, parameters=REGISTRATION["parameters"] | more), tmp_path)
+    assert not {f"ETALON_{name.upper()}" for name in taken} & order.environment.keys()
+    assert json.loads((order.folder / "run.json").read_text())["token"] == "mine"
+    assert order.environment["ETALON_OPTIMIZER"] == "muon"
 
 
 def test_a_trunk_saves_a_fork_begins_and_a_resumed_run_goes_on(folder: Path, tmp_path: Path) -> None:

@@ -183,6 +183,8 @@ def test_a_resumed_run_that_does_not_diverge_again_is_whole() -> None:
         (replace(ENDED, code=None, signal=9, cause="silence"), Crashed, "silent for 30 min (limits.silence)"),
         (replace(ENDED, code=None, signal=9, cause="run"), Failed, "longer than 1 d"),
         (replace(ENDED, code=None, signal=9, cause="disk"), Failed, "limits.disk"),
+        (replace(ENDED, code=None, signal=9, cause="io", errno=28), Crashed, "No space left on device"),
+        (replace(ENDED, code=None, signal=9, cause="io", errno=116), Interrupted, "Stale file handle"),
         (replace(ENDED, code=None, signal=15, cause="stop"), Interrupted, "asked to stop"),
         (replace(ENDED, code=0, cause="stop", tokens=500), Interrupted, "asked to stop"),
         (replace(ENDED, code=None, signal=9, cause="abandoned"), Interrupted, "asked to stop"),
