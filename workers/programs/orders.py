@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -67,7 +66,7 @@ def make_order(
     definition, folder = registration.definition, place.folder
     names = NAMES | values.keys()
 
-    def filled(texts: Iterable[str]) -> tuple[str, ...]:
+    def filled(texts: Iterable[str], values: Mapping[str, Value] = values) -> tuple[str, ...]:
         return tuple(Template.parse(text, names).render(values) for text in texts)
 
     with restricted_umask():
@@ -75,7 +74,7 @@ def make_order(
             make_folders(folder, made)
         (folder / STOP_FILE).unlink(missing_ok=True)
         for file in definition.files:
-            target = Path(Template.parse(file.to, names).render(values))
+            target = path_of(registration, file.to, values)
             changes = {
                 key: Template.parse(value, names).value(values) if isinstance(value, str) else value
                 for key, value in file.set.items()
@@ -87,18 +86,19 @@ def make_order(
         python_path = make_program_path(folder)
     added: tuple[str, ...] = ()
     if start.resumes and definition.resume is not None:
-        added = definition.resume.arguments
+        added = filled(definition.resume.arguments)
     elif start.tokens and definition.fork is not None:
-        added = definition.fork.arguments
+        of_saver = {} if start.trunk_folder is None else {"trunk_folder": start.trunk_folder}
+        added = filled(definition.fork.arguments, {**values, **of_saver})
     if start.fork_steps and definition.fork is not None:
-        added = (*definition.fork.save, *added)
+        added = (*filled(definition.fork.save), *added)
     environment = environment_of(registration, values, folder, python_path, resources)
     losses, limits = definition.losses, definition.limits
     return KeeperOrder(
         run_id=place.run_id,
         attempt=start.attempt,
         argv=_argv(
-            registration, filled(definition.command), filled(added), values, folder, filled(definition.prefix)
+            registration, filled(definition.command), added, values, folder, filled(definition.prefix)
         ),
         cwd=registration.folder,
         environment=environment,
@@ -172,6 +172,11 @@ def environment_of(
     return environment
 
 
+def path_of(registration: Registration, text: str, values: Mapping[str, Value]) -> Path:
+    """A path of the registration with a run's values; a relative one begins where the program runs."""
+    return registration.folder / Template.parse(text, NAMES | values.keys()).render(values)
+
+
 def marker(folder: Path) -> str:
     """The marker of all processes of the run in a folder."""
     return str(folder / RUN_FILE)
@@ -180,36 +185,15 @@ def marker(folder: Path) -> str:
 def own_checkpoint(registration: Registration, values: Mapping[str, Value]) -> bool:
     """Whether a run can go on from its own checkpoint, by what the registration declares."""
     resume = registration.definition.resume
-    return (
-        resume is not None
-        and Path(Template.parse(resume.when, NAMES | values.keys()).render(values)).exists()
-    )
+    return resume is not None and path_of(registration, resume.when, values).exists()
 
 
-def fork_checkpoint(registration: Registration, values: Mapping[str, Value], fork_step: int) -> str:
+def fork_checkpoint(registration: Registration, values: Mapping[str, Value], fork_step: int) -> Path:
     """The checkpoint that a trunk writes for a fork."""
     fork = registration.definition.fork
     if fork is None:
         raise BadInput(f"The trainer {registration.name} declares no fork.")
-    text = Template.parse(fork.checkpoint, NAMES | values.keys())
-    return text.render({**values, "fork_step": fork_step})
-
-
-def drop_leftovers(registration: Registration, folder: Path, *, checkpoint: bool) -> None:
-    """Remove a run's temporary files, and with ``checkpoint`` its own checkpoint if that lies in its folder."""
-    leftovers = [folder / TEMPORARY, folder / PROGRAM_PATH]
-    resume = registration.definition.resume
-    if checkpoint and resume is not None:
-        when = Template.parse(resume.when, NAMES | registration.definition.names)
-        if when.names <= {"run_folder"}:
-            leftovers.append(Path(when.render({"run_folder": str(folder)})))
-    for path in leftovers:
-        if not path.is_relative_to(folder) or path == folder:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    return path_of(registration, fork.checkpoint, {**values, "fork_step": fork_step})
 
 
 def _argv(

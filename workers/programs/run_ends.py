@@ -102,11 +102,12 @@ def end_of(
         return Interrupted(reason=end.reason)
     if record.diverged is not None:
         return RateTooHigh(reason=record.diverged.reason, tokens=record.diverged.tokens or record.tokens)
-    if end.code is not None and end.code in definition.diverged.exit_codes:
+    if end.cause == "exit" and end.code is not None and end.code in definition.diverged.exit_codes:
         return RateTooHigh(reason=f"it ended with exit code {end.code}", tokens=record.tokens)
     if end.code == 0 and (end.cause == "exit" or _is_asked_late(record, end, cell, definition)):
-        whole = _whole(record, end, cell, definition, first_loss)
-        return (_unheard(whole, record, end, cell, definition) if record.is_lost else None) or whole
+        whole = _whole(record, cell, definition, first_loss)
+        if isinstance(whole, Completed | RateTooHigh) or end.cause == "exit":
+            return (_unheard(whole, record, end, cell, definition) if record.is_lost else None) or whole
     return _broken_off(end, definition)
 
 
@@ -114,8 +115,7 @@ def _is_asked_late(record: RunRecord, end: Ended, cell: Cell, definition: Progra
     """Whether a program was asked to stop when it had its answer. One step before, it saves and exits with 0 as well."""
     if end.cause not in {"stop", "abandoned"}:
         return False
-    done = record.done is not None and record.done.loss is not None
-    return done or _is_heard_to_the_end(record, cell, definition)
+    return record.done is not None or _is_heard_to_the_end(record, cell, definition)
 
 
 def _is_heard_to_the_end(record: RunRecord, cell: Cell, definition: ProgramDefinition) -> bool:
@@ -164,14 +164,14 @@ def _broken_off(end: Ended, definition: ProgramDefinition) -> Failed | Crashed |
 
 
 def _whole(
-    record: RunRecord, end: Ended, cell: Cell, definition: ProgramDefinition, first_loss: float | None
+    record: RunRecord, cell: Cell, definition: ProgramDefinition, first_loss: float | None
 ) -> Completed | RateTooHigh | Failed:
     """The end of a program that says it did all: whether it did, and whether it learned."""
     if not record.training.points and not record.validation.points:
         if record.done is not None and record.done.loss is not None:
             return Completed(loss=record.done.loss)
         return Failed(reason=_no_loss(definition))
-    step = int(cell.batch_tokens) + (end.interval or record.validation.interval)
+    step = int(cell.batch_tokens) + (record.interval or record.validation.interval)
     if (missing := _not_the_tokens(record.tokens, cell, step)) is not None:
         return Failed(reason=missing)
     answer = _answer(record, definition)

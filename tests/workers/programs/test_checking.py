@@ -230,7 +230,7 @@ def test_a_plan_is_priced_with_a_known_n_only(breaks: str, says: str, tmp_path: 
         (
             "",
             "training",
-            {"losses": {"training": {"jsonl": "my metrics.jsonl", "loss": "a", "step": "b"}}},
+            {"losses": {"training": {"jsonl": "{run_folder}/my metrics.jsonl", "loss": "a", "step": "b"}}},
             "my metrics",
         ),
         (

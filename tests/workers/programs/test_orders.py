@@ -191,10 +191,51 @@ def test_a_trunk_saves_a_fork_begins_and_a_resumed_run_goes_on(folder: Path, tmp
 def test_checkpoints_are_found_where_the_registration_says(folder: Path, tmp_path: Path) -> None:
     registration = registered(folder)
     values = {"run_folder": str(tmp_path), "trunk_folder": "/trunk"}
-    assert fork_checkpoint(registration, values, 24) == "/trunk/step-24"
+    assert fork_checkpoint(registration, values, 24) == Path("/trunk/step-24")
     assert not own_checkpoint(registration, values)
     (tmp_path / "ckpt.pt").write_text("")
     assert own_checkpoint(registration, values)
+
+
+def test_relative_paths_begin_where_the_program_runs(folder: Path, tmp_path: Path) -> None:
+    registration = registered(
+        folder,
+        files=[
+            {
+                "from": "base.yaml",
+                "to": "out/{run_id}/config.yaml",
+                "set": {"optimizer.lr": "{learning_rate}"},
+            }
+        ],
+        resume={"when": "out/{run_id}/ckpt.pt", "arguments": []},
+        fork={"save": [], "checkpoint": "out/{run_id}/step-{fork_step}", "arguments": []},
+    )
+    order_of(registration, tmp_path)
+    assert yaml.safe_load((folder / "out" / "r1" / "config.yaml").read_text()) == {"optimizer": {"lr": 3e-05}}
+    values = {"run_id": "r1"}
+    assert fork_checkpoint(registration, values, 24) == folder / "out" / "r1" / "step-24"
+    assert not own_checkpoint(registration, values)
+    (folder / "out" / "r1" / "ckpt.pt").write_text("")
+    assert own_checkpoint(registration, values)
+
+
+def test_a_fork_is_given_the_trunk_folder_of_the_run_that_saved_its_checkpoint(
+    folder: Path, tmp_path: Path
+) -> None:
+    arguments = ["--load={trunk_folder}", "--step={start_step}"]
+    fork = {
+        "save": ["--to={trunk_folder}"],
+        "checkpoint": "{trunk_folder}/{fork_step}",
+        "arguments": arguments,
+    }
+    order = order_of(
+        registered(folder, fork=fork),
+        tmp_path,
+        Start(
+            tokens=12 * 32_768, checkpoint="/other/trunk/12", trunk_folder="/other/trunk", fork_steps=(24,)
+        ),
+    )
+    assert order.argv[-3:] == (f"--to={tmp_path}/runs/r1/trunk", "--load=/other/trunk", "--step=12")
 
 
 def test_torchrun_starts_a_process_for_each_gpu(folder: Path, tmp_path: Path) -> None:

@@ -219,6 +219,21 @@ def test_a_model_of_another_size_is_stopped_at_once(tmp_path: Path) -> None:
     assert "1000000" in str(result.reason)
 
 
+def test_a_model_of_another_size_is_told_by_the_next_worker_too(tmp_path: Path) -> None:
+    script = tmp_path / "wrong.py"
+    script.write_text(
+        "import etalon\n"
+        "for step in range(1, 41):\n    etalon.report(step=step, loss=5.0 - step / 100)\n"
+        "etalon.model(params=2e6)\n"
+    )
+    registration = registered(tmp_path / "mine", command=["python", str(script)], losses={}, model="reported")
+    worker = setup(registration, cells(40), tmp_path / "a")
+    for _ in range(2):
+        result = by_run(carry_out(worker, job(0)).results)["r0"]
+        assert result.state is RunState.FAILED
+        assert "2000000" in str(result.reason)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [({"folder": "nowhere"}, "must be on every node"), ({"python": "no-such-venv"}, "interpreter")],
