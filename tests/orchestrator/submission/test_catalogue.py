@@ -321,7 +321,7 @@ def test_runs_that_wait_for_the_first_ones_say_so(store: Store, tmp_path: Path) 
 
 def test_runs_of_one_trunk_are_one_of_the_first(store: Store, tmp_path: Path) -> None:
     bench = Bench(store)
-    created, _ = submit(sweep(), store, settings(tmp_path, fork=FORK))
+    created, *_ = submit(sweep(), store, settings(tmp_path, fork=FORK))
     store.sweeps.move(created.id, SweepState.RUNNING)
     bench.ask(created.id, *((cell, rate) for rate in (1e-3, 2e-3, 4e-3, 8e-3) for cell in (0, 1)))
     fence = bench.drive(created.id)
