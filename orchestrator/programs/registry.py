@@ -181,7 +181,7 @@ def read_trainers(place: Path) -> Trainers:
     try:
         files = _files(place)
     except OSError as error:
-        faults[str(place)] = BadInput(f"{place} cannot be read: {error.strerror}.")
+        faults[str(place.absolute())] = BadInput(f"{place} cannot be read: {error.strerror}.")
         files = []
     for file in files:
         try:
