@@ -18,7 +18,7 @@ JOURNAL: Final = "journal.jsonl"
 
 Kind = Literal["training", "validation"]
 
-Cause = Literal["exit", "stop", "start", "silence", "run", "disk", "io", "diverged", "abandoned"]
+Cause = Literal["exit", "stop", "start", "silence", "run", "overrun", "disk", "io", "diverged", "abandoned"]
 """Why a program ended: by itself; it was asked to; a limit (start, silence, run, disk); its folder
 cannot be written (io); divergence; its worker died."""
 

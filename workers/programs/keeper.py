@@ -175,6 +175,13 @@ class Keeper:
         self._folder.reserve()
         with suppress(FileNotFoundError):
             order.stop_file.unlink()
+        if order.attempt > 1:
+            begins = (
+                f"at {order.start_tokens:,} tokens"
+                if order.start_tokens
+                else "at its first token or checkpoint"
+            )
+            self._folder.write([Line(f"[Etalon: start {order.attempt} of this run, {begins}]")])
         code = None
         try:
             self._program = None if self._is_unwanted() else LaunchedProgram(order)
@@ -214,6 +221,8 @@ class Keeper:
             self._end("abandoned", orderly=True)
         if self._listener.diverged:
             self._end("diverged", orderly=False)
+        elif self._deadlines is None and self._listener.is_past_the_end:
+            self._end("overrun", orderly=False)
         if self._deadlines is not None:
             self._pursue(program, self._deadlines)
 

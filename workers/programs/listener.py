@@ -14,6 +14,9 @@ from workers.programs.output import Line, SecretMask
 from workers.programs.readings import Reading
 from workers.programs.report import News, ReportReader
 
+BEYOND: Final = 3
+"""Reporting intervals and steps beyond its tokens after which a program is ended: it would go on for as long as it may."""
+
 REASON_CHARACTERS: Final = 200
 """Most characters of an output line that are quoted."""
 
@@ -38,6 +41,7 @@ class Listener:
             ValueError: a source cannot be used.
         """
         self._tell, self._mask = tell, mask
+        self._end, self._batch = order.tokens, order.batch_tokens
         self.curve = CurveThinner(
             tokens=order.tokens, start_tokens=order.start_tokens, points=order.curve_points
         )
@@ -58,6 +62,11 @@ class Listener:
         self._files = [source for source in sources if isinstance(source, FileSource)]
         self._signs = [re.compile(pattern) for pattern in order.diverged]
         self._unreadable = False
+
+    @property
+    def is_past_the_end(self) -> bool:
+        """Whether the program trains on, several reports and steps beyond the tokens that it was asked for."""
+        return self.curve.position > self._end + BEYOND * (self._batch + (self.curve.interval or 0))
 
     def take_facts(self) -> None:
         """Tell again which checkpoints and model size earlier attempts reported."""

@@ -453,6 +453,8 @@ class RunInHand:
     def _result(self, end: End) -> RunResult:
         trained = max(0, self._record.tokens - self._record.begun_at)
         if isinstance(end, Completed):
+            # Whole, though its last report may be of a step before.
+            trained = int(self._cell.tokens) - self._record.begun_at
             return RunResult(
                 run_id=self._id,
                 state=RunState.COMPLETED,

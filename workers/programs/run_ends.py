@@ -108,6 +108,8 @@ def end_of(
         whole = _whole(record, cell, definition, first_loss)
         if isinstance(whole, Completed | RateTooHigh) or end.cause == "exit":
             return (_unheard(whole, record, end, cell, definition) if record.is_lost else None) or whole
+    if end.cause == "overrun":
+        return Failed(reason=_overrun(record, cell))
     return _broken_off(end, definition)
 
 
@@ -186,6 +188,14 @@ def _whole(
             tokens=record.tokens,
         )
     return Completed(loss=loss)
+
+
+def _overrun(record: RunRecord, cell: Cell) -> str:
+    """The reason of a program that went on training."""
+    return (
+        f"it trained on, to {amounts.count(record.tokens)} of {amounts.count(cell.tokens)} tokens, and was ended: its command "
+        "must use {steps} or {tokens}, and its positions be in the unit that the registration says"
+    )
 
 
 def _not_the_tokens(reached: int, cell: Cell, step: int) -> str | None:

@@ -94,6 +94,7 @@ def test_a_crash_is_tried_again_from_the_last_checkpoint(tmp_path: Path) -> None
         if isinstance(one, Started)
     ]
     assert [start.attempt for start in starts] == [1, 2]
+    assert "[Etalon: start 2 of this run" in (tmp_path / "a" / "runs" / "r0" / "output.log").read_text()
 
 
 def test_a_program_that_always_ends_with_an_error_fails_with_its_last_lines(tmp_path: Path) -> None:
@@ -259,3 +260,26 @@ def test_a_function_of_the_operator_is_called_in_its_own_interpreter(tmp_path: P
     result = by_run(report.results)["r0"]
     assert result.loss == 4.125
     assert len(report.points) == 40
+
+
+def test_a_program_that_trains_on_and_on_is_ended_soon_after_its_tokens(tmp_path: Path) -> None:
+    script = tmp_path / "endless.py"
+    script.write_text(
+        "import itertools, time\n"
+        "for step in itertools.count():\n"
+        "    print(f'step {step} loss {5 - step / 1000:.4f}', flush=True)\n"
+        "    time.sleep(0.002)\n"
+    )
+    registration = registered(tmp_path / "mine", command=["python", str(script)])
+    result = by_run(carry_out(setup(registration, cells(40), tmp_path / "a"), job(0)).results)["r0"]
+    assert result.state is RunState.FAILED
+    assert "of 400 tokens, and was ended: its command must use {steps}" in str(result.reason)
+    assert not marked(tmp_path)
+
+
+def test_a_program_that_counts_from_0_has_trained_its_last_step(tmp_path: Path) -> None:
+    script = tmp_path / "from_0.py"
+    script.write_text("for step in range(40): print(f'step {step} loss {5 - step / 100:.4f}')\n")
+    registration = registered(tmp_path / "mine", command=["python", str(script)])
+    result = by_run(carry_out(setup(registration, cells(40), tmp_path / "a"), job(0)).results)["r0"]
+    assert (result.state, result.flops) == (RunState.COMPLETED, 6e6 * 400)
