@@ -17,8 +17,8 @@ from orchestrator.documents.previews import PreviewDocument
 from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.spec import MAX_SWEEP_BYTES
 from orchestrator.states import SweepState
-from orchestrator.submission.catalogue import program_notices, program_of
-from orchestrator.submission.preview import notices_of_tables, preview, submit
+from orchestrator.submission.preview import preview, submit
+from orchestrator.submission.resumption import resume
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 
@@ -88,13 +88,11 @@ def submit_sweep(
     if validate_only:
         response.status_code = status.HTTP_200_OK
         return preview(spec, store, settings)
-    sweep, new = submit(spec, store, settings, idempotency_key=idempotency_key, submitted_by=caller.name)
+    sweep, new, notices = submit(
+        spec, store, settings, idempotency_key=idempotency_key, submitted_by=caller.name
+    )
     response.headers["Location"] = f"{router.prefix}/{sweep.id}"
     response.status_code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
-    notices = [
-        *notices_of_tables(spec, store),
-        *program_notices(spec, program_of(spec, store, settings)),
-    ]
     return sweep_document(store, sweep, notices)
 
 
@@ -129,10 +127,9 @@ def pause_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocu
 
 @router.post("/{sweep_id}/resume", summary="Resume a paused sweep", responses=responses(404, 409))
 def resume_sweep(store: Stored, settings: Configured, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
-    """Continue a paused sweep; a registered program goes on as it is registered now."""
-    program = program_of(sweep.spec, store, settings)
-    event = None if program is None else program.event
-    return sweep_document(store, store.sweeps.resume(sweep.id, actor=caller.name, program=event))
+    """Continue a paused sweep. A registered program goes on as it is registered now, if it still makes the same runs."""
+    resumed, notices = resume(sweep, store, settings, actor=caller.name)
+    return sweep_document(store, resumed, notices)
 
 
 @router.post("/{sweep_id}/stop", summary="Stop: live runs finish", responses=responses(404, 409))

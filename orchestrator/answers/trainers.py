@@ -59,9 +59,8 @@ def command_of(definition: ProgramDefinition) -> list[str]:
 
 
 def shares_trunks(definition: ProgramDefinition, check: CheckDocument | None) -> bool:
-    """Whether forks are declared, and no check has found them to differ from direct runs."""
-    differs = check is not None and check.forks is False
-    return definition.fork is not None and not differs
+    """Whether forks are declared, and the newest check, if there is one, has found one to equal a direct run."""
+    return definition.fork is not None and (check is None or check.forks is True)
 
 
 def for_readers(step: CheckStep) -> CheckStep:

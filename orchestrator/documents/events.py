@@ -132,6 +132,16 @@ class NoticeEvent(EventPayload):
     message: str = Field(description="A sentence.")
 
 
+class ScheduleDocument(Compact):
+    """What the schedule of a registered program is, as it declares."""
+
+    model_config = ConfigDict(frozen=True)
+
+    warmup_tokens: int
+    decay_fraction: float
+    final_fraction: float
+
+
 class TrainerEvent(EventPayload):
     """The registration of the sweep's program that runs are carried out by from now on."""
 
@@ -140,6 +150,7 @@ class TrainerEvent(EventPayload):
     name: str
     digest: str = Field(description="Of the registration: another one pauses the sweep.")
     checked: bool = Field(description="Whether `etalon trainer check` has passed it.")
+    schedule: ScheduleDocument | None = Field(default=None, description="Null where none is declared.")
 
 
 class ComparisonEvent(EventPayload):

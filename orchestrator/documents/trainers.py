@@ -39,7 +39,8 @@ class CheckDocument(Document):
 
     passed: bool = Field(description="Whether no step is bad.")
     forks: bool | None = Field(
-        description="Whether a fork gives the loss of a direct run; null where none is declared."
+        description="Whether a fork was found to give the loss of a direct run: false too where none was compared, null where "
+        "none is declared."
     )
     tokens_per_second: float | None = Field(description="Measured; null where the program ended too early.")
     params: float | None = Field(description="N as the program reports it; null if it does not.")
@@ -76,7 +77,8 @@ class TrainerDocument(Document):
     takes_seeds: bool = Field(description="Whether a sweep may ask for several seeds.")
     resumes: bool = Field(description="Whether an interrupted run goes on from its checkpoint.")
     forks: bool = Field(
-        description="Whether horizons share a trunk: forks are declared, and no check found them to differ."
+        description="Whether horizons share a trunk: forks are declared, and the check, if there is one, found them equal to "
+        "direct runs."
     )
     fault: str | None = Field(
         description="Why it cannot be used; null if it can. The whole fault is for the scope admin."

@@ -18,6 +18,17 @@ def _read_toml(text: str) -> Any:
     return tomlkit.parse(text)
 
 
+def _read_yaml(text: str) -> Any:
+    return _apart(yaml.safe_load(text))
+
+
+def _apart(data: Any) -> Any:
+    """The data without shared parts: aliases of an anchor are one object, and setting a key of one would set all."""
+    if isinstance(data, dict):
+        return {key: _apart(value) for key, value in data.items()}
+    return [_apart(value) for value in data] if isinstance(data, list) else data
+
+
 def _write_yaml(data: Any) -> str:
     # Floats come out as 1.0e-05, which every reader of YAML takes for a number.
     written: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
@@ -25,8 +36,8 @@ def _write_yaml(data: Any) -> str:
 
 
 _FORMATS: Final[Mapping[str, tuple[Callable[[str], Any], Callable[[Any], str]]]] = {
-    ".yaml": (yaml.safe_load, _write_yaml),
-    ".yml": (yaml.safe_load, _write_yaml),
+    ".yaml": (_read_yaml, _write_yaml),
+    ".yml": (_read_yaml, _write_yaml),
     ".json": (json.loads, lambda data: json.dumps(data, indent=2, ensure_ascii=False)),
     ".toml": (_read_toml, tomlkit.dumps),
 }
@@ -52,6 +63,8 @@ def render(source: Path, target: Path, changes: Mapping[str, Any]) -> str:
         data = read(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{source} cannot be read: {error.strerror}.") from error
+    except RecursionError as error:
+        raise BadInput(f"{source} is nested too deep, or a part of it contains itself.") from error
     except (ValueError, yaml.YAMLError, TOMLKitError) as error:
         raise BadInput(f"{source} is not valid {ending.lstrip('.').upper()}: {error}") from error
     for key, value in changes.items():

@@ -17,7 +17,7 @@ from orchestrator.spec.fields import BadField, Fraction, Integer, Number, Parame
 
 Text = Annotated[str, Field(max_length=4_096)]
 Texts = Annotated[tuple[Text, ...], Field(max_length=500)]
-Variable = Annotated[str, Field(pattern=r"[A-Za-z_][A-Za-z0-9_]*", max_length=200)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
 
 OF_EVERY_RUN: Final = frozenset(
@@ -44,8 +44,17 @@ OF_A_SCHEDULE: Final = frozenset({"final_learning_rate", "warmup_steps", "decay_
 OF_A_FORK: Final = frozenset({"trunk_folder", "fork_step", "fork_steps"})
 """Placeholders that need ``fork``."""
 
+OF_ONE_RUN: Final = frozenset({"run_folder", "trunk_folder", "run_id"})
+"""Placeholders of which every run has a value of its own: a path without one would be shared by runs at the same time."""
+
 NAMES: Final = OF_EVERY_RUN | OF_A_SCHEDULE | OF_A_FORK | {"checkpoint"}
 """All placeholders but the parameters; ``checkpoint`` is one to start from."""
+
+OF_THE_KEEPER: Final = frozenset({"run", "report", "stop"})
+"""Variables ``ETALON_…`` that are no placeholders, or another value than the placeholder's, in lower case."""
+
+ARGUMENTS: Final = ("command.", "prefix.", "stop.", "resume.arguments.", "fork.save.", "fork.arguments.")
+"""Beginnings of the fields whose texts are arguments."""
 
 WITHOUT_ETALON: Final = re.compile(r"ETALON_|RAY_|PYTHON(?:PATH|HOME|SAFEPATH)$", re.IGNORECASE)
 """Variables that the service and Ray use for themselves; their values, secrets too, reach no program."""
@@ -183,10 +192,10 @@ class ProgramDefinition(Strict):
             )
         if self.launch == "one" and self.processes is not None:
             raise BadField("processes", "belongs to launch: torchrun")
-        for name in sorted(self.parameters.keys() & NAMES):
-            raise BadField(f"parameters.{name}", "is the name of a placeholder of every run; take another")
+        self._check_names()
         self._check_environment()
         self._check_templates()
+        self._check_own_paths()
         for pattern in self.diverged.output:
             try:
                 re.compile(pattern)
@@ -208,6 +217,11 @@ class ProgramDefinition(Strict):
             | (OF_A_SCHEDULE if self.schedule is not None else frozenset())
             | (OF_A_FORK if self.fork is not None else frozenset())
         )
+
+    def to_digest(self) -> dict[str, Any]:
+        """The fields that make another program of it: those that are given, as a later version may have further ones."""
+        words: dict[str, Any] = {"description": True, "parameters": {"__all__": {"description": True}}}
+        return self.model_dump(mode="json", exclude_defaults=True, exclude=words)
 
     def templates(self) -> Iterator[tuple[str, str, Set[str]]]:
         """Every text with placeholders: its field, the text, and the names that it may use."""
@@ -234,6 +248,16 @@ class ProgramDefinition(Strict):
             yield "fork.checkpoint", self.fork.checkpoint, known
             yield from _listed("fork.arguments", self.fork.arguments, at_checkpoint)
 
+    def _check_names(self) -> None:
+        """Refuse parameters whose variable ``ETALON_…``, in upper case, another value has."""
+        taken = dict.fromkeys(NAMES | OF_THE_KEEPER, "is the name of a value of every run; take another")
+        for name in self.parameters:
+            if name.lower() in taken:
+                raise BadField(f"parameters.{name}", taken[name.lower()])
+            taken[name.lower()] = (
+                f"differs from {name} in its capitals alone, and both would be the variable ETALON_{name.upper()}"
+            )
+
     def _check_templates(self) -> None:
         for field, text, known in self.templates():
             try:
@@ -241,14 +265,10 @@ class ProgramDefinition(Strict):
             except ValueError as error:
                 raise BadField(field, f"{error}{self._hint(str(error))}") from error
             alone = template.stands_alone
-            if alone is not None and field.startswith(("command", "resume.a", "fork.s", "fork.a", "prefix")):
+            if alone is not None and field.startswith(ARGUMENTS):
                 self._check_alone(field, alone.text)
-        if self.fork is not None and not any(
-            "fork_step" in text for text in (*self.fork.save, self.fork.checkpoint)
-        ):
-            raise BadField(
-                "fork.checkpoint", "must name {fork_step}: a trunk has a checkpoint for every horizon"
-            )
+            if field == "fork.checkpoint" and "fork_step" not in template.names:
+                raise BadField(field, "must name {fork_step}: a trunk has a checkpoint for every horizon")
 
     def _check_alone(self, field: str, name: str) -> None:
         """A value that starts with a minus would be read as an option."""
@@ -277,6 +297,16 @@ class ProgramDefinition(Strict):
                 "pass_environment",
                 "PYTHONPATH of the worker is the service's own; set environment.PYTHONPATH instead",
             )
+
+    def _check_own_paths(self) -> None:
+        for field, text, known in self.templates():
+            is_path = field in {"resume.when", "fork.checkpoint", "losses"} or field.endswith(".to")
+            if is_path and not Template.parse(text, known).names & OF_ONE_RUN:
+                raise BadField(
+                    field,
+                    f"{text!r} is the same path for every run, and runs go on side by side: begin it with {{run_folder}}, or "
+                    "name {run_id} in it",
+                )
 
 
 def _listed(field: str, texts: tuple[str, ...], known: Set[str]) -> Iterator[tuple[str, str, Set[str]]]:

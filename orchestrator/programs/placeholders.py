@@ -134,6 +134,20 @@ class Template:
             return self.parts[0]
         return None
 
+    def argument(self, values: Mapping[str, Value]) -> str:
+        """The text as an argument of a command.
+
+        Raises:
+            BadInput: as ``render``, or a value at its beginning starts with a minus, so that it would be read as an option.
+        """
+        text = self.render(values)
+        if text.startswith("-") and isinstance(self.parts[0], Expression):
+            raise BadInput(
+                f"{self.text} comes out as {text[:100]!r}, which reads like an option; the registration can take the value in "
+                f"one argument with its option, as --name={self.text}."
+            )
+        return text
+
     def value(self, values: Mapping[str, Value]) -> Value:
         """The value of a placeholder that stands alone, in its own type; otherwise the text."""
         alone = self.stands_alone

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,7 +27,7 @@ from orchestrator.spec.yaml_reader import YamlText, add_lines
 
 ENDINGS: Final = (".yaml", ".yml")
 MOST_BYTES: Final = 2**20
-"""Largest file of registrations."""
+"""Largest file of registrations, and largest config file."""
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """The name of a trainer."""
@@ -42,7 +43,7 @@ class Registration:
         name: as sweeps name it.
         definition: its fields.
         file: where it is registered.
-        digest: of everything that the file and its config files say, in 16 hexadecimal digits.
+        digest: of what the file and its config files say, in 16 hexadecimal digits.
     """
 
     name: str
@@ -62,6 +63,16 @@ class Registration:
             return Path(sys.executable)
         named = self.file.parent / self.definition.python
         return named / "bin" / "python" if named.is_dir() else named
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The fields ``folder`` and ``python`` whose path this machine has not, or not for this user."""
+        try:
+            has_folder = self.folder.is_dir()
+        except OSError:
+            has_folder = False
+        lacks = {"folder": not has_folder, "python": shutil.which(self.interpreter) is None}
+        return tuple(field for field, is_so in lacks.items() if is_so)
 
     def checked(self, given: Mapping[str, Any]) -> dict[str, Value]:
         """All parameters with their values, in their types.
@@ -166,7 +177,13 @@ def read_trainers(place: Path) -> Trainers:
     """
     registered: dict[str, Registration] = {}
     faults: dict[str, BadInput] = {}
-    for file in _files(place):
+    first: dict[str, Path] = {}
+    try:
+        files = _files(place)
+    except OSError as error:
+        faults[str(place.absolute())] = BadInput(f"{place} cannot be read: {error.strerror}.")
+        files = []
+    for file in files:
         try:
             text = _read(file)
             named = _named(text, file)
@@ -175,7 +192,7 @@ def read_trainers(place: Path) -> Trainers:
             continue
         for name, fields in named.items():
             try:
-                _check_free(name, file, registered)
+                _check_free(name, file, first)
                 registered[name] = _registration(name, fields, file, text)
             except BadInput as error:
                 faults[name] = error
@@ -183,9 +200,9 @@ def read_trainers(place: Path) -> Trainers:
     return Trainers(registered=dict(sorted(registered.items())), faults=faults, place=place)
 
 
-def _check_free(name: str, file: Path, registered: Mapping[str, Registration]) -> None:
-    if name in registered:
-        raise BadInput(f"{name!r} is registered twice: in {registered[name].file} and in {file}.")
+def _check_free(name: str, file: Path, first: dict[str, Path]) -> None:
+    if first.setdefault(name, file) != file:
+        raise BadInput(f"{name!r} is registered twice: in {first[name]} and in {file}.")
 
 
 def _files(place: Path) -> list[Path]:
@@ -221,25 +238,46 @@ def _read(file: Path) -> str:
     """The text of a file that nobody but its owner, this user or root, may write.
 
     Raises:
-        BadInput: others may write it or its folder, or it cannot be read.
+        BadInput: others may write it, its folder or that of a link to it, or it cannot be read.
     """
     try:
-        with file.open("rb") as opened:
-            for path, found in ((file, os.fstat(opened.fileno())), (file.parent, file.parent.stat())):
-                if reason := _unsafe(found):
-                    raise BadInput(
-                        f"{path} {reason}, and whoever writes it runs programs as this service. Its owner must be this "
-                        f"service's user (or root), and nobody else may write it: chmod go-w {path}"
-                    )
-            data = opened.read(MOST_BYTES + 1)
+        data = _bytes(file, file.parent, *_behind_links(file))
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}.") from error
-    if len(data) > MOST_BYTES:
-        raise BadInput(f"{file} is larger than {MOST_BYTES // 2**20} MiB.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"{file} is not UTF-8 text: byte {error.start} cannot be read.") from error
+
+
+def _behind_links(file: Path) -> Iterator[Path]:
+    """The folders of the files that a link points to, one after another."""
+    while file.is_symlink():
+        file = file.parent / file.readlink()
+        yield file.parent
+
+
+def _bytes(file: Path, *folders: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        BadInput: others may write it or one of the folders, or it is too large.
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as opened:
+        for path, found in (
+            (file, os.fstat(opened.fileno())),
+            *((folder, folder.stat()) for folder in folders),
+        ):
+            if reason := _unsafe(found):
+                raise BadInput(
+                    f"{path} {reason}, and whoever writes it runs programs as this service. Its owner must be this "
+                    f"service's user (or root), and nobody else may write it: chmod go-w {path}"
+                )
+        data = opened.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise BadInput(f"{file} is larger than {MOST_BYTES // 2**20} MiB.")
+    return data
 
 
 def _unsafe(found: os.stat_result) -> str | None:
@@ -284,18 +322,18 @@ def _registration(name: str, fields: Any, file: Path, text: str) -> Registration
         )
         add_lines(refusal, text)
         raise refusal from error
-    digest = hashlib.sha256(
-        json.dumps([str(file.parent), definition.model_dump(mode="json")], sort_keys=True).encode()
-    )
+    digest = hashlib.sha256(json.dumps([str(file.parent), definition.to_digest()], sort_keys=True).encode())
     found = Registration(name=name, definition=definition, file=file, digest="")
     for at, rendered in enumerate(definition.files):
         path = found.config_file(rendered.source)
         try:
-            digest.update(path.read_bytes())
-        except OSError as error:
-            raise BadInput(
-                f"{file}: {name}.files.{at}.from: {path} cannot be read: {error.strerror}."
-            ) from error
+            digest.update(_bytes(path))
+        except (OSError, BadInput) as error:
+            reason = (
+                error.detail if isinstance(error, BadInput) else f"{path} cannot be read: {error.strerror}."
+            )
+            problem = FieldProblem(path=f"{name}.files.{at}.from", message=reason.rstrip("."))
+            raise BadInput(f"{file}: {problem.path}: {reason}", fields=(problem,)) from error
     return Registration(name=name, definition=definition, file=file, digest=digest.hexdigest()[:16])
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.cells import Cell
 from orchestrator.errors import BadInput
-from orchestrator.programs.definition import ProgramDefinition
+from orchestrator.programs.config_files import render
+from orchestrator.programs.definition import ARGUMENTS, NAMES, ProgramDefinition
 from orchestrator.programs.placeholders import Template, Value
 from orchestrator.programs.registry import Registration
+from orchestrator.spec.fields import BadField
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class RunPlace:
     Attributes:
         run_id: of the run.
         folder: its own.
-        trunk_folder: of the trunk that it shares; its own folder if it shares none.
+        trunk_folder: where it saves checkpoints of a trunk; nobody else does.
     """
 
     run_id: str
@@ -76,6 +78,7 @@ class Start:
     Attributes:
         tokens: trained before; 0 begins at the first token.
         checkpoint: of the trunk, or the last one that the program reported; None where there is none.
+        trunk_folder: of the run that saved the trunk's checkpoint; None where there is none.
         fork_steps: steps at which the trunk must save, ascending.
         resumes: whether the run goes on from its own checkpoint.
         attempt: number of the start, from 1.
@@ -83,6 +86,7 @@ class Start:
 
     tokens: int = 0
     checkpoint: str | None = None
+    trunk_folder: str | None = None
     fork_steps: tuple[int, ...] = ()
     resumes: bool = False
     attempt: int = 1
@@ -112,9 +116,8 @@ def values_of(
         start: where it begins.
     """
     definition, steps = registration.definition, steps_of(registration.definition, cell)
-    of_scale: dict[str, Any] = json.loads(cell.with_values or "{}")
     values: dict[str, Value] = {
-        **registration.checked({**given, **of_scale}),
+        **parameters_of(registration, given, cell),
         "learning_rate": float(learning_rate),
         "params": round(cell.params),
         "tokens": int(cell.tokens),
@@ -146,34 +149,100 @@ def values_of(
     return values
 
 
-def check_cell(registration: Registration, given: Mapping[str, Any], cell: Cell, gpus: float) -> None:
-    """Refuse a cell for which the arguments cannot be made.
+def parameters_of(registration: Registration, given: Mapping[str, Any], cell: Cell) -> dict[str, Value]:
+    """The value of every parameter of the program.
+
+    Args:
+        registration: of the program.
+        given: the sweep's; those of the cell's scale go before them.
+        cell: of the run.
 
     Raises:
-        BadInput: names the cell and the text at fault.
+        BadInput: one is unknown, missing or not allowed; the sentence names it.
     """
-    definition, steps = registration.definition, steps_of(registration.definition, cell)
+    of_scale: dict[str, Any] = json.loads(cell.with_values or "{}")
+    try:
+        return registration.checked({**given, **of_scale})
+    except BadField as error:
+        raise BadInput(f"The parameter {error.path} of the trainer {registration.name} {error}.") from error
+
+
+def check_cells(
+    registration: Registration, given: Mapping[str, Any], cells: Iterable[Cell], gpus: float
+) -> None:
+    """Refuse cells for which the arguments cannot be made, or a registration whose config files cannot.
+
+    Raises:
+        BadInput: names the cell and the text at fault, or the config file.
+    """
+    templates = [
+        (field, Template.parse(text, known)) for field, text, known in registration.definition.templates()
+    ]
+    for at, cell in enumerate(cells):
+        _check_steps(registration.definition, cell)
+        values = _trial_values(registration, given, cell, gpus)
+        for field, template in templates:
+            try:
+                check_text(field, template, values)
+            except BadInput as error:
+                raise BadInput(
+                    f"grid: at {cell.point.in_words}, {field} of the trainer {registration.name} cannot be made: {error.detail}"
+                ) from error
+        if at == 0:
+            _check_files(registration, values)
+
+
+def check_text(field: str, template: Template, values: Mapping[str, Value]) -> None:
+    """Refuse values of which a text of a registration cannot be made.
+
+    Raises:
+        BadInput: as ``Template.argument`` or ``Template.render``, by what the field is.
+    """
+    if field.startswith(ARGUMENTS):
+        template.argument(values)
+    else:
+        template.render(values)
+
+
+def _check_steps(definition: ProgramDefinition, cell: Cell) -> None:
+    steps = steps_of(definition, cell)
     if definition.schedule is not None and steps.fork < max(1, steps.warmup):
         raise BadInput.at(
             "grid.tokens",
             f"{cell.tokens:.0f} in steps of {cell.batch_tokens:.0f} tokens decays before the warmup of "
             f"{definition.schedule.warmup_tokens} tokens has ended; take more tokens, or a smaller batch",
         )
-    place = RunPlace(run_id="0" * 32, folder=Path("/run"), trunk_folder=Path("/trunk"))
-    values = values_of(
+
+
+def _trial_values(
+    registration: Registration, given: Mapping[str, Any], cell: Cell, gpus: float
+) -> dict[str, Value]:
+    return values_of(
         registration,
         given,
         cell,
-        place,
+        RunPlace(run_id="0" * 32, folder=Path("/run"), trunk_folder=Path("/trunk")),
         learning_rate=cell.rates[0],
         seed=0,
         gpus=gpus,
         start=Start(checkpoint="/trunk/checkpoint"),
     )
-    for field, text, known in definition.templates():
+
+
+def _check_files(registration: Registration, values: Mapping[str, Value]) -> None:
+    """Refuse config files that cannot be made; what is in them is the operator's, so the sentence names the field alone."""
+    names = NAMES | values.keys()
+    for at, file in enumerate(registration.definition.files):
+        changes = {
+            key: Template.parse(value, names).value(values) if isinstance(value, str) else value
+            for key, value in file.set.items()
+        }
+        target = Path(Template.parse(file.to, names).render(values))
         try:
-            Template.parse(text, known).render(values)
+            render(registration.config_file(file.source), target, changes)
         except BadInput as error:
-            raise BadInput(
-                f"grid: at {cell.point.in_words}, {field} of the trainer {registration.name} cannot be made: {error.detail}"
+            raise BadInput.at(
+                "trainer.name",
+                f"files.{at} of the trainer {registration.name} cannot be made; `etalon trainer check "
+                f"{registration.name}` says why",
             ) from error

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from orchestrator.cells import CLOSE, Cell, Cells
 from orchestrator.errors import BadInput
-from orchestrator.spec.fields import Amount, BadField, Name, Parameter, Strict
+from orchestrator.spec.fields import Amount, BadField, Key, Name, Parameter, Strict
 from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
 
@@ -26,7 +26,7 @@ class DeclaredScale(Strict):
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
     params: Amount
-    values: Annotated[dict[str, Parameter], Field(alias="with", max_length=100)] = Field(default_factory=dict)
+    values: Annotated[dict[Key, Parameter], Field(alias="with", max_length=100)] = Field(default_factory=dict)
 
 
 class Program(Protocol):
@@ -61,7 +61,7 @@ class CommandTrainer(TrainerKind):
 
     kind: Literal["command", "python"]
     name: Name
-    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    parameters: dict[Key, Parameter] = Field(default_factory=dict)
 
     scale: ClassVar = DeclaredScale
     carried_out_by: ClassVar = "command"

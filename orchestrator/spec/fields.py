@@ -36,12 +36,24 @@ def _even(width: int) -> int:
     return width
 
 
+def _holds(sign: str) -> ValueError:
+    return ValueError(f"contains the control character U+{ord(sign):04X}")
+
+
+def _storable(text: str) -> str:
+    """Refuses control characters and lone surrogates, halves of a character that neither files nor databases hold."""
+    for sign in text:
+        if category(sign) in {"Cc", "Cs"}:
+            raise _holds(sign)
+    return text
+
+
 def _without_controls(name: str) -> str:
-    """Refuses characters that end a line, move a cursor or turn the direction of writing, and names without a sign."""
+    """Refuses characters that end a line or turn the direction of writing, and names without a sign."""
     kinds = {sign: category(sign) for sign in name}
-    bad = [sign for sign, kind in kinds.items() if kind in {"Cc", "Cs", "Zl", "Zp"} or sign in _DIRECTIONS]
-    if bad:
-        raise ValueError(f"contains the control character U+{ord(bad[0]):04X}")
+    for sign, kind in kinds.items():
+        if kind in {"Zl", "Zp"} or sign in _DIRECTIONS:
+            raise _holds(sign)
     if all(kind[0] in "CZM" for kind in kinds.values()):
         raise ValueError("is blank")
     return name
@@ -55,13 +67,14 @@ def _not_tiny(value: float) -> float:
 
 def _condition(value: object) -> object:
     """Reads ``seed: 0`` as the text that a table has there."""
-    return str(value) if isinstance(value, int | float) else value
+    value = str(value) if isinstance(value, int | float) else value
+    return _storable(value) if isinstance(value, str) else value
 
 
 def _parameter(value: object) -> object:
     if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError("must be text, a finite number, true or false")
-    return value
+    return _storable(value) if isinstance(value, str) else value
 
 
 Number = Annotated[float, BeforeValidator(as_number)]
@@ -78,8 +91,10 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_storable),
     AfterValidator(_without_controls),
 ]
+Key = Annotated[str, AfterValidator(_storable)]
 Parameter = Annotated[str | float | int | bool, BeforeValidator(_parameter)]
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from orchestrator.cells import CLOSE, Cell, Cells, Point
 from orchestrator.errors import BadInput
-from orchestrator.spec.fields import BadField, Condition, Name
+from orchestrator.spec.fields import BadField, Condition, Key, Name
 from orchestrator.spec.lattice import GridOf, check_size
 from orchestrator.spec.resources import Resources
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
@@ -25,7 +25,7 @@ class ReplayTrainer(TrainerKind):
 
     kind: Literal["replay"]
     table: Name
-    where: dict[str, Condition] = Field(default_factory=dict)
+    where: dict[Key, Condition] = Field(default_factory=dict)
     ignore: Annotated[tuple[Name, ...], Field(max_length=200)] = ()
 
     finds_cells: ClassVar = True

@@ -19,6 +19,7 @@ from orchestrator.spec.fields import (
     Condition,
     Count,
     Integer,
+    Key,
     Name,
     Number,
     Positive,
@@ -77,7 +78,7 @@ class PriorRuns(Strict):
     """Recorded runs that the law is fitted to beside the sweep's own."""
 
     table: Name
-    where: dict[str, Condition] = Field(default_factory=dict)
+    where: dict[Key, Condition] = Field(default_factory=dict)
     ignore: Annotated[tuple[Name, ...], Field(max_length=200)] = ()
 
 

@@ -70,7 +70,7 @@ class Sweeps:
         Raises:
             Conflict: the key was used with another specification.
         """
-        key = None if idempotency_key is None else f"{submitted_by or ''}/{idempotency_key}"
+        key = None if idempotency_key is None else _key(submitted_by, idempotency_key)
         with self._database.write() as connection:
             now = clock(connection)
             sweep = Sweep(
@@ -90,7 +90,10 @@ class Sweeps:
             row = row_of(sweep) | {"trainer": measured_as, "idempotency_key": key}
             written = self._database.insert(schema.sweeps).values(row).on_conflict_do_nothing()
             if connection.execute(written.returning(_S.id)).one_or_none() is None:
-                return _repeated(connection, str(key), str(idempotency_key), spec), False
+                repeated = _repeated(connection, str(key), str(idempotency_key), spec)
+                if repeated is None:
+                    raise AssertionError(f"nothing was written, and no sweep has the key {key!r}")
+                return repeated, False
             if cells:
                 rows = [row_of(cell) | {"sweep_id": sweep.id} for cell in cells]
                 connection.execute(insert(schema.cells), rows)
@@ -98,6 +101,17 @@ class Sweeps:
             events = [event] if program is None else [event, program]
             self._database.add_events(connection, sweep.id, events, now)
         return sweep, True
+
+    def repeated(
+        self, spec: SweepSpec, *, idempotency_key: str, submitted_by: str | None = None
+    ) -> Sweep | None:
+        """The sweep that an earlier request of this key has created; None if there was none.
+
+        Raises:
+            Conflict: the key was used with another specification.
+        """
+        with self._database.read() as connection:
+            return _repeated(connection, _key(submitted_by, idempotency_key), idempotency_key, spec)
 
     def get(self, sweep_id: str) -> Sweep:
         """The sweep.
@@ -376,9 +390,15 @@ def _dropped_by(to: SweepState) -> frozenset[RunState]:
     return frozenset({RunState.PENDING}) if to is SweepState.STOPPING else frozenset()
 
 
-def _repeated(connection: Connection, key: str, shown: str, spec: SweepSpec) -> Sweep:
-    query = select(schema.sweeps).where(_S.idempotency_key == key)
-    earlier = read_row(Sweep, connection.execute(query).mappings().one())
+def _key(submitted_by: str | None, idempotency_key: str) -> str:
+    return f"{submitted_by or ''}/{idempotency_key}"
+
+
+def _repeated(connection: Connection, key: str, shown: str, spec: SweepSpec) -> Sweep | None:
+    row = connection.execute(select(schema.sweeps).where(_S.idempotency_key == key)).mappings().one_or_none()
+    if row is None:
+        return None
+    earlier = read_row(Sweep, row)
     if earlier.spec != spec:
         raise Conflict(
             f"The idempotency key {shown!r} was already used for sweep {earlier.id} with another "

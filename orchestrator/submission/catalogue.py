@@ -8,13 +8,13 @@ from typing import Any
 
 from orchestrator.answers.trainers import for_readers, shares_trunks
 from orchestrator.cells import Cells, Point
-from orchestrator.documents.events import TrainerEvent
+from orchestrator.documents.events import ScheduleDocument, TrainerEvent
 from orchestrator.documents.trainers import CheckDocument
 from orchestrator.errors import BadInput
 from orchestrator.knowledge import recorded_runs
 from orchestrator.law.notices import Notice
 from orchestrator.programs.registry import Registration, read_trainers
-from orchestrator.programs.run_values import check_cell
+from orchestrator.programs.run_values import check_cells
 from orchestrator.settings import Settings
 from orchestrator.spec import RecordedRows, SweepSpec
 from orchestrator.store import Store
@@ -45,7 +45,7 @@ class CheckedProgram:
 
     @property
     def shared_decay(self) -> float | None:
-        """As ``orchestrator.spec.command.Program``: None too where the check found that a fork is no direct run."""
+        """As ``orchestrator.spec.command.Program``: None too where the check did not find a fork to equal a direct run."""
         definition = self.registration.definition
         if definition.fork is None or definition.schedule is None or not self.forks:
             return None
@@ -63,15 +63,29 @@ class CheckedProgram:
     @property
     def event(self) -> TrainerEvent:
         """The event that says which registration carries out the runs."""
-        passed = self.check is not None and self.check.passed
-        return TrainerEvent(name=self.registration.name, digest=self.registration.digest, checked=passed)
+        return TrainerEvent(
+            name=self.registration.name,
+            digest=self.registration.digest,
+            checked=self.check is not None and self.check.passed,
+            schedule=self.schedule,
+        )
+
+    @property
+    def schedule(self) -> ScheduleDocument | None:
+        """The schedule that it declares."""
+        declared = self.registration.definition.schedule
+        return None if declared is None else ScheduleDocument.model_validate(declared, from_attributes=True)
 
 
 class ServiceCatalogue:
-    """The tables of a store and the programs of the settings, as ``orchestrator.spec.Catalogue``."""
+    """The tables of a store and the programs of the settings, as ``orchestrator.spec.Catalogue``.
+
+    It reads a registration once: whatever one catalogue gives is of the same one, though the files change meanwhile.
+    """
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
+        self._programs: dict[str, CheckedProgram] = {}
 
     def rates(self, source: RecordedRows, field: str) -> Mapping[Point, Mapping[float, int]]:
         """As ``orchestrator.spec.Catalogue``."""
@@ -79,20 +93,21 @@ class ServiceCatalogue:
 
     def program(self, name: str) -> CheckedProgram:
         """As ``orchestrator.spec.Catalogue``; a fault is told in short, as its words reach everyone who submits."""
-        registration = read_trainers(self._settings.trainers).get_for_readers(name)
-        return CheckedProgram(
-            registration=registration, check=self._store.trainer_checks.get(registration.digest)
-        )
+        if name not in self._programs:
+            registration = read_trainers(self._settings.trainers).get_for_readers(name)
+            check = self._store.trainer_checks.get(registration.digest)
+            self._programs[name] = CheckedProgram(registration=registration, check=check)
+        return self._programs[name]
 
 
-def program_of(spec: SweepSpec, store: Store, settings: Settings) -> CheckedProgram | None:
+def program_of(spec: SweepSpec, catalogue: ServiceCatalogue) -> CheckedProgram | None:
     """The program that a sweep names; None for other trainers.
 
     Raises:
         BadInput: at ``trainer.name``: it is not registered here.
     """
     named = spec.training.program
-    return None if named is None else ServiceCatalogue(store, settings).program(named.name)
+    return None if named is None else catalogue.program(named.name)
 
 
 def check_program(spec: SweepSpec, cells: Cells, program: CheckedProgram) -> None:
@@ -109,8 +124,7 @@ def check_program(spec: SweepSpec, cells: Cells, program: CheckedProgram) -> Non
             "resources.gpus_per_run",
             f"{gpus:g} is no whole number, and torchrun starts one process for each GPU",
         )
-    for cell in cells:
-        check_cell(program.registration, {} if named is None else named.parameters, cell, gpus)
+    check_cells(program.registration, {} if named is None else named.parameters, cells, gpus)
 
 
 def program_notices(spec: SweepSpec, program: CheckedProgram | None) -> list[Notice]:
@@ -126,6 +140,9 @@ def program_notices(spec: SweepSpec, program: CheckedProgram | None) -> list[Not
     elif not program.check.passed:
         bad = "; ".join(for_readers(step).message for step in program.check.steps if step.finding == "bad")
         notices.append(Notice(code="trainer_check_failed", message=f"The check of {name} found: {bad}"))
+    if missing := program.registration.missing:
+        message = f"{' and '.join(missing)} of {name} cannot be found on this machine; every worker must have what they name."
+        notices.append(Notice(code="trainer_missing", message=message))
     if program.shared_decay is None and len(spec.grid.tokens) > 1:
         notices.append(Notice(code="no_forks", message=_without_forks(spec, program)))
     return notices
@@ -141,7 +158,7 @@ def _without_forks(spec: SweepSpec, program: CheckedProgram) -> str:
     why = (
         "does not declare fork"
         if program.registration.definition.fork is None
-        else "has forks that differ from direct runs, as its check found, so they are off"
+        else "has forks that its check did not find equal to direct runs, so they are off"
     )
     return (
         f"{program.registration.name} {why}: every run is trained from its first token. With a decay of {decay:.0%} of the "

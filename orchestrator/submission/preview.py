@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
 from orchestrator.documents.predictions import TargetDocument
@@ -23,7 +26,13 @@ from orchestrator.spec import SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 from orchestrator.submission.capacity import capacity_notices
-from orchestrator.submission.catalogue import ServiceCatalogue, check_program, program_notices, program_of
+from orchestrator.submission.catalogue import (
+    CheckedProgram,
+    ServiceCatalogue,
+    check_program,
+    program_notices,
+    program_of,
+)
 from orchestrator.submission.rehearsal import Rehearsal, rehearse
 from orchestrator.tables.table_notices import table_notices
 
@@ -35,11 +44,15 @@ def cells_of(spec: SweepSpec, store: Store, settings: Settings) -> Cells:
         BadInput: the table is unknown or mixes recipes, the grid has no recorded run or more runs than a sweep may
             have, or the trainer is not registered.
     """
-    cells = spec.training.cells(spec.grid, ServiceCatalogue(store, settings))
-    program = program_of(spec, store, settings)
+    return _cells_and_program(spec, ServiceCatalogue(store, settings))[0]
+
+
+def _cells_and_program(spec: SweepSpec, catalogue: ServiceCatalogue) -> tuple[Cells, CheckedProgram | None]:
+    cells = spec.training.cells(spec.grid, catalogue)
+    program = program_of(spec, catalogue)
     if program is not None:
         check_program(spec, cells, program)
-    return cells
+    return cells, program
 
 
 def notices_of_tables(spec: SweepSpec, store: Store) -> list[Notice]:
@@ -87,6 +100,20 @@ def check_corpus(spec: SweepSpec, settings: Settings) -> None:
         raise BadInput.at("trainer.corpus", f"the corpus {name!r} cannot be read: {reason}; {mend}")
 
 
+class Submitted(NamedTuple):
+    """A submitted sweep.
+
+    Attributes:
+        sweep: as it is recorded.
+        is_new: whether this request created it.
+        notices: what its user should know of it.
+    """
+
+    sweep: Sweep
+    is_new: bool
+    notices: Sequence[Notice]
+
+
 def submit(
     spec: SweepSpec,
     store: Store,
@@ -94,28 +121,38 @@ def submit(
     *,
     idempotency_key: str | None = None,
     submitted_by: str | None = None,
-) -> tuple[Sweep, bool]:
-    """Write a sweep for the orchestrator to run.
-
-    Returns:
-        The sweep, and whether it is new: the same key with the same specification returns the first one.
+) -> Submitted:
+    """Write a sweep for the orchestrator to run. The same key with the same specification returns the first sweep.
 
     Raises:
         BadInput: as ``cells_of`` and ``check_corpus``; nothing is written.
         Conflict: the key was used with another specification.
     """
+    if idempotency_key is not None:
+        earlier = store.sweeps.repeated(spec, idempotency_key=idempotency_key, submitted_by=submitted_by)
+        if earlier is not None:
+            return Submitted(earlier, is_new=False, notices=_notices_again(spec, store, settings))
     check_corpus(spec, settings)
-    cells = cells_of(spec, store, settings)
-    program = program_of(spec, store, settings)
+    cells, program = _cells_and_program(spec, ServiceCatalogue(store, settings))
     prior_of(store, spec)
-    every = Cells((*cells, *held_out_cells(spec, cells)))
-    return store.sweeps.create(
+    notices = [*notices_of_tables(spec, store), *program_notices(spec, program)]
+    sweep, is_new = store.sweeps.create(
         spec,
-        cells=every,
+        cells=Cells((*cells, *held_out_cells(spec, cells))),
         idempotency_key=idempotency_key,
         submitted_by=submitted_by,
         program=None if program is None else program.event,
     )
+    return Submitted(sweep, is_new, notices)
+
+
+def _notices_again(spec: SweepSpec, store: Store, settings: Settings) -> list[Notice]:
+    """The notices of a sweep that was submitted before; none if what it names cannot be read any more."""
+    try:
+        program = program_of(spec, ServiceCatalogue(store, settings))
+        return [*notices_of_tables(spec, store), *program_notices(spec, program)]
+    except BadInput:
+        return []
 
 
 def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocument:
@@ -128,7 +165,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
         BadInput: as ``submit``.
     """
     check_corpus(spec, settings)
-    cells = cells_of(spec, store, settings)
+    cells, program = _cells_and_program(spec, ServiceCatalogue(store, settings))
     prior = prior_of(store, spec)
     target = target_of(spec, cells, prior)
     flops = full_grid_flops(cells, spec.grid.seeds)
@@ -138,7 +175,7 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     notices = (
         *capacity_notices(store, spec),
         *notices_of_tables(spec, store),
-        *program_notices(spec, program_of(spec, store, settings)),
+        *program_notices(spec, program),
         *_comparison_notices(compared, spec, expected),
     )
     return PreviewDocument.of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -244,6 +245,39 @@ def test_a_sweep_shows_the_registration_that_carries_it_out(
     store.sweeps.resume(sweep["id"], program=TrainerEvent(name="mine", digest="0" * 16, checked=True))
     shown = client.get(f"/v1/sweeps/{sweep['id']}").json()
     assert shown["registration"] == {"name": "mine", "digest": "0" * 16, "checked": True}
+
+
+def test_a_sweep_resumes_with_what_is_registered_now_if_it_makes_the_same_runs(
+    client: TestClient, register: Register
+) -> None:
+    register()
+    path = client.post("/v1/sweeps", json=SWEEP).headers["Location"]
+    client.post(f"{path}/pause")
+    register(MINE.replace("multiple_of: 8", "multiple_of: 128"))
+    answer = client.post(f"{path}/resume")
+    assert answer.status_code == 409
+    assert "grid.scales.0.with.width: is 64" in answer.json()["detail"]
+    assert client.get(path).json()["state"] == "paused"
+    register(MINE.replace("secret.pt", "other.pt"))
+    resumed = client.post(f"{path}/resume").json()
+    assert resumed["state"] == "queued"
+    assert any("was never checked as it is registered now" in warning for warning in resumed["warnings"])
+
+
+@pytest.mark.parametrize("sign", ["\\ud800", "\\u001b", "\\n"])
+@pytest.mark.parametrize("of", ["value", "name"])
+def test_text_that_cannot_be_stored_is_refused_and_nothing_is_written(
+    client: TestClient, register: Register, sign: str, of: str
+) -> None:
+    register(
+        MINE.replace("{type: int, min: 8, max: 4k, multiple_of: 8, ", "{type: text, pattern: '(?s).*', ")
+    )
+    body = json.dumps(SWEEP).replace("64" if of == "value" else '"width"', f'"a{sign}"', 1)
+    for content_type in ("application/json", "application/yaml"):
+        answer = client.post("/v1/sweeps", content=body, headers={"Content-Type": content_type})
+        assert answer.status_code == 422, answer.text
+        assert "control character" in answer.json()["detail"]
+    assert client.get("/v1/sweeps").json()["total"] == 0
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def spec() -> SweepSpec:
 
 def losses(store: Store, settings: Settings, spec: SweepSpec, role: str, *modules: str) -> list[float | None]:
     """The losses of one stack of a role: a member for each text of module rates."""
-    sweep, _ = submit(spec, store, settings)
+    sweep, *_ = submit(spec, store, settings)
     setup = job_factory(sweep, store, settings).setup
     assert isinstance(setup, ProxySetup)
     (cell,) = (cell for cell in store.sweeps.cells(sweep.id) if cell.role == role)
@@ -133,7 +133,7 @@ def test_a_sweep_compares_both_paradigms_from_end_to_end(
     stage: Any, ray_address: str, spec: SweepSpec
 ) -> None:
     store = stage.store
-    sweep, _ = submit(spec, store, stage.settings)
+    sweep, *_ = submit(spec, store, stage.settings)
     loop = Loop(store, OnRay(stage, ray_address), fence=stage.fence)
 
     def is_over() -> bool:
@@ -157,7 +157,7 @@ def test_a_sweep_compares_both_paradigms_from_end_to_end(
 def test_runs_with_other_rates_by_module_are_other_members_of_one_stack(
     store: Store, settings: Settings, spec: SweepSpec
 ) -> None:
-    sweep, _ = submit(spec, store, settings)
+    sweep, *_ = submit(spec, store, settings)
     store.sweeps.move(sweep.id, SweepState.RUNNING)
     cells = store.sweeps.cells(sweep.id)
     *_, base = cells

@@ -476,6 +476,8 @@ def test_a_pause_ends_programs_and_returns_their_runs(stage, registered):
         registered.dispatcher.end(trial)
     assert counts(stage, registered) == {RunState.PENDING: 5}
     assert sum("paused" in str(run.reason) for run in stage.runs(registered.sweep_id)) == 2
+    registered.tick()
+    assert registered.dispatcher.ending is Ending.IDLE, "another sweep may have its workers"
 
 
 def test_no_more_than_three_jobs_begin_before_a_loss_is_seen(stage, registered):

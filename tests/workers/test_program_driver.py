@@ -80,8 +80,10 @@ def test_a_paused_sweep_ends_its_programs_and_a_resumed_one_changes_no_loss(prog
     stage.until(lambda: not programs.processes(), driver, seconds=30)
     stage.until(lambda: stage.states(sweep_id) == {RunState.PENDING}, driver)
     assert any("paused" in str(run.reason) for run in stage.runs(sweep_id))
+    assert driver.wait(timeout=30) == 0, "another sweep may have its workers"
 
     programs.resume(sweep_id)
+    driver = stage.start(sweep_id, ETALON_RAY_ADDRESS=ray_address)
     stage.ended(sweep_id, driver)
     paused = stage.losses(sweep_id)
     assert any("step 40" in stage.store.logs.get(run.id).text for run in stage.runs(sweep_id))

@@ -16,7 +16,7 @@ from orchestrator.programs.definition import ProgramDefinition
 from orchestrator.programs.parameters import ChoiceParameter, FloatParameter, IntParameter, ProgramParameter
 from orchestrator.programs.placeholders import Template, Value, spelt
 from orchestrator.programs.registry import Registration
-from orchestrator.programs.run_values import RunPlace, Start, Steps, steps_of, values_of
+from orchestrator.programs.run_values import RunPlace, Start, Steps, check_text, steps_of, values_of
 from orchestrator.spec import Resources, SweepSpec
 from orchestrator.spec.command import values_text
 from orchestrator.spec.fields import BadField, Parameter
@@ -298,4 +298,8 @@ def _checked(case: CheckCase) -> CheckCase:
             except BadInput as error:
                 refusal = _WrongBatch if part.names & OF_THE_BATCH else BadInput
                 raise refusal(f"{name} of {registration.name} cannot be made: {error.detail}") from error
+        try:
+            check_text(name, template, values)
+        except BadInput as error:
+            raise BadInput(f"{name} of {registration.name} cannot be made: {error.detail}") from error
     return case

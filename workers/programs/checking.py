@@ -76,7 +76,7 @@ class _Check:
         self._private = _private(case, folder)
         self._direct = self._new_run("training")
         self._completed: UndisturbedRun | None = None
-        self._forks: bool | None = None
+        self._forks = None if self._definition.fork is None else False
         self._speed: float | None = None
         self._steps: list[CheckStep] = []
 
@@ -93,7 +93,7 @@ class _Check:
             ("stop", stop),
         ):
             completed = self._completed
-            self._step(name, _untried if completed is None else partial(part, completed))
+            self._step(name, partial(self._untried, name) if completed is None else partial(part, completed))
         model = self._direct.record.model
         return CheckDocument(
             passed=all(step.finding is not Finding.BAD for step in self._steps),
@@ -119,13 +119,23 @@ class _Check:
 
     def _not_in_time(self, name: str) -> Found:
         if name != "training":
-            return Found(Finding.WARNING, "Not checked: the check's time was over. Give it more --minutes.")
+            message = "Not checked: the check's time was over. Give it more --minutes."
+            return Found(Finding.WARNING, message + self._without_forks(name))
         reached, asked = self._direct.record.tokens, self._case.cell.tokens
         message = (
             f"The check's time was over at {amounts.count(reached)} of {amounts.count(asked)} tokens. Give it more "
             "--minutes, or fewer --tokens."
         )
         return Found(Finding.BAD, message, self._direct.last_lines)
+
+    def _untried(self, name: str) -> Found:
+        message = "Not tried, because the training did not complete."
+        return Found(Finding.SKIPPED, message + self._without_forks(name))
+
+    def _without_forks(self, step: str) -> str:
+        return (
+            " Forks are off until a check compares them." if step == "fork" and self._forks is False else ""
+        )
 
     def _new_run(
         self, name: str, case: CheckCase | None = None, *, learning_rate: float | None = None
@@ -314,10 +324,6 @@ def _private(case: CheckCase, folder: Path) -> tuple[str, ...]:
         registration.interpreter,
     )
     return (*map(str, of_sources), *map(str, folders))
-
-
-def _untried() -> Found:
-    return Found(Finding.SKIPPED, "Not tried, because the training did not complete.")
 
 
 def _tokens_per_second(run: CheckRun, ended: Ended) -> tuple[float, bool]:

@@ -47,6 +47,20 @@ def test_a_toml_file_keeps_its_comments(tmp_path: Path) -> None:
     assert "# the peak" in render(tmp_path / "c.toml", tmp_path / "out", CHANGES)
 
 
+def test_a_key_of_an_alias_is_set_there_alone(tmp_path: Path) -> None:
+    source = tmp_path / "c.yaml"
+    source.write_text(
+        "base: &base {lr: 0.1, betas: [1, 2]}\nmuon: *base\nadamw: {<<: *base, eps: 1}\nall: [*base]\n"
+    )
+    found = yaml.safe_load(render(source, tmp_path / "out.yaml", {"muon.lr": 0.5, "adamw.betas.0": 3}))
+    assert found == {
+        "base": {"lr": 0.1, "betas": [1, 2]},
+        "muon": {"lr": 0.5, "betas": [1, 2]},
+        "adamw": {"lr": 0.1, "betas": [3, 2], "eps": 1},
+        "all": [{"lr": 0.1, "betas": [1, 2]}],
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
@@ -55,6 +69,7 @@ def test_a_toml_file_keeps_its_comments(tmp_path: Path) -> None:
         ("a: [1]", "a.1", "there is a list of 1"),
         ("a: 1", "a.b", "there is 1"),
         ("a: [", "a", "is not valid YAML"),
+        ("a: &a [*a]", "a", "contains itself"),
     ],
 )
 def test_a_key_that_is_not_there_is_refused(tmp_path: Path, text: str, key: str, message: str) -> None:

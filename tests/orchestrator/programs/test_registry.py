@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import BadInput
+from orchestrator.programs.definition import ProgramDefinition
 from orchestrator.programs.registry import Registration, read_trainers
 
 SMALLEST = """\
@@ -69,6 +72,26 @@ def test_the_digest_changes_with_the_definition_and_its_config_files(place: Path
     assert len({first, second, third, mine(place).digest}) == 4
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("folder: .", "folder: .\n  description: other words"),
+        ("folder: .", "folder: .\n  seeds: true\n  limits: {tries: 3}"),
+        ("max: 4096", "max: 4096, description: of the stream"),
+    ],
+)
+def test_the_digest_is_not_of_words_and_of_defaults(place: Path, change: tuple[str, str]) -> None:
+    write(place, SMALLEST)
+    first = mine(place).digest
+    write(place, SMALLEST.replace(*change))
+    assert mine(place).digest == first
+
+
+def test_a_field_that_a_later_version_adds_leaves_the_digest_as_it_is() -> None:
+    given = {"command": ["a"], "schedule": {"decay_fraction": 0.1}}
+    assert ProgramDefinition.model_validate(given).to_digest() == given
+
+
 @pytest.mark.parametrize("config", ["a: 1\nwidth: {min: 2}\n", "mine: {a: 1}\na: 2\n", "- a\n"])
 def test_a_config_file_beside_its_registration_is_no_trainer(place: Path, config: str) -> None:
     write(place, config, "base.yaml")
@@ -96,6 +119,48 @@ def test_a_folder_that_others_may_write_is_refused(place: Path) -> None:
     assert "may be written by others" in next(iter(read_trainers(place).faults.values())).detail
 
 
+@pytest.mark.parametrize("links", [1, 2])
+def test_a_link_to_where_others_may_write_is_refused(place: Path, tmp_path: Path, links: int) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    (place / "mine.yaml").symlink_to(folder / "mine.yaml")
+    if links == 1:
+        write(folder, SMALLEST)
+    else:
+        (folder / "mine.yaml").symlink_to(write(place, SMALLEST, "text"))
+    assert mine(place).folder == place
+    folder.chmod(0o777)
+    trainers = read_trainers(place)
+    assert not trainers.registered
+    assert f"{folder} may be written by others" in next(iter(trainers.faults.values())).detail
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "message"),
+    [(0o666, 1, "base.yaml may be written by others"), (0o600, 2**20 + 1, "is larger than 1 MiB")],
+)
+def test_a_config_file_is_read_with_the_same_care(place: Path, mode: int, size: int, message: str) -> None:
+    write(place, "#" * size, "base.yaml").chmod(mode)
+    text = SMALLEST + "  files: [{from: base.yaml, to: '{run_folder}/c.yaml'}]\n"
+    assert message in fault(place, text)
+    error = read_trainers(place).faults["mine"]
+    assert error.fields[0].path == "mine.files.0.from"
+
+
+def test_a_place_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
+    place = tmp_path / ("x" * 300)
+    trainers = read_trainers(place)
+    assert (trainers.registered, list(trainers.faults)) == ({}, [str(place)])
+
+
+def test_a_folder_that_cannot_be_listed_is_a_fault(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # permissions do not hold for root, who may run this
+    assert "Permission denied" in read_trainers(place).faults[str(place)].detail
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -119,11 +184,45 @@ def test_a_folder_that_others_may_write_is_refused(place: Path) -> None:
         (("{width}", "{decay_steps}"), "{decay_steps} is not known here"),
         (("folder: .", "environment: {ETALON_TOKEN: x}"), "is the service's own"),
         (("folder: .", "environment: {RAY_AUTH_TOKEN: x}"), "is the service's own"),
-        (("{width: ", "{steps: "), "is the name of a placeholder of every run"),
+        (("folder: .", "environment: {A=B: x}"), "environment"),
+        (("folder: .", "environment: {1 x: y}"), "environment"),
+        (("folder: .", 'environment: {"x\\0": y}'), "environment"),
+        (("folder: .", 'pass_environment: ["HOME\\n"]'), "pass_environment"),
+        (("{width: ", "{steps: "), "parameters.steps (line 4): is the name of a value of every run"),
+        (("{width: ", "{Seed: "), "parameters.Seed (line 4): is the name of a value of every run"),
+        (("{width: ", "{stop: {type: int}, width: "), "parameters.stop (line 4): is the name of a value"),
+        (("{width: ", "{run: {type: int}, width: "), "parameters.run (line 4): is the name of a value"),
+        (("{width: ", "{Width: {type: int}, width: "), "differs from Width in its capitals alone"),
+        (
+            (
+                "folder: .",
+                "schedule: {}\n  fork: {save: ['{fork_steps}'], checkpoint: c, arguments: [b]}",
+            ),
+            "fork.checkpoint (line 4): must name {fork_step}",
+        ),
+        (
+            (
+                "folder: .",
+                "schedule: {}\n  fork: {save: [a], checkpoint: 'fork_step-{fork_steps}', arguments: [b]}",
+            ),
+            "fork.checkpoint (line 4): must name {fork_step}",
+        ),
         (("folder: .", "entry: 'a:b'"), "give either command"),
         (("folder: .", "processes: 2"), "belongs to launch: torchrun"),
         (("folder: .", "diverged: {output: ['(']}"), "is no regular expression"),
         (("folder: .", "losses: {}\n  folder: ."), "given twice"),
+        (("folder: .", "resume: {when: out/ckpt.pt}"), "'out/ckpt.pt' is the same path for every run"),
+        (
+            (
+                "folder: .",
+                "schedule: {}\n  fork: {save: [a], checkpoint: 'out/{fork_step}', arguments: [b]}",
+            ),
+            "fork.checkpoint (line 4): 'out/{fork_step}' is the same path",
+        ),
+        (
+            ("output: 'step {step} loss {value}'", "jsonl: metrics.jsonl, loss: loss, step: step"),
+            "'metrics.jsonl' is the same path",
+        ),
         (
             ('"--width={width}"', '"{width}"], parameters: {width: {type: int}} #'),
             "",
@@ -155,11 +254,15 @@ def test_one_faulty_registration_leaves_the_others_alone(place: Path) -> None:
         trainers.get("min")
 
 
-def test_a_name_registered_twice_is_nobodys(place: Path) -> None:
-    write(place, SMALLEST)
-    write(place, SMALLEST, "second.yaml")
-    with pytest.raises(BadInput, match="registered twice"):
-        mine(place)
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("first", [SMALLEST, "mine: {command: []}"])
+def test_a_name_registered_more_than_once_is_nobodys(place: Path, times: int, first: str) -> None:
+    write(place, first)
+    for number in range(1, times):
+        write(place, SMALLEST, f"n{number}.yaml")
+    trainers = read_trainers(place)
+    assert not trainers.registered
+    assert "registered twice: in" in trainers.faults["mine"].detail
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_a_corpus_that_cannot_be_read_is_refused_before_anything_is_written(
 def test_a_corpus_that_can_be_read_is_taken(
     store: Store, tmp_path: Path, file: str, content: bytes, more: dict[str, Any]
 ) -> None:
-    sweep, new = submit(parse_spec(PROXY), store, registered(tmp_path, file, content, **more))
+    sweep, new, _ = submit(parse_spec(PROXY), store, registered(tmp_path, file, content, **more))
 
     assert new
     assert sweep.name == "own text"

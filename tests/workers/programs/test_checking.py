@@ -14,10 +14,13 @@ from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
 from orchestrator.errors import BadInput
 from orchestrator.programs.registry import Registration, read_trainers
 from tests.workers.programs.keeping import WICKED
+from workers.programs import checking
 from workers.programs.check_case import CheckCase, CheckRequest, make_case
-from workers.programs.check_runs import MadeRun, visible_gpus
+from workers.programs.check_found import Found
+from workers.programs.check_runs import MadeRun, OutOfTime, visible_gpus
 from workers.programs.checking import ExpectedPlan, check
 from workers.programs.descendants import find_marked
+from workers.programs.disturbed_runs import UndisturbedRun
 
 FIELDS: dict[str, Any] = {
     "command": [
@@ -182,7 +185,9 @@ def test_without_a_completed_run_nothing_else_is_tried(
     assert says in steps["training"].message.replace("\u00a0", " ")
     assert watching.lines["training"]
     assert {steps[name].finding for name in ("resume", "fork", "high rate", "stop")} == {"skipped"}
-    assert (document.passed, document.forks, document.tokens_per_second) == (False, None, None)
+    assert (document.passed, document.forks, document.tokens_per_second) == (False, False, None)
+    assert "Forks are off until a check compares them" in steps["fork"].message
+    assert "Forks are off" not in steps["resume"].message
 
 
 @pytest.mark.parametrize(
@@ -225,7 +230,7 @@ def test_a_plan_is_priced_with_a_known_n_only(breaks: str, says: str, tmp_path: 
         (
             "",
             "training",
-            {"losses": {"training": {"jsonl": "my metrics.jsonl", "loss": "a", "step": "b"}}},
+            {"losses": {"training": {"jsonl": "{run_folder}/my metrics.jsonl", "loss": "a", "step": "b"}}},
             "my metrics",
         ),
         (
@@ -252,9 +257,22 @@ def test_what_is_for_operators_is_known_apart(
 def test_a_check_ends_in_its_time(tmp_path: Path) -> None:
     document, steps, watching = checked(tmp_path, request={"scale": {"pause": "0.2"}}, seconds=1.5)
 
-    assert not document.passed
+    assert (document.passed, document.forks) == (False, False)
     assert "time was over at" in steps["training"].message
     assert watching.lines["training"][0].startswith("step 1 loss")
+
+
+def test_forks_are_off_where_the_time_is_over_before_one_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long(direct: UndisturbedRun) -> Found:
+        raise OutOfTime
+
+    monkeypatch.setattr(checking, "fork", too_long)
+    document, steps, _ = checked(tmp_path, request={"scale": {"pause": "0.003"}}, **only("fork"))
+
+    assert (document.passed, document.forks) == (True, False)
+    assert "more --minutes. Forks are off" in steps["fork"].message
 
 
 def test_a_run_that_is_over_at_once_is_made_longer(tmp_path: Path) -> None:
