@@ -15,7 +15,7 @@ with path.open("wb", buffering=0) as file:
         except OSError:
             print("x" * 1000, flush=True)
             time.sleep(0.01)
-        step += 1
+        step = min(step + 1, 20)
         print(f"step {step} loss 3.1234", flush=True)
         time.sleep(0.001)
     os.truncate(path, 0)
