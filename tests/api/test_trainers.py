@@ -16,6 +16,7 @@ from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import Store
 from orchestrator.store.outputs import TAIL_BYTES, OutputTail
+from tests.api.conftest import Recorded
 
 Register = Callable[..., None]
 
@@ -260,6 +261,23 @@ def test_a_sweep_resumes_with_what_is_registered_now_if_it_makes_the_same_runs(
     resumed = client.post(f"{path}/resume").json()
     assert resumed["state"] == "queued"
     assert any("was never checked as it is registered now" in warning for warning in resumed["warnings"])
+
+
+def test_a_pause_says_which_runs_begin_again(client: TestClient, store: Store, register: Register) -> None:
+    for text, warned in (
+        (MINE, False),
+        (MINE.replace('  resume: {when: "{run_folder}/secret.pt"}\n', ""), True),
+    ):
+        register(text)
+        sweep = client.post("/v1/sweeps", json=SWEEP).json()
+        recorded = Recorded(store, store.sweeps.get(sweep["id"]))
+        recorded.move(SweepState.RUNNING)
+        recorded.ask(sweep["id"], (0, 0.001), (0, 0.002))
+        (run, *_) = store.runs.pending(sweep["id"])
+        store.runs.claim(sweep["id"], fence=recorded.drive(sweep["id"]), run_ids=[run.id])
+        paused = client.post(f"/v1/sweeps/{sweep['id']}/pause").json()
+        assert paused["state"] == "paused"
+        assert ("its 1 running run begins again from the first token" in str(paused["warnings"])) == warned
 
 
 @pytest.mark.parametrize("sign", ["\\ud800", "\\u001b", "\\n"])

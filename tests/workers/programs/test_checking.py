@@ -116,6 +116,7 @@ def test_a_program_that_does_everything_passes(tmp_path: Path) -> None:
         *("resume", "fork", "high rate", "stop"),
     ]
     assert (document.passed, document.forks, document.params) == (True, True, 1000)
+    assert (document.declared_params, document.values["breaks"]) == (1000, "")
     assert document.tokens_per_second is not None
     assert (
         1_000 < document.tokens_per_second <= 13_000
