@@ -413,7 +413,10 @@ class AsyncSweepHandle:
         return await self._client.ask(operations.FIGURE.call(sweep_id=self.id, name=name, query=query))
 
     async def pause(self) -> Self:
-        """Start no new runs; live runs go on."""
+        """Start no new runs; live runs of proxies go on, registered programs are ended.
+
+        At resume a program goes on from its checkpoint, or from its first token if its registration declares no resume.
+        """
         return await self._asked(operations.PAUSE.call(sweep_id=self.id))
 
     async def resume(self) -> Self:

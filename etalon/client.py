@@ -402,7 +402,10 @@ class SweepHandle:
         return self._client.ask(operations.FIGURE.call(sweep_id=self.id, name=name, query=query))
 
     def pause(self) -> Self:
-        """Start no new runs; live runs go on."""
+        """Start no new runs; live runs of proxies go on, registered programs are ended.
+
+        At resume a program goes on from its checkpoint, or from its first token if its registration declares no resume.
+        """
         return self._asked(operations.PAUSE.call(sweep_id=self.id))
 
     def resume(self) -> Self:

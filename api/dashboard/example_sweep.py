@@ -9,19 +9,29 @@ from typing import Any, Final
 import yaml
 
 from orchestrator.documents.trainers import ParameterDocument, TrainerDocument
-
-SCALES: Final = ("5M", "10M", "20M")
-"""N of the scales, to be replaced by those of the user's models."""
+from orchestrator.spec import Resources
+from orchestrator.spec.command import UNKNOWN_PARAMS
+from orchestrator.submission.capacity import Cluster, room_in
 
 SHARES: Final = (0.25, 0.375, 0.5)
 """Where the values of each scale lie in the range of a parameter, on a logarithmic axis."""
+
+WORKERS: Final = 2
+"""Runs at once where no sweep has measured the cluster, as in the first sweep of a small machine."""
+
+MOST_WORKERS: Final = 64
 
 RANGE: Final = 64
 """Largest over smallest value where a parameter has one bound or none."""
 
 
-def example_sweep(trainer: TrainerDocument) -> str:
-    """A whole specification of three scales with values that the trainer allows; only a text's value is left to the user."""
+def example_sweep(trainer: TrainerDocument, cluster: Cluster | None = None) -> str:
+    """A specification of three scales with values that the trainer allows. N, where no check knows it, is left to the user.
+
+    Args:
+        trainer: a usable one.
+        cluster: for the runs at once; None if it was never measured.
+    """
     sized = _sized(trainer)
     whole = {
         each.name: _value(each, 0.5)
@@ -29,14 +39,16 @@ def example_sweep(trainer: TrainerDocument) -> str:
         if each.default is None and each not in sized
     }
     named: dict[str, Any] = {"kind": trainer.kind, "name": trainer.name}
-    scales = SCALES if sized else SCALES[:1]
+    scales = _scales(trainer, sized)
+    resources = Resources()
+    room = WORKERS if cluster is None else max(1, min(room_in(cluster, resources), MOST_WORKERS))
     return "\n".join(
         [
             f"name: {_flow(f'{trainer.name} first')}",
             f"trainer: {_flow(named | ({'parameters': whole} if whole else {}))}",
             "grid:",
-            "  scales:                        # params: N of each model without embeddings",
-            *(f"    - {_scale(params, sized, share)}" for params, share in zip(scales, SHARES, strict=False)),
+            f"  scales:                        # params: N of each model without embeddings{_to_do(scales)}",
+            *(f"    - {_scale(params, values)}" for params, values in scales),
             "  tokens: [100M, 200M]",
             "  batch_tokens: [131_072]        # tokens of one optimizer step",
             "  learning_rates: {min: 2.5e-4, max: 1.6e-2, per_octave: 1}",
@@ -44,7 +56,7 @@ def example_sweep(trainer: TrainerDocument) -> str:
             "  strategy: law",
             "  budget: {runs: 60}",
             "target: {params: 100M, tokens: 1B, batch_tokens: 131_072}",
-            "resources: {cpus_per_run: 1, gpus_per_run: 0, max_parallel: 1}",
+            f"resources: {{cpus_per_run: 1, gpus_per_run: 0, max_parallel: {room}}}",
             "",
         ]
     )
@@ -56,8 +68,26 @@ def _sized(trainer: TrainerDocument) -> list[ParameterDocument]:
     return [parameter for parameter in whole if parameter.default is None] or whole
 
 
-def _scale(params: str, sized: list[ParameterDocument], share: float) -> str:
-    values = {parameter.name: _value(parameter, share) for parameter in sized}
+def _scales(trainer: TrainerDocument, sized: list[ParameterDocument]) -> list[tuple[str, dict[str, Any]]]:
+    """N and values of the scales. A check of known N gives the first; the others have the larger of the written values."""
+    written = [
+        (UNKNOWN_PARAMS, {parameter.name: _value(parameter, share) for parameter in sized})
+        for share in (SHARES if sized else SHARES[:1])
+    ]
+    check = trainer.check
+    names = {parameter.name for parameter in sized}
+    if check is None or check.known_params is None or not names <= check.values.keys():
+        return written
+    checked = {name: check.values[name] for name in check.values if name in names}
+    others = [scale for scale in written if scale[1] != checked]
+    return [(f"{check.known_params:.0f}", checked), *others[: len(written) - 1]]
+
+
+def _to_do(scales: list[tuple[str, dict[str, Any]]]) -> str:
+    return "; replace each TODO" if any(params == UNKNOWN_PARAMS for params, _ in scales) else ""
+
+
+def _scale(params: str, values: dict[str, Any]) -> str:
     return f"{{params: {params}, with: {_flow(values)}}}" if values else f"{{params: {params}}}"
 
 

@@ -88,7 +88,7 @@ def submit_page(
 ) -> Response:
     """A form that checks, prices and submits a sweep in YAML, written for a registered trainer if one is chosen."""
     registered = documents_for(caller, store, settings)
-    return render(request, "submit.html", view=submit_view(registered, trainer, store.now()))
+    return render(request, "submit.html", view=submit_view(store, registered, trainer))
 
 
 @router.post("/submit/plan", dependencies=[submits])

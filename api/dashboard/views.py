@@ -33,6 +33,7 @@ from orchestrator.spec import SweepSpec
 from orchestrator.states import RUN_FINAL, RUN_OPEN, SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
+from orchestrator.submission.capacity import measured_cluster
 
 SWEEPS_PER_PAGE: Final = 25
 RUNS_PER_PAGE: Final = 25
@@ -329,13 +330,13 @@ def run_view(store: Store, run_id: str, tail: str) -> RunView:
     )
 
 
-def submit_view(trainers: Sequence[TrainerDocument], chosen: str, now: datetime) -> SubmitView:
+def submit_view(store: Store, trainers: Sequence[TrainerDocument], chosen: str) -> SubmitView:
     """Gather the page that submits a sweep.
 
     Args:
+        store: for the size of the cluster.
         trainers: all registrations.
         chosen: name of a trainer; any other text chooses proxies.
-        now: for the age of checks.
     """
     usable = tuple(trainer for trainer in trainers if trainer.fault is None)
     trainer = next((each for each in usable if each.name == chosen), None)
@@ -343,6 +344,6 @@ def submit_view(trainers: Sequence[TrainerDocument], chosen: str, now: datetime)
         trainers=usable,
         faulty=tuple(each for each in trainers if each.fault is not None),
         chosen=trainer,
-        text=None if trainer is None else example_sweep(trainer),
-        now=now,
+        text=None if trainer is None else example_sweep(trainer, measured_cluster(store)),
+        now=store.now(),
     )

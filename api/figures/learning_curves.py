@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -14,7 +13,7 @@ from api.figures.entry import FigureRequest, SweepFigure
 from api.figures.labels import cell_name
 from api.figures.snapshot import FigureSnapshot
 from api.figures.style import COUNTS, PLAIN, canvas, empty, footnote, log_axis, params_colours
-from api.figures.traces import line_trace
+from api.figures.traces import line_trace, on_log_axes
 from orchestrator import amounts
 from orchestrator.store.records import LossPoint, Run
 
@@ -70,9 +69,9 @@ def learning_curves(
         run = runs.get(run_id)
         if run is None:
             continue
-        finite = [point for point in line if math.isfinite(point.loss)]
-        shared = [point for point in finite if point.curve == run.trunk_id]
-        own = [point for point in finite if point.curve != run.trunk_id]
+        shown = on_log_axes(line)
+        shared = [point for point in shown if point.curve == run.trunk_id]
+        own = [point for point in shown if point.curve != run.trunk_id]
         if shared:
             _keep_longest(trunks, str(run.trunk_id), _curve(snapshot, run, shared, trunk=True))
         if own:
@@ -126,7 +125,7 @@ def _range(curves: Sequence[LearningCurve]) -> tuple[float, float]:
 
 def draw_losses(view: LearningCurves) -> go.Figure:
     """Draw the curves in one panel."""
-    tokens = [token for curve in view.curves for token in curve.tokens if token > 0] or [1.0, 10.0]
+    tokens = [token for curve in view.curves for token in curve.tokens]
     figure = canvas(
         420,
         xaxis=log_axis(min(tokens), max(tokens), "tokens", ticks=COUNTS),

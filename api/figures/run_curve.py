@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
 from api.figures.style import ACCENT, COUNTS, LINE, PLAIN, TARGET, canvas, empty, log_axis
-from api.figures.traces import line_trace, marks_trace
+from api.figures.traces import line_trace, marks_trace, on_log_axes
 from orchestrator import amounts
 from orchestrator.cells import Cell
 from orchestrator.states import RUN_FINAL, RunState
@@ -21,19 +20,19 @@ def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint]) -> go.Figure:
     Args:
         run: the run.
         cell: its cell.
-        points: the trunk's first, then its own; losses that are not finite are left out.
+        points: the trunk's first, then its own; those that logarithmic axes cannot show are left out.
     """
-    finite = [point for point in points if math.isfinite(point.loss) and point.loss > 0]
-    if not finite:
+    shown = on_log_axes(points)
+    if not shown:
         return empty(_why_no_curve(run))
-    losses = [point.loss for point in finite] + ([run.loss] if run.loss is not None else [])
+    losses = [point.loss for point in shown] + ([run.loss] if run.loss is not None else [])
     figure = canvas(
         400,
-        xaxis=log_axis(finite[0].tokens, cell.tokens, "tokens", ticks=COUNTS),
+        xaxis=log_axis(shown[0].tokens, cell.tokens, "tokens", ticks=COUNTS),
         yaxis=log_axis(min(losses), max(losses), "loss", ticks=PLAIN, most=6),
     )
-    trunk = [point for point in finite if point.curve != run.id]
-    own = [point for point in finite if point.curve == run.id]
+    trunk = [point for point in shown if point.curve != run.id]
+    own = [point for point in shown if point.curve == run.id]
     for name, part, colour in (("trunk", trunk, LINE), ("branch", trunk[-1:] + own if own else [], ACCENT)):
         if part:
             tokens, losses = [point.tokens for point in part], [point.loss for point in part]

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from orchestrator.store.records import LossPoint
+
 Values = Sequence[float | None]
+
+
+def on_log_axes(points: Iterable[LossPoint]) -> list[LossPoint]:
+    """The points that logarithmic axes can show: after the first token, with a positive finite loss.
+
+    Many programs report a first loss at step 0.
+    """
+    return [point for point in points if point.tokens > 0 and 0 < point.loss < math.inf]
 
 
 def line_trace(

@@ -18,7 +18,7 @@ from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.spec import MAX_SWEEP_BYTES
 from orchestrator.states import SweepState
 from orchestrator.submission.preview import preview, submit
-from orchestrator.submission.resumption import resume
+from orchestrator.submission.resumption import pause, resume
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 
@@ -118,11 +118,17 @@ def show_sweep(store: Stored, sweep: ThatSweep) -> SweepDocument:
 
 
 @router.post(
-    "/{sweep_id}/pause", summary="Pause: no new runs; running ones continue", responses=responses(404, 409)
+    "/{sweep_id}/pause",
+    summary="Pause: no new runs; proxies' runs continue, registered programs are ended",
+    responses=responses(404, 409),
 )
-def pause_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
-    """Start no further run; running ones continue."""
-    return sweep_document(store, store.sweeps.move(sweep.id, SweepState.PAUSED, actor=caller.name))
+def pause_sweep(store: Stored, settings: Configured, caller: Submitter, sweep: ThatSweep) -> SweepDocument:
+    """Start no further run. Running proxies continue; a registered program is asked to save, and ended.
+
+    At resume it goes on from its checkpoint, or from its first token if its registration declares no ``resume``.
+    """
+    paused, notices = pause(sweep, store, settings, actor=caller.name)
+    return sweep_document(store, paused, notices)
 
 
 @router.post("/{sweep_id}/resume", summary="Resume a paused sweep", responses=responses(404, 409))

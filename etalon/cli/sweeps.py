@@ -97,6 +97,7 @@ def _command(change: Callable[[SweepHandle], SweepHandle]) -> Callable[..., None
         if as_json:
             print_json(sweep.document.to_json())
         else:
+            _show_warnings(sweep.document.warnings)
             out.print(f"{sweep.id} is {sweep.state}")
 
     return command

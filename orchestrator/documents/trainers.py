@@ -44,8 +44,15 @@ class CheckDocument(Document):
     )
     tokens_per_second: float | None = Field(description="Measured; null where the program ended too early.")
     params: float | None = Field(description="N as the program reports it; null if it does not.")
+    declared_params: float | None = Field(default=None, description="N that the check was given, if any.")
+    values: dict[str, Value] = Field(default={}, description="Of the parameters in the check's runs.")
     steps: list[CheckStep]
     checked_at: datetime
+
+    @property
+    def known_params(self) -> float | None:
+        """N of its runs, reported or else declared."""
+        return self.params if self.params is not None else self.declared_params
 
 
 class ParameterDocument(Document):

@@ -7,27 +7,11 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from orchestrator.programs.patterns import expanded, fault_of
 from orchestrator.spec.fields import BadField, Count, Strict
-
-_WHOLE: Final = r"[0-9]+(?:[_,][0-9]{3})*"
-_NUMBER: Final = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-SHORT_FORMS: Final = {
-    "{step}": rf"(?P<step>{_WHOLE})",
-    "{tokens}": rf"(?P<tokens>{_WHOLE}(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?\s?[kKMBGT]?)",
-    "{samples}": rf"(?P<samples>{_WHOLE}(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?\s?[kKMBGT]?)",
-    "{value}": rf"(?P<value>[-+]?(?i:nan|inf(?:inity)?)\b|{_NUMBER})",
-}
-"""The groups that stand for ``{step}`` and so on in a short form; the rest of it is a regular expression."""
 
 POSITIONS: Final = ("step", "tokens", "samples")
 MOST_PATTERN: Final = 1_000
-
-
-def expanded(short: str) -> str:
-    """The regular expression of a short form such as ``step {step} loss {value}``."""
-    for name, group in SHORT_FORMS.items():
-        short = short.replace(name, group)
-    return short
 
 
 class OutputSource(Strict):
@@ -45,10 +29,14 @@ class OutputSource(Strict):
         field = "pattern" if self.output is None else "output"
         if (self.output is None) == (self.pattern is None):
             raise BadField(field, "give either output, a short form, or pattern, a regular expression")
+        written = str(self.output if self.pattern is None else self.pattern)
         try:
-            groups = re.compile(self.regex).groupindex
-        except re.error as error:
-            raise BadField(field, f"is no regular expression: {error}") from error
+            fault = fault_of(written, short=self.pattern is None)
+        except ValueError as error:
+            raise BadField(field, str(error)) from error
+        if fault is not None:
+            raise BadField(field, fault)
+        groups = self.groups
         if len([name for name in POSITIONS if name in groups]) > 1:
             raise BadField(field, "may say one of step, tokens and samples, not several")
         if "samples" in groups and self.tokens_per_sample is None:

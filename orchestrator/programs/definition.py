@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from orchestrator.programs.declared_losses import DeclaredLosses
 from orchestrator.programs.parameters import ProgramParameter
+from orchestrator.programs.patterns import fault_of
 from orchestrator.programs.placeholders import Template
 from orchestrator.programs.presets import PRESETS, WITHOUT_PRESET
 from orchestrator.programs.quantities import Bytes, Seconds
@@ -197,10 +198,8 @@ class ProgramDefinition(Strict):
         self._check_templates()
         self._check_own_paths()
         for pattern in self.diverged.output:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise BadField("diverged.output", f"{pattern!r} is no regular expression: {error}") from error
+            if (fault := fault_of(pattern)) is not None:
+                raise BadField("diverged.output", fault)
         return self
 
     @property

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from orchestrator.amounts import as_amount
+from orchestrator.programs.patterns import fault_of
 from orchestrator.programs.placeholders import Value, spelt
 from orchestrator.spec.fields import BadField, Integer, Number, Parameter, Strict
 
@@ -144,10 +145,9 @@ class TextParameter(_Parameter):
     @classmethod
     def _pattern_is_one(cls, fields: Any) -> Any:
         if isinstance(fields, dict) and isinstance(fields.get("pattern"), str):
-            try:
-                re.compile(fields["pattern"])
-            except re.error as error:
-                raise BadField("pattern", f"is no regular expression: {error}") from error
+            fault = fault_of(fields["pattern"])
+            if fault is not None:
+                raise BadField("pattern", fault)
         return fields
 
     def check(self, value: Any) -> str:
@@ -161,7 +161,7 @@ class TextParameter(_Parameter):
     @property
     def allowed(self) -> str:
         """As ``_Parameter.allowed``."""
-        return f"must be text that {self.pattern!r} matches as a whole"
+        return f"must be text that '{self.pattern}' matches as a whole"
 
 
 ProgramParameter = Annotated[

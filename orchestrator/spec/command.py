@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from orchestrator.cells import CLOSE, Cell, Cells
 from orchestrator.errors import BadInput
@@ -20,12 +20,25 @@ FIRST_RUNS: Final = 3
 """Runs of a sweep that begin before any has reported a loss. If as many fail and none gives a result, the sweep is paused."""
 
 
+UNKNOWN_PARAMS: Final = "TODO"
+"""Stands for N in a sweep that is written for a user, until the user has put it in."""
+
+
+def _filled_in(value: object) -> object:
+    if value == UNKNOWN_PARAMS:
+        raise ValueError(
+            "is still TODO: put in N of this model, without embeddings and output head, such as 10.6M; the check of a program that "
+            "calls etalon.model(params=…) says it"
+        )
+    return value
+
+
 class DeclaredScale(Strict):
     """The size of one model of a registered program: its parameters N without embeddings, and the values that make it."""
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
-    params: Amount
+    params: Annotated[Amount, BeforeValidator(_filled_in)]
     values: Annotated[dict[Key, Parameter], Field(alias="with", max_length=100)] = Field(default_factory=dict)
 
 

@@ -73,16 +73,20 @@ def described(resources: Resources) -> str:
     return _size(resources.cpus_per_run, resources.gpus_per_run)
 
 
+def measured_cluster(store: Store) -> Cluster | None:
+    """The cluster as live sweeps have last measured it; None if none has."""
+    measured = store.events.newest([sweep.id for sweep in store.sweeps.live()], WorkersEvent)
+    if measured is None:
+        return None
+    return Cluster(nodes=measured.nodes or (NodeSize(cpus=measured.cpus, gpus=measured.gpus),))
+
+
 def capacity_notices(store: Store, spec: SweepSpec) -> list[Notice]:
     """Says that a run of the sweep does not fit on the cluster, as far as live sweeps have measured it."""
     if spec.trainer is None:
         return []
-    measured = store.events.newest([sweep.id for sweep in store.sweeps.live()], WorkersEvent)
-    if measured is None:
-        return []
-    nodes = measured.nodes or (NodeSize(cpus=measured.cpus, gpus=measured.gpus),)
-    cluster, needs = Cluster(nodes=nodes), spec.needs
-    if room_in(cluster, needs):
+    cluster, needs = measured_cluster(store), spec.needs
+    if cluster is None or room_in(cluster, needs):
         return []
     message = (
         f"{shortage(cluster, needs)} Until it grows, or resources ask for less, no run of this sweep starts."

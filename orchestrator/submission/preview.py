@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from orchestrator.cells import Cell, Cells
+from orchestrator.amounts import count
+from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Cells
 from orchestrator.corpora import BUILT_IN, PreparedSource, corpus_names, find_corpus
 from orchestrator.documents.predictions import TargetDocument
 from orchestrator.documents.previews import (
@@ -15,6 +16,7 @@ from orchestrator.documents.previews import (
     FullGrid,
     PreviewDocument,
 )
+from orchestrator.documents.trainers import CheckDocument
 from orchestrator.errors import BadInput
 from orchestrator.heldout.comparison_setup import ComparisonSetup, held_out_cells, setup_of
 from orchestrator.heldout.line_up import Spent, cost_of, out_of_reach
@@ -170,12 +172,15 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
     target = target_of(spec, cells, prior)
     flops = full_grid_flops(cells, spec.grid.seeds)
     expected = rehearse(spec, cells, target, prior=prior)
-    speed = store.runs.flops_per_second(spec.trainer.measured_as) if spec.trainer is not None else None
+    measured = store.runs.flops_per_second(spec.trainer.measured_as) if spec.trainer is not None else None
+    check = None if program is None or measured is not None else program.check
+    speed = measured if check is None else _checked_speed(check)
     compared = setup_of(spec, Cells((*cells, *held_out_cells(spec, cells))))
     notices = (
         *capacity_notices(store, spec),
         *notices_of_tables(spec, store),
         *program_notices(spec, program),
+        *([] if check is None or speed is None else [_by_check(check)]),
         *_comparison_notices(compared, spec, expected),
     )
     return PreviewDocument.of(
@@ -201,6 +206,21 @@ def preview(spec: SweepSpec, store: Store, settings: Settings) -> PreviewDocumen
         notices=notices,
         seconds_reason=None if speed else "no run of this kind of trainer has been measured here yet",
     )
+
+
+def _checked_speed(check: CheckDocument) -> float | None:
+    """FLOPs a second of the check's run; None if its speed or N is not known."""
+    if check.tokens_per_second is None or check.known_params is None:
+        return None
+    return TRAINING_FLOPS_PER_PARAM_TOKEN * check.known_params * check.tokens_per_second
+
+
+def _by_check(check: CheckDocument) -> Notice:
+    message = (
+        f"No run of this trainer has been measured here yet: worker time is by its check, {count(check.tokens_per_second)} tokens "
+        f"a second at N = {count(check.known_params)}. Larger models mostly use a machine better."
+    )
+    return Notice(code="priced_by_check", message=message)
 
 
 def _expected_comparison(setup: ComparisonSetup, speed: float | None) -> ExpectedComparison:

@@ -1,4 +1,4 @@
-"""Resumption of a paused sweep, whose program may have been registered anew meanwhile."""
+"""Pause of a sweep, and its resumption, before which its program may have been registered anew."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from orchestrator.documents.events import ScheduleDocument, TrainerEvent
 from orchestrator.errors import BadInput, Conflict
 from orchestrator.law.notices import Notice
 from orchestrator.settings import Settings
-from orchestrator.states import SweepState
+from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep
 from orchestrator.submission.catalogue import (
@@ -17,6 +17,32 @@ from orchestrator.submission.catalogue import (
     program_notices,
     program_of,
 )
+
+
+def pause(
+    sweep: Sweep, store: Store, settings: Settings, *, actor: str | None = None
+) -> tuple[Sweep, list[Notice]]:
+    """Pause a sweep. Running proxies go on; registered programs are ended.
+
+    Returns:
+        The sweep, and what its user should know of the runs that are ended.
+
+    Raises:
+        Conflict: it cannot be paused in its state. Nothing is changed.
+    """
+    running = store.sweeps.progress(sweep.id).get(RunState.RUNNING, 0)
+    paused = store.sweeps.move(sweep.id, SweepState.PAUSED, actor=actor)
+    try:
+        program = program_of(sweep.spec, ServiceCatalogue(store, settings)) if running else None
+    except BadInput:
+        return paused, []
+    if program is None or program.registration.definition.resume is not None:
+        return paused, []
+    message = (
+        f"The registration of {program.registration.name} declares no resume: its {running} running "
+        f"{'run begins' if running == 1 else 'runs begin'} again from the first token when the sweep resumes."
+    )
+    return paused, [Notice(code="runs_begin_again", message=message)]
 
 
 def resume(

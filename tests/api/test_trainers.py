@@ -16,6 +16,7 @@ from orchestrator.settings import Settings
 from orchestrator.states import SweepState
 from orchestrator.store import Store
 from orchestrator.store.outputs import TAIL_BYTES, OutputTail
+from tests.api.conftest import Recorded
 
 Register = Callable[..., None]
 
@@ -170,9 +171,7 @@ def test_trainers_come_page_by_page_by_name(client: TestClient, register: Regist
 def test_a_check_belongs_to_the_registration_that_was_checked(
     client: TestClient, store: Store, register: Register
 ) -> None:
-    fork = (
-        "  schedule: {decay_fraction: 0.2}\n  fork: {save: [a], checkpoint: '{fork_step}', arguments: [b]}\n"
-    )
+    fork = "  schedule: {decay_fraction: 0.2}\n  fork: {save: [a], checkpoint: '{run_folder}/{fork_step}', arguments: [b]}\n"
     register(MINE + fork)
     shown = client.get("/v1/trainers/mine").json()
     assert shown["forks"]
@@ -262,6 +261,23 @@ def test_a_sweep_resumes_with_what_is_registered_now_if_it_makes_the_same_runs(
     resumed = client.post(f"{path}/resume").json()
     assert resumed["state"] == "queued"
     assert any("was never checked as it is registered now" in warning for warning in resumed["warnings"])
+
+
+def test_a_pause_says_which_runs_begin_again(client: TestClient, store: Store, register: Register) -> None:
+    for text, warned in (
+        (MINE, False),
+        (MINE.replace('  resume: {when: "{run_folder}/secret.pt"}\n', ""), True),
+    ):
+        register(text)
+        sweep = client.post("/v1/sweeps", json=SWEEP).json()
+        recorded = Recorded(store, store.sweeps.get(sweep["id"]))
+        recorded.move(SweepState.RUNNING)
+        recorded.ask(sweep["id"], (0, 0.001), (0, 0.002))
+        (run, *_) = store.runs.pending(sweep["id"])
+        store.runs.claim(sweep["id"], fence=recorded.drive(sweep["id"]), run_ids=[run.id])
+        paused = client.post(f"/v1/sweeps/{sweep['id']}/pause").json()
+        assert paused["state"] == "paused"
+        assert ("its 1 running run begins again from the first token" in str(paused["warnings"])) == warned
 
 
 @pytest.mark.parametrize("sign", ["\\ud800", "\\u001b", "\\n"])

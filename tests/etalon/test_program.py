@@ -191,3 +191,16 @@ def test_without_a_run_of_etalon_a_program_reports_to_nobody(monkeypatch: pytest
     assert etalon.done(3.0) is False
     assert etalon.should_stop() is False
     assert dict(program.run) == {}
+
+
+def test_a_copy_of_the_calls_beside_a_script_needs_no_etalon(tmp_path: Path, report: Path) -> None:
+    (tmp_path / "etalon.py").write_text(Path(program.__file__).read_text())
+    script = tmp_path / "train.py"
+    script.write_text("import etalon\nprint(etalon.report(tokens=8, loss=2.0), etalon.should_stop())")
+    for environment, written in (({}, "False False"), ({"ETALON_REPORT": str(report)}, "True False")):
+        command = [sys.executable, "-S", str(script)]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=True
+        )
+        assert done.stdout.strip() == written
+    assert entries(report) == [{"tokens": 8, "loss": 2.0}]

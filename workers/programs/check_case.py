@@ -93,6 +93,13 @@ class CheckCase:
         """The optimizer steps of the run."""
         return steps_of(self.registration.definition, self.cell)
 
+    @property
+    def checked_parameters(self) -> dict[str, Value]:
+        """All parameters of the program with their values."""
+        return dict(
+            self.registration.checked({**self.parameters, **json.loads(self.cell.with_values or "{}")})
+        )
+
     def with_horizon(self, factor: int) -> CheckCase:
         """The same with that many times the tokens."""
         return replace(self, cell=replace(self.cell, tokens=self.cell.tokens * factor))

@@ -100,6 +100,8 @@ class _Check:
             forks=self._forks,
             tokens_per_second=self._speed,
             params=None if model is None else model.params,
+            declared_params=self._case.cell.params if self._case.has_params else None,
+            values=self._case.checked_parameters,
             steps=self._steps,
             checked_at=datetime.now(UTC),
         )
@@ -345,7 +347,7 @@ def _source_in_words(source: LossSource | None) -> str:
     if source is None:
         return "its reports"
     if isinstance(source, OutputSource):
-        return f"lines like {source.output or source.pattern!r}"
+        return f"lines like '{source.output or source.pattern}'"
     return ", ".join(f"{name} {value}" for name, value in source.to_order().items())
 
 

@@ -49,6 +49,9 @@ function show(on) {
 }
 
 const WARNINGS = {
+  ...(head.dataset.programs === "yes" && {
+    pause: ["Pause this sweep?", "Running programs are asked to save, and ended. When the sweep resumes they go on from their checkpoint, or from their first token if the registration declares no resume."],
+  }),
   stop: ["Stop this sweep?", "Running runs finish, no new ones start, and a stopped sweep cannot be resumed. Its results are kept."],
   cancel: ["Cancel this sweep?", "Running runs are killed at once, and a cancelled sweep cannot be resumed. Finished runs are kept."],
 };

@@ -40,7 +40,7 @@ def register(folder: Path, text: str = TEXT) -> None:
     (place / "trainers.yaml").chmod(0o600)
 
 
-def check(store: Store, folder: Path, name: str, *, passed: bool = False) -> None:
+def check(store: Store, folder: Path, name: str, *, passed: bool = False, **found: Any) -> None:
     """Keep a check of a trainer."""
     steps = [
         CheckStep(name="losses", finding=Finding.GOOD, message="200 lines matched; losses have 4 digits."),
@@ -50,14 +50,8 @@ def check(store: Store, folder: Path, name: str, *, passed: bool = False) -> Non
         steps.append(
             CheckStep(name="stop", finding=Finding.BAD, message="2 processes were left 25 s after SIGTERM.")
         )
-    document = CheckDocument(
-        passed=passed,
-        forks=None,
-        tokens_per_second=12_000.0,
-        params=None,
-        steps=steps,
-        checked_at=datetime.now(UTC),
-    )
+    fields: dict[str, Any] = {"forks": None, "tokens_per_second": 12_000.0, "params": None} | found
+    document = CheckDocument(passed=passed, steps=steps, checked_at=datetime.now(UTC), **fields)
     store.trainer_checks.write(read_trainers(folder / "trainers").get(name).digest, document)
 
 

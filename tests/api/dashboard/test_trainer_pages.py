@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from orchestrator.documents.events import NoticeEvent, TrainerEvent
+from orchestrator.documents.events import NodeSize, NoticeEvent, TrainerEvent, WorkersEvent
 from orchestrator.store import Store
 from tests.api.dashboard.registered import ProgramRun, check, register
 from tests.api.dashboard.test_pages import read, text_of
@@ -32,6 +32,12 @@ def written(page: str) -> str:
     found = re.search(r"<textarea[^>]*>(.*?)</textarea>", page, re.DOTALL)
     assert found is not None
     return html.unescape(found[1])
+
+
+def filled_in(yaml: str) -> str:
+    """The specification with an N for each of its scales that lacks one."""
+    params = iter(("5M", "10M", "20M"))
+    return re.sub(r"params: TODO", lambda _: f"params: {next(params)}", yaml)
 
 
 def plan_of(client: TestClient, yaml: str) -> Any:
@@ -76,21 +82,50 @@ def test_the_written_sweep_is_priced_as_it_is(client: TestClient, tmp_path: Path
     for name in ("nanogpt", "tiny"):
         yaml = written(read(client, f"/submit?trainer={name}"))
         answer = plan_of(client, yaml)
+        assert answer.status_code == 422
+        assert "is still TODO: put in N of this model" in answer.text
+        yaml = filled_in(yaml)
+        answer = plan_of(client, yaml)
         assert answer.status_code == 200, (yaml, answer.text)
         assert "Full grid of independent runs" in answer.text
+
+
+def test_a_checked_scale_is_written_with_its_n_and_prices_the_sweep(
+    client: TestClient, copy: Store, tmp_path: Path
+) -> None:
+    register(tmp_path)
+    check(copy, tmp_path, "nanogpt", passed=True, params=29_536.0, values={"n_layer": 2, "n_embd": 128})
+    yaml = written(read(client, "/submit?trainer=nanogpt"))
+    first, second, third = re.findall(r"- \{params: (\S+), with: (.*)\}", yaml)
+    assert first == ("29536", "{n_layer: 2, n_embd: 128}")
+    assert second[0] == third[0] == "TODO"
+    assert "max_parallel: 2" in yaml
+    page = text_of(plan_of(client, filled_in(yaml)).text)
+    assert "Expected worker time" in page
+    assert "worker time is by its check, 12 k tokens a second at N = 29.5 k" in page
+
+
+def test_runs_at_once_are_those_that_the_measured_cluster_has_room_for(
+    client: TestClient, copy: Store, tmp_path: Path, seeded: Any
+) -> None:
+    register(tmp_path)
+    nodes = (NodeSize(cpus=8.0, gpus=0.0, count=2),)
+    event = WorkersEvent(cpus=16.0, gpus=0.0, nodes=nodes, room=16, reason=None)
+    copy.events.append(seeded.ids["running"], event)
+    assert "max_parallel: 16" in written(read(client, "/submit?trainer=tiny"))
 
 
 @pytest.mark.parametrize("parameters", TRICKY.values(), ids=TRICKY)
 def test_a_sweep_is_written_for_any_parameters(client: TestClient, tmp_path: Path, parameters: str) -> None:
     register(tmp_path, f"'null': {{command: [train], parameters: {parameters}}}\n")
-    yaml = written(read(client, "/submit?trainer=null"))
+    yaml = filled_in(written(read(client, "/submit?trainer=null")))
     answer = plan_of(client, yaml)
     assert answer.status_code == 200, (yaml, answer.text)
 
 
 def test_a_text_is_left_to_the_user(client: TestClient, tmp_path: Path) -> None:
     register(tmp_path, "mine: {command: [train], parameters: {data: {type: text, pattern: '[a-z]+'}}}\n")
-    answer = plan_of(client, written(read(client, "/submit?trainer=mine")))
+    answer = plan_of(client, filled_in(written(read(client, "/submit?trainer=mine"))))
     assert answer.status_code == 422
     assert "that &#39;[a-z]+&#39; matches as a whole" in answer.text
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from api.figures.coverage_map import MOST_ROWS, count_text, coverage_map
-from api.figures.learning_curves import learning_curves, why_no_curves
+from api.figures.learning_curves import draw_losses, learning_curves, why_no_curves
+from api.figures.run_curve import draw_run
 from api.figures.savings import grid_shares, savings
 from orchestrator.cells import Cell, Cells
 from orchestrator.spec import parse_spec
@@ -185,3 +186,15 @@ def test_the_interval_of_every_law_is_a_factor_and_a_refusal_has_none():
 def test_cells_without_a_lattice_have_no_coverage():
     cell = Cell(number=0, params=1e4, tokens=1e5, batch_tokens=256, rates=())
     assert coverage_map(make_snapshot(Cells((cell,)))).cells == ()
+
+
+def test_a_first_loss_at_step_0_does_not_keep_a_curve_from_being_drawn():
+    run = make_run(0, 1e-3, trunk_id=None)
+    points = make_points(run.id, [5.0, 4.0, 3.0], start=0)
+    view = learning_curves(make_snapshot(make_cells(), [run]), {run.id: points})
+    for drawn in (draw_losses(view), draw_run(run, make_cells()[0], points)):
+        assert drawn.data[0].x[:2] == (256, 512)
+        assert drawn.layout.xaxis.range[0] < math.log10(256)
+    first = make_points(run.id, [5.0], start=0)
+    assert learning_curves(make_snapshot(make_cells(), [run]), {run.id: first}) is None
+    assert not draw_run(run, make_cells()[0], first).data

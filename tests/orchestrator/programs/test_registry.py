@@ -173,7 +173,19 @@ def test_a_folder_that_cannot_be_listed_is_a_fault(place: Path, monkeypatch: pyt
         (("type: int, ", ""), "parameters.width.type (line 4): is missing"),
         (("{value}", "it"), "losses.training (line 5): has no {value}"),
         (("step {step} ", ""), "has neither {step} nor {tokens}"),
-        (("loss {value}", "loss ({value}"), "is no regular expression"),
+        (
+            ("loss {value}", "loss ({value}"),
+            r"missing ), unterminated subpattern at character 18 of step {step} loss ({value}; in a regular expression [ and ( "
+            r"themselves are written \[ and \(",
+        ),
+        (
+            ("step {step}", "[step {step}]"),
+            "the [ at character 1 of [step {step}] loss {value} begins a set of characters, which cannot hold {step}",
+        ),
+        (("loss {value}", "[^a]loss [{value}]"), "the [ at character 22 of step"),
+        (("{value}", "{value} {value}"), "no regular expression: redefinition of group name 'value'"),
+        (("{step}", "{steps}"), "{steps} stands for nothing here; the nearest is {step}"),
+        (("{value}", "{value} {lr}"), "{lr} stands for nothing here; known are {step}, {tokens}"),
         (("min: 8", "min: 8192"), "is above max"),
         (("folder: .", "limits: {start: 10 weeks}"), "must be written like 90s, 10m or 24h"),
         (("folder: .", "limits: {log: 64 MB, run: 0}"), "limits.run"),

@@ -116,6 +116,7 @@ def test_a_program_that_does_everything_passes(tmp_path: Path) -> None:
         *("resume", "fork", "high rate", "stop"),
     ]
     assert (document.passed, document.forks, document.params) == (True, True, 1000)
+    assert (document.declared_params, document.values["breaks"]) == (1000, "")
     assert document.tokens_per_second is not None
     assert (
         1_000 < document.tokens_per_second <= 13_000
@@ -286,7 +287,7 @@ def test_a_run_that_is_over_at_once_is_made_longer(tmp_path: Path) -> None:
 
 def test_a_program_that_completes_its_run_has_not_heeded_the_stop(tmp_path: Path) -> None:
     request = {"scale": {"pause": "0"}}
-    _, steps, _ = checked(tmp_path, "ignores_stop", request=request, limits={"stop": "2s"}, **only("stop"))
+    _, steps, _ = checked(tmp_path, "ignores_stop", request=request, limits={"stop": "12s"}, **only("stop"))
 
     assert "so nothing is known" in steps["stop"].message
 
