@@ -262,7 +262,7 @@ def test_a_sweep_with_trunks_does_not_go_on_once_its_check_found_forks_to_differ
         ),
         (
             {},
-            {"resume": {"when": "a", "arguments": ["{width-100}"]}},
+            {"resume": {"when": "{run_folder}/a", "arguments": ["{width-100}"]}},
             r"resume\.arguments\.0 .* reads like an option",
         ),
     ],
