@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -40,6 +41,38 @@ def module_rates(text: str) -> str:
     return amounts.multipliers(parse_module_rates(text))
 
 
+class Said(NamedTuple):
+    """A reason in parts.
+
+    Attributes:
+        sentence: its first line.
+        title: of the other lines, such as those that a program printed last.
+        lines: the others, once if a program that was tried again printed the same every time; empty if there are none.
+    """
+
+    sentence: str
+    title: str
+    lines: str
+
+
+def said(text: str) -> Said:
+    """Split a reason into a sentence and what a program printed."""
+    first, _, rest = text.partition("\n")
+    lines = rest.splitlines()
+    start, stop, title = first.removesuffix(":").rpartition(". ")
+    if not lines or not first.endswith(":") or not stop:
+        start, stop, title = first, "", "More"
+    return Said(start + stop.strip(), title, "\n".join(_once(lines)))
+
+
+def _once(lines: Sequence[str]) -> Sequence[str]:
+    """The last one of a block of lines that repeat it."""
+    for length in range(1, len(lines) // 2 + 1):
+        if lines[length:] == lines[:-length]:
+            return lines[-length:]
+    return lines
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("api.dashboard"),
@@ -61,6 +94,7 @@ def _environment() -> Environment:
         "stamp": stamp,
         "moment": moment,
         "spelt": spelt,
+        "said": said,
     }
     environment.globals |= {
         "address": address,

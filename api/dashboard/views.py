@@ -134,6 +134,7 @@ class SweepView:
 
     Attributes:
         target: of the newest law's prediction or refusal; None before the first law.
+        has_trunks: whether horizons share a trunk.
         last_event: number of the newest event when the page was read.
         span_seconds: from the start of its first run to the end of its last.
         actor: the token that moved the sweep to its state, if one did.
@@ -147,6 +148,7 @@ class SweepView:
     bar: RunBar
     formula: Formula | None
     shares: GridShares
+    has_trunks: bool
     comparison: ComparisonDocument | None
     span_seconds: float
     actor: str | None
@@ -243,6 +245,7 @@ def sweep_view(store: Store, sweep_id: str, query: Mapping[str, str]) -> SweepVi
         bar=run_bar(document),
         formula=None if snapshot.law is None else formula(snapshot.law),
         shares=grid_shares(snapshot),
+        has_trunks=any(cell.trunk is not None for cell in snapshot.cells),
         comparison=None if sweep.spec.comparison is None else comparison_document(store, sweep),
         span_seconds=store.sweeps.span_seconds(sweep_id),
         actor=None if moved is None else moved.actor,

@@ -41,6 +41,7 @@ class SweepFigure:
         title: above the figure.
         link: the title in the page's navigation, one word.
         caption: under the title.
+        trunks_caption: more of it where horizons share trunks.
         draw: reads the numbers and draws them.
         stable: whether it can be drawn of the stable phase too.
         needs: the part of the specification without which a page omits the figure; None if always shown.
@@ -51,5 +52,6 @@ class SweepFigure:
     link: str
     caption: str
     draw: Callable[[FigureRequest], go.Figure]
+    trunks_caption: str = ""
     stable: bool = False
     needs: Need | None = None

@@ -179,8 +179,8 @@ FIGURE: Final = SweepFigure(
     name="losses",
     title="Learning curves",
     link="Curves",
-    caption="A sample of runs from all cells. Thin lines are trunks at a constant rate, thick lines the branches "
-    "with the decay.",
+    caption="A sample of runs from all cells.",
+    trunks_caption="Thin lines are trunks at a constant rate, thick lines the branches with the decay.",
     draw=_figure,
     needs="grid",
 )

@@ -37,7 +37,8 @@ def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint]) -> go.Figure:
         if part:
             tokens, losses = [point.tokens for point in part], [point.loss for point in part]
             look, hover = {"color": colour, "width": 2}, "loss %{y:.4f} after %{x:.3s} tokens"
-            figure.add_trace(line_trace(f"training loss, {name}", tokens, losses, look, hover=hover))
+            label = f"training loss, {name}" if trunk else "training loss"
+            figure.add_trace(line_trace(label, tokens, losses, look, hover=hover))
     if run.loss is not None:
         diamond = {"symbol": "diamond", "size": 11, "color": TARGET}
         text = f"held-out loss {amounts.loss(run.loss)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import plotly.graph_objects as go
@@ -18,6 +19,9 @@ NARROW_LEGEND: Final = {"entrywidth": 0.5, "entrywidthmode": "fraction", "font":
 FOOTNOTE_ROOM: Final = 28
 """Pixels that a footnote of one line adds to the height of a figure."""
 
+TIGHT_DECADES: Final = (1.2, 2.2)
+"""Decades of an axis on which Plotly would label so many numbers that they touch."""
+
 TITLE_LENGTH: Final = 20
 """Characters of a title that fit above one of two panels; the last part of a longer one goes on a second line."""
 
@@ -32,13 +36,24 @@ def fit_to_screen(figure: go.Figure, columns: int | None) -> go.Figure:
     narrow = columns is not None and columns <= NARROW
     if narrow:
         figure.update_layout(legend=NARROW_LEGEND)
-        figure.for_each_xaxis(lambda axis: axis.update(nticks=min(axis.nticks or 3, 3)))
+        figure.for_each_xaxis(_take_fewer_ticks)
         figure.update_traces(xgap=0.5, selector={"type": "heatmap"})
         figure.update_traces(texttemplate="%{customdata}", selector={"name": CELL_COUNTS})
         _fit_panels(figure)
     for note in figure.select_annotations({"name": FOOTNOTE}):
         _wrap(figure, note, 44 if narrow else 140)
     return figure
+
+
+def _take_fewer_ticks(axis: go.layout.XAxis) -> None:
+    """At most three ticks or so; on a logarithmic axis of one to two decades 1 and 3 of each, where Plotly labels 2 and 5."""
+    axis.update(nticks=min(axis.nticks or 3, 3))
+    if axis.type != "log" or axis.tickvals is not None:
+        return
+    low, high = axis.range
+    if TIGHT_DECADES[0] < high - low < TIGHT_DECADES[1]:
+        decades = range(math.floor(low), math.ceil(high))
+        axis.update(tickvals=[float(f"{m}e{e}") for e in decades for m in (1, 3)])
 
 
 def _fit_panels(figure: go.Figure) -> None:

@@ -270,7 +270,11 @@ def sweeps_table(sweeps: Iterable[SweepSummary], width: int) -> Table:
             escape(sweep.name),
             sweep.state,
             runs_text(sweep.progress),
-            *((percent(sweep.cost.saved_fraction), answer) if wide else ()),
+            *(
+                (NONE if sweep.prediction is None else percent(sweep.cost.saved_fraction), answer)
+                if wide
+                else ()
+            ),
         )
     return table
 

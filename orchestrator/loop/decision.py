@@ -213,7 +213,7 @@ def _overdue(snapshot: SweepSnapshot) -> bool:
 
 def _early_failure(snapshot: SweepSnapshot) -> str:
     return (
-        f"The first {snapshot.early_failures} runs failed, so no more are started. Mend the trainer, then resume the sweep; or "
+        f"The first {snapshot.count(RunState.FAILED)} runs failed, so no more are started. Mend the trainer, then resume the sweep; or "
         f"cancel it. Reason of the last one: {snapshot.failure}"
     )
 

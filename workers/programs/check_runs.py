@@ -17,6 +17,7 @@ from orchestrator.errors import BadInput
 from orchestrator.programs.placeholders import Value
 from orchestrator.programs.run_values import RunPlace, Start
 from workers.programs.check_case import CheckCase
+from workers.programs.check_found import TRUNK
 from workers.programs.descendants import end_marked, find_marked
 from workers.programs.journal import Ended, Entry, Measured
 from workers.programs.kept import KeeperLost, KeptProgram
@@ -105,7 +106,7 @@ class CheckRun(AbstractContextManager["CheckRun"]):
         self.case, self._folder = case, folder
         self._rate = case.learning_rate if learning_rate is None else learning_rate
         self._deadline, self._watcher = deadline, watcher
-        self._place = RunPlace(run_id=f"check-{folder.name}", folder=folder, trunk_folder=folder / "trunk")
+        self._place = RunPlace(run_id=f"check-{folder.name}", folder=folder, trunk_folder=folder / TRUNK)
         self.record, self.matched = RunRecord(), Counter[str]()
         self.ended: Ended | KeeperLost | None = None
         self.seen: list[tuple[float, int]] = []

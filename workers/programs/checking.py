@@ -16,7 +16,7 @@ from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
 from orchestrator.errors import BadInput
 from orchestrator.programs.declared_losses import LossSource, OutputSource
 from workers.programs.check_case import CheckCase
-from workers.programs.check_found import Found, reason
+from workers.programs.check_found import Found, files_there, reason
 from workers.programs.check_runs import CheckRun, MadeRun, OutOfTime, Watcher
 from workers.programs.disturbed_runs import UndisturbedRun, fork, high_rate, resume, stop
 from workers.programs.journal import Ended, Measured
@@ -87,7 +87,7 @@ class _Check:
         self._step("model size", self._size)
         self._step("speed", self._measured_speed)
         for name, part in (
-            ("resume", resume),
+            ("resume", self._resume),
             ("fork", self._fork),
             ("high rate", high_rate),
             ("stop", stop),
@@ -288,6 +288,16 @@ class _Check:
             f"{amounts.duration(seconds)} on {plan.workers} workers; larger models mostly use a machine better."
         )
 
+    def _resume(self, completed: UndisturbedRun) -> Found:
+        return self._with_files(resume(completed), "resume")
+
+    def _with_files(self, found: Found, run: str) -> Found:
+        """What a run left, where its checkpoint is missing."""
+        if all(Path(path).exists() for path in found.paths):
+            return found
+        there = files_there(self._folder / run)
+        return replace(found, message=f"{found.message} {there}", paths=(*found.paths, there))
+
     def _fork(self, completed: UndisturbedRun) -> Found:
         """A fork, whose finding says too whether horizons may share a trunk."""
         if self._definition.fork is None:
@@ -295,7 +305,7 @@ class _Check:
                 Finding.SKIPPED, "fork is not declared: every horizon is trained from its first token."
             )
         try:
-            found = fork(completed)
+            found = self._with_files(fork(completed), "trunk")
         except BadInput as error:
             found = _unprepared(error)
         self._forks = found.finding is not Finding.BAD

@@ -82,6 +82,11 @@ class ProgramRun(Bench):
         tail = OutputTail(text=text, end_byte=len(text.encode()))
         self.store.logs.write({self.run.id: tail}, fence=self.driver, lease=driver_lease(self.sweep.id))
 
+    def fail(self, reason: str) -> None:
+        """Fail the run for good."""
+        result = RunResult(run_id=self.run.id, state=RunState.FAILED, reason=reason)
+        self.store.runs.finish([result], fence=self.driver)
+
     def end(self) -> None:
         """Complete the run."""
         result = RunResult(run_id=self.run.id, state=RunState.COMPLETED, loss=3.0, flops=1.0, seconds=1.0)

@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from orchestrator.documents.events import NodeSize, NoticeEvent, TrainerEvent, WorkersEvent
+from orchestrator.states import SweepState
 from orchestrator.store import Store
 from tests.api.dashboard.registered import ProgramRun, check, register
 from tests.api.dashboard.test_pages import read, text_of
@@ -167,3 +168,43 @@ def test_a_sweep_shows_its_registration_and_what_its_runs_have_told(client: Test
     text = text_of(read(client, f"/sweeps/{own.sweep.id}"))
     assert "Trainer nanogpt, registration 0123456789abcdef" in text
     assert "Losses have 3 decimals." in text
+
+
+def test_what_a_program_printed_is_shown_once_with_its_indents(client: TestClient, copy: Store) -> None:
+    own = ProgramRun(copy)
+    block = [
+        "Traceback (most recent call last):",
+        '  File "train.py", line 3',
+        "    import nope",
+        "no module <nope>",
+    ]
+    reason = "It ended with exit code 1, 3 times. The last lines of its output:"
+    own.fail("\n".join([reason, *block[2:], *block, *block]))
+    copy.sweeps.move(own.sweep.id, SweepState.PAUSED, reason="\n".join(["The first 3 runs failed", *block]))
+    for path, sentence, title in (
+        (f"/runs/{own.run.id}", "It ended with exit code 1, 3 times.", "The last lines of its output"),
+        (f"/sweeps/{own.sweep.id}", "The first 3 runs failed", "More"),
+    ):
+        head = read(client, path).split('id="head"')[1].split("</header>")[0]
+        assert f'<p class="reason">{sentence}</p>' in head
+        assert f"<summary>{title}</summary>" in head
+        (printed,) = re.findall(r"<pre[^>]*>(.*?)</pre>", head, re.DOTALL)
+        assert html.unescape(printed) == "\n".join(block)
+
+
+def test_a_sweep_without_trunks_and_prediction_claims_no_savings_by_them(
+    client: TestClient, copy: Store
+) -> None:
+    own = ProgramRun(copy)
+    own.end()
+    copy.sweeps.move(own.sweep.id, SweepState.COMPLETED)
+    text = text_of(read(client, f"/sweeps/{own.sweep.id}"))
+    assert "trunks" not in text
+    assert "of the full grid spent, and no prediction at the target: no law could be fitted" in text
+    assert "saved" not in text_of(read(client, "/")).split("own completed")[1].split("tokens")[0]
+
+
+def test_a_sweep_with_trunks_says_what_they_saved(client: TestClient, seeded: Any) -> None:
+    text = text_of(read(client, f"/sweeps/{seeded.ids['completed']}"))
+    assert "saved by shared trunks and early divergence" in text
+    assert "Thin lines are trunks" in text

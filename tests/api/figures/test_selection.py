@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from urllib.parse import parse_qsl
 
 import pytest
@@ -10,6 +12,7 @@ from api.figures.bowls import bowl_panels, draw_bowls
 from api.figures.screen import fit_to_screen
 from api.figures.selection import EVENLY, CellPage, CellSelection, cell_pages
 from api.figures.snapshot import FigureSnapshot
+from api.figures.style import COUNTS, canvas, log_axis
 from orchestrator.states import RunState
 from tests.api.figures.building import make_cells, make_run, make_snapshot
 
@@ -83,3 +86,15 @@ def test_on_a_telephone_a_long_title_has_two_lines(many: FigureSnapshot):
     wide, narrow = draw_bowls(panels, total), fit_to_screen(draw_bowls(panels, total, 2), 2)
     assert "<br>" not in wide.layout.annotations[0].text
     assert "<br>B 65.5" in narrow.layout.annotations[0].text
+
+
+@pytest.mark.parametrize("high", [20e3 * 16, 20e3 * 40, 20e3 * 99])
+def test_labels_of_one_to_two_decades_do_not_touch_on_a_telephone(high: float) -> None:
+    drawn = canvas(
+        300, xaxis=log_axis(20e3, high, ticks=COUNTS), grid={"rows": 1, "columns": 1, "domain": {"y": [0, 1]}}
+    )
+    axis = fit_to_screen(drawn, 1).layout.xaxis
+    low, end = axis.range
+    shown = [at for at in axis.tickvals if low <= math.log10(at) <= end]
+    assert 2 <= len(shown) <= 5
+    assert all(later / earlier > 2.9 for earlier, later in pairwise(shown))

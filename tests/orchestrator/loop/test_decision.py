@@ -75,6 +75,15 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
         ),
     ),
     (
+        "a pause counts all runs that failed, also those of one trunk or before a resumption",
+        {"runs": {RunState.FAILED: 7, RunState.PENDING: 5}, "early_failures": 3, "failure": "no module"},
+        MoveSweep(
+            to=SweepState.PAUSED,
+            reason="The first 7 runs failed, so no more are started. Mend the trainer, then resume the sweep; or cancel it. "
+            "Reason of the last one: no module",
+        ),
+    ),
+    (
         "two failures are no three",
         {"runs": {RunState.FAILED: 2, RunState.PENDING: 5}, "early_failures": 2, "failure": "no module"},
         Idle(),

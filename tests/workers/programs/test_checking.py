@@ -365,3 +365,12 @@ def test_gpus_are_the_first_that_are_visible() -> None:
     assert visible_gpus(2, "3,5,7") == "3,5"
     with pytest.raises(BadInput, match="shows 1 here"):
         visible_gpus(2, "3")
+
+
+def test_a_checkpoint_that_is_not_there_is_told_with_the_files_that_are(tmp_path: Path) -> None:
+    fork = {**FIELDS["fork"], "checkpoint": "{trunk_folder}/at-{fork_step}.json"}
+    resume = {"when": "{run_folder}/elsewhere.json", "arguments": []}
+    _, steps, _ = checked(tmp_path, fork=fork, resume=resume)
+    assert "What the program wrote: {run_folder}/state.json." in steps["resume"].message
+    assert "What the program wrote: {run_folder}/at-32.json, {run_folder}/at-64.json" in steps["fork"].message
+    assert "at-32.json" not in for_readers(steps["fork"]).message
