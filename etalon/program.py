@@ -87,7 +87,11 @@ def saved(path: str | os.PathLike[str], tokens: SupportsFloat) -> bool:
 
 
 def should_stop() -> bool:
-    """Whether the program must save and end, on every rank. It looks for a file: microseconds, no communication."""
+    """Whether the program must save and end. It looks for a file: microseconds, no communication.
+
+    Several processes look at different moments. Let rank 0 look and broadcast what it saw, or one process leaves while
+    the others wait for it.
+    """
     path = os.environ.get("ETALON_STOP")
     return bool(path) and os.path.exists(str(path))
 

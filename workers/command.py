@@ -14,7 +14,7 @@ from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints
 from workers.command_jobs import ProgramJob, program_jobs
-from workers.programs.orders import drop_leftovers
+from workers.programs.leftovers import drop_leftovers
 from workers.programs.program_runner import ProgramSetup
 from workers.runner import JobFactory, MustPause
 
@@ -61,11 +61,15 @@ class CommandJobFactory(JobFactory):
         return program_jobs(pending, self._cells)
 
     def ended(self, job: ProgramJob) -> None:
-        """Remove what nobody reads any more: temporary files, and the own checkpoints of runs that gave a result."""
+        """Remove what nobody reads any more: temporary files, and the own checkpoints of runs that gave a result.
+
+        Checkpoints of a trunk stay, for horizons that are asked for later.
+        """
+        kept = frozenset() if job.trunk_id is None else self._workers.trunk(job.trunk_id).paths
         for run in job.runs:
             folder = self._workers.run_folder(run.run_id)
             has_result = self._store.runs.get(run.run_id).state in RUN_MEASURED
-            drop_leftovers(self._registration, folder, checkpoint=has_result)
+            drop_leftovers(self._registration, folder, checkpoint=has_result, kept=kept)
 
     @property
     def must_pause(self) -> str | None:

@@ -261,6 +261,8 @@ class Dispatcher:
             self.ending = Ending.CANCELLED
         elif self._state not in SWEEP_LIVE:
             self.ending = Ending.FINAL
+        elif self._is_interrupted and not busy:
+            self.ending = Ending.IDLE  # its programs have ended, and another sweep may have their workers
         elif not self._working and now - self._busy_at > WARM_SECONDS:
             self.ending = Ending.IDLE  # the orchestrator starts another when the sweep goes on
         elif now - self._led_at > LEADERLESS_SECONDS:

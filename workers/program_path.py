@@ -5,10 +5,11 @@ The service's own folder, or the one that Etalon is installed in, would put othe
 
 from __future__ import annotations
 
-import shutil
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
+
+from workers.programs.own_files import make_folders, write_new
 
 FILES: Final = ("__init__.py", "program.py", "entry.py", "hugging_face.py")
 """Files of ``etalon`` for training programs: standard library alone, Python 3.8 and later."""
@@ -28,8 +29,7 @@ def make_program_path(folder: Path) -> Path:
     """
     path = folder / "python"
     package = path / "etalon"
-    package.mkdir(parents=True, exist_ok=True)
+    make_folders(folder, package)
     for name in FILES:
-        with as_file(files("etalon") / name) as source:
-            shutil.copyfile(source, package / name)
+        write_new(package / name, (files("etalon") / name).read_text(encoding="utf-8"))
     return path

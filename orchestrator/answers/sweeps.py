@@ -73,9 +73,20 @@ def waits_because(store: Store, sweep: Sweep) -> str | None:
             "reports a loss, no more are started."
         )
     event = store.events.latest(sweep.id, WorkersEvent)
-    if event is None or event.reason is None:
+    if event is not None and event.reason is not None:
+        return f"{event.reason} Runs wait until it grows."
+    return _behind_others(store, sweep)
+
+
+def _behind_others(store: Store, sweep: Sweep) -> str | None:
+    """The sentence that other sweeps have the workers; None if a run of this one is under way, or none waits."""
+    runs = store.sweeps.progress(sweep.id)
+    if sweep.state is not SweepState.RUNNING or runs[RunState.RUNNING] or not runs[RunState.PENDING]:
         return None
-    return f"{event.reason} Runs wait until it grows."
+    others = [other for other in store.sweeps.live() if other.id != sweep.id]
+    busy = {other.name: store.sweeps.progress(other.id)[RunState.RUNNING] for other in others}
+    named = ", ".join(f"{name} ({count} running)" for name, count in busy.items() if count)
+    return f"Its runs wait for workers, which other sweeps have now: {named}." if named else None
 
 
 def registration_of(store: Store, sweep: Sweep) -> RegistrationDocument | None:

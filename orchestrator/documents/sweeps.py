@@ -68,7 +68,8 @@ class SweepDocument(SweepSummary, NoticedDocument):
     """A sweep."""
 
     waits_because: str | None = Field(
-        description="The reason why none of its runs can start now: the Ray cluster is too small. Null otherwise."
+        description="The reason why none of its runs can start now: the Ray cluster is too small, other sweeps have its "
+        "workers, or the first runs of a program must prove it. Null otherwise."
     )
     registration: RegistrationDocument | None = Field(
         default=None, description="Of the program that carries out its runs; null for other trainers."

@@ -45,6 +45,9 @@ OF_A_SCHEDULE: Final = frozenset({"final_learning_rate", "warmup_steps", "decay_
 OF_A_FORK: Final = frozenset({"trunk_folder", "fork_step", "fork_steps"})
 """Placeholders that need ``fork``."""
 
+OF_ONE_RUN: Final = frozenset({"run_folder", "trunk_folder", "run_id"})
+"""Placeholders of which every run has a value of its own: a path without one would be shared by runs at the same time."""
+
 NAMES: Final = OF_EVERY_RUN | OF_A_SCHEDULE | OF_A_FORK | {"checkpoint"}
 """All placeholders but the parameters; ``checkpoint`` is one to start from."""
 
@@ -202,6 +205,7 @@ class ProgramDefinition(Strict):
         self._check_names()
         self._check_environment()
         self._check_templates()
+        self._check_own_paths()
         for pattern in self.diverged.output:
             if (fault := fault_of(pattern)) is not None:
                 raise BadField("diverged.output", fault)
@@ -307,6 +311,16 @@ class ProgramDefinition(Strict):
                 "pass_environment",
                 "PYTHONPATH of the worker is the service's own; set environment.PYTHONPATH instead",
             )
+
+    def _check_own_paths(self) -> None:
+        for field, text, known in self.templates():
+            is_path = field in {"resume.when", "fork.checkpoint", "losses"} or field.endswith(".to")
+            if is_path and not Template.parse(text, known).names & OF_ONE_RUN:
+                raise BadField(
+                    field,
+                    f"{text!r} is the same path for every run, and runs go on side by side: begin it with {{run_folder}}, or "
+                    "name {run_id} in it",
+                )
 
 
 def _listed(field: str, texts: tuple[str, ...], known: Set[str]) -> Iterator[tuple[str, str, Set[str]]]:

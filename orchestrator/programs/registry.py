@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,6 +63,16 @@ class Registration:
             return Path(sys.executable)
         named = self.file.parent / self.definition.python
         return named / "bin" / "python" if named.is_dir() else named
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The fields ``folder`` and ``python`` whose path this machine has not, or not for this user."""
+        try:
+            has_folder = self.folder.is_dir()
+        except OSError:
+            has_folder = False
+        lacks = {"folder": not has_folder, "python": shutil.which(self.interpreter) is None}
+        return tuple(field for field, is_so in lacks.items() if is_so)
 
     def checked(self, given: Mapping[str, Any]) -> dict[str, Value]:
         """All parameters with their values, in their types.
@@ -167,7 +178,7 @@ def read_trainers(place: Path) -> Trainers:
     try:
         files = _files(place)
     except OSError as error:
-        faults[str(place)] = BadInput(f"{place} cannot be read: {error.strerror}.")
+        faults[str(place.absolute())] = BadInput(f"{place} cannot be read: {error.strerror}.")
         files = []
     for file in files:
         try:

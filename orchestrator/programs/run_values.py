@@ -63,7 +63,7 @@ class RunPlace:
     Attributes:
         run_id: of the run.
         folder: its own.
-        trunk_folder: of the trunk that it shares; its own folder if it shares none.
+        trunk_folder: where it saves checkpoints of a trunk; nobody else does.
     """
 
     run_id: str
@@ -78,6 +78,7 @@ class Start:
     Attributes:
         tokens: trained before; 0 begins at the first token.
         checkpoint: of the trunk, or the last one that the program reported; None where there is none.
+        trunk_folder: of the run that saved the trunk's checkpoint; None where there is none.
         fork_steps: steps at which the trunk must save, ascending.
         resumes: whether the run goes on from its own checkpoint.
         attempt: number of the start, from 1.
@@ -85,6 +86,7 @@ class Start:
 
     tokens: int = 0
     checkpoint: str | None = None
+    trunk_folder: str | None = None
     fork_steps: tuple[int, ...] = ()
     resumes: bool = False
     attempt: int = 1

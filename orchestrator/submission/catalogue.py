@@ -145,6 +145,9 @@ def program_notices(spec: SweepSpec, program: CheckedProgram | None) -> list[Not
         program.check is None or not program.check.passed
     ):
         notices.append(Notice(code="rate_not_given", message=f"{name} {RATE_NOT_GIVEN}"))
+    if missing := program.registration.missing:
+        message = f"{' and '.join(missing)} of {name} cannot be found on this machine; every worker must have what they name."
+        notices.append(Notice(code="trainer_missing", message=message))
     if program.shared_decay is None and len(spec.grid.tokens) > 1:
         notices.append(Notice(code="no_forks", message=_without_forks(spec, program)))
     return notices

@@ -87,7 +87,7 @@ def test_a_smaller_cell_that_is_added_shifts_nothing(
     runs = client.get(f"/v1/sweeps/{trained.sweep.id}/runs").json()["items"]
     assert runs[:-1] == before["runs"]["items"]
     assert (runs[-1]["cell"], runs[-1]["params"], runs[-1]["state"]) == (number, added.params, "completed")
-    assert run_view(trained.store, runs[-1]["id"]).run.params == added.params
+    assert run_view(trained.store, runs[-1]["id"], "200").run.params == added.params
 
 
 def test_numbers_with_holes_in_another_order_give_the_same_law_and_figures(

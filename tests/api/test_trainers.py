@@ -171,9 +171,7 @@ def test_trainers_come_page_by_page_by_name(client: TestClient, register: Regist
 def test_a_check_belongs_to_the_registration_that_was_checked(
     client: TestClient, store: Store, register: Register
 ) -> None:
-    fork = (
-        "  schedule: {decay_fraction: 0.2}\n  fork: {save: [a], checkpoint: '{fork_step}', arguments: [b]}\n"
-    )
+    fork = "  schedule: {decay_fraction: 0.2}\n  fork: {save: [a], checkpoint: '{run_folder}/{fork_step}', arguments: [b]}\n"
     register(MINE + fork)
     shown = client.get("/v1/trainers/mine").json()
     assert shown["forks"]

@@ -22,6 +22,10 @@ def returns_nothing(run):
 def returns_a_table(run):
     return {"loss": 2.5}
 
+def tells_its_arguments(run):
+    import sys
+    print(sys.argv[1:])
+
 number = 3
 """
 
@@ -57,6 +61,11 @@ def test_a_number_that_the_function_returns_is_the_answer(
 ) -> None:
     done, reported = entry(tmp_path, f"mine.training:{name}")
     assert (done.returncode, done.stdout, reported) == (0, printed, report), done.stderr
+
+
+def test_further_arguments_are_the_functions_own(tmp_path: Path) -> None:
+    done, _ = entry(tmp_path, "mine.training:tells_its_arguments", "--resume", "--save_at=1,2")
+    assert done.stdout == "['--resume', '--save_at=1,2']\n", done.stderr
 
 
 @pytest.mark.parametrize(

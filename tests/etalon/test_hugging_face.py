@@ -59,10 +59,18 @@ print(args.logging_nan_inf_filter, control.should_save, control.should_training_
 
 def trained(folder: Path, *, stop: bool = False, **environment: str) -> tuple[str, list[dict[str, Any]]]:
     """What the training printed, and its report."""
-    (folder / "transformers.py").write_text(STAND_IN)
-    (folder / "run.json").write_text(json.dumps({"batch_tokens": 64}))
     if stop:
         (folder / "stop").touch()
+    done, report = called(folder, TRAINING, **environment)
+    return done.stdout, report
+
+
+def called(
+    folder: Path, script: str, **environment: str
+) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
+    """A script that was run as a program of Etalon's, and its report."""
+    (folder / "transformers.py").write_text(STAND_IN)
+    (folder / "run.json").write_text(json.dumps({"batch_tokens": 64}))
     report = folder / "report.jsonl"
     managed = {
         "ETALON_REPORT": str(report),
@@ -70,7 +78,7 @@ def trained(folder: Path, *, stop: bool = False, **environment: str) -> tuple[st
         "ETALON_STOP": str(folder / "stop"),
     }
     done = subprocess.run(
-        [sys.executable, "-c", TRAINING],
+        [sys.executable, "-c", script],
         env=os.environ | managed | environment,
         cwd=folder,
         capture_output=True,
@@ -80,7 +88,7 @@ def trained(folder: Path, *, stop: bool = False, **environment: str) -> tuple[st
     )
     assert done.returncode == 0, done.stderr
     lines = report.read_text().splitlines() if report.exists() else []
-    return done.stdout, [json.loads(line) for line in lines]
+    return done, [json.loads(line) for line in lines]
 
 
 def test_it_reports_size_losses_and_checkpoints(tmp_path: Path) -> None:
@@ -100,3 +108,101 @@ def test_it_saves_and_ends_when_it_is_asked_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize("environment", [{"RANK": "1"}, {"ETALON_REPORT": "", "ETALON_RUN": ""}])
 def test_other_ranks_and_runs_by_hand_report_nothing(tmp_path: Path, environment: dict[str, str]) -> None:
     assert trained(tmp_path, **environment) == ("False False False\n", [])
+
+
+UNCOUNTED = """
+from types import SimpleNamespace
+
+import torch
+import etalon
+
+
+class FullyShardedDataParallel(torch.nn.Module):
+    def get_input_embeddings(self):
+        return None
+
+    get_output_embeddings = get_input_embeddings
+
+
+args = SimpleNamespace(logging_nan_inf_filter=True)
+for model in (torch.nn.Linear(2, 2), FullyShardedDataParallel()):
+    etalon.HuggingFace().on_train_begin(args, None, None, model=model)
+"""
+
+
+def test_a_model_whose_parameters_cannot_be_counted_is_trained_without_a_size(tmp_path: Path) -> None:
+    done, report = called(tmp_path, UNCOUNTED)
+    assert done.stderr.count("cannot be counted") == 2
+    assert report == []
+
+
+SHARED = """
+from types import SimpleNamespace
+
+import torch
+import etalon
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.middle = torch.nn.Linear(4, 4, bias=False)
+        self.middle.weight.ds_numel = 1600
+
+    def get_input_embeddings(self):
+        return None
+
+    get_output_embeddings = get_input_embeddings
+
+
+etalon.HuggingFace().on_train_begin(SimpleNamespace(), None, None, model=Model())
+"""
+
+
+def test_weights_that_processes_share_are_counted_whole(tmp_path: Path) -> None:
+    assert called(tmp_path, SHARED)[1] == [{"model": {"params": 1600, "params_total": 1600}}]
+
+
+RANK = """
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import etalon
+
+rank = int(os.environ["RANK"])
+torch.distributed.init_process_group("gloo", init_method=f"file://{os.getcwd()}/meeting", rank=rank, world_size=2)
+callback, args = etalon.HuggingFace(), SimpleNamespace(device="cpu")
+control = SimpleNamespace(should_save=False, should_training_stop=False)
+step = 0
+while not control.should_training_stop:
+    step += 1
+    if rank == 0 and step == 3:
+        Path(os.environ["ETALON_STOP"]).touch()
+    callback.on_step_end(args, SimpleNamespace(global_step=step), control)
+print(step)
+"""
+
+
+def test_all_ranks_end_at_the_step_at_which_rank_0_sees_the_stop(tmp_path: Path) -> None:
+    """Each rank has a stop file of its own; rank 1's is there from the beginning."""
+    (tmp_path / "transformers.py").write_text(STAND_IN)
+    (tmp_path / "stop1").touch()
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK],
+            env=os.environ
+            | {"OMP_NUM_THREADS": "1", "RANK": rank, "ETALON_STOP": str(tmp_path / f"stop{rank}")},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    try:
+        assert [rank.communicate(timeout=60)[0] for rank in ranks] == ["3\n", "3\n"]
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()

@@ -15,6 +15,7 @@ from orchestrator.loop.lease import RenewedLease
 from orchestrator.spec import Resources
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease
+from orchestrator.store.outputs import OutputTail
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 from orchestrator.submission.capacity import Cluster
 from tests.clock import Clock
@@ -40,7 +41,6 @@ READY = Report(limits={"trunk": 4})
 class OneRunJobs(JobFactory):
     """Forms one job per run."""
 
-    first_runs: int | None = None  # type: ignore[misc]
     setup: ReplaySetup = field(default_factory=lambda: ReplaySetup(table=b"", where={}, cells=Cells()))
     over: list[Job] = field(default_factory=list)
     silence_seconds: ClassVar[float] = 30.0
@@ -100,12 +100,7 @@ def shift(stage) -> Shift:
     lease = RenewedLease.try_acquire(stage.store, driver_lease(sweep_id), "test", 600)
     assert lease is not None
     source, clock, cluster = OneRunJobs(), Clock(100.0), Size()
-    dispatcher = dispatching(stage, sweep_id, lease, source, clock, cluster)
-    return Shift(sweep_id, lease, source, clock, cluster, dispatcher)
-
-
-def dispatching(stage, sweep_id, lease, source, clock, cluster) -> Dispatcher:
-    return Dispatcher(
+    dispatcher = Dispatcher(
         stage.store,
         sweep_id,
         lease,
@@ -115,6 +110,7 @@ def dispatching(stage, sweep_id, lease, source, clock, cluster) -> Dispatcher:
         tick_seconds=0.5,
         clock=clock,
     )
+    return Shift(sweep_id, lease, source, clock, cluster, dispatcher)
 
 
 def counts(stage, shift) -> dict[RunState, int]:
@@ -347,21 +343,6 @@ def test_a_worker_that_hangs_is_named_whether_it_works_or_waits(stage, shift):
     assert counts(stage, shift) == {RunState.COMPLETED: 1}
 
 
-def test_the_first_runs_of_a_program_are_the_last_planned_ones_until_a_loss_is_reported(stage, shift):
-    first = OneRunJobs(first_runs=2)
-    shift.dispatcher = dispatching(stage, shift.sweep_id, shift.lease, first, shift.clock, shift.cluster)
-    shift.ready("a", "b", "c")
-    stage.ask(shift.sweep_id, *((0, rate) for rate in (0.001, 0.002, 0.004, 0.008)))
-    shift.tick()
-    planned = [run.id for run in stage.store.runs.of_sweep(shift.sweep_id)]
-    assert [shift.job(trial).run_ids for trial in "ab"] == [(planned[3],), (planned[2],)]
-    assert counts(stage, shift) == {RunState.RUNNING: 2, RunState.PENDING: 2}
-    point = LossPoint(curve=planned[3], step=1, tokens=8, loss=3.0)
-    shift.dispatcher.take_in("a'", Report(points=(point,)))
-    shift.tick()
-    assert shift.job("c").run_ids == (planned[0],)
-
-
 def test_workers_that_die_before_any_job_end_the_driver(shift):
     shift.ready("a")
     with pytest.raises(WorkersDie, match="no module named torch"):
@@ -494,7 +475,9 @@ def test_a_pause_ends_programs_and_returns_their_runs(stage, registered):
         assert registered.dispatcher.is_wanted_back(trial)
         registered.dispatcher.end(trial)
     assert counts(stage, registered) == {RunState.PENDING: 5}
-    assert "paused" in str(stage.runs(registered.sweep_id)[0].reason)
+    assert sum("paused" in str(run.reason) for run in stage.runs(registered.sweep_id)) == 2
+    registered.tick()
+    assert registered.dispatcher.ending is Ending.IDLE, "another sweep may have its workers"
 
 
 def test_no_more_than_three_jobs_begin_before_a_loss_is_seen(stage, registered):
@@ -508,6 +491,15 @@ def test_no_more_than_three_jobs_begin_before_a_loss_is_seen(stage, registered):
     registered.dispatcher.take_in("b'", Report(points=points))
     registered.tick()
     assert isinstance(registered.dispatcher.next_task("e"), ImmediateJob)
+
+
+def test_the_first_jobs_of_a_program_are_the_last_planned_ones(stage, registered):
+    jobs = at_work(stage, registered, "a", "b", "c")
+    planned = [run.id for run in stage.runs(registered.sweep_id)]
+    assert [job.run_ids for job in jobs] == [(planned[4],), (planned[3],), (planned[2],)]
+    points = (LossPoint(curve=planned[4], step=1, tokens=8, loss=3.0),)
+    registered.dispatcher.take_in("a'", Report(points=points))
+    assert registered.dispatcher.next_task("d").run_ids == (planned[0],)
 
 
 def test_a_worker_that_can_do_nothing_pauses_the_sweep_and_fails_no_run(stage, registered):
@@ -566,11 +558,10 @@ def test_a_run_of_another_size_is_failed_and_its_worker_called_back(stage, regis
 
 def test_the_newest_output_of_a_run_is_written(stage, registered):
     (job,) = at_work(stage, registered, "a")
-    registered.dispatcher.take_in(
-        "a'", Report(logs={job.run_ids[0]: "step 1\x00 loss 3"}, notices=("Few digits.",))
-    )
+    newest = OutputTail(text="step 1\x00 loss 3", end_byte=900)
+    registered.dispatcher.take_in("a'", Report(logs={job.run_ids[0]: newest}, notices=("Few digits.",)))
     registered.dispatcher.take_in("a'", Report(notices=("Few digits.",)))
     registered.tick(2)
-    assert stage.store.logs.get(job.run_ids[0]) == "step 1 loss 3"
+    assert stage.store.logs.get(job.run_ids[0]) == OutputTail(text="step 1 loss 3", end_byte=900)
     events = stage.store.events.after(0, sweep_id=registered.sweep_id)
     assert [event.data for event in events if event.kind == "notice"] == [{"message": "Few digits."}]

@@ -145,8 +145,7 @@ def test_points_stream_and_a_killed_worker_changes_no_loss(stage, ray_address, u
     assert stage.states(sweep_id) == {RunState.RUNNING}, "points are there before any run has ended"
     stage.until(checkpoints.unfinished_jobs, driver)
 
-    (worker,) = on_cluster()
-    worker.kill()
+    one_worker(stage, driver).kill()
     stage.ended(sweep_id, driver)
 
     assert stage.states(sweep_id) == {RunState.COMPLETED}

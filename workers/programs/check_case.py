@@ -308,5 +308,6 @@ def _checked(case: CheckCase) -> CheckCase:
         try:
             check_text(name, template, values)
         except BadInput as error:
-            raise BadInput(f"{name} of {registration.name} cannot be made: {error.detail}") from error
+            refusal = _WrongBatch if template.names & OF_THE_BATCH else BadInput
+            raise refusal(f"{name} of {registration.name} cannot be made: {error.detail}") from error
     return case

@@ -14,8 +14,7 @@ from typing import Final, Protocol, Self
 
 from orchestrator.documents.trainers import CheckStep
 from orchestrator.errors import BadInput
-from orchestrator.programs.definition import NAMES
-from orchestrator.programs.placeholders import Template, Value
+from orchestrator.programs.placeholders import Value
 from orchestrator.programs.run_values import RunPlace, Start
 from workers.programs.check_case import CheckCase
 from workers.programs.check_found import TRUNK
@@ -23,7 +22,7 @@ from workers.programs.descendants import end_marked, find_marked
 from workers.programs.journal import Ended, Entry, Measured
 from workers.programs.kept import KeeperLost, KeptProgram
 from workers.programs.order import KeeperOrder
-from workers.programs.orders import SECRET, fork_checkpoint, make_order
+from workers.programs.orders import SECRET, fork_checkpoint, make_order, path_of
 from workers.programs.output import MASK, SecretMask, tail
 from workers.programs.run_ends import End, end_of
 from workers.programs.run_record import RunRecord
@@ -124,7 +123,7 @@ class CheckRun(AbstractContextManager["CheckRun"]):
         """
         order = self._order()
         mask = SecretMask(order.secrets)
-        paths = [self.rendered(file.to) for file in self.case.registration.definition.files]
+        paths = [self.placed(file.to) for file in self.case.registration.definition.files]
         return MadeRun(
             argv=tuple(map(mask, order.argv)),
             folder=order.cwd,
@@ -132,7 +131,7 @@ class CheckRun(AbstractContextManager["CheckRun"]):
                 name: MASK if SECRET.search(name) else mask(value)
                 for name, value in sorted(order.environment.items())
             },
-            files={path: mask(Path(path).read_text()) for path in paths},
+            files={str(path): mask(path.read_text()) for path in paths},
         )
 
     def _order(self, start: Start | None = None) -> KeeperOrder:
@@ -224,20 +223,23 @@ class CheckRun(AbstractContextManager["CheckRun"]):
         """The last lines of the output."""
         return tuple(tail(self._folder, SHOWN_BYTES).rstrip().splitlines()[-SHOWN_LINES:])
 
-    def fork_path(self, step: int) -> str:
+    @property
+    def trunk_folder(self) -> str:
+        """Where the run saves checkpoints of a trunk."""
+        return str(self._place.trunk_folder)
+
+    def fork_path(self, step: int) -> Path:
         """Where the checkpoint for a fork at a step is expected."""
         return fork_checkpoint(self.case.registration, self._values(Start()), step)
 
-    def has_saved(self, path: str, step: int) -> bool:
-        """Whether a checkpoint of a step is whole: the program said so, went on after it, or has ended."""
+    def has_saved(self, path: Path, step: int) -> bool:
+        """Whether a checkpoint of a step is there, and whole."""
         tokens = step * int(self.case.cell.batch_tokens)
-        whole = path in self.record.saved or self.record.tokens > tokens or self._kept is None
-        return whole and Path(path).exists()
+        return path.exists() and self.record.has_whole(path, tokens, folder=self.case.registration.folder)
 
-    def rendered(self, text: str) -> str:
-        """A text of the registration with the run's values."""
-        values = self._values(Start())
-        return Template.parse(text, NAMES | values.keys()).render(values)
+    def placed(self, text: str) -> Path:
+        """A path of the registration with the run's values."""
+        return path_of(self.case.registration, text, self._values(Start()))
 
     def _values(self, start: Start) -> dict[str, Value]:
         return self.case.values(self._place, start, self._rate)

@@ -83,9 +83,9 @@ def resume(direct: UndisturbedRun) -> Found:
             Finding.SKIPPED, "resume is not declared: a run that is interrupted starts from its first token."
         )
     with direct.new_run("resume") as run:
-        path = run.rendered(declared.when)
+        path = run.placed(declared.when)
         run.start()
-        if not run.wait(_half_way_with_checkpoint(run, Path(path), direct.half_seconds)):
+        if not run.wait(_half_way_with_checkpoint(run, path, direct.half_seconds)):
             return _no_checkpoint(run, path)
         first, killed_at = run.first_tokens, run.record.tokens
         run.kill()
@@ -105,7 +105,7 @@ def resume(direct: UndisturbedRun) -> Found:
         return Found(
             Finding.WARNING,
             f"{what}, it began again at its first token, although {path} was there.",
-            paths=(path,),
+            paths=(str(path),),
         )
     far = relative_difference(end.loss, direct.loss)
     return Found(
@@ -130,20 +130,20 @@ def _half_way_with_checkpoint(run: CheckRun, path: Path, half_seconds: float) ->
     return is_so
 
 
-def _no_checkpoint(run: CheckRun, path: str) -> Found:
-    if Path(path).exists():
+def _no_checkpoint(run: CheckRun, path: Path) -> Found:
+    if path.exists():
         return Found(
             Finding.WARNING,
             f"{path} was not there before the program was about to end, so nothing could be resumed. Let it save more "
             "often, or give more --tokens.",
-            paths=(path,),
+            paths=(str(path),),
         )
     return Found(
         Finding.BAD,
         f"No checkpoint was found at {path} (resume.when) in {run.case.steps.total} steps. Let it save more often, "
         "correct the path, or give more --tokens.",
         run.last_lines,
-        (path,),
+        (str(path),),
     )
 
 
@@ -157,11 +157,17 @@ def fork(direct: UndisturbedRun) -> Found:
         trunk.wait(lambda: trunk.has_saved(path, step))
         trunk.kill()
     if not trunk.has_saved(path, step):
-        message = f"The trunk left no checkpoint of step {step}: there is no {path} (fork.checkpoint)."
-        return Found(Finding.BAD, message, trunk.last_lines, (path,))
+        why = f"there is no {path} (fork.checkpoint)"
+        if path.exists():
+            why = (
+                f"the program reported others with etalon.saved, and not {path}, or it did not go on after it"
+            )
+        message = f"The trunk left no whole checkpoint of step {step}: {why}."
+        return Found(Finding.BAD, message, trunk.last_lines, (str(path),))
     tokens = step * int(case.cell.batch_tokens)
     with direct.new_run("fork") as run:
-        run.start(Start(tokens=tokens, checkpoint=path)).wait()
+        start = Start(tokens=tokens, checkpoint=str(path), trunk_folder=trunk.trunk_folder)
+        run.start(start).wait()
     end = run.judged(trunk.record.training.first)
     if not isinstance(end, Completed):
         return Found(Finding.BAD, f"The fork from step {step}: {reason(end)}.", run.last_lines)

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from workers.programs.own_files import open_to_read
+
 READ_BYTES: Final = 1 << 20
 """Most bytes of one look."""
 
@@ -21,16 +23,19 @@ class FollowedFile:
         too_long: lines left out so far because they were too long.
     """
 
-    def __init__(self, path: Path, *, offset: int = 0, longest: int = READ_BYTES) -> None:
+    def __init__(
+        self, path: Path, *, offset: int = 0, longest: int = READ_BYTES, links: bool = False
+    ) -> None:
         """Begin at an offset.
 
         Args:
             path: of the file.
             offset: bytes that are not read.
             longest: most bytes of a line.
+            links: whether it may be a symbolic link: only where nothing but numbers is taken from it.
         """
         self.path, self.too_long = path, 0
-        self._offset, self._longest = offset, longest
+        self._offset, self._longest, self._links = offset, longest, links
         self._inode: int | None = None
         self._unfinished = b""
         self._skipping = False
@@ -73,7 +78,7 @@ class FollowedFile:
 
     def _read(self) -> bytes:
         try:
-            with self.path.open("rb") as file:
+            with self.path.open("rb") if self._links else open_to_read(self.path) as file:
                 found = os.fstat(file.fileno())
                 if found.st_size < self._offset or self._inode not in {None, found.st_ino}:
                     self._offset, self._skipping = 0, False

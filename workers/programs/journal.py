@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from workers.programs.followed_file import FollowedFile
+from workers.programs.own_files import open_to_append
 
 JOURNAL: Final = "journal.jsonl"
 """Name of the journal in the run's folder."""
 
 Kind = Literal["training", "validation"]
 
-Cause = Literal["exit", "stop", "start", "silence", "run", "disk", "diverged", "abandoned"]
-"""Why a program ended: by itself; it was asked to; a limit (start, silence, run, disk); divergence; its worker died."""
+Cause = Literal["exit", "stop", "start", "silence", "run", "overrun", "disk", "io", "diverged", "abandoned"]
+"""Why a program ended: by itself; it was asked to; a limit (start, silence, run, disk); its folder
+cannot be written (io); divergence; its worker died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,7 @@ class Ended:
         left: descendants that outlived the program and were ended.
         tokens: last position seen; None if there was none.
         interval: tokens between the last two training losses; None if there were not two.
+        errno: of the error for which the run's folder could not be written; None if it could.
         at: Unix seconds.
     """
 
@@ -127,6 +130,7 @@ class Ended:
     left: int
     tokens: int | None = None
     interval: int | None = None
+    errno: int | None = None
     at: float
 
 
@@ -164,7 +168,7 @@ class JournalWriter:
             OSError: it cannot be.
         """
         self.path = path
-        self._descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        self._descriptor = open_to_append(path)
         self._waiting = b""
         self._torn = os.fstat(self._descriptor).st_size > 0
         """Whether the file may end within a line, as a killed keeper may have left it."""
@@ -199,7 +203,7 @@ class JournalWriter:
     def is_there(self) -> bool:
         """Whether the path still leads to the file."""
         try:
-            return os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
+            return os.path.samestat(self.path.lstat(), os.fstat(self._descriptor))
         except FileNotFoundError:
             return False
         except OSError:
@@ -212,6 +216,19 @@ class JournalWriter:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a keeper has locked a journal, on this node or another. False on a file system without locks.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    writer = JournalWriter(path)
+    try:
+        return not writer.lock()
+    finally:
+        writer.close()
 
 
 class JournalReader:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from workers.programs.claim import is_claimed_by_another
 from workers.programs.descendants import (
     KEEPER_MARKER,
     become_subreaper,
@@ -26,16 +27,21 @@ from workers.programs.descendants import (
     find_descendants,
 )
 from workers.programs.disk_use import DiskUse
+from workers.programs.earlier_keeper import EARLIER_SECONDS, left_behind
 from workers.programs.journal import Cause, Ended, Noticed, Started
 from workers.programs.launch import LaunchedProgram, start_error
 from workers.programs.listener import Listener
 from workers.programs.order import MARKER, KeeperOrder
 from workers.programs.output import Line, LineSplitter
+from workers.programs.own_files import touch
 from workers.programs.run_folder import KeeperFault, RunFolder
 
 READ_BYTES: Final = 1 << 18
 LOOK_SECONDS: Final = 0.25
 """Time between two looks at report, loss files and limits."""
+
+CLAIM_SECONDS: Final = 1.0
+"""Time between two looks at who has the run in hand."""
 
 NAP_SECONDS: Final = 2.0
 """Most time that one round counts for: while the keeper was stopped, so perhaps was the program."""
@@ -48,9 +54,6 @@ GRACE_SECONDS: Final = 1.0
 
 STOP_COMMAND_SECONDS: Final = 5.0
 """Most time for the stop command where everything is killed at once."""
-
-EARLIER_SECONDS: Final = 15.0
-"""Beyond ``stop_seconds``: to wait for an earlier keeper, on this node or another."""
 
 DRAIN_BYTES: Final = 64 << 20
 """Most output that is read after the end."""
@@ -80,7 +83,7 @@ class Keeper:
             ValueError: a source of losses cannot be used.
         """
         self._order, self._commands = order, commands
-        self._folder = RunFolder(order, lambda: self._end("disk", orderly=False))
+        self._folder = RunFolder(order, lambda cause: self._end(cause, orderly=False))
         self._listener = Listener(order, self._folder.tell, self._folder.mask)
         self._splitter = LineSplitter()
         self._disk = DiskUse(order.folder)
@@ -95,7 +98,7 @@ class Keeper:
         self._awake = 0.0
         """Seconds since the start in which this process was not stopped itself."""
         self._heard_at: float | None = None
-        self._last = self._look_at = time.monotonic()
+        self._last = self._look_at = self._claim_at = time.monotonic()
         self._command_text = b""
 
     def run(self) -> None:
@@ -146,18 +149,25 @@ class Keeper:
             locked = self._folder.journal.lock()
         ended = end_marked(self._order.marker, (KEEPER_MARKER, MARKER))
         self._round(0.0)
+        locked = locked or self._folder.journal.lock()
         if ended:
-            self._found.append(
-                f"Processes of an earlier attempt that were still running and were ended: {ended}."
-            )
+            self._found.append(left_behind(ended))
         if not locked:
             self._found.append("The keeper of an earlier attempt has not ended in time.")
 
     def _is_unwanted(self) -> bool:
-        """Whether the run has been stopped already, or its worker is dead."""
+        """Whether the run has been stopped already, or its worker is dead or has lost it to another."""
+        self._heed_claim()
         if self._abandoned:
             self._end("abandoned", orderly=False)
         return self._deadlines is not None
+
+    def _heed_claim(self) -> None:
+        """A worker that has lost the run is as good as dead: it may not know."""
+        now = time.monotonic()
+        if now >= self._claim_at:
+            self._claim_at = now + CLAIM_SECONDS
+            self._abandoned |= is_claimed_by_another(self._order.folder, self._order.claim)
 
     def _start(self) -> int | None:
         """Start the program, unless the run is stopped already; returns its exit code if it cannot be started."""
@@ -165,6 +175,13 @@ class Keeper:
         self._folder.reserve()
         with suppress(FileNotFoundError):
             order.stop_file.unlink()
+        if order.attempt > 1:
+            begins = (
+                f"at {order.start_tokens:,} tokens"
+                if order.start_tokens
+                else "at its first token or checkpoint"
+            )
+            self._folder.write([Line(f"[Etalon: start {order.attempt} of this run, {begins}]")])
         code = None
         try:
             self._program = None if self._is_unwanted() else LaunchedProgram(order)
@@ -204,6 +221,8 @@ class Keeper:
             self._end("abandoned", orderly=True)
         if self._listener.diverged:
             self._end("diverged", orderly=False)
+        elif self._deadlines is None and self._listener.is_past_the_end:
+            self._end("overrun", orderly=False)
         if self._deadlines is not None:
             self._pursue(program, self._deadlines)
 
@@ -218,12 +237,15 @@ class Keeper:
         if self._listener.look():
             self._heard_at = self._awake
         self._folder.beat()
+        self._heed_claim()
         order = self._order
         used = self._disk.advance() if order.disk_bytes is not None else None
         if used is not None and order.disk_bytes is not None and used > order.disk_bytes:
             self._folder.tell_full(f"The run's folder holds {used:,} bytes, of {order.disk_bytes:,} allowed.")
         if self._awake > order.run_seconds:
             self._end("run", orderly=True)
+        elif self._deadlines is not None:
+            pass  # a program may save in silence
         elif self._heard_at is None and self._awake > order.start_seconds:
             self._end("start", orderly=False)
         elif self._heard_at is not None and self._awake - self._heard_at > order.silence_seconds:
@@ -272,7 +294,7 @@ class Keeper:
         if self._deadlines is None:
             self._deadlines = Deadlines(cause, terminate_at, kill_at)
             if orderly:
-                self._folder.guard(lambda: self._order.stop_file.touch(0o600))
+                self._folder.guard("stop file", lambda: touch(self._order.stop_file))
             return
         if cause == "diverged":
             self._deadlines.cause = cause
@@ -333,6 +355,7 @@ class Keeper:
             left=self._left,
             tokens=curve.position if curve.seen_position else None,
             interval=curve.interval,
+            errno=self._folder.errno,
             at=time.time(),
         )
         self._folder.say_last(ended)

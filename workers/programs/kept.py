@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 from orchestrator.processes import service_folder
+from workers.programs.claim import is_claimed_by_another
 from workers.programs.descendants import KEEPER_MARKER, end_marked
 from workers.programs.journal import JOURNAL, Ended, Entry, JournalReader, Started
 from workers.programs.order import KeeperOrder
@@ -27,12 +28,15 @@ KILL_SECONDS: Final = 10.0
 """A process that waits for a device outlives SIGKILL; nothing waits for it longer than this."""
 
 MESSAGE_BYTES: Final = 2000
+TAKEN: Final = "Another worker has taken up the run."
 WAIT_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeeperLost:
-    """The keeper ended without its last entry, or hung; no process of the run is left on this node.
+    """The keeper ended without its last entry, or hung.
+
+    No process of the run is left on this node, unless another worker has taken up the run.
 
     Attributes:
         reason: for people.
@@ -173,6 +177,8 @@ class KeptProgram:
         """Record the end; without the keeper's word for it, end what may be left."""
         if self._last is not None:
             self.ended = self._last
+        elif is_claimed_by_another(self._order.folder, self._order.claim):
+            self.ended = KeeperLost(reason=TAKEN, ended=0)  # what runs now may be that one's
         else:
             ended = end_marked(self._order.marker)
             self.ended = KeeperLost(reason=self._reason(code), ended=ended)

@@ -18,6 +18,9 @@ PIPE_BYTES: Final = 1 << 20
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes that shells use for a program that cannot be started."""
 
+UMASK: Final = 0o022
+"""Of programs: what they write outside the run's private folder is for others to read, unlike the service's own files."""
+
 
 class LaunchedProgram:
     """A program with its standard input closed and its output in one pipe, in a session of its own.
@@ -97,6 +100,7 @@ class LaunchedProgram:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            umask=UMASK,
         )
 
 

@@ -10,9 +10,12 @@ from workers.programs.curve_thinner import CurveThinner
 from workers.programs.journal import Diverged, Entry, Noticed
 from workers.programs.loss_sources import FileSource, OutputPattern, open_source
 from workers.programs.order import KeeperOrder
-from workers.programs.output import Line
+from workers.programs.output import Line, SecretMask
 from workers.programs.readings import Reading
 from workers.programs.report import News, ReportReader
+
+BEYOND: Final = 3
+"""Reporting intervals and steps beyond its tokens after which a program is ended: it would go on for as long as it may."""
 
 REASON_CHARACTERS: Final = 200
 """Most characters of an output line that are quoted."""
@@ -26,7 +29,7 @@ class Listener:
         diverged: whether the run diverged; nothing is heard after that.
     """
 
-    def __init__(self, order: KeeperOrder, tell: Callable[[Entry], None], mask: Callable[[str], str]) -> None:
+    def __init__(self, order: KeeperOrder, tell: Callable[[Entry], None], mask: SecretMask) -> None:
         """Open the order's sources.
 
         Args:
@@ -38,11 +41,12 @@ class Listener:
             ValueError: a source cannot be used.
         """
         self._tell, self._mask = tell, mask
+        self._end, self._batch = order.tokens, order.batch_tokens
         self.curve = CurveThinner(
             tokens=order.tokens, start_tokens=order.start_tokens, points=order.curve_points
         )
         self.diverged = False
-        self._report = ReportReader(order.report, order.batch_tokens)
+        self._report = ReportReader(order.report, order.batch_tokens, mask)
         # A position first: a loss on the same line takes it.
         wanted = (
             ("position", order.position),
@@ -58,6 +62,11 @@ class Listener:
         self._files = [source for source in sources if isinstance(source, FileSource)]
         self._signs = [re.compile(pattern) for pattern in order.diverged]
         self._unreadable = False
+
+    @property
+    def is_past_the_end(self) -> bool:
+        """Whether the program trains on, several reports and steps beyond the tokens that it was asked for."""
+        return self.curve.position > self._end + BEYOND * (self._batch + (self.curve.interval or 0))
 
     def take_facts(self) -> None:
         """Tell again which checkpoints and model size earlier attempts reported."""

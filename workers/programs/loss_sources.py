@@ -69,7 +69,7 @@ class JsonLines(FileSource):
         """Begin at the end of a ``{"jsonl": …}`` source's file."""
         self._kind, self._loss = kind, source["loss"]
         self._position, self._factor = _position(source, batch_tokens)
-        self._file = FollowedFile(folder / source["jsonl"])
+        self._file = FollowedFile(folder / source["jsonl"], links=True)
         self._file.skip_to_end()
 
     def poll(self) -> list[Reading]:
@@ -105,7 +105,7 @@ class CsvRows(FileSource):
         self._position, self._factor = _position(source, batch_tokens)
         self._path = folder / source["csv"]
         self._header = _header(self._path)
-        self._file = FollowedFile(self._path, longest=1 << 16)
+        self._file = FollowedFile(self._path, longest=1 << 16, links=True)
         if self._header:
             self._file.skip_to_end()
 
@@ -114,7 +114,7 @@ class CsvRows(FileSource):
         while True:
             header = _header(self._path)
             if header != self._header:
-                self._header, self._file = header, FollowedFile(self._path, longest=1 << 16)
+                self._header, self._file = header, FollowedFile(self._path, longest=1 << 16, links=True)
             rows = self._file.poll()
             found = self._readings(rows)
             if found or not rows:

@@ -52,10 +52,12 @@ class KeeperOrder:
         silence_seconds: longest time between two such lines.
         run_seconds: longest time of the attempt.
         stop_seconds: from the stop file to SIGKILL; SIGTERM is sent after half of it.
+        io_seconds: longest time in which the run's folder cannot be written.
         log_bytes: most bytes of output kept.
         disk_bytes: most bytes of the run's folder; None for no limit.
         stop_command: is run together with SIGTERM, if given.
         secrets: texts that are masked in the output.
+        claim: word of the worker that has the run in hand (``claim.py``); None if no other can take it up.
         curve_points: about the most training losses, and validation losses, that are written.
     """
 
@@ -79,10 +81,12 @@ class KeeperOrder:
     silence_seconds: float
     run_seconds: float
     stop_seconds: float
+    io_seconds: float = 20.0
     log_bytes: int
     disk_bytes: int | None = None
     stop_command: tuple[str, ...] | None = None
     secrets: tuple[str, ...] = ()
+    claim: str | None = None
     curve_points: int = 2000
 
     def __post_init__(self) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.cells import Cell
 from orchestrator.errors import BadInput
-from orchestrator.private import FOLDER, restricted_umask
+from orchestrator.private import restricted_umask
 from orchestrator.programs.config_files import render
 from orchestrator.programs.definition import NAMES
 from orchestrator.programs.placeholders import Template, Value, spelt
@@ -21,6 +20,7 @@ from orchestrator.programs.run_values import RunPlace, Start
 from orchestrator.spec import Resources
 from workers.program_path import make_program_path
 from workers.programs.order import MARKER, KeeperOrder
+from workers.programs.own_files import make_folders, write_new
 
 PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "USER", "TZ")
 """Variables of a worker that every program gets, besides NCCL_… and those it asks for."""
@@ -30,6 +30,9 @@ SECRET: Final = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
 LEAST_SECRET: Final = 6
 """Shorter values are no secrets, and masking them would garble the output."""
+
+SETTINGS: Final = {"ETALON_TOKEN", "ETALON_URL", "ETALON_HOME", "ETALON_DATABASE_URL"}
+"""Variables that Etalon itself reads: no parameter is passed in them."""
 
 RUN_FILE, REPORT_FILE, STOP_FILE, RANKS, TEMPORARY = "run.json", "report.jsonl", "stop", "ranks", "tmp"
 PROGRAM_PATH: Final = "python"
@@ -63,38 +66,39 @@ def make_order(
     definition, folder = registration.definition, place.folder
     names = NAMES | values.keys()
 
-    def filled(texts: Iterable[str]) -> tuple[str, ...]:
+    def filled(texts: Iterable[str], values: Mapping[str, Value] = values) -> tuple[str, ...]:
         return tuple(Template.parse(text, names).render(values) for text in texts)
 
     with restricted_umask():
         for made in (folder, place.trunk_folder, folder / TEMPORARY):
-            made.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+            make_folders(folder, made)
         (folder / STOP_FILE).unlink(missing_ok=True)
         for file in definition.files:
-            target = Path(Template.parse(file.to, names).render(values))
+            target = path_of(registration, file.to, values)
             changes = {
                 key: Template.parse(value, names).value(values) if isinstance(value, str) else value
                 for key, value in file.set.items()
             }
-            target.parent.mkdir(mode=FOLDER, parents=True, exist_ok=True)
-            target.write_text(render(registration.config_file(file.source), target, changes))
+            make_folders(folder, target.parent)
+            write_new(target, render(registration.config_file(file.source), target, changes))
         typed = {name: values.get(name) for name in sorted(names)}
-        (folder / RUN_FILE).write_text(json.dumps(typed, indent=1))
+        write_new(folder / RUN_FILE, json.dumps(typed, indent=1))
         python_path = make_program_path(folder)
     added: tuple[str, ...] = ()
     if start.resumes and definition.resume is not None:
-        added = definition.resume.arguments
+        added = filled(definition.resume.arguments)
     elif start.tokens and definition.fork is not None:
-        added = definition.fork.arguments
+        of_saver = {} if start.trunk_folder is None else {"trunk_folder": start.trunk_folder}
+        added = filled(definition.fork.arguments, {**values, **of_saver})
     if start.fork_steps and definition.fork is not None:
-        added = (*definition.fork.save, *added)
+        added = (*filled(definition.fork.save), *added)
     environment = environment_of(registration, values, folder, python_path, resources)
     losses, limits = definition.losses, definition.limits
     return KeeperOrder(
         run_id=place.run_id,
         attempt=start.attempt,
         argv=_argv(
-            registration, filled(definition.command), filled(added), values, folder, filled(definition.prefix)
+            registration, filled(definition.command), added, values, folder, filled(definition.prefix)
         ),
         cwd=registration.folder,
         environment=environment,
@@ -158,48 +162,38 @@ def environment_of(
     }
     own = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join((str(python_path), *([own] if own else [])))
-    environment |= {f"ETALON_{name.upper()}": spelt(value) for name, value in values.items()}
+    own_names = {f"ETALON_{name.upper()}": spelt(value) for name, value in values.items()}
+    environment |= {name: value for name, value in own_names.items() if name not in SETTINGS}
     environment |= {
-        MARKER: str(folder / RUN_FILE),
+        MARKER: marker(folder),
         "ETALON_REPORT": str(folder / REPORT_FILE),
         "ETALON_STOP": str(folder / STOP_FILE),
     }
     return environment
 
 
+def path_of(registration: Registration, text: str, values: Mapping[str, Value]) -> Path:
+    """A path of the registration with a run's values; a relative one begins where the program runs."""
+    return registration.folder / Template.parse(text, NAMES | values.keys()).render(values)
+
+
+def marker(folder: Path) -> str:
+    """The marker of all processes of the run in a folder."""
+    return str(folder / RUN_FILE)
+
+
 def own_checkpoint(registration: Registration, values: Mapping[str, Value]) -> bool:
     """Whether a run can go on from its own checkpoint, by what the registration declares."""
     resume = registration.definition.resume
-    return (
-        resume is not None
-        and Path(Template.parse(resume.when, NAMES | values.keys()).render(values)).exists()
-    )
+    return resume is not None and path_of(registration, resume.when, values).exists()
 
 
-def fork_checkpoint(registration: Registration, values: Mapping[str, Value], fork_step: int) -> str:
+def fork_checkpoint(registration: Registration, values: Mapping[str, Value], fork_step: int) -> Path:
     """The checkpoint that a trunk writes for a fork."""
     fork = registration.definition.fork
     if fork is None:
         raise BadInput(f"The trainer {registration.name} declares no fork.")
-    text = Template.parse(fork.checkpoint, NAMES | values.keys())
-    return text.render({**values, "fork_step": fork_step})
-
-
-def drop_leftovers(registration: Registration, folder: Path, *, checkpoint: bool) -> None:
-    """Remove a run's temporary files, and with ``checkpoint`` its own checkpoint if that lies in its folder."""
-    leftovers = [folder / TEMPORARY, folder / PROGRAM_PATH]
-    resume = registration.definition.resume
-    if checkpoint and resume is not None:
-        when = Template.parse(resume.when, NAMES | registration.definition.names)
-        if when.names <= {"run_folder"}:
-            leftovers.append(Path(when.render({"run_folder": str(folder)})))
-    for path in leftovers:
-        if not path.is_relative_to(folder) or path == folder:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    return path_of(registration, fork.checkpoint, {**values, "fork_step": fork_step})
 
 
 def _argv(

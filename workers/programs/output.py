@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -9,6 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from workers.programs.own_files import open_to_append, open_to_read
 
 HEAD: Final = "output.log"
 HEAD_BYTES: Final = 1 << 20
@@ -96,12 +99,13 @@ class SecretMask:
     """Replaces secrets in a text; of a secret of several lines, each line."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        """Hide these texts; a part of one line that is shorter than 4 characters stays."""
+        """Hide these texts, also as JSON spells them; a part of one line that is shorter than 4 characters stays."""
         whole = {secret for secret in secrets if secret and "\n" not in secret}
         parts = {
             part for secret in secrets if "\n" in secret for part in secret.splitlines() if len(part) >= 4
         }
-        self._secrets = sorted(whole | parts, key=len, reverse=True)
+        plain = whole | parts
+        self._secrets = sorted(plain | {json.dumps(one)[1:-1] for one in plain}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """The text with every secret replaced."""
@@ -207,16 +211,16 @@ class OutputFiles:
         self._open(_path(self._folder, self._numbers[-1]))
 
     def _open(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        self._descriptor = open_to_append(path)
         self._size = os.fstat(self._descriptor).st_size
 
 
 def head(folder: Path, most_bytes: int = HEAD_BYTES) -> str:
     """The first whole lines of a run's output, within that many bytes."""
     try:
-        with (folder / HEAD).open("rb") as file:
+        with open_to_read(folder / HEAD) as file:
             data = file.read(most_bytes + 1)
-    except FileNotFoundError:
+    except OSError:
         return ""
     whole = data if len(data) <= most_bytes else data[: data.rfind(b"\n", 0, most_bytes) + 1]
     return whole.decode(errors="replace")
@@ -246,11 +250,11 @@ def tail_and_end(folder: Path, most_bytes: int) -> tuple[str, int]:
 def _last_bytes(path: Path, most: int) -> tuple[bytes, int]:
     """The last bytes of a file, and its size."""
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             start = file.seek(max(0, os.fstat(file.fileno()).st_size - most))
             data = file.read(most)
             return data, start + len(data)
-    except FileNotFoundError:
+    except OSError:
         return b"", 0
 
 

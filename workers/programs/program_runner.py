@@ -19,9 +19,12 @@ from orchestrator.states import RunState
 from orchestrator.store.outputs import NO_OUTPUT, TAIL_BYTES, OutputTail
 from orchestrator.store.records import LossPoint, RunResult
 from workers.command_jobs import ProgramJob, ProgramRun
-from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, read_journal
-from workers.programs.kept import KeeperLost, KeptProgram
-from workers.programs.orders import drop_leftovers, fork_checkpoint, make_order, own_checkpoint
+from workers.programs.claim import claim, is_claimed_by_another
+from workers.programs.earlier_keeper import EARLIER_SECONDS, EarlierKeeper, left_behind
+from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, Noticed, read_journal
+from workers.programs.kept import TAKEN, KeeperLost, KeptProgram
+from workers.programs.leftovers import drop_leftovers
+from workers.programs.orders import fork_checkpoint, make_order, marker, own_checkpoint
 from workers.programs.output import LINE_BYTES, tail, tail_and_end
 from workers.programs.run_ends import (
     Completed,
@@ -37,6 +40,7 @@ from workers.programs.run_ends import (
 )
 from workers.programs.run_record import RunRecord
 from workers.programs.trunk_folder import TrunkFolder
+from workers.programs.trunk_share import TrunkShare
 from workers.runner import Report, Runner
 
 POLL_SECONDS: Final = 0.1
@@ -53,6 +57,11 @@ BEGAN_ANEW: Final = (
     "A run began again without its checkpoint, because the keeper of an earlier attempt was lost with losses that the run's "
     "answer needs."
 )
+LINE_CHARACTERS: Final = 300
+"""Most characters of each of them."""
+
+REASON_CHARACTERS: Final = 2000
+"""Most characters of a reason before them."""
 
 MOST_INTERRUPTIONS: Final = 5
 """Attempts of one run in one worker that were ended from outside, before the machine is held to be at fault."""
@@ -91,8 +100,8 @@ class ProgramSetup:
         return self.folder / "runs" / run_id
 
     def trunk(self, trunk_id: str) -> TrunkFolder:
-        """The folder of a trunk."""
-        return TrunkFolder(self.folder / "trunks" / trunk_id)
+        """The folder of a trunk: another registration has another one, because its checkpoints are not these."""
+        return TrunkFolder(self.folder / "trunks" / trunk_id / self.registration.digest)
 
 
 class ProgramRunner(Runner):
@@ -186,36 +195,78 @@ class RunInHand:
         self._folder = setup.run_folder(run.run_id)
         self._place = RunPlace(run_id=run.run_id, folder=self._folder, trunk_folder=self._folder / "trunk")
         self._steps = steps_of(setup.registration.definition, self._cell)
-        self._trunk = None if job.trunk_id is None else setup.trunk(job.trunk_id)
-        journal = self._folder / JOURNAL
-        self._record = RunRecord.of(read_journal(journal)) if journal.exists() else RunRecord()
-        self._new = self._points(self._record.curve(self._shown).points)
+        self._trunk = self._shared_trunk()
+        self._claim = claim(self._folder)
+        patience = setup.registration.definition.limits.stop + EARLIER_SECONDS
+        self._earlier: EarlierKeeper | None = EarlierKeeper(self._folder, marker(self._folder), patience)
+        self._record = RunRecord()
+        self._new: list[LossPoint] = []
         self._notices: list[str] = []
         self._kept: KeptProgram | None = None
         self._start = Start()
-        self._wrong: str | None = None
+        self._is_told = True
         self._crashes = self._interruptions = 0
         self._log_at, self._log = 0.0, NO_OUTPUT
         self.is_over = False
 
-    @property
-    def _fork_tokens(self) -> int:
-        return self._steps.fork * int(self._cell.batch_tokens)
+    def _shared_trunk(self) -> TrunkShare | None:
+        """The trunk; None if the run shares none, or the program can share none since its registration changed."""
+        setup, registration = self._setup, self._setup.registration
+        if self._job.trunk_id is None or registration.definition.fork is None:
+            return None
+        return TrunkShare(
+            setup.trunk(self._job.trunk_id),
+            self._place,
+            program_folder=registration.folder,
+            batch_tokens=int(self._cell.batch_tokens),
+            fork=self._steps.fork,
+            forks=[steps_of(registration.definition, setup.cells[run.cell]).fork for run in self._job.runs],
+            checkpoint_of=lambda step: fork_checkpoint(
+                registration, self._values(self._place, Start()), step
+            ),
+        )
 
     def look(self) -> Report:
         """Start the program if it does not run, read its news, and judge it if it has ended."""
+        if self._kept is None and not self._is_free():
+            return self._news()
         if self._kept is None and (known := self._known_end()) is not None:
             return self._over(known)
         if self._kept is None:
             self._kept = self._begun()
-        for entry in self._kept.poll():
+        entries = self._kept.poll()
+        for entry in entries:
             self._take(entry)
         ended = self._kept.ended
-        if ended is None:
+        if self._trunk is not None and (entries or ended is not None or not self._is_told):
+            self._is_told = self._trunk.tell(self._record, self._start)
+        if ended is None or not self._is_told:
             return self._news()
         self._kept = None
-        self._note_checkpoints(whole=True)
         return self._judge(ended)
+
+    def _is_free(self) -> bool:
+        """Whether an attempt may begin: the keeper of an earlier worker's has ended, and what it told is known.
+
+        Raises:
+            OSError: another worker has taken up the run.
+        """
+        self._check_claim()
+        if self._earlier is None:
+            return True
+        if not self._earlier.has_ended():
+            return False
+        journal = self._folder / JOURNAL
+        self._record = RunRecord.of(read_journal(journal)) if journal.exists() else RunRecord()
+        self._new = self._points(self._record.curve(self._shown).points)
+        if self._earlier.ended:
+            self._record.notices.append(left_behind(self._earlier.ended))
+        self._earlier = None
+        return True
+
+    def _check_claim(self) -> None:
+        if is_claimed_by_another(self._folder, self._claim):
+            raise OSError(TAKEN)
 
     def stop(self) -> None:
         """Ask the program to save and to end; end it when its time is over."""
@@ -236,10 +287,10 @@ class RunInHand:
             end = self._end_of(self._record.ended)
             if isinstance(end, Completed | RateTooHigh):
                 return end
-        if self._trunk is None or self._trunk.diverged is None or self._record.started is not None:
+        if self._trunk is None or self._record.started is not None:
             return None
         diverged = self._trunk.diverged
-        if self._fork_tokens < diverged.tokens or self._trunk.checkpoint_at(self._fork_tokens) is not None:
+        if diverged is None:
             return None
         return RateTooHigh(reason=f"on its trunk, {diverged.reason}", tokens=diverged.tokens)
 
@@ -248,7 +299,9 @@ class RunInHand:
         definition = self._setup.registration.definition
         resumes = own_checkpoint(self._setup.registration, self._values(self._place, Start()))
         earlier = 0 if self._record.started is None else self._record.started.attempt
-        start = self._resumed() if resumes else self._from_trunk()
+        start = Start() if self._trunk is None else self._trunk.start()
+        if resumes:
+            start = self._resumed()
         self._start = replace(start, resumes=resumes, attempt=earlier + 1)
         order = make_order(
             self._setup.registration,
@@ -259,6 +312,7 @@ class RunInHand:
             resources=self._setup.resources,
             seconds_left=max(1.0, definition.limits.run - self._record.seconds),
         )
+        order = replace(order, claim=self._claim)
         return KeptProgram.start(order, heartbeat_seconds=self._setup.heartbeat_seconds)
 
     def _values(self, place: RunPlace, start: Start) -> dict[str, Value]:
@@ -277,44 +331,20 @@ class RunInHand:
         saved = self._record.saved_last
         tokens = self._record.begun_at if saved is None else saved.tokens
         checkpoint = None if saved is None else saved.path
-        return Start(tokens=tokens, checkpoint=checkpoint, fork_steps=self._fork_steps(tokens))
-
-    def _from_trunk(self) -> Start:
-        found = None if self._trunk is None else self._trunk.last_checkpoint(self._fork_tokens)
-        if found is None:
-            return Start(fork_steps=self._fork_steps(0))
-        tokens, checkpoint = found
-        return Start(tokens=tokens, checkpoint=checkpoint, fork_steps=self._fork_steps(tokens))
-
-    def _fork_steps(self, after_tokens: int) -> tuple[int, ...]:
-        """The steps after a position at which runs of this job leave the trunk, as far as this run passes them."""
-        if self._trunk is None:
-            return ()
-        definition, batch = self._setup.registration.definition, int(self._cell.batch_tokens)
-        steps = {steps_of(definition, self._setup.cells[run.cell]).fork for run in self._job.runs} | {
-            self._steps.fork
-        }
-        return tuple(
-            sorted(
-                step
-                for step in steps
-                if after_tokens < step * batch <= self._fork_tokens
-                and self._trunk.checkpoint_at(step * batch) is None
-            )
-        )
+        fork_steps = () if self._trunk is None else self._trunk.steps_after(tokens)
+        return Start(tokens=tokens, checkpoint=checkpoint, fork_steps=fork_steps)
 
     def _take(self, entry: Entry) -> None:
         self._record.add(entry)
-        if isinstance(entry, Measured):
-            if entry.kind == self._shown:
-                self._new += self._points([entry])
-            if self._trunk is not None and self._start.tokens == 0 and entry.kind == "training":
-                self._note_first_loss()
-            self._note_checkpoints()
-        elif isinstance(entry, ModelSize) and self._wrong is None:
-            self._wrong = wrong_size(self._record, self._cell, self._setup.registration.definition)
-            if self._wrong is not None and self._kept is not None:
-                self._kept.kill()
+        if isinstance(entry, Measured) and entry.kind == self._shown:
+            self._new += self._points([entry])
+        if isinstance(entry, ModelSize) and self._wrong is not None and self._kept is not None:
+            self._kept.kill()
+
+    @property
+    def _wrong(self) -> str | None:
+        """Why the model is not the declared one; None if it is, or has not said."""
+        return wrong_size(self._record, self._cell, self._setup.registration.definition)
 
     @property
     def _shown(self) -> Kind:
@@ -322,31 +352,13 @@ class RunInHand:
         losses = self._setup.registration.definition.losses
         return "validation" if losses.training is None and losses.validation is not None else "training"
 
-    def _note_first_loss(self) -> None:
-        if self._trunk is not None and len(self._record.training.points) == 1:
-            self._trunk.note_first_loss(self._record.training.points[0].loss)
-
-    def _note_checkpoints(self, *, whole: bool = False) -> None:
-        """Record the trunk's checkpoints that are whole: the program said so, or it went on, or ended, after them."""
-        if self._trunk is None:
-            return
-        for step in self._start.fork_steps:
-            tokens = step * int(self._cell.batch_tokens)
-            values = self._values(self._place, Start())
-            path = fork_checkpoint(self._setup.registration, values, step)
-            passed = self._record.tokens > tokens or (whole and self._record.tokens >= tokens)
-            is_whole = path in self._record.saved or passed
-            if is_whole and self._trunk.checkpoint_at(tokens) is None and Path(path).exists():
-                self._trunk.add_checkpoint(tokens, path)
-
     def _points(self, points: Iterable[Measured]) -> list[LossPoint]:
         """Points of the trunk by its id, and of the decay by the run's."""
         batch = int(self._cell.batch_tokens)
+        on_trunk = 0 if self._trunk is None else self._trunk.fork_tokens
         return [
             LossPoint(
-                curve=self._id
-                if self._job.trunk_id is None or point.tokens > self._fork_tokens
-                else self._job.trunk_id,
+                curve=self._job.trunk_id if self._job.trunk_id and point.tokens <= on_trunk else self._id,
                 step=point.tokens // batch,
                 tokens=point.tokens,
                 loss=point.loss,
@@ -356,8 +368,8 @@ class RunInHand:
 
     def _end_of(self, ended: Ended | KeeperLost) -> End:
         first = self._trunk.first_loss if self._trunk is not None and self._record.begun_at else None
-        if self._wrong is not None:
-            return Failed(reason=self._wrong)
+        if (wrong := self._wrong) is not None:
+            return Failed(reason=wrong)
         return end_of(
             self._record,
             ended,
@@ -367,6 +379,7 @@ class RunInHand:
         )
 
     def _judge(self, ended: Ended | KeeperLost) -> Report:
+        self._check_claim()  # an end that another worker's keeper brought about says nothing
         end = self._end_of(ended)
         limits = self._setup.registration.definition.limits
         if isinstance(end, Unheard):
@@ -378,15 +391,23 @@ class RunInHand:
             if self._interruptions >= MOST_INTERRUPTIONS:
                 raise OSError(end.reason)
             return self._news()
+        if self._trunk is not None:
+            self._notice(self._trunk.unreported(self._record, self._start))
         if isinstance(end, Crashed):
+            if self._trunk is not None:
+                self._notice(self._trunk.note_crash(self._record, self._start, limits.tries))
             self._crashes += 1
             if self._crashes < limits.tries:
                 return self._news()
             times = f", {self._crashes} times" if self._crashes > 1 else ""
             end = Failed(reason=f"{end.reason}{times}")
-        if self._record.ended is not None and (few := coarse(self._record.ended)) is not None:
-            self._record.notices.append(few)
+        if self._record.ended is not None:
+            self._notice(coarse(self._record.ended))
         return self._over(end)
+
+    def _notice(self, text: str | None) -> None:
+        if text is not None:
+            self._record.add(Noticed(text=text))
 
     def _begins_anew(self) -> bool:
         """Remove the run's own checkpoint, which lies after reports that were lost; whether the next attempt goes without."""
@@ -432,6 +453,8 @@ class RunInHand:
     def _result(self, end: End) -> RunResult:
         trained = max(0, self._record.tokens - self._record.begun_at)
         if isinstance(end, Completed):
+            # Whole, though its last report may be of a step before.
+            trained = int(self._cell.tokens) - self._record.begun_at
             return RunResult(
                 run_id=self._id,
                 state=RunState.COMPLETED,
@@ -440,8 +463,8 @@ class RunInHand:
                 seconds=self._record.seconds or None,
             )
         if isinstance(end, RateTooHigh):
-            if self._trunk is not None and end.tokens <= self._fork_tokens:
-                self._trunk.note_divergence(end.reason, end.tokens)
+            if self._trunk is not None:
+                self._trunk.note_divergence(self._record, end)
             return RunResult(
                 run_id=self._id,
                 state=RunState.DIVERGED,
@@ -458,9 +481,14 @@ class RunInHand:
             if self._folder.exists()
             else []
         )
-        first = _sentence(reason[:1].upper() + reason[1:])
-        return "\n".join([f"{first} The last lines of its output:", *lines]) if lines else first
+        first = _sentence(_cut(reason[:1].upper() + reason[1:], REASON_CHARACTERS))
+        shown = [_cut(line, LINE_CHARACTERS) for line in lines]
+        return "\n".join([f"{first} The last lines of its output:", *shown]) if shown else first
 
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"

@@ -10,10 +10,15 @@ from typing import Any, Final
 
 from workers.programs.followed_file import FollowedFile
 from workers.programs.journal import Diverged, Done, Entry, ModelSize, Noticed, Saved
+from workers.programs.output import SecretMask
 from workers.programs.readings import Reading, read_count, read_loss
 
 LINE_BYTES: Final = 8192
 """Most bytes of a line."""
+
+LONGEST_REASON: Final = 500
+SHOWN_CHARACTERS: Final = 100
+"""Most characters that are quoted of a line that is no report."""
 
 KEYS: Final = ("model", "loss", "validation_loss", "saved", "diverged", "done", "tokens", "step")
 
@@ -23,13 +28,15 @@ News = Entry | Reading
 class ReportReader:
     """Reads reports by offset. Lines that are none are counted and noticed once."""
 
-    def __init__(self, path: Path, batch_tokens: int) -> None:
+    def __init__(self, path: Path, batch_tokens: int, mask: SecretMask | None = None) -> None:
         """Read a file, which need not exist.
 
         Args:
             path: of the file.
             batch_tokens: tokens of a step.
+            mask: hides secrets in what is quoted.
         """
+        self._mask = SecretMask(()) if mask is None else mask
         self._file = FollowedFile(path, longest=LINE_BYTES)
         self._batch_tokens = batch_tokens
         self._refused = 0
@@ -95,7 +102,12 @@ class ReportReader:
         if "saved" in values:
             yield Saved(path=str(values["saved"]), tokens=at)
         if values.get("diverged"):
-            yield Diverged(reason=str(values["diverged"])[:500], tokens=at)
+            yield Diverged(reason=self._reason(str(values["diverged"])), tokens=at)
+
+    def _reason(self, text: str) -> str:
+        """A reason of bounded length. A long one may have lost its end, with half of a secret, in the program already."""
+        cut = text[:LONGEST_REASON]
+        return self._mask(cut) if len(text) < LONGEST_REASON else self._mask.of_cut(cut)
 
     def _done(self, values: Mapping[str, Any], tokens: int) -> News:
         if "loss" not in values:
@@ -120,7 +132,7 @@ class ReportReader:
         if not line.strip():
             return []
         self._refused += 1
-        shown = line[:100].decode(errors="replace")
+        shown = self._mask(line.decode(errors="replace"))[:SHOWN_CHARACTERS]
         return self._notice(f"The line {shown!r} of the report was left out: {reason}.")
 
     def _notice(self, text: str) -> list[News]:

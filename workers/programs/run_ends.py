@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +30,9 @@ LIMITS: Final = {
     "silence": "was silent for {} (limits.silence)",
     "run": "ran for longer than {} (limits.run)",
 }
+
+NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of writing that the program itself may have brought about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +102,14 @@ def end_of(
         return Interrupted(reason=end.reason)
     if record.diverged is not None:
         return RateTooHigh(reason=record.diverged.reason, tokens=record.diverged.tokens or record.tokens)
-    if end.code is not None and end.code in definition.diverged.exit_codes:
+    if end.cause == "exit" and end.code is not None and end.code in definition.diverged.exit_codes:
         return RateTooHigh(reason=f"it ended with exit code {end.code}", tokens=record.tokens)
     if end.code == 0 and (end.cause == "exit" or _is_asked_late(record, end, cell, definition)):
-        whole = _whole(record, end, cell, definition, first_loss)
-        return (_unheard(whole, record, end, cell, definition) if record.is_lost else None) or whole
+        whole = _whole(record, cell, definition, first_loss)
+        if isinstance(whole, Completed | RateTooHigh) or end.cause == "exit":
+            return (_unheard(whole, record, end, cell, definition) if record.is_lost else None) or whole
+    if end.cause == "overrun":
+        return Failed(reason=_overrun(record, cell))
     return _broken_off(end, definition)
 
 
@@ -109,8 +117,7 @@ def _is_asked_late(record: RunRecord, end: Ended, cell: Cell, definition: Progra
     """Whether a program was asked to stop when it had its answer. One step before, it saves and exits with 0 as well."""
     if end.cause not in {"stop", "abandoned"}:
         return False
-    done = record.done is not None and record.done.loss is not None
-    return done or _is_heard_to_the_end(record, cell, definition)
+    return record.done is not None or _is_heard_to_the_end(record, cell, definition)
 
 
 def _is_heard_to_the_end(record: RunRecord, cell: Cell, definition: ProgramDefinition) -> bool:
@@ -148,6 +155,9 @@ def _broken_off(end: Ended, definition: ProgramDefinition) -> Failed | Crashed |
             return Interrupted(reason="it was asked to stop")
         case "disk":
             return Failed(reason=f"its folder has grown beyond {definition.limits.disk} bytes (limits.disk)")
+        case "io":
+            reason = f"its folder could not be written: {os.strerror(end.errno or errno.EIO)}"
+            return Crashed(reason=reason) if end.errno in NO_ROOM else Interrupted(reason=reason)
         case "run":
             return Failed(reason=_limit(end, definition))
         case "start" | "silence":
@@ -156,14 +166,14 @@ def _broken_off(end: Ended, definition: ProgramDefinition) -> Failed | Crashed |
 
 
 def _whole(
-    record: RunRecord, end: Ended, cell: Cell, definition: ProgramDefinition, first_loss: float | None
+    record: RunRecord, cell: Cell, definition: ProgramDefinition, first_loss: float | None
 ) -> Completed | RateTooHigh | Failed:
     """The end of a program that says it did all: whether it did, and whether it learned."""
     if not record.training.points and not record.validation.points:
         if record.done is not None and record.done.loss is not None:
             return Completed(loss=record.done.loss)
         return Failed(reason=_no_loss(definition))
-    step = int(cell.batch_tokens) + (end.interval or record.validation.interval)
+    step = int(cell.batch_tokens) + (record.interval or record.validation.interval)
     if (missing := _not_the_tokens(record.tokens, cell, step)) is not None:
         return Failed(reason=missing)
     answer = _answer(record, definition)
@@ -178,6 +188,14 @@ def _whole(
             tokens=record.tokens,
         )
     return Completed(loss=loss)
+
+
+def _overrun(record: RunRecord, cell: Cell) -> str:
+    """The reason of a program that went on training."""
+    return (
+        f"it trained on, to {amounts.count(record.tokens)} of {amounts.count(cell.tokens)} tokens, and was ended: its command "
+        "must use {steps} or {tokens}, and its positions be in the unit that the registration says"
+    )
 
 
 def _not_the_tokens(reached: int, cell: Cell, step: int) -> str | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
-from workers.programs.journal import JOURNAL, Ended, Entry, JournalWriter, Noticed
+from workers.programs.journal import JOURNAL, Cause, Diverged, Ended, Entry, JournalWriter, Noticed
 from workers.programs.order import KeeperOrder
 from workers.programs.output import Line, OutputFiles
+from workers.programs.own_files import touch, write_new
 
 HEARTBEAT: Final = "heartbeat"
 HEARTBEAT_SECONDS: Final = 1.0
@@ -29,30 +32,35 @@ class KeeperFault(Exception):
 
 
 class RunFolder:
-    """Writes a keeper's files. A disk that is full is noticed once, and what could not be told is told later.
+    """Writes a keeper's files. An error of the disk is noticed once, and what could not be told is told later.
 
     Attributes:
         journal: of the run.
+        errno: of the error for which the folder was given up, if it was.
     """
 
-    def __init__(self, order: KeeperOrder, on_full: Callable[[], None]) -> None:
+    def __init__(self, order: KeeperOrder, on_end: Callable[[Cause], None]) -> None:
         """Open the files.
 
         Args:
             order: of the attempt; its folder exists.
-            on_full: is called once, when the folder cannot be written or holds too much.
+            on_end: is called, once each, when the folder holds too much and when it cannot be written for
+                ``order.io_seconds``.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        self._folder, self._on_full = order.folder, on_full
+        self._folder, self._on_end = order.folder, on_end
+        self._io_seconds = order.io_seconds
+        self._failing_since: dict[str, float] = {}
+        self.errno: int | None = None
         self._heartbeat = order.folder / HEARTBEAT
-        self._heartbeat.touch(0o600)
+        touch(self._heartbeat)
         self._beat_at = time.monotonic() + HEARTBEAT_SECONDS
         self.journal = JournalWriter(order.folder / JOURNAL)
         self._output = OutputFiles(order.folder, log_bytes=order.log_bytes, secrets=order.secrets)
         self.mask = self._output.mask
-        self._is_full = False
+        self._noticed: set[Cause] = set()
 
     def reserve(self) -> None:
         """Keep some room for the last entries.
@@ -60,28 +68,47 @@ class RunFolder:
         Raises:
             OSError: there is none.
         """
-        (self._folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
+        write_new(self._folder / RESERVE, "\0" * RESERVE_BYTES)
 
-    def tell(self, entry: Entry) -> None:
-        """Append an entry to the journal."""
-        self.guard(lambda: self.journal.append(entry))
+    def tell(self, *entries: Entry) -> None:
+        """Append entries to the journal, after those that could not be written before. Their words are masked."""
+        masked = [self._masked(entry) for entry in entries]
+        self.guard("journal", lambda: self.journal.append(*masked))
 
     def write(self, lines: Sequence[Line]) -> None:
         """Append lines to the output."""
-        self.guard(lambda: self._output.write(lines))
+        self.guard("output", lambda: self._output.write(lines))
 
-    def guard(self, write: Callable[[], object]) -> None:
-        """Write something else in the run's folder."""
+    def guard(self, name: str, write: Callable[[], object]) -> None:
+        """Write something in the run's folder; errors that last, by the name of what is written, end the program."""
         try:
             write()
         except OSError as error:
-            self.tell_full(f"The run's folder cannot be written: {error.strerror}.")
+            now = time.monotonic()
+            since = self._failing_since.setdefault(name, now)
+            self._notice("io", f"The run's folder cannot be written: {error.strerror}.")
+            if now - since >= self._io_seconds and self.errno is None:
+                self.errno = error.errno or errno.EIO
+                self._on_end("io")
+        else:
+            self._failing_since.pop(name, None)
 
     def tell_full(self, text: str) -> None:
-        """Notice, once, that there is no room."""
-        if not self._is_full:
-            self._is_full = True
-            self._on_full()
+        """Notice, once, that the folder holds too much, and end the program."""
+        self._on_end("disk")
+        self._notice("disk", text)
+
+    def _masked(self, entry: Entry) -> Entry:
+        match entry:
+            case Noticed():
+                return replace(entry, text=self.mask(entry.text))
+            case Diverged():
+                return replace(entry, reason=self.mask(entry.reason))
+        return entry
+
+    def _notice(self, cause: Cause, text: str) -> None:
+        if cause not in self._noticed:
+            self._noticed.add(cause)
             self.tell(Noticed(text=text))
 
     def beat(self) -> None:
@@ -94,7 +121,9 @@ class RunFolder:
         if now >= self._beat_at:
             self._beat_at = now + HEARTBEAT_SECONDS
             self._check()
-            self.guard(self._heartbeat.touch)
+            self.guard("heartbeat", lambda: touch(self._heartbeat))
+            if self._failing_since:
+                self.tell()
 
     def say_last(self, ended: Ended) -> None:
         """Write the last entry, trying for a while on a full disk.

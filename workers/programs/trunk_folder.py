@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ from orchestrator.private import FILE as FILE_MODE
 from orchestrator.private import FOLDER
 
 FILE: Final = "trunk.json"
+LOCK_SECONDS: Final = 2.0
+"""Longest wait for another worker, which may have been stopped while it changes what is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +27,24 @@ class Diverging:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrunkCheckpoint:
+    """A checkpoint of a trunk that is whole.
+
+    Attributes:
+        path: of the file or folder.
+        trunk_folder: ``{trunk_folder}`` of the run that saved it.
+    """
+
+    path: str
+    trunk_folder: str
+
+
 class TrunkFolder:
-    """A trunk's folder, shared by the runs of one rate, seed, size and batch. Several workers may use it at once."""
+    """A trunk's folder, shared by the runs of one rate, seed, size and batch. Several workers may use it at once.
+
+    What changes it raises TimeoutError if another worker does so for longer than ``LOCK_SECONDS``: try it again later.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,20 +61,37 @@ class TrunkFolder:
         found = self._known.get("diverged")
         return None if found is None else Diverging(**found)
 
-    def checkpoint_at(self, tokens: int) -> str | None:
+    def checkpoint_at(self, tokens: int) -> TrunkCheckpoint | None:
         """The checkpoint at a position; None if there is none, or if it was removed."""
-        path = self._known.get("checkpoints", {}).get(str(tokens))
-        return path if path is not None and Path(path).exists() else None
+        known = self._known.get("checkpoints", {}).get(str(tokens))
+        return TrunkCheckpoint(**known) if known is not None and Path(known["path"]).exists() else None
 
-    def last_checkpoint(self, tokens: int) -> tuple[int, str] | None:
+    def last_checkpoint(self, tokens: int) -> tuple[int, TrunkCheckpoint] | None:
         """The last position up to ``tokens`` that has a checkpoint, and the checkpoint; None if there is none."""
         positions = sorted(map(int, self._known.get("checkpoints", {})), reverse=True)
         found = ((at, self.checkpoint_at(at)) for at in positions if at <= tokens)
-        return next(((at, path) for at, path in found if path is not None), None)
+        return next(((at, checkpoint) for at, checkpoint in found if checkpoint is not None), None)
 
-    def add_checkpoint(self, tokens: int, path: str) -> None:
+    @property
+    def paths(self) -> frozenset[Path]:
+        """The paths of all checkpoints, also of those that were removed."""
+        return frozenset(Path(known["path"]) for known in self._known.get("checkpoints", {}).values())
+
+    def add_checkpoint(self, tokens: int, checkpoint: TrunkCheckpoint) -> None:
         """Record a checkpoint that is whole."""
-        self._change(lambda known: known.setdefault("checkpoints", {}).update({str(tokens): path}))
+        self._change(
+            lambda known: known.setdefault("checkpoints", {}).update({str(tokens): asdict(checkpoint)})
+        )
+
+    def drop_checkpoint(self, tokens: int, path: str) -> None:
+        """Forget a checkpoint that no run can start from, unless another one has taken its place."""
+
+        def drop(known: dict[str, Any]) -> None:
+            checkpoints = known.get("checkpoints", {})
+            if checkpoints.get(str(tokens), {}).get("path") == path:
+                del checkpoints[str(tokens)]
+
+        self._change(drop)
 
     def note_first_loss(self, loss: float) -> None:
         """Record the first loss of the trunk, once."""
@@ -71,9 +106,13 @@ class TrunkFolder:
         return _read(self.folder / FILE)
 
     def _change(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change what is known, while no other worker does."""
+        """Change what is known, while no other worker does.
+
+        Raises:
+            TimeoutError: another worker does, for too long.
+        """
         self.folder.mkdir(parents=True, exist_ok=True, mode=FOLDER)
-        with FileLock(self.folder / f"{FILE}.lock", mode=FILE_MODE):
+        with FileLock(self.folder / f"{FILE}.lock", timeout=LOCK_SECONDS, mode=FILE_MODE):
             known = self._known
             change(known)
             beside = self.folder / f"{FILE}.{os.getpid()}.part"

@@ -21,7 +21,7 @@ BLOCKS: list[dict[str, Any]] = [
 WHOLE = {
     "command": ["train"],
     "schedule": {},
-    "fork": {"save": ["a"], "checkpoint": "{fork_step}", "arguments": []},
+    "fork": {"save": ["a"], "checkpoint": "{trunk_folder}/{fork_step}", "arguments": []},
 }
 
 

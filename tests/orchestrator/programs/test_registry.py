@@ -223,6 +223,18 @@ def test_a_folder_that_cannot_be_listed_is_a_fault(place: Path, monkeypatch: pyt
         (("folder: .", "processes: 2"), "belongs to launch: torchrun"),
         (("folder: .", "diverged: {output: ['(']}"), "is no regular expression"),
         (("folder: .", "losses: {}\n  folder: ."), "given twice"),
+        (("folder: .", "resume: {when: out/ckpt.pt}"), "'out/ckpt.pt' is the same path for every run"),
+        (
+            (
+                "folder: .",
+                "schedule: {}\n  fork: {save: [a], checkpoint: 'out/{fork_step}', arguments: [b]}",
+            ),
+            "fork.checkpoint (line 4): 'out/{fork_step}' is the same path",
+        ),
+        (
+            ("output: 'step {step} loss {value}'", "jsonl: metrics.jsonl, loss: loss, step: step"),
+            "'metrics.jsonl' is the same path",
+        ),
         (
             ('"--width={width}"', '"{width}"], parameters: {width: {type: int}} #'),
             "",

@@ -90,6 +90,19 @@ def test_a_plan_says_that_the_trainer_is_unchecked_and_what_forks_would_save(
     assert "no_forks" not in codes(store, settings(tmp_path, fork=FORK))
 
 
+def test_a_folder_or_interpreter_that_is_not_here_is_told_without_its_path(
+    store: Store, tmp_path: Path
+) -> None:
+    assert "trainer_missing" not in codes(store, settings(tmp_path))
+    found = codes(store, settings(tmp_path, folder="hunter2"))["trainer_missing"]
+    assert found.startswith("folder of mine cannot be found")
+    no_program = settings(tmp_path, python="hunter2")
+    (tmp_path / "trainers" / "hunter2").write_text("no program")
+    told = codes(store, no_program)["trainer_missing"]
+    assert told.startswith("python of mine cannot be found")
+    assert "hunter2" not in found + told
+
+
 def test_a_check_is_kept_with_the_definition_that_it_was_made_of(store: Store, tmp_path: Path) -> None:
     configured = settings(tmp_path, fork=FORK)
     digest = read_trainers(configured.trainers).get("mine").digest
@@ -264,7 +277,7 @@ def test_a_sweep_with_trunks_does_not_go_on_once_its_check_found_forks_to_differ
         ),
         (
             {},
-            {"resume": {"when": "a", "arguments": ["{width-100}"]}},
+            {"resume": {"when": "{run_folder}/a", "arguments": ["{width-100}"]}},
             r"resume\.arguments\.0 .* reads like an option",
         ),
     ],
@@ -350,3 +363,15 @@ def test_runs_of_one_trunk_are_one_of_the_first(store: Store, tmp_path: Path) ->
     (run,) = (one for one in store.runs.of_sweep(created.id) if one.id == jobs[8e-3][0])
     store.losses.append([LossPoint(curve=str(run.trunk_id), step=1, tokens=1_024, loss=9.0)])
     assert store.losses.has_live(created.id)
+
+
+def test_a_sweep_behind_others_says_whose_runs_it_waits_for(store: Store, tmp_path: Path) -> None:
+    bench = Bench(store)
+    first, second = (submit(sweep(), store, settings(tmp_path))[0].id for _ in range(2))
+    for sweep_id in (first, second):
+        store.sweeps.move(sweep_id, SweepState.RUNNING)
+        bench.ask(sweep_id, (0, 1e-3))
+    assert waits_because(store, store.sweeps.get(second)) is None
+    store.runs.claim(first, fence=bench.drive(first))
+    assert "own (1 running)" in str(waits_because(store, store.sweeps.get(second)))
+    assert waits_because(store, store.sweeps.get(first)) is None

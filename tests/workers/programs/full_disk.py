@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from tests.workers.programs.keeping import keep, notices, order_for
+from tests.workers.programs.keeping import keep, losses, notices, order_for
 
-ended, entries = keep(order_for(Path(sys.argv[1]), "fills_disk.py", sys.argv[1]))
-print(ended.cause, *notices(entries))
+order = order_for(Path(sys.argv[1]), "fills_disk.py", *sys.argv[1:], io_seconds=float(sys.argv[2]))
+ended, entries = keep(order)
+print(ended.cause, ended.code, len(losses(entries)), *notices(entries))

@@ -231,7 +231,7 @@ def test_a_plan_is_priced_with_a_known_n_only(breaks: str, says: str, tmp_path: 
         (
             "",
             "training",
-            {"losses": {"training": {"jsonl": "my metrics.jsonl", "loss": "a", "step": "b"}}},
+            {"losses": {"training": {"jsonl": "{run_folder}/my metrics.jsonl", "loss": "a", "step": "b"}}},
             "my metrics",
         ),
         (
@@ -287,7 +287,7 @@ def test_a_run_that_is_over_at_once_is_made_longer(tmp_path: Path) -> None:
 
 def test_a_program_that_completes_its_run_has_not_heeded_the_stop(tmp_path: Path) -> None:
     request = {"scale": {"pause": "0"}}
-    _, steps, _ = checked(tmp_path, "ignores_stop", request=request, limits={"stop": "2s"}, **only("stop"))
+    _, steps, _ = checked(tmp_path, "ignores_stop", request=request, limits={"stop": "12s"}, **only("stop"))
 
     assert "so nothing is known" in steps["stop"].message
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import sys
 
 import pytest
 
 from tests.waiting import until
 from tests.workers.programs.keeping import keep, losses, notices, order_for
 from workers.programs.descendants import find_marked
-from workers.programs.journal import Diverged, Ended, Saved, Started
+from workers.programs.journal import Diverged, Ended, Noticed, Saved, Started
 from workers.programs.kept import KeptProgram
 from workers.programs.output import tail
+
+SECRET = 'sesame-"öffne"-dich'
 
 
 def test_a_program_that_learns_is_kept_to_its_end(tmp_path):
@@ -85,6 +89,43 @@ def test_a_program_that_is_asked_may_save_and_leave(tmp_path):
     assert isinstance(ended, Ended)
     assert (ended.cause, ended.code) == ("stop", 0)
     assert "saved" in tail(tmp_path, 100)
+
+
+def test_a_program_may_save_in_silence(tmp_path):
+    stop, saving = tmp_path / "stop", "time.sleep(2); print('saved')"
+    script = f"import os, time\nprint('step 1 loss 3.1234', flush=True)\nwhile not os.path.exists({str(stop)!r}): time.sleep(.01)\n"
+    order = order_for(
+        tmp_path, "", argv=(sys.executable, "-c", script + saving), stop_seconds=30, silence_seconds=0.8
+    )
+    kept = KeptProgram.start(order)
+    until(lambda: losses(kept.poll()))
+    kept.ask_to_stop()
+    ended = kept.wait(30)
+    assert isinstance(ended, Ended)
+    assert (ended.cause, ended.code) == ("stop", 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"oops {SECRET}",
+        json.dumps({"loss": SECRET}),
+        f"{'x' * 95} {SECRET}",
+        json.dumps({"diverged": f"no login with {SECRET}"}),
+        json.dumps({"diverged": f"{'x' * 490} {SECRET[:9]}"}),
+    ],
+)
+def test_no_report_carries_a_secret_into_the_journal(tmp_path, line):
+    report = tmp_path / "report.jsonl"
+    script = f"open({str(report)!r}, 'w').write({line + chr(10)!r})"
+    _, entries = keep(order_for(tmp_path, "", argv=(sys.executable, "-c", script), secrets=(SECRET,)))
+    assert [entry for entry in entries if isinstance(entry, Diverged | Noticed)]
+    assert SECRET[:4] not in (tmp_path / "journal.jsonl").read_text()
+
+
+def test_what_a_program_writes_outside_its_folder_can_be_read_by_others(tmp_path):
+    keep(order_for(tmp_path, "", argv=("touch", str(tmp_path / "written"))))
+    assert (tmp_path / "written").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_stop_file_of_an_earlier_attempt_does_not_stop_the_next(tmp_path):

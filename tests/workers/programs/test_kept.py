@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 
 from tests.waiting import until
 from tests.workers.programs.keeping import keep, losses, notices, order_for
-from workers.programs.descendants import KEEPER_MARKER, find_marked
+from workers.programs.claim import claim
+from workers.programs.descendants import KEEPER_MARKER, end_marked, find_marked
 from workers.programs.journal import JOURNAL, Ended, JournalWriter, Started, read_journal
 from workers.programs.kept import KeeperLost, KeptProgram
 from workers.programs.order import MARKER, KeeperOrder
@@ -152,6 +154,29 @@ def test_a_keeper_waits_until_one_on_another_node_has_ended(tmp_path):
     assert ended.matched == 3
 
 
+def test_a_keeper_whose_run_another_worker_takes_up_lets_its_program_save_and_ends(tmp_path):
+    word = claim(tmp_path)
+    kept, _ = started(
+        order_for(tmp_path, "saves_and_leaves.py", tmp_path / "stop", stop_seconds=30, claim=word)
+    )
+    claim(tmp_path)
+    ended = kept.wait(30)
+    assert isinstance(ended, Ended)
+    assert (ended.cause, ended.code) == ("abandoned", 0)
+
+
+def test_a_worker_that_lost_its_run_to_another_ends_no_process_of_that_one(tmp_path):
+    order = order_for(tmp_path, "ignores_sigterm.py", claim=claim(tmp_path))
+    kept, program = started(order)
+    claim(tmp_path)
+    os.kill(kept.keeper_pid, signal.SIGKILL)
+    lost = kept.wait(30)
+    assert isinstance(lost, KeeperLost)
+    assert (lost.reason, lost.ended) == ("Another worker has taken up the run.", 0)
+    assert program.is_running()
+    end_marked(order.marker)
+
+
 def test_removing_the_folder_ends_the_program_with_a_sentence(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -163,6 +188,19 @@ def test_removing_the_folder_ends_the_program_with_a_sentence(tmp_path):
     assert processes(order) == []
 
 
+@pytest.mark.parametrize("name", [JOURNAL, HEARTBEAT, "reserve", "stop", "report.jsonl"])
+def test_a_keeper_follows_no_link_out_of_the_runs_folder(tmp_path, name):
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    run.mkdir()
+    outside.write_text("of the service\n")
+    os.utime(outside, (1, 1))
+    (run / name).symlink_to(outside)
+    kept = KeptProgram.start(order_for(run, "learns.py", 3))
+    assert kept.wait(30) is not None
+    assert not notices(kept.poll())
+    assert (outside.read_text(), outside.stat().st_mtime) == ("of the service\n", 1)
+
+
 def test_a_source_that_cannot_be_used_is_told(tmp_path):
     kept = KeptProgram.start(
         order_for(tmp_path, "learns.py", 3, training={"jsonl": "losses", "step": "step"})
@@ -172,8 +210,12 @@ def test_a_source_that_cannot_be_used_is_told(tmp_path):
     assert "lacks 'loss'" in lost.reason
 
 
-def test_a_full_disk_ends_the_program_and_the_end_is_written(tmp_path):
-    script = f"mount -t tmpfs -o size=400k none {tmp_path} && exec {sys.executable} {HERE / 'full_disk.py'} {tmp_path}"
+@pytest.mark.parametrize(
+    ("arguments", "end"), [(("1",), "io None"), (("30", "1.5"), "exit 0")], ids=["for good", "for a while"]
+)
+def test_a_disk_that_stays_full_ends_the_program(tmp_path, arguments, end):
+    command = f"{sys.executable} {HERE / 'full_disk.py'} {tmp_path} {' '.join(arguments)}"
+    script = f"mount -t tmpfs -o size=400k none {tmp_path} && exec {command}"
     result = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
         capture_output=True,
@@ -183,6 +225,5 @@ def test_a_full_disk_ends_the_program_and_the_end_is_written(tmp_path):
     )
     if "mount:" in result.stderr or "unshare:" in result.stderr:
         pytest.skip("no small disk can be mounted here")
-    assert result.stdout == "disk The run's folder cannot be written: No space left on device.\n", (
-        result.stderr
-    )
+    words = rf"{end} \d{{2,}} The run's folder cannot be written: No space left on device\.\n"
+    assert re.fullmatch(words, result.stdout), (result.stdout, result.stderr)

@@ -122,6 +122,24 @@ def test_config_files_and_the_runs_values_are_written_for_the_owner_alone(
     assert {path.stat().st_mode & 0o077 for path in (order.folder, *order.folder.rglob("*"))} == {0}
 
 
+def test_links_that_an_earlier_attempt_left_are_replaced_and_not_followed(
+    folder: Path, tmp_path: Path
+) -> None:
+    run, outside = tmp_path / "runs" / "r1", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("of somebody else")
+    run.mkdir(parents=True)
+    for name in ("config.yaml", "run.json"):
+        (run / name).symlink_to(outside / "file")
+    (run / "python").symlink_to(outside)
+    order = order_of(registered(folder), tmp_path)
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"file": "of somebody else"}
+    assert "lr" in (run / "config.yaml").read_text()
+    assert json.loads((run / "run.json").read_text())["seed"] == 7
+    program_path = Path(order.environment["PYTHONPATH"].split(":")[0])
+    assert (program_path / "etalon" / "program.py").resolve().is_relative_to(run)
+
+
 def test_no_secret_of_the_service_reaches_the_program(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +168,15 @@ def test_no_secret_of_the_service_reaches_the_program(
     assert order_of(registered(folder), tmp_path, gpus=1).environment["CUDA_VISIBLE_DEVICES"] == "3"
 
 
+def test_no_parameter_becomes_a_setting_of_etalon_itself(folder: Path, tmp_path: Path) -> None:
+    taken = ("token", "url", "home", "database_url")
+    more = {name: {"type": "text", "pattern": ".*", "default": "mine"} for name in taken}
+    order = order_of(registered(folder, parameters=REGISTRATION["parameters"] | more), tmp_path)
+    assert not {f"ETALON_{name.upper()}" for name in taken} & order.environment.keys()
+    assert json.loads((order.folder / "run.json").read_text())["token"] == "mine"
+    assert order.environment["ETALON_OPTIMIZER"] == "muon"
+
+
 def test_a_trunk_saves_a_fork_begins_and_a_resumed_run_goes_on(folder: Path, tmp_path: Path) -> None:
     registration = registered(folder)
     trunk = order_of(registration, tmp_path, Start(fork_steps=(12, 24)))
@@ -164,10 +191,51 @@ def test_a_trunk_saves_a_fork_begins_and_a_resumed_run_goes_on(folder: Path, tmp
 def test_checkpoints_are_found_where_the_registration_says(folder: Path, tmp_path: Path) -> None:
     registration = registered(folder)
     values = {"run_folder": str(tmp_path), "trunk_folder": "/trunk"}
-    assert fork_checkpoint(registration, values, 24) == "/trunk/step-24"
+    assert fork_checkpoint(registration, values, 24) == Path("/trunk/step-24")
     assert not own_checkpoint(registration, values)
     (tmp_path / "ckpt.pt").write_text("")
     assert own_checkpoint(registration, values)
+
+
+def test_relative_paths_begin_where_the_program_runs(folder: Path, tmp_path: Path) -> None:
+    registration = registered(
+        folder,
+        files=[
+            {
+                "from": "base.yaml",
+                "to": "out/{run_id}/config.yaml",
+                "set": {"optimizer.lr": "{learning_rate}"},
+            }
+        ],
+        resume={"when": "out/{run_id}/ckpt.pt", "arguments": []},
+        fork={"save": [], "checkpoint": "out/{run_id}/step-{fork_step}", "arguments": []},
+    )
+    order_of(registration, tmp_path)
+    assert yaml.safe_load((folder / "out" / "r1" / "config.yaml").read_text()) == {"optimizer": {"lr": 3e-05}}
+    values = {"run_id": "r1"}
+    assert fork_checkpoint(registration, values, 24) == folder / "out" / "r1" / "step-24"
+    assert not own_checkpoint(registration, values)
+    (folder / "out" / "r1" / "ckpt.pt").write_text("")
+    assert own_checkpoint(registration, values)
+
+
+def test_a_fork_is_given_the_trunk_folder_of_the_run_that_saved_its_checkpoint(
+    folder: Path, tmp_path: Path
+) -> None:
+    arguments = ["--load={trunk_folder}", "--step={start_step}"]
+    fork = {
+        "save": ["--to={trunk_folder}"],
+        "checkpoint": "{trunk_folder}/{fork_step}",
+        "arguments": arguments,
+    }
+    order = order_of(
+        registered(folder, fork=fork),
+        tmp_path,
+        Start(
+            tokens=12 * 32_768, checkpoint="/other/trunk/12", trunk_folder="/other/trunk", fork_steps=(24,)
+        ),
+    )
+    assert order.argv[-3:] == (f"--to={tmp_path}/runs/r1/trunk", "--load=/other/trunk", "--step=12")
 
 
 def test_torchrun_starts_a_process_for_each_gpu(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 
 import pytest
@@ -126,3 +127,19 @@ def test_refreshes_of_a_progress_bar_are_kept_once_a_second(tmp_path):
 
 def test_where_nothing_was_written_there_is_nothing(tmp_path):
     assert head(tmp_path) == tail(tmp_path, 100) == ""
+
+
+def test_links_that_a_program_made_are_neither_read_nor_written(tmp_path):
+    secret, run = tmp_path / "secret", tmp_path / "run"
+    secret.write_text("of the service\n")
+    run.mkdir()
+    (run / "output.log").symlink_to(secret)
+    (run / "output.000000999999.log").symlink_to(secret)
+    assert (head(run), tail(run, 1000).strip("…\n")) == ("", "")
+    with pytest.raises(OSError, match="symbolic links"):
+        OutputFiles(run, log_bytes=1 << 20)
+
+
+def test_a_pipe_in_place_of_the_output_makes_nobody_wait(tmp_path):
+    os.mkfifo(tmp_path / "output.log")
+    assert tail(tmp_path, 1000) == ""

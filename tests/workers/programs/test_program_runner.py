@@ -7,6 +7,7 @@ import signal
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
@@ -15,7 +16,7 @@ from orchestrator.errors import BadInput
 from orchestrator.states import RunState
 from tests.waiting import until
 from tests.workers.programs.tiny import FORK, RESUME, by_run, carry_out, cells, job, registered, setup
-from workers.programs.journal import Started, read_journal
+from workers.programs.journal import Ended, Started, read_journal
 from workers.programs.program_runner import BEGAN_ANEW
 from workers.runner import Report
 
@@ -93,6 +94,7 @@ def test_a_crash_is_tried_again_from_the_last_checkpoint(tmp_path: Path) -> None
         if isinstance(one, Started)
     ]
     assert [start.attempt for start in starts] == [1, 2]
+    assert "[Etalon: start 2 of this run" in (tmp_path / "a" / "runs" / "r0" / "output.log").read_text()
 
 
 def test_a_program_that_always_ends_with_an_error_fails_with_its_last_lines(tmp_path: Path) -> None:
@@ -101,6 +103,16 @@ def test_a_program_that_always_ends_with_an_error_fails_with_its_last_lines(tmp_
     assert result.state is RunState.FAILED
     assert str(result.reason).startswith("It ended with exit code 2, 2 times. The last lines of its output:")
     assert "unrecognized arguments: --no_such_option" in str(result.reason)
+
+
+def test_a_reason_repeats_long_lines_in_part(tmp_path: Path) -> None:
+    command = ["python", "-c", "for at in range(30): print(at, 'x' * 3000)\nraise SystemExit(1)"]
+    registration = registered(tmp_path / "mine", command=command, limits={"tries": 1})
+    result = by_run(carry_out(setup(registration, cells(40), tmp_path / "a"), job(0)).results)["r0"]
+    first, *lines = str(result.reason).splitlines()
+    assert first == "It ended with exit code 1. The last lines of its output:"
+    assert [line[:4] for line in lines] == [f"{at} x" for at in range(10, 30)]
+    assert {len(line) for line in lines} == {300}
 
 
 def test_an_interrupted_run_saves_and_goes_on_in_another_worker(tmp_path: Path) -> None:
@@ -148,6 +160,44 @@ def test_a_lost_keeper_or_program_changes_no_loss(
     until(lambda: not marked(tmp_path), seconds=5)
 
 
+def test_a_second_worker_goes_on_from_what_the_firsts_program_saves_and_the_first_gives_up(
+    tmp_path: Path,
+) -> None:
+    """The first worker lives and knows of nothing; its program needs a second to see that it must save."""
+    registration = registered(tmp_path / "mine", "--keep_every=1000", "--step_seconds=1", resume=RESUME)
+    worker = setup(registration, cells(6), tmp_path / "a")
+    first, faults = worker.open_runner(), list[str]()
+    first.begin(job(0))
+
+    def work_on() -> None:
+        try:
+            while not first.advance(0.1)[1]:
+                pass
+        except OSError as error:
+            faults.append(str(error))
+
+    journal = tmp_path / "a" / "runs" / "r0" / "journal.jsonl"
+    thread = Thread(target=work_on, daemon=True)
+    thread.start()
+    until(lambda: (journal.parent / "output.log").exists() and read_journal(journal))
+    report = carry_out(worker, job(0))
+    thread.join(10)
+    assert faults == ["Another worker has taken up the run."]
+    entries = read_journal(journal)
+    assert [(one.attempt, one.start_tokens) for one in entries if isinstance(one, Started)] == [
+        (1, 0),
+        (2, 0),
+    ]
+    assert [(one.cause, one.code) for one in entries if isinstance(one, Ended)] == [
+        ("abandoned", 0),
+        ("exit", 0),
+    ]
+    assert not report.notices
+    whole = setup(registered(tmp_path / "whole"), cells(6), tmp_path / "b")
+    assert by_run(report.results)["r0"].loss == by_run(carry_out(whole, job(0)).results)["r0"].loss
+    assert (journal.parent / "own.json").exists()
+
+
 def test_an_end_that_no_worker_told_is_told_by_the_next_without_another_start(tmp_path: Path) -> None:
     worker = setup(registered(tmp_path / "mine"), cells(40), tmp_path / "a")
     first = carry_out(worker, job(0))
@@ -168,6 +218,21 @@ def test_a_model_of_another_size_is_stopped_at_once(tmp_path: Path) -> None:
     assert result.state is RunState.FAILED
     assert "2000000" in str(result.reason)
     assert "1000000" in str(result.reason)
+
+
+def test_a_model_of_another_size_is_told_by_the_next_worker_too(tmp_path: Path) -> None:
+    script = tmp_path / "wrong.py"
+    script.write_text(
+        "import etalon\n"
+        "for step in range(1, 41):\n    etalon.report(step=step, loss=5.0 - step / 100)\n"
+        "etalon.model(params=2e6)\n"
+    )
+    registration = registered(tmp_path / "mine", command=["python", str(script)], losses={}, model="reported")
+    worker = setup(registration, cells(40), tmp_path / "a")
+    for _ in range(2):
+        result = by_run(carry_out(worker, job(0)).results)["r0"]
+        assert result.state is RunState.FAILED
+        assert "2000000" in str(result.reason)
 
 
 @pytest.mark.parametrize(
@@ -195,3 +260,26 @@ def test_a_function_of_the_operator_is_called_in_its_own_interpreter(tmp_path: P
     result = by_run(report.results)["r0"]
     assert result.loss == 4.125
     assert len(report.points) == 40
+
+
+def test_a_program_that_trains_on_and_on_is_ended_soon_after_its_tokens(tmp_path: Path) -> None:
+    script = tmp_path / "endless.py"
+    script.write_text(
+        "import itertools, time\n"
+        "for step in itertools.count():\n"
+        "    print(f'step {step} loss {5 - step / 1000:.4f}', flush=True)\n"
+        "    time.sleep(0.002)\n"
+    )
+    registration = registered(tmp_path / "mine", command=["python", str(script)])
+    result = by_run(carry_out(setup(registration, cells(40), tmp_path / "a"), job(0)).results)["r0"]
+    assert result.state is RunState.FAILED
+    assert "of 400 tokens, and was ended: its command must use {steps}" in str(result.reason)
+    assert not marked(tmp_path)
+
+
+def test_a_program_that_counts_from_0_has_trained_its_last_step(tmp_path: Path) -> None:
+    script = tmp_path / "from_0.py"
+    script.write_text("for step in range(40): print(f'step {step} loss {5 - step / 100:.4f}')\n")
+    registration = registered(tmp_path / "mine", command=["python", str(script)])
+    result = by_run(carry_out(setup(registration, cells(40), tmp_path / "a"), job(0)).results)["r0"]
+    assert (result.state, result.flops) == (RunState.COMPLETED, 6e6 * 400)

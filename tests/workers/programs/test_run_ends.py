@@ -40,6 +40,10 @@ ENDED = Ended(
 )
 
 
+AGAIN = replace(STARTED, keeper=3, attempt=2)
+"""The start of another attempt; without an end before it, a keeper was lost."""
+
+
 def training(*losses: float, step: int = 100) -> list[Entry]:
     return [Measured(kind="training", tokens=step * (at + 1), loss=loss) for at, loss in enumerate(losses)]
 
@@ -179,24 +183,66 @@ def test_a_resumed_run_that_does_not_diverge_again_is_whole() -> None:
         (replace(ENDED, code=None, signal=9, cause="silence"), Crashed, "silent for 30 min (limits.silence)"),
         (replace(ENDED, code=None, signal=9, cause="run"), Failed, "longer than 1 d"),
         (replace(ENDED, code=None, signal=9, cause="disk"), Failed, "limits.disk"),
+        (replace(ENDED, code=None, signal=9, cause="io", errno=28), Crashed, "No space left on device"),
+        (replace(ENDED, code=None, signal=9, cause="io", errno=116), Interrupted, "Stale file handle"),
         (replace(ENDED, code=None, signal=15, cause="stop"), Interrupted, "asked to stop"),
         (replace(ENDED, code=0, cause="stop", tokens=500), Interrupted, "asked to stop"),
         (replace(ENDED, code=None, signal=9, cause="abandoned"), Interrupted, "asked to stop"),
+        (replace(ENDED, code=1, cause="stop", tokens=500), Interrupted, "asked to stop"),
+        (replace(ENDED, code=1, cause="abandoned", tokens=500), Interrupted, "asked to stop"),
+        (replace(ENDED, code=1, cause="silence", tokens=500), Crashed, "limits.silence"),
         (KeeperLost(reason="The keeper hung.", ended=2), Interrupted, "The keeper hung."),
     ],
 )
 def test_ends_before_the_end_are_told_apart(ended: Ended | KeeperLost, kind: type, reason: str) -> None:
-    end = judged(*GOOD[:5], ended=ended)
+    end = judged(*GOOD[:5], ended=ended, diverged={"exit_codes": [1]})
     assert isinstance(end, kind)
     assert reason in getattr(end, "reason").replace("\u00a0", " ")  # noqa: B009
 
 
+def test_a_program_that_had_done_all_when_it_was_asked_to_stop_is_whole() -> None:
+    stopped = replace(ENDED, cause="stop")
+    assert judged(*GOOD, ended=stopped) == Completed(loss=pytest.approx(4.1))
+    assert judged(*GOOD[:9], Done(), ended=replace(stopped, tokens=900)) == Completed(loss=pytest.approx(4.2))
+    assert judged(*GOOD[:9], Done(loss=4.1), ended=replace(stopped, tokens=900)) == Completed(loss=4.1)
+
+
 @pytest.mark.parametrize("cause", ["stop", "abandoned"])
-def test_a_program_that_is_asked_to_stop_is_whole_only_if_it_had_done_all(cause: Cause) -> None:
-    assert judged(*GOOD, ended=replace(ENDED, cause=cause)) == Completed(loss=pytest.approx(4.1))
-    assert judged(*GOOD[:9], Done(loss=4.1), ended=replace(ENDED, cause=cause)) == Completed(loss=4.1)
-    one_short = judged(*GOOD[:9], ended=replace(ENDED, tokens=900, cause=cause))
-    assert isinstance(one_short, Interrupted)
+@pytest.mark.parametrize(
+    "entries", [GOOD[:9], training(*[4.0] * 99, step=10), [*GOOD[:9], validation(900, 4.1)]]
+)
+def test_a_program_that_was_stopped_within_its_last_reporting_interval_is_not_whole(
+    cause: Cause, entries: list[Entry]
+) -> None:
+    assert isinstance(judged(*entries, ended=replace(ENDED, cause=cause, tokens=900)), Interrupted)
+    trained_on = replace(ENDED, cause=cause)
+    assert isinstance(judged(*entries, ended=trained_on, losses={"answer": "validation.last"}), Interrupted)
+
+
+def test_a_resumed_program_that_had_no_more_to_report_is_whole() -> None:
+    """Stopped after its last report, it goes on to its end without another one, as it does undisturbed."""
+    stopped = replace(ENDED, cause="stop", tokens=900)
+    silent = replace(ENDED, tokens=None, interval=None, matched=0)
+    record = RunRecord.of([STARTED, *GOOD[:9], stopped, AGAIN, silent])
+    assert end_of(record, silent, CELL, program()) == Completed(loss=pytest.approx(4.2))
+
+
+@pytest.mark.parametrize("start_tokens", [0, 500])
+def test_an_attempt_that_goes_back_takes_back_what_earlier_ones_said_of_later_positions(
+    start_tokens: int,
+) -> None:
+    crashed = [STARTED, *GOOD, validation(500, 4.6), validation(1000, 4.2), replace(ENDED, code=1)]
+    again = replace(AGAIN, start_tokens=start_tokens)
+    repeated = [Measured(kind="training", tokens=tokens, loss=4.5) for tokens in range(510, 600, 10)]
+    short = replace(ENDED, tokens=590, interval=10)
+    record = RunRecord.of([*crashed, again, *repeated, short])
+    assert record.tokens == 590
+    assert record.validation.points == [validation(500, 4.6)]
+    end = end_of(record, short, CELL, program())
+    assert isinstance(end, Failed)
+    assert "ended at 590 of" in end.reason
+    unheard = RunRecord.of([*crashed, again, replace(short, matched=0)])
+    assert isinstance(end_of(unheard, replace(short, matched=0), CELL, program()), Failed)
 
 
 def test_losses_of_few_decimals_are_named() -> None:
@@ -228,10 +274,6 @@ def test_positions_seen_again_replace_the_later_ones() -> None:
     )
     assert [point.tokens for point in record.training.points] == [100, 200]
     assert record.saved_last == Saved(path="a", tokens=200)
-
-
-AGAIN = replace(STARTED, keeper=3, attempt=2)
-"""The start of another attempt; without an end before it, a keeper was lost."""
 
 
 @pytest.mark.parametrize(
