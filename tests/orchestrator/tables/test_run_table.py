@@ -47,7 +47,7 @@ def test_unfinished_runs_are_kept_as_data_without_a_loss() -> None:
         ),
         (b"PK\x03\x04\x14\x00runs.csv", "a ZIP archive"),
         (
-            gzip.compress(b"params,tokens"),
+            gzip.compress(b"params,tokens", mtime=0),
             "compressed with gzip, not a table of separated values (CSV): decompress",
         ),
         (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
