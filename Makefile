@@ -10,9 +10,9 @@ export OPENBLAS_NUM_THREADS ?= 1
 demo: .venv/.stamp
 	$(BIN)/etalon demo
 
-# Two processes a core, since tests of Ray mostly wait; a file keeps to one of them (tests/conftest.py).
+# One process a core; a file keeps to one of them (tests/conftest.py).
 test: lint
-	$(BIN)/pytest -n $$((2 * $$(nproc))) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n logical --dist loadgroup --no-loadscope-reorder
 
 lint: .venv/.stamp
 	$(BIN)/ruff format --check .

@@ -33,10 +33,7 @@ Databases = Callable[..., AbstractContextManager[str]]
 
 
 ALONE = ("ray", "browser")
-"""Kinds of tests that would crowd each other out in several processes; they come first, because they take longest."""
-
-BY_ITSELF = "test_driver.py"
-"""The file whose tests of a Ray take as long as all others of that kind: a process of its own."""
+"""Kinds of tests that would crowd each other out in two processes; they come first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep each file to one process, whose fixtures it shares, and all tests of a kind in ``ALONE`` but for one file."""
+    """Keep each file to one process, whose fixtures it shares, and all tests of a kind in ``ALONE``."""
     if not config.getoption("--slow"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
@@ -54,8 +51,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return next((name for name in ALONE if item.get_closest_marker(name)), None)
 
     for item in items:
-        group = None if item.path.name == BY_ITSELF else kind(item)
-        item.add_marker(pytest.mark.xdist_group(group or str(item.path)))
+        item.add_marker(pytest.mark.xdist_group(kind(item) or str(item.path)))
     items.sort(key=lambda item: (*ALONE, None).index(kind(item)))
 
 

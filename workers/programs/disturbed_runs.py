@@ -25,6 +25,9 @@ SAME: Final = 1e-4
 VALLEY: Final = 1e-3
 """Relative difference that the law looks for; two runs of one rate that differ by more cannot stand for each other."""
 
+NEARLY_ALL: Final = 0.95
+"""Share of its tokens after which a program that was asked to stop may have ended by itself."""
+
 LONGER: Final = 20
 """Least times the tokens of a run that is asked to stop, so that it does not end before."""
 
@@ -242,7 +245,8 @@ def stop(direct: UndisturbedRun) -> Found:
     """Ask a long run to stop half-way; nothing of it may be left in time."""
     half, limit = direct.case.cell.tokens / 2, direct.case.registration.definition.limits.stop
     factor = max(LONGER, math.ceil(2 * limit / max(direct.training_seconds, 0.1)))
-    with direct.new_run("stop", direct.case.with_horizon(factor)) as run:
+    case = direct.case.with_horizon(factor)
+    with direct.new_run("stop", case) as run:
         run.start()
         if not run.wait(lambda: run.record.tokens >= half or run.seconds >= SILENT * direct.seconds):
             return Found(
@@ -253,7 +257,7 @@ def stop(direct: UndisturbedRun) -> Found:
         seconds = run.stop()
         left = run.survivors()
     ended, end = run.ended, run.judged()
-    if isinstance(end, Completed):
+    if isinstance(end, Completed) or run.record.tokens >= NEARLY_ALL * case.cell.tokens:
         return Found(
             Finding.WARNING,
             f"It completed its run {amounts.duration(seconds)} after it was asked to stop, so nothing is known. Give more "
