@@ -124,6 +124,10 @@ class Child:
         """Whether the next start should wait, because the last process ended only now."""
         return self._clock() < self._rests_until
 
+    def forgive(self) -> None:
+        """Count no death so far: the processes have done some of their work."""
+        self.deaths = self._rests = 0
+
     def terminate(self) -> None:
         """Ask the process to end."""
         if self._process is not None:

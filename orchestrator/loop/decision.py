@@ -45,7 +45,7 @@ class SweepSnapshot:
         refusal: why the last fit was refused; None if it gave a law, or before the first.
         driver_alive: whether a driver holds the sweep's lease or was just started.
         driver_rests: whether the last driver ended so recently that the next one waits.
-        driver_deaths: drivers in a row that died early.
+        driver_deaths: drivers in a row that died early, without a new loss or an end of a run.
         driver_message: last log line of the driver that died.
         failure: reason of the newest failed run; None if no run failed.
         early_failures: jobs of a registered program that failed since the sweep began or was resumed; the runs of one trunk

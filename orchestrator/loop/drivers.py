@@ -74,6 +74,11 @@ class Drivers:
         """Drivers of this sweep in a row that died soon after their start."""
         return self._children[sweep_id].deaths if sweep_id in self._children else 0
 
+    def forgive(self, sweep_id: str) -> None:
+        """Count no death of this sweep's drivers so far: they have done some of their work."""
+        if sweep_id in self._children:
+            self._children[sweep_id].forgive()
+
     def last_message_of(self, sweep_id: str) -> str | None:
         """The last message that the driver which ended last had logged; None if there is none."""
         return self._children[sweep_id].last_message if sweep_id in self._children else None

@@ -97,6 +97,9 @@ class DriverProcesses(Protocol):
     def deaths(self, sweep_id: str) -> int:
         """Drivers in a row that died early."""
 
+    def forgive(self, sweep_id: str) -> None:
+        """Count no death so far."""
+
     def last_message_of(self, sweep_id: str) -> str | None:
         """Last log line of the driver that died; None if it logged nothing."""
 
@@ -127,6 +130,7 @@ class Loop:
         self._prior: dict[str, Observations | None] = {}
         self._faults: dict[str, _Fault] = {}
         self._idle: dict[str, _Fingerprint] = {}
+        self._done: dict[str, int] = {}
 
     def step(self) -> None:
         """Carry every live sweep as far as it can go now.
@@ -138,7 +142,7 @@ class Loop:
         sweeps = self._store.sweeps.live()
         live = {sweep.id for sweep in sweeps}
         self._drivers.reap(live)
-        for kept in (self._prior, self._faults, self._idle):
+        for kept in (self._prior, self._faults, self._idle, self._done):
             for sweep_id in kept.keys() - live:
                 del kept[sweep_id]
         last_events = self._store.events.last_ids(live)
@@ -204,13 +208,23 @@ class Loop:
             refusal=fit.detail,
             driver_alive=self._has_driver(sweep.id),
             driver_rests=self._drivers.rests(sweep.id),
-            driver_deaths=self._drivers.deaths(sweep.id),
+            driver_deaths=self._idle_deaths(sweep.id, runs),
             driver_message=self._drivers.last_message_of(sweep.id),
             failure=self._failure(sweep.id) if runs[RunState.FAILED] else None,
             early_failures=early_failures,
             learns=early_failures > 0 and self._store.losses.has_live(sweep.id),
             comparison=stage,
         )
+
+    def _idle_deaths(self, sweep_id: str, runs: dict[RunState, int]) -> int:
+        """Drivers in a row that died early and did nothing: a sweep that makes progress is not failed by their deaths."""
+        if not self._drivers.deaths(sweep_id):
+            return 0
+        done = self._store.losses.count(sweep_id) + sum(runs[state] for state in RUN_FINAL)
+        if done > self._done.get(sweep_id, 0):
+            self._done[sweep_id] = done
+            self._drivers.forgive(sweep_id)
+        return self._drivers.deaths(sweep_id)
 
     def _last_fit(self, sweep_id: str) -> LawEvent:
         return self._store.events.latest(sweep_id, LawEvent) or NEVER_FITTED

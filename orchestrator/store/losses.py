@@ -6,14 +6,14 @@ import math
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, func, select, union
 
 from orchestrator.states import RunState
 from orchestrator.store import schema
 from orchestrator.store.curves import Curves
 from orchestrator.store.records import LossPoint
 
-_R, _C = schema.runs.c, schema.cells.c
+_R, _C, _T = schema.runs.c, schema.cells.c, schema.trunks.c
 
 WithLoss = TypeVar("WithLoss", LossPoint, Row[Any])
 
@@ -55,6 +55,15 @@ class Losses(Curves[LossPoint]):
         query = select(schema.losses.c.curve).where(schema.losses.c.curve.in_(curves)).limit(1)
         with self._database.read() as connection:
             return connection.execute(query).one_or_none() is not None
+
+    def count(self, sweep_id: str) -> int:
+        """Number of points of all runs and trunks of a sweep; it only grows."""
+        curves = union(
+            select(_R.id).where(_R.sweep_id == sweep_id), select(_T.id).where(_T.sweep_id == sweep_id)
+        )
+        query = select(func.count()).select_from(schema.losses).where(schema.losses.c.curve.in_(curves))
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
 
 
 def thinned(points: list[WithLoss], max_points: int) -> list[WithLoss]:

@@ -14,7 +14,7 @@ from orchestrator.law import LawRefusal
 from orchestrator.loop.decision import GRACE_SECONDS
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER
-from orchestrator.store.records import Run, RunResult, Sweep
+from orchestrator.store.records import LossPoint, Run, RunResult, Sweep
 from tests.known_law import KnownLaw, grid, run_table
 
 
@@ -138,6 +138,25 @@ def test_drivers_that_keep_dying_fail_the_sweep_with_their_last_words(house: Any
     assert "died 4 times" in final.reason
     assert "no disk" in final.reason
     assert set(house.counts(sweep.id)) == {"cancelled"}
+
+
+def test_drivers_that_die_after_some_work_do_not_fail_the_sweep(house: Any) -> None:
+    sweep = house.submit()
+    house.loop.step()
+    run = house.store.runs.of_sweep(sweep.id)[0]
+    for step in (1, 2):
+        house.store.losses.append(
+            [LossPoint(curve=str(run.trunk_id or run.id), step=step, tokens=step, loss=3.0)]
+        )
+        house.driver.die(sweep.id)
+        house.driver.early_deaths = 4
+        house.loop.step()
+        assert house.store.sweeps.get(sweep.id).state is SweepState.RUNNING
+        assert house.driver.early_deaths == 0
+    house.driver.die(sweep.id)
+    house.driver.early_deaths = 4
+    house.loop.step()
+    assert house.store.sweeps.get(sweep.id).state is SweepState.FAILED, "the last four did nothing"
 
 
 def test_a_budget_of_runs_is_never_passed(house: Any) -> None:
