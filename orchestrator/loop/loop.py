@@ -151,7 +151,7 @@ class Loop:
             rests = self._clock() < self._faults.get(sweep.id, _Fault()).rests_until
             is_idle = fingerprint == self._idle.get(sweep.id) and not sweep.spec.search.budget.seconds
             if not rests and not is_idle:
-                self._advance(sweep, fingerprint)
+                self._advance(sweep, fingerprint.last_event)
 
     def _fingerprint(self, sweep_id: str, last_event: int) -> _Fingerprint:
         return _Fingerprint(
@@ -165,14 +165,15 @@ class Loop:
         alive = self._drivers.alive(sweep_id)
         return alive or self._store.leases.current(driver_lease(sweep_id)) is not None
 
-    def _advance(self, sweep: Sweep, fingerprint: _Fingerprint) -> None:
+    def _advance(self, sweep: Sweep, last_event: int) -> None:
         """Take steps with a sweep until it is idle; it is idle as long as its fingerprint stays the same."""
         self._idle.pop(sweep.id, None)
         try:
             for _ in range(MOST_STEPS):
+                seen = self._fingerprint(sweep.id, last_event)  # before the decision, which may be late
                 action = decide(self._snapshot(sweep))
                 if isinstance(action, Idle):
-                    self._idle[sweep.id] = fingerprint
+                    self._idle[sweep.id] = seen
                     break
                 self._do(action, sweep)
                 sweep = self._store.sweeps.get(sweep.id)
