@@ -11,6 +11,9 @@ from typing import Final
 
 from workers.programs.own_files import make_folders, write_new
 
+PROGRAM_PATH: Final = "python"
+"""Name of the folder within a run's."""
+
 FILES: Final = ("__init__.py", "program.py", "entry.py", "hugging_face.py")
 """Files of ``etalon`` for training programs: standard library alone, Python 3.8 and later."""
 
@@ -27,7 +30,7 @@ def make_program_path(folder: Path) -> Path:
     Raises:
         OSError: the files could not be written.
     """
-    path = folder / "python"
+    path = folder / PROGRAM_PATH
     package = path / "etalon"
     make_folders(folder, package)
     for name in FILES:

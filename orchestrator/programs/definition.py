@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -326,12 +326,3 @@ class ProgramDefinition(Strict):
 def _listed(field: str, texts: tuple[str, ...], known: Set[str]) -> Iterator[tuple[str, str, Set[str]]]:
     for at, text in enumerate(texts):
         yield f"{field}.{at}", text, known
-
-
-def defaults_of(definition: ProgramDefinition) -> Mapping[str, Any]:
-    """The values of the parameters that a sweep need not give."""
-    return {
-        name: parameter.default
-        for name, parameter in definition.parameters.items()
-        if parameter.default is not None
-    }

@@ -268,7 +268,7 @@ def _bytes(file: Path, *folders: Path) -> bytes:
         ):
             if reason := _unsafe(found):
                 raise BadInput(
-                    f"{path} {reason}, and whoever writes it runs programs as this service. Its owner must be this "
+                    f"{path} {reason}, and a user who writes it runs programs as this service. Its owner must be this "
                     f"service's user (or root), and nobody else may write it: chmod go-w {path}"
                 )
         data = opened.read(MOST_BYTES + 1)

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.cells import Cell
 from orchestrator.errors import BadInput
 from orchestrator.programs.config_files import render
-from orchestrator.programs.definition import ARGUMENTS, NAMES, ProgramDefinition
+from orchestrator.programs.definition import ARGUMENTS, NAMES, ProgramDefinition, RenderedFile
 from orchestrator.programs.placeholders import Template, Value
 from orchestrator.programs.registry import Registration
 from orchestrator.spec.fields import BadField
@@ -229,17 +229,33 @@ def _trial_values(
     )
 
 
+def path_of(registration: Registration, text: str, values: Mapping[str, Value]) -> Path:
+    """A path of the registration with a run's values; a relative one begins where the program runs."""
+    return registration.folder / Template.parse(text, NAMES | values.keys()).render(values)
+
+
+def config_file(
+    registration: Registration, file: RenderedFile, values: Mapping[str, Value]
+) -> tuple[Path, str]:
+    """Where a config file of a run is written, and its text.
+
+    Raises:
+        BadInput: it cannot be made.
+    """
+    names = NAMES | values.keys()
+    changes = {
+        key: Template.parse(value, names).value(values) if isinstance(value, str) else value
+        for key, value in file.set.items()
+    }
+    target = path_of(registration, file.to, values)
+    return target, render(registration.config_file(file.source), target, changes)
+
+
 def _check_files(registration: Registration, values: Mapping[str, Value]) -> None:
     """Refuse config files that cannot be made; what is in them is the operator's, so the sentence names the field alone."""
-    names = NAMES | values.keys()
     for at, file in enumerate(registration.definition.files):
-        changes = {
-            key: Template.parse(value, names).value(values) if isinstance(value, str) else value
-            for key, value in file.set.items()
-        }
-        target = Path(Template.parse(file.to, names).render(values))
         try:
-            render(registration.config_file(file.source), target, changes)
+            config_file(registration, file, values)
         except BadInput as error:
             raise BadInput.at(
                 "trainer.name",

@@ -17,7 +17,7 @@ from orchestrator.spec.lattice import GridOf
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
 
 FIRST_RUNS: Final = 3
-"""Runs of a sweep that begin before any has reported a loss. If as many fail and none gives a result, the sweep is paused."""
+"""Jobs of a sweep, those that share a trunk as one, that begin before a loss is reported. If as many fail first, it is paused."""
 
 
 UNKNOWN_PARAMS: Final = "TODO"

@@ -10,9 +10,10 @@ from typing import Final
 
 from orchestrator import amounts
 from orchestrator.documents.trainers import Finding
+from workers.program_path import PROGRAM_PATH
 from workers.programs.journal import JOURNAL
 from workers.programs.kept import ORDER
-from workers.programs.orders import PROGRAM_PATH, RANKS, REPORT_FILE, RUN_FILE, STOP_FILE, TEMPORARY
+from workers.programs.orders import RANKS, REPORT_FILE, RUN_FILE, STOP_FILE, TEMPORARY
 from workers.programs.run_ends import Completed, End
 from workers.programs.run_folder import HEARTBEAT, RESERVE
 

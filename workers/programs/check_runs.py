@@ -15,14 +15,14 @@ from typing import Final, Protocol, Self
 from orchestrator.documents.trainers import CheckStep
 from orchestrator.errors import BadInput
 from orchestrator.programs.placeholders import Value
-from orchestrator.programs.run_values import RunPlace, Start
+from orchestrator.programs.run_values import RunPlace, Start, path_of
 from workers.programs.check_case import CheckCase
 from workers.programs.check_found import TRUNK
 from workers.programs.descendants import end_marked, find_marked
 from workers.programs.journal import Ended, Entry, Measured
 from workers.programs.kept import KeeperLost, KeptProgram
 from workers.programs.order import KeeperOrder
-from workers.programs.orders import SECRET, fork_checkpoint, make_order, path_of
+from workers.programs.orders import SECRET, fork_checkpoint, make_order
 from workers.programs.output import MASK, SecretMask, tail
 from workers.programs.run_ends import End, end_of
 from workers.programs.run_record import RunRecord

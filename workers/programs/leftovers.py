@@ -14,7 +14,8 @@ from uuid import uuid4
 
 from orchestrator.programs.placeholders import Template
 from orchestrator.programs.registry import Registration
-from workers.programs.orders import PROGRAM_PATH, TEMPORARY
+from workers.program_path import PROGRAM_PATH
+from workers.programs.orders import TEMPORARY
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 from orchestrator.cells import Cell
 from orchestrator.errors import BadInput
 from orchestrator.private import restricted_umask
-from orchestrator.programs.config_files import render
+from orchestrator.programs.declared_losses import LossSource
 from orchestrator.programs.definition import NAMES
 from orchestrator.programs.placeholders import Template, Value, spelt
 from orchestrator.programs.registry import Registration
-from orchestrator.programs.run_values import RunPlace, Start
+from orchestrator.programs.run_values import RunPlace, Start, config_file, path_of
 from orchestrator.spec import Resources
 from workers.program_path import make_program_path
 from workers.programs.order import MARKER, KeeperOrder
@@ -35,7 +35,6 @@ SETTINGS: Final = {"ETALON_TOKEN", "ETALON_URL", "ETALON_HOME", "ETALON_DATABASE
 """Variables that Etalon itself reads: no parameter is passed in them."""
 
 RUN_FILE, REPORT_FILE, STOP_FILE, RANKS, TEMPORARY = "run.json", "report.jsonl", "stop", "ranks", "tmp"
-PROGRAM_PATH: Final = "python"
 
 
 def make_order(
@@ -64,42 +63,13 @@ def make_order(
         OSError: the folder cannot be written.
     """
     definition, folder = registration.definition, place.folder
-    names = NAMES | values.keys()
-
-    def filled(texts: Iterable[str], values: Mapping[str, Value] = values) -> tuple[str, ...]:
-        return tuple(Template.parse(text, names).render(values) for text in texts)
-
-    with restricted_umask():
-        for made in (folder, place.trunk_folder, folder / TEMPORARY):
-            make_folders(folder, made)
-        (folder / STOP_FILE).unlink(missing_ok=True)
-        for file in definition.files:
-            target = path_of(registration, file.to, values)
-            changes = {
-                key: Template.parse(value, names).value(values) if isinstance(value, str) else value
-                for key, value in file.set.items()
-            }
-            make_folders(folder, target.parent)
-            write_new(target, render(registration.config_file(file.source), target, changes))
-        typed = {name: values.get(name) for name in sorted(names)}
-        write_new(folder / RUN_FILE, json.dumps(typed, indent=1))
-        python_path = make_program_path(folder)
-    added: tuple[str, ...] = ()
-    if start.resumes and definition.resume is not None:
-        added = filled(definition.resume.arguments)
-    elif start.tokens and definition.fork is not None:
-        of_saver = {} if start.trunk_folder is None else {"trunk_folder": start.trunk_folder}
-        added = filled(definition.fork.arguments, {**values, **of_saver})
-    if start.fork_steps and definition.fork is not None:
-        added = (*filled(definition.fork.save), *added)
+    python_path = _prepare(registration, values, place)
     environment = environment_of(registration, values, folder, python_path, resources)
     losses, limits = definition.losses, definition.limits
     return KeeperOrder(
         run_id=place.run_id,
         attempt=start.attempt,
-        argv=_argv(
-            registration, filled(definition.command), added, values, folder, filled(definition.prefix)
-        ),
+        argv=_argv(registration, values, folder, start),
         cwd=registration.folder,
         environment=environment,
         folder=folder,
@@ -109,9 +79,9 @@ def make_order(
         tokens=int(cell.tokens),
         batch_tokens=int(cell.batch_tokens),
         start_tokens=start.tokens,
-        training=_source(losses.training, filled),
-        validation=_source(losses.validation, filled),
-        position=_source(losses.position, filled),
+        training=_source(losses.training, values),
+        validation=_source(losses.validation, values),
+        position=_source(losses.position, values),
         diverged=definition.diverged.output,
         start_seconds=limits.start,
         silence_seconds=limits.silence,
@@ -119,11 +89,27 @@ def make_order(
         stop_seconds=limits.stop,
         log_bytes=limits.log,
         disk_bytes=limits.disk,
-        stop_command=filled(definition.stop) or None,
+        stop_command=_arguments(definition.stop, values) or None,
         secrets=tuple(
             value for name, value in environment.items() if SECRET.search(name) and len(value) >= LEAST_SECRET
         ),
     )
+
+
+def _prepare(registration: Registration, values: Mapping[str, Value], place: RunPlace) -> Path:
+    """Make the files that a run begins with: all private, and none through a link; returns what goes on Python's path."""
+    folder = place.folder
+    with restricted_umask():
+        for made in (folder, place.trunk_folder, folder / TEMPORARY):
+            make_folders(folder, made)
+        (folder / STOP_FILE).unlink(missing_ok=True)
+        for file in registration.definition.files:
+            target, text = config_file(registration, file, values)
+            make_folders(folder, target.parent)
+            write_new(target, text)
+        typed = {name: values.get(name) for name in sorted(NAMES | values.keys())}
+        write_new(folder / RUN_FILE, json.dumps(typed, indent=1))
+        return make_program_path(folder)
 
 
 def environment_of(
@@ -172,11 +158,6 @@ def environment_of(
     return environment
 
 
-def path_of(registration: Registration, text: str, values: Mapping[str, Value]) -> Path:
-    """A path of the registration with a run's values; a relative one begins where the program runs."""
-    return registration.folder / Template.parse(text, NAMES | values.keys()).render(values)
-
-
 def marker(folder: Path) -> str:
     """The marker of all processes of the run in a folder."""
     return str(folder / RUN_FILE)
@@ -197,19 +178,15 @@ def fork_checkpoint(registration: Registration, values: Mapping[str, Value], for
 
 
 def _argv(
-    registration: Registration,
-    command: tuple[str, ...],
-    added: tuple[str, ...],
-    values: Mapping[str, Value],
-    folder: Path,
-    prefix: tuple[str, ...],
+    registration: Registration, values: Mapping[str, Value], folder: Path, start: Start
 ) -> tuple[str, ...]:
     definition, interpreter = registration.definition, str(registration.interpreter)
+    added = _added(registration, values, start)
     if definition.entry is not None:
         own = (interpreter, "-m", "etalon.entry", definition.entry, *added)
     else:
-        first = interpreter if command[0] == "python" else command[0]
-        own = (first, *command[1:], *added)
+        first, *others = _arguments(definition.command, values)
+        own = (interpreter if first == "python" else first, *others, *added)
     if definition.launch == "torchrun":
         launcher = (
             *(interpreter, "-m", "torch.distributed.run", "--standalone", "--max-restarts=0"),
@@ -217,15 +194,35 @@ def _argv(
             *("--local-ranks-filter=0", "--no-python"),
         )
         own = (*launcher, *own)
-    return (*prefix, *own)
+    return (*_arguments(definition.prefix, values), *own)
 
 
-def _source(source: Any, filled: Any) -> dict[str, Any] | None:
+def _added(registration: Registration, values: Mapping[str, Value], start: Start) -> tuple[str, ...]:
+    """The arguments of one start: to save for forks, and to go on from the run's own or the trunk's checkpoint."""
+    definition = registration.definition
+    added: tuple[str, ...] = ()
+    if start.resumes and definition.resume is not None:
+        added = _arguments(definition.resume.arguments, values)
+    elif start.tokens and definition.fork is not None:
+        of_saver = {} if start.trunk_folder is None else {"trunk_folder": start.trunk_folder}
+        added = _arguments(definition.fork.arguments, {**values, **of_saver})
+    if start.fork_steps and definition.fork is not None:
+        added = (*_arguments(definition.fork.save, values), *added)
+    return added
+
+
+def _arguments(texts: Iterable[str], values: Mapping[str, Value]) -> tuple[str, ...]:
+    names = NAMES | values.keys()
+    return tuple(Template.parse(text, names).argument(values) for text in texts)
+
+
+def _source(source: LossSource | None, values: Mapping[str, Value]) -> dict[str, Any] | None:
     """A loss source as the keeper takes it, with its path filled in."""
     if source is None:
         return None
+    names = NAMES | values.keys()
     order: dict[str, Any] = source.to_order()
     for name in ("jsonl", "csv", "tensorboard"):
         if name in order:
-            order[name] = filled((order[name],))[0]
+            order[name] = Template.parse(order[name], names).render(values)
     return {name: value for name, value in order.items() if value is not None}
