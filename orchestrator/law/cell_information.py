@@ -99,7 +99,7 @@ def linearise(
     variance = here.noise_ratio[cells.cell] * scales.variance(height, cells.repeats)
     weight = (TAIL + 1) / (TAIL + residual**2 / variance) / variance
     if across_cells:
-        weight = weight * scales.variance(height, cells.repeats) / scales.variance(height, cells.fresh)
+        weight *= scales.variance(height, cells.repeats) / scales.variance(height, cells.fresh)
     total = cells.total
     weighted = [weight * column for column in jacobian]
     first = total(weight) + TINY
