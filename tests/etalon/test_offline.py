@@ -219,3 +219,18 @@ def test_columns_of_different_lengths_are_refused(frame: pd.DataFrame) -> None:
 def test_an_amount_that_is_none_is_refused_with_its_name(law: etalon.Law, wrong: Any) -> None:
     with pytest.raises(etalon.BadInput, match="^params: "):
         law.predict(params=wrong, tokens=1e9)
+
+
+def test_a_column_trunk_reaches_the_law(frame: pd.DataFrame) -> None:
+    """Horizons of one size, batch and rate as branches: the held-out error counts them as one."""
+    keys = [frame[name].astype(str) for name in ("params", "batch_tokens", "learning_rate")]
+    plain, branched = (
+        etalon.fit(frame),
+        etalon.fit(frame.assign(trunk=keys[0] + "/" + keys[1] + "/" + keys[2])),
+    )
+    heldout, counted = plain.document.law.heldout, branched.document.law.heldout
+    assert heldout is not None
+    assert counted is not None
+    assert heldout.groups == len(heldout.cells)
+    assert counted.groups == len({cell.batch_tokens for cell in counted.cells}) < len(counted.cells)
+    assert {bowl.law_sd for bowl in branched.bowls} != {bowl.law_sd for bowl in plain.bowls}
