@@ -32,7 +32,7 @@ class Truth:
         drift, bend, curl: … + drift·d·b + bend·b² + curl·n².
         cell, size: Standard deviation of the shift of each cell, and of the one that all cells of a size share.
         noise: Standard deviation of ln loss.
-        shared: Share of its variance that the horizons of one size and rate have in common, as forks of one trunk do.
+        shared: Share of its variance that the horizons of one size, batch and rate have in common, as forks of a trunk do.
         curvature: ln C of a loss that rises by C·shape(ln η − ln η*).
         shape: Zero, and least, at zero.
         bottom: Loss at the bottom of a bowl at the reference.
@@ -204,24 +204,31 @@ def world(rng: Random, truth: Truth, cells: Array, targets: Array, rates: Rates 
     optimum += rng.normal(0, truth.size, size.max() + 1)[size]
     tried = rates(rng, optimum[: len(cells)])
     rows: list[tuple[float, ...]] = []
-    trunks: dict[tuple[float, float], float] = {}
+    trunks: dict[tuple[float, float, float], float] = {}
     for place, bottom, x in zip(cells, optimum, tried, strict=False):
         common = (
-            [trunks.setdefault((place[0], round(at, 9)), rng.standard_normal()) for at in x]
+            [trunks.setdefault((place[0], place[2], round(at, 9)), rng.standard_normal()) for at in x]
             if truth.shared
             else None
         )
         loss = losses(truth, rng, place, x - bottom, common)
         rows += [(*place, np.exp(at), value) for at, value in zip(x, loss, strict=True)]
-    columns = np.array(rows, dtype=np.float64).T
+    columns = dict(zip(COLUMNS, np.array(rows, dtype=np.float64).T, strict=True))
     return World(
-        runs=Observations(**dict(zip(COLUMNS, columns, strict=True))),
+        runs=Observations(**columns, trunk=trunk_of(columns) if truth.shared else None),
         cells=dict(zip(map(tuple, cells.tolist()), optimum.tolist(), strict=False)),
         places=targets,
         optimum=optimum[len(cells) :],
         steepness=np.exp(truth.curvature + rng.normal(0, 0.15, len(targets))),
         shape=truth.shape,
     )
+
+
+def trunk_of(columns: dict[str, Array]) -> NDArray[np.int64]:
+    """A label for each size, batch and rate, shape [runs]."""
+    rate = np.round(np.log(columns["learning_rate"]), 9)
+    keys = np.column_stack([columns["params"], columns["batch_tokens"], rate])
+    return np.unique(keys, axis=0, return_inverse=True)[1].astype(np.int64).ravel()
 
 
 def losses(truth: Truth, rng: Random, place: Array, u: Array, common: list[float] | None) -> Array:
@@ -355,6 +362,13 @@ def proxies(rng: Random) -> World:
     return world(rng, truth, cells, one_step_up(rng, cells), following)
 
 
+def trunks(rng: Random) -> World:
+    """A noisy grid whose three to five horizons of one size, batch and rate are branches of a trunk."""
+    truth = replace(draw_truth(rng), shared=0.84, noise=log_uniform(rng, 2e-3, 8e-3))
+    cells = crossed(drawn_sizes(rng, 2, 4), drawn_horizons(rng, 3, 5), drawn_batches(rng))
+    return world(rng, truth, cells, one_step_up(rng, cells))
+
+
 def curved(rng: Random) -> World:
     """The optimum curves in ln N, mostly upwards (arXiv 2606.29158)."""
     truth = replace(draw_truth(rng), curl=rng.uniform(-0.03, 0.1))
@@ -384,6 +398,7 @@ DESIGNS: dict[str, Callable[[Random], World]] = {
         bits,
         crashes,
         proxies,
+        trunks,
         curved,
         misshapen,
     )

@@ -183,3 +183,9 @@ def _plain(value: float, digits: int) -> str:
         return f"{rounded:.0f}"
     decimals = digits - 1 - math.floor(math.log10(abs(rounded)))
     return f"{rounded:.{decimals}f}".rstrip("0").rstrip(".")
+
+
+def cells_in_words(cells: int, groups: int) -> str:
+    """For people: ``21 cells held out``, and of how many independent groups they are if that is fewer."""
+    apart = "" if groups == cells else f" ({groups} independent: horizons of one trunk share its noise)"
+    return f"{cells} cells held out{apart}"

@@ -144,7 +144,7 @@ def _summary(error: HeldOut) -> str:
     others = "".join(f"; {other.name} {amounts.percent(other.mean)}" for other in error.alternatives)
     return (
         f"Fitted without the {error.left_out.in_words}: mean excess loss {amounts.percent(error.mean)}, "
-        f"worst {amounts.percent(error.worst)}{others}"
+        f"worst {amounts.percent(error.worst)}{others}; {amounts.cells_in_words(len(error.cells), error.groups)}"
     )
 
 

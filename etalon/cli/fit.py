@@ -19,7 +19,7 @@ from etalon.cli.options import (
     read_recipe,
 )
 from etalon.cli.outcome import Exit, out, print_json, reports_errors
-from orchestrator.amounts import percent
+from orchestrator.amounts import cells_in_words, percent
 from orchestrator.documents.fits import FitDocument, RefusedTarget
 from orchestrator.documents.laws import FittedLaw
 from orchestrator.errors import BadInput
@@ -99,7 +99,7 @@ def _show_heldout(law: FittedLaw) -> None:
     if law.heldout is not None:
         out.print(
             f"\nheld out, the largest cells: excess loss {percent(law.heldout.mean)} on average, "
-            f"{percent(law.heldout.worst)} at worst"
+            f"{percent(law.heldout.worst)} at worst; {cells_in_words(len(law.heldout.cells), law.heldout.groups)}"
         )
         for other in law.heldout.alternatives:
             out.print(f"[dim]  {escape(other.name)} it would have been {percent(other.mean)}[/]")

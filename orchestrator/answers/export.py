@@ -14,7 +14,7 @@ from orchestrator.store.records import Run, Sweep, row_of
 
 COLUMNS: Final = (
     *("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed", "state", "flops", "gpu_seconds"),
-    *("trunk_loss", "cell", "batch", "params_total", "params_active"),
+    *("trunk", "trunk_loss", "cell", "batch", "params_total", "params_active"),
 )
 COMPARED: Final = ("arm", "module_rates")
 """Further columns of a sweep with a comparison at a held-out scale, whose runs are of other recipes."""
@@ -43,7 +43,7 @@ def exported(store: Store, sweep: Sweep) -> Iterator[str]:
 
 def _row(run: Run, cells: Cells, columns: Sequence[str]) -> list[str]:
     cell = cells[run.cell]
-    extra = {"arm": cell.role or SEARCH, "gpu_seconds": run.seconds}
+    extra = {"arm": cell.role or SEARCH, "gpu_seconds": run.seconds, "trunk": run.trunk_id}
     values = row_of(cell) | row_of(run) | extra
     return [_text(values[name]) for name in columns]
 

@@ -103,8 +103,8 @@ def size_notices(used: str, others: tuple[SizeError, ...]) -> tuple[Notice, ...]
     return tuple(
         Notice(
             code="better_count",
-            message=f"A law in {other.size} predicts better than this one in {used}: at the {paired.cells} cells held "
-            f"out it loses {percent(paired.mean)} instead of {percent(paired.mean + paired.gain)}.",
+            message=f"A law in {other.size} predicts better than this one in {used}: at the {paired.in_words} "
+            f"it loses {percent(paired.mean)} instead of {percent(paired.mean + paired.gain)}.",
         )
         for other in others
         if (paired := other.paired) is not None and paired.better
@@ -165,7 +165,7 @@ def _size_law(size: str, law: Law | None, mean: float | None, reason: str | None
 def _better(used: str, error: SizeError) -> str | None:
     """The count whose law loses less by more than chance; None if neither does."""
     paired = error.paired
-    if paired is None or paired.gain_sd is None or paired.cells < FEWEST_CELLS:
+    if paired is None or paired.gain_sd is None or paired.groups < FEWEST_CELLS:
         return None
     if abs(paired.gain) <= STANDARD_ERRORS * paired.gain_sd:
         return None
@@ -205,13 +205,13 @@ def _summary(used: str, error: SizeError) -> str:
     better = _better(used, error)
     if better is not None:
         (worse,) = set(lost) - {better}
-        return f"A law in {better} predicts better: it loses {lost[better]} at {paired.cells} cells held out, one in {worse} {lost[worse]}."
+        return f"A law in {better} predicts better: it loses {lost[better]} at {paired.in_words}, one in {worse} {lost[worse]}."
     why = (
         "within chance"
-        if paired.cells >= FEWEST_CELLS
-        else f"too few cells to compare ({FEWEST_CELLS} are enough)"
+        if paired.groups >= FEWEST_CELLS
+        else f"too few cells to compare ({FEWEST_CELLS} independent ones are enough)"
     )
     return (
-        f"At {paired.cells} cells held out a law in {used} loses {lost[used]} and one in {error.size} {lost[error.size]}: "
+        f"At {paired.in_words} a law in {used} loses {lost[used]} and one in {error.size} {lost[error.size]}: "
         f"{why}."
     )

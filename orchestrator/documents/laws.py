@@ -53,8 +53,9 @@ class PairedSizes(Document):
     """The gain of the law in the other count over the one in use, cell by cell."""
 
     cells: int
+    groups: int = Field(description="Independent groups of these cells: those of a group share trunks.")
     gain: float = Field(description="Mean excess loss of the law in use minus that of the other.")
-    gain_sd: float | None = Field(description="Its standard error; null with one cell.")
+    gain_sd: float | None = Field(description="Its standard error, by groups; null with one group.")
 
 
 class SizesDocument(Document):
@@ -111,6 +112,9 @@ class HeldOutCellDocument(Document):
     high: float
     measured: float = Field(description="The rate at the bottom of the cell's own bowl.")
     excess_loss: float = Field(description="Cost of the predicted rate there; 0.001 is 0.1 %.")
+    group: int = Field(
+        description="Cells of one number share trunks, and so noise; −1 for a cell that shares none."
+    )
 
 
 class AlternativeDocument(Document):
@@ -119,8 +123,11 @@ class AlternativeDocument(Document):
     name: str = Field(description="How it differs from the full law.")
     mean: float = Field(description="Its mean excess loss.")
     gain: float = Field(description="Mean excess loss of the full law minus its own.")
-    gain_sd: float | None = Field(description="Standard error of the gain; null with fewer than two cells.")
+    gain_sd: float | None = Field(
+        description="Standard error of the gain, by groups of cells that share trunks; null with fewer than two groups."
+    )
     cells: int
+    groups: int
 
 
 class HeldOutDocument(Document):
@@ -134,6 +141,9 @@ class HeldOutDocument(Document):
     mean: float = Field(description="Mean excess loss over the cells; 0.001 is 0.1 %.")
     worst: float
     coverage: float = Field(description="Share of cells whose own rate lies in the predicted interval.")
+    groups: int = Field(
+        description="Independent groups of cells: those of a group share trunks, and so noise."
+    )
     cells: list[HeldOutCellDocument]
     alternatives: list[AlternativeDocument] = Field(default=[])
 

@@ -82,12 +82,24 @@ def predicted(cells: GroupedRuns, here: CellUnknowns) -> tuple[Array, tuple[Arra
     return height, (height, -steep * at.slope, steep * at.bend)
 
 
-def linearise(cells: GroupedRuns, here: CellUnknowns, scales: Scales) -> CellInformation:
-    """Linearises every run at `here` and sums per cell."""
+def linearise(
+    cells: GroupedRuns, here: CellUnknowns, scales: Scales, *, across_cells: bool = False
+) -> CellInformation:
+    """Linearises every run at `here` and sums per cell.
+
+    Args:
+        cells: All runs.
+        here: The unknowns of the cells.
+        scales: Variances.
+        across_cells: Whether to count the information as part of that of all cells: the branches of a trunk, in one cell
+            each, share its noise, so each has only its share of what they tell together.
+    """
     height, jacobian = predicted(cells, here)
     residual = cells.y - here.bottom[cells.cell] - height
     variance = here.noise_ratio[cells.cell] * scales.variance(height, cells.repeats)
     weight = (TAIL + 1) / (TAIL + residual**2 / variance) / variance
+    if across_cells:
+        weight *= scales.variance(height, cells.repeats) / scales.variance(height, cells.fresh)
     total = cells.total
     weighted = [weight * column for column in jacobian]
     first = total(weight) + TINY

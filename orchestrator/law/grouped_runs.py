@@ -8,6 +8,7 @@ from orchestrator.cells import CLOSE
 from orchestrator.law.low_outliers import low_outliers
 from orchestrator.law.observations import Array, Index, Mask, Observations
 
+SHARED_NOISE = 0.8  # correlation of the noise of the branches of one trunk, as recorded runs have it (0.84)
 BLOWN = 0.35  # ln(loss / best loss of the cell) above which a finished run is too far from the bottom to fit
 
 
@@ -25,6 +26,7 @@ class GroupedRuns:
         x: ln η of those points, shape [points].
         y: Mean ln loss of their runs over that of the cell's best point, shape [points].
         repeats: Number of those runs, shape [points].
+        fresh: Number of independent runs that are worth as much: branches of a trunk share noise, shape [points].
         scatter: Sum of their squared distances from the mean, shape [points].
         best_loss: The loss of each cell's best point in the table's unit, NaN if none finished, shape [cells].
         bound_cell: The cell of each run that bounds its bowl, shape [bounds].
@@ -43,6 +45,7 @@ class GroupedRuns:
     x: Array
     y: Array
     repeats: Array
+    fresh: Array
     scatter: Array
     best_loss: Array
     bound_cell: Index
@@ -75,7 +78,7 @@ def group(observations: Observations) -> GroupedRuns:
     cell_points = np.column_stack([medians(cell, column) for column in observations.points.T])
     x, loss = np.log(observations.learning_rate), np.log(observations.loss)
     order = np.lexsort((loss, x, cell))
-    cell, x, loss = cell[order], x[order], loss[order]
+    cell, x, loss, trunk = cell[order], x[order], loss[order], observations.trunks[order]
     count = int(cell[-1]) + 1
     wrong = low_outliers(np.log(cell_points), cell, loss, BLOWN)
     loss = np.where(wrong, np.nan, loss)
@@ -88,7 +91,8 @@ def group(observations: Observations) -> GroupedRuns:
     bounding = above | below
     _, floor = extremes(cell[below], x[below], count)
     ceiling, _ = extremes(cell[above], x[above], count)
-    point_cell, point_x, mean, repeats, scatter = points(cell[usable], x[usable], loss[usable])
+    worth = worth_of_runs(trunk[usable])
+    point_cell, point_x, mean, repeats, fresh, scatter = points(cell[usable], x[usable], loss[usable], worth)
     bottom = np.full(count, np.nan)
     np.fmin.at(bottom, point_cell, mean)
     return GroupedRuns(
@@ -98,6 +102,7 @@ def group(observations: Observations) -> GroupedRuns:
         x=point_x,
         y=mean - bottom[point_cell],
         repeats=repeats,
+        fresh=fresh,
         scatter=scatter,
         best_loss=np.exp(bottom),
         bound_cell=cell[bounding],
@@ -151,11 +156,30 @@ def beginnings(values: Array, apart: Mask) -> Mask:
     return np.asarray(chained | np.concatenate([[False], np.diff(step) > 0])[: values.size])
 
 
-def points(cell: Index, x: Array, loss: Array) -> tuple[Index, Array, Array, Array, Array]:
-    """The rates of each cell from sorted runs: cell, ln η, mean ln loss, runs, and their squared scatter."""
+def worth_of_runs(trunk: Index) -> Array:
+    """The share of an independent run that each run is worth, by the number of branches of its trunk.
+
+    The mean of k values whose noise has the correlation ρ is worth k / (1 + (k − 1)·ρ) independent ones.
+
+    Args:
+        trunk: Label of each run as `Observations.counting` numbers it, shape [runs].
+
+    Returns:
+        A share for each, 1 for a run that shares no trunk, shape [runs].
+    """
+    branches = np.bincount(trunk[trunk >= 0], minlength=1)
+    shared = np.where(trunk >= 0, branches[np.maximum(trunk, 0)], 1)
+    return 1 / (1 + (shared - 1) * SHARED_NOISE)
+
+
+def points(
+    cell: Index, x: Array, loss: Array, worth: Array
+) -> tuple[Index, Array, Array, Array, Array, Array]:
+    """The rates of each cell from sorted runs: cell, ln η, mean ln loss, runs, their worth, and their squared scatter."""
     fresh = beginnings(x, np.diff(cell) != 0)
     at = np.cumsum(fresh) - 1
     repeats = np.bincount(at).astype(np.float64)
     mean = np.bincount(at, weights=loss) / repeats
     scatter = np.asarray(np.bincount(at, weights=np.square(loss - mean[at])), dtype=np.float64)
-    return cell[fresh], x[fresh], mean, repeats, scatter
+    worths = np.asarray(np.bincount(at, weights=worth), dtype=np.float64)
+    return cell[fresh], x[fresh], mean, repeats, worths, scatter

@@ -2,6 +2,8 @@
 
 The full law shrinks the terms that the runs do not need, so leaving terms out rarely helps: a smaller law is taken only if
 its excess loss at the cells held out is less, by more than chance. Its fit to the runs it has seen does not count.
+
+Cells that are horizons of common trunks share their noise, so chance is judged by groups of cells that share none.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,27 +12,39 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from orchestrator.amounts import percent, sized
+from orchestrator.amounts import cells_in_words, percent, sized
 from orchestrator.cells import CLOSE, Point
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.features import FEATURES
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Array, Mask, Observations
+from orchestrator.law.observations import OWN, Array, Index, Mask, Observations
 
 FEWEST_CELLS, STANDARD_ERRORS = 6, 3.0
-"""Least number of cells, and of standard errors of the paired difference, for a smaller law to be taken."""
+"""Least number of independent groups of cells, and of standard errors of the paired difference, for a smaller law to be taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutCell(Point):
-    """One cell held out: predicted rate and 95 % interval, the rate of its own bowl, and the excess loss of the prediction."""
+    """One cell held out: predicted rate and 95 % interval, the rate of its own bowl, and the excess loss of the prediction.
+
+    Cells of one `group`, not negative, share trunks.
+    """
 
     learning_rate: float
     low: float
     high: float
     measured: float
     excess_loss: float
+    group: int = OWN
+
+
+def groups(cells: Sequence[HeldOutCell]) -> Index:
+    """The number of each cell's independent group, from 0: a cell that shares no trunk is one of its own, shape [cells]."""
+    group = np.array([cell.group for cell in cells], dtype=np.int64)
+    alone = group < 0
+    group[alone] = group.max(initial=OWN) + 1 + np.arange(int(alone.sum()))
+    return np.unique(group, return_inverse=True)[1].ravel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +55,9 @@ class Alternative:
         name: Its difference from the full law.
         mean: Its mean excess loss there (0.001 is 0.1 %).
         gain: Mean excess loss of the full law minus its own.
-        gain_sd: Standard error of the gain; None with fewer than two cells.
+        gain_sd: Standard error of the gain, by groups of cells that share trunks; None with fewer than two.
         cells: Number of cells.
+        groups: Number of those groups; at most `cells`.
     """
 
     name: str
@@ -50,33 +65,45 @@ class Alternative:
     gain: float
     gain_sd: float | None
     cells: int
+    groups: int
 
     @property
     def better(self) -> bool:
         """Whether its gain is more than chance."""
         return (
-            self.cells >= FEWEST_CELLS
+            self.groups >= FEWEST_CELLS
             and self.gain_sd is not None
             and self.gain > STANDARD_ERRORS * self.gain_sd
         )
 
     @property
+    def in_words(self) -> str:
+        """The cells, for people."""
+        return cells_in_words(self.cells, self.groups)
+
+    @property
     def notice(self) -> Notice:
         """Reports that it was taken."""
         message = (
-            f"This is a law {self.name}: at the {self.cells} cells held out its excess loss was {percent(self.mean)}, "
+            f"This is a law {self.name}: at the {self.in_words} its excess loss was {percent(self.mean)}, "
             f"{percent(self.gain)} less than that of the full law."
         )
         return Notice(code="smaller_law", message=message)
 
     @classmethod
     def against(cls, name: str, cells: Sequence[HeldOutCell], full: Sequence[HeldOutCell]) -> Self:
-        """Compares a law with the full one, cell by cell."""
+        """Compares a law with the full one, cell by cell; the standard error sums the differences of each group first."""
         own = np.array([cell.excess_loss for cell in cells])
         gain = np.array([cell.excess_loss for cell in full]) - own
-        spread = float(gain.std(ddof=1) / np.sqrt(gain.size)) if gain.size > 1 else None
+        apart = np.bincount(groups(full), weights=gain - gain.mean())
+        spread = float(np.sqrt(apart.size / (apart.size - 1) * (apart @ apart))) if apart.size > 1 else None
         return cls(
-            name=name, mean=float(own.mean()), gain=float(gain.mean()), gain_sd=spread, cells=gain.size
+            name=name,
+            mean=float(own.mean()),
+            gain=float(gain.mean()),
+            gain_sd=None if spread is None else spread / gain.size,
+            cells=gain.size,
+            groups=apart.size,
         )
 
 
@@ -106,6 +133,7 @@ class HeldOut:
         mean: Mean excess loss over the cells (0.001 is 0.1 %).
         worst: The largest.
         coverage: Share of cells whose own rate lies in the interval.
+        groups: Number of groups of cells that share no trunk.
         cells: The cells.
         alternatives: Smaller laws at the same cells.
     """
@@ -114,6 +142,7 @@ class HeldOut:
     mean: float
     worst: float
     coverage: float
+    groups: int
     cells: tuple[HeldOutCell, ...]
     alternatives: tuple[Alternative, ...] = ()
 
@@ -128,6 +157,7 @@ class HeldOut:
             mean=float(lost.mean()),
             worst=float(lost.max()),
             coverage=float(np.mean([cell.low <= cell.measured <= cell.high for cell in cells])),
+            groups=int(groups(cells).max()) + 1,
             cells=tuple(cells),
             alternatives=tuple(alternatives),
         )
@@ -144,6 +174,7 @@ class HeldOut:
             mean=document["mean"],
             worst=document["worst"],
             coverage=document["coverage"],
+            groups=document["groups"],
             cells=tuple(HeldOutCell(**cell) for cell in document["cells"]),
             alternatives=tuple(Alternative(**law) for law in document["alternatives"]),
         )

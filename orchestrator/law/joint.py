@@ -118,7 +118,7 @@ def spreads(model: PooledModel, here: CellUnknowns, scales: Scales) -> tuple[Cel
 
     The misfit of the bowls' shape shifts all bottoms to one side; more runs do not average it out, so it is added.
     """
-    information = linearise(model.cells, here, scales)
+    information = linearise(model.cells, here, scales, across_cells=True)
     shrunk = Shrunk.of(information, own_precision(model, scales))
     pooled, covariance = solve_pooled(model, information, scales, shrunk)
     _, spread = solve_locals(information, shrunk, pooled_rows(model, pooled, covariance), here)

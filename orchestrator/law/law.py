@@ -23,7 +23,7 @@ from orchestrator.law.published import Anchor
 from orchestrator.law.scales import PRIOR, Scales
 from orchestrator.law.surface import Surface
 
-VERSION = 3
+VERSION = 4
 """Of the document; `Law.from_document` reads no other."""
 VALLEY = float(np.log(1.001))  # ln of the excess loss that a valley allows
 VALLEY_PROBABILITY = 0.8  # probability with which a rate in the valley loses no more

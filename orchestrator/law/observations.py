@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from orchestrator.cells import CLOSE, Point
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+OWN: Final = -1
+"""Label of a run that shares its trunk with no other."""
+KINDS: Final[Mapping[str, type[np.generic]]] = {"failed": np.bool_, "trunk": np.int64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,6 +38,8 @@ class Observations:
             [runs]; a fit leaves it out.
         params_active: Active parameters, shape [runs], if N is another count; they determine the cost of a run. A fit
             ignores them.
+        trunk: Integer label of each run's trunk, shape [runs]. Runs of one label are branches of one trunk and share
+            its noise; a negative label is a run of its own.
 
     Raises:
         ValueError: Columns of unequal length, or a value that is not a positive number.
@@ -47,20 +53,21 @@ class Observations:
     seed: Array | None = None
     failed: Mask | None = None
     params_active: Array | None = None
+    trunk: Index | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             column = getattr(self, field.name)
             if column is None:
                 continue
-            kind = np.bool_ if field.name == "failed" else np.float64
+            kind = KINDS.get(field.name, np.float64)
             object.__setattr__(self, field.name, np.ascontiguousarray(column, dtype=kind).ravel())
             self._check(field.name, getattr(self, field.name))
 
     def _check(self, name: str, column: Array) -> None:
         if column.size != self.params.size:
             raise ValueError(f"{name} has {column.size} rows where params has {self.params.size}.")
-        if name in {"seed", "failed", "params_active"}:
+        if name in {"seed", "failed", "params_active", "trunk"}:
             return
         valid = np.isfinite(column) & (column > 0)
         if name == "loss":
@@ -79,11 +86,17 @@ class Observations:
         """N, D and B of each run, shape [runs, 3]."""
         return np.column_stack([self.params, self.tokens, self.batch_tokens])
 
+    @property
+    def trunks(self) -> Index:
+        """The label of each run's trunk, negative for a run of its own, shape [runs]."""
+        return np.full(self.size, OWN) if self.trunk is None else self.trunk
+
     def sorted(self) -> Self:
         """The same runs in a canonical order; infinite losses become NaN."""
         loss = np.where(np.isfinite(self.loss), self.loss, np.nan)
         seed = np.zeros(self.size) if self.seed is None else self.seed
-        order = np.lexsort((seed, loss, self.learning_rate, self.batch_tokens, self.tokens, self.params))
+        keys = (self.trunks, seed, loss, self.learning_rate, self.batch_tokens, self.tokens, self.params)
+        order = np.lexsort(keys)
         return replace(self, loss=loss).where(order)
 
     def where(self, rows: Mask | Index) -> Self:
@@ -97,14 +110,36 @@ class Observations:
         seed = np.zeros(runs.size) if runs.seed is None else runs.seed
         rows = np.column_stack([runs.points, runs.learning_rate, runs.loss, seed])
         copied = np.concatenate([[False], (rows[1:] == rows[:-1]).all(axis=1)])[: runs.size]
-        return runs.where(~copied)
+        kept = runs.where(~copied)
+        return kept if kept.trunk is None else replace(kept, trunk=shared_labels(kept.trunk))
 
     def digest(self, salt: str) -> str:
         """A sha256 of `salt` and the runs in their order; for `counting` runs it does not depend on their order."""
         sha = hashlib.sha256(salt.encode())
         for column in (self.params, self.tokens, self.batch_tokens, self.learning_rate, self.loss):
             sha.update(column.astype("<f8").tobytes())
+        if self.trunk is not None:
+            sha.update(self.trunk.astype("<i8").tobytes())
         return sha.hexdigest()
+
+
+def shared_labels(trunk: Index) -> Index | None:
+    """The labels that several runs have, numbered from 0 in the order of the runs; None if there are none.
+
+    Args:
+        trunk: Label of each run, shape [runs].
+
+    Returns:
+        Labels, `OWN` for a run whose label no other has, shape [runs].
+    """
+    _, first, number, runs = np.unique(trunk, return_index=True, return_inverse=True, return_counts=True)
+    shared = (runs[number] > 1) & (trunk >= 0)
+    if not shared.any():
+        return None
+    _, rank = np.unique(first[number[shared]], return_inverse=True)
+    labels = np.full(trunk.size, OWN)
+    labels[shared] = rank
+    return labels
 
 
 def point_array(points: Iterable[Point]) -> Array:

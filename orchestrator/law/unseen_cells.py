@@ -5,12 +5,14 @@ from typing import Self
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.bowl_status import BowlStatus
 from orchestrator.law.held_out_error import HeldOutCell
 from orchestrator.law.law import Law
-from orchestrator.law.observations import Array, Observations, point_array, rows_among
+from orchestrator.law.observations import OWN, Array, Index, Observations, point_array, rows_among
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,24 +65,28 @@ class Unseen:
         law: The law of all runs.
         bowls: Its bowls in these cells.
         recorded: Their recorded losses.
+        groups: A number for the cells that share trunks, `OWN` for the others, shape [bowls].
     """
 
     law: Law
     bowls: tuple[Bowl, ...]
     recorded: tuple[RecordedBowl, ...]
+    groups: Index
 
     @classmethod
     def of(cls, law: Law, runs: Observations) -> Self:
         """The cells of `runs`, the runs held out."""
         finished = runs.where(np.isfinite(runs.loss))
         rows = rows_among(law.points, finished.points)
-        bowls, recorded = [], []
+        kept, bowls, recorded = [], [], []
         for row, bowl in enumerate(law.bowls):
             own = rows == row
             if bowl.status is BowlStatus.INTERIOR and own.any():
+                kept.append(row)
                 bowls.append(bowl)
                 recorded.append(RecordedBowl.of(np.log(finished.learning_rate[own]), finished.loss[own]))
-        return cls(law=law, bowls=tuple(bowls), recorded=tuple(recorded))
+        groups = sharing(rows, finished.trunks, len(law.bowls))[kept]
+        return cls(law=law, bowls=tuple(bowls), recorded=tuple(recorded), groups=groups)
 
     def judge(self, rest: Law) -> tuple[HeldOutCell, ...]:
         """The predictions of a law that was fitted without these cells, and their excess losses.
@@ -101,6 +107,26 @@ class Unseen:
                 high=float(high[at]),
                 measured=bowl.learning_rate,
                 excess_loss=float(beyond[at]) if (recorded := lost[at]) is None else recorded,
+                group=int(self.groups[at]),
             )
             for at, bowl in enumerate(self.bowls)
         )
+
+
+def sharing(cell: Index, trunk: Index, cells: int) -> Index:
+    """Groups of cells that are connected by common trunks.
+
+    Args:
+        cell: The cell of each run, negative for none, shape [runs].
+        trunk: The label of its trunk, negative for a run of its own, shape [runs].
+        cells: Number of cells.
+
+    Returns:
+        The number of each cell's group, `OWN` for a cell that shares no trunk, shape [cells].
+    """
+    own = (cell >= 0) & (trunk >= 0)
+    labels, at = np.unique(trunk[own], return_inverse=True)
+    size = cells + labels.size
+    links = coo_array((np.ones(at.size), (cell[own], cells + at)), shape=(size, size))
+    group = connected_components(links, directed=False)[1][:cells]
+    return np.where(np.bincount(group)[group] > 1, group, OWN).astype(np.int64)

@@ -2,11 +2,12 @@
 
 Pairs matter in empty cells: a single run there cannot separate the bottom's height from its position. Runs already in the
 batch count as known, so the batch has no redundant runs; a run also makes its trunk cheaper for the other horizons of its
-rate.
+rate, whose losses then tell less, since they share its noise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -60,11 +61,13 @@ class GreedySearch:
         self._runs = self._near_bottoms()
         rows = [information.cells.row_of(cell.number) for cell, _ in self._runs]
         self._run_row = np.array(rows, dtype=np.int64)
-        self._cost = np.array([self._price(run) for run in range(len(self._runs))])
+        self._cost = np.zeros(len(self._runs))
+        self._branches = np.zeros(len(self._runs), dtype=np.int64)
+        self._look_at(range(len(self._runs)))
         self._pairs = _candidates(np.bincount(self._run_row, minlength=len(information.cells)))
         self._row = self._run_row[self._pairs[:, 0]]
         if self._runs:
-            self._terms = information.terms(self._run_row, [rate for _, rate in self._runs])
+            self._terms = self._terms_of(np.arange(len(self._runs)))
             self._gained = self._gain(np.arange(len(self._pairs)))
 
     def best(self, worthwhile: float) -> Choice | None:
@@ -105,7 +108,7 @@ class GreedySearch:
             cell, rate = self._runs[run]
             seed = self._draft.free_seed(cell, rate)
             if seed is not None and self._draft.add(cell, rate, seed, reason):
-                self._information.add(cell.number, rate)
+                self._information.add(cell.number, rate, seed)
         self._refresh(self._runs[runs[0]][0])
 
     def _reason(self, before: float, after: float) -> str:
@@ -113,21 +116,18 @@ class GreedySearch:
         return f"Expected to narrow the 95 % interval {self._where} from {now} to {then}, the most per FLOP."
 
     def _refresh(self, taken: Cell) -> None:
-        """Update the gains of the cell and the prices of its trunk."""
+        """Update the prices and gains of the cell, and of those that share its trunk."""
         cells = self._information.cells
-        row = cells.row_of(taken.number)
-        again = np.flatnonzero(self._run_row == row)
-        rates = [self._runs[run][1] for run in again.tolist()]
-        self._terms[again] = self._information.terms(self._run_row[again], rates)
-        here = np.flatnonzero(self._row == row)
-        self._gained[here] = self._gain(here)
         sharing = [
             cells.row_of(cell.number)
             for cell in cells
             if cell.number == taken.number or (cell.trunk is not None and cell.trunk == taken.trunk)
         ]
-        for run in np.flatnonzero(np.isin(self._run_row, sharing)):
-            self._cost[run] = self._price(int(run))
+        again = np.flatnonzero(np.isin(self._run_row, sharing))
+        self._look_at(again.tolist())
+        self._terms[again] = self._terms_of(again)
+        here = np.flatnonzero(np.isin(self._row, sharing))
+        self._gained[here] = self._gain(here)
 
     def _near_bottoms(self) -> list[tuple[Cell, float]]:
         """All (cell, η) worth considering, cell by cell."""
@@ -140,10 +140,18 @@ class GreedySearch:
         found = zip(at[near].tolist(), place.tolist(), strict=True)
         return [(cells[row], cells[row].rates[which]) for row, which in found]
 
-    def _price(self, run: int) -> float:
-        cell, rate = self._runs[run]
-        seed = self._draft.free_seed(cell, rate)
-        return np.inf if seed is None else self._draft.cost(cell, rate, seed)
+    def _look_at(self, runs: Iterable[int]) -> None:
+        """Find the price of runs, infinite for one that may not be made, and how many runs share their trunks."""
+        for run in runs:
+            cell, rate = self._runs[run]
+            seed = self._draft.free_seed(cell, rate)
+            self._cost[run] = np.inf if seed is None else self._draft.cost(cell, rate, seed)
+            self._branches[run] = 0 if seed is None else self._information.branches(cell.number, rate, seed)
+
+    def _terms_of(self, runs: Index) -> Array:
+        """The terms of runs (`Information.terms`)."""
+        rates = [self._runs[run][1] for run in runs.tolist()]
+        return self._information.terms(self._run_row[runs], rates, self._branches[runs])
 
     def _gain(self, candidates: Index) -> Array:
         """Δ that candidates add to their cells, shape [m, nodes]."""

@@ -194,4 +194,4 @@ def _ask(group: tuple[Cell, ...], lacks: dict[int, Lack], draft: Draft, informat
         for cell in group:
             reason = lacks[cell.number].rates.get(rate)
             if reason and draft.add(cell, rate, 0, reason):
-                information.add(cell.number, rate)
+                information.add(cell.number, rate, seed=0)

@@ -5,7 +5,7 @@ Symbols are those of ``orchestrator.cells``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -14,7 +14,7 @@ import numpy as np
 
 from orchestrator.cells import TRAINING_FLOPS_PER_PARAM_TOKEN, Cell, Cells, Point
 from orchestrator.law import Law, Observations
-from orchestrator.law.observations import point_array
+from orchestrator.law.observations import OWN, Index, point_array
 
 
 class RunOutcome(StrEnum):
@@ -80,13 +80,24 @@ class RunHistory:
         own = [(run.learning_rate, np.nan if run.loss is None else run.loss, run.seed) for run in ended]
         points = point_array(self.cells[run.cell] for run in ended)
         columns = np.column_stack([points, np.array(own, dtype=np.float64).reshape(-1, 3)])
+        trunk = self._trunks(ended)
         if self.prior is not None:
             prior = self.prior.counting()
             seed = np.zeros(prior.size) if prior.seed is None else prior.seed
             known = [prior.points, prior.learning_rate, prior.loss, seed]
             columns = np.concatenate([columns, np.column_stack(known)])
+            theirs = prior.trunks
+            trunk = np.concatenate([trunk, np.where(theirs < 0, OWN, theirs + trunk.max(initial=OWN) + 1)])
         names = ("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed")
-        return Observations(**dict(zip(names, columns.T, strict=True)))
+        return Observations(**dict(zip(names, columns.T, strict=True)), trunk=trunk)
+
+    def _trunks(self, runs: Sequence[KnownRun]) -> Index:
+        """A label for the (trunk, η, seed) of each run, `OWN` if its cell has no trunk, shape [runs]."""
+        keys = [(self.cells[run.cell].trunk, run.learning_rate, run.seed) for run in runs]
+        labels = {
+            key: number for number, key in enumerate(sorted({key for key in keys if key[0] is not None}))
+        }
+        return np.array([labels.get(key, OWN) for key in keys], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from orchestrator.tables.text_columns import (
     numbers,
     shown,
 )
+from orchestrator.tables.trunk_column import trunk_labels, trunk_problems
 
 NUMBERS: Final = ("params", "tokens", "batch_tokens", "learning_rate")
 REQUIRED: Final = (*NUMBERS, "loss")
@@ -32,8 +33,9 @@ OTHER_SIZES: Final = ("params_total", "params_active")
 """Other counts of a model's parameters, where experts make them differ."""
 AMOUNTS: Final = frozenset({"params", "tokens", "batch_tokens", *OTHER_SIZES})
 """Columns in which ``125M`` is a number."""
-OPTIONAL: Final = ("seed", "state", *OTHER_SIZES, "flops", "gpu_seconds", "batch")
-"""Columns that say nothing of the recipe; ``batch`` numbers a sweep's batches of runs in an export."""
+OPTIONAL: Final = ("seed", "state", *OTHER_SIZES, "flops", "gpu_seconds", "batch", "trunk")
+"""Columns that say nothing of the recipe; ``batch`` numbers a sweep's batches of runs in an export, and runs with one
+``trunk`` are branches of it."""
 OF_RUNS: Final = frozenset(
     {"id", "sweep_id", "cell", "attempt", "trunk_loss", "diverged_tokens", "seconds", "reason"}
     | {"created_at", "started_at", "ended_at"}
@@ -142,7 +144,7 @@ class RunTable:
 
         Raises:
             BadInput: as ``where``; a column to ignore is required or not there; or several recipes remain, which the
-                message lists.
+                message lists; or the column ``trunk`` contradicts itself.
         """
         table = (self.where(conditions) if conditions else self)._without(ignore)
         for name, values in table.recipe_columns().recipes.items():
@@ -153,7 +155,25 @@ class RunTable:
                 f"{picking(option, name)}, or if {name} does not matter {ignoring(option, name)}.{states}",
                 fields=(FieldProblem(path=f"where.{name}", message=f"one of: {choice}"),),
             )
+        table._check_trunks(option)
         return table
+
+    def _check_trunks(self, option: str) -> None:
+        """Refuse trunks whose rows contradict each other; failed runs say nothing."""
+        if "trunk" not in self.texts:
+            return
+        kept = np.flatnonzero(~self.failed)
+        numbers = {name: getattr(self, name)[kept] for name in REQUIRED}
+        numbers["seed"] = np.nan_to_num(self.numbers("seed"))[kept]
+        problems = list(trunk_problems(self.texts["trunk"][kept], numbers, self.rows[kept]))
+        if problems:
+            first = "; ".join(f"{p.path}: {p.message}" for p in problems[:3])
+            more = f" ({len(problems) - 3} more)" if len(problems) > 3 else ""
+            raise BadInput(
+                f"The column trunk contradicts itself. {first}{more}. Leave it empty for a run of its own, or "
+                f"{ignoring(option, 'trunk')}.",
+                fields=tuple(problems[:MOST_PROBLEMS]),
+            )
 
     def _without(self, columns: Collection[str]) -> RunTable:
         ignored = [self._column(name) for name in columns]
@@ -224,6 +244,7 @@ class RunTable:
             seed=np.nan_to_num(self.numbers("seed")),
             failed=self.failed,
             params_active=self.sized("params_active").params if "params_active" in self.sizes else None,
+            trunk=trunk_labels(self.texts["trunk"]) if "trunk" in self.texts else None,
         )
 
     def _matches(self, name: str, value: str) -> NDArray[np.bool_]:

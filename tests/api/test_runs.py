@@ -147,6 +147,8 @@ def test_an_export_is_read_back_as_the_sweeps_runs_without_a_warning(
     for column in ("params", "tokens", "batch_tokens", "learning_rate", "loss", "seed"):
         assert np.array_equal(getattr(read, column), getattr(own, column), equal_nan=True)
     assert table.numbers("gpu_seconds").tolist() == [0.5] * len(table)
+    assert np.unique(read.trunks).size < len(table)  # horizons share trunks
+    assert read.counting().digest("") == own.counting().digest("")
 
 
 def test_retry_and_exclude_say_that_this_version_cannot(client: TestClient, trained: Any) -> None:

@@ -16,7 +16,7 @@ from tests.known_law import FAST, LARGE, runs_of
 TARGET = Point(params=1.6e9, tokens=1e10, batch_tokens=262144)
 
 
-@pytest.mark.parametrize("design", ["grid", "sparse", "tied batch", "proxies"])
+@pytest.mark.parametrize("design", ["grid", "sparse", "tied batch", "proxies", "trunks"])
 def test_intervals_and_valleys_hold_the_truth(design):
     row = judge(DESIGNS[design](np.random.default_rng(seed)) for seed in range(12))
     assert row.holds >= 0.85

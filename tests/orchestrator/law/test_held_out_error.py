@@ -1,5 +1,7 @@
 """Smaller laws are judged where they had not been, and taken only where they lose less by more than chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,10 +9,12 @@ from orchestrator.cells import Point
 from orchestrator.law import FitOptions, fit
 from orchestrator.law.fitting import fit_once
 from orchestrator.law.held_out_error import Alternative, HeldOutCell, smaller_laws
+from orchestrator.law.observations import OWN
+from orchestrator.law.unseen_cells import sharing
 from tests.known_law import FAST, runs_of
 
 
-def cells(losses):
+def cells(losses, groups=None):
     return [
         HeldOutCell(
             params=1e8,
@@ -21,8 +25,9 @@ def cells(losses):
             high=2e-3,
             measured=1e-3,
             excess_loss=loss,
+            group=group,
         )
-        for loss in losses
+        for loss, group in zip(losses, groups or [OWN] * len(losses), strict=True)
     ]
 
 
@@ -62,6 +67,42 @@ def test_terms_that_are_left_out_are_zero():
 def test_a_smaller_law_is_better_only_beyond_chance(own, better):
     full = cells(1e-3 + 1e-5 * np.arange(len(own)))
     assert Alternative.against("without bends", cells(own), full).better is better
+
+
+def test_the_standard_error_counts_trunks_not_cells():
+    """Three horizons of each trunk, alike: as much is known as from one horizon each."""
+    lost = np.repeat(1e-3 + 1e-4 * np.array([1.0, 2.0, 4.0, 3.0]), 3)
+    groups = np.repeat([7, 2, 5, 0], 3).tolist()
+    none = cells(np.zeros(12))
+    apart = Alternative.against("without bends", none, cells(lost))
+    shared = Alternative.against("without bends", none, cells(lost, groups))
+    single = Alternative.against("without bends", none[::3], cells(lost[::3]))
+    assert (apart.cells, apart.groups, shared.cells, shared.groups) == (12, 12, 12, 4)
+    assert shared.gain == pytest.approx(apart.gain)
+    assert shared.gain_sd == pytest.approx(single.gain_sd)
+    assert apart.gain_sd < 0.6 * shared.gain_sd
+    assert apart.better
+    assert not shared.better
+
+
+def test_cells_that_a_chain_of_trunks_connects_are_one_group():
+    cell = np.array([0, 0, 1, 1, 2, 3, 4, -1])
+    trunk = np.array([9, OWN, 9, 5, 5, 3, OWN, 3])
+    assert sharing(cell, trunk, 6).tolist() == [0, 0, 0, OWN, OWN, OWN]
+
+
+def test_a_law_whose_horizons_share_trunks_says_how_many_cells_are_independent():
+    runs = runs_of()
+    places = np.column_stack([runs.params, runs.batch_tokens, np.round(np.log(runs.learning_rate), 6)])
+    plain = fit(runs).heldout
+    each = np.unique(places, axis=0, return_inverse=True)[1].ravel()
+    assert (plain.groups, {cell.group for cell in plain.cells}) == (len(plain.cells), {OWN})
+    # as if all rates of one size and batch had the trunks of their place in the row
+    at = np.arange(runs.size) % 7
+    label = np.unique(np.column_stack([places[:, :2], at]), axis=0, return_inverse=True)[1].ravel()
+    branched = fit(replace(runs, trunk=label)).heldout
+    assert branched.groups == len({cell.batch_tokens for cell in branched.cells}) < len(branched.cells)
+    assert fit(replace(runs, trunk=each)).heldout.groups == len(plain.cells)
 
 
 def test_a_fit_that_starts_near_ends_where_a_cold_one_does():

@@ -147,3 +147,45 @@ def test_a_cell_of_one_scattered_repeated_rate_weighs_little(scatter, rate, repe
     moved = np.log(spoilt.predict(target).learning_rate / plain.predict(target).learning_rate)
     assert abs(moved) < 0.02
     assert spoilt.noise < 2 * plain.noise
+
+
+def branched(runs):
+    """The same runs, the horizons of one size, batch and rate as branches of one trunk."""
+    rate = np.round(np.log(runs.learning_rate), 6)
+    keys = np.column_stack([runs.params, runs.batch_tokens, rate])
+    return replace(runs, trunk=np.unique(keys, axis=0, return_inverse=True)[1].ravel())
+
+
+def of_trunks(seed=0):
+    """Runs whose horizons have the same rates."""
+    runs = runs_of(**SMALL, batches=(262144.0,), seed=seed)
+    rates = np.tile(np.exp(LARGE.log_optimum(runs).mean() + 0.35 * (np.arange(7) - 3)), runs.size // 7)
+    noise = np.exp(2e-3 * np.random.default_rng(seed).standard_normal(runs.size))
+    return branched(replace(runs, learning_rate=rates, loss=LARGE.losses(runs, rates) * noise))
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_a_law_of_trunks_depends_neither_on_the_order_nor_on_the_labels(seed):
+    runs = of_trunks()
+    random = np.random.default_rng(seed)
+    other = runs.where(random.permutation(runs.size))
+    other = replace(other, trunk=random.permutation(50)[other.trunk] * 1_000_003)
+    assert fit(other).to_document() == fit(runs).to_document() == fit(runs).to_document()
+
+
+def test_branches_of_a_trunk_tell_less_than_independent_runs():
+    runs = of_trunks()
+    target = Point(params=6e8, tokens=2e10, batch_tokens=262144)
+    laws = [fit(one, options=FAST) for one in (replace(runs, trunk=None), runs)]
+    apart, shared = (law.predict(target) for law in laws)
+    assert np.log(shared.high / shared.low) > np.log(apart.high / apart.low)
+    assert np.log(shared.learning_rate / apart.learning_rate) == pytest.approx(0, abs=0.02)
+    in_cells = [np.mean([bowl.law_sd for bowl in law.bowls]) for law in laws]
+    assert in_cells[1] > 1.05 * in_cells[0]
+
+
+def test_labels_that_no_two_runs_share_change_nothing():
+    runs = of_trunks()
+    alone = replace(runs, trunk=np.where(np.arange(runs.size) % 2, -1, np.arange(runs.size)))
+    assert fit(alone).to_document() == fit(replace(runs, trunk=None)).to_document()

@@ -9,11 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cells import Cells, Point
-from orchestrator.law import Law
+from orchestrator.cells import Cell, Cells, Point
+from orchestrator.law import Law, Observations
 from orchestrator.law.observations import point_array
 from orchestrator.planner import planner_of
-from orchestrator.planner.information import NODES, WEIGHTS, Information, fisher
+from orchestrator.planner.draft import Draft
+from orchestrator.planner.greedy_search import GreedySearch
+from orchestrator.planner.information import (
+    NODES,
+    WEIGHTS,
+    Information,
+    fisher,
+    fresh_worth,
+    shared_worth,
+)
 from orchestrator.planner.linear_model import linear_model
 from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome
 from tests.known_law import observed
@@ -106,7 +115,10 @@ def test_the_expected_drop_is_the_drop_that_the_update_makes(sweep: Sweep, law: 
     at = np.array([int(np.argmin(information.belief.sd))])
     rates = sweep.world.cells[at[0]].rates[1:12:5]
     before = information.known[at]
-    more = before + sum(information.terms(at, [rate]) for rate in rates)
+    shared = [np.array([information.branches(int(at[0]), rate, 0)]) for rate in rates]
+    more = before + sum(
+        information.terms(at, [rate], branches) for rate, branches in zip(rates, shared, strict=True)
+    )
     gained = information.delta(at, more) - information.delta(at, before)
     expected = float(information.drop(at, gained)[0])
     start = information.variance()
@@ -161,21 +173,26 @@ def test_a_target_that_is_a_cell_is_best_run_itself(sweep: Sweep, law: Law) -> N
     assert information.variance() < own, "the cell's own shift is measured, not only the law's part"
 
 
+def results(sweep: Sweep, runs: list[KnownRun]) -> Observations:
+    """The runs as a table of them would hold them, with their trunks."""
+    return RunHistory(cells=sweep.world.cells, runs=tuple(runs)).observations
+
+
 def test_runs_from_elsewhere_are_known(sweep: Sweep, law: Law) -> None:
     """The same runs given as prior runs leave the planner as sure as if the sweep had made them."""
     runs = [run for run in sweep.history.runs if run.outcome is RunOutcome.COMPLETED]
-    from_elsewhere = RunHistory(cells=sweep.world.cells, prior=observed(sweep.world.cells, runs))
+    from_elsewhere = RunHistory(cells=sweep.world.cells, prior=results(sweep, runs))
     found = Information(law, from_elsewhere, sweep.request)
     assert found.variance() == pytest.approx(known(sweep, law).variance(), rel=1e-6)
     *_, last = sweep.world.cells
-    abroad = RunHistory(cells=Cells((last,)), prior=observed(sweep.world.cells, runs))
+    abroad = RunHistory(cells=Cells((last,)), prior=results(sweep, runs))
     assert Information(law, abroad, sweep.request).variance() < 1.5 * known(sweep, law).variance()
 
 
 def test_prior_runs_whose_tokens_were_counted_are_runs_of_their_cells(sweep: Sweep, law: Law) -> None:
     """The law takes them for the cells' own, so the planner must too; a rounded rate is the lattice's."""
     runs = [run for run in sweep.history.runs if run.outcome is RunOutcome.COMPLETED]
-    exact = observed(sweep.world.cells, runs)
+    exact = results(sweep, runs)
     draw = np.random.default_rng(0).uniform(-2e-4, 2e-4, (2, exact.size))
     counted = replace(
         exact, tokens=exact.tokens * (1 + draw[0]), learning_rate=exact.learning_rate * (1 + draw[1])
@@ -246,3 +263,64 @@ def test_a_prior_run_that_its_machine_ended_says_nothing_of_its_rate(sweep: Swee
     counted = RunHistory(cells=sweep.world.cells, prior=crashed).observations
     assert counted.size == crashed.size - 1
     assert np.isfinite(counted.loss).all()
+
+
+def test_the_branches_of_a_trunk_are_worth_as_much_together_however_they_are_counted() -> None:
+    for branches in range(1, 9):
+        one_by_one = fresh_worth(np.arange(branches)).sum()
+        assert one_by_one == pytest.approx(branches * shared_worth(branches))
+    assert fresh_worth(np.array([0, 1, 2]))[1] < 0.2 < fresh_worth(np.array([0, 1, 2]))[0] == 1
+
+
+def twins(sweep: Sweep, longer: str | None, shorter: str | None) -> tuple[Cells, tuple[Cell, Cell]]:
+    """The sweep's cells and two further horizons of the largest size, alike but for their trunks.
+
+    Forks save nothing, so both cost the same; both have the rates that were run on the trunk of the largest size.
+    """
+    *_, longest = sweep.world.cells
+    rates = sorted({run.learning_rate for run in sweep.history.runs if run.cell == longest.number})
+    number, tokens = sweep.world.cells.next_number, 1.5 * longest.tokens
+    one = replace(
+        longest, number=number, tokens=1.002 * tokens, trunk=longer, rates=tuple(rates), decay_fraction=1.0
+    )
+    other = replace(one, number=number + 1, tokens=tokens, trunk=shorter)
+    return Cells([*sweep.world.cells, one, other]), (one, other)
+
+
+@pytest.mark.parametrize("alone", [None, "of its own"])
+@pytest.mark.parametrize("sharing", [0, 1])
+def test_of_two_cells_alike_the_one_that_shares_no_trunk_with_runs_made_is_preferred(
+    sweep: Sweep, law: Law, alone: str | None, sharing: int
+) -> None:
+    *_, longest = sweep.world.cells
+    trunks = [alone, alone]
+    trunks[sharing] = longest.trunk
+    cells, pair = twins(sweep, *trunks)
+    branch, free = pair[sharing], pair[1 - sharing]
+    history = replace(sweep.history, cells=cells)
+    information = Information(law, history, sweep.request)
+    at = np.array([cells.row_of(cell.number) for cell in (branch, free)])
+    for rate in branch.rates:
+        made = [information.branches(cell.number, rate, 0) for cell in (branch, free)]
+        assert made[0] > made[1] == 0
+        shared, fresh = information.terms(at, [rate] * 2, np.array(made))[:, 2, 0]
+        assert shared < 0.99 * fresh
+
+    draft = Draft(history, sweep.request)
+    for cell in sweep.world.cells:  # only the two are left to choose from
+        draft.asked |= {(cell.number, rate, 0) for rate in cell.rates}
+    search = GreedySearch(draft, information)
+    chosen = search.best(0.0)
+    assert chosen is not None
+    search.take(chosen)
+    assert {run.cell for run in draft.batch} == {free.number}
+
+
+def test_the_order_of_the_runs_does_not_matter_to_the_planner(sweep: Sweep, law: Law) -> None:
+    turned = replace(sweep.history, runs=sweep.history.runs[::-1])
+    assert Information(law, turned, sweep.request).variance() == pytest.approx(
+        known(sweep, law).variance(), rel=1e-12
+    )
+    assert law_of(turned).to_document() == law.to_document()
+    plans = [planner_of("law").plan(history, law, sweep.request) for history in (sweep.history, turned)]
+    assert plans[0] == plans[1]

@@ -381,3 +381,70 @@ def test_the_recorded_optimizers_are_named_and_one_is_asked_for(recorded_runs) -
     assert np.isnan(runs.loss).any()
     with pytest.raises(BadInput, match="mixes 12 values of optimizer: adamw, "):
         runs.one_recipe({})
+
+
+TRUNKS = HEADER + ",seed,state,trunk"
+
+
+def test_rows_of_one_trunk_share_a_label_whatever_their_order() -> None:
+    rows = [
+        "1e6,1e8,1024,1e-3,3.5,0,,a",
+        "1e6,2e8,1024,1e-3,3.4,0,,a",
+        "1e6,2e8,1024,2e-3,3.4,0,,b",
+        "1e6,1e8,1024,2e-3,3.5,0,,",
+        "1e6,4e8,1024,2e-3,3.3,0,,N/A",
+    ]
+    one = read_table(table(*rows, header=TRUNKS)).one_recipe({})
+    assert one.recipe_columns().recipes == {}
+    assert one.observations().trunks.tolist() == [0, 0, 1, -1, -1]
+    other = read_table(table(*rows[::-1], header=TRUNKS)).one_recipe({})
+    assert other.observations().trunks.tolist() == [-1, -1, 1, 0, 0]
+
+
+def test_a_column_trunk_that_is_empty_or_ignored_says_nothing() -> None:
+    rows = ["1e6,1e8,1024,1e-3,3.5,0,,main", "2e6,1e8,1024,1e-3,3.4,0,,main"]
+    ignored = read_table(table(*rows, header=TRUNKS)).one_recipe({}, ["trunk"])
+    assert ignored.observations().trunk is None
+    empty = read_table(table(*(row.replace("main", "") for row in rows), header=TRUNKS)).one_recipe({})
+    assert empty.observations().counting().trunk is None
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        ("2e6,2e8,1024,1e-3,3.4,0,,a", "'a' has params 2000000 here and 1000000 in row 2"),
+        ("1e6,2e8,2048,1e-3,3.4,0,,a", "'a' has batch_tokens 2048 here and 1024 in row 2"),
+        ("1e6,2e8,1024,2e-3,3.4,0,,a", "'a' has learning_rate 0.002 here and 0.001 in row 2"),
+        ("1e6,2e8,1024,1e-3,3.4,1,,a", "'a' has seed 1 here and 0 in row 2"),
+        ("1e6,1e8,1024,1e-3,3.4,0,,a", "'a' has tokens 100000000 here and in row 2, with another loss"),
+        ("1e6,1e8,1024,1e-3,,0,diverged,a", "'a' has tokens 100000000 here and in row 2, with another loss"),
+    ],
+)
+def test_a_trunk_that_contradicts_itself_is_refused_with_its_rows(second: str, says: str) -> None:
+    whole = read_table(table("1e6,1e8,1024,1e-3,3.5,0,,a", second, header=TRUNKS))
+    with pytest.raises(BadInput, match="The column trunk contradicts itself") as refused:
+        whole.one_recipe({}, option="--where")
+    assert says in refused.value.detail
+    assert "ignore it with --ignore trunk" in refused.value.detail
+    assert [problem.path for problem in refused.value.fields] == ["row 3, column trunk"]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        "1e6,1e8,1024,1e-3,3.5,0,,a",
+        "1e6,1e8,1024,1e-3,3.4,0,failed,a",
+        "1e6,100000100,1024,1.0000001e-3,3.4,0,,",
+        "1e6,2e8,1024,1.0000001e-3,3.4,0,,a",
+    ],
+    ids=["a copy", "a failed run", "a run of its own", "a rate as it is rounded"],
+)
+def test_a_trunk_may_hold(second: str) -> None:
+    whole = read_table(table("1e6,1e8,1024,1e-3,3.5,0,,a", second, header=TRUNKS))
+    assert len(whole.one_recipe({})) == 2
+
+
+def test_trunks_of_one_name_in_two_recipes_are_two() -> None:
+    rows = ["1e6,1e8,1024,1e-3,3.5,0,,a,adamw", "2e6,1e8,1024,1e-3,3.4,0,,a,muon"]
+    whole = read_table(table(*rows, header=TRUNKS + ",optimizer"))
+    assert len(whole.one_recipe({"optimizer": "muon"})) == 1
