@@ -132,7 +132,7 @@ class Law:
     def coefficients(self) -> tuple[Coefficient, ...]:
         """The law's terms at the reference point."""
         sds = np.sqrt(np.diag(self.covariance))
-        prior = prior_sds(self.scales.drift, self.without).tolist()
+        prior = prior_sds(self.scales, self.without).tolist()
         return tuple(
             Coefficient(
                 name=feature.name,
@@ -197,7 +197,9 @@ class Law:
             [coordinates[:, axis] ** 2, np.ones(len(coordinates)), coordinates, rows[:, known]]
         )
         apart = np.linalg.pinv(design, rcond=1e-6)[0] @ rows * (np.ptp(coordinates[:, axis]) / 2) ** 2
-        sds = np.repeat([0.0, PRIOR.size, PRIOR.pair, 0.0], [len(FEATURES), *self.effects.counts])
+        scatter = {"size": PRIOR.size, "path": PRIOR.path, "pair": PRIOR.pair, "smooth": 0.0}
+        counts = self.effects.counts
+        sds = np.repeat([0.0, *(scatter[name] for name in counts)], [len(FEATURES), *counts.values()])
         variance = apart @ self.pooled_covariance[OPTIMUM, OPTIMUM] @ apart + ((sds * apart) ** 2).sum()
         return float(apart @ self.pooled[OPTIMUM]), float(np.sqrt(variance))
 
