@@ -35,8 +35,8 @@ from orchestrator.law.law import OPTIMUM, VALLEY, WIDEST
 from orchestrator.law.observations import Array, point_array, point_list
 from orchestrator.planner.information import NODES, ROBUST, WEIGHTS, fisher
 
-SIZES = 14
-"""Candidates between the smallest tried size and the target."""
+SIZES, FARTHEST = 14, 30.0
+"""Candidates from the smallest tried size to the target, or to this multiple of the largest tried one."""
 APART = 1.25
 """Least factor between a candidate and a tried size or the target."""
 MOST_CELLS = 4
@@ -45,6 +45,8 @@ MOST_HORIZONS, MOST_BATCHES = 6, 3
 """Considered at one size: horizons spread over those tried, batches the nearest to the target's."""
 DESIGNS = tuple(width * np.linspace(-1.0, 1.0, rates) for rates in (3, 4) for width in (0.5, 0.7, 1.0, 1.4))
 """Rates considered in a cell round its predicted optimum, in units of its 95 % half-width and its valley's together."""
+LOOSEST = 10.0
+"""A cell whose 95 % interval is wider than ×/÷ this is no candidate: a few rates would miss its bottom."""
 FEWEST_RATES = min(map(len, DESIGNS))
 NARROW = 1.2
 """An interval within ×/÷ this needs no further size."""
@@ -113,9 +115,8 @@ def further_size(
     most = at_target if budget_flops is None else min(budget_flops, at_target)
     found = list(_proposals(law, target, per_unit, most, EFFORT * at_target))
     if not found:
-        return "No further size below the target, not near a tried one, has runs that " + (
-            "cost less than one run at the target." if most == at_target else "the FLOPs pay for."
-        )
+        cost = "less than one run at the target" if most == at_target else "these FLOPs"
+        return f"No size below the target and away from those tried can be run for {cost}."
     worthwhile = [one for one in found if one.share >= WORTHWHILE]
     if not worthwhile:
         best = max(found, key=lambda one: one.share)
@@ -140,11 +141,11 @@ def expected_factor(law: Law, target: Point, cells: Sequence[FurtherCell]) -> fl
 
 
 def candidates(tried: Array, target: float) -> list[float]:
-    """Sizes from the smallest tried to the target, log-spaced, to two digits, none near a tried one or the target."""
+    """Log-spaced sizes from the smallest tried one towards the target, to two digits, none near a tried one or the target."""
     if tried.min() >= target:
         return []
-    taken = np.log([*tried, target])
-    sizes = {float(f"{size:.2g}") for size in np.geomspace(tried.min(), target, SIZES)}
+    taken, end = np.log([*tried, target]), min(target, FARTHEST * float(tried.max()))
+    sizes = {float(f"{size:.2g}") for size in np.geomspace(tried.min(), end, SIZES)}
     inside = [size for size in sorted(sizes) if tried.min() < size < target]
     return [size for size in inside if np.abs(np.log(size) - taken).min() >= np.log(APART)]
 
@@ -191,6 +192,7 @@ def _proposals(
     sizes = candidates(np.unique(law.points[:, 0]), target.params)
     points = np.concatenate([np.empty((0, 3)), *(_points(law, target, size) for size in sizes)])
     points = points[flops_per_unit * points[:, 0] * points[:, 1] * FEWEST_RATES < most]
+    points = points[Z95 * law.prediction_band(points)[1] <= np.log(LOOSEST)]
     if not len(points):
         return
     covariance = joint_covariance(law, np.concatenate([points, point_array([target])]))

@@ -122,8 +122,8 @@ def test_nothing_is_proposed_below_what_was_tried_or_beyond_the_flops() -> None:
     smaller = further_size(law_of((4e8, 8e8)), replace(FAR, params=4e7))
     poor = further_size(law_of(), FAR, budget_flops=1e15)
 
-    assert str(smaller).endswith("cost less than one run at the target.")
-    assert str(poor).endswith("the FLOPs pay for.")
+    assert str(smaller).endswith("for less than one run at the target.")
+    assert str(poor).endswith("for these FLOPs.")
 
 
 def test_it_costs_less_than_may_be_spent() -> None:
