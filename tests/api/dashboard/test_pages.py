@@ -95,6 +95,12 @@ def test_a_far_target_shows_the_size_to_add(client: TestClient, seeded: Seeded, 
     assert re.search(shown, text_of(page[page.index('id="ask-answer"') : page.index('id="bowls"')]))
 
 
+def test_a_sweep_under_way_has_sizes_of_its_own_to_run_first(copy: Store, seeded: Seeded):
+    law = copy.laws.latest(seeded.ids["running"])
+    assert law.prediction.further_size.params is None
+    assert law.prediction.further_size.reason.endswith("k parameters have no results yet.")
+
+
 def test_a_near_target_shows_no_size_to_add(client: TestClient, seeded: Seeded):
     page = read(client, f"/sweeps/{seeded.ids['completed']}?params=50k&tokens=262144")
     answer = text_of(page[page.index('id="ask-answer"') : page.index('id="bowls"')])
