@@ -63,6 +63,9 @@ def prediction_panel(prediction: PredictionDocument, *, shown: Collection[str] =
         lines.append(f"expected loss {prediction.expected_loss:.4g}")
     if prediction.confirmation is not None:
         lines += _confirmation_text(prediction.confirmation)
+    size = prediction.further_size
+    if size is not None and size.params is not None:
+        lines.append(escape(size.reason))
     far = ", ".join(f"{name} ×{ratio:.3g}" for name, ratio in prediction.extrapolation.items())
     lines.append(f"target over the largest seen: {far}")
     lines += [f"[yellow]! {escape(warning)}[/]" for warning in prediction.warnings if warning not in shown]

@@ -88,6 +88,7 @@ def predicted(
         runs=(lambda: observations_of(store, sweep)) if law_number is None else None,
         budget_flops=budget_flops,
         spec=sweep.spec,
+        planned={cell.params for cell in store.sweeps.cells(sweep.id).searched},
     )
 
 

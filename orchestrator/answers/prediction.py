@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
 
 from orchestrator.amounts import percent
 from orchestrator.answers.confirmation import Runs, confirmation
+from orchestrator.answers.further_size import further_size_offer, with_further_size
 from orchestrator.cells import Point
 from orchestrator.documents.predictions import (
     Interval,
@@ -17,6 +19,7 @@ from orchestrator.documents.predictions import (
     Valley,
     WrongRate,
 )
+from orchestrator.errors import Refused
 from orchestrator.law import Law
 from orchestrator.law.law import VALLEY_PROBABILITY
 from orchestrator.law.notices import Notice
@@ -40,6 +43,7 @@ def prediction(
     runs: Runs | None = None,
     budget_flops: float | None = None,
     spec: SweepSpec | None = None,
+    planned: Collection[float] = (),
 ) -> PredictionDocument:
     """Predict the learning rate at a target, with its interval, valley and warnings.
 
@@ -49,17 +53,23 @@ def prediction(
         sweep_id: the sweep that the law belongs to, if any.
         law_number: the law's number in that sweep, if any.
         runs: reads the runs that the law was fitted to, if they are available; confirms a target that has runs.
-        budget_flops: FLOPs that may be spent on confirming.
+        budget_flops: FLOPs that may be spent on confirming, or on a further size.
         spec: of the law's sweep, if it has one: determines the units of the rate and the cost of a run.
+        planned: N of the cells of the law's sweep, if it has one: a further size is proposed when all have results.
 
     Raises:
         Refused: the data do not determine the rate at this target within ×/÷ 3.
     """
-    answer = law.predict(target)
-    wrong = wrong_rate(law, target, answer.learning_rate)
     base, share = None, 1.0
     if spec is not None:
         base, share = spec.training.base(spec.grid), spec.training.active_share(spec.grid)
+    try:
+        answer = law.predict(target)
+    except Refused as refusal:
+        raise with_further_size(
+            refusal, law, target, planned=planned, active_share=share, budget_flops=budget_flops
+        ) from refusal
+    wrong = wrong_rate(law, target, answer.learning_rate)
     notices = (*answer.notices, *_unit_notices(base), *_cost_notices(share))
     return PredictionDocument.of(
         answer,
@@ -75,6 +85,9 @@ def prediction(
         ),
         wrong_rate=wrong,
         confirmation=confirmation(law, target, runs=runs, budget_flops=budget_flops, active_share=share),
+        further_size=further_size_offer(
+            law, target, planned=planned, active_share=share, budget_flops=budget_flops
+        ),
         base=base,
         notices=notices,
         published=published(law, target, of_mup=base is not None),

@@ -100,6 +100,33 @@ class Confirmation(Document):
     )
 
 
+class FurtherCellDocument(TargetDocument):
+    """A cell of a further size, and the rates to run there."""
+
+    learning_rates: list[float]
+
+
+class FurtherSizeDocument(Document):
+    """A size that was not tried and would narrow the interval at the target most for its FLOPs.
+
+    It takes at least a tenth off the logarithm of the interval's factor and costs less than one run at the target. Where
+    there is none, `cells` is empty, `reason` says why, and the rest is null.
+    """
+
+    params: float | None = Field(
+        description="To two digits: a size near it serves as well.", examples=[4.0e7]
+    )
+    cells: list[FurtherCellDocument]
+    flops: float | None = Field(description="Of all runs.")
+    interval_factor_before: float | None = Field(
+        description="The 95 % interval at the target is within ×/÷ this before the runs.", examples=[1.9]
+    )
+    interval_factor_after: float | None = Field(
+        description="The same as expected after the runs.", examples=[1.5]
+    )
+    reason: str
+
+
 class AnchorDocument(Document):
     """A measured optimum that a ratio starts from."""
 
@@ -153,6 +180,9 @@ class PredictionDocument(NoticedDocument):
     )
     confirmation: Confirmation | None = Field(
         default=None, description="The runs at the target that would settle the answer."
+    )
+    further_size: FurtherSizeDocument | None = Field(
+        default=None, description="The size to add to those tried, if one is worth its FLOPs."
     )
     expected_loss: float | None
     extrapolation: dict[str, float] = Field(description="Target over the largest seen, on each axis.")

@@ -81,6 +81,7 @@ def answer(law: Law, knowledge: SweepKnowledge) -> TargetAnswer:
             sweep_id=sweep.id,
             runs=lambda: knowledge.observations,
             spec=sweep.spec,
+            planned={cell.params for cell in knowledge.cells},
         )
     except Refused as refusal:
         return RefusalDocument.of(refusal, sweep_id=sweep.id, target=target, refused=refusal.code)
