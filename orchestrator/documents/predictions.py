@@ -146,7 +146,8 @@ class LargestWithin(Document):
 
     excess_loss: float = Field(examples=[0.005])
     batch_tokens: float | None = Field(
-        description="Null where it lies beyond the batches that the law can judge.", examples=[2.1e6]
+        description="Null where the best batch is too uncertain for any to be expected within it.",
+        examples=[2.1e6],
     )
 
 

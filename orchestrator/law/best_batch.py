@@ -23,7 +23,7 @@ import numpy as np
 
 from orchestrator.amounts import count
 from orchestrator.cells import CLOSE
-from orchestrator.law.batch_cost import BestBatch
+from orchestrator.law.batch_cost import WIDEST_BATCH, BestBatch
 from orchestrator.law.bottoms import Bottoms
 from orchestrator.law.bowl import Bowl
 from orchestrator.law.bowl_shape import profile
@@ -33,7 +33,7 @@ FEWEST_BATCHES = 3
 PRIOR_MEAN = np.array([0.0, 0.5, 0.0, -5.5, -0.3, 0.0, 0.4])
 """Prior means of (level, β, α | level, γ, δ | a); the level of ln B* counts from the best batches tried."""
 PRIOR_SD = np.array([3.0, 0.2, 0.2, 2.0, 0.3, 0.3, 0.3])
-SCATTER = np.array([0.15, 0.25, 0.15])
+SCATTER = np.array([0.18, 0.25, 0.15])
 """Prior modes of the standard deviations of (ln B*, ln C, a) between groups …"""
 SIZE_SCATTER = 0.12  # … of the shift of ln B* that all groups of a size share …
 MISFIT = 4e-4  # … and of ln loss round the bowl, beside its noise
@@ -104,6 +104,27 @@ def batch_law(bowls: Sequence[Bowl]) -> BatchLaw | str:
     return no_best_batch(bottoms) or fit_groups(bottoms.where(batches_of(bottoms) > 1))
 
 
+def best_batch(bowls: Sequence[Bowl], params: float, tokens: float) -> BestBatch | str:
+    """The best batch at (N, D) from the bowls of a law, or in sentences why it is not known."""
+    found = batch_law(bowls)
+    if isinstance(found, str):
+        return found
+    best = found.at(params, tokens)
+    if not best.vague:
+        return best
+    low, high = best.interval
+    return (
+        f"The runs leave the best batch open there: between {count(low)} and {count(high)} tokens with 95 %, wider than "
+        f"×/÷ {WIDEST_BATCH:g}. Try batches at sizes and horizons nearer to the target."
+    )
+
+
+def batch_to_ask(bowls: Sequence[Bowl], params: float, tokens: float) -> float:
+    """The batch at which a target without one is asked: the best, or where that is not known `best_tried`."""
+    best = best_batch(bowls, params, tokens)
+    return best_tried(bowls, params, tokens) if isinstance(best, str) else best.batch_tokens
+
+
 def batches_of(bottoms: Bottoms) -> Index:
     """Number of batches of each group."""
     return np.bincount(bottoms.group, minlength=bottoms.start.size)
@@ -111,7 +132,7 @@ def batches_of(bottoms: Bottoms) -> Index:
 
 def no_best_batch(bottoms: Bottoms) -> str | None:
     """Why the bottoms show no best batch; None if they do."""
-    tried = np.unique(np.exp(bottoms.logs[:, 2]))
+    tried = np.unique(bottoms.points[:, 2])
     if not tried.size or np.ptp(np.log(tried)) <= CLOSE:
         at = f" of {count(float(tried[0]))} tokens" if tried.size else ""
         return f"All runs have one batch{at}, so they do not show which batch is best."
@@ -294,4 +315,4 @@ def best_tried(bowls: Sequence[Bowl], params: float, tokens: float) -> float:
     apart = np.round(((bottoms.places - np.log([params, tokens])) ** 2).sum(axis=1), 9)
     rows = np.flatnonzero(bottoms.group == int(np.argmin(apart)))
     best = rows[np.argmin(bottoms.log_loss[rows])]
-    return float(np.exp(bottoms.logs[best, 2]))
+    return float(bottoms.points[best, 2])

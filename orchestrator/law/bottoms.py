@@ -21,13 +21,15 @@ class Bottoms:
     """Loss at the bottom of each cell, sorted by (N, D, B) and grouped by (N, D).
 
     Attributes:
-        logs: ln N, ln D, ln B, shape [cells, 3].
+        points: N, D, B, shape [cells, 3].
+        logs: Their logarithms.
         log_loss: ln of the loss at the bottom, shape [cells].
         variance: Its variance from noise and from the uncertain place of the bottom, shape [cells].
         group: Number of the (N, D) of each cell, ascending, shape [cells].
         start: First cell of each group, shape [groups].
     """
 
+    points: Array
     logs: Array
     log_loss: Array
     variance: Array
@@ -52,32 +54,24 @@ class Bottoms:
             if bowl.loss is not None
         ]
         table = np.array(rows, dtype=np.float64).reshape(-1, 8)
-        logs, log_loss = np.log(table[:, :3]), np.log(table[:, 3])
         noise, runs, curvature, sd = table[:, 4:].T
         place = np.minimum(sd, FARTHEST_SD)
         variance = EFFICIENCY * noise**2 / runs + (curvature * place**2) ** 2
-        return cls._sorted(logs, log_loss, variance)
+        return cls._sorted(table[:, :3], np.log(table[:, 3]), variance)
 
     @classmethod
-    def _sorted(cls, logs: Array, log_loss: Array, variance: Array) -> Self:
-        if not len(logs):
-            return cls(
-                logs=logs,
-                log_loss=log_loss,
-                variance=variance,
-                group=np.zeros(0, dtype=np.int64),
-                start=np.zeros(0, dtype=np.int64),
-            )
-        number, _ = numbered(logs[:, :2])
+    def _sorted(cls, points: Array, log_loss: Array, variance: Array) -> Self:
+        logs = np.log(points)
+        number = numbered(logs[:, :2])[0] if len(logs) else np.zeros(0, dtype=np.int64)
         order = np.lexsort((log_loss, logs[:, 2], number))
         group = number[order]
-        start = np.flatnonzero(np.concatenate([[True], np.diff(group) > 0]))
         return cls(
+            points=points[order],
             logs=logs[order],
             log_loss=log_loss[order],
             variance=variance[order],
             group=group,
-            start=start,
+            start=np.flatnonzero(np.diff(group, prepend=-1)),
         )
 
     @property
@@ -88,4 +82,4 @@ class Bottoms:
     def where(self, groups: Mask) -> Self:
         """The cells of the groups chosen by a mask, shape [groups]."""
         rows = groups[self.group]
-        return self._sorted(self.logs[rows], self.log_loss[rows], self.variance[rows])
+        return self._sorted(self.points[rows], self.log_loss[rows], self.variance[rows])

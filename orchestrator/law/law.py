@@ -9,6 +9,7 @@ import numpy as np
 from orchestrator.cells import Point
 from orchestrator.errors import Conflict
 from orchestrator.law import identifiability
+from orchestrator.law.best_batch import batch_to_ask
 from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.bowl_shape import expected_rise, half_widths, likely_within, rise
 from orchestrator.law.bowl_status import BowlStatus
@@ -221,6 +222,11 @@ class Law:
         mean, sd = self.optimum(points)
         height = self.curvature(points) * expected_rise(np.log(learning_rate) - mean, sd**2, self.asymmetry)
         return np.asarray(np.expm1(height))
+
+    def completed(self, *, params: float, tokens: float, batch_tokens: float | None = None) -> Point:
+        """The target to ask: without a batch, the best one at its N and D, or where the runs show none the best tried."""
+        batch = batch_to_ask(self.bowls, params, tokens) if batch_tokens is None else batch_tokens
+        return Point(params=params, tokens=tokens, batch_tokens=batch)
 
     def predict(self, target: Point) -> Prediction:
         """Predicts the learning rate at a target.

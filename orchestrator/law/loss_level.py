@@ -89,7 +89,7 @@ class LossLevel:
         if self.sizes.size:
             outside += self.size * ~size.any(axis=1)
         mean, variance = rows @ self.mean, ((rows @ self.covariance) * rows).sum(axis=1) + outside
-        own = rows_among(np.exp(self.bottoms.logs), points)
+        own = rows_among(self.bottoms.points, points)
         known, own = np.flatnonzero(own >= 0), own[own >= 0]
         total = variance + self.cell
         share = total[known] / (total[known] + self.bottoms.variance[own])
