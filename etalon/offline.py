@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from etalon.arguments import Amount, amount, flops_amount, naming_file, read_bytes
 from orchestrator import law as maths
-from orchestrator.answers.batch import batch_answer
+from orchestrator.answers.batch_costs import batch_answer
 from orchestrator.answers.fits import fit_document, fit_table
 from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.param_counts import SizeError

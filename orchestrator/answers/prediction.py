@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from orchestrator.amounts import percent
-from orchestrator.answers.batch import batch_answer
+from orchestrator.answers.batch_costs import batch_answer
 from orchestrator.answers.confirmation import Runs, confirmation
 from orchestrator.cells import Point
 from orchestrator.documents.predictions import (

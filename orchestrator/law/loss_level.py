@@ -39,9 +39,14 @@ TERMS = (
     Feature(name="ln N·ln B", powers=(0, 0, 1, 0, 1, 0), mean=0.0, sd=0.01),
     Feature(name="ln D·ln B", powers=(0, 0, 0, 1, 1, 0), mean=0.0, sd=0.01),
     Feature(name="v(w)", powers=(0, 0, 0, 0, 0, 1), mean=0.0025, sd=0.005),
+    # The valley is flatter at long horizons: more steps are left at any batch.
+    Feature(name="s(D)·v(w)", powers=(0, 1, 0, 0, 0, 1), mean=-0.0007, sd=0.001),
+    Feature(name="s(N)·v(w)", powers=(1, 0, 0, 0, 0, 1), mean=0.0, sd=0.001),
 )
 """Terms in the columns s(n), s(d), n, d, b, v(w)."""
 TERMS_END = len(TERMS)
+VALLEY = [at for at, term in enumerate(TERMS) if term.powers[5]]
+MISFIT_GROWTH = 0.12  # of the rise of the valley
 MEAN, SD = (np.array(column) for column in zip(*((term.mean, term.sd) for term in TERMS), strict=True))
 BATCH_EXPONENT, STEEPER = 0.5, 0.5  # w = b − 0.5 d, and the asymmetry of the valley in it
 PRIOR_SDS, PRIOR_WEIGHTS = np.array([0.0015, 0.004, 0.003]), np.array([3.0, 2.0, 3.0])
@@ -91,7 +96,7 @@ class LossLevel:
         mean, variance = rows @ self.mean, ((rows @ self.covariance) * rows).sum(axis=1) + outside
         own = rows_among(self.bottoms.points, points)
         known, own = np.flatnonzero(own >= 0), own[own >= 0]
-        total = variance + self.cell
+        total = variance + self.cell + valley_misfit(rows[:, :TERMS_END], self.mean)
         share = total[known] / (total[known] + self.bottoms.variance[own])
         mean[known] += share * (self.bottoms.log_loss[own] - mean[known])
         total[known] = share * self.bottoms.variance[own]
@@ -103,6 +108,16 @@ def columns(coordinates: Array) -> Array:
     n, d, b = coordinates.T
     saved = -np.expm1(-SATURATION * np.clip(coordinates[:, :2], -20.0, None)) / SATURATION
     return monomials(np.column_stack([saved, n, d, b, rise(b - BATCH_EXPONENT * d, STEEPER)]), TERMS)
+
+
+def valley_misfit(terms: Array, mean: Array) -> Array:
+    """Variance by which the valley of the batch misses far from its bottom, shape [m].
+
+    Args:
+        terms: The columns of cells, shape [m, terms].
+        mean: Posterior mean of the unknowns, shape [q].
+    """
+    return np.asarray((MISFIT_GROWTH * (terms[:, VALLEY] @ mean[VALLEY])) ** 2)
 
 
 def kernel(one: Array, other: Array) -> Array:
@@ -155,6 +170,7 @@ class LevelFit:
         precision: Inverse of the kernel between the groups, shape [groups, groups].
         variances: Of a cell, a size and the departures, as learned so far, shape [3].
         robust: Weights of the cells, shape [cells].
+        misfit: Variance of each cell by the shape of the valley, shape [cells].
     """
 
     bottoms: Bottoms
@@ -165,17 +181,19 @@ class LevelFit:
     precision: Array
     variances: Array
     robust: Array
+    misfit: Array
 
     @classmethod
     def of(cls, bottoms: Bottoms) -> Self:
         """The starting point."""
         middle, places = bottoms.logs.mean(axis=0), bottoms.places
+        terms = columns(bottoms.logs - middle)
         sizes = sizes_of(places)
         return cls(
             bottoms=bottoms,
             middle=middle,
             sizes=sizes,
-            terms=columns(bottoms.logs - middle),
+            terms=terms,
             groups=np.column_stack([np.abs(places[:, :1] - sizes) < CLOSE, np.eye(len(places))]).astype(
                 np.float64
             ),
@@ -184,13 +202,14 @@ class LevelFit:
             ),
             variances=PRIOR_SDS**2,
             robust=np.ones_like(bottoms.log_loss),
+            misfit=valley_misfit(terms, MEAN),
         )
 
     def solve(self) -> tuple[Array, Array]:
         """Posterior mean [q] and covariance [q, q] under the present variances."""
         terms, groups, start = self.terms, self.groups, self.bottoms.start
         cell, size, smooth = self.variances.tolist()
-        weight = (self.robust / (self.bottoms.variance + cell))[:, None]
+        weight = (self.robust / (self.bottoms.variance + cell + self.misfit))[:, None]
         weighted = weight * terms
         shared = np.add.reduceat(weighted, start).T @ groups
         own = np.add.reduceat(weight, start) * groups
@@ -209,7 +228,8 @@ class LevelFit:
     def learn(self, mean: Array, covariance: Array) -> None:
         """Updates the variances and the weights of the cells from a posterior."""
         group, line = self.bottoms.group, TERMS_END + self.sizes.size
-        variance = self.bottoms.variance + self.variances[0]
+        self.misfit = valley_misfit(self.terms, mean)
+        variance = self.bottoms.variance + self.variances[0] + self.misfit
         residual = (
             self.bottoms.log_loss - self.terms @ mean[:TERMS_END] - (self.groups @ mean[TERMS_END:])[group]
         )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator.answers.batch import offered_batches
+from orchestrator.answers.batch_costs import offered_batches
 from orchestrator.answers.prediction import prediction
 from orchestrator.law import Law, fit
 from tests.known_law import FAST, LARGE, runs_of
