@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from orchestrator.amounts import percent
+from orchestrator.answers.batch_costs import batch_answer
 from orchestrator.answers.confirmation import Runs, confirmation
 from orchestrator.answers.further_size import further_size_offer, with_further_size
 from orchestrator.cells import Point
@@ -21,7 +22,7 @@ from orchestrator.documents.predictions import (
 )
 from orchestrator.errors import Refused
 from orchestrator.law import Law
-from orchestrator.law.law import VALLEY_PROBABILITY
+from orchestrator.law.law import VALLEY_PROBABILITY, Prediction
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import point_array
 from orchestrator.law.published import published_rates
@@ -70,7 +71,8 @@ def prediction(
             refusal, law, target, planned=planned, active_share=share, budget_flops=budget_flops
         ) from refusal
     wrong = wrong_rate(law, target, answer.learning_rate)
-    notices = (*answer.notices, *_unit_notices(base), *_cost_notices(share))
+    batch, of_batch = batch_answer(law, target)
+    notices = (*answer.notices, *of_batch, *_unit_notices(base), *_cost_notices(share))
     return PredictionDocument.of(
         answer,
         sweep_id=sweep_id,
@@ -84,6 +86,8 @@ def prediction(
             reason=None if answer.valley_low < answer.valley_high else _no_valley(wrong),
         ),
         wrong_rate=wrong,
+        batch=batch,
+        expected_loss_interval=_loss_interval(answer),
         confirmation=confirmation(law, target, runs=runs, budget_flops=budget_flops, active_share=share),
         further_size=further_size_offer(
             law, target, planned=planned, active_share=share, budget_flops=budget_flops
@@ -92,6 +96,12 @@ def prediction(
         notices=notices,
         published=published(law, target, of_mup=base is not None),
     )
+
+
+def _loss_interval(answer: Prediction) -> Interval | None:
+    if answer.loss_low is None or answer.loss_high is None:
+        return None
+    return Interval(level=0.95, low=answer.loss_low, high=answer.loss_high)
 
 
 def _cost_notices(share: float) -> list[Notice]:

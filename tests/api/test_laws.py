@@ -146,10 +146,14 @@ def test_a_law_of_another_version_predicts_nothing(client: TestClient, trained: 
     assert client.get(url).json()["prediction"]["learning_rate"] > 0
 
 
-def test_the_batch_defaults_to_the_target_of_the_sweep(client: TestClient, trained: Any) -> None:
+def test_without_a_batch_the_one_that_was_tried_is_asked_and_the_reason_given(
+    client: TestClient, trained: Any
+) -> None:
     url = f"/v1/sweeps/{trained.sweep.id}/prediction"
     answer = client.get(url, params={"params": "1e6", "tokens": "8e5"}).json()
     assert answer["target"]["batch_tokens"] == 2048
+    assert answer["batch"]["best"] is None
+    assert "one batch" in answer["batch"]["reason"]
     stored = client.get(f"/v1/sweeps/{trained.sweep.id}").json()["prediction"]
     assert answer == stored
 
