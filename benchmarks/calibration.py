@@ -124,8 +124,8 @@ def judge(worlds: Iterable[World]) -> Row:
         rms=float(np.sqrt(((error / sd) ** 2).mean())),
         excess=100 * float(excess.mean()),
         named=float(named.mean()),
-        valley=float((ends[named] < ALLOWED).mean()),
-        ends=100 * float(ends[named].mean()),
+        valley=float((ends[named] < ALLOWED).mean()) if named.any() else np.nan,
+        ends=100 * float(ends[named].mean()) if named.any() else np.nan,
         cells=float(np.concatenate([one.cells for one in laws]).mean()),
     )
 

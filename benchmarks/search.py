@@ -1,11 +1,12 @@
 """Cost of finding a rate: excess loss at unseen targets by the share of the full grid's FLOPs spent.
 
-    ETALON_RECORDED_RUNS=<folder with steplaw_dense.csv> python -m benchmarks.search [--replicates 15]
+    ETALON_RECORDED_RUNS=<folder of run tables> python -m benchmarks.search [--replicates 15] [--table FILE.csv …]
         [--only law four …] [--tables together alone batches tuning] [--plot FILE.html or FILE.png]
 
-The engine is that of ``etalon compare``: the largest size of the table is the target and never run; a strategy asks
+The engine is that of ``etalon compare``: the largest size of a run table is the target and never run; a strategy asks
 for recorded runs of the other sizes; at each share of their full grid the same fit predicts the rate at every target
-cell with a minimum. Excess loss: the recorded rates of that cell interpolated (PCHIP in ln η) at the answer, over the
+cell with a minimum. By default every table of the folder is searched, and every optimizer of a table apart; those that
+have too few cells are named and skipped. Excess loss: the recorded rates of that cell interpolated (PCHIP in ln η) at the answer, over the
 best recorded one. No strategy knows anything of the optimum. In every replicate but the first another random tenth
 of the cells is missing, and in the cells that are left a random tenth of the rates, so that no figure hangs on one
 lucky run. The tables are Markdown.
@@ -17,7 +18,7 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -33,6 +34,7 @@ from benchmarks.tuning import (
     stopped,
     tuned,
 )
+from orchestrator.errors import Refused
 from orchestrator.law import Law, fit
 from orchestrator.strategies.compared_strategies import STRATEGIES, ComparedStrategy
 from orchestrator.strategies.recorded_world import FAST, RecordedWorld, recorded_world
@@ -46,6 +48,8 @@ PLANNED = 0.01
 """Share of the full grid's FLOPs that is spent before runs at the target confirm the answer."""
 BATCHES = (1, 3, 12)
 TABLES = ("together", "alone", "batches", "tuning")
+FEWEST_CELLS = 12
+"""Cells that may be run, below which there is nothing to search."""
 
 
 def main() -> None:
@@ -55,25 +59,53 @@ def main() -> None:
     arguments.add_argument("--only", nargs="*", choices=STRATEGIES, default=list(STRATEGIES))
     arguments.add_argument("--tables", nargs="*", choices=TABLES, default=TABLES)
     arguments.add_argument("--plot", type=Path, help="the first table as a picture, .html or .png")
+    arguments.add_argument("--table", nargs="*", help="file names in the folder; by default all of them")
     options = arguments.parse_args()
-    table = read_table((Path(os.environ["ETALON_RECORDED_RUNS"]) / "steplaw_dense.csv").read_bytes())
+    folder = Path(os.environ["ETALON_RECORDED_RUNS"])
+    for file in options.table or sorted(path.name for path in folder.glob("*.csv")):
+        for name, table in recipes(file, read_table((folder / file).read_bytes())):
+            try:
+                search(name, table, options)
+            except Refused as refusal:
+                print(f"{name}: skipped. {refusal.detail}\n", flush=True)
+
+
+def recipes(file: str, table: RunTable) -> Iterator[tuple[str, RunTable]]:
+    """The table, or the rows of each of its optimizers, with a name."""
+    optimizers = sorted(set(table.texts["optimizer"])) if "optimizer" in table.texts else []
+    if not optimizers:
+        yield file, table
+    for optimizer in optimizers:
+        yield f"{file}, {optimizer}", table.where({"optimizer": optimizer})
+
+
+def search(name: str, table: RunTable, options: argparse.Namespace) -> None:
+    """Prints the tables of one recipe.
+
+    Raises:
+        Refused: it has too few cells, or no unseen ones to judge strategies at.
+    """
     world = recorded_world(table)
+    if len(world.cells) < FEWEST_CELLS:
+        raise Refused(f"Cells that may be run: {len(world.cells)}; a search needs {FEWEST_CELLS}.")
     worlds = [world.replicate(number) for number in range(options.replicates)]
-    contenders = [ComparedStrategy(strategy=name) for name in options.only]
+    contenders = [ComparedStrategy(strategy=strategy) for strategy in options.only]
     print(
-        f"Targets, never run: {world.aim}. Mean excess % ± standard error, by share of the full grid's FLOPs.\n"
+        f"{name}. Targets, never run: {world.aim}. Mean excess % ± standard error, by share of the full grid's FLOPs.\n"
     )
     if "together" in options.tables:
         comparison = print_table("all batch slices together", contenders, worlds)
         if options.plot is not None:
             drawn = comparison_figure(comparison, note(comparison, world))
             save(page(TITLE, drawn), options.plot)
+            options.plot = None
     if "alone" in options.tables:
         alone = slices(table, world, options.replicates)
         print_table("one batch slice alone", contenders, alone)
         noisiest = max(target.target.batch_tokens for target in world.targets)
         quiet = [place for place in alone if place.targets[0].target.batch_tokens < noisiest]
-        print_table("without the largest batch, whose losses scatter most", contenders, quiet)
+        if quiet:
+            print_table("without the largest batch, whose losses scatter most", contenders, quiet)
     if "batches" in options.tables:
         sized = [ComparedStrategy(strategy="law", runs_per_batch=most) for most in BATCHES]
         print_table("what batches cost", [*sized, ComparedStrategy(strategy="law")], worlds)
@@ -83,9 +115,21 @@ def main() -> None:
 
 
 def slices(table: RunTable, world: RecordedWorld, replicates: int) -> list[RecordedWorld]:
-    """Worlds of one batch each: every batch of the targets equally often, ``replicates`` worlds at least."""
-    batches = sorted({target.target.batch_tokens for target in world.targets})
-    alone = [recorded_world(table.where({"batch_tokens": repr(batch)})) for batch in batches]
+    """Worlds of one batch each: every batch of the targets equally often, ``replicates`` worlds at least.
+
+    A batch whose cells alone give no law is named and left out.
+
+    Raises:
+        Refused: no batch alone gives a law.
+    """
+    alone = []
+    for batch in sorted({target.target.batch_tokens for target in world.targets}):
+        try:
+            alone.append(recorded_world(table.where({"batch_tokens": repr(batch)})))
+        except Refused as refusal:
+            print(f"Without batches of {batch:g} tokens alone: {refusal.detail}\n")
+    if not alone:
+        raise Refused("No batch alone gives a law.")
     rounds = math.ceil(replicates / len(alone))
     return [place.replicate(number) for number in range(rounds) for place in alone]
 

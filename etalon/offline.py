@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from etalon.arguments import Amount, amount, flops_amount, naming_file, read_bytes
 from orchestrator import law as maths
+from orchestrator.answers.batch_costs import batch_answer
 from orchestrator.answers.fits import fit_document, fit_table
 from orchestrator.answers.formula import Formula, formula
 from orchestrator.answers.param_counts import SizeError
@@ -20,7 +21,7 @@ from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Point
 from orchestrator.documents.fits import FitDocument
 from orchestrator.documents.laws import BowlDocument, CoefficientDocument
-from orchestrator.documents.predictions import PredictionDocument
+from orchestrator.documents.predictions import BatchAnswer, PredictionDocument
 from orchestrator.errors import BadInput
 from orchestrator.tables.data_frame import table_of
 from orchestrator.tables.formats import read_table
@@ -128,7 +129,8 @@ class Law:
         Args:
             params: N of the target, such as ``1e9`` or ``"1B"``.
             tokens: D of the target.
-            batch_tokens: B of the target; by default the largest of the table.
+            batch_tokens: B of the target; by default the best batch there, which ``target.batch_tokens`` of the answer
+                names.
             budget_flops: FLOPs that may be spent on confirming the prediction.
 
         Raises:
@@ -140,17 +142,34 @@ class Law:
         return prediction(self.fitted, target, runs=self.runs.observations, budget_flops=budget)
 
     def target(self, *, params: Amount, tokens: Amount, batch_tokens: Amount | None = None) -> Point:
-        """The (N, D, B) to predict at; the batch is by default the largest of the table.
+        """The (N, D, B) to predict at; the batch is by default the best one there.
+
+        Where the runs do not show which batch is best, it is the one of the least loss at the nearest size and horizon.
 
         Raises:
             BadInput: an argument is not a positive number.
         """
-        batch = float(self.runs.batch_tokens.max()) if batch_tokens is None else batch_tokens
-        return Point(
+        return self.fitted.completed(
             params=amount("params", params),
             tokens=amount("tokens", tokens),
-            batch_tokens=amount("batch_tokens", batch),
+            batch_tokens=None if batch_tokens is None else amount("batch_tokens", batch_tokens),
         )
+
+    @one_thread()
+    def batch(self, *, params: Amount, tokens: Amount) -> BatchAnswer:
+        """The best batch at a size and horizon, with its interval, and what any other batch costs.
+
+        Args:
+            params: N of the target, such as ``1e9`` or ``"1B"``.
+            tokens: D of the target.
+
+        Returns:
+            The answer; its ``best`` is None, with the ``reason``, where the runs do not show it.
+
+        Raises:
+            BadInput: an argument is not a positive number.
+        """
+        return batch_answer(self.fitted, self.target(params=params, tokens=tokens))[0]
 
     @one_thread()
     def with_predictions(self, targets: Sequence[Point], *, budget_flops: float | None = None) -> FitDocument:

@@ -12,7 +12,8 @@ import numpy as np
 
 from orchestrator.cells import Cell, Cells, Point
 from orchestrator.errors import BadInput, NotFound
-from orchestrator.law import Observations
+from orchestrator.law import Law, Observations
+from orchestrator.law.features import CRITICAL_BATCH, CRITICAL_EXPONENT
 from orchestrator.law.observations import point_list
 from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome, asked_flops
 from orchestrator.spec import RecordedRows, SweepSpec
@@ -75,10 +76,9 @@ class SweepKnowledge:
         cells = Cells(replace(cell, params=count(cell)) for cell in self.cells)
         return replace(self.history, cells=cells, prior=None).observations
 
-    @property
-    def target(self) -> Point:
-        """The target of the specification, completed from the cells and prior runs."""
-        return target_of(self.sweep.spec, self.cells, self.prior)
+    def target(self, law: Law | None) -> Point:
+        """The target of the specification, completed from a law, the cells and prior runs."""
+        return target_of(self.sweep.spec, self.cells, self.prior, law)
 
     @property
     def asked(self) -> int:
@@ -145,23 +145,32 @@ def _known(run: Run) -> KnownRun:
     )
 
 
-def target_of(spec: SweepSpec, cells: Iterable[Cell], prior: Observations | None = None) -> Point:
+def target_of(
+    spec: SweepSpec, cells: Iterable[Cell], prior: Observations | None = None, law: Law | None = None
+) -> Point:
     """The target of a sweep.
 
     Args:
         spec: the sweep; its target may be absent, or lack a batch.
         cells: its cells; at least one, or a prior run.
         prior: the runs of its prior table, if it has one.
+        law: its newest law; None before the first.
 
     Returns:
-        The target of the specification. Its batch defaults to the largest of the cells and prior runs, and the whole
-        target to the one that costs the most FLOPs.
+        The target of the specification. Without one, N and D are those that cost the most FLOPs. Without a batch, it is
+        the law's best; before there is a law, the ``likely_batch`` of the cells and prior runs.
     """
     known = [cell.point for cell in cells] + ([] if prior is None else _points(prior))
-    if spec.target is None:
-        return max(known, key=lambda point: (point.params * point.tokens, point.batch_tokens))
-    batch_tokens = default_batch(spec, (point.batch_tokens for point in known))
-    return Point(params=spec.target.params, tokens=spec.target.tokens, batch_tokens=batch_tokens)
+    at = spec.target
+    if at is None:
+        costliest = max(known, key=lambda point: point.params * point.tokens)
+        params, tokens, batch_tokens = costliest.params, costliest.tokens, None
+    else:
+        params, tokens, batch_tokens = at.params, at.tokens, at.batch_tokens
+    if law is not None:
+        return law.completed(params=params, tokens=tokens, batch_tokens=batch_tokens)
+    batch = batch_tokens or likely_batch(tokens, (point.batch_tokens for point in known))
+    return Point(params=params, tokens=tokens, batch_tokens=batch)
 
 
 def _points(runs: Observations) -> list[Point]:
@@ -170,15 +179,15 @@ def _points(runs: Observations) -> list[Point]:
     return point_list(runs.points[np.sort(first)])
 
 
-def default_batch(spec: SweepSpec, known: Iterable[float]) -> float:
-    """The batch of a target that names none: that of the sweep's own target, or the largest known.
+def likely_batch(tokens: float, known: Iterable[float]) -> float:
+    """The batch to aim at before there is a law: the one nearest to Step Law's best (arXiv 2503.04715, eq. 1).
 
     Args:
-        spec: the sweep.
-        known: B of its cells or bowls, in tokens per step; at least one.
+        tokens: D of the target.
+        known: B of the cells and prior runs, in tokens per step; at least one.
     """
-    own = None if spec.target is None else spec.target.batch_tokens
-    return max(known) if own is None else own
+    likely = math.log(CRITICAL_BATCH * tokens**CRITICAL_EXPONENT)
+    return min(known, key=lambda batch: (abs(math.log(batch) - likely), batch))
 
 
 def plan_request(

@@ -144,7 +144,7 @@ def law_view(snapshot: FigureSnapshot) -> LawView | None:
 
 def _own_target(snapshot: FigureSnapshot) -> Point:
     """The sweep's target; without one, its costliest cell."""
-    return target_of(snapshot.sweep.spec, snapshot.cells)
+    return target_of(snapshot.sweep.spec, snapshot.cells, law=snapshot.law)
 
 
 def _axis_view(

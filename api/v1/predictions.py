@@ -28,7 +28,8 @@ def predict(
     batch_tokens: Annotated[
         Size | None,
         Query(
-            description="B, tokens per step; by default the batch of the sweep's target, or the largest known."
+            description="B, tokens per step; by default the best batch for these params and tokens, which "
+            "`target.batch_tokens` names. Where the runs do not show it, `batch.reason` says why."
         ),
     ] = None,
     law: Annotated[

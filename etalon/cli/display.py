@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ from orchestrator.documents.comparisons import ComparisonDocument, ContenderDocu
 from orchestrator.documents.laws import BowlDocument, CoefficientDocument, SizesDocument
 from orchestrator.documents.predictions import (
     AffordableRuns,
+    BatchAnswer,
     Confirmation,
     PredictionDocument,
     PublishedRate,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 ENDED: Final = frozenset({RunState.COMPLETED, RunState.DIVERGED, RunState.FAILED})
 """The states of runs that count as progress; a cancelled run does not."""
 
+
+SHOWN_PLACES: Final = 5
+"""Decimals of an excess loss in a table: 0.001 %."""
 
 WIDE: Final = 100
 """Columns of a terminal from which a list of sweeps has room for all of its columns."""
@@ -60,16 +65,61 @@ def prediction_panel(prediction: PredictionDocument, *, shown: Collection[str] =
         *_wrong_rate_text(prediction.wrong_rate),
     ]
     if prediction.expected_loss is not None:
-        lines.append(f"expected loss {prediction.expected_loss:.4g}")
+        lines.append(f"expected loss {prediction.expected_loss:.4g}{_loss_interval_text(prediction)}")
     if prediction.confirmation is not None:
         lines += _confirmation_text(prediction.confirmation)
+    size = prediction.further_size
+    if size is not None and size.params is not None:
+        lines.append(escape(size.reason))
     far = ", ".join(f"{name} ×{ratio:.3g}" for name, ratio in prediction.extrapolation.items())
     lines.append(f"target over the largest seen: {far}")
     lines += [f"[yellow]! {escape(warning)}[/]" for warning in prediction.warnings if warning not in shown]
     parts: list[RenderableType] = ["\n".join(lines)]
+    if prediction.batch is not None:
+        parts += ["", batch_view(prediction.batch)]
     if prediction.published:
         parts += ["", published_table(prediction.published)]
     return Panel(Group(*parts), title=f"at {target_text(prediction.target)}", title_align="left")
+
+
+def _loss_interval_text(prediction: PredictionDocument) -> str:
+    interval = prediction.expected_loss_interval
+    if interval is None:
+        return ""
+    return f"   {interval.level:.0%} interval {interval.low:.4g} … {interval.high:.4g}"
+
+
+def batch_view(batch: BatchAnswer, *, most: int = 7) -> RenderableType:
+    """The best batch, the largest ones that cost little, and the cost of those nearest to it; else why it is unknown."""
+    if batch.best is None or batch.interval is None:
+        return f"[yellow]best batch unknown:[/] {escape(batch.reason or 'no reason given')}"
+    interval, best = batch.interval, batch.best
+    within = ", ".join(
+        f"{percent(item.excess_loss)} up to {count(item.batch_tokens)}"
+        for item in batch.largest_within
+        if item.batch_tokens is not None
+    )
+    heading = (
+        f"[bold]best batch {count(best)} tokens[/]   {interval.level:.0%} interval {count(interval.low)} … "
+        f"{count(interval.high)}" + (f"\ncosts no more than {within}" if within else "")
+    )
+    nearest = sorted(batch.choices, key=lambda choice: abs(math.log(choice.batch_tokens / best)))[:most]
+    table = Table(
+        Column("batch", no_wrap=True, justify="right"),
+        Column("costs", no_wrap=True, justify="right"),
+        Column("95 %", no_wrap=True),
+        Column("its learning rate", no_wrap=True),
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    for choice in sorted(nearest, key=lambda choice: choice.batch_tokens):
+        table.add_row(
+            count(choice.batch_tokens),
+            percent(round(choice.excess_loss, SHOWN_PLACES)),
+            f"{percent(round(choice.low, SHOWN_PLACES))} … {percent(round(choice.high, SHOWN_PLACES))}",
+            rate(choice.learning_rate),
+        )
+    return Group(heading, table)
 
 
 def refusal_panel(target: TargetDocument, detail: str) -> Panel:

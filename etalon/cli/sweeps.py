@@ -133,7 +133,7 @@ def predict_command(
     batch_tokens: Annotated[
         str | None,
         typer.Option(
-            metavar="AMOUNT", help="Tokens per step B: 262k, 1_048_576; by default the sweep's own."
+            metavar="AMOUNT", help="Tokens per step B: 262k, 1_048_576; by default the best one there."
         ),
     ] = None,
     budget_flops: Annotated[str | None, typer.Option(metavar="FLOPS", help=BUDGET_HELP)] = None,

@@ -7,12 +7,11 @@ from typing import Final
 
 from orchestrator.answers.formula import formula
 from orchestrator.answers.prediction import prediction
-from orchestrator.cells import Point
 from orchestrator.documents.events import LawEvent
 from orchestrator.documents.laws import LawDocument
 from orchestrator.documents.predictions import PredictionDocument, RefusalDocument, TargetAnswer
 from orchestrator.errors import Refused
-from orchestrator.knowledge import default_batch, observations_of
+from orchestrator.knowledge import observations_of
 from orchestrator.law import Law, OutdatedLaw
 from orchestrator.store import Store
 from orchestrator.store.records import LawRecord, Sweep
@@ -65,7 +64,7 @@ def predicted(
         sweep: the sweep.
         params: N of the target.
         tokens: D.
-        batch_tokens: B; None takes that of the sweep's own target, or the largest known.
+        batch_tokens: B; None takes the best batch there.
         law_number: which law; None takes the newest.
         budget_flops: FLOPs that may be spent on confirming; None for no limit.
 
@@ -79,15 +78,15 @@ def predicted(
         reason = why_no_law(store, sweep.id) or f"It is {sweep.state} and no run has finished."
         raise Refused(f"Sweep {sweep.id} has no law yet. {reason}")
     law = Law.from_document(record.document)
-    batch = batch_tokens or default_batch(sweep.spec, (bowl.batch_tokens for bowl in law.bowls))
     return prediction(
         law,
-        Point(params=params, tokens=tokens, batch_tokens=batch),
+        law.completed(params=params, tokens=tokens, batch_tokens=batch_tokens),
         sweep_id=sweep.id,
         law_number=record.number,
         runs=(lambda: observations_of(store, sweep)) if law_number is None else None,
         budget_flops=budget_flops,
         spec=sweep.spec,
+        planned={cell.params for cell in store.sweeps.cells(sweep.id).searched},
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
 
 from orchestrator.amounts import percent
+from orchestrator.answers.batch_costs import batch_answer
 from orchestrator.answers.confirmation import Runs, confirmation
+from orchestrator.answers.further_size import further_size_offer, with_further_size
 from orchestrator.cells import Point
 from orchestrator.documents.predictions import (
     Interval,
@@ -17,8 +20,9 @@ from orchestrator.documents.predictions import (
     Valley,
     WrongRate,
 )
+from orchestrator.errors import Refused
 from orchestrator.law import Law
-from orchestrator.law.law import VALLEY_PROBABILITY
+from orchestrator.law.law import VALLEY_PROBABILITY, Prediction
 from orchestrator.law.notices import Notice
 from orchestrator.law.observations import point_array
 from orchestrator.law.published import published_rates
@@ -40,6 +44,7 @@ def prediction(
     runs: Runs | None = None,
     budget_flops: float | None = None,
     spec: SweepSpec | None = None,
+    planned: Collection[float] = (),
 ) -> PredictionDocument:
     """Predict the learning rate at a target, with its interval, valley and warnings.
 
@@ -49,18 +54,25 @@ def prediction(
         sweep_id: the sweep that the law belongs to, if any.
         law_number: the law's number in that sweep, if any.
         runs: reads the runs that the law was fitted to, if they are available; confirms a target that has runs.
-        budget_flops: FLOPs that may be spent on confirming.
+        budget_flops: FLOPs that may be spent on confirming, or on a further size.
         spec: of the law's sweep, if it has one: determines the units of the rate and the cost of a run.
+        planned: N of the cells of the law's sweep, if it has one: a further size is proposed when all have results.
 
     Raises:
         Refused: the data do not determine the rate at this target within ×/÷ 3.
     """
-    answer = law.predict(target)
-    wrong = wrong_rate(law, target, answer.learning_rate)
     base, share = None, 1.0
     if spec is not None:
         base, share = spec.training.base(spec.grid), spec.training.active_share(spec.grid)
-    notices = (*answer.notices, *_unit_notices(base), *_cost_notices(share))
+    try:
+        answer = law.predict(target)
+    except Refused as refusal:
+        raise with_further_size(
+            refusal, law, target, planned=planned, active_share=share, budget_flops=budget_flops
+        ) from refusal
+    wrong = wrong_rate(law, target, answer.learning_rate)
+    batch, of_batch = batch_answer(law, target)
+    notices = (*answer.notices, *of_batch, *_unit_notices(base), *_cost_notices(share))
     return PredictionDocument.of(
         answer,
         sweep_id=sweep_id,
@@ -74,11 +86,22 @@ def prediction(
             reason=None if answer.valley_low < answer.valley_high else _no_valley(wrong),
         ),
         wrong_rate=wrong,
+        batch=batch,
+        expected_loss_interval=_loss_interval(answer),
         confirmation=confirmation(law, target, runs=runs, budget_flops=budget_flops, active_share=share),
+        further_size=further_size_offer(
+            law, target, planned=planned, active_share=share, budget_flops=budget_flops
+        ),
         base=base,
         notices=notices,
         published=published(law, target, of_mup=base is not None),
     )
+
+
+def _loss_interval(answer: Prediction) -> Interval | None:
+    if answer.loss_low is None or answer.loss_high is None:
+        return None
+    return Interval(level=0.95, low=answer.loss_low, high=answer.loss_high)
 
 
 def _cost_notices(share: float) -> list[Notice]:

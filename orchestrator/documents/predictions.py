@@ -17,7 +17,7 @@ class TargetDocument(Document):
 
 
 class Interval(Document):
-    """An interval that holds the rate with this probability."""
+    """An interval that holds the rate, the batch or the loss with this probability."""
 
     level: float = Field(examples=[0.95])
     low: float
@@ -100,6 +100,33 @@ class Confirmation(Document):
     )
 
 
+class FurtherCellDocument(TargetDocument):
+    """A cell of a further size, and the rates to run there."""
+
+    learning_rates: list[float]
+
+
+class FurtherSizeDocument(Document):
+    """A size that was not tried and would narrow the interval at the target most for its FLOPs.
+
+    It takes at least a tenth off the logarithm of the interval's factor and costs less than one run at the target. Where
+    there is none, `cells` is empty, `reason` says why, and the rest is null.
+    """
+
+    params: float | None = Field(
+        description="To two digits: a size near it serves as well.", examples=[4.0e7]
+    )
+    cells: list[FurtherCellDocument]
+    flops: float | None = Field(description="Of all runs.")
+    interval_factor_before: float | None = Field(
+        description="The 95 % interval at the target is within ×/÷ this before the runs.", examples=[1.9]
+    )
+    interval_factor_after: float | None = Field(
+        description="The same as expected after the runs.", examples=[1.5]
+    )
+    reason: str
+
+
 class AnchorDocument(Document):
     """A measured optimum that a ratio starts from."""
 
@@ -125,6 +152,47 @@ class PublishedRate(Document):
     anchor: AnchorDocument | None = Field(
         default=None, description="Where a ratio starts; null where the law gives a rate itself."
     )
+
+
+class BatchChoice(Document):
+    """The cost of a batch: of the best rate there, against the best rate at the best batch."""
+
+    batch_tokens: float = Field(examples=[524288])
+    learning_rate: float = Field(description="The best rate at this batch.", examples=[0.0011])
+    excess_loss: float = Field(
+        description="Expected loss of the best rate at this batch over that at the best batch, minus one, with the "
+        "uncertainty of the best batch.",
+        examples=[0.0021],
+    )
+    low: float = Field(description="Lower end of the 95 % interval of the excess loss.", examples=[0.0009])
+    high: float = Field(description="Its upper end.", examples=[0.0035])
+
+
+class LargestWithin(Document):
+    """The largest batch whose expected excess loss is no more than this above the least."""
+
+    excess_loss: float = Field(examples=[0.005])
+    batch_tokens: float | None = Field(
+        description="Null where the best batch is too uncertain for any to be expected within it.",
+        examples=[2.1e6],
+    )
+
+
+class BatchAnswer(Document):
+    """The best batch at the (N, D) of the target, and what any other costs."""
+
+    best: float | None = Field(
+        description="B of the least loss, in tokens per step, each batch at its best rate; null where the runs do not "
+        "show it: see `reason`.",
+        examples=[1.1e6],
+    )
+    interval: Interval | None = Field(description="The 95 % interval of `best`; null where it is.")
+    reason: str | None = Field(description="Why there is no best batch; null where there is one.")
+    choices: list[BatchChoice] = Field(
+        default=[],
+        description="The batches tried and powers of two between and one beyond them, in ascending order.",
+    )
+    largest_within: list[LargestWithin] = Field(default=[], description="For 0.5 % and for 1 %.")
 
 
 class BaseProxyDocument(Document):
@@ -154,7 +222,19 @@ class PredictionDocument(NoticedDocument):
     confirmation: Confirmation | None = Field(
         default=None, description="The runs at the target that would settle the answer."
     )
+    further_size: FurtherSizeDocument | None = Field(
+        default=None, description="The size to add to those tried, if one is worth its FLOPs."
+    )
     expected_loss: float | None
+    expected_loss_interval: Interval | None = Field(
+        default=None,
+        description="Of the loss of a run at the target with `learning_rate`; null where `expected_loss` is.",
+    )
+    batch: BatchAnswer | None = Field(
+        default=None,
+        description="The best batch at the params and tokens of the target. Null only in predictions kept from before "
+        "it was answered.",
+    )
     extrapolation: dict[str, float] = Field(description="Target over the largest seen, on each axis.")
     base: BaseProxyDocument | None = Field(
         default=None,

@@ -1,10 +1,11 @@
 """Random effects on ln η*: departures from the power law, in a basis that is evaluated without the runs.
 
     size     one shift per N of several cells            (a new N draws a new one)
+    path     a Gaussian process over n, length 0.55: shifts of neighbouring N are alike, of N a factor two apart hardly
     pair     one shift per (N, D) of several cells
-    smooth   a Gaussian process over (n, d, b) with a Matérn-5/2 kernel of length 1.5
+    smooth   a Gaussian process over (n, d, b), length 1
 
-Each is φ(x)·w with w ~ N(0, sd²·I); `missing` is the share of the effect's variance at a point that the basis does not
+Both processes have a Matérn-5/2 kernel. Each effect is φ(x)·w with w ~ N(0, sd²·I); `missing` is the share of the effect's variance at a point that the basis does not
 span, and that is independent there. Pivoted Cholesky on the cells gives a compact basis.
 """
 
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.spatial.distance import cdist
 
 from orchestrator.cells import CLOSE
 from orchestrator.law.features import Reference, matrix
@@ -23,7 +25,8 @@ from orchestrator.law.scales import Scales
 MOST_SIZES = 32
 MOST_PAIRS = 32
 MOST_CENTRES = 40
-LENGTH = 1.5  # of the kernel, in ln N, ln D and ln B
+LENGTH = 1.0  # of the smooth effect's kernel, in ln N, ln D and ln B
+PATH_LENGTH = 0.55  # of the path's, in ln N
 RESIDUAL = 1e-3  # share of the smooth effect's variance below which no further centre is taken
 
 
@@ -33,32 +36,45 @@ class Effects:
 
     Attributes:
         sizes: n of each size with a shift of its own, shape [s].
+        path: n of every size, shape [l].
+        path_factor: Lower Cholesky factor of the path's kernel between them, shape [l, l].
         pairs: (n, d) of each pair with a shift of its own, shape [p, 2].
         centres: (n, d, b) of the centres of the smooth effect, shape [r, 3].
         factor: Lower Cholesky factor of the kernel between the centres, shape [r, r].
     """
 
     sizes: Array
+    path: Array
+    path_factor: Array
     pairs: Array
     centres: Array
     factor: Array
 
     @property
-    def counts(self) -> tuple[int, int, int]:
-        """Number of columns of each group."""
-        return self.sizes.size, len(self.pairs), len(self.centres)
+    def counts(self) -> dict[str, int]:
+        """Number of columns of each effect, in their order."""
+        return {
+            "size": self.sizes.size,
+            "path": self.path.size,
+            "pair": len(self.pairs),
+            "smooth": len(self.centres),
+        }
 
     def matrix(self, coordinates: Array) -> tuple[Array, Array]:
         """The basis at coordinates (n, d, b), shape [m, 3].
 
         Returns:
-            (columns [m, s + p + r], missing [m, 3]: share of each group's variance outside the basis).
+            (columns [m, s + l + p + r], missing [m, 4]: share of each effect's variance outside the basis).
         """
         size = np.abs(coordinates[:, None, 0] - self.sizes) < CLOSE
         pair = (np.abs(coordinates[:, None, :2] - self.pairs) < CLOSE).all(axis=2)
+        there = coordinates[:, :1]
+        path = solve_triangular(
+            self.path_factor, kernel(self.path[:, None], there, PATH_LENGTH), lower=True
+        ).T
         smooth = solve_triangular(self.factor, kernel(self.centres, coordinates), lower=True).T
-        missing = np.column_stack([1 - block.sum(axis=1) for block in (size, pair, smooth**2)])
-        return np.column_stack([size, pair, smooth]), np.maximum(missing, 0.0)
+        missing = np.column_stack([1 - block.sum(axis=1) for block in (size, path**2, pair, smooth**2)])
+        return np.column_stack([size, path, pair, smooth]), np.maximum(missing, 0.0)
 
     def rows(self, coordinates: Array, reference: Reference, scales: Scales) -> tuple[Array, Array]:
         """Features and basis at coordinates (n, d, b) over `reference`, shape [m, 3].
@@ -74,6 +90,7 @@ class Effects:
         """The centres as JSON-able lists; the factor is recomputed from them."""
         return {
             "sizes": self.sizes.tolist(),
+            "path": self.path.tolist(),
             "pairs": self.pairs.tolist(),
             "centres": self.centres.tolist(),
         }
@@ -83,39 +100,57 @@ class Effects:
         """The inverse of `to_document`."""
         return cls.at(
             np.array(document["sizes"], dtype=np.float64),
+            np.array(document["path"], dtype=np.float64),
             np.array(document["pairs"], dtype=np.float64).reshape(-1, 2),
             np.array(document["centres"], dtype=np.float64).reshape(-1, 3),
         )
 
     @classmethod
-    def at(cls, sizes: Array, pairs: Array, centres: Array) -> Self:
+    def at(cls, sizes: Array, path: Array, pairs: Array, centres: Array) -> Self:
         """The basis with given centres."""
-        factor = np.asarray(np.linalg.cholesky(kernel(centres, centres) + 1e-10 * np.eye(len(centres))))
-        return cls(sizes=sizes, pairs=pairs, centres=centres, factor=factor)
+        along = path[:, None]
+        return cls(
+            sizes=sizes,
+            path=path,
+            path_factor=cholesky(kernel(along, along, PATH_LENGTH)),
+            pairs=pairs,
+            centres=centres,
+            factor=cholesky(kernel(centres, centres)),
+        )
 
 
-def kernel(one: Array, other: Array) -> Array:
-    """The Matérn-5/2 kernel of unit variance between coordinates, shapes [m, 3] and [k, 3] -> [m, k]."""
-    apart = one[:, None, :] - other
-    r = np.sqrt(5 * (apart**2).sum(axis=2)) / LENGTH
+def cholesky(covariance: Array) -> Array:
+    """The lower Cholesky factor, the diagonal raised against rounding."""
+    return np.asarray(np.linalg.cholesky(covariance + 1e-10 * np.eye(len(covariance))))
+
+
+def kernel(one: Array, other: Array, length: float = LENGTH) -> Array:
+    """The Matérn-5/2 kernel of unit variance between coordinates, shapes [m, axes] and [k, axes] -> [m, k]."""
+    r = np.sqrt(5) / length * cdist(one, other)
     return np.asarray((1 + r + r**2 / 3) * np.exp(-r))
 
 
 def basis(coordinates: Array) -> Effects:
     """The basis for cells at coordinates (n, d, b), shape [cells, 3]."""
     sizes = shared(coordinates[:, :1], MOST_SIZES)[:, 0]
-    return Effects.at(sizes, shared(coordinates[:, :2], MOST_PAIRS), coordinates[pivots(coordinates)])
+    path = different(coordinates[:, :1], MOST_SIZES)[:, 0]
+    return Effects.at(sizes, path, shared(coordinates[:, :2], MOST_PAIRS), coordinates[pivots(coordinates)])
 
 
 def shared(coordinates: Array, most: int) -> Array:
-    """The different rows of `coordinates` that several cells share, at most `most`: those of the most cells, sorted.
+    """The rows that several cells share, as `different`.
 
     A row of a single cell needs no column: its shift is part of the cell's own and counts as missing from the basis.
     """
+    return different(coordinates, most, fewest_cells=2)
+
+
+def different(coordinates: Array, most: int, *, fewest_cells: int = 1) -> Array:
+    """The different rows of `coordinates` of so many cells, at most `most`: those of the most cells, sorted."""
     number, first = numbered(coordinates)
     cells = np.bincount(number)
     chosen = np.lexsort((-np.arange(first.size), -cells))[:most]  # ties: the largest first
-    return np.asarray(coordinates[first[np.sort(chosen[cells[chosen] > 1])]])
+    return np.asarray(coordinates[first[np.sort(chosen[cells[chosen] >= fewest_cells])]])
 
 
 def pivots(coordinates: Array) -> list[int]:

@@ -4,13 +4,15 @@ A further term is one line in `FEATURES`, and its column in `matrix` unless it i
 
 n, d, b = ln N, ln D, ln B over a reference (the geometric mean of the cells), so a coefficient is an exponent at the
 reference. Every prior is Gaussian and stated here; a notice names the exponents that come from it. The sds of the
-second-degree terms are in units of the scale `drift`, which is fitted (scales.py).
+second-degree terms are in units of a scale: `drift`, which is fitted (scales.py), or for (ln N)² a scale of its own, which
+is integrated out (few_draws.py): sweeps have few sizes, and recipes that are straight in D and B are not so in N
+(arXiv 2606.29158).
 
     w = ln(B / B_c(D)) over its value at the reference      B_c(D) = 0.58·D^0.571 tokens (Step Law, arXiv 2503.04715, eq. 1)
-    s = −ln(1 + B_c / B) without its value and slope there
+    s = −ln(1 + (B_c / B)^k) / k without its value and slope there      k = 3
 
-Below the critical batch the optimal rate rises with the batch, above it hardly: η ∝ (1 + B_c / B)^−ρ, with ρ = 1 for
-gradient descent (McCandlish et al., arXiv 1812.06162, section 2.2) and less under Adam. A longer horizon moves B_c, so
+Below the critical batch the optimal rate rises with the batch, above it hardly: η ∝ (1 + (B_c / B)^k)^(−ρ/k), with
+ρ = k = 1 for gradient descent (McCandlish et al., arXiv 1812.06162, section 2.2), ρ less and the bend sharper under Adam. A longer horizon moves B_c, so
 the exponent of D at a fixed batch rises with the batch, and batches tried at one horizon are informative about another.
 ρ is the coefficient of s and is fitted.
 """
@@ -23,20 +25,28 @@ import numpy as np
 
 from orchestrator.cells import Point
 from orchestrator.law.observations import Array, point_array
+from orchestrator.law.scales import Scales
 
 CRITICAL_BATCH, CRITICAL_EXPONENT = 0.58, 0.571
 """B_c(D) = 0.58·D^0.571 tokens: the best batch of Step Law's runs; measured critical batches grow as D^0.47 and more
 (arXiv 2410.21676)."""
 
+SHARPNESS = 3.0
+"""k: recorded dense runs bend within a factor of about four in B; 1 to 4 predict them alike (docs/experiments.md)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """One term: a product of powers of the columns, in their order, with a prior N(mean, sd²) on its coefficient."""
+    """One term: a product of powers of the columns, in their order, with a prior N(mean, sd²) on its coefficient.
+
+    `scale` names the scale whose units the sd is in (scales.py).
+    """
 
     name: str
     powers: tuple[int, ...]
     mean: float
     sd: float
+    scale: str | None = None
 
     @property
     def degree(self) -> int:
@@ -98,23 +108,25 @@ FEATURES = (
     Feature(name="ln B", powers=(0, 0, 1, 0, 0), mean=0.25, sd=0.3),
     # Gradient descent has 1; 0 is a straight power law.
     Feature(name="s", powers=(0, 0, 0, 0, 1), mean=0.0, sd=1.0),
-    Feature(name="w²", powers=(0, 0, 0, 2, 0), mean=0.0, sd=0.05),
-    Feature(name="ln D·ln B", powers=(0, 1, 1, 0, 0), mean=0.0, sd=0.03),
-    Feature(name="ln N·ln B", powers=(1, 0, 1, 0, 0), mean=0.0, sd=0.05),
-    Feature(name="ln N·ln D", powers=(1, 1, 0, 0, 0), mean=0.0, sd=0.03),
-    Feature(name="(ln D)²", powers=(0, 2, 0, 0, 0), mean=0.0, sd=0.04),
-    Feature(name="(ln N)²", powers=(2, 0, 0, 0, 0), mean=0.0, sd=0.03),
+    Feature(name="w²", powers=(0, 0, 0, 2, 0), mean=0.0, sd=0.05, scale="drift"),
+    Feature(name="ln D·ln B", powers=(0, 1, 1, 0, 0), mean=0.0, sd=0.03, scale="drift"),
+    Feature(name="ln N·ln B", powers=(1, 0, 1, 0, 0), mean=0.0, sd=0.05, scale="drift"),
+    Feature(name="ln N·ln D", powers=(1, 1, 0, 0, 0), mean=0.0, sd=0.03, scale="drift"),
+    Feature(name="(ln D)²", powers=(0, 2, 0, 0, 0), mean=0.0, sd=0.04, scale="drift"),
+    Feature(name="(ln N)²", powers=(2, 0, 0, 0, 0), mean=0.0, sd=0.01, scale="size_bend"),
 )
 
 
 LEFT_OUT_SD = 1e-6  # prior sd of a term that is left out
 
 
-def prior_sds(drift: float = 1.0, without: Collection[str] = ()) -> Array:
-    """Prior sds of the coefficients, shape [features]: those of second degree in units of `drift`."""
+def prior_sds(scales: Scales, without: Collection[str] = ()) -> Array:
+    """Prior sds of the coefficients at these scales, shape [features]."""
     return np.array(
         [
-            LEFT_OUT_SD if feature.name in without else feature.sd * (drift if feature.degree > 1 else 1.0)
+            LEFT_OUT_SD
+            if feature.name in without
+            else feature.sd * (1.0 if feature.scale is None else getattr(scales, feature.scale))
             for feature in FEATURES
         ]
     )
@@ -124,8 +136,9 @@ def matrix(coordinates: Array, reference: Reference) -> Array:
     """The features at coordinates (n, d, b) over `reference`, shape [m, 3] -> [m, features]."""
     critical = critical_over_batch(reference)
     above = coordinates[:, 2] - CRITICAL_EXPONENT * coordinates[:, 1]
-    bend = np.log1p(critical) - np.logaddexp(0.0, np.log(critical) - above)
-    columns = np.column_stack([coordinates, above, bend - above * critical / (1 + critical)])
+    sharp = critical**SHARPNESS
+    bend = (np.log1p(sharp) - np.logaddexp(0.0, np.log(sharp) - SHARPNESS * above)) / SHARPNESS
+    columns = np.column_stack([coordinates, above, bend - above * sharp / (1 + sharp)])
     return monomials(columns, FEATURES)
 
 

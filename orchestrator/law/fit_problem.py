@@ -1,7 +1,7 @@
 """The input of a joint fit: cells, basis, priors and starting point."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -12,14 +12,15 @@ from orchestrator.law.effects import Effects, basis
 from orchestrator.law.features import FEATURES, Reference, matrix, prior_sds
 from orchestrator.law.grouped_runs import GroupedRuns, group
 from orchestrator.law.law import Law
-from orchestrator.law.observations import Array, Mask, Observations, rows_among
+from orchestrator.law.observations import Array, Index, Mask, Observations, rows_among
 from orchestrator.law.pooled import PooledModel
 from orchestrator.law.refusal import LawRefusal
-from orchestrator.law.scales import Scales
+from orchestrator.law.scales import INTEGRATED, PRIOR, Scales
 
 CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
 """Prior of ln C and of its exponents in N, D and B: relative loss rises by about e^-4 at a factor e from the bottom."""
 FEWEST_RUNS = 3
+UNIT = Scales(drift=1.0, size_bend=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +71,8 @@ class FitProblem:
             optimum=np.column_stack([matrix(coordinates, reference), columns]),
             missing=missing,
             mean=prior_mean(start, columns.shape[1], left_out),
-            fixed_sd=np.array([*CURVATURE_SDS, *prior_sds(without=without)]),
-            drifting=np.array([False] * len(CURVATURE_SDS) + [feature.degree > 1 for feature in FEATURES]),
+            fixed_sd=np.array([*CURVATURE_SDS, *prior_sds(UNIT, without)]),
+            scaled_terms=scaled_terms(without),
             counts=effects.counts,
         )
         return cls(
@@ -81,8 +82,19 @@ class FitProblem:
             effects=effects,
             model=model,
             start=start,
-            scales=Scales() if near is None else near.scales,
+            scales=PRIOR
+            if near is None
+            else replace(near.scales, **{name: getattr(PRIOR, name) for name in INTEGRATED}),
         )
+
+
+def scaled_terms(without: Collection[str]) -> dict[str, Index]:
+    """Positions among (κ, θ) of the terms whose prior sd each scale multiplies, those left out excepted."""
+    found: dict[str, list[int]] = {}
+    for at, feature in enumerate(FEATURES, start=len(CURVATURE_SDS)):
+        if feature.scale is not None and feature.name not in without:
+            found.setdefault(feature.scale, []).append(at)
+    return {name: np.array(positions) for name, positions in found.items()}
 
 
 def start_at_best_runs(cells: GroupedRuns) -> CellUnknowns:

@@ -19,15 +19,17 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from orchestrator.law.cell_information import OPTIMUM, TAIL, CellInformation, CellUnknowns, linearise
+from orchestrator.law.few_draws import integrated
 from orchestrator.law.grouped_runs import GroupedRuns
 from orchestrator.law.observations import Array
 from orchestrator.law.pooled import (
     PooledModel,
+    PooledSystem,
     Shrunk,
     own_precision,
     pooled_rows,
+    pooled_system,
     solve_locals,
-    solve_pooled,
 )
 from orchestrator.law.scales import PRIOR_WEIGHT, Scales
 from orchestrator.law.variances import maximise, maximise_noise
@@ -77,9 +79,8 @@ def fit_joint(
     step, factors = np.zeros(len(SCALES)), np.ones(len(SCALES))
     while True:
         iterations += 1
-        information = linearise(model.cells, here, scales)
-        shrunk = Shrunk.of(information, own_precision(model, scales))
-        pooled, covariance = solve_pooled(model, information, scales, shrunk)
+        information, shrunk, system = eliminated(model, here, scales)
+        pooled, covariance = system.solved()
         pool = pooled_rows(model, pooled, covariance)
         moved, spread = solve_locals(information, shrunk, pool, here)
         change = float(np.abs(moved.optimum - here.optimum).max())
@@ -96,15 +97,7 @@ def fit_joint(
         scales = Scales(
             **dict(zip(SCALES, (as_array(scales) * np.exp(factors * step)).tolist(), strict=True))
         )
-    information, covariance, spread = spreads(model, here, cautious(scales, model.cells))
-    return JointFit(
-        pooled=pooled,
-        covariance=covariance,
-        scales=scales,
-        locals=here,
-        local_covariance=spread,
-        information=information,
-    )
+    return integrated_fit(model, here, scales, information, shrunk, system)
 
 
 def to_follow(earlier: float, change: float) -> float:
@@ -113,20 +106,46 @@ def to_follow(earlier: float, change: float) -> float:
     return change * ratio / (1 - ratio)
 
 
-def spreads(model: PooledModel, here: CellUnknowns, scales: Scales) -> tuple[CellInformation, Array, Array]:
-    """The information at `here`, and the covariances of the pooled unknowns and of the cells' unknowns under `scales`.
+def eliminated(
+    model: PooledModel, here: CellUnknowns, scales: Scales, *, across_cells: bool = False
+) -> tuple[CellInformation, Shrunk, PooledSystem]:
+    """The runs linearised at `here`, with the unknowns of the cells eliminated; `across_cells` as in `linearise`."""
+    information = linearise(model.cells, here, scales, across_cells=across_cells)
+    shrunk = Shrunk.of(information, own_precision(model, scales))
+    return information, shrunk, pooled_system(model, information, scales, shrunk)
+
+
+def integrated_fit(
+    model: PooledModel,
+    here: CellUnknowns,
+    scales: Scales,
+    information: CellInformation,
+    shrunk: Shrunk,
+    plain: PooledSystem,
+) -> JointFit:
+    """The fit with the scales that few draws determine integrated out, and the covariances under a cautious noise.
 
     The misfit of the bowls' shape shifts all bottoms to one side; more runs do not average it out, so it is added.
     """
-    information = linearise(model.cells, here, scales, across_cells=True)
-    shrunk = Shrunk.of(information, own_precision(model, scales))
-    pooled, covariance = solve_pooled(model, information, scales, shrunk)
-    _, spread = solve_locals(information, shrunk, pooled_rows(model, pooled, covariance), here)
+    careful_information, careful_shrunk, careful = eliminated(
+        model, here, cautious(scales, model.cells), across_cells=True
+    )
+    pooled, covariance, scales = integrated(model, plain, careful, scales)
+    pool = pooled_rows(model, pooled, covariance)
+    here, _ = solve_locals(information, shrunk, pool, here)
+    _, spread = solve_locals(careful_information, careful_shrunk, pool, here)
     level = model.blocks[OPTIMUM].start
     missed = SHARED * scales.growth * np.median(np.abs(model.cells.x - here.optimum[model.cells.cell]))
     covariance[level, level] += missed**2
     spread[:, OPTIMUM, OPTIMUM] += missed**2
-    return information, covariance, spread
+    return JointFit(
+        pooled=pooled,
+        covariance=covariance,
+        scales=scales,
+        locals=here,
+        local_covariance=spread,
+        information=careful_information,
+    )
 
 
 def cautious(scales: Scales, cells: GroupedRuns) -> Scales:

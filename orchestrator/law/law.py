@@ -9,6 +9,7 @@ import numpy as np
 from orchestrator.cells import Point
 from orchestrator.errors import Conflict
 from orchestrator.law import identifiability
+from orchestrator.law.best_batch import batch_to_ask
 from orchestrator.law.bowl import Z95, Bowl
 from orchestrator.law.bowl_shape import expected_rise, half_widths, likely_within, rise
 from orchestrator.law.bowl_status import BowlStatus
@@ -16,6 +17,7 @@ from orchestrator.law.effects import Effects
 from orchestrator.law.features import FEATURES, Coefficient, Reference, prior_sds
 from orchestrator.law.held_out_error import HeldOut
 from orchestrator.law.identifiability import AXES
+from orchestrator.law.loss_level import loss_level
 from orchestrator.law.notices import Notice, messages
 from orchestrator.law.observations import Array, point_array, rows_among
 from orchestrator.law.packing import pack, unpack
@@ -51,6 +53,7 @@ class Prediction:
         low, high: 95 % interval of η*.
         valley_low, valley_high: Rates that lose at most 0.1 % with a probability of 80 % each; equal if there are none.
         expected_loss: Loss at `learning_rate` in the table's unit, None if unknown.
+        loss_low, loss_high: 95 % interval of the loss of a run with it, None if unknown.
         extrapolation: Target over the largest value tried, per axis.
         notices: What the user should know.
     """
@@ -62,6 +65,8 @@ class Prediction:
     valley_low: float
     valley_high: float
     expected_loss: float | None
+    loss_low: float | None
+    loss_high: float | None
     extrapolation: Mapping[str, float]
     notices: tuple[Notice, ...]
 
@@ -132,7 +137,7 @@ class Law:
     def coefficients(self) -> tuple[Coefficient, ...]:
         """The law's terms at the reference point."""
         sds = np.sqrt(np.diag(self.covariance))
-        prior = prior_sds(self.scales.drift, self.without).tolist()
+        prior = prior_sds(self.scales, self.without).tolist()
         return tuple(
             Coefficient(
                 name=feature.name,
@@ -197,7 +202,9 @@ class Law:
             [coordinates[:, axis] ** 2, np.ones(len(coordinates)), coordinates, rows[:, known]]
         )
         apart = np.linalg.pinv(design, rcond=1e-6)[0] @ rows * (np.ptp(coordinates[:, axis]) / 2) ** 2
-        sds = np.repeat([0.0, PRIOR.size, PRIOR.pair, 0.0], [len(FEATURES), *self.effects.counts])
+        scatter = {"size": PRIOR.size, "path": PRIOR.path, "pair": PRIOR.pair, "smooth": 0.0}
+        counts = self.effects.counts
+        sds = np.repeat([0.0, *(scatter[name] for name in counts)], [len(FEATURES), *counts.values()])
         variance = apart @ self.pooled_covariance[OPTIMUM, OPTIMUM] @ apart + ((sds * apart) ** 2).sum()
         return float(apart @ self.pooled[OPTIMUM]), float(np.sqrt(variance))
 
@@ -218,6 +225,11 @@ class Law:
         height = self.curvature(points) * expected_rise(np.log(learning_rate) - mean, sd**2, self.asymmetry)
         return np.asarray(np.expm1(height))
 
+    def completed(self, *, params: float, tokens: float, batch_tokens: float | None = None) -> Point:
+        """The target to ask: without a batch, the best one at its N and D, or where the runs show none the best tried."""
+        batch = batch_to_ask(self.bowls, params, tokens) if batch_tokens is None else batch_tokens
+        return Point(params=params, tokens=tokens, batch_tokens=batch)
+
     def predict(self, target: Point) -> Prediction:
         """Predicts the learning rate at a target.
 
@@ -236,9 +248,7 @@ class Law:
         widths = half_widths(VALLEY / curvature, self.asymmetry)
         below, above = likely_within(*widths, np.array([sd]), VALLEY_PROBABILITY)
         half_width = Z95 * sd
-        loss, loss_sd = self.surface.at(coordinates)
-        loss_known = float(loss_sd[0]) <= LOSS_SD
-        lift = curvature * expected_rise(np.zeros(1), np.array([sd**2]), self.asymmetry)
+        loss, loss_low, loss_high = self._loss(point, curvature, sd)
         notices = identifiability.target_notices(
             target, self._used(), self.coefficients, no_valley=bool(above[0] == below[0])
         )
@@ -249,10 +259,33 @@ class Law:
             high=float(np.exp(mean + half_width)),
             valley_low=float(np.exp(mean + below[0])),
             valley_high=float(np.exp(mean + above[0])),
-            expected_loss=float(np.exp(loss + lift)[0]) if loss_known else None,
+            expected_loss=loss,
+            loss_low=loss_low,
+            loss_high=loss_high,
             extrapolation=dict(zip(AXES, (point[0] / self.largest).tolist(), strict=True)),
             notices=(*self.notices, *notices),
         )
+
+    def _loss(
+        self, point: Array, curvature: Array, sd: float
+    ) -> tuple[float, float, float] | tuple[None, None, None]:
+        """Expected loss of a run at a point, [1, 3], with the predicted rate, and its 95 % interval; None if too uncertain.
+
+        Args:
+            point: The (N, D, B).
+            curvature: C there, shape [1].
+            sd: Standard deviation of ln η* there.
+        """
+        level = loss_level(self.bowls)
+        if level is None:
+            return None, None, None
+        (mean,), (level_sd,) = level.at(point)
+        (lift,) = curvature * expected_rise(np.zeros(1), np.array([sd**2]), self.asymmetry)
+        if level_sd > LOSS_SD:
+            return None, None, None
+        half_width = Z95 * float(np.hypot(np.hypot(level_sd, lift), self.noise))
+        middle = float(mean + lift)
+        return float(np.exp(middle)), float(np.exp(middle - half_width)), float(np.exp(middle + half_width))
 
     def anchor(self, batch_tokens: float) -> Anchor:
         """The measured optimum from which published ratio-only laws start; most of them hold at one batch.

@@ -1,10 +1,10 @@
 """The pooled system of the joint fit, the unknowns of the cells eliminated (legend in joint.py)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from orchestrator.law.cell_information import (
@@ -15,7 +15,7 @@ from orchestrator.law.cell_information import (
     CellUnknowns,
 )
 from orchestrator.law.grouped_runs import GroupedRuns
-from orchestrator.law.observations import Array
+from orchestrator.law.observations import Array, Index
 from orchestrator.law.scales import Scales
 
 LONGEST_STEP = np.array([1.0, 0.6, 0.4])  # of (ℓ, μ, a) in one iteration
@@ -32,11 +32,11 @@ class PooledModel:
         cells: The runs.
         curvature: W, shape [cells, k].
         optimum: (Z φ), shape [cells, q − k − 1].
-        missing: Variance share of (size, pair, smooth) outside the basis, shape [cells, 3].
+        missing: Variance share of (size, path, pair, smooth) outside the basis, shape [cells, 4].
         mean: Prior mean of v, shape [q].
         fixed_sd: Prior sd of κ and θ, shape [k + features].
-        drifting: Whether the scale `drift` multiplies each, shape [k + features].
-        counts: Number of columns of size, pair and smooth.
+        scaled_terms: By scale, the positions of the θ whose prior sd it multiplies.
+        counts: Number of columns of each random effect, by its scale.
     """
 
     cells: GroupedRuns
@@ -45,13 +45,15 @@ class PooledModel:
     missing: Array
     mean: Array
     fixed_sd: Array
-    drifting: NDArray[np.bool_]
-    counts: tuple[int, int, int]
+    scaled_terms: Mapping[str, Index]
+    counts: Mapping[str, int]
 
     def precision(self, scales: Scales) -> Array:
         """Prior precision of v (diagonal), shape [q]."""
-        sds = np.repeat(scales.effects, self.counts)
-        fixed = np.where(self.drifting, scales.drift, 1.0) * self.fixed_sd
+        sds = np.repeat(scales.effects, list(self.counts.values()))
+        fixed = self.fixed_sd.copy()
+        for name, at in self.scaled_terms.items():
+            fixed[at] *= getattr(scales, name)
         return np.concatenate([fixed, sds, [ASYMMETRY_SD]]) ** -2.0
 
     @property
@@ -64,6 +66,30 @@ class PooledModel:
         """The positions of their unknowns in v."""
         k, q = self.curvature.shape[1], self.mean.size
         return slice(0, k), slice(k, q - 1), slice(q - 1, q)
+
+    @property
+    def effects(self) -> dict[str, slice]:
+        """The positions of each random effect in v."""
+        ends = self.fixed_sd.size + np.cumsum(list(self.counts.values()))
+        return {
+            name: slice(int(end) - count, int(end))
+            for (name, count), end in zip(self.counts.items(), ends, strict=True)
+        }
+
+    def scaled_by(self, names: Sequence[str]) -> tuple[Index, Index, Array]:
+        """The unknowns whose prior sd is set by one of these scales.
+
+        Returns:
+            (positions in v, which of the scales, prior sd per unit of it), shape [z] each.
+        """
+        at, column, unit = [], [], []
+        for number, name in enumerate(names):
+            terms = self.scaled_terms.get(name, np.empty(0, dtype=np.int64))
+            effects = np.arange(self.mean.size)[self.effects.get(name, slice(0))]
+            at += [terms, effects]
+            column += [np.full(terms.size + effects.size, number)]
+            unit += [self.fixed_sd[terms], np.ones(effects.size)]
+        return np.concatenate(at), np.concatenate(column), np.concatenate(unit)
 
     def outside(self, scales: Scales) -> Array:
         """Variance of ln η* in each cell that the basis does not span, shape [cells]."""
@@ -107,15 +133,35 @@ def own_precision(model: PooledModel, scales: Scales) -> Array:
     return 1 / np.column_stack(variance)
 
 
-def solve_pooled(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PooledSystem:
+    """The pooled unknowns, those of the cells eliminated.
+
+    Attributes:
+        normal, right: Information of the runs on v and its vector, shape [q, q] and [q].
+        prior: Prior precision of v (diagonal), shape [q].
+        mean: Its prior mean, shape [q].
+    """
+
+    normal: Array
+    right: Array
+    prior: Array
+    mean: Array
+
+    def solved(self) -> tuple[Array, Array]:
+        """The pooled unknowns v and their covariance."""
+        covariance = inverted_whole(self.normal + np.diag(self.prior))
+        return covariance @ (self.right + self.prior * self.mean), covariance
+
+
+def pooled_system(
     model: PooledModel, information: CellInformation, scales: Scales, cells: Shrunk
-) -> tuple[Array, Array]:
-    """The pooled unknowns and their covariance, the unknowns of the cells eliminated."""
+) -> PooledSystem:
+    """The system of v, the unknowns of the cells eliminated."""
     shrink = cells.own[:, :, None] * cells.covariance
     reduced = shrink @ information.information
     vector = (shrink @ information.vector[:, :, None])[:, :, 0]
-    prior = model.precision(scales)
-    normal, right = np.diag(prior), prior * model.mean
+    normal, right = np.zeros((model.mean.size, model.mean.size)), np.zeros(model.mean.size)
     for one, rows, at in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
         right[at] += rows.T @ vector[:, one]
         for other, columns, to in zip(range(UNKNOWNS), model.rows, model.blocks, strict=True):
@@ -124,8 +170,7 @@ def solve_pooled(
                 normal[at, to] += block
                 if other > one:
                     normal[to, at] = block.T
-    covariance = inverted_whole(normal)
-    return covariance @ right, covariance
+    return PooledSystem(normal=normal, right=right, prior=model.precision(scales), mean=model.mean)
 
 
 def inverted_whole(symmetric: Array) -> Array:

@@ -1,7 +1,8 @@
 """Standard deviations of all random parts of the model, and their priors.
 
-`noise` and `growth` have a prior at their default, worth PRIOR_WEIGHT runs. The others have a Gamma(2) prior with its
-mode at the default: its mean is twice that, its 95 % range a quarter to six times.
+`noise` and `growth` have a prior at their default, worth PRIOR_WEIGHT runs. `size`, `path` and `size_bend` are integrated
+out (few_draws.py). The others have a Gamma(2) prior with its mode at the default: its mean is twice that, its 95 % range a
+quarter to six times.
 """
 
 from collections.abc import Mapping
@@ -23,9 +24,11 @@ class Scales:
         curvature: Of a cell's ln C round the pooled one.
         cell: Of a cell's ln η* round the law.
         size: Of a shift shared by all cells of one N.
+        path: Of a shift that neighbouring N have in part in common.
         pair: Of a shift shared by all cells of one (N, D).
         smooth: Of the smooth effect over (n, d, b).
-        drift: Of second-degree coefficients, in units of their own prior sds.
+        drift: Of second-degree coefficients, in units of their own prior sds, but (ln N)².
+        size_bend: Of the coefficient of (ln N)², likewise.
     """
 
     noise: float = 1e-3
@@ -33,9 +36,11 @@ class Scales:
     curvature: float = 0.2
     cell: float = 0.03
     size: float = 0.03
-    pair: float = 0.012
+    path: float = 0.05
+    pair: float = 0.03
     smooth: float = 0.04
     drift: float = 0.8
+    size_bend: float = 0.8
 
     def variance(self, height: Array, repeats: Array) -> Array:
         """Variance of the mean ln loss of `repeats` runs at a rise of `height`; only the noise averages out."""
@@ -43,8 +48,8 @@ class Scales:
 
     @property
     def effects(self) -> Array:
-        """The sizes of the random effects: size, pair and smooth."""
-        return np.array([self.size, self.pair, self.smooth])
+        """The sizes of the random effects: size, path, pair and smooth."""
+        return np.array([self.size, self.path, self.pair, self.smooth])
 
     def updated(self, draws: Mapping[str, tuple[float, float]]) -> Self:
         """These scales with the named ones at the centre of their posteriors.
@@ -69,6 +74,8 @@ class Scales:
 
 
 PRIOR = Scales()
+INTEGRATED = ("size", "path", "size_bend")
+"""Scales that stay at their default in the iterations of a fit and are integrated out at its end."""
 GRID = np.geomspace(0.01, 20.0, 96)
 LN_GRID = np.log(GRID)
 PRIOR_WEIGHT = {"noise": 1.0, "growth": 6.0}

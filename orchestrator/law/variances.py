@@ -49,16 +49,12 @@ def maximise(
 def pooled_draws(
     model: PooledModel, scales: Scales, pooled: Array, variance: Array
 ) -> dict[str, tuple[float, float]]:
-    """Draws of the drifts and of the random effects (`Scales.updated`)."""
-    at = np.flatnonzero(model.drifting)
-    known = float((1 - variance[at] / (scales.drift * model.fixed_sd[at]) ** 2).sum())
-    draws = {"drift": (float(((pooled[at] / model.fixed_sd[at]) ** 2).sum()), known)}
-    start = model.fixed_sd.size
-    for name, count in zip(("size", "pair", "smooth"), model.counts, strict=True):
-        group = slice(start, start + count)
-        known = float((1 - variance[group] / getattr(scales, name) ** 2).sum())
-        draws[name] = float((pooled[group] ** 2).sum()), known
-        start += count
+    """Draws of the drifts and of the random effects whose scale is fitted (`Scales.updated`)."""
+    draws = {}
+    for name in ("drift", "pair", "smooth"):
+        at, _, unit = model.scaled_by([name])
+        known = float((1 - variance[at] / (getattr(scales, name) * unit) ** 2).sum())
+        draws[name] = float(((pooled[at] / unit) ** 2).sum()), known
     return draws
 
 

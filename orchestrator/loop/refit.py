@@ -73,7 +73,7 @@ def is_recent(runs: int, known: int) -> bool:
 
 def answer(law: Law, knowledge: SweepKnowledge) -> TargetAnswer:
     """The prediction at the sweep's target, or the refusal with its reason."""
-    sweep, target = knowledge.sweep, knowledge.target
+    sweep, target = knowledge.sweep, knowledge.target(law)
     try:
         return prediction(
             law,
@@ -81,6 +81,7 @@ def answer(law: Law, knowledge: SweepKnowledge) -> TargetAnswer:
             sweep_id=sweep.id,
             runs=lambda: knowledge.observations,
             spec=sweep.spec,
+            planned={cell.params for cell in knowledge.cells},
         )
     except Refused as refusal:
         return RefusalDocument.of(refusal, sweep_id=sweep.id, target=target, refused=refusal.code)
@@ -97,7 +98,8 @@ def next_batch(knowledge: SweepKnowledge, law: Law | None) -> Batch:
         The batch; ``stop`` is set if no run is open and none is left to make.
     """
     spec, flops = knowledge.sweep.spec, knowledge.spent_flops + knowledge.promised_flops
-    request = plan_request(spec, knowledge.target, runs=knowledge.asked, flops=flops, has_law=law is not None)
+    target = knowledge.target(law)
+    request = plan_request(spec, target, runs=knowledge.asked, flops=flops, has_law=law is not None)
     plan = planner_of(spec.search.strategy).plan(knowledge.history, law, request)
     batch = Batch(pruned=_pruned_runs(plan, request, knowledge), ruled_out=plan.pruned)
     if plan.stop is not None:

@@ -102,6 +102,23 @@ def test_a_prediction_offers_its_confirmation(client: TestClient, trained: Any) 
     assert client.get(url, params={**at, "budget_flops": "0"}).status_code == 422
 
 
+def test_a_prediction_and_a_refusal_offer_a_further_size(client: TestClient, trained: Any) -> None:
+    url = f"/v1/sweeps/{trained.sweep.id}/prediction"
+    size = client.get(f"/v1/sweeps/{trained.sweep.id}/laws/1").json()["bowls"][0]["params"]
+    far, known, refused = (
+        client.get(url, params={"params": repr(params), "tokens": "8e5"}) for params in (1e7, size, 1e8)
+    )
+
+    offer = far.json()["further_size"]
+    assert offer["interval_factor_after"] < offer["interval_factor_before"]
+    assert offer["flops"] < 6 * 1e7 * 8e5
+    assert {cell["params"] for cell in offer["cells"]} == {offer["params"]}
+    assert all(3 <= len(cell["learning_rates"]) <= 4 for cell in offer["cells"])
+    assert "has runs" in known.json()["further_size"]["reason"]
+    assert refused.status_code == 409
+    assert "A fourth size near" in refused.json()["detail"]
+
+
 def test_a_cell_of_the_sweep_is_confirmed_by_its_own_runs(client: TestClient, trained: Any) -> None:
     bowl = client.get(f"/v1/sweeps/{trained.sweep.id}/laws/1").json()["bowls"][-1]
     at = {name: repr(bowl[name]) for name in ("params", "tokens", "batch_tokens")}
@@ -129,10 +146,14 @@ def test_a_law_of_another_version_predicts_nothing(client: TestClient, trained: 
     assert client.get(url).json()["prediction"]["learning_rate"] > 0
 
 
-def test_the_batch_defaults_to_the_target_of_the_sweep(client: TestClient, trained: Any) -> None:
+def test_without_a_batch_the_one_that_was_tried_is_asked_and_the_reason_given(
+    client: TestClient, trained: Any
+) -> None:
     url = f"/v1/sweeps/{trained.sweep.id}/prediction"
     answer = client.get(url, params={"params": "1e6", "tokens": "8e5"}).json()
     assert answer["target"]["batch_tokens"] == 2048
+    assert answer["batch"]["best"] is None
+    assert "one batch" in answer["batch"]["reason"]
     stored = client.get(f"/v1/sweeps/{trained.sweep.id}").json()["prediction"]
     assert answer == stored
 

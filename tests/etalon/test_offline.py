@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +96,33 @@ def test_it_predicts_as_the_command_prints(path: Path, law: etalon.Law) -> None:
     assert law.document.to_json() == printed | {"predictions": []}
 
 
-def test_the_batch_is_by_default_the_largest_of_the_table(law: etalon.Law) -> None:
-    assert law.predict(params="8M", tokens="400M").target.batch_tokens == max(BATCHES)
+def test_the_batch_is_by_default_the_best_of_the_table() -> None:
+    known = replace(RECORDED, bottom=lambda at: 3.0 + abs(math.log(at.batch_tokens / 131_072)) / 10)
+    batches = [131_072 * 2.0**octave for octave in (-1, 0, 1, 2)]
+    rows = [
+        line.split(",")
+        for line in run_table(known.runs(grid((1e6, 2e6), (1e8, 2e8), batches), RATES)).split()
+    ]
+    law = etalon.fit({name: [float(value) for value in column] for name, *column in zip(*rows, strict=True)})
+
+    answer, batch = law.predict(params="4M", tokens="200M"), law.batch(params="4M", tokens="200M")
+
+    assert answer.batch == batch
+    assert answer.target.batch_tokens == batch.best == pytest.approx(131_072, rel=0.3)
+    assert law.predict(params="4M", tokens="200M", batch_tokens=262_144).target.batch_tokens == 262_144
+
+
+def test_two_batches_do_not_show_the_best_and_the_better_one_is_asked_at(law: etalon.Law) -> None:
+    batch = law.batch(params="8M", tokens="400M")
+    assert (batch.best, batch.choices) == (None, [])
+    assert "3 batches or more" in (batch.reason or "")
+    assert law.predict(params="8M", tokens="400M").target.batch_tokens in BATCHES
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "many"])
+def test_a_batch_of_no_size_is_refused(law: etalon.Law, wrong: Any) -> None:
+    with pytest.raises(etalon.BadInput, match="params"):
+        law.batch(params=wrong, tokens="400M")
 
 
 def test_a_law_shows_its_formula(law: etalon.Law) -> None:

@@ -83,6 +83,31 @@ def test_a_completed_sweep_shows_rate_interval_warnings_law_and_cost(client: Tes
         assert words in text, words
 
 
+@pytest.mark.parametrize(
+    ("params", "shown"),
+    [
+        ("2M", r"To narrow the interval A fifth size near \S+ k parameters would narrow the interval from"),
+        ("6M", r"No prediction .* A fifth size near \S+ k parameters would narrow the interval from"),
+    ],
+)
+def test_a_far_target_shows_the_size_to_add(client: TestClient, seeded: Seeded, params: str, shown: str):
+    page = read(client, f"/sweeps/{seeded.ids['completed']}?params={params}&tokens=2M")
+    assert re.search(shown, text_of(page[page.index('id="ask-answer"') : page.index('id="bowls"')]))
+
+
+def test_a_sweep_under_way_has_sizes_of_its_own_to_run_first(copy: Store, seeded: Seeded):
+    law = copy.laws.latest(seeded.ids["running"])
+    assert law.prediction.further_size.params is None
+    assert law.prediction.further_size.reason.endswith("k parameters have no results yet.")
+
+
+def test_a_near_target_shows_no_size_to_add(client: TestClient, seeded: Seeded):
+    page = read(client, f"/sweeps/{seeded.ids['completed']}?params=50k&tokens=262144")
+    answer = text_of(page[page.index('id="ask-answer"') : page.index('id="bowls"')])
+    assert "Confirmation at the target" in answer
+    assert "To narrow the interval" not in answer
+
+
 def test_a_final_sweep_has_no_buttons_and_a_running_one_has_three(client: TestClient, seeded: Seeded):
     assert "data-verb" not in read(client, f"/sweeps/{seeded.ids['completed']}")
     page = read(client, f"/sweeps/{seeded.ids['running']}")

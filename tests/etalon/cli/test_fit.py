@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.etalon.cli.running import answer_of, etalon, plain, refusal_of
@@ -155,6 +157,20 @@ def test_the_card_shows_the_law_the_cost_of_a_wrong_rate_and_how_to_confirm(tmp_
         assert re.search(pattern, shown), pattern
 
 
+def test_the_card_and_the_refusal_name_the_size_to_add(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
+    near, far = ("--target", "params=4e6,tokens=4e8"), ("--target", "params=1e7,tokens=4e8")
+
+    (offer,) = (answer["further_size"] for answer in answer_of("fit", table, *near)["predictions"])
+    code, refused = etalon("fit", table, *far)
+
+    assert offer["interval_factor_after"] < offer["interval_factor_before"]
+    assert plain(offer["reason"]) in plain(etalon("fit", table, *near)[1])
+    assert code == 3
+    sentence = r"A second size near \S+ M parameters would narrow the interval from ×/÷ \S+ to ×/÷ [12]\S* for \S+ FLOPs"
+    assert re.search(sentence, plain(refused))
+
+
 def test_a_warning_of_the_law_is_printed_once(tmp_path: Path) -> None:
     table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8))
 
@@ -220,3 +236,31 @@ def test_a_missing_file_and_an_empty_table_are_refused(tmp_path: Path) -> None:
     assert code == 2
     assert "no rows" in json.loads(text)["detail"]
     assert json.loads(text)["type"] == "urn:etalon:problem:bad-input"
+
+
+def test_a_target_without_a_batch_is_asked_at_the_best_one_and_told_what_others_cost(tmp_path: Path) -> None:
+    known = replace(RECORDED, bottom=lambda at: 3.0 * np.exp(0.01 * np.log(at.batch_tokens / 131_072) ** 2))
+    batches = [131_072 * 2.0**octave for octave in (-1, 0, 1, 2)]
+    rates = [8e-3 * 2**octave for octave in range(-3, 4)]
+    table = tmp_path / "runs.csv"
+    table.write_text(run_table(known.runs(grid((1e6, 2e6), (1e8, 2e8), batches), rates)))
+
+    answer = answer_of("fit", table, "--target", "params=4M,tokens=200M")
+    _, shown = etalon("fit", table, "--target", "params=4M,tokens=200M")
+
+    (predicted,) = answer["predictions"]
+    assert (
+        predicted["target"]["batch_tokens"] == predicted["batch"]["best"] == pytest.approx(131_072, rel=0.3)
+    )
+    assert {"best", "interval", "reason", "choices", "largest_within"} == set(predicted["batch"])
+    assert predicted["expected_loss_interval"]["level"] == 0.95
+    assert "best batch 1" in plain(shown)
+    assert "its learning rate" in shown
+
+
+def test_why_the_best_batch_is_unknown_is_shown(tmp_path: Path) -> None:
+    table = synthetic(tmp_path, sizes=(1e6, 2e6, 4e6), horizons=(1e8, 2e8))
+
+    _, shown = etalon("fit", table, "--target", "params=8M,tokens=200M")
+
+    assert "best batch unknown: All runs have one batch of 65.5 k tokens" in plain(shown)

@@ -22,7 +22,7 @@ def test_intervals_and_valleys_hold_the_truth(design):
     assert row.holds >= 0.85
     assert row.cells >= 0.85
     assert row.rms < 1.6
-    assert row.valley >= 0.7
+    assert not row.named or row.valley >= 0.7
 
 
 @pytest.mark.parametrize("rates", [3, 5])
