@@ -39,7 +39,7 @@ def predict(
         Flops | None,
         Query(
             description="FLOPs that may be spent on confirming. Where a run at the target costs more, "
-            "`confirmation.affordable` names runs in another cell."
+            "`confirmation.affordable` names runs in another cell; the runs of `further_size` cost less than this."
         ),
     ] = None,
 ) -> PredictionDocument:

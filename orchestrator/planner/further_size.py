@@ -1,6 +1,6 @@
 """The further size whose runs narrow the target's interval most for their FLOPs.
 
-    C = R S Rᵀ + Σ_e s_e² (K_e − φ_e φ_eᵀ) + s_c² I      covariance of ln η* in cells that have no runs
+    C = R S Rᵀ + K − φ s² φᵀ + s_c² I      covariance of ln η* in cells that have no runs
 
 Candidates are sizes below the target that are not near a tried one, with the horizons and batches of the nearest tried
 size (moved along the line that they follow, where they follow the size). The rates of a cell show its ln η* with the
@@ -10,10 +10,10 @@ Gaussian update C − c cᵀ / (C_cc + u), c the column of the cell.
 
 | symbol | shape | what |
 |---|---|---|
-| R, φ_e | [m, q], [m, q_e] | rows of features and effects, and those of one effect (orchestrator/law/effects.py) |
+| R, φ | [m, q], [m, w] | rows of features and effects, and of the effects alone (orchestrator/law/effects.py) |
 | S | [q, q] | the law's covariance of (θ, w) |
-| K_e | [m, m] | correlation of an effect: 1 in one size, 1 in one (N, D), the kernel of the smooth effect |
-| s_e, s_c | | sd of an effect and of a cell's own shift (orchestrator/law/scales.py) |
+| K | [m, m] | prior covariance of the effects: of cells of one size, of one (N, D), of neighbours |
+| s, s_c | [w] | sd of the effects and of a cell's own shift (orchestrator/law/scales.py) |
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from orchestrator.cells import CLOSE, TRAINING_FLOPS_PER_PARAM_TOKEN, Point
 from orchestrator.law import Law
 from orchestrator.law.bowl import Z95
 from orchestrator.law.bowl_shape import half_widths, rise, slope
-from orchestrator.law.effects import kernel
+from orchestrator.law.effects import Effects, basis
 from orchestrator.law.grouped_runs import BLOWN
 from orchestrator.law.identifiability import TIED, regress
 from orchestrator.law.law import OPTIMUM, VALLEY, WIDEST
 from orchestrator.law.observations import Array, point_array, point_list
+from orchestrator.law.scales import Scales
 from orchestrator.planner.information import NODES, ROBUST, WEIGHTS, fisher
 
-SIZES, FARTHEST = 14, 30.0
+SIZES, FARTHEST = 12, 30.0
 """Candidates from the smallest tried size to the target, or to this multiple of the largest tried one."""
 APART = 1.25
 """Least factor between a candidate and a tried size or the target."""
 MOST_CELLS = 4
 """Of one proposal."""
-MOST_HORIZONS, MOST_BATCHES = 6, 3
+MOST_HORIZONS, MOST_BATCHES = 5, 2
 """Considered at one size: horizons spread over those tried, batches the nearest to the target's."""
 DESIGNS = tuple(width * np.linspace(-1.0, 1.0, rates) for rates in (3, 4) for width in (0.5, 0.7, 1.0, 1.4))
 """Rates considered in a cell round its predicted optimum, in units of its 95 % half-width and its valley's together."""
@@ -151,17 +152,23 @@ def candidates(tried: Array, target: float) -> list[float]:
 
 
 def joint_covariance(law: Law, points: Array) -> Array:
-    """Covariance of ln η* in cells without runs, [m, 3] -> [m, m]; its diagonal is that of the prediction band."""
+    """Covariance of ln η* in cells without runs, [m, 3] -> [m, m]; its diagonal is that of the prediction band.
+
+    A basis over these cells alone spans what they have in common, but for more sizes or pairs than it may have.
+    """
     at = law.reference.coordinates(points)
-    rows, _ = law.effects.rows(at, law.reference, law.scales)
-    columns, missing = law.effects.matrix(at)
-    smooth = columns[:, sum(law.effects.counts[:2]) :]
-    same = np.abs(at[:, None] - at) < CLOSE
-    size, pair = same[..., 0], same[..., :2].all(axis=2)
-    inside = rows @ law.pooled_covariance[OPTIMUM, OPTIMUM] @ rows.T
-    outside = (size * missing[:, 0], pair * missing[:, 1], kernel(at, at) - smooth @ smooth.T)
-    spread = sum(s**2 * part for s, part in zip(law.scales.effects.tolist(), outside, strict=True))
-    return np.asarray(inside + spread + law.scales.cell**2 * np.eye(len(at)))
+    rows, outside = law.effects.rows(at, law.reference, law.scales)
+    covariance = rows @ law.pooled_covariance[OPTIMUM, OPTIMUM] @ rows.T
+    variance = np.diag(covariance) + outside
+    covariance += _prior(basis(at), at, law.scales) - _prior(law.effects, at, law.scales)
+    covariance[np.diag_indices(len(at))] = variance
+    return np.asarray(covariance)
+
+
+def _prior(effects: Effects, at: Array, scales: Scales) -> Array:
+    """Prior covariance of the effects at coordinates, [m, 3] -> [m, m], in so far as a basis spans it."""
+    columns, _ = effects.matrix(at)
+    return np.asarray(columns * np.repeat(np.square(scales.effects), effects.counts) @ columns.T)
 
 
 def shown_variance(law: Law, points: Array, variance: Array, offsets: Array) -> Array:
@@ -195,17 +202,17 @@ def _proposals(
     points = points[Z95 * law.prediction_band(points)[1] <= np.log(LOOSEST)]
     if not len(points):
         return
-    covariance = joint_covariance(law, np.concatenate([points, point_array([target])]))
-    rates, shown = _rates(law, points, np.diag(covariance)[:-1])
+    rates, shown = _rates(law, points)
     cells = [
         FurtherCell(cell=cell, rates=tried) for cell, tried in zip(point_list(points), rates, strict=True)
     ]
     flops = flops_per_unit * points[:, 0] * points[:, 1] * np.array([len(one.rates) for one in cells])
-    before = float(np.sqrt(covariance[-1, -1]))
-    for size in sizes:
+    aim = point_array([target])
+    for size in np.unique(points[:, 0]).tolist():
         here = np.flatnonzero(points[:, 0] == size)
-        block = np.ix_([*here, -1], [*here, -1])
-        for chosen, spent, sd in _steps(covariance[block], shown[here], flops[here], most, effort):
+        covariance = joint_covariance(law, np.concatenate([points[here], aim]))
+        before = float(np.sqrt(covariance[-1, -1]))
+        for chosen, spent, sd in _steps(covariance, shown[here], flops[here], most, effort):
             yield FurtherSize(
                 params=size,
                 cells=tuple(cells[here[at]] for at in sorted(chosen)),
@@ -252,11 +259,12 @@ def _updated(covariance: Array, at: int, shown: float) -> Array:
     return np.asarray(covariance - np.outer(column, column) / (column[at] + shown))
 
 
-def _rates(law: Law, points: Array, variance: Array) -> tuple[list[tuple[float, ...]], Array]:
+def _rates(law: Law, points: Array) -> tuple[list[tuple[float, ...]], Array]:
     """The rates of each cell that show most of its ln η* per run, and the variance with which they do, shape [m]."""
-    mean, curvature = law.band(points)[0], law.curvature(points)
+    mean, sd = law.prediction_band(points)
+    curvature, variance = law.curvature(points), sd**2
     below, above = half_widths(VALLEY / curvature, law.asymmetry)
-    unit = np.hypot(Z95 * np.sqrt(variance), (above - below) / 2)[:, None]
+    unit = np.hypot(Z95 * sd, (above - below) / 2)[:, None]
     shown = np.array([shown_variance(law, points, variance, unit * design) for design in DESIGNS])
     runs = np.array([[design.size] for design in DESIGNS])
     best = (runs * (shown + variance)).argmin(axis=0)  # 1 / Δ per run
