@@ -13,7 +13,7 @@ own unknowns integrated out, and variances learned (expectation maximisation). A
 largest tried takes part: its slope bounds ln B* on one side.
 
 Exponents of D in ln B*: 0.63 and 0.42 on two recorded dense families, 0.33 to 0.45 on mixtures; published 0.57
-(arXiv 2503.04715), 0.47 for the critical batch (2410.21676), 0.38 (2505.13738). N hardly matters in any of them.
+(arXiv 2503.04715), and 0.47 for the critical batch (2410.21676). N hardly matters there, nor in 2505.13738.
 """
 
 from collections.abc import Sequence
@@ -35,10 +35,10 @@ PRIOR_MEAN = np.array([0.0, 0.5, 0.0, -5.5, -0.3, 0.0, 0.4])
 PRIOR_SD = np.array([3.0, 0.2, 0.2, 2.0, 0.3, 0.3, 0.3])
 SCATTER = np.array([0.18, 0.25, 0.15])
 """Prior modes of the standard deviations of (ln B*, ln C, a) between groups …"""
-SIZE_SCATTER = 0.12  # … of the shift of ln B* that all groups of a size share …
+SIZE_SCATTER = 0.08  # … of the shift of ln B* that all groups of a size share …
 MISFIT = 4e-4  # … and of ln loss round the bowl, beside its noise
-MISFIT_GROWTH = 0.2  # the shape is local: its misfit grows by this share of the rise above the bottom
-SCATTER_WEIGHT, MISFIT_WEIGHT = 4.0, 10.0  # of the prior modes, in observations
+MISFIT_GROWTH = 0.3  # the shape is local: its misfit grows by this share of the rise above the bottom
+SCATTER_WEIGHT, SIZE_WEIGHT, MISFIT_WEIGHT = 4.0, 2.0, 10.0  # of the prior modes, in observations
 TAIL = 4.0  # degrees of freedom of the residuals
 ROUNDS, SETTLED, LARGEST_STEP = 25, 1e-3, 0.7
 OWN = 3  # unknowns of a group: ln B*, ln C, a
@@ -254,9 +254,7 @@ class GroupFit:
         self.variances = (SCATTER_WEIGHT * SCATTER**2 + square.sum(axis=0)) / (SCATTER_WEIGHT + len(square))
         if sizes:
             shifts = common[PRIOR_MEAN.size :] ** 2 + np.diag(covariance)[PRIOR_MEAN.size :]
-            self.size_variance = float(
-                (SCATTER_WEIGHT * SIZE_SCATTER**2 + shifts.sum()) / (SCATTER_WEIGHT + sizes)
-            )
+            self.size_variance = float((SIZE_WEIGHT * SIZE_SCATTER**2 + shifts.sum()) / (SIZE_WEIGHT + sizes))
         own = local + through @ covariance @ through.transpose(0, 2, 1)
         return float(np.abs(change).max()), np.asarray(common), np.asarray(covariance, dtype=np.float64), own
 
