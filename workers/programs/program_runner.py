@@ -24,8 +24,9 @@ from workers.programs.earlier_keeper import EARLIER_SECONDS, EarlierKeeper, left
 from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, Noticed, read_journal
 from workers.programs.kept import TAKEN, KeeperLost, KeptProgram
 from workers.programs.leftovers import drop_leftovers
-from workers.programs.orders import fork_checkpoint, make_order, marker, own_checkpoint
+from workers.programs.orders import fork_checkpoint, make_order, marker, own_checkpoint, own_path
 from workers.programs.output import LINE_BYTES, tail, tail_and_end
+from workers.programs.renewal import RENEWED, renew
 from workers.programs.run_ends import (
     Completed,
     Crashed,
@@ -101,7 +102,14 @@ class ProgramSetup:
 
     def trunk(self, trunk_id: str) -> TrunkFolder:
         """The folder of a trunk: another registration has another one, because its checkpoints are not these."""
-        return TrunkFolder(self.folder / "trunks" / trunk_id / self.registration.digest)
+        return TrunkFolder(self._trunks(trunk_id) / self.registration.digest)
+
+    def all_trunks(self, trunk_id: str) -> list[TrunkFolder]:
+        """The folders of a trunk under every registration."""
+        return [TrunkFolder(path) for path in sorted(self._trunks(trunk_id).glob("*"))]
+
+    def _trunks(self, trunk_id: str) -> Path:
+        return self.folder / "trunks" / trunk_id
 
 
 class ProgramRunner(Runner):
@@ -256,13 +264,26 @@ class RunInHand:
             return True
         if not self._earlier.has_ended():
             return False
+        renewed = self._renew()
         journal = self._folder / JOURNAL
         self._record = RunRecord.of(read_journal(journal)) if journal.exists() else RunRecord()
         self._new = self._points(self._record.curve(self._shown).points)
         if self._earlier.ended:
             self._record.notices.append(left_behind(self._earlier.ended))
+        if renewed:
+            self._record.notices.append(RENEWED)
         self._earlier = None
         return True
+
+    def _renew(self) -> bool:
+        """Clear what another registration's program left; whether there was anything."""
+        registration, trunk_id = self._setup.registration, self._job.trunk_id
+        return renew(
+            self._folder,
+            registration.digest,
+            checkpoint=own_path(registration, self._values(self._place, Start())),
+            trunks=[] if trunk_id is None else self._setup.all_trunks(trunk_id),
+        )
 
     def _check_claim(self) -> None:
         if is_claimed_by_another(self._folder, self._claim):
