@@ -43,6 +43,8 @@ class CommandJobFactory(JobFactory):
             self._registration = read_trainers(settings.trainers).get_for_readers(trainer.name)
         except BadInput as error:
             raise MustPause(_put_back(error)) from error
+        # A worker that saves an interrupted run waits so long for its program.
+        self.silence_seconds += self._registration.definition.limits.stop
         self.setup = self._workers = ProgramSetup(
             registration=self._registration,
             parameters=trainer.parameters,

@@ -119,7 +119,7 @@ class JobFactory(ABC):
     """
 
     setup: WorkerSetup
-    silence_seconds: ClassVar[float] = 60.0
+    silence_seconds: float = 60.0
     interrupts_at_pause: ClassVar[bool] = False
     returns_lost_runs: ClassVar[bool] = False
     first_runs: ClassVar[int | None] = None
