@@ -424,10 +424,14 @@ class Registered(OneRunJobs):
     """Jobs of a program: interrupted by a pause, returned when lost, three at first."""
 
     interrupts_at_pause = True
-    returns_lost_runs = True
     first_runs = 3
     changed: str | None = None
     outdated = False
+    lost = 0
+
+    def note_loss(self, job: Job) -> int:
+        self.lost += 1
+        return self.lost
 
     @property
     def must_pause(self) -> str | None:
