@@ -17,7 +17,7 @@ from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints
 from workers.command_jobs import ProgramJob, program_jobs
 from workers.programs.leftovers import drop_leftovers
-from workers.programs.losses import note_loss
+from workers.programs.lost_workers import note_loss
 from workers.programs.program_runner import ProgramSetup
 from workers.runner import JobFactory, MustPause
 
