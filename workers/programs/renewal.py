@@ -49,6 +49,7 @@ def renew(folder: Path, digest: str, *, checkpoint: Path | None, trunks: Iterabl
         return False
     renewed = found is not None or (folder / JOURNAL).exists()
     if renewed:
+        write_new(folder / REGISTRATION, "")  # of none, until all is cleared
         for trunk in trunks:
             trunk.drop_checkpoints_of(folder)
         if checkpoint is not None:

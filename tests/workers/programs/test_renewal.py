@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.workers.programs.tiny import (
     COMMAND,
@@ -19,7 +20,8 @@ from tests.workers.programs.tiny import (
 )
 from workers.programs.journal import Started, read_journal
 from workers.programs.program_runner import ProgramSetup
-from workers.programs.renewal import RENEWED
+from workers.programs.renewal import RENEWED, renew
+from workers.programs.trunk_folder import TrunkCheckpoint, TrunkFolder
 
 SLOW = ("--keep_every=5", "--step_seconds=0.02")
 OTHER = {"command": [*COMMAND, "--keep_every=5", "--seed=7"]}
@@ -59,6 +61,20 @@ def test_an_end_under_a_former_registration_is_no_result_of_the_new_one(tmp_path
     alone = setup(registered(tmp_path / "b", **OTHER), cells(20), tmp_path / "c")
     assert carry_out(renewed, job(0)).results[0].loss == carry_out(alone, job(0)).results[0].loss
     assert (tmp_path / "a" / "runs" / "r0" / "output.log").read_text().count("step 20 loss") == 2
+
+
+def test_a_folder_that_was_half_cleared_is_cleared_by_the_next_call(tmp_path: Path) -> None:
+    """The first call ends while it clears: one trunk is being changed by another worker."""
+    folder, trunk = tmp_path / "r0", TrunkFolder(tmp_path / "trunk")
+    folder.mkdir()
+    renew(folder, "former", checkpoint=None, trunks=[])
+    (folder / "own.json").write_text("{}")
+    trunk.add_checkpoint(10, TrunkCheckpoint(path=str(folder / "x"), trunk_folder=str(folder / "trunk")))
+    with FileLock(trunk.folder / "trunk.json.lock"), pytest.raises(TimeoutError):
+        renew(folder, "new", checkpoint=None, trunks=[trunk])
+    assert renew(folder, "former", checkpoint=None, trunks=[trunk])
+    assert not (folder / "own.json").exists()
+    assert not renew(folder, "former", checkpoint=None, trunks=[trunk])
 
 
 def test_the_same_registration_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
