@@ -1,11 +1,12 @@
 """Calibration of intervals and valleys on synthetic sweeps of every design."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.left_out import Errors
 from benchmarks.synthetic import DESIGNS, World
 from orchestrator.cells import Point
 from orchestrator.errors import Refused
@@ -106,7 +107,11 @@ def cells_held(world: World, law: Law) -> NDArray[np.bool_]:
 
 def judge(worlds: Iterable[World]) -> Row:
     """The row of a design."""
-    found = [answers(world) for world in worlds]
+    return summed([answers(world) for world in worlds])
+
+
+def summed(found: Sequence[Answers | None]) -> Row:
+    """The row of the answers of several laws."""
     laws = [one for one in found if one is not None]
     given = [one for one in laws if one.error.size]
     error, sd, excess = (
@@ -130,16 +135,25 @@ def judge(worlds: Iterable[World]) -> Row:
     )
 
 
-def calibration(laws: int, names: Iterable[str]) -> None:
-    """Prints a row for each design, and their mean."""
+def calibration(laws: int, names: Iterable[str]) -> dict[str, Errors]:
+    """Prints a row for each design, and their mean.
+
+    Returns:
+        The errors at the targets of all designs, under one name.
+    """
     print(HEADER)
-    rows = []
+    rows, every = [], []
     for name in names:
-        row = judge(DESIGNS[name](np.random.default_rng(seed)) for seed in range(laws))
+        found = [answers(DESIGNS[name](np.random.default_rng(seed))) for seed in range(laws)]
+        every += [
+            Errors(error=one.error, sd=one.sd, excess=100 * one.excess) for one in found if one is not None
+        ]
+        row = summed(found)
         rows.append(astuple(row))
         print(line(name, row), flush=True)
     if len(rows) > 1:
-        print(line("all", Row(**dict(zip(Row.__slots__, np.mean(rows, axis=0).tolist(), strict=True)))))
+        print(line("all", Row(**dict(zip(Row.__slots__, np.nanmean(rows, axis=0).tolist(), strict=True)))))
+    return {f"{len(rows)} synthetic designs": Errors.joined(every)}
 
 
 def line(name: str, row: Row) -> str:

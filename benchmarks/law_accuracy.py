@@ -1,25 +1,17 @@
-"""Accuracy of the law on recorded runs, and its calibration on them and on synthetic laws.
+"""Accuracy of the law on Step Law's dense runs, with the published formula and the floor beside it.
 
-    ETALON_RECORDED_RUNS=<folder with steplaw_dense.csv> OPENBLAS_NUM_THREADS=1 python -m benchmarks.law_accuracy [--synthetic 1000]
-        [--design NAME]
-
-Accuracy: the law is fitted without a part of the table and predicts every cell of that part with 131,072 tokens a step
-or more. Excess loss: the recorded losses of the cell, interpolated (PCHIP in ln η) at the predicted rate, over the best
-recorded one. The floor is the excess loss of the cells' own bowls, each fitted to all its runs: the noise of the recorded
-losses, which no law can avoid.
+The law is fitted without a part of the table and predicts every cell of that part with 131,072 tokens a step or more.
+Excess loss: the recorded losses of the cell, interpolated (PCHIP in ln η) at the predicted rate, over the best recorded one.
+The floor is the excess loss of the cells' own bowls, each fitted to all its runs: the noise of the recorded losses, which no
+law can avoid.
 """
 
-import argparse
-import os
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.calibration import calibration
-from benchmarks.synthetic import DESIGNS
 from orchestrator.errors import Refused
 from orchestrator.law import Bowl, BowlStatus, FitOptions, Law, Observations, fit
 from orchestrator.law.bowl import Z95
@@ -27,7 +19,6 @@ from orchestrator.law.bowl_shape import rise
 from orchestrator.law.observations import point_array
 from orchestrator.law.published import LAWS
 from orchestrator.law.unseen_cells import RecordedBowl
-from orchestrator.tables.formats import read_table
 
 Array = NDArray[np.float64]
 FAST = FitOptions(heldout=False)
@@ -140,23 +131,3 @@ def accuracy(runs: Observations) -> None:
         f"all         {np.mean([f.excess.mean() for f in every]):.4f}; 95 % holds {inside.mean():.3f} of {inside.size}; "
         f"mean sd {np.concatenate([f.sd for f in every]).mean():.3f}"
     )
-
-
-def main() -> None:
-    """Prints everything."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument(
-        "--synthetic", type=int, default=100, help="how many synthetic laws of each design"
-    )
-    arguments.add_argument("--design", choices=DESIGNS, action="append", help="only this one; may repeat")
-    chosen = arguments.parse_args()
-    folder = os.environ.get("ETALON_RECORDED_RUNS")
-    if folder is None:
-        print("ETALON_RECORDED_RUNS is not set: no recorded runs, synthetic laws only")
-    else:
-        accuracy(read_table((Path(folder) / "steplaw_dense.csv").read_bytes()).observations())
-    calibration(chosen.synthetic, chosen.design or DESIGNS)
-
-
-if __name__ == "__main__":
-    main()

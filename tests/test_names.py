@@ -35,6 +35,7 @@ MIRRORED_MODULES = {
     "command": KIND,
     "trainers": RESOURCE,
     "kinds": KIND,
+    "law": "the law, and the benchmark of it",
     "proxy": KIND,
     "replay": KIND,
 }

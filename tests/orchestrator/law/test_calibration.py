@@ -1,4 +1,4 @@
-"""Intervals hold the truth about as often as they say; ``benchmarks.law_accuracy`` measures it over many laws."""
+"""Intervals hold the truth about as often as they say; ``benchmarks.law`` measures it over many laws."""
 
 from dataclasses import replace
 
