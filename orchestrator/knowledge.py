@@ -16,7 +16,7 @@ from orchestrator.law import Law, Observations
 from orchestrator.law.features import CRITICAL_BATCH, CRITICAL_EXPONENT
 from orchestrator.law.observations import point_list
 from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome, asked_flops
-from orchestrator.spec import RecordedRows, SweepSpec
+from orchestrator.spec import RecordedRows, SweepSpec, TargetSpec
 from orchestrator.states import RUN_FINAL, RUN_MEASURED, RUN_OPEN, RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
@@ -157,20 +157,30 @@ def target_of(
         law: its newest law; None before the first.
 
     Returns:
-        The target of the specification. Without one, N and D are those that cost the most FLOPs. Without a batch, it is
-        the law's best; before there is a law, the ``likely_batch`` of the cells and prior runs.
+        The target of the specification. Without a batch, that is the law's best; before there is a law, the
+        ``likely_batch`` of the cells and prior runs. Without a target it is one of those cells: of the N and D that cost
+        the most FLOPs, the batch nearest to the one just said.
     """
     known = [cell.point for cell in cells] + ([] if prior is None else _points(prior))
-    at = spec.target
-    if at is None:
+    if spec.target is None:
         costliest = max(known, key=lambda point: point.params * point.tokens)
-        params, tokens, batch_tokens = costliest.params, costliest.tokens, None
-    else:
-        params, tokens, batch_tokens = at.params, at.tokens, at.batch_tokens
-    if law is not None:
-        return law.completed(params=params, tokens=tokens, batch_tokens=batch_tokens)
-    batch = batch_tokens or likely_batch(tokens, (point.batch_tokens for point in known))
-    return Point(params=params, tokens=tokens, batch_tokens=batch)
+        there = [
+            point for point in known if (point.params, point.tokens) == (costliest.params, costliest.tokens)
+        ]
+        batch_tokens = _asked_batch(costliest, [point.batch_tokens for point in there], law)
+        return min(
+            there, key=lambda point: (abs(math.log(point.batch_tokens / batch_tokens)), point.batch_tokens)
+        )
+    at = spec.target
+    batch_tokens = at.batch_tokens or _asked_batch(at, [point.batch_tokens for point in known], law)
+    return Point(params=at.params, tokens=at.tokens, batch_tokens=batch_tokens)
+
+
+def _asked_batch(at: Point | TargetSpec, tried: Iterable[float], law: Law | None) -> float:
+    """The batch for a target that has none, with its N and D: the law's, or the likely one of those tried."""
+    if law is None:
+        return likely_batch(at.tokens, tried)
+    return law.completed(params=at.params, tokens=at.tokens).batch_tokens
 
 
 def _points(runs: Observations) -> list[Point]:

@@ -1,6 +1,8 @@
 """Laws and predictions over REST."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,8 @@ from starlette.testclient import TestClient
 
 from orchestrator.documents.events import LawEvent
 from orchestrator.documents.predictions import RefusalDocument, TargetDocument
-from orchestrator.law import Law
+from orchestrator.law import Law, fit
+from tests.known_law import RECORDED, grid, observations
 
 
 def test_a_law_is_shown_whole(client: TestClient, trained: Any) -> None:
@@ -156,6 +159,30 @@ def test_without_a_batch_the_one_that_was_tried_is_asked_and_the_reason_given(
     assert "one batch" in answer["batch"]["reason"]
     stored = client.get(f"/v1/sweeps/{trained.sweep.id}").json()["prediction"]
     assert answer == stored
+
+
+def test_without_a_batch_the_best_is_asked_and_others_are_priced(client: TestClient, trained: Any) -> None:
+    known = replace(RECORDED, bottom=lambda at: 3.0 * math.exp(0.01 * math.log(at.batch_tokens / 2048) ** 2))
+    batches = [1024.0, 2048.0, 4096.0, 8192.0]
+    rates = [6e-2 * 2**octave for octave in range(-3, 4)]
+    trained.keep(fit(observations(known.runs(grid((5e5, 1e6), (4e5, 8e5), batches), rates))), runs=36)
+    url = f"/v1/sweeps/{trained.sweep.id}/prediction"
+
+    answer = client.get(url, params={"params": "2e6", "tokens": "8e5"}).json()
+    given = client.get(url, params={"params": "2e6", "tokens": "8e5", "batch_tokens": "4096"}).json()
+
+    batch = answer["batch"]
+    assert answer["target"]["batch_tokens"] == batch["best"]
+    assert batch["interval"]["level"] == 0.95
+    assert batch["interval"]["low"] < batch["best"] < batch["interval"]["high"]
+    assert batch["reason"] is None
+    assert [choice["batch_tokens"] for choice in batch["choices"]] == [512, *batches, 16_384]
+    assert set(batch["choices"][0]) == {"batch_tokens", "learning_rate", "excess_loss", "low", "high"}
+    assert [within["excess_loss"] for within in batch["largest_within"]] == [0.005, 0.01]
+    assert given["target"]["batch_tokens"] == 4096
+    assert given["batch"] == batch
+    expected = answer["expected_loss_interval"]
+    assert expected["low"] < answer["expected_loss"] < expected["high"]
 
 
 def test_a_target_beyond_the_data_is_refused_with_the_reason(client: TestClient, trained: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.batch import FAST, each_size, judge, long_horizons
 from orchestrator.cells import Point
 from orchestrator.errors import Refused
 from orchestrator.law import LawRefusal, Observations, fit
@@ -105,3 +106,22 @@ def test_runs_whose_lowest_rate_is_best_are_refused(recorded, optimizer):
     with pytest.raises(Refused) as caught:
         fit(recorded("optimizer_sweep.csv", optimizer=optimizer))
     assert caught.value.code == LawRefusal.NO_INTERIOR_MINIMUM.code
+
+
+@pytest.mark.parametrize(
+    ("table", "parts", "most"),
+    [("steplaw_dense.csv", each_size, 0.085), ("oellm_dense.csv", long_horizons, 0.045)],
+    ids=["sizes", "horizons"],
+)
+def test_the_best_batch_and_the_loss_of_what_was_left_out(recorded, table, parts, most):
+    runs = recorded(table)
+    whole = fit(runs, options=FAST)
+    judged = [judge(runs, left_out, whole) for left_out in parts(runs)]
+    pairs, cells = ([item for part in parts for item in part] for parts in zip(*judged, strict=True))
+
+    assert np.mean([pair.excess for pair in pairs]) <= most
+    off = np.array([(pair.off, pair.sd) for pair in pairs if np.isfinite(pair.off)])
+    assert np.sqrt((off[:, 0] ** 2).mean()) <= 0.2
+    assert (np.abs(off[:, 0]) < 1.96 * off[:, 1]).mean() >= 0.9
+    assert np.mean([cell.holds for cell in cells]) >= 0.9
+    assert np.mean([cell.cost_holds for cell in cells]) >= 0.9
