@@ -60,6 +60,10 @@ class Effects:
             "smooth": len(self.centres),
         }
 
+    def column_sds(self, scales: Scales) -> Array:
+        """Prior sd of w, shape [s + l + p + r]."""
+        return np.repeat(scales.effects, list(self.counts.values()))
+
     def matrix(self, coordinates: Array) -> tuple[Array, Array]:
         """The basis at coordinates (n, d, b), shape [m, 3].
 

@@ -168,9 +168,7 @@ def joint_covariance(law: Law, points: Array) -> Array:
 def _prior(effects: Effects, at: Array, scales: Scales) -> Array:
     """Prior covariance of the effects at coordinates, [m, 3] -> [m, m], in so far as a basis spans it."""
     columns, _ = effects.matrix(at)
-    return np.asarray(
-        columns * np.repeat(np.square(scales.effects), list(effects.counts.values())) @ columns.T
-    )
+    return np.asarray(columns * np.square(effects.column_sds(scales)) @ columns.T)
 
 
 def shown_variance(law: Law, points: Array, variance: Array, offsets: Array) -> Array:

@@ -79,8 +79,7 @@ def linear_model(law: Law, cells: Cells, targets: tuple[Point, ...]) -> LinearMo
     bowls, abroad = [law.bowls[at] for at in elsewhere], law.points[elsewhere]
     coordinates = law.reference.coordinates(np.concatenate([here, abroad, aims]))
     effects = basis(coordinates)
-    effect_sds = np.sqrt(np.repeat(np.square(law.scales.effects), list(effects.counts.values())))
-    prior = np.concatenate([prior_sds(law.scales, law.without), effect_sds])
+    prior = np.concatenate([prior_sds(law.scales, law.without), effects.column_sds(law.scales)])
     features, own = effects.rows(coordinates, law.reference, law.scales)
     rows, prior = _share_own(ModelRows(features=features, own=own), prior, here, aims)
     last = len(coordinates) - len(aims)
