@@ -254,6 +254,11 @@ def submission(fields: Mapping[str, Any], idempotency_key: str | None) -> Call[S
     return SUBMIT.call(json=fields, headers={"Idempotency-Key": idempotency_key or secrets.token_hex(16)})
 
 
+def losses(run_id: str, max_points: int = MOST_POINTS) -> Call[CurveDocument]:
+    """The call that asks for a learning curve of at most so many points."""
+    return LOSSES.call(run_id=run_id, query={"max_points": max_points})
+
+
 def place(index: int, total: Callable[[], int]) -> int:
     """The place from the start of an index, which may count from the end.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from orchestrator.documents.events import TrainerEvent
@@ -15,15 +17,17 @@ from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints
 from workers.command_jobs import ProgramJob, program_jobs
 from workers.programs.leftovers import drop_leftovers
+from workers.programs.lost_workers import note_loss
 from workers.programs.program_runner import ProgramSetup
 from workers.runner import JobFactory, MustPause
+
+log = logging.getLogger(__name__)
 
 
 class CommandJobFactory(JobFactory):
     """Forms jobs of a registered program."""
 
     interrupts_at_pause = True
-    returns_lost_runs = True
     first_runs = FIRST_RUNS
 
     def __init__(self, trainer: CommandTrainer, sweep: Sweep, store: Store, settings: Settings) -> None:
@@ -43,6 +47,9 @@ class CommandJobFactory(JobFactory):
             self._registration = read_trainers(settings.trainers).get_for_readers(trainer.name)
         except BadInput as error:
             raise MustPause(_put_back(error)) from error
+        self._losses: Counter[str] = Counter()
+        # A worker that saves an interrupted run waits so long for its program.
+        self.silence_seconds += self._registration.definition.limits.stop
         self.setup = self._workers = ProgramSetup(
             registration=self._registration,
             parameters=trainer.parameters,
@@ -70,6 +77,16 @@ class CommandJobFactory(JobFactory):
             folder = self._workers.run_folder(run.run_id)
             has_result = self._store.runs.get(run.run_id).state in RUN_MEASURED
             drop_leftovers(self._registration, folder, checkpoint=has_result, kept=kept)
+
+    def note_loss(self, job: ProgramJob) -> int:
+        """As ``JobFactory.note_loss``: the number outlives the driver, where the folders of the runs can be written."""
+        self._losses.update(job.run_ids)
+        first = self._losses[job.run_ids[0]]
+        try:
+            return max(first, *map(note_loss, map(self._workers.run_folder, job.run_ids)))
+        except OSError as error:
+            log.warning("a loss is not recorded", extra={"run_ids": job.run_ids, "error": str(error)})
+            return first
 
     @property
     def must_pause(self) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -96,7 +96,6 @@ class Dispatcher:
         self._ready: set[str] = set()
         self._sent_away: set[str] = set()
         self._recalled: set[str] = set()
-        self._losses: Counter[str] = Counter()
         self._proven = factory.first_runs is None or store.sweeps.results(sweep_id) > 0
         self._limits: dict[str, int] | None = None
         self._read_at = self._busy_at = self._led_at = self._clock()
@@ -227,8 +226,8 @@ class Dispatcher:
             raise WorkersDie(
                 f"Workers of sweep {self._sweep_id} die before they have anything to do: {reason}"
             )
-        self._losses.update(job.run_ids)
-        if self._factory.returns_lost_runs and self._losses[job.run_ids[0]] < MOST_LOSSES:
+        losses = self._factory.note_loss(job)
+        if losses is not None and losses < MOST_LOSSES:
             self._return(job, reason)
         else:
             self._writer.fail(job.run_ids, reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, find_corpus
@@ -75,7 +75,7 @@ class ProxySetup:
 class ProxyJobFactory(JobFactory):
     """Forms stacks of proxies; jobs that an earlier driver left unfinished come first."""
 
-    silence_seconds: ClassVar[float] = 600.0  # a first step may compile for minutes
+    silence_seconds: float = 600.0  # a first step may compile for minutes
 
     def __init__(self, trainer: ProxyTrainer, sweep: Sweep, store: Store, settings: Settings) -> None:
         """Collect what the workers need.

@@ -114,14 +114,12 @@ class JobFactory(ABC):
             and another worker takes up its job.
         interrupts_at_pause: whether a pause ends the running jobs, whose runs are then pending again; otherwise they go on
             to their end.
-        returns_lost_runs: whether the runs of a job whose workers died again and again are pending again, not failed.
         first_runs: most jobs at once before any run of the sweep has reported a loss; None for no such limit.
     """
 
     setup: WorkerSetup
-    silence_seconds: ClassVar[float] = 60.0
+    silence_seconds: float = 60.0
     interrupts_at_pause: ClassVar[bool] = False
-    returns_lost_runs: ClassVar[bool] = False
     first_runs: ClassVar[int | None] = None
 
     @property
@@ -143,6 +141,14 @@ class JobFactory(ABC):
             limits: as a worker reported them (``Report.limits``).
             workers: how many jobs run at once, at least 1.
         """
+
+    def note_loss(self, job: Any) -> int | None:  # noqa: ARG002 - a hook
+        """Count that a job was given up because its workers died.
+
+        Returns:
+            How often it was, with this time, under all drivers; None if runs of this kind are not tried again then.
+        """
+        return None
 
     def ended(self, job: Any) -> None:  # noqa: B027 - as ``save``
         """Remove the files of a job whose end is recorded, if there are any."""

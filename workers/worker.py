@@ -21,35 +21,36 @@ class Worker(tune.Trainable):
     """A process that keeps its runner (and with it PyTorch and the corpus) from trial to trial.
 
     A trial whose config holds a job carries it out. One without a job keeps the process and reports every ``pause``
-    seconds that it waits.
+    seconds that it waits. All work is done in steps: Tune retries one that fails, and a worker that hangs in one is
+    noticed.
     """
 
+    _setup: WorkerSetup | None = None
     _runner: Runner | None = None
     _job: Job | None = None
     _begun: bool = False
+    _left: bool = False
     _fault: str | None = None
     _pause: float = 0.0
 
     def setup(self, config: dict[str, Any], setup: WorkerSetup) -> None:  # type: ignore[override]
-        """Load what all jobs of the sweep need; ``tune.with_parameters`` passes ``setup``."""
+        """Keep what all jobs of the sweep need, for the first step; ``tune.with_parameters`` passes ``setup``."""
         restrict_umask()  # an operator's Ray has its own
-        try:
-            with naming_extras():
-                self._runner = setup.open_runner()
-        except (OSError, MemoryError):
-            raise
-        except Exception as error:  # noqa: BLE001 - the user's corpus or shape: reported, not retried
-            self._fault = f"On {socket.gethostname()}: {_sentence(error)}"
+        self._setup = setup
         self._take_up(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up the next trial in the same process; a job that was interrupted is saved first."""
-        self.cleanup()
+        """Take up the next trial in the same process; the next step first saves a job that was interrupted."""
+        self._left = self._has_unsaved()
         self._take_up(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
         """Work for about ``STEP_SECONDS``; returns the report, and whether the trial is done."""
+        if self._left:
+            self.cleanup()
+        if self._setup is not None:
+            self._open(self._setup)
         if self._job is None:
             time.sleep(self._pause)
             limits = self._runner.limits if self._runner else {}
@@ -72,17 +73,30 @@ class Worker(tune.Trainable):
 
     def cleanup(self) -> None:
         """Save an unfinished job before the process ends."""
-        if self._job is not None and self._runner is not None and self._begun:
+        unsaved, self._left = self._has_unsaved(), False
+        if unsaved and self._runner is not None:
             self._runner.save()
+
+    def _has_unsaved(self) -> bool:
+        return self._left or (self._job is not None and self._begun)
+
+    def _open(self, setup: WorkerSetup) -> None:
+        """Load what all jobs need."""
+        try:
+            with naming_extras():
+                self._runner = setup.open_runner()
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the user's corpus or shape: reported, not retried
+            self._fault = f"On {socket.gethostname()}: {_sentence(error)}"
+        self._setup = None
 
     def _take_up(self, config: dict[str, Any]) -> None:
         self._job = config["job"]
         self._pause = config["pause"]
         # Tune sends a trainable's config back with every result; a job is too large for that.
         self.config = {}
-        self._begun = (
-            False  # in a step: Tune retries one that fails, and a worker that hangs in one is noticed
-        )
+        self._begun = False
 
 
 def _sentence(error: Exception) -> str:

@@ -54,6 +54,11 @@ class Said(NamedTuple):
     title: str
     lines: str
 
+    @property
+    def last(self) -> str:
+        """The last line, where an error's own message stands."""
+        return self.lines.rstrip().rpartition("\n")[2].strip() or self.sentence
+
 
 def said(text: str) -> Said:
     """Split a reason into a sentence and what a program printed."""

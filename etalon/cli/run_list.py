@@ -61,5 +61,5 @@ def runs_table(runs: Sequence[RunDocument]) -> Table:
 
 
 def _in_short(reason: str) -> str:
-    first = reason.partition("\n")[0]
-    return first if len(first) <= MOST_REASON else first[: MOST_REASON - 1] + "…"
+    last = reason.rstrip().rpartition("\n")[2].strip()  # of a traceback, the error's own message
+    return last if len(last) <= MOST_REASON else last[: MOST_REASON - 1] + "…"

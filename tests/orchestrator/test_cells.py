@@ -69,7 +69,7 @@ def sweep(world: World) -> Sweep:
     """A sweep under way, with a law."""
     request = PlanRequest(target=world.target, rates_per_cell=4, max_parallel=2)
     started = Sweep(world=world, planner=planner_of("law"), request=request)
-    for _ in range(3):
+    for _ in range(2):
         started.step()
     return started
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import pytest
 
@@ -43,7 +42,7 @@ class OneRunJobs(JobFactory):
 
     setup: ReplaySetup = field(default_factory=lambda: ReplaySetup(table=b"", where={}, cells=Cells()))
     over: list[Job] = field(default_factory=list)
-    silence_seconds: ClassVar[float] = 30.0
+    silence_seconds: float = 30.0
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[Job, ...]:
         return tuple(ImmediateJob(runs=(run,)) for run in pending)
@@ -425,10 +424,14 @@ class Registered(OneRunJobs):
     """Jobs of a program: interrupted by a pause, returned when lost, three at first."""
 
     interrupts_at_pause = True
-    returns_lost_runs = True
     first_runs = 3
     changed: str | None = None
     outdated = False
+    lost = 0
+
+    def note_loss(self, job: Job) -> int:
+        self.lost += 1
+        return self.lost
 
     @property
     def must_pause(self) -> str | None:

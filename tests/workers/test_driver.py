@@ -37,6 +37,28 @@ sys.exit(main())
 """
 """A driver that gives a worker up after three seconds of silence."""
 
+STOPS_AT_ITS_START = """
+import os, pathlib, signal, sys
+from workers.__main__ import main
+from workers.proxy import ProxyJobFactory
+class Stopping:
+    def __init__(self, setup):
+        self.setup = setup
+    def open_runner(self):
+        marks = pathlib.Path(MARKS)
+        if len(list(marks.iterdir())) < 2:
+            (marks / str(os.getpid())).touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return self.setup.open_runner()
+began = ProxyJobFactory.__init__
+def begin(self, *given):
+    began(self, *given)
+    self.setup = Stopping(self.setup)
+ProxyJobFactory.__init__, ProxyJobFactory.silence_seconds = begin, 3.0
+sys.exit(main())
+"""
+"""The same; its first two workers stop while they load."""
+
 
 @pytest.fixture(scope="module")
 def undisturbed() -> dict[float, float]:
@@ -230,6 +252,22 @@ def test_a_stopped_worker_is_replaced_whether_it_works_or_waits(stage, ray_addre
     assert finished_once(stage, sweep_id)
     assert {run.attempt for run in stage.runs(sweep_id)} == {1}
     stage.until(lambda: not waiting.is_running(), driver)
+    stage.store.sweeps.move(sweep_id, SweepState.COMPLETED)
+    assert driver.wait(timeout=30) == 0
+
+
+def test_a_worker_that_is_stopped_while_it_loads_is_replaced(stage, ray_address, tmp_path):
+    sweep_id = stage.proxy(tokens=(8_192,), rates=RATES)
+    marks = tmp_path / "stopped"
+    marks.mkdir()
+    script = STOPS_AT_ITS_START.replace("MARKS", repr(str(marks)))
+    driver = stage.run("-c", script, sweep_id, ETALON_RAY_ADDRESS=ray_address)
+    stage.ask(sweep_id, *((0, rate, 0) for rate in RATES))
+    stage.ended(sweep_id, driver)
+    assert stage.states(sweep_id) == {RunState.COMPLETED}
+    stopped = [int(mark.name) for mark in marks.iterdir()]
+    assert len(stopped) == 2
+    stage.until(lambda: not any(psutil.pid_exists(pid) for pid in stopped), driver)
     stage.store.sweeps.move(sweep_id, SweepState.COMPLETED)
     assert driver.wait(timeout=30) == 0
 

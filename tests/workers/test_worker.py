@@ -123,6 +123,31 @@ def test_what_is_under_way_is_saved_before_the_process_ends():
     assert idle.saved == 0
 
 
+def test_a_worker_loads_and_saves_in_steps_where_a_hang_is_noticed():
+    opened: list[StandIn] = []
+    runner = StandIn((Report(), False), (Report(), False))
+    runner.open_runner = lambda: opened.append(runner) or runner
+    working = actor(runner, WORK)
+    assert not opened, "nothing watches a constructor"
+    working.step()
+    working.reset_config(WAIT)
+    assert runner.saved == 0, "nothing watches a change of the trial"
+    working.step()
+    working.step()
+    working.cleanup()
+    assert (len(opened), runner.saved) == (1, 1)
+
+
+def test_an_interrupted_job_is_saved_even_if_its_process_ends_before_the_next_step():
+    runner = StandIn((Report(), False))
+    working = actor(runner, WORK)
+    working.step()
+    working.reset_config(WAIT)
+    working.reset_config(WAIT)
+    working.cleanup()
+    assert runner.saved == 1
+
+
 def test_a_missing_corpus_is_reported_with_every_job(tmp_path):
     trainer = ProxyTrainer(kind="proxy", corpus="gone")
     scale = Scale(width=16, depth=1)

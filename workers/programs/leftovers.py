@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -50,6 +50,25 @@ def drop_leftovers(
     dropped += [path for path in _listed(folder) if path not in dropped]
     if not dropped:
         return None
+    thread = Thread(target=_delete, args=(dropped,), name="leftovers", daemon=True)
+    thread.start()
+    return thread
+
+
+def clear_folder(folder: Path, *, keeps: Callable[[Path], bool]) -> Thread:
+    """Empty a run's folder but for the entries that ``keeps`` says. All else is gone when this returns: it is renamed first.
+
+    Returns:
+        The thread that deletes.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    dropped = _listed(folder)
+    for path in [path for path in folder.iterdir() if path not in dropped and not keeps(path)]:
+        aside = folder / f"{DROPPED}{uuid4().hex}"
+        path.rename(aside)
+        dropped.append(aside)
     thread = Thread(target=_delete, args=(dropped,), name="leftovers", daemon=True)
     thread.start()
     return thread

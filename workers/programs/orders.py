@@ -165,8 +165,14 @@ def marker(folder: Path) -> str:
 
 def own_checkpoint(registration: Registration, values: Mapping[str, Value]) -> bool:
     """Whether a run can go on from its own checkpoint, by what the registration declares."""
+    path = own_path(registration, values)
+    return path is not None and path.exists()
+
+
+def own_path(registration: Registration, values: Mapping[str, Value]) -> Path | None:
+    """Where a run's own checkpoint would be; None if the registration declares none."""
     resume = registration.definition.resume
-    return resume is not None and path_of(registration, resume.when, values).exists()
+    return None if resume is None else path_of(registration, resume.when, values)
 
 
 def fork_checkpoint(registration: Registration, values: Mapping[str, Value], fork_step: int) -> Path:

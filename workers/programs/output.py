@@ -32,6 +32,8 @@ _CONTROLS: Final = bytes(code for code in (*range(32), 127) if code not in b"\t\
 _TAIL_NAME: Final = "output.{:012d}.log"
 """Named by the bytes of output before it."""
 
+_TAIL: Final = re.compile(r"output\.\d+\.log")
+
 
 class Line(NamedTuple):
     """A line of output.
@@ -256,6 +258,11 @@ def _last_bytes(path: Path, most: int) -> tuple[bytes, int]:
             return data, start + len(data)
     except OSError:
         return b"", 0
+
+
+def is_output(path: Path) -> bool:
+    """Whether a file in a run's folder holds a part of its output."""
+    return path.name == HEAD or _TAIL.fullmatch(path.name) is not None
 
 
 def _tails(folder: Path) -> list[tuple[int, Path]]:

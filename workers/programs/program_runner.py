@@ -24,8 +24,9 @@ from workers.programs.earlier_keeper import EARLIER_SECONDS, EarlierKeeper, left
 from workers.programs.journal import JOURNAL, Ended, Entry, Kind, Measured, ModelSize, Noticed, read_journal
 from workers.programs.kept import TAKEN, KeeperLost, KeptProgram
 from workers.programs.leftovers import drop_leftovers
-from workers.programs.orders import fork_checkpoint, make_order, marker, own_checkpoint
+from workers.programs.orders import fork_checkpoint, make_order, marker, own_checkpoint, own_path
 from workers.programs.output import LINE_BYTES, tail, tail_and_end
+from workers.programs.renewal import RENEWED, renew
 from workers.programs.run_ends import (
     Completed,
     Crashed,
@@ -101,7 +102,14 @@ class ProgramSetup:
 
     def trunk(self, trunk_id: str) -> TrunkFolder:
         """The folder of a trunk: another registration has another one, because its checkpoints are not these."""
-        return TrunkFolder(self.folder / "trunks" / trunk_id / self.registration.digest)
+        return TrunkFolder(self._trunks(trunk_id) / self.registration.digest)
+
+    def all_trunks(self, trunk_id: str) -> list[TrunkFolder]:
+        """The folders of a trunk under every registration."""
+        return [TrunkFolder(path) for path in sorted(self._trunks(trunk_id).glob("*"))]
+
+    def _trunks(self, trunk_id: str) -> Path:
+        return self.folder / "trunks" / trunk_id
 
 
 class ProgramRunner(Runner):
@@ -205,6 +213,7 @@ class RunInHand:
         self._kept: KeptProgram | None = None
         self._start = Start()
         self._is_told = True
+        self._recalled: End | None = None
         self._crashes = self._interruptions = 0
         self._log_at, self._log = 0.0, NO_OUTPUT
         self.is_over = False
@@ -256,13 +265,35 @@ class RunInHand:
             return True
         if not self._earlier.has_ended():
             return False
-        journal = self._folder / JOURNAL
-        self._record = RunRecord.of(read_journal(journal)) if journal.exists() else RunRecord()
+        renewed = self._renew()
+        self._recall()
         self._new = self._points(self._record.curve(self._shown).points)
         if self._earlier.ended:
             self._record.notices.append(left_behind(self._earlier.ended))
+        if renewed:
+            self._record.notices.append(RENEWED)
         self._earlier = None
         return True
+
+    def _recall(self) -> None:
+        """Learn from the journal what earlier workers' attempts came to: a new worker gives a run no further tries."""
+        for entry in read_journal(self._folder / JOURNAL):
+            self._record.add(entry)
+            if isinstance(entry, Ended):
+                self._recalled = self._end_of(entry)
+                self._crashes += isinstance(self._recalled, Crashed)
+        if self._record.ended is None:
+            self._recalled = None
+
+    def _renew(self) -> bool:
+        """Clear what another registration's program left; whether there was anything."""
+        registration, trunk_id = self._setup.registration, self._job.trunk_id
+        return renew(
+            self._folder,
+            registration.digest,
+            checkpoint=own_path(registration, self._values(self._place, Start())),
+            trunks=[] if trunk_id is None else self._setup.all_trunks(trunk_id),
+        )
 
     def _check_claim(self) -> None:
         if is_claimed_by_another(self._folder, self._claim):
@@ -283,10 +314,11 @@ class RunInHand:
 
     def _known_end(self) -> End | None:
         """The end that the journal tells, or that of the trunk; None if the program must run."""
-        if self._record.ended is not None and self._crashes + self._interruptions == 0:
-            end = self._end_of(self._record.ended)
-            if isinstance(end, Completed | RateTooHigh):
-                return end
+        recalled, self._recalled = self._recalled, None
+        if isinstance(recalled, Completed | RateTooHigh):
+            return recalled
+        if isinstance(recalled, Crashed) and self._is_out_of_tries:
+            return self._given_up(recalled)
         if self._trunk is None or self._record.started is not None:
             return None
         diverged = self._trunk.diverged
@@ -397,13 +429,20 @@ class RunInHand:
             if self._trunk is not None:
                 self._notice(self._trunk.note_crash(self._record, self._start, limits.tries))
             self._crashes += 1
-            if self._crashes < limits.tries:
+            if not self._is_out_of_tries:
                 return self._news()
-            times = f", {self._crashes} times" if self._crashes > 1 else ""
-            end = Failed(reason=f"{end.reason}{times}")
+            end = self._given_up(end)
         if self._record.ended is not None:
             self._notice(coarse(self._record.ended))
         return self._over(end)
+
+    @property
+    def _is_out_of_tries(self) -> bool:
+        return self._crashes >= self._setup.registration.definition.limits.tries
+
+    def _given_up(self, end: Crashed) -> Failed:
+        times = f", {self._crashes} times" if self._crashes > 1 else ""
+        return Failed(reason=f"{end.reason}{times}")
 
     def _notice(self, text: str | None) -> None:
         if text is not None:

@@ -93,6 +93,19 @@ class TrunkFolder:
 
         self._change(drop)
 
+    def drop_checkpoints_of(self, run_folder: Path) -> None:
+        """Forget the checkpoints that the run of a folder saved."""
+
+        def drop(known: dict[str, Any]) -> None:
+            known["checkpoints"] = {
+                tokens: one
+                for tokens, one in known.get("checkpoints", {}).items()
+                if run_folder not in Path(one["trunk_folder"]).parents
+            }
+
+        if self._known.get("checkpoints"):
+            self._change(drop)
+
     def note_first_loss(self, loss: float) -> None:
         """Record the first loss of the trunk, once."""
         self._change(lambda known: known.setdefault("first_loss", loss))

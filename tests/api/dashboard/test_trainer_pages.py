@@ -192,6 +192,29 @@ def test_what_a_program_printed_is_shown_once_with_its_indents(client: TestClien
         assert html.unescape(printed) == "\n".join(block)
 
 
+def test_a_list_of_runs_shows_the_last_line_of_a_reason_and_unfolds_the_whole(
+    client: TestClient, copy: Store
+) -> None:
+    own = ProgramRun(copy)
+    lines = ["Traceback (most recent call last):", '  File "train.py", line 3', "MemoryError: <64 GB>", ""]
+    own.fail("\n".join(["It ended with exit code 1. The last lines of its output:", *lines]))
+    cell = read(client, f"/sweeps/{own.sweep.id}").split('<td class="opt why">')[1].split("</td>")[0]
+    shown, unfolded = cell.split("</summary>")
+    assert text_of(shown) == "MemoryError: <64 GB>"
+    assert f'data-keep="why-{own.run.id}"' in shown
+    assert "It ended with exit code 1." in unfolded
+    (printed,) = re.findall(r"<pre[^>]*>(.*?)</pre>", unfolded, re.DOTALL)
+    assert html.unescape(printed).rstrip() == "\n".join(lines).rstrip()
+
+
+def test_a_reason_of_one_line_is_shown_whole_in_a_list_of_runs(client: TestClient, copy: Store) -> None:
+    own = ProgramRun(copy)
+    own.fail("Its worker was lost.")
+    cell = read(client, f"/sweeps/{own.sweep.id}").split('<td class="opt why">')[1].split("</td>")[0]
+    assert text_of(cell) == "Its worker was lost."
+    assert "<details" not in cell
+
+
 def test_a_sweep_without_trunks_and_prediction_claims_no_savings_by_them(
     client: TestClient, copy: Store
 ) -> None:

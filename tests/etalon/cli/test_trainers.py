@@ -204,6 +204,19 @@ def test_the_last_lines_of_a_run_are_printed(url: str, store: Store) -> None:
     assert "There is no run" in refusal_of("sweep", "logs", "x")
 
 
+def test_a_listed_run_says_the_last_line_of_its_reason(
+    url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    printing = Printing(store)
+    reason = "It ended with exit code 1. The last lines of its output:\nTraceback:\nMemoryError: [64 GB]\n"
+    result = RunResult(run_id=printing.run.id, state=RunState.FAILED, reason=reason)
+    store.runs.finish([result], fence=printing.driver)
+    listed = etalon("sweep", "runs", printing.sweep.id)[1].splitlines()[-1]
+    assert listed.rstrip().endswith("MemoryError: [64 GB]")
+    assert "exit code" not in listed
+
+
 def test_runs_are_listed_and_found_by_the_beginning_of_their_ids(url: str, store: Store) -> None:
     printing = Printing(store)
     assert f"{printing.run.id} 100" in etalon("sweep", "runs", printing.sweep.id)[1]

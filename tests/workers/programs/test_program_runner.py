@@ -15,7 +15,7 @@ import pytest
 from orchestrator.errors import BadInput
 from orchestrator.states import RunState
 from tests.waiting import until
-from tests.workers.programs.tiny import FORK, RESUME, by_run, carry_out, cells, job, registered, setup
+from tests.workers.programs.tiny import FIELDS, FORK, RESUME, by_run, carry_out, cells, job, registered, setup
 from workers.programs.journal import Ended, Started, read_journal
 from workers.programs.program_runner import BEGAN_ANEW
 from workers.runner import Report
@@ -206,6 +206,25 @@ def test_an_end_that_no_worker_told_is_told_by_the_next_without_another_start(tm
     assert {point.tokens for point in again.points} == {point.tokens for point in first.points}
     journal = read_journal(tmp_path / "a" / "runs" / "r0" / "journal.jsonl")
     assert len([entry for entry in journal if isinstance(entry, Started)]) == 1
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_a_new_worker_gives_a_run_no_further_tries(tmp_path: Path, tries: int) -> None:
+    """The first worker dies after the first crash, whether it told it or not."""
+    limits = {**FIELDS["limits"], "tries": tries}
+    registration = registered(tmp_path / "mine", "--no_such_option", limits=limits)
+    worker = setup(registration, cells(40), tmp_path / "a")
+    journal = tmp_path / "a" / "runs" / "r0" / "journal.jsonl"
+    first = worker.open_runner()
+    first.begin(job(0))
+    until(lambda: first.advance(0.0) and any(isinstance(one, Ended) for one in read_journal(journal)))
+    first.abort()
+    result = carry_out(worker, job(0)).results[0]
+    assert result.state is RunState.FAILED
+    times = ", 2 times" if tries == 2 else ""
+    assert str(result.reason).startswith(f"It ended with exit code 2{times}. The last lines")
+    starts = [one.attempt for one in read_journal(journal) if isinstance(one, Started)]
+    assert starts == [*range(1, tries + 1)]
 
 
 def test_a_model_of_another_size_is_stopped_at_once(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ parser.add_argument("--save_to", type=Path)
 parser.add_argument("--init_from", type=Path)
 parser.add_argument("--every", type=int, default=5)
 parser.add_argument("--keep_every", type=int, default=0)
+parser.add_argument("--keep_in", type=Path)
 parser.add_argument("--step_seconds", type=float, default=0.0)
 parser.add_argument("--break_at", type=int, default=0)
 args = parser.parse_args()
@@ -31,7 +32,7 @@ args = parser.parse_args()
 asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 state = {"step": 0, "way": 0.0, "noise": 0.0}
-own = args.out / "own.json"
+own = args.keep_in or args.out / "own.json"
 if args.keep_every and own.exists():
     state = json.loads(own.read_text())
 elif args.init_from:
