@@ -87,7 +87,7 @@ def test_a_completed_sweep_shows_rate_interval_warnings_law_and_cost(client: Tes
     ("params", "shown"),
     [
         ("2M", r"To narrow the interval A fifth size near \S+ k parameters would narrow the interval from"),
-        ("6M", r"No prediction .* A fifth size near \S+ k parameters would narrow the interval from"),
+        ("6M", r"No prediction .* A fifth size near \S+ [kM] parameters would narrow the interval from"),
     ],
 )
 def test_a_far_target_shows_the_size_to_add(client: TestClient, seeded: Seeded, params: str, shown: str):
@@ -95,10 +95,11 @@ def test_a_far_target_shows_the_size_to_add(client: TestClient, seeded: Seeded, 
     assert re.search(shown, text_of(page[page.index('id="ask-answer"') : page.index('id="bowls"')]))
 
 
-def test_a_sweep_under_way_has_sizes_of_its_own_to_run_first(copy: Store, seeded: Seeded):
-    law = copy.laws.latest(seeded.ids["running"])
-    assert law.prediction.further_size.params is None
-    assert law.prediction.further_size.reason.endswith("k parameters have no results yet.")
+def test_a_sweep_under_way_has_sizes_of_its_own_to_run_first(client: TestClient, seeded: Seeded):
+    url = f"/v1/sweeps/{seeded.ids['running']}/prediction?params=1e5&tokens=2e6"
+    offer = client.get(url).json()["further_size"]
+    assert offer["params"] is None
+    assert offer["reason"].endswith("k parameters have no results yet.")
 
 
 def test_a_near_target_shows_no_size_to_add(client: TestClient, seeded: Seeded):

@@ -158,8 +158,8 @@ def test_the_card_shows_the_law_the_cost_of_a_wrong_rate_and_how_to_confirm(tmp_
 
 
 def test_the_card_and_the_refusal_name_the_size_to_add(tmp_path: Path) -> None:
-    table = synthetic(tmp_path, sizes=(1e6,), horizons=(1e8, 2e8, 4e8))
-    near, far = ("--target", "params=4e6,tokens=4e8"), ("--target", "params=1e7,tokens=4e8")
+    table = synthetic(tmp_path, sizes=(1e6, 2e6), horizons=(1e8, 2e8, 4e8))
+    near, far = ("--target", "params=6e6,tokens=4e8"), ("--target", "params=3e7,tokens=4e8")
 
     (offer,) = (answer["further_size"] for answer in answer_of("fit", table, *near)["predictions"])
     code, refused = etalon("fit", table, *far)
@@ -167,7 +167,7 @@ def test_the_card_and_the_refusal_name_the_size_to_add(tmp_path: Path) -> None:
     assert offer["interval_factor_after"] < offer["interval_factor_before"]
     assert plain(offer["reason"]) in plain(etalon("fit", table, *near)[1])
     assert code == 3
-    sentence = r"A second size near \S+ M parameters would narrow the interval from ×/÷ \S+ to ×/÷ [12]\S* for \S+ FLOPs"
+    sentence = r"A third size near \S+ M parameters would narrow the interval from ×/÷ \S+ to ×/÷ [12]\S* for \S+ FLOPs"
     assert re.search(sentence, plain(refused))
 
 
