@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.confirmed_targets import TARGET, target_world
-from benchmarks.further_size import DESIGNS, kept_promises
+from benchmarks.promised_intervals import DESIGNS, kept_promises
 from orchestrator.cells import Point
 from orchestrator.law import Law, fit
 from orchestrator.law.observations import point_array
