@@ -22,7 +22,7 @@ from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.tables.formats import read_table
-from tests.api.dashboard.seeding import SCALES, Service, bowl_loss, spec_fields
+from tests.api.dashboard.seeding import SCALES, Service, bowl_loss, spec_fields, with_batches
 from tests.api.figures.building import make_cells, make_run
 from tests.known_law import run_table
 
@@ -45,6 +45,7 @@ def stored(tmp_path_factory):
             "refused": service.run(service.submit(target={"params": 1e12, "tokens": 1e15}).id, batches=1).id,
             "one cell": service.run(service.submit(grid=one_cell).id).id,
             "fit": fitted_sweep(service),
+            "batches": with_batches(service),
             "no law": lawless_sweep(service),
             "cancelled": service.submit().id,
             "no law, ended": lawless_sweep(service),
@@ -98,6 +99,7 @@ KINDS = (
     "refused",
     "one cell",
     "fit",
+    "batches",
     "no law",
     "cancelled",
     "no law, ended",
@@ -123,10 +125,17 @@ def test_every_figure_is_valid_plotly_json(stored, kind, name, columns):
         ("queued", "losses", "first loss"),
         ("queued", "residuals", "once the law has"),
         ("queued", "savings", "first batch of runs"),
+        ("queued", "batch", "first batch of runs"),
+        (
+            "completed",
+            "batch",
+            "All runs have one batch of 256 tokens, so they do not show which batch is best.",
+        ),
         ("no law", "law", "once a bowl shows a minimum"),
         ("fit", "coverage", "has no grid"),
         ("cancelled", "bowls", "has ended, and none of its runs"),
         ("cancelled", "savings", "has ended, and none of its runs"),
+        ("no law, ended", "batch", "has ended, and there is no law"),
         ("no law, ended", "law", "has ended, and there is no law"),
         ("no law, ended", "residuals", "has ended, and no law"),
     ],
