@@ -71,7 +71,7 @@ def answers(world: World) -> Answers | None:
     found = [ask(law, place) for place in world.places]
     answered = np.array([one is not None for one in found])
     given = [one for one in found if one is not None]
-    rates = np.full((4, answered.size), 0.0)
+    rates = np.tile(world.optimum, (4, 1))  # of targets that are refused, for nothing but their places
     rates[:, answered] = np.log(
         [(p.learning_rate, p.valley_low, p.valley_high, p.high) for p in given] or np.ones((0, 4))
     ).T

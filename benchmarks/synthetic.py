@@ -118,7 +118,11 @@ def wall(distance: float, steepness: float, width: float) -> Shape:
 
 
 def draw_truth(rng: Random) -> Truth:
-    """A law like those of real recipes: it falls with N, with D by batch, and rises with B until it saturates."""
+    """A law like those of real recipes: it falls with N, with D by batch, and rises with B until it saturates.
+
+    Sizes shift ln η* by 0.03 to 0.05 in Step Law's runs (arXiv 2503.04715), by 0.1 to 0.25 in OpenEuroLLM's
+    (arXiv 2608.28308).
+    """
     return Truth(
         level=rng.normal(-6.0, 1.0),
         alpha=rng.normal(-0.45, 0.2),
@@ -127,7 +131,7 @@ def draw_truth(rng: Random) -> Truth:
         drift=rng.normal(0.08, 0.05),
         bend=rng.normal(-0.06, 0.04),
         cell=np.exp(rng.normal(np.log(0.05), 0.4)),
-        size=np.exp(rng.normal(np.log(0.05), 0.4)),
+        size=log_uniform(rng, 0.03, 0.25),
         noise=log_uniform(rng, 2e-4, 4e-3),
         curvature=rng.normal(-4.3, 0.4),
         shape=lopsided(rng.uniform(-0.5, 1.5)),

@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.amounts import percent
 from orchestrator.answers.batch_costs import batch_answer
 from orchestrator.answers.confirmation import Runs, confirmation
-from orchestrator.answers.further_size import further_size_offer, with_further_size
+from orchestrator.answers.size_offer import further_size_offer, with_further_size
 from orchestrator.cells import Point
 from orchestrator.documents.predictions import (
     Interval,

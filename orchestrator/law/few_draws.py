@@ -30,12 +30,12 @@ NEGLIGIBLE = 1e-4  # weight of a grid point, relative to the largest, below whic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UncertainScale:
-    """A scale with a half-Cauchy prior: half of its mass lies below `width`, a tenth above six times that.
+    """A scale with a half-Cauchy prior, cut off where no recorded recipe is.
 
     Attributes:
         name: In `Scales`.
-        width: Of the prior.
-        low, high: Ends of the grid, over the width.
+        width: Of the prior: half of the mass of one without a cut lies below it.
+        low, high: Ends of the grid, over the width; `high` is the cut.
         points: Of the grid, which is logarithmic.
     """
 
@@ -59,8 +59,8 @@ class UncertainScale:
 
 UNCERTAIN: Final = (
     UncertainScale(name="size", width=0.02, low=0.2, high=8.0, points=5),
-    UncertainScale(name="path", width=0.24, low=0.08, high=3.5, points=7),
-    UncertainScale(name="size_bend", width=0.8, low=0.2, high=12.0, points=5),
+    UncertainScale(name="path", width=0.3, low=0.08, high=1.7, points=7),
+    UncertainScale(name="size_bend", width=0.6, low=0.2, high=12.0, points=5),
 )
 GRID: Final = np.array(list(product(*(scale.grid for scale in UNCERTAIN))))
 LOG_PRIOR: Final = np.array(list(product(*(scale.log_prior for scale in UNCERTAIN)))).sum(axis=1)

@@ -126,7 +126,7 @@ def test_a_batch_of_no_size_is_refused(law: etalon.Law, wrong: Any) -> None:
 
 
 def test_a_law_shows_its_formula(law: etalon.Law) -> None:
-    assert repr(law).startswith("<Law of 84 runs in 12 cells: η* = ")
+    assert repr(law).startswith("<Law of 84 runs in 12 cells: η* ≈ ")
     assert str(law.formula).splitlines()[1].startswith("ln η* ≈ ")
     assert [term.name for term in law.coefficients][:2] == ["1", "ln N"]
     assert len(law.bowls) == 12

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.confirmed_targets import TARGET, target_world
-from benchmarks.further_size import DESIGNS, kept_promises
+from benchmarks.promised_intervals import DESIGNS, kept_promises
 from orchestrator.cells import Point
 from orchestrator.law import Law, fit
 from orchestrator.law.observations import point_array
@@ -183,4 +183,4 @@ def test_the_interval_after_the_runs_is_about_what_was_promised() -> None:
     kept = list(kept_promises(DESIGNS["three sizes"], 12, None))
 
     assert len(kept) >= 10
-    assert np.median([one.found / one.promised for one in kept]) == pytest.approx(1, abs=0.1)
+    assert 0.85 < np.median([one.found / one.promised for one in kept]) < 1.1

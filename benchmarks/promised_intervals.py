@@ -1,6 +1,6 @@
 """Whether a further size narrows the target's interval as promised: synthetic laws, and recorded sizes left out.
 
-    OPENBLAS_NUM_THREADS=1 [ETALON_RECORDED_RUNS=<folder with run tables>] python -m benchmarks.further_size
+    OPENBLAS_NUM_THREADS=1 [ETALON_RECORDED_RUNS=<folder with run tables>] python -m benchmarks.promised_intervals
         [--worlds 200] [--design NAME] [--table FILE …]
 
 Synthetic: sweeps whose law is known are fitted, the planner proposes a further size for a target that is 2 to 20 times
