@@ -116,8 +116,8 @@ def test_a_prediction_from_one_batch_says_why_there_is_no_best_one(client: TestC
     assert "Batch All runs have one batch of 256 tokens" in answer
 
 
-def test_a_sweep_under_way_has_sizes_of_its_own_to_run_first(client: TestClient, seeded: Seeded):
-    url = f"/v1/sweeps/{seeded.ids['running']}/prediction?params=1e5&tokens=2e6"
+def test_a_sweep_with_sizes_that_have_no_results_has_those_to_run_first(client: TestClient, seeded: Seeded):
+    url = f"/v1/sweeps/{seeded.ids['failed']}/prediction?params=12e3&tokens=524288"
     offer = client.get(url).json()["further_size"]
     assert offer["params"] is None
     assert offer["reason"].endswith("k parameters have no results yet.")
