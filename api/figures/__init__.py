@@ -123,7 +123,8 @@ def run_figure(store: Store, run_id: str, *, columns: int | None = None) -> dict
     """
     run = store.runs.get(run_id)
     cell = store.sweeps.cells(run.sweep_id)[run.cell]
-    return _plain(draw_run(run, cell, thinned(store.losses.curve(run), 1000)), columns)
+    points, training = thinned(store.losses.curve(run), 1000), store.sweeps.get(run.sweep_id).spec.training
+    return _plain(draw_run(run, cell, points, no_curves=training.no_curves), columns)
 
 
 def lens_figure(store: Store, run_id: str, name: str, *, columns: int | None = None) -> dict[str, Any]:

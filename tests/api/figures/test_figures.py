@@ -13,6 +13,7 @@ import pytest
 
 from api.figures import FIGURES, figure, run_figure
 from api.figures.run_curve import draw_run
+from api.figures.screen import fit_to_screen
 from api.figures.style import COUNTS, RATES, log_axis, params_colours, tokens_colours
 from orchestrator.answers.prediction import prediction
 from orchestrator.errors import NotFound
@@ -159,6 +160,19 @@ def test_a_run_without_points_says_whether_some_will_come(state, words):
     (cell, *_) = make_cells()
     drawn = draw_run(make_run(0, 1e-2, state), cell, [])
     assert words in drawn.layout.annotations[0].text.replace("<br>", " ")
+
+
+def test_a_run_of_a_trainer_without_curves_says_so():
+    (cell, *_) = make_cells()
+    drawn = draw_run(make_run(0, 1e-2), cell, [], no_curves="A replay has no curves.")
+    assert drawn.layout.annotations[0].text == "A replay has no curves."
+
+
+def test_a_telephone_labels_each_of_three_decades():
+    canvas = go.Figure(layout={"xaxis": log_axis(1.3e4, 1e7, ticks=COUNTS, most=6), "yaxis": {}})
+    shown = fit_to_screen(canvas, 1).layout.xaxis
+    low, high = shown.range
+    assert 0.7 < (high - low) / shown.nticks <= 1  # Plotly's distance of ticks: then one decade
 
 
 @pytest.mark.parametrize("kind", ["no law", "running", "completed"])
