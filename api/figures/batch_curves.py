@@ -51,7 +51,7 @@ LEAST_ROOM: Final = 0.0125
 """It shows at least this much, so that both levels are in it."""
 
 MOST_BEYOND: Final = 4.0
-"""A batch further than this factor outside those offered does not stretch the axis."""
+"""Factor beyond the batches offered to which the best one's interval and the largest that cost little stretch the axis."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ def _view(
     answer: PredictionDocument | None,
 ) -> BatchView:
     tried = set(law.points[:, 2].tolist())
-    batches = _batches(found, interval, at)
+    batches = _batches(found, best.batch_tokens, interval, at)
     costs, low, high = best.excess_loss(batches)
     points = np.column_stack([np.full_like(batches, at.params), np.full_like(batches, at.tokens), batches])
     rate, sd = law.prediction_band(points)
@@ -134,13 +134,13 @@ def _view(
     )
 
 
-def _batches(found: BatchAnswer, interval: Interval, at: Point) -> NDArray[np.float64]:
-    """Even steps over the batches offered, the interval of the best one, the largest that cost little, and the target's."""
+def _batches(found: BatchAnswer, best: float, interval: Interval, at: Point) -> NDArray[np.float64]:
+    """Even steps over the batches offered, the best one and the target's, and over others as far as `MOST_BEYOND`."""
     offered = [choice.batch_tokens for choice in found.choices]
     largest = [item.batch_tokens for item in found.largest_within if item.batch_tokens is not None]
     low, high = min(offered) / MOST_BEYOND, max(offered) * MOST_BEYOND
-    others = np.clip([interval.low, interval.high, *largest, at.batch_tokens], low, high)
-    return even_steps([*offered, *others.tolist()], LINE_POINTS)
+    others = np.clip([interval.low, interval.high, *largest], low, high).tolist()
+    return even_steps([*offered, *others, best, at.batch_tokens], LINE_POINTS)
 
 
 def _banded(y: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> BandedLine:

@@ -86,6 +86,11 @@ def test_the_target_stands_on_the_cost_only_where_its_batch_is_not_the_best() ->
     assert (names(VIEW).count("target"), names(other).count("target")) == (1, 2)
 
 
+def test_a_batch_far_from_all_tried_is_on_the_axis_if_the_target_has_it() -> None:
+    far = viewed(snapshot(batch=1.5e8))
+    assert far.batch_tokens[-1] > 1.5e8
+
+
 def test_a_batch_that_costs_much_is_drawn_at_the_top_edge() -> None:
     assert "off the scale" not in names(VIEW)
     first, *others = VIEW.tried
