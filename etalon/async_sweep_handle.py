@@ -159,7 +159,7 @@ class AsyncSweepHandle(SweepFacts):
         page: int | None = None,
         phase: str | None = None,
     ) -> PlotlyFigure:
-        """A figure as the service draws it, such as ``bowls``, ``law``, ``losses`` or ``savings``.
+        """A figure as the service draws it, such as ``bowls``, ``law``, ``batch`` or ``losses``.
 
         Args:
             name: of the figure.

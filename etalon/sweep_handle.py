@@ -156,7 +156,7 @@ class SweepHandle(SweepFacts):
         page: int | None = None,
         phase: str | None = None,
     ) -> PlotlyFigure:
-        """A figure as the service draws it, such as ``bowls``, ``law``, ``losses`` or ``savings``.
+        """A figure as the service draws it, such as ``bowls``, ``law``, ``batch`` or ``losses``.
 
         Args:
             name: of the figure.

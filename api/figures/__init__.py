@@ -12,6 +12,7 @@ from typing import Any, Final
 import plotly.graph_objects as go
 
 from api.figures import (
+    batch_curves,
     bowls,
     coverage_map,
     fitting_transfer,
@@ -40,7 +41,16 @@ __all__ = ["FIGURES", "LENSES", "comparison_figure", "figure", "lens_figure", "p
 
 FIGURES: Final[dict[str, SweepFigure]] = {
     module.FIGURE.name: module.FIGURE
-    for module in (bowls, law_curves, coverage_map, learning_curves, residuals, fitting_transfer, savings)
+    for module in (
+        bowls,
+        law_curves,
+        batch_curves,
+        coverage_map,
+        learning_curves,
+        residuals,
+        fitting_transfer,
+        savings,
+    )
 }
 """The figures of a sweep by name, in the order of its page."""
 
@@ -113,7 +123,8 @@ def run_figure(store: Store, run_id: str, *, columns: int | None = None) -> dict
     """
     run = store.runs.get(run_id)
     cell = store.sweeps.cells(run.sweep_id)[run.cell]
-    return _plain(draw_run(run, cell, thinned(store.losses.curve(run), 1000)), columns)
+    points, training = thinned(store.losses.curve(run), 1000), store.sweeps.get(run.sweep_id).spec.training
+    return _plain(draw_run(run, cell, points, no_curves=training.no_curves), columns)
 
 
 def lens_figure(store: Store, run_id: str, name: str, *, columns: int | None = None) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from api.figures.selection import EVENLY, MOST_PANELS, CellSelection, cells_with
 from api.figures.snapshot import EarlierRun, FigureSnapshot
 from api.figures.style import (
     ACCENT,
-    LINE,
     RATES,
     STATE_COLOURS,
     TARGET,
@@ -31,7 +30,7 @@ from api.figures.style import (
     panel_title,
     params_colours,
 )
-from api.figures.traces import line_trace, marks_trace
+from api.figures.traces import line_trace, marks_trace, minimum_traces
 from orchestrator import amounts
 from orchestrator.cells import Cell
 from orchestrator.law import Bowl, BowlStatus
@@ -315,18 +314,7 @@ def _minimum(bowl: Bowl) -> list[dict[str, Any]]:
         f"η* {amounts.rate(bowl.learning_rate, 3)}"
         f"<br>95 %: {amounts.rate(bowl.low)} – {amounts.rate(bowl.high)}<br>loss {amounts.loss(bowl.loss)}"
     )
-    diamond = {
-        "symbol": "diamond",
-        "size": 9,
-        "color": "#fff",
-        "line": {"color": "#1c2733", "width": 1.6},
-    }
-    return [
-        line_trace(
-            "95 % interval", [bowl.low, bowl.high], [bowl.loss, bowl.loss], {"color": LINE, "width": 6}
-        ),
-        marks_trace("minimum", [bowl.learning_rate], [bowl.loss], [text], diamond),
-    ]
+    return minimum_traces("minimum", bowl.learning_rate, (bowl.low, bowl.high), bowl.loss, text)
 
 
 def _law_rate(bowl: Bowl, low: float, high: float) -> dict[str, Any]:

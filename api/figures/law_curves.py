@@ -25,6 +25,7 @@ from api.figures.style import (
     COUNTS,
     OUTER_BAND,
     RATES,
+    STAR,
     TARGET,
     axis_number,
     canvas,
@@ -43,6 +44,7 @@ from orchestrator.documents.predictions import PredictionDocument
 from orchestrator.knowledge import target_of
 from orchestrator.law import Bowl, BowlStatus, Law
 from orchestrator.law.bowl import Z95
+from orchestrator.store.records import LawRecord
 
 AxisName = Literal["params", "tokens"]
 Array = NDArray[np.float64]
@@ -128,18 +130,30 @@ def law_view(snapshot: FigureSnapshot) -> LawView | None:
     law, record = snapshot.law, snapshot.record
     if law is None or not law.bowls:
         return None
-    recorded = None if record is None else record.prediction
-    answer = recorded if isinstance(recorded, PredictionDocument) else None
-    target = _own_target(snapshot) if recorded is None else recorded.target
+    answer = recorded_answer(record)
+    target = _own_target(snapshot) if record is None else record.prediction.target
     batches = {bowl.batch_tokens for bowl in law.bowls}
     batch = min(sorted(batches), key=lambda value: abs(math.log(value / target.batch_tokens)))
-    at = max(law.bowls, key=lambda b: (b.params * b.tokens, b.batch_tokens)) if answer is None else target
+    at = drawn_at(law, answer)
     return LawView(
         params=_axis_view(law, "params", batch, at, answer),
         tokens=_axis_view(law, "tokens", batch, at, answer),
         batch_tokens=batch,
         answer=answer,
     )
+
+
+def recorded_answer(record: LawRecord | None) -> PredictionDocument | None:
+    """The prediction at the sweep's target that was recorded with a law; None if it was refused, or without a record."""
+    recorded = None if record is None else record.prediction
+    return recorded if isinstance(recorded, PredictionDocument) else None
+
+
+def drawn_at(law: Law, answer: PredictionDocument | None) -> Located:
+    """Where a law is drawn: at the target, or without an answer there in its costliest cell."""
+    if answer is not None:
+        return answer.target
+    return max(law.bowls, key=lambda bowl: (bowl.params * bowl.tokens, bowl.batch_tokens))
 
 
 def _own_target(snapshot: FigureSnapshot) -> Point:
@@ -154,7 +168,7 @@ def _axis_view(
     other_name: AxisName = "tokens" if name == "params" else "params"
     values = [getattr(bowl, name) for bowl in law.bowls]
     target = None if answer is None else getattr(answer.target, name)
-    x = _steps(values if target is None else [*values, target])
+    x = even_steps(values if target is None else [*values, target])
     others = evenly(
         sorted({getattr(b, other_name) for b in law.bowls if b.batch_tokens == batch}), MOST_LINES
     )
@@ -178,12 +192,12 @@ def _axis_view(
     )
 
 
-def _steps(values: Sequence[float]) -> Array:
+def even_steps(values: Sequence[float], points: int = LINE_POINTS) -> Array:
     """Even steps in the logarithm, a little beyond both ends."""
     low, high = min(values), max(values)
     pad = max((high / low) ** 0.04, 1.05)
     # Uneven ends: a step at exactly a cell's own N would show that cell's own shift as a kink.
-    return np.geomspace(low / pad, high * pad * 1.0007, LINE_POINTS)
+    return np.geomspace(low / pad, high * pad * 1.0007, points)
 
 
 def _along(name: AxisName, x: Array, other: float, batch: float) -> Array:
@@ -257,7 +271,7 @@ def _traces(side: AxisView, view: LawView, *, first: bool) -> list[dict[str, Any
     lines = [_slice(line, side, colours[line.other]) for line in side.lines]
     points = _points(side.measured, colours)
     if view.answer is not None and side.target is not None:
-        points.append(_target_star(view.answer, side.target))
+        points.append(target_star(view.answer, side.target))
     shared = [{**trace, "legendgroup": trace["name"], "showlegend": first} for trace in (*traces, *points)]
     return [*shared[: len(traces)], *lines, *shared[len(traces) :]]
 
@@ -314,12 +328,12 @@ def _cloud(
     )
 
 
-def _target_star(answer: PredictionDocument, x: float) -> dict[str, Any]:
+def target_star(answer: PredictionDocument, x: float) -> dict[str, Any]:
+    """The predicted rate with its interval, at the target's place on the x axis."""
     rate, low, high = answer.learning_rate, answer.interval.low, answer.interval.high
     text = f"target: η* {amounts.rate(rate, 3)}<br>95 % {amounts.rate(low)} – {amounts.rate(high)}"
     bar = error_bars([rate], [(low, high)]) | {"color": TARGET, "thickness": 2, "width": 5}
-    star = {"symbol": "star", "size": 14, "color": TARGET}
-    return marks_trace("target", [x], [rate], [text], star, error_y=bar)
+    return marks_trace("target", [x], [rate], [text], STAR, error_y=bar)
 
 
 def _figure(request: FigureRequest) -> go.Figure:

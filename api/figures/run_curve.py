@@ -14,17 +14,18 @@ from orchestrator.states import RUN_FINAL, RunState
 from orchestrator.store.records import LossPoint, Run
 
 
-def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint]) -> go.Figure:
+def draw_run(run: Run, cell: Cell, points: Sequence[LossPoint], *, no_curves: str | None = None) -> go.Figure:
     """Draw a learning curve.
 
     Args:
         run: the run.
         cell: its cell.
         points: the trunk's first, then its own; those that logarithmic axes cannot show are left out.
+        no_curves: why runs of its trainer have no learning curves; None if they have.
     """
     shown = on_log_axes(points)
     if not shown:
-        return empty(_why_no_curve(run))
+        return empty(no_curves or _why_no_curve(run))
     losses = [point.loss for point in shown] + ([run.loss] if run.loss is not None else [])
     figure = canvas(
         400,

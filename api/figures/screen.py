@@ -22,6 +22,9 @@ FOOTNOTE_ROOM: Final = 28
 TIGHT_DECADES: Final = (1.2, 2.2)
 """Decades of an axis on which Plotly would label so many numbers that they touch."""
 
+WIDE_DECADES: Final = (2.9, 4.0)
+"""Decades of an axis on which Plotly would label every other one."""
+
 TITLE_LENGTH: Final = 20
 """Characters of a title that fit above one of two panels; the last part of a longer one goes on a second line."""
 
@@ -46,11 +49,16 @@ def fit_to_screen(figure: go.Figure, columns: int | None) -> go.Figure:
 
 
 def _take_fewer_ticks(axis: go.layout.XAxis) -> None:
-    """At most three ticks or so; on a logarithmic axis of one to two decades 1 and 3 of each, where Plotly labels 2 and 5."""
+    """At most three ticks or so; on a logarithmic axis of one to two decades 1 and 3 of each, where Plotly labels 2 and 5.
+
+    Of three to four decades each is labelled: with three ticks it would be every other.
+    """
     axis.update(nticks=min(axis.nticks or 3, 3))
     if axis.type != "log" or axis.tickvals is not None:
         return
     low, high = axis.range
+    if WIDE_DECADES[0] < high - low < WIDE_DECADES[1]:
+        axis.update(nticks=4)
     if TIGHT_DECADES[0] < high - low < TIGHT_DECADES[1]:
         decades = range(math.floor(low), math.ceil(high))
         axis.update(tickvals=[float(f"{m}e{e}") for e in decades for m in (1, 3)])

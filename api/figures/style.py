@@ -23,6 +23,8 @@ OUTER_BAND: Final = "rgba(47,111,208,0.09)"
 UNTOUCHED: Final = "rgba(128,138,150,0.14)"
 ACCENT: Final = "#2f6fd0"
 TARGET: Final = "#d1495b"
+STAR: Final = {"symbol": "star", "size": 14, "color": TARGET}
+"""The mark of the target."""
 
 STATE_COLOURS: Final[dict[RunState, str]] = {
     RunState.COMPLETED: "#2f6fd0",

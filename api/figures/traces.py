@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from api.figures.style import LINE
 from orchestrator.store.records import LossPoint
 
 Values = Sequence[float | None]
@@ -60,3 +61,14 @@ def band_trace(
     """The area between two lines."""
     edge = [*high, *reversed(low)]
     return line_trace(name, [*x, *reversed(x)], edge, {"width": 0}, fill="toself", fillcolor=colour, **more)
+
+
+def minimum_traces(
+    name: str, x: float, interval: tuple[float, float], y: float | None, text: str
+) -> list[dict[str, Any]]:
+    """A minimum at (x, y) that the pointer shows with a text, and the 95 % interval of x."""
+    diamond = {"symbol": "diamond", "size": 9, "color": "#fff", "line": {"color": "#1c2733", "width": 1.6}}
+    return [
+        line_trace("95 % interval", interval, [y, y], {"color": LINE, "width": 6}),
+        marks_trace(name, [x], [y], [text], diamond),
+    ]

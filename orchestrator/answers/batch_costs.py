@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -31,10 +32,9 @@ def batch_answer(law: Law, target: Point) -> tuple[BatchAnswer, list[Notice]]:
         best=best.batch_tokens,
         interval=Interval(level=0.95, low=low, high=high),
         reason=None,
-        choices=_choices(law, target, best, offered_batches(tried)),
-        largest_within=[
-            LargestWithin(excess_loss=excess, batch_tokens=best.largest_within(excess)) for excess in WITHIN
-        ],
+        learning_rate=_best_rate(law, target, best.batch_tokens),
+        choices=batch_choices(law, target, best, offered_batches(tried)),
+        largest_within=[_largest_within(law, target, best, excess) for excess in WITHIN],
     )
     return answer, _outside_notices(best, tried)
 
@@ -59,7 +59,15 @@ def offered_batches(tried: Array) -> list[float]:
     return sorted([*tried.tolist(), *powers[new].tolist()])
 
 
-def _choices(law: Law, target: Point, best: BestBatch, batches: list[float]) -> list[BatchChoice]:
+def batch_choices(law: Law, target: Point, best: BestBatch, batches: Sequence[float]) -> list[BatchChoice]:
+    """What batches cost at the (N, D) of a target, and the best rate of each.
+
+    Args:
+        law: the law to ask.
+        target: its N and D count.
+        best: the best batch there.
+        batches: in tokens, at least one.
+    """
     points = np.array([(target.params, target.tokens, batch) for batch in batches])
     rates = np.exp(law.optimum(points)[0])
     costs = zip(*best.excess_loss(points[:, 2]), strict=True)
@@ -73,6 +81,18 @@ def _choices(law: Law, target: Point, best: BestBatch, batches: list[float]) -> 
         )
         for batch, learning_rate, (expected, low, high) in zip(batches, rates, costs, strict=True)
     ]
+
+
+def _largest_within(law: Law, target: Point, best: BestBatch, excess_loss: float) -> LargestWithin:
+    batch = best.largest_within(excess_loss)
+    rate = None if batch is None else _best_rate(law, target, batch)
+    return LargestWithin(excess_loss=excess_loss, batch_tokens=batch, learning_rate=rate)
+
+
+def _best_rate(law: Law, target: Point, batch_tokens: float) -> float:
+    """The best rate at a batch, at the (N, D) of a target."""
+    (log_rate,), _ = law.optimum(np.array([(target.params, target.tokens, batch_tokens)]))
+    return float(np.exp(log_rate))
 
 
 def _outside_notices(best: BestBatch, tried: Array) -> list[Notice]:

@@ -176,6 +176,11 @@ class LargestWithin(Document):
         description="Null where the best batch is too uncertain for any to be expected within it.",
         examples=[2.1e6],
     )
+    learning_rate: float | None = Field(
+        default=None,
+        description="The best rate at this batch; null where `batch_tokens` is.",
+        examples=[0.0012],
+    )
 
 
 class BatchAnswer(Document):
@@ -187,6 +192,9 @@ class BatchAnswer(Document):
         examples=[1.1e6],
     )
     interval: Interval | None = Field(description="The 95 % interval of `best`; null where it is.")
+    learning_rate: float | None = Field(
+        default=None, description="The best rate at `best`; null where it is.", examples=[0.0011]
+    )
     reason: str | None = Field(description="Why there is no best batch; null where there is one.")
     choices: list[BatchChoice] = Field(
         default=[],

@@ -13,6 +13,12 @@ def test_every_figure_is_plotly_json(client: TestClient, trained: Any) -> None:
         assert answer.json()["layout"], name
 
 
+def test_the_batch_of_a_sweep_with_one_is_its_reason(client: TestClient, trained: Any) -> None:
+    answer = client.get(f"/v1/sweeps/{trained.sweep.id}/figures/batch")
+    assert answer.status_code == 200
+    assert "All runs have one batch" in titles(answer.json())[0].replace("<br>", " ")
+
+
 def test_an_unknown_figure_is_refused_with_the_known_ones(client: TestClient, trained: Any) -> None:
     answer = client.get(f"/v1/sweeps/{trained.sweep.id}/figures/parallel")
     assert answer.status_code == 404

@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from orchestrator.answers.prediction import prediction
 from orchestrator.cells import Cell, Cells
 from orchestrator.documents.laws import RuledOut
 from orchestrator.errors import Refused
-from orchestrator.knowledge import SweepKnowledge, knowledge_of
-from orchestrator.law import Law
+from orchestrator.knowledge import SweepKnowledge, knowledge_of, target_of
+from orchestrator.law import Law, fit
 from orchestrator.lenses import MODULES
 from orchestrator.loop.refit import answer, fitted, next_batch
 from orchestrator.spec import ProxyTrainer, parse_spec
@@ -24,7 +26,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult, Sweep
 from tests.bench import Bench
-from tests.known_law import rise
+from tests.known_law import RECORDED, grid, observations, rise, run_table
 
 DIVERGES_ABOVE = 0.05
 
@@ -187,6 +189,30 @@ def with_many_cells(service: Service) -> str:
     cells = service.store.sweeps.cells(sweep_id)
     service.ask(sweep_id, *((cell.number, cell.rates[0]) for cell in cells))
     return sweep_id
+
+
+def with_batches(service: Service, **fields: Any) -> str:
+    """A law of four batches in a sweep without a grid, asked at the best batch unless the fields say otherwise; its id."""
+    known = replace(RECORDED, bottom=lambda at: 3.0 * math.exp(0.01 * math.log(at.batch_tokens / 2048) ** 2))
+    rates = [6e-2 * 2**octave for octave in range(-3, 4)]
+    runs = list(known.runs(grid((5e5, 1e6), (4e5, 8e5), (1024, 2048, 4096, 8192)), rates))
+    table = service.store.tables.add(run_table(runs).encode(), rows=len(runs), cells=16)
+    asked = {"name": "batches", "target": {"params": 2e6, "tokens": 8e5}, **fields}
+    spec = parse_spec({**asked, "prior_runs": {"table": table.id}})
+    sweep, _ = service.store.sweeps.create(spec, cells=())
+    law = fit(observations(runs))
+    target = target_of(spec, (), prior=observations(runs), law=law)
+    service.store.laws.add(
+        sweep.id,
+        document=law.to_document(),
+        prediction=prediction(law, target),
+        ruled_out=[],
+        runs=len(runs),
+        spent_flops=0.0,
+        batch=0,
+        fence=service.fence,
+    )
+    return sweep.id
 
 
 def bowl_loss(cell: Cell, learning_rate: float) -> float:

@@ -13,7 +13,7 @@ from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import RunResult
 from tests.api.dashboard.conftest import OpenTab, Seeded
-from tests.api.dashboard.seeding import Service, lens_points, with_many_cells
+from tests.api.dashboard.seeding import Service, lens_points, with_batches, with_many_cells
 from tests.orchestrator.heldout.carried import compared_sweep
 
 pytestmark = pytest.mark.browser
@@ -67,10 +67,25 @@ def test_a_sweep_draws_every_figure_and_fits_the_screen(open_tab: OpenTab, seede
     page = open_tab(width=width).page
     page.goto(f"/sweeps/{seeded.ids[kind]}")
     draw_all(page)
-    assert page.locator("[data-figure]").count() == 6
+    assert page.locator("[data-figure]").count() == 7
     assert overflow(page) == 0
     assert unlabelled(page) == []
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_batch_is_drawn_with_its_marks_and_fits_the_screen(open_tab: OpenTab, store: Store, width):
+    page = open_tab(width=width).page
+    page.goto(f"/sweeps/{with_batches(Service(store), name=f'batches {width}')}")
+    draw_all(page)
+    assert overflow(page) == 0
+    marks = page.locator("#batch .scatterlayer .points path")
+    frame = page.locator("#batch").bounding_box()
+    boxes = [mark.bounding_box() for mark in marks.all()]
+    assert len(boxes) == 4 + 2 + 1 + 4 + 1  # tried, largest within, best; tried, target
+    assert all(
+        frame["x"] < box["x"] and box["x"] + box["width"] < frame["x"] + frame["width"] for box in boxes
+    )
 
 
 @pytest.mark.parametrize("width", WIDTHS)

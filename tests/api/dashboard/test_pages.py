@@ -12,13 +12,14 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.dashboard.assets import PLOTLY, address
 from api.dashboard.ruler import beside, extrapolations, ruler
+from orchestrator.amounts import count, rate
 from orchestrator.settings import Settings
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import LensPoint
 from orchestrator.store.runs import Runs
 from tests.api.dashboard.conftest import HOSTILE, Seeded
-from tests.api.dashboard.seeding import Service, with_many_cells
+from tests.api.dashboard.seeding import Service, with_batches, with_many_cells
 from tests.api.figures.building import make_answer
 
 
@@ -95,8 +96,28 @@ def test_a_far_target_shows_the_size_to_add(client: TestClient, seeded: Seeded, 
     assert re.search(shown, text_of(page[page.index('id="ask-answer"') : page.index('id="bowls"')]))
 
 
-def test_a_sweep_under_way_has_sizes_of_its_own_to_run_first(client: TestClient, seeded: Seeded):
-    url = f"/v1/sweeps/{seeded.ids['running']}/prediction?params=1e5&tokens=2e6"
+def test_the_batch_of_a_prediction_has_its_interval_and_the_largest_that_cost_little(
+    client: TestClient, copy: Store
+):
+    sweep_id = with_batches(Service(copy))
+    batch = client.get(f"/v1/sweeps/{sweep_id}").json()["prediction"]["batch"]
+    page = read(client, f"/sweeps/{sweep_id}")
+    answer = text_of(page[page.index('id="answer"') : page.index('id="ask"')])
+    ends = f"{count(batch['interval']['low'])} – {count(batch['interval']['high'])}"
+    rows = [f"least {count(batch['best'])} 95 %: {ends} {rate(batch['learning_rate'])}"]
+    for item, level in zip(batch["largest_within"], ("0.5 %", "1 %"), strict=True):
+        rows.append(f"at most {level} up to {count(item['batch_tokens'])} {rate(item['learning_rate'])}")
+    assert " ".join(" ".join(rows).split()) in answer
+
+
+def test_a_prediction_from_one_batch_says_why_there_is_no_best_one(client: TestClient, seeded: Seeded):
+    page = read(client, f"/sweeps/{seeded.ids['completed']}")
+    answer = text_of(page[page.index('id="answer"') : page.index('id="ask"')])
+    assert "Batch All runs have one batch of 256 tokens" in answer
+
+
+def test_a_sweep_with_sizes_that_have_no_results_has_those_to_run_first(client: TestClient, seeded: Seeded):
+    url = f"/v1/sweeps/{seeded.ids['failed']}/prediction?params=12e3&tokens=524288"
     offer = client.get(url).json()["further_size"]
     assert offer["params"] is None
     assert offer["reason"].endswith("k parameters have no results yet.")

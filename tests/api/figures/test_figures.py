@@ -13,6 +13,7 @@ import pytest
 
 from api.figures import FIGURES, figure, run_figure
 from api.figures.run_curve import draw_run
+from api.figures.screen import fit_to_screen
 from api.figures.style import COUNTS, RATES, log_axis, params_colours, tokens_colours
 from orchestrator.answers.prediction import prediction
 from orchestrator.errors import NotFound
@@ -22,7 +23,7 @@ from orchestrator.spec import parse_spec
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import Store
 from orchestrator.tables.formats import read_table
-from tests.api.dashboard.seeding import SCALES, Service, bowl_loss, spec_fields
+from tests.api.dashboard.seeding import SCALES, Service, bowl_loss, spec_fields, with_batches
 from tests.api.figures.building import make_cells, make_run
 from tests.known_law import run_table
 
@@ -45,6 +46,7 @@ def stored(tmp_path_factory):
             "refused": service.run(service.submit(target={"params": 1e12, "tokens": 1e15}).id, batches=1).id,
             "one cell": service.run(service.submit(grid=one_cell).id).id,
             "fit": fitted_sweep(service),
+            "batches": with_batches(service),
             "no law": lawless_sweep(service),
             "cancelled": service.submit().id,
             "no law, ended": lawless_sweep(service),
@@ -98,6 +100,7 @@ KINDS = (
     "refused",
     "one cell",
     "fit",
+    "batches",
     "no law",
     "cancelled",
     "no law, ended",
@@ -123,10 +126,17 @@ def test_every_figure_is_valid_plotly_json(stored, kind, name, columns):
         ("queued", "losses", "first loss"),
         ("queued", "residuals", "once the law has"),
         ("queued", "savings", "first batch of runs"),
+        ("queued", "batch", "first batch of runs"),
+        (
+            "completed",
+            "batch",
+            "All runs have one batch of 256 tokens, so they do not show which batch is best.",
+        ),
         ("no law", "law", "once a bowl shows a minimum"),
         ("fit", "coverage", "has no grid"),
         ("cancelled", "bowls", "has ended, and none of its runs"),
         ("cancelled", "savings", "has ended, and none of its runs"),
+        ("no law, ended", "batch", "has ended, and there is no law"),
         ("no law, ended", "law", "has ended, and there is no law"),
         ("no law, ended", "residuals", "has ended, and no law"),
     ],
@@ -150,6 +160,19 @@ def test_a_run_without_points_says_whether_some_will_come(state, words):
     (cell, *_) = make_cells()
     drawn = draw_run(make_run(0, 1e-2, state), cell, [])
     assert words in drawn.layout.annotations[0].text.replace("<br>", " ")
+
+
+def test_a_run_of_a_trainer_without_curves_says_so():
+    (cell, *_) = make_cells()
+    drawn = draw_run(make_run(0, 1e-2), cell, [], no_curves="A replay has no curves.")
+    assert drawn.layout.annotations[0].text == "A replay has no curves."
+
+
+def test_a_telephone_labels_each_of_three_decades():
+    canvas = go.Figure(layout={"xaxis": log_axis(1.3e4, 1e7, ticks=COUNTS, most=6), "yaxis": {}})
+    shown = fit_to_screen(canvas, 1).layout.xaxis
+    low, high = shown.range
+    assert 0.7 < (high - low) / shown.nticks <= 1  # Plotly's distance of ticks: then one decade
 
 
 @pytest.mark.parametrize("kind", ["no law", "running", "completed"])

@@ -252,7 +252,9 @@ def test_a_target_without_a_batch_is_asked_at_the_best_one_and_told_what_others_
     assert (
         predicted["target"]["batch_tokens"] == predicted["batch"]["best"] == pytest.approx(131_072, rel=0.3)
     )
-    assert {"best", "interval", "reason", "choices", "largest_within"} == set(predicted["batch"])
+    assert {"best", "interval", "learning_rate", "reason", "choices", "largest_within"} == set(
+        predicted["batch"]
+    )
     assert predicted["expected_loss_interval"]["level"] == 0.95
     assert "best batch 1" in plain(shown)
     assert "its learning rate" in shown

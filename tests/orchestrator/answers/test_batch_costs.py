@@ -82,6 +82,16 @@ def test_the_largest_batches_that_cost_little_lie_above_the_best(law: Law) -> No
     assert batch.best < half.batch_tokens < one.batch_tokens
 
 
+def test_the_best_batch_and_the_largest_that_cost_little_carry_their_rates(law: Law) -> None:
+    batch = asked(law).batch
+    rates = {batch.best: batch.learning_rate} | {
+        w.batch_tokens: w.learning_rate for w in batch.largest_within
+    }
+
+    for batch_tokens, learning_rate in rates.items():
+        assert learning_rate == pytest.approx(asked(law, batch_tokens).learning_rate)
+
+
 def test_a_best_batch_outside_those_tried_is_reported(law: Law) -> None:
     far = asked(law_of(batches=BATCHES[1:4]), tokens=5e10)
     assert far.batch.best > BATCHES[3]
