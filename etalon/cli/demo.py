@@ -49,7 +49,7 @@ SWEEP: Final[dict[str, Any]] = {
     "search": {
         "strategy": "law",
         "rates_per_cell": 4,
-        "stop": {"interval_factor": 1.5},
+        "stop": {"interval_factor": 1.6},
     },
     "target": {"params": HELD_OUT_PARAMS, "tokens": HORIZONS[-1], "batch_tokens": BATCH_TOKENS},
     "comparison": {
