@@ -22,6 +22,7 @@ from api.v1.queries import only_known_queries
 from orchestrator import logs
 from orchestrator.errors import Unavailable
 from orchestrator.private import close_home
+from orchestrator.processes import one_algebra_thread
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.shutdown = Shutdown()
+        one_algebra_thread()
         with app.state.shutdown.heard():
             yield
         if own:

@@ -11,6 +11,7 @@ from orchestrator import logs
 from orchestrator.errors import BadInput
 from orchestrator.loop.leader import serve
 from orchestrator.private import close_home, restrict_umask
+from orchestrator.processes import one_algebra_thread
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
@@ -24,6 +25,7 @@ def main() -> int:
     settings = Settings()
     logs.configure(settings.log_level)
     restrict_umask()
+    one_algebra_thread()
     close_home(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,7 +9,7 @@ import sys
 from orchestrator import logs
 from orchestrator.errors import EtalonError, Unavailable
 from orchestrator.private import close_home, restrict_umask
-from orchestrator.processes import NOT_NOW
+from orchestrator.processes import NOT_NOW, one_algebra_thread
 from orchestrator.settings import Settings
 from workers import environment
 from workers.dispatcher import WorkersDie
@@ -33,6 +33,7 @@ def main() -> int:
     environment.prepare(settings.ray_address)
     from workers.driver import drive  # noqa: PLC0415 - Ray reads the environment when it is loaded
 
+    one_algebra_thread()
     try:
         drive(sweep_id, settings)
     except (EtalonError, WorkersDie) as error:
