@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from api.access import COOKIE
 from api.dashboard.assets import address
@@ -70,6 +72,16 @@ def said(text: str) -> Said:
     return Said(start + stop.strip(), title, "\n".join(_once(lines)))
 
 
+def unbroken(text: str) -> Markup:
+    """A sentence whose factors, such as ``×/÷ 1.5``, do not break at the end of a line."""
+    parts = _FACTOR.split(text)  # text and factors in turn
+    return Markup().join(_WHOLE.format(part) if place % 2 else part for place, part in enumerate(parts))
+
+
+_FACTOR: Final = re.compile(r"(×/÷\s?\d+(?:\.\d+)?)")
+_WHOLE: Final = Markup('<span class="factor">{}</span>')
+
+
 def _once(lines: Sequence[str]) -> Sequence[str]:
     """The last one of a block of lines that repeat it."""
     for length in range(1, len(lines) // 2 + 1):
@@ -100,6 +112,7 @@ def _environment() -> Environment:
         "moment": moment,
         "spelt": spelt,
         "said": said,
+        "unbroken": unbroken,
     }
     environment.globals |= {
         "address": address,

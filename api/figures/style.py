@@ -134,7 +134,8 @@ def canvas(height: int, **layout: Any) -> go.Figure:
 
 def empty(sentence: str, height: int = 220) -> go.Figure:
     """A figure without data: a sentence on what will appear, and when."""
-    figure = canvas(height, xaxis={"visible": False}, yaxis={"visible": False})
+    hidden = {"visible": False}
+    figure = canvas(height, xaxis=hidden, yaxis=hidden, margin={**MARGIN, "l": MARGIN["r"]})
     return figure.add_annotation(
         text=wrapped(sentence, 46), showarrow=False, font={"size": 13}, align="center"
     )

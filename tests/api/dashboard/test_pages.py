@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.dashboard.assets import PLOTLY, address
+from api.dashboard.rendering import unbroken
 from api.dashboard.ruler import beside, extrapolations, ruler
 from orchestrator.amounts import count, rate
 from orchestrator.settings import Settings
@@ -406,3 +407,9 @@ def test_an_extrapolation_is_given_for_each_axis():
         "B within what was tried",
     ]
     assert [axis.beyond for axis in found] == [True, False, False]
+
+
+def test_a_factor_does_not_break_and_the_rest_of_a_sentence_is_escaped():
+    assert unbroken("<b> within ×/÷ 1.36, or ×/÷ 3.") == (
+        '&lt;b&gt; within <span class="factor">×/÷ 1.36</span>, or <span class="factor">×/÷ 3</span>.'
+    )
