@@ -13,6 +13,9 @@ WIDEST_BATCH = 10.0  # a 95 % interval of the best batch wider than ×/÷ this s
 PLACES, SLOPES = 41, 7  # equally likely values of ln B*, and of ln C, over which costs are averaged
 BISECTIONS = 40
 FARTHEST = 12.0  # ln of the factor from the best batch within which costs are searched
+HIGHEST = (
+    5.0  # of ln(loss / least loss): what has learned nothing loses no more, and an excess stays a number
+)
 
 
 def middles(values: int) -> Array:
@@ -95,4 +98,4 @@ class BestBatch:
         off = np.repeat(spread * middles(PLACES), SLOPES)
         steep = np.exp(self.mean[1] + tilt * off + left * np.tile(middles(SLOPES), PLACES))
         u = log_batches - (self.mean[0] + off)[:, None]
-        return np.asarray(np.expm1(steep[:, None] * rise(u, float(self.mean[2]))))
+        return np.asarray(np.expm1(np.minimum(steep[:, None] * rise(u, float(self.mean[2])), HIGHEST)))

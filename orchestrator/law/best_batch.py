@@ -85,7 +85,7 @@ class BatchLaw:
         if known.size:
             return BestBatch(mean=self.own[known[0]], covariance=self.own_covariance[known[0]])
         (row,) = rows_of(place[None], self.middle, self.sizes)
-        own_size = (np.abs(self.sizes - place[0]) < CLOSE).any()
+        own_size = (np.abs(self.places[:, 0] - place[0]) < CLOSE).any()
         added = self.variances + np.array([0.0 if own_size else self.size_variance, 0.0, 0.0])
         covariance = row @ self.common_covariance @ row.T + np.diag(added)
         return BestBatch(mean=row @ self.common, covariance=covariance)
@@ -219,6 +219,7 @@ class GroupFit:
             own = total[:, 8 + at] - total[:, 2 + i] * mean[:, 2 + j]
             precision[:, i, j] = precision[:, j, i] = own
         vector = total[:, 5:8] - total[:, 2:5] * mean[:, 1:2]
+        # Where noise is the larger part, it counts as misfit as well: that widens the intervals, to the safe side.
         share = robust * self.misfit / variance
         free = max(1 - OWN * len(mean) / left.size, 0.2)  # degrees of freedom that the groups' unknowns leave
         self.misfit = (MISFIT_WEIGHT * MISFIT**2 + (share * residual**2).sum() / free) / (

@@ -298,7 +298,8 @@ class Law:
         """
         interior = [bowl for bowl in self.bowls if bowl.status is BowlStatus.INTERIOR]
         apart = [round(abs(float(np.log(bowl.batch_tokens / batch_tokens))), 3) for bowl in interior]
-        nearest = [bowl for bowl, far in zip(interior, apart, strict=True) if far == min(apart)]
+        least = min(apart)
+        nearest = [bowl for bowl, far in zip(interior, apart, strict=True) if far == least]
         bowl = max(nearest, key=lambda b: (b.params * b.tokens, b.batch_tokens))
         return Anchor(**asdict(bowl.point), learning_rate=bowl.law_learning_rate)
 

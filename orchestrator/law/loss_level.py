@@ -64,7 +64,8 @@ class LossLevel:
     """Posterior of ln L_min over (N, D, B).
 
     Attributes:
-        bottoms: The cells that it was fitted to.
+        bottoms: All cells.
+        places: ln N and ln D of the groups that it was fitted to, shape [groups, 2].
         middle: Where n, d and b are zero, shape [3].
         sizes: ln N of the sizes that have a shift, shape [sizes].
         precision: Inverse of the kernel between the groups, shape [groups, groups].
@@ -74,6 +75,7 @@ class LossLevel:
     """
 
     bottoms: Bottoms
+    places: Array
     middle: Array
     sizes: Array
     precision: Array
@@ -87,7 +89,7 @@ class LossLevel:
         """Mean and standard deviation of ln L_min at (N, D, B), shape [m, 3] -> [m] each; a cell with runs keeps its own."""
         logs = np.log(points)
         size = np.abs(logs[:, :1] - self.sizes) < CLOSE
-        near = kernel(logs[:, :2], self.bottoms.places)
+        near = kernel(logs[:, :2], self.places)
         smooth = near @ self.precision
         rows = np.column_stack([columns(logs - self.middle), size, smooth])
         outside = self.smooth * np.maximum(1 - (smooth * near).sum(axis=1), 0.0)
@@ -133,10 +135,8 @@ def loss_level(bowls: Sequence[Bowl]) -> LossLevel | None:
     if not bottoms.log_loss.size:
         return None
     groups = bottoms.start.size
-    if groups > MOST_GROUPS:
-        chosen = np.linspace(0, groups - 1, MOST_GROUPS).round()
-        bottoms = bottoms.where(np.isin(np.arange(groups), chosen))
-    fit = LevelFit.of(bottoms)
+    chosen = np.linspace(0, groups - 1, min(groups, MOST_GROUPS)).round()
+    fit = LevelFit.of(bottoms.where(np.isin(np.arange(groups), chosen)))
     for _ in range(ROUNDS):
         before = fit.variances
         mean, covariance = fit.solve()
@@ -146,6 +146,7 @@ def loss_level(bowls: Sequence[Bowl]) -> LossLevel | None:
     cell, size, smooth = fit.variances.tolist()
     return LossLevel(
         bottoms=bottoms,
+        places=fit.bottoms.places,
         middle=fit.middle,
         sizes=fit.sizes,
         precision=fit.precision,
@@ -234,13 +235,14 @@ class LevelFit:
             self.bottoms.log_loss - self.terms @ mean[:TERMS_END] - (self.groups @ mean[TERMS_END:])[group]
         )
         self.robust = np.minimum((TAIL + 1) / (TAIL + residual**2 / variance), 1.0)
-        share = self.robust * self.variances[0] / variance
+        share = self.variances[0] / variance  # of a residual's variance that is not noise (MacKay's evidence)
+        scatter = (self.robust * share**2) @ (residual**2 + self._spread(covariance))
         shifts = mean[TERMS_END:line] ** 2 + np.diag(covariance)[TERMS_END:line]
         smooth = (
             mean[line:] @ self.precision @ mean[line:] + (self.precision * covariance[line:, line:]).sum()
         )
-        squares = share @ (residual**2 + self._spread(covariance)), shifts.sum(), smooth
-        counts = np.array([share.sum(), self.sizes.size, len(self.precision)])
+        squares = scatter, shifts.sum(), smooth
+        counts = np.array([self.robust @ share, self.sizes.size, len(self.precision)])
         self.variances = (PRIOR_WEIGHTS * PRIOR_SDS**2 + np.array(squares)) / (PRIOR_WEIGHTS + counts)
 
     def _spread(self, covariance: Array) -> Array:

@@ -95,7 +95,10 @@ class Observations:
         """The same runs in a canonical order; infinite losses become NaN."""
         loss = np.where(np.isfinite(self.loss), self.loss, np.nan)
         seed = np.zeros(self.size) if self.seed is None else self.seed
-        keys = (self.trunks, seed, loss, self.learning_rate, self.batch_tokens, self.tokens, self.params)
+        shared_first = np.where(
+            self.trunks < 0, np.iinfo(np.int64).max, self.trunks
+        )  # of copies, one that says it
+        keys = (shared_first, seed, loss, self.learning_rate, self.batch_tokens, self.tokens, self.params)
         order = np.lexsort(keys)
         return replace(self, loss=loss).where(order)
 

@@ -212,3 +212,21 @@ def test_where_the_best_batch_is_uncertain_no_batch_is_within_a_small_cost() -> 
 
     assert vague.largest_within(0.005) is None
     assert vague.vague
+
+
+@pytest.mark.parametrize("tokens", [1.0, 1e3, 1e16])
+def test_costs_far_from_steep_runs_are_numbers(tokens) -> None:
+    def steep(n, d, b):
+        return 2 * float(np.exp(0.2 * np.log(b / 2.7e5 / (d / 1e10) ** 0.4) ** 2))
+
+    expected, low, high = law_of(bowls_of(loss=steep)).at(1e8, tokens).excess_loss(2.0 ** np.arange(50))
+
+    assert np.isfinite([expected, low, high]).all()
+    assert (low <= high).all()
+
+
+def test_the_only_size_has_its_shift_in_the_level() -> None:
+    law = law_of(bowls_of(sizes=(1e8,)))
+    same, other = (law.at(params, 6e10).covariance[0, 0] for params in (1e8, 1.02e8))
+
+    assert other - same == pytest.approx(law.size_variance, rel=0.05)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -66,9 +68,34 @@ def test_tables_of_many_horizons_are_thinned_out() -> None:
     horizons = np.geomspace(1e9, 1e12, 3 * MOST_GROUPS)
     level = level_of(bowls_of(sizes=(1e8,), horizons=horizons, batches=(262_144.0,)))
 
-    assert level.bottoms.start.size == MOST_GROUPS
+    assert len(level.places) == MOST_GROUPS
     mean, sd = level.at(np.array([(1e8, 3.3e10, 262_144.0)]))
     assert abs(float(mean[0]) - np.log(true_loss(1e8, 3.3e10, 262_144.0))) < 3 * sd[0]
+
+
+def test_a_cell_whose_horizon_was_thinned_out_keeps_its_own_loss() -> None:
+    horizons = np.geomspace(1e9, 1e12, MOST_GROUPS + 20)
+    bowls = bowls_of(sizes=(1e8,), horizons=horizons, batches=(262_144.0,))
+    own = [replace(one, loss=1.05 * one.loss) if one.loss else one for one in bowls]
+    places = np.array([(one.params, one.tokens, one.batch_tokens) for one in bowls])
+    fitted = level_of(bowls).places
+    thinned = [at for at, one in enumerate(bowls) if np.abs(fitted[:, 1] - np.log(one.tokens)).min() > 1e-3]
+
+    for at in (thinned[0], thinned[-1]):
+        mixed = [*bowls[:at], own[at], *bowls[at + 1 :]]
+        mean, _ = level_of(mixed).at(places[[at]])
+        assert float(np.exp(mean[0])) == pytest.approx(own[at].loss, rel=5e-3)
+
+
+def test_noise_of_the_bottoms_is_not_taken_for_scatter_of_the_cells() -> None:
+    truth, held = np.log([true_loss(*place) for place in NEW]), []
+    for seed in range(8):
+        bowls = [replace(one, noise=1e-2) for one in bowls_of(seed=seed, scatter=1e-2 * np.sqrt(2 / 9))]
+        level = level_of(bowls)
+        assert np.sqrt(level.cell) < 0.4 * 1e-2 * np.sqrt(2 / 9)
+        mean, sd = level.at(np.array(NEW))
+        held.append(np.abs(mean - truth) < 1.96 * sd)
+    assert np.mean(held) > 0.93
 
 
 def test_without_a_finished_run_there_is_no_level() -> None:

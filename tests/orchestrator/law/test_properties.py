@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.cells import Point
 from orchestrator.errors import Refused
 from orchestrator.law import BowlStatus, Law, Observations, fit
+from orchestrator.law.observations import OWN
 from tests.known_law import FAST, LARGE, joined, runs_of
 
 exponents = st.floats(-0.9, 0.5)
@@ -189,3 +190,9 @@ def test_labels_that_no_two_runs_share_change_nothing():
     runs = of_trunks()
     alone = replace(runs, trunk=np.where(np.arange(runs.size) % 2, -1, np.arange(runs.size)))
     assert fit(alone).to_document() == fit(replace(runs, trunk=None)).to_document()
+
+
+def test_of_copied_rows_the_one_that_names_its_trunk_counts():
+    runs = of_trunks()
+    copies = replace(runs.where(np.arange(9)), trunk=np.full(9, OWN))
+    assert fit(joined(runs, copies), options=FAST).fingerprint == fit(runs, options=FAST).fingerprint
