@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
@@ -27,6 +28,9 @@ from tests.orchestrator.heldout.carried import compared_sweep
 from tests.waiting import until
 
 TEMPLATE = "etalon_template"
+
+settings.register_profile("long")
+"""``pytest --hypothesis-profile long``: tests of states take minutes."""
 
 Databases = Callable[..., AbstractContextManager[str]]
 """Makes a database, by default a copy of the migrated one, and drops it afterwards."""

@@ -252,7 +252,7 @@ def upgrade() -> None:
         sa.CheckConstraint("state = 'pruned' OR batch IS NOT NULL", name=op.f("ck_runs_batch")),
         sa.CheckConstraint("state <> 'running' OR fence IS NOT NULL", name=op.f("ck_runs_holder")),
         sa.CheckConstraint(
-            "state NOT IN ('pending', 'pruned') OR (fence IS NULL AND started_at IS NULL)",
+            "state NOT IN ('pending', 'pruned') OR fence IS NULL",
             name=op.f("ck_runs_waiting"),
         ),
         sa.CheckConstraint(

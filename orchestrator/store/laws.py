@@ -15,7 +15,7 @@ from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.leases import LEADER, check_fence
 from orchestrator.store.records import LawRecord, read_row, row_of
-from orchestrator.store.sweeps import check_changed, locked_sweep
+from orchestrator.store.sweeps import locked_sweep
 
 _S, _W = schema.sweeps.c, schema.laws.c
 
@@ -61,8 +61,7 @@ class Laws:
         """
         with self._database.write() as connection:
             check_fence(connection, LEADER, fence)
-            before = locked_sweep(connection, sweep_id).law_number
-            number = (before or 0) + 1
+            number = (locked_sweep(connection, sweep_id).law_number or 0) + 1
             now = clock(connection)
             law = LawRecord(
                 sweep_id=sweep_id,
@@ -78,10 +77,7 @@ class Laws:
             )
             connection.execute(insert(schema.laws), row_of(law))
             values = {"law_number": number, "updated_at": now}
-            unchanged = (_S.id == sweep_id, _S.law_number.is_not_distinct_from(before))
-            check_changed(
-                connection.execute(update(schema.sweeps).where(*unchanged).values(values)), sweep_id
-            )
+            connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
             event = LawEvent(number=number, prediction=law.prediction.model_dump(mode="json"), runs=runs)
             self._database.add_events(connection, sweep_id, [event], now)
         return law
