@@ -165,6 +165,44 @@ def test_without_tokens_a_page_of_another_site_changes_nothing(
     assert own.status_code == 201
 
 
+OTHER_PAGES = [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}]
+
+
+@pytest.mark.parametrize("headers", OTHER_PAGES)
+def test_what_a_browser_says_of_another_site_is_believed(
+    reach: Reach, store: Store, fields: dict[str, Any], headers: dict[str, str]
+) -> None:
+    client = reach()
+    assert client.post("/v1/sweeps", json=fields, headers=headers).status_code == 403
+    assert client.post("/login", data={"token": "x"}, headers=headers).status_code == 403
+    assert client.get("/v1/sweeps", headers=headers | {"sec-fetch-mode": "no-cors"}).status_code == 403
+    assert store.sweeps.page()[2] == 0
+    link = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert client.get("/", headers=headers | link).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_this_services_own_pages_are_served(reach: Reach, fields: dict[str, Any], site: str) -> None:
+    answer = reach().post("/v1/sweeps", json=fields, headers={"sec-fetch-site": site})
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "x-real-ip", "via"])
+def test_without_tokens_nothing_is_served_through_a_proxy(reach: Reach, header: str) -> None:
+    refused = reach().get("/v1/sweeps", headers={header: "127.0.0.1"})
+    assert refused.status_code == 403
+    assert "etalon token create" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("header", ["host", "origin"])
+@pytest.mark.parametrize("value", ["[", "http://[", "[::1", "a]b", "\xff", "re_bound.example"])
+def test_names_that_are_none_are_refused(
+    reach: Reach, fields: dict[str, Any], header: str, value: str
+) -> None:
+    refused = reach().post("/v1/sweeps", json=fields, headers={header: value.encode("latin-1")})
+    assert refused.status_code == 403
+
+
 def sign_in(client: TestClient, secret: str, **form: str) -> Any:
     return client.post("/login", data={"token": secret, **form}, follow_redirects=False)
 
