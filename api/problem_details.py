@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from orchestrator.documents.problems import PROBLEM_KINDS, TYPE_PREFIX, FieldError, ServedProblem
 from orchestrator.errors import (
@@ -24,6 +25,9 @@ from orchestrator.errors import (
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""The methods of HTTP that a service may take."""
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +199,20 @@ def _field_problem(item: Mapping[str, Any]) -> FieldProblem:
 def http_error(request: Request, error: Exception) -> JSONResponse:
     """The response to an unknown address or method."""
     assert isinstance(error, HTTPException)  # noqa: S101
+    name_all_methods(request, error)
     return problem_response(request, error.status_code, http_sentence(request, error), headers=error.headers)
+
+
+def name_all_methods(request: Request, error: HTTPException) -> None:
+    """Complete the ``Allow`` of a 405: the router names the methods of the first route of a path alone."""
+    if error.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
+        return
+    asked = ({**request.scope, "method": method} for method in METHODS)
+    routes = request.app.router.routes
+    found = [
+        scope["method"] for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
+    error.headers = {**(error.headers or {}), "Allow": ", ".join(found)}
 
 
 def http_sentence(request: Request, error: HTTPException) -> str:
