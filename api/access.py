@@ -29,7 +29,7 @@ FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-
 
 HOST: Final = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]/@]+))(?::\d*)?")
 
-STANDING_SECONDS: Final = 1.0
+WATCH_SECONDS: Final = 1.0
 """Seconds for which the tokens are cached for open event streams."""
 
 
@@ -125,7 +125,7 @@ def _caller(store: Store, secret: str | None, scope: Scope) -> Caller:
     return Caller(name=token.name, scopes=frozenset(token.scopes), token_id=token.id)
 
 
-class Standing:
+class TokenWatch:
     """Whether the callers of open streams may still read: one query for all of them, at most once a second.
 
     Args:
@@ -137,7 +137,7 @@ class Standing:
         self._store = store
         self._clock = clock
         self._looking = asyncio.Lock()
-        self._live: frozenset[str | None] = frozenset()
+        self._ended: frozenset[str | None] = frozenset()
         self._looked: float | None = None
 
     async def holds(self, caller: Caller) -> bool:
@@ -147,13 +147,12 @@ class Standing:
             Unavailable: the database cannot be reached.
         """
         async with self._looking:
-            if self._looked is None or self._clock() - self._looked >= STANDING_SECONDS:
+            if self._looked is None or self._clock() - self._looked >= WATCH_SECONDS:
                 tokens = await run_in_threadpool(self._store.tokens.list)
-                self._live = frozenset(token.id for token in tokens if token.revoked_at is None)
-                if not tokens:
-                    self._live = frozenset({None})
+                revoked = {token.id for token in tokens if token.revoked_at is not None}
+                self._ended = frozenset({*revoked, None} if tokens else revoked)
                 self._looked = self._clock()
-        return caller.token_id in self._live
+        return caller.token_id not in self._ended  # a token that is newer than the look is not revoked
 
 
 def _check_local(request: Request) -> None:

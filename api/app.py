@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from api import health, login, metrics, problem_details, swagger
-from api.access import Standing
+from api.access import TokenWatch
 from api.dashboard import error_pages
 from api.dashboard import router as dashboard
 from api.health import Disk, RayPort
@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
         store: the database; by default the one of the settings, closed with the application.
 
     Returns:
-        An ASGI application; ``state`` has ``settings``, ``store``, ``metrics``, ``standing`` and ``shutdown``.
+        An ASGI application; ``state`` has ``settings``, ``store``, ``metrics``, ``token_watch`` and ``shutdown``.
 
     Raises:
         SystemExit: the environment is not valid, its folder cannot be written, or another version of Etalon made the
@@ -67,7 +67,7 @@ def _application(settings: Settings, store: Store | None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.shutdown, app.state.standing = Shutdown(), Standing(store)
+        app.state.shutdown, app.state.token_watch = Shutdown(), TokenWatch(store)
         one_algebra_thread()
         with app.state.shutdown.heard():
             yield

@@ -117,7 +117,9 @@ class Disk:
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         file = settings.database_file
-        self._folders = (*([file.parent] if file else []), settings.checkpoints)
+        self._folders = {"checkpoints": settings.checkpoints} | (
+            {"the database": file.parent} if file else {}
+        )
         self._clock = clock
         self._lock = Lock()
         self._known: tuple[float, Check] | None = None
@@ -126,22 +128,26 @@ class Disk:
         """Whether each folder that exists can be written, and has room."""
         with self._lock:
             if self._known is None or self._clock() - self._known[0] >= KEPT_SECONDS:
-                faults = [fault for folder in self._folders if (fault := _fault_of(folder))]
-                found = "; ".join(dict.fromkeys(faults)) or "has room"
+                faults = [
+                    fault for what, folder in self._folders.items() if (fault := _fault_of(what, folder))
+                ]
+                found = "; ".join(faults) or "has room"
                 self._known = self._clock(), Check(part="disk", ok=not faults, found=found)
             return self._known[1]
 
 
-def _fault_of(folder: Path) -> str | None:
-    """The reason why a folder cannot be written: found by reserving room, as quotas and mounts show nowhere else."""
+def _fault_of(what: str, folder: Path) -> str | None:
+    """The reason why a folder cannot be written, without its path: the endpoint needs no token.
+
+    It is found by reserving room: quotas and mounts show nowhere else.
+    """
     if not folder.is_dir():
         return None
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, SPARE_BYTES)
     except OSError as error:
-        room = f"{SPARE_BYTES // 2**20} MiB"
-        return f"cannot be written: {error.strerror or error}; {folder} needs {room} of room"
+        return f"of {what} cannot be written ({error.strerror or error}): it needs {SPARE_BYTES // 2**20} MiB of room"
     return None
 
 

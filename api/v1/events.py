@@ -15,7 +15,7 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
-from api.access import Reader, Standing, reads
+from api.access import Reader, TokenWatch, reads
 from api.context import Stored
 from api.problem_details import responses
 from api.shutdown import Shutdown, shutdown_of
@@ -84,10 +84,10 @@ async def follow(
 
     The stream of a revoked token ends within seconds.
     """
-    standing: Standing = request.app.state.standing
+    watch: TokenWatch = request.app.state.token_watch
     start = after if last_event_id is None else last_event_id
     # Not FastAPI's own event streams: their tasks fail, each with a traceback, when a listener leaves while events wait.
-    messages = stream(store, sweep, start, shutdown_of(request), partial(standing.holds, caller))
+    messages = stream(store, sweep, start, shutdown_of(request), partial(watch.holds, caller))
     return StreamingResponse(messages, media_type=MEDIA_TYPE, headers=HEADERS)
 
 

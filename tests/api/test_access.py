@@ -1,12 +1,13 @@
 """Access: scopes, cookies, and loopback where no token was ever made."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from api.access import COOKIE
+from api.access import COOKIE, WATCH_SECONDS, Caller, TokenWatch
 from orchestrator.store import Store
 
 READS = [
@@ -268,3 +269,25 @@ def test_signing_out_forgets_the_cookie(reach: Reach, token: Callable[[str], str
     answer = client.post("/logout", headers={"origin": "http://127.0.0.1"}, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert client.get("/v1/sweeps").status_code == 401
+
+
+def test_tokens_are_looked_up_once_a_second_however_many_listen(store: Store) -> None:
+    now = 0.0
+    watch = TokenWatch(store, clock=lambda: now)
+
+    async def holds(token_id: str | None) -> bool:
+        return await watch.holds(Caller(name=None, scopes=frozenset(), token_id=token_id))
+
+    async def told() -> None:
+        nonlocal now
+        assert await holds(None)
+        token, _ = store.tokens.create("new", ["read"])
+        assert await holds(None)
+        assert await holds(token.id)
+        store.tokens.revoke(token.id)
+        assert await holds(token.id)
+        now += WATCH_SECONDS
+        assert not await holds(token.id)
+        assert not await holds(None)
+
+    asyncio.run(told())

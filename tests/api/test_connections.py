@@ -281,4 +281,5 @@ def test_a_full_disk_is_not_ready(tmp_path: Path) -> None:
     done = in_a_namespace(script, PYTHONPATH=str(Path(__file__).parents[2]))
     first, second = done.stdout.splitlines()
     assert first == "200 ready"
-    assert re.match(r"503 .*disk cannot be written: No space left on device; .* needs 16 MiB", second)
+    assert re.match(r"503 .*disk of the database cannot be written \(No space left on device\)", second)
+    assert str(home) not in second
