@@ -146,14 +146,14 @@ def predict_command(
     """Predict the learning rate at a target from a sweep's newest law."""
     if (params is None) != (tokens is None):
         raise BadInput("A target has --params and --tokens both, or neither for the sweep's own target.")
+    asked = (
+        None if params is None or tokens is None else (amount("--params", params), amount("--tokens", tokens))
+    )
     batch = None if batch_tokens is None else amount("--batch-tokens", batch_tokens)
     budget = flops_amount("--budget-flops", budget_flops)
     with Client() as client:
         sweep = client.sweeps.get(sweep_id)
-        if params is None or tokens is None:
-            n, d = _own_target(sweep)
-        else:
-            n, d = amount("--params", params), amount("--tokens", tokens)
+        n, d = _own_target(sweep) if asked is None else asked
         prediction = sweep.predict(params=n, tokens=d, batch_tokens=batch, budget_flops=budget)
     if as_json:
         print_json(prediction.to_json())
