@@ -120,7 +120,7 @@ class AsyncSweepHandle(SweepFacts):
         Args:
             params: N of the target, such as ``1e9`` or ``"1B"``.
             tokens: D of the target.
-            batch_tokens: B of the target; None takes the sweep's own.
+            batch_tokens: B of the target; None takes the best one there.
             budget_flops: FLOPs that may be spent on confirming the prediction.
             law: number of the law that predicts; None takes the newest.
 

@@ -41,6 +41,9 @@ class RunDocument(Document):
         description="Multipliers of the rate by module, such as attention=0.5,embedding=2; empty for none."
     )
     loss: float | None = Field(description="Annealed held-out loss; null unless completed.")
+    trunk: str | None = Field(
+        default=None, description="Its trunk, which runs of other horizons share; null for a run of its own."
+    )
     trunk_loss: float | None = Field(description="Held-out loss of the undecayed trunk at the fork.")
     diverged_tokens: int | None = Field(
         description="Tokens after which the divergence was noticed; null unless diverged, or if not measured."
