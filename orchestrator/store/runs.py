@@ -332,7 +332,7 @@ class Runs:
         if not rows:
             return
         statement = self._database.insert(schema.runs)
-        renewed = ("state", "trunk_id", "batch", "reason", "ended_at")
+        renewed = ("state", "trunk_id", "batch", "reason", "started_at", "ended_at", "seconds")
         taken_up = {name: statement.excluded[name] for name in renewed}
         statement = statement.on_conflict_do_update(
             index_elements=["sweep_id", "cell", "learning_rate", "seed", "module_rates"],
@@ -368,7 +368,7 @@ def _new_rows(
             "attempt": 0,
             "flops": 0.0,
             "reason": run.reason,
-            "ended_at": None,
+            **dict.fromkeys(("started_at", "ended_at", "seconds")),
             "created_at": now,
         }
         for run in runs

@@ -255,6 +255,19 @@ def test_a_sweep_is_submitted_once_and_commanded(service: etalon.Client, fields:
         sweep.stop()
 
 
+def test_the_frame_of_a_sweep_keeps_excluded_runs_and_a_fit_of_it_does_not(
+    service: etalon.Client, sweep: SweepHandle, tmp_path: Path
+) -> None:
+    run = next(run for run in sweep.runs if run.state is RunState.COMPLETED)
+    service.runs.exclude(run.id, "a bad node")
+    frame = sweep.runs.frame()
+    (tmp_path / "runs.csv").write_text(sweep.runs.csv())
+
+    assert list(frame.loc[frame.excluded.notna(), "id"]) == [run.id]
+    from_frame, from_table = etalon.fit(frame).bowls, etalon.fit(tmp_path / "runs.csv").bowls
+    assert sum(bowl.runs for bowl in from_frame) == sum(bowl.runs for bowl in from_table) == 34
+
+
 def test_a_run_is_excluded_included_and_retried(service: etalon.Client, sweep: SweepHandle) -> None:
     run = next(run for run in sweep.runs if run.state is RunState.COMPLETED)
     assert service.runs.exclude(run.id, "a bad node").excluded == "a bad node"
