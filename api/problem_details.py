@@ -21,6 +21,7 @@ from orchestrator.errors import (
     FieldProblem,
     NotFound,
     Refused,
+    Stale,
     Unavailable,
 )
 
@@ -44,12 +45,6 @@ class NotAllowed(EtalonError):
     title = "Not allowed"
 
 
-class NotYet(EtalonError):
-    """The contract has this; this version does not."""
-
-    title = "Not in this version yet"
-
-
 class TooLarge(EtalonError):
     """The body is larger than the endpoint reads."""
 
@@ -66,11 +61,11 @@ STATUSES: Final[dict[type[EtalonError], HTTPStatus]] = {
     BadInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
+    Stale: HTTPStatus.PRECONDITION_FAILED,
     Refused: HTTPStatus.CONFLICT,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     NotSignedIn: HTTPStatus.UNAUTHORIZED,
     NotAllowed: HTTPStatus.FORBIDDEN,
-    NotYet: HTTPStatus.NOT_IMPLEMENTED,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     WrongMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 }
@@ -80,7 +75,6 @@ KINDS: Final[dict[type[EtalonError], str]] = {
     **PROBLEM_KINDS,
     NotSignedIn: "not-signed-in",
     NotAllowed: "not-allowed",
-    NotYet: "not-yet",
     TooLarge: "too-large",
     WrongMediaType: "wrong-media-type",
 }

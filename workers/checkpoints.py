@@ -69,6 +69,10 @@ class Checkpoints:
                 path.unlink()  # damaged, or written by another version: its runs are formed into new jobs
         return found
 
+    def has_job(self, job: ProxyJob) -> bool:
+        """Whether a job is saved."""
+        return self._job(job).exists()
+
     def drop_job(self, job: ProxyJob) -> None:
         """Remove a job whose end is recorded."""
         self._job(job).unlink(missing_ok=True)

@@ -1,12 +1,12 @@
 """The first schema of the database.
 
-Revision 2026_12_01_2: this file changes until the first release, and its revision with it.
+Revision 2026_12_01_3: this file changes until the first release, and its revision with it.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2026_12_01_2"
+revision = "2026_12_01_3"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -54,6 +54,9 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("batches", sa.Integer(), nullable=False),
         sa.Column("law_number", sa.Integer(), nullable=True),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("refits_asked", sa.Integer(), nullable=False),
+        sa.Column("refits_done", sa.Integer(), nullable=False),
         sa.Column("full_grid_flops", sa.Double(), nullable=False),
         sa.Column("submitted_by", sa.String(length=200), nullable=True),
         sa.Column("idempotency_key", sa.Text(), nullable=True),
@@ -185,6 +188,8 @@ def upgrade() -> None:
         sa.Column(
             "diverged_tokens", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
         ),
+        sa.Column("excluded", sa.Text(), nullable=True),
+        sa.Column("retries", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["sweep_id", "cell"], ["cells.sweep_id", "cells.number"], name=op.f("fk_runs_sweep_id_cell")
         ),

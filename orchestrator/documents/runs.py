@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
+from unicodedata import category
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
 from orchestrator.documents.document import EXAMPLE_ID, Document
 from orchestrator.states import RunState
@@ -49,9 +51,27 @@ class RunDocument(Document):
     flops: float = Field(description="Spent for this run beyond what its trunk had spent already.")
     seconds: float | None
     reason: str | None = Field(description="The reason why it was asked for, ruled out, diverged or failed.")
+    excluded: str | None = Field(description="Why it is left out of the law; null for a run that takes part.")
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+
+
+class ExclusionRequest(Document):
+    """Why a run is left out of the law."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)] = Field(
+        description="A sentence for those who see the run.", examples=["Its node lost a GPU."]
+    )
+
+    @field_validator("reason")
+    @classmethod
+    def _is_storable(cls, reason: str) -> str:
+        if any(category(sign) in {"Cc", "Cs"} and sign != "\n" for sign in reason):
+            raise ValueError("contains a control character")
+        return reason
 
 
 class LossDocument(Document):
