@@ -111,14 +111,20 @@ class LawEvent(EventPayload):
 
 
 class ProgressEvent(EventPayload):
-    """Runs began, learning curves grew, or runs were cancelled: only the fields that changed are set."""
+    """Runs began, were ruled out or cancelled, or learning curves grew: only the fields that changed are set."""
 
     KIND = "progress"
 
     claimed: int | None = Field(default=None, description="Runs that began.")
     points: int | None = Field(default=None, description="Points added to learning curves.")
-    cancelled: int | None = Field(default=None, description="Runs cancelled because the budget is spent.")
-    reason: str | None = Field(default=None, description="Which part of the budget.")
+    pruned: int | None = Field(
+        default=None, description="Rates that the newest law dropped, without a batch."
+    )
+    cancelled: int | None = Field(
+        default=None,
+        description="Runs cancelled because the budget is spent, or the sweep stops or has ended.",
+    )
+    reason: str | None = Field(default=None, description="Which part of the budget, or the sweep's state.")
 
 
 class NodeSize(Compact):

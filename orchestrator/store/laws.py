@@ -15,7 +15,7 @@ from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.leases import LEADER, check_fence
 from orchestrator.store.records import LawRecord, read_row, row_of
-from orchestrator.store.sweeps import locked_sweep
+from orchestrator.store.sweeps import check_changed, locked_sweep
 
 _S, _W = schema.sweeps.c, schema.laws.c
 
@@ -63,7 +63,7 @@ class Laws:
         """
         with self._database.write() as connection:
             check_fence(connection, LEADER, fence)
-            locked_sweep(connection, sweep_id)
+            before = locked_sweep(connection, sweep_id).law_number
             newest = select(func.max(_W.number)).where(_W.sweep_id == sweep_id)
             number = (connection.execute(newest).scalar_one() or 0) + 1
             now = clock(connection)
@@ -81,7 +81,10 @@ class Laws:
             )
             connection.execute(insert(schema.laws), row_of(law))
             values = {"law_number": number, "refits_done": refits, "updated_at": now}
-            connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
+            unchanged = (_S.id == sweep_id, _S.law_number.is_not_distinct_from(before))
+            check_changed(
+                connection.execute(update(schema.sweeps).where(*unchanged).values(values)), sweep_id
+            )
             event = LawEvent(number=number, prediction=law.prediction.model_dump(mode="json"), runs=runs)
             self._database.add_events(connection, sweep_id, [event], now)
         return law

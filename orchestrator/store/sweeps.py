@@ -7,10 +7,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, case, func, insert, select, update
+from sqlalchemy import Connection, CursorResult, Select, case, func, insert, select, update
 
 from orchestrator.cells import CLOSE, Cell, Cells
-from orchestrator.documents.events import SweepEvent, TrainerEvent, payload_of
+from orchestrator.documents.events import (
+    EventPayload,
+    ProgressEvent,
+    SweepEvent,
+    TrainerEvent,
+    payload_of,
+)
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.planner.values import full_grid_flops
 from orchestrator.spec import SweepSpec
@@ -315,16 +321,12 @@ class Sweeps:
         check_sweep_move(sweep.id, sweep.state, to)
         now = clock(connection)
         changed: dict[str, Any] = {"state": to, "reason": reason, "updated_at": now}
-        connection.execute(update(schema.sweeps).where(_S.id == sweep.id).values(changed))
-        dropped = _dropped_by(to)
-        if dropped:
-            connection.execute(
-                update(schema.runs)
-                .where(_R.sweep_id == sweep.id, _R.state.in_(dropped))
-                .values(state=RunState.CANCELLED, reason=f"the sweep is {to}", ended_at=now, fence=None)
-            )
-        event = SweepEvent(state=to, reason=reason, actor=actor)
-        self._database.add_events(connection, sweep.id, [event], now)
+        unmoved = (_S.id == sweep.id, _S.state == sweep.state)
+        check_changed(connection.execute(update(schema.sweeps).where(*unmoved).values(changed)), sweep.id)
+        events: list[EventPayload] = [SweepEvent(state=to, reason=reason, actor=actor)]
+        if dropped := _drop_runs(connection, sweep.id, to, now):
+            events.append(ProgressEvent(cancelled=dropped, reason=f"the sweep is {to}"))
+        self._database.add_events(connection, sweep.id, events, now)
         return replace(sweep, **changed)
 
     def progress(self, sweep_id: str) -> dict[RunState, int]:
@@ -410,6 +412,31 @@ def _paused_seconds(connection: Connection, sweep_id: str, first: datetime, end:
     spans = zip(moves, after, strict=True)
     pauses = [upto - at for (at, state), upto in spans if state in STANDING]
     return float(sum(pause.total_seconds() for pause in pauses))
+
+
+def check_changed(result: CursorResult[Any], sweep_id: str) -> None:
+    """Refuse a guarded update of a sweep that found its row changed since it was read.
+
+    Raises:
+        Conflict: no row was updated; the transaction writes nothing.
+    """
+    if result.rowcount != 1:
+        raise Conflict(f"Sweep {sweep_id} was changed at the same time; nothing was written. Try again.")
+
+
+def _drop_runs(connection: Connection, sweep_id: str, to: SweepState, now: datetime) -> int:
+    """Cancel the runs that a move to ``to`` cancels; how many."""
+    states = _dropped_by(to)
+    if not states:
+        return 0
+    changed = {
+        "state": RunState.CANCELLED,
+        "reason": f"the sweep is {to}",
+        "ended_at": now,
+        "fence": None,
+    }
+    open_ones = (_R.sweep_id == sweep_id, _R.state.in_(states))
+    return connection.execute(update(schema.runs).where(*open_ones).values(changed)).rowcount
 
 
 def _dropped_by(to: SweepState) -> frozenset[RunState]:
