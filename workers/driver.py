@@ -83,6 +83,7 @@ def _carry_out(
             needs=resources.model_copy(update={"max_parallel": workers}),
             cluster=cluster_size,
             tick_seconds=settings.tick_seconds,
+            sweep=sweep,
         )
         with _signals_to(dispatcher):
             try:

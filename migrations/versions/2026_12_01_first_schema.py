@@ -57,6 +57,9 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("batches", sa.Integer(), nullable=False),
         sa.Column("law_number", sa.Integer(), nullable=True),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("refits_asked", sa.Integer(), nullable=False),
+        sa.Column("refits_done", sa.Integer(), nullable=False),
         sa.Column("full_grid_flops", sa.Double(), nullable=False),
         sa.Column("submitted_by", sa.String(length=200), nullable=True),
         sa.Column("idempotency_key", sa.Text(), nullable=True),
@@ -216,6 +219,8 @@ def upgrade() -> None:
         sa.Column(
             "diverged_tokens", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
         ),
+        sa.Column("excluded", sa.Text(), nullable=True),
+        sa.Column("retries", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["sweep_id", "cell"], ["cells.sweep_id", "cells.number"], name=op.f("fk_runs_sweep_id_cell")
         ),
@@ -252,7 +257,7 @@ def upgrade() -> None:
         sa.CheckConstraint("state = 'pruned' OR batch IS NOT NULL", name=op.f("ck_runs_batch")),
         sa.CheckConstraint("state <> 'running' OR fence IS NOT NULL", name=op.f("ck_runs_holder")),
         sa.CheckConstraint(
-            "state NOT IN ('pending', 'pruned') OR fence IS NULL",
+            "state NOT IN ('pending', 'pruned') OR (fence IS NULL AND started_at IS NULL)",
             name=op.f("ck_runs_waiting"),
         ),
         sa.CheckConstraint(

@@ -62,7 +62,7 @@ CHECKS: Final[dict[str, dict[str, str]]] = {
         "divergence": "state = 'diverged' OR diverged_tokens IS NULL",
         "batch": "state = 'pruned' OR batch IS NOT NULL",
         "holder": "state <> 'running' OR fence IS NOT NULL",
-        "waiting": "state NOT IN ('pending', 'pruned') OR fence IS NULL",
+        "waiting": "state NOT IN ('pending', 'pruned') OR (fence IS NULL AND started_at IS NULL)",
         "start": f"NOT ({_is_in('state', RUN_MEASURED | {RunState.RUNNING, RunState.FAILED})}) "
         "OR (started_at IS NOT NULL AND attempt >= 1)",
     },

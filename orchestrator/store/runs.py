@@ -59,7 +59,7 @@ class Runs:
     ) -> int:
         """Request runs, and record the rates that a law ruled out.
 
-        A requested run that exists as pruned becomes pending again; in any other state it stays as it is. A pruned rate
+        A requested run that exists as pruned or cancelled becomes pending again; in any other state it stays as it is. A pruned rate
         that exists in any state stays as it is.
 
         Args:
@@ -339,11 +339,12 @@ class Runs:
         if not rows:
             return
         statement = self._database.insert(schema.runs)
-        taken_up = {name: statement.excluded[name] for name in ("state", "trunk_id", "batch", "reason")}
+        renewed = ("state", "trunk_id", "batch", "reason", "started_at", "ended_at", "seconds")
+        taken_up = {name: statement.excluded[name] for name in renewed}
         statement = statement.on_conflict_do_update(
             index_elements=["sweep_id", "cell", "learning_rate", "seed", "module_rates"],
             set_=taken_up,
-            where=_R.state == RunState.PRUNED,
+            where=(_R.state == RunState.PRUNED) | (_R.state == RunState.CANCELLED),
         )
         connection.execute(statement, [row | {"state": RunState.PENDING} for row in rows])
 
@@ -374,6 +375,7 @@ def _new_rows(
             "attempt": 0,
             "flops": 0.0,
             "reason": run.reason,
+            **dict.fromkeys(("started_at", "ended_at", "seconds")),
             "created_at": now,
         }
         for run in runs

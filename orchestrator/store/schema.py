@@ -152,6 +152,9 @@ sweeps: Final = Table(
     Column("reason", Text, nullable=True),
     Column("batches", Integer, nullable=False),
     Column("law_number", Integer, nullable=True),
+    Column("revision", Integer, nullable=False),
+    Column("refits_asked", Integer, nullable=False),  # changes that the law must follow
+    Column("refits_done", Integer, nullable=False),  # of them, those that the newest fit has seen
     Column("full_grid_flops", Double, nullable=False),
     Column("submitted_by", String(200), nullable=True),
     Column("idempotency_key", Text, nullable=True, unique=True),
@@ -217,6 +220,8 @@ runs: Final = Table(
     Column("ended_at", UtcTime, nullable=True),
     Column("module_rates", String(200), nullable=False),  # "attention=0.5,embedding=2"
     Column("diverged_tokens", BIG, nullable=True),
+    Column("excluded", Text, nullable=True),  # why a user has left it out of the law
+    Column("retries", Integer, nullable=False, default=0),  # by users
     ForeignKeyConstraint(["sweep_id", "cell"], ["cells.sweep_id", "cells.number"]),
     UniqueConstraint("sweep_id", "cell", "learning_rate", "seed", "module_rates"),
     Index(None, "sweep_id", "state", "id"),

@@ -20,7 +20,15 @@ from orchestrator.documents.events import (
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.planner.values import full_grid_flops
 from orchestrator.spec import SweepSpec
-from orchestrator.states import RUN_MEASURED, RUN_OPEN, SWEEP_LIVE, RunState, SweepState, check_sweep_move
+from orchestrator.states import (
+    RUN_MEASURED,
+    RUN_OPEN,
+    SWEEP_LIVE,
+    SWEEP_RUNS_ON,
+    RunState,
+    SweepState,
+    check_sweep_move,
+)
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
@@ -29,6 +37,9 @@ from orchestrator.store.paging import page
 from orchestrator.store.records import Sweep, Tally, read_row, row_of
 
 _S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
+
+STANDING = frozenset({SweepState.PAUSED, SweepState.STOPPED, SweepState.COMPLETED, SweepState.QUEUED})
+"""States in which the seconds of a budget do not pass."""
 
 MOST_NAMED = 10
 """Most sweeps of one name that a message lists."""
@@ -187,6 +198,13 @@ class Sweeps:
         with self._database.read() as connection:
             return [read_row(Sweep, row) for row in connection.execute(query).mappings()]
 
+    def to_refit(self) -> list[Sweep]:
+        """Sweeps that have ended and whose law has not followed a change, such as the exclusion of a run."""
+        ended = _S.state.not_in(SWEEP_LIVE)
+        query = select(schema.sweeps).where(ended, _S.refits_done < _S.refits_asked).order_by(_S.id)
+        with self._database.read() as connection:
+            return [read_row(Sweep, row) for row in connection.execute(query).mappings()]
+
     def move(
         self,
         sweep_id: str,
@@ -285,6 +303,11 @@ class Sweeps:
                 )
         return None
 
+    def runs_on(self, connection: Connection, sweep: Sweep, *, actor: str | None) -> Sweep:
+        """Let a sweep whose row is locked run on if it has ended or is stopping."""
+        to = SWEEP_RUNS_ON.get(sweep.state)
+        return sweep if to is None else self._moved(connection, sweep, to, actor=actor)
+
     def _moved(
         self,
         connection: Connection,
@@ -328,12 +351,14 @@ class Sweeps:
         return {id_: _tally(parts[id_], rates.get(id_, 0)) for id_ in sweep_ids}
 
     def results(self, sweep_id: str) -> int:
-        """Number of runs of the search that completed or diverged. Runs of a comparison do not enter the law."""
+        """Number of runs that the law sees: of the search, completed or diverged, and not excluded."""
         query = (
             select(func.count())
             .select_from(schema.runs)
             .join(schema.cells, _OF_CELL)
-            .where(_R.sweep_id == sweep_id, _C.role.is_(None), _R.state.in_(RUN_MEASURED))
+            .where(
+                _R.sweep_id == sweep_id, _C.role.is_(None), _R.state.in_(RUN_MEASURED), _R.excluded.is_(None)
+            )
         )
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
@@ -345,7 +370,10 @@ class Sweeps:
             return float(connection.execute(query).scalar_one() or 0.0)
 
     def span_seconds(self, sweep_id: str) -> float:
-        """Wall seconds from the start of its first run to the end of its last, or to now while one runs, without pauses."""
+        """Wall seconds from the start of its first run to the end of its last, or to now while one runs.
+
+        Without pauses, and without the time between its end and a revision by which it ran on.
+        """
         query = select(
             func.min(_R.started_at),
             func.max(_R.ended_at),
@@ -373,7 +401,7 @@ def _tally(parts: Sequence[_Sum], rates: int) -> Tally:
 
 
 def _paused_seconds(connection: Connection, sweep_id: str, first: datetime, end: datetime) -> float:
-    """Seconds between ``first`` and ``end`` in which the sweep was paused, from the events of its states."""
+    """Seconds between ``first`` and ``end`` in which the sweep stood still, from the events of its states."""
     query = select(_E.at, _E.data).where(_E.sweep_id == sweep_id, _E.kind == SweepEvent.KIND).order_by(_E.id)
     moves = [
         (max(first, min(end, at)), event.state)
@@ -382,7 +410,7 @@ def _paused_seconds(connection: Connection, sweep_id: str, first: datetime, end:
     ]
     after = [at for at, _ in moves[1:]] + [end]
     spans = zip(moves, after, strict=True)
-    pauses = [upto - at for (at, state), upto in spans if state == SweepState.PAUSED]
+    pauses = [upto - at for (at, state), upto in spans if state in STANDING]
     return float(sum(pause.total_seconds() for pause in pauses))
 
 

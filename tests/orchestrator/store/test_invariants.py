@@ -76,7 +76,7 @@ def test_every_constraint_of_the_code_is_in_the_database(database: Database) -> 
         (RunState.PENDING, {"fence": 1}, "waiting"),
         (RunState.PENDING, {"ended_at": NOW}, "end"),
         (RunState.PENDING, {"loss": 2.0}, "loss"),
-        (RunState.PRUNED, {"fence": 1}, "waiting"),
+        (RunState.PRUNED, {"started_at": NOW}, "waiting"),
         (RunState.RUNNING, {"fence": None}, "holder"),
         (RunState.RUNNING, {"started_at": None}, "start"),
         (RunState.RUNNING, {"attempt": 0}, "start"),

@@ -30,7 +30,7 @@ from orchestrator.store.store import migration_config
 from tests.orchestrator.store.conftest import SmallSweeps
 from tests.orchestrator.store.test_records import LAW, PLAN
 
-SCHEMA = ("2026_12_01_3", "77e1b7d475899ba8")
+SCHEMA = ("2026_12_01_3", "1ef79fc664043146")
 """The newest revision, and the digest of its tables."""
 
 CHECK = CheckDocument(
