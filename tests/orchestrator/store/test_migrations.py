@@ -23,7 +23,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.schema import VERSION_TABLE, metadata
 from orchestrator.store.store import migration_config
 
-SCHEMA = ("2026_12_01_2", "74075cc9ccdcfcbf")
+SCHEMA = ("2026_12_01_3", "8aed17c70ffe66dd")
 """The newest revision, and the digest of its tables."""
 
 MIGRATE = "import sys; from orchestrator.store import Store; Store.open(sys.argv[1]).migrate()"
