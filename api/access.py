@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from api.context import Stored
@@ -17,6 +21,16 @@ from orchestrator.store import Store
 
 COOKIE: Final = "etalon_token"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
+"""Values of ``Sec-Fetch-Site`` of a request that a page of another origin has made."""
+
+FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+"""Headers of a request that came through a proxy."""
+
+HOST: Final = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]/@]+))(?::\d*)?")
+
+WATCH_SECONDS: Final = 1.0
+"""Seconds for which the tokens are cached for open event streams."""
 
 
 class Scope(StrEnum):
@@ -42,10 +56,12 @@ class Caller:
     Attributes:
         name: of its token; None if the service is open on loopback.
         scopes: of its token; all of them without tokens.
+        token_id: of its token.
     """
 
     name: str | None
     scopes: frozenset[str]
+    token_id: str | None = None
 
     def has(self, scope: Scope) -> bool:
         """Whether the caller has the rights of a scope."""
@@ -74,7 +90,7 @@ class Needs:
         Raises:
             NotSignedIn: tokens exist, and the request has none or an unknown one.
             NotAllowed: the token lacks the scope; the request comes from a page of another site; or no token exists
-                and the request comes from another machine.
+                and the request comes from another machine or through a proxy.
         """
         if not store.tokens.any():
             _check_local(request)
@@ -106,7 +122,37 @@ def _caller(store: Store, secret: str | None, scope: Scope) -> Caller:
             f"The token {token.name!r} has the scopes {', '.join(sorted(token.scopes)) or 'none'}; "
             f"this request needs {scope}."
         )
-    return Caller(name=token.name, scopes=frozenset(token.scopes))
+    return Caller(name=token.name, scopes=frozenset(token.scopes), token_id=token.id)
+
+
+class TokenWatch:
+    """Whether the callers of open streams may still read: one query for all of them, at most once a second.
+
+    Args:
+        store: where the tokens are.
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._looking = asyncio.Lock()
+        self._ended: frozenset[str | None] = frozenset()
+        self._looked: float | None = None
+
+    async def holds(self, caller: Caller) -> bool:
+        """Whether the caller's token is not revoked; without one, whether there is still no token at all.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        async with self._looking:
+            if self._looked is None or self._clock() - self._looked >= WATCH_SECONDS:
+                tokens = await run_in_threadpool(self._store.tokens.list)
+                revoked = {token.id for token in tokens if token.revoked_at is not None}
+                self._ended = frozenset({*revoked, None} if tokens else revoked)
+                self._looked = self._clock()
+        return caller.token_id not in self._ended  # a token that is newer than the look is not revoked
 
 
 def _check_local(request: Request) -> None:
@@ -115,13 +161,33 @@ def _check_local(request: Request) -> None:
         raise NotAllowed(
             "No token exists, so the service answers this machine only. Create one with `etalon token create`."
         )
-    host = request.url.hostname or ""
+    host = _host(request)
     if host != "localhost" and not is_loopback(host):
         # A page that points its own name at 127.0.0.1 would otherwise reach the service through the browser.
         raise NotAllowed(
-            f"No token exists, so the service answers at localhost and 127.0.0.1 only, not at {host!r}."
+            f"No token exists, so the service answers at localhost and 127.0.0.1 only, not at {request.headers.get('host', '')!r}."
+        )
+    through = next((name for name in FORWARDED if name in request.headers), None)
+    if through is not None:
+        # Behind a proxy every request comes from this machine.
+        raise NotAllowed(
+            f"No token exists, so the service answers this machine only, and the header {through} says that the "
+            "request came through a proxy. Create a token with `etalon token create`."
         )
     check_same_site(request, must_say=False)
+
+
+def _host(request: Request) -> str:
+    """The name in ``Host``, without port and brackets; "" if there is none there.
+
+    Not from ``request.url``, which falls back to the server's own address where it takes a name for invalid, as it does
+    ``a_b.example``.
+    """
+    given = request.headers.get("host")
+    if given is None:  # HTTP/1.0; browsers always send it
+        return request.url.hostname or ""
+    found = HOST.fullmatch(given)
+    return (found["address"] or found["name"]) if found else ""
 
 
 def is_loopback(host: str) -> bool:
@@ -135,19 +201,28 @@ def is_loopback(host: str) -> bool:
 
 
 def check_same_site(request: Request, *, must_say: bool) -> None:
-    """Refuse a change requested by a page of another site.
+    """Refuse what a page of another site asks for: any change, and any reading but a link that is followed.
 
     Args:
-        request: the request; safe methods are always admitted.
-        must_say: whether a request without an ``Origin`` is refused too; browsers always send it with changes.
+        request: the request.
+        must_say: whether a change without an ``Origin`` is refused too; browsers always send it with changes.
 
     Raises:
-        NotAllowed: the ``Origin`` is not this service.
+        NotAllowed: ``Sec-Fetch-Site`` or the ``Origin`` of a change is not this service's.
     """
-    if request.method in SAFE_METHODS:
+    changes = request.method not in SAFE_METHODS
+    site = request.headers.get("sec-fetch-site", "")
+    if site in OTHER_SITES and (changes or not _follows_a_link(request)):
+        raise NotAllowed(f"The request comes from a page of another site (Sec-Fetch-Site: {site}).")
+    if not changes:
         return
     origin = request.headers.get("origin")
     if origin is None and not must_say:
         return
-    if origin is None or urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is None or origin.partition("://")[2] != request.headers.get("host"):
         raise NotAllowed(f"The request comes from {origin or 'no origin'}, not from this service.")
+
+
+def _follows_a_link(request: Request) -> bool:
+    asked = request.headers.get("sec-fetch-mode"), request.headers.get("sec-fetch-dest")
+    return asked == ("navigate", "document")

@@ -15,6 +15,7 @@ MAX_TABLE_BYTES: Final = 160 * 2**20
 """Largest run table: a million runs with a dozen columns of a dozen characters."""
 
 JSON_TYPES: Final = ("application/json",)
+PATCH_TYPES: Final = ("application/merge-patch+json", *JSON_TYPES)
 YAML_TYPES: Final = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
 
@@ -78,6 +79,17 @@ def sweep_spec(body: bytes, kind: str) -> SweepSpec:
     except BadInput as error:
         add_lines(error, text)
         raise
+
+
+def merge_patch(body: bytes) -> dict[str, Any]:
+    """The fields of a JSON merge patch.
+
+    Raises:
+        BadInput: the text is not UTF-8, not a JSON object, or nested too deep.
+    """
+    fields = read_json(spec_text(body))
+    refuse_nul(fields)
+    return fields
 
 
 def _json_fields(text: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from orchestrator.documents.problems import PROBLEM_KINDS, TYPE_PREFIX, FieldError, ServedProblem
 from orchestrator.errors import (
@@ -20,10 +21,14 @@ from orchestrator.errors import (
     FieldProblem,
     NotFound,
     Refused,
+    Stale,
     Unavailable,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""The methods of HTTP that a service may take."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +43,6 @@ class NotAllowed(EtalonError):
     """The caller may not do this."""
 
     title = "Not allowed"
-
-
-class NotYet(EtalonError):
-    """The contract has this; this version does not."""
-
-    title = "Not in this version yet"
 
 
 class TooLarge(EtalonError):
@@ -62,11 +61,11 @@ STATUSES: Final[dict[type[EtalonError], HTTPStatus]] = {
     BadInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
+    Stale: HTTPStatus.PRECONDITION_FAILED,
     Refused: HTTPStatus.CONFLICT,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     NotSignedIn: HTTPStatus.UNAUTHORIZED,
     NotAllowed: HTTPStatus.FORBIDDEN,
-    NotYet: HTTPStatus.NOT_IMPLEMENTED,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     WrongMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 }
@@ -76,7 +75,6 @@ KINDS: Final[dict[type[EtalonError], str]] = {
     **PROBLEM_KINDS,
     NotSignedIn: "not-signed-in",
     NotAllowed: "not-allowed",
-    NotYet: "not-yet",
     TooLarge: "too-large",
     WrongMediaType: "wrong-media-type",
 }
@@ -195,7 +193,20 @@ def _field_problem(item: Mapping[str, Any]) -> FieldProblem:
 def http_error(request: Request, error: Exception) -> JSONResponse:
     """The response to an unknown address or method."""
     assert isinstance(error, HTTPException)  # noqa: S101
+    name_all_methods(request, error)
     return problem_response(request, error.status_code, http_sentence(request, error), headers=error.headers)
+
+
+def name_all_methods(request: Request, error: HTTPException) -> None:
+    """Complete the ``Allow`` of a 405: the router names the methods of the first route of a path alone."""
+    if error.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
+        return
+    asked = ({**request.scope, "method": method} for method in METHODS)
+    routes = request.app.router.routes
+    found = [
+        scope["method"] for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
+    error.headers = {**(error.headers or {}), "Allow": ", ".join(found)}
 
 
 def http_sentence(request: Request, error: HTTPException) -> str:

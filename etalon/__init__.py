@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from etalon.hugging_face import HuggingFace as HuggingFace
     from etalon.offline import Law, fit
     from etalon.program import diverged, done, model, report, run, saved, should_stop
-    from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Refused, Unavailable
+    from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Refused, Stale, Unavailable
 
     __version__: str
 
@@ -33,6 +33,7 @@ __all__ = [
     "Law",
     "NotFound",
     "Refused",
+    "Stale",
     "Unavailable",
     "__version__",
     "diverged",
@@ -57,6 +58,7 @@ _MODULES = {
         "EtalonError",
         "NotFound",
         "Refused",
+        "Stale",
         "Unavailable",
     ),
 }

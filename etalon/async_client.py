@@ -52,8 +52,8 @@ __all__ = [
 class AsyncClient:
     """Talks to one Etalon service without blocking: ``Client`` with awaited answers.
 
-    Every method that asks the service raises an ``EtalonError``: ``BadInput``, ``NotFound``, ``Conflict``, ``Refused``
-    or another as the service answered, ``Unavailable`` if it cannot be reached.
+    Every method that asks the service raises an ``EtalonError``: ``BadInput``, ``NotFound``, ``Conflict``, ``Stale``,
+    ``Refused`` or another as the service answered, ``Unavailable`` if it cannot be reached.
 
     Args:
         url: address of the service, ``http://host:port``; None takes ETALON_URL.
@@ -197,6 +197,18 @@ class AsyncRunCollection:
         """
         call = operations.LOG.call(run_id=run_id, query={"tail": tail, "after": after})
         return await self._client.ask(call)
+
+    async def retry(self, run_id: str) -> RunDocument:
+        """Run a run again that failed, diverged, was cancelled or is excluded; a sweep that has ended runs on."""
+        return await self._client.ask(operations.RETRY.call(run_id=run_id))
+
+    async def exclude(self, run_id: str, reason: str) -> RunDocument:
+        """Leave a run out of every later law; it stays visible, and is not run again unless it is retried."""
+        return await self._client.ask(operations.EXCLUDE.call(run_id=run_id, json={"reason": reason}))
+
+    async def include(self, run_id: str) -> RunDocument:
+        """Take an excluded run back into the law."""
+        return await self._client.ask(operations.INCLUDE.call(run_id=run_id))
 
     async def lenses(self, run_id: str) -> LensesDocument:
         """The stability of a run's training, and its feature learning by part of the model."""

@@ -168,8 +168,11 @@ class Law:
 
         Raises:
             BadInput: an argument is not a positive number.
+            Refused: the data do not determine the rate there within ×/÷ 3.
         """
-        return batch_answer(self.fitted, self.target(params=params, tokens=tokens))[0]
+        target = self.target(params=params, tokens=tokens)
+        self.fitted.predict(target)
+        return batch_answer(self.fitted, target)[0]
 
     @one_thread()
     def with_predictions(self, targets: Sequence[Point], *, budget_flops: float | None = None) -> FitDocument:

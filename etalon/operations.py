@@ -176,6 +176,10 @@ def _listing(kind: type[Item]) -> Callable[[httpx2.Response], Listing[Item]]:
     return read
 
 
+def _run_command(verb: str) -> Operation[RunDocument]:
+    return Operation(method="POST", path=f"/v1/runs/{{run_id}}/{verb}", read=_document(RunDocument))
+
+
 def _command(verb: str) -> Operation[SweepDocument]:
     return Operation(method="POST", path=f"/v1/sweeps/{{sweep_id}}/{verb}", read=_document(SweepDocument))
 
@@ -202,6 +206,7 @@ PAUSE: Final = _command("pause")
 RESUME: Final = _command("resume")
 STOP: Final = _command("stop")
 CANCEL: Final = _command("cancel")
+CLONE: Final = _command("clone")
 RUNS: Final = Operation(
     method="GET",
     path="/v1/sweeps/{sweep_id}/runs",
@@ -212,6 +217,9 @@ EXPORT: Final = Operation(
     method="GET", path="/v1/sweeps/{sweep_id}/runs.csv", read=lambda response: response.text
 )
 RUN: Final = Operation(method="GET", path="/v1/runs/{run_id}", read=_document(RunDocument))
+RETRY: Final = _run_command("retry")
+EXCLUDE: Final = _run_command("exclude")
+INCLUDE: Final = _run_command("include")
 LOSSES: Final = Operation(
     method="GET", path="/v1/runs/{run_id}/losses", read=_document(CurveDocument), query=("max_points",)
 )
@@ -243,8 +251,39 @@ EVENTS: Final = Operation(
 )
 
 OPERATIONS: Final[tuple[Operation[Any], ...]] = (
-    *(READY, UPLOAD, TRAINERS, TRAINER, SUBMIT, PLAN, SWEEPS, SWEEP, EXTEND, PAUSE, RESUME, STOP, CANCEL),
-    *(RUNS, EXPORT, RUN, LOSSES, LOG, LENSES, LAWS, LAW, COMPARISON, PREDICTION, FIGURE, EVENTS),
+    *(
+        READY,
+        UPLOAD,
+        TRAINERS,
+        TRAINER,
+        SUBMIT,
+        PLAN,
+        SWEEPS,
+        SWEEP,
+        EXTEND,
+        CLONE,
+        PAUSE,
+        RESUME,
+        STOP,
+        CANCEL,
+    ),
+    *(
+        RUNS,
+        EXPORT,
+        RUN,
+        RETRY,
+        EXCLUDE,
+        INCLUDE,
+        LOSSES,
+        LOG,
+        LENSES,
+        LAWS,
+        LAW,
+        COMPARISON,
+        PREDICTION,
+        FIGURE,
+        EVENTS,
+    ),
 )
 """Every operation that the clients know."""
 
@@ -252,6 +291,20 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
 def submission(fields: Mapping[str, Any], idempotency_key: str | None) -> Call[SweepDocument]:
     """The call that submits a sweep once: repeated after a lost answer, it has the same key."""
     return SUBMIT.call(json=fields, headers={"Idempotency-Key": idempotency_key or secrets.token_hex(16)})
+
+
+def extension(sweep_id: str, patch: Mapping[str, Any], revision: int | None) -> Call[SweepDocument]:
+    """The call that changes a sweep, at a revision or at whichever is the present one."""
+    headers = {} if revision is None else {"If-Match": f'"{revision}"'}
+    return EXTEND.call(sweep_id=sweep_id, json=dict(patch), headers=headers)
+
+
+def cloning(
+    sweep_id: str, patch: Mapping[str, Any] | None, idempotency_key: str | None
+) -> Call[SweepDocument]:
+    """The call that submits a changed copy once, as ``submission``."""
+    headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
+    return CLONE.call(sweep_id=sweep_id, json=dict(patch or {}), headers=headers)
 
 
 def losses(run_id: str, max_points: int = MOST_POINTS) -> Call[CurveDocument]:

@@ -117,7 +117,7 @@ class SweepHandle(SweepFacts):
         Args:
             params: N of the target, such as ``1e9`` or ``"1B"``.
             tokens: D of the target.
-            batch_tokens: B of the target; None takes the sweep's own.
+            batch_tokens: B of the target; None takes the best one there.
             budget_flops: FLOPs that may be spent on confirming the prediction.
             law: number of the law that predicts; None takes the newest.
 
@@ -194,9 +194,23 @@ class SweepHandle(SweepFacts):
         """End the sweep at once; live runs are killed."""
         return self._asked(operations.CANCEL.call(sweep_id=self.id))
 
-    def extend(self, patch: Mapping[str, Any]) -> Self:
-        """Extend the specification by a JSON merge patch; services of this version refuse."""
-        return self._asked(operations.EXTEND.call(sweep_id=self.id, json=dict(patch)))
+    def extend(self, patch: Mapping[str, Any], *, revision: int | None = None) -> Self:
+        """Change the specification by a JSON merge patch; a completed or stopped sweep runs on.
+
+        Args:
+            patch: lists are replaced whole, so growth repeats the old entries; None lifts a budget or the target.
+            revision: that the patch is made from, such as ``document.revision``; None for whichever is the present one.
+
+        Raises:
+            BadInput: with the path of each field that may not change, or would shrink.
+            Stale: the sweep has another revision by now.
+        """
+        return self._asked(operations.extension(self.id, patch, revision))
+
+    def clone(self, patch: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> Self:
+        """Submit a new sweep with this specification after a JSON merge patch of any fields; it has no runs of this one."""
+        document = self._client.ask(operations.cloning(self.id, patch, idempotency_key))
+        return type(self)(self._client, document)
 
     def _asked(
         self, call: Call[SweepDocument], *, attempts: int = ATTEMPTS, deadline: float = math.inf

@@ -64,6 +64,12 @@ class Conflict(EtalonError):
     title = "Not possible in this state"
 
 
+class Stale(EtalonError):
+    """The request is about an earlier revision than the present one."""
+
+    title = "The sweep has changed meanwhile"
+
+
 class Refused(EtalonError):
     """The data cannot support an answer: a refusal instead of a number.
 

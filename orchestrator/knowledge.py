@@ -17,7 +17,7 @@ from orchestrator.law.features import CRITICAL_BATCH, CRITICAL_EXPONENT
 from orchestrator.law.observations import point_list
 from orchestrator.planner.values import KnownRun, PlanRequest, RunHistory, RunOutcome, asked_flops
 from orchestrator.spec import RecordedRows, SweepSpec, TargetSpec
-from orchestrator.states import RUN_FINAL, RUN_MEASURED, RUN_OPEN, RunState
+from orchestrator.states import RUN_FINAL, RUN_OPEN, RunState
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from orchestrator.tables.formats import read_table
@@ -30,7 +30,9 @@ OUTCOMES: Final = {
     RunState.DIVERGED: RunOutcome.DIVERGED,
     RunState.FAILED: RunOutcome.FAILED,
 }
-"""The outcome that the planner sees for each state; pruned and cancelled runs were never tried."""
+"""The outcome that the planner sees for each state; pruned and cancelled runs were never tried.
+
+An excluded run is one that failed: it says nothing of its rate and is not asked for again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,7 @@ class SweepKnowledge:
     @property
     def both_counts(self) -> Mapping[str, Observations] | None:
         """The sweep's own results by the count of parameters that is their N; None with a single count."""
-        if not any(run.state in RUN_MEASURED for run in self.runs):
+        if not any(run.is_evidence for run in self.runs):
             return None
         if any(cell.params_total is None or cell.params_active is None for cell in self.cells):
             return None
@@ -82,8 +84,11 @@ class SweepKnowledge:
 
     @property
     def asked(self) -> int:
-        """Number of runs asked for so far, in any state."""
-        return sum(run.state is not RunState.PRUNED for run in self.runs)
+        """Number of runs asked for so far, without those that were cancelled before they began."""
+        return sum(
+            run.state is not RunState.PRUNED and (run.state is not RunState.CANCELLED or run.attempt > 0)
+            for run in self.runs
+        )
 
     @property
     def is_open(self) -> bool:
@@ -140,8 +145,8 @@ def _known(run: Run) -> KnownRun:
         cell=run.cell,
         learning_rate=run.learning_rate,
         seed=run.seed,
-        outcome=OUTCOMES[run.state],
-        loss=run.loss,
+        outcome=OUTCOMES[run.state] if run.excluded is None else RunOutcome.FAILED,
+        loss=run.loss if run.excluded is None else None,
     )
 
 

@@ -96,7 +96,11 @@ def close_home(settings: Settings) -> None:
                 home,
             )
             return
-        home.chmod(FOLDER)
+        try:
+            home.chmod(FOLDER)
+        except OSError as error:  # a disk that is mounted read-only
+            log.warning("Other users of this machine can enter %s: %s", home, error.strerror)
+            return
     parts = (home / "logs", settings.checkpoints, settings.corpora_folder)
     opened = [home] if found.st_mode & OTHERS else []
     opened += [part for part in parts if part.parent == home and close_folder(part)]
@@ -143,7 +147,7 @@ def _close_database(path: Path) -> list[Path]:
     """Change modes by name: closing a descriptor of an SQLite file would drop the locks that this process holds on it."""
     opened = []
     for file in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # missing, or on a disk that is mounted read-only
             found = file.stat()
             if found.st_uid == os.geteuid() and found.st_mode & OTHERS:
                 file.chmod(FILE)

@@ -93,6 +93,10 @@ class Settings(BaseSettings):
         trainers: a YAML file, or a folder of them, that registers the operator's own training programs.
         lease_seconds: how long a process may be silent before another takes over.
         tick_seconds: pause between two reads of the database by the orchestrator.
+        client_seconds: how long a client may take over the head of a request, over a body beyond its usual rate, and
+            over an answer without reading any of it.
+        trusted_proxies: addresses of reverse proxies, with commas between, whose ``X-Forwarded-For`` and ``-Proto``
+            are believed; by default none.
         url, token: the service's address and the bearer token, for the command line.
     """
 
@@ -110,8 +114,16 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 10.0
     tick_seconds: Annotated[float, Field(ge=0.01, le=60)] = 0.2
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    client_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 20.0
+    trusted_proxies: str | None = None
     url: str = "http://127.0.0.1:8765"
     token: str | None = None
+
+    @property
+    def database_file(self) -> Path | None:
+        """The file of an SQLite database; None of PostgreSQL."""
+        file = self.database_url.removeprefix(_SQLITE)
+        return None if file == self.database_url else Path(file)
 
     @property
     def empty_folder(self) -> Path:

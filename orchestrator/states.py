@@ -65,13 +65,25 @@ SWEEP_TRANSITIONS: Final[dict[SweepState, frozenset[SweepState]]] = {
     SweepState.PAUSED: frozenset(
         {SweepState.QUEUED, SweepState.RUNNING, SweepState.STOPPING, SweepState.CANCELLED, SweepState.FAILED}
     ),
-    SweepState.STOPPING: frozenset({SweepState.STOPPED, SweepState.CANCELLED, SweepState.FAILED}),
-    SweepState.STOPPED: frozenset(),
-    SweepState.COMPLETED: frozenset(),
+    SweepState.STOPPING: frozenset(
+        {SweepState.RUNNING, SweepState.STOPPED, SweepState.CANCELLED, SweepState.FAILED}
+    ),
+    SweepState.STOPPED: frozenset({SweepState.QUEUED}),
+    SweepState.COMPLETED: frozenset({SweepState.QUEUED}),
     SweepState.CANCELLED: frozenset(),
     SweepState.FAILED: frozenset(),
 }
-"""For each state of a sweep, the states that may follow."""
+"""For each state of a sweep, the states that may follow. A revision makes an ended or stopping sweep run on."""
+
+SWEEP_RUNS_ON: Final = {
+    SweepState.COMPLETED: SweepState.QUEUED,
+    SweepState.STOPPED: SweepState.QUEUED,
+    SweepState.STOPPING: SweepState.RUNNING,
+}
+"""The state in which a sweep runs on after a revision or a retried run, where it would not otherwise."""
+
+SWEEP_CHANGEABLE: Final = frozenset(SweepState) - {SweepState.CANCELLED, SweepState.FAILED}
+"""States of sweeps that may be revised."""
 
 RUN_TRANSITIONS: Final[dict[RunState, frozenset[RunState]]] = {
     RunState.PENDING: frozenset({RunState.RUNNING, RunState.CANCELLED, RunState.PRUNED}),
@@ -80,12 +92,13 @@ RUN_TRANSITIONS: Final[dict[RunState, frozenset[RunState]]] = {
     ),
     RunState.PRUNED: frozenset({RunState.PENDING}),
     RunState.FAILED: frozenset({RunState.PENDING}),
-    RunState.COMPLETED: frozenset(),
-    RunState.DIVERGED: frozenset(),
-    RunState.CANCELLED: frozenset(),
+    RunState.COMPLETED: frozenset({RunState.PENDING}),
+    RunState.DIVERGED: frozenset({RunState.PENDING}),
+    RunState.CANCELLED: frozenset({RunState.PENDING}),
 }
 """For each state of a run, the states that may follow. Running → pending: its machine was lost or taken away;
-pruned → pending: a later law no longer rules the rate out."""
+pruned → pending: a later law no longer rules the rate out; cancelled → pending: the sweep runs on and asks for it
+again; the other ends → pending: a user retries it, a completed one only if it is excluded from the law."""
 
 SWEEP_LIVE: Final = frozenset({SweepState.QUEUED, SweepState.RUNNING, SweepState.PAUSED, SweepState.STOPPING})
 """States of sweeps that the orchestrator works on."""

@@ -47,13 +47,13 @@ class Checkpoints:
         _write(self._job(job), len(head).to_bytes(_LENGTH_BYTES) + head + state)
 
     def read_job(self, job: ProxyJob) -> tuple[Report, bytes] | None:
-        """Everything that a saved job has reported, and its state; None if it was never saved."""
+        """Everything that a saved job has reported, and its state; None if it was never saved, or its file is damaged."""
         try:
             data = self._job(job).read_bytes()
-        except FileNotFoundError:
+            head, state = _split(data)
+            return _HEADS.validate_json(head)[1], state
+        except (FileNotFoundError, ValidationError):
             return None
-        head, state = _split(data)
-        return _HEADS.validate_json(head)[1], state
 
     def unfinished_jobs(self) -> list[ProxyJob]:
         """The jobs that were unfinished when their worker or driver was lost, in a fixed order."""
@@ -61,11 +61,17 @@ class Checkpoints:
         for path in sorted(self._jobs.glob("*.job")):
             try:
                 with path.open("rb") as file:
-                    head = file.read(int.from_bytes(file.read(_LENGTH_BYTES)))
+                    length = int.from_bytes(file.read(_LENGTH_BYTES))
+                    # A damaged length may be of more bytes than the machine has memory.
+                    head = file.read(min(length, path.stat().st_size))
                 found.append(_HEADS.validate_json(head)[0])
             except ValidationError:
-                path.unlink()  # written by another version: its runs are formed into new jobs
+                path.unlink()  # damaged, or written by another version: its runs are formed into new jobs
         return found
+
+    def has_job(self, job: ProxyJob) -> bool:
+        """Whether a job is saved."""
+        return self._job(job).exists()
 
     def drop_job(self, job: ProxyJob) -> None:
         """Remove a job whose end is recorded."""

@@ -13,10 +13,11 @@ from orchestrator.store.records import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramRun:
-    """One run of a job; ``cell`` is its number."""
+    """One run of a job; ``cell`` is its number, and ``retries`` how often a user has had it run again."""
 
     run_id: str
     cell: int
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ def program_jobs(pending: Sequence[Run], cells: Cells) -> tuple[ProgramJob, ...]
             learning_rate=learning_rate,
             seed=seed,
             trunk_id=ordered[0].trunk_id,
-            runs=tuple(ProgramRun(run_id=run.id, cell=run.cell) for run in ordered),
+            runs=tuple(ProgramRun(run_id=run.id, cell=run.cell, retries=run.retries) for run in ordered),
         )
         shortest_first = tuple(cells[run.cell] for run in reversed(ordered))
         jobs.append((-rate_flops(shortest_first, 0), job.runs[0].run_id, job))

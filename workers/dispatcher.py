@@ -16,7 +16,9 @@ from orchestrator.loop.lease import RenewedLease
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
+from orchestrator.store.records import Sweep
 from orchestrator.submission.capacity import workers_event
+from workers.carried_revision import CarriedRevision
 from workers.report_writer import ReportWriter
 from workers.runner import Job, JobFactory, Report
 from workers.shares import WorkerShare
@@ -49,7 +51,7 @@ class Ending(StrEnum):
     FINAL = "the sweep is over"
     CANCELLED = "the sweep was cancelled"
     LOST = "another driver has the lease"
-    CHANGED = "the registration of its trainer has changed"
+    CHANGED = "the sweep or the registration of its trainer has changed"
     INTERRUPTED = "the driver was interrupted"
     IDLE = "the sweep does not run and no job is unfinished"
     LEADERLESS = "there is no orchestrator and nothing to do"
@@ -62,7 +64,7 @@ class Dispatcher:
     has an id.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a driver has at hand
         self,
         store: Store,
         sweep_id: str,
@@ -73,6 +75,7 @@ class Dispatcher:
         cluster: Callable[[], Cluster] | None,
         tick_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        sweep: Sweep | None = None,
     ) -> None:
         """Begin with no worker.
 
@@ -85,13 +88,16 @@ class Dispatcher:
             cluster: measures the cluster's size; None if the driver answers the runs itself.
             tick_seconds: pause between two looks at the database.
             clock: monotonic seconds.
+            sweep: as the factory was made for it; None for as it is now.
         """
         self._store, self._sweep_id, self._lease, self._factory = store, sweep_id, lease, factory
         self._needs, self._cluster = needs, cluster
         self._tick_seconds, self._clock = tick_seconds, clock
         self._writer = ReportWriter(store, sweep_id, lease.fence, clock)
         self._silence = SilenceWatch(factory.silence_seconds, clock)
-        self._state = store.sweeps.get(sweep_id).state
+        now_there = store.sweeps.get(sweep_id)
+        self._state = now_there.state
+        self._carried = CarriedRevision(sweep or now_there, store, factory)
         self._working = self._has_work()
         self._planned: list[Job] = []
         self._handed: deque[Job] = deque()
@@ -269,7 +275,10 @@ class Dispatcher:
 
     def _read_state(self) -> None:
         now = self._clock()
-        before, self._state = self._state, self._store.sweeps.get(self._sweep_id).state
+        sweep = self._store.sweeps.get(self._sweep_id)
+        before, self._state = self._state, sweep.state
+        if self._carried.has_grown(sweep):
+            self._planned = []
         self._working = self._has_work()
         busy = bool(self._live or self._handed)
         if busy or before is not self._state:
@@ -280,6 +289,8 @@ class Dispatcher:
             self.ending = Ending.CANCELLED
         elif self._state not in SWEEP_LIVE:
             self.ending = Ending.FINAL
+        elif self._carried.outgrown and not busy:
+            self.ending = Ending.CHANGED
         elif self._is_interrupted and not busy:
             self.ending = Ending.IDLE  # its programs have ended, and another sweep may have their workers
         elif not self._working and now - self._busy_at > WARM_SECONDS:
@@ -335,7 +346,7 @@ class Dispatcher:
     def _wanted(self) -> int:
         """Number of workers that have something to do, or could have."""
         under_way = len(self._live) + len(self._handed)
-        if not self._working:
+        if not self._working or self._carried.outgrown:
             return under_way
         most = self._needs.max_parallel
         if not self._proven and self._factory.first_runs is not None:
@@ -377,7 +388,7 @@ class Dispatcher:
         return self._state is SweepState.RUNNING
 
     def _keeps_warm(self) -> bool:
-        return self._working and self._clock() - self._busy_at < WARM_SECONDS
+        return self._working and not self._carried.outgrown and self._clock() - self._busy_at < WARM_SECONDS
 
     @contextmanager
     def _database(self) -> Iterator[None]:
@@ -401,9 +412,11 @@ class Dispatcher:
         """Claim the runs of up to ``count`` jobs."""
         if not self._proven and self._factory.first_runs is not None:
             count = min(count, self._factory.first_runs - len(self._live) - len(self._handed))
-        if count <= 0 or self._limits is None or not self._working:
+        if count <= 0 or self._limits is None or not self._working or self._carried.outgrown:
             return []
-        pending = self._store.runs.pending(self._sweep_id)
+        under_way = {run_id for job in (*self._live.values(), *self._handed) for run_id in job.run_ids}
+        # A run that is retried while a job holds its earlier try waits for the end of that job.
+        pending = [run for run in self._store.runs.pending(self._sweep_id) if run.id not in under_way]
         waiting = {run.id for run in pending}
         if not waiting <= {run_id for job in self._planned for run_id in job.run_ids}:
             self._planned = list(self._factory.jobs(pending, self._limits, self._workers))

@@ -80,6 +80,7 @@ def _answer(
         needs=sweep.spec.needs,
         cluster=None,
         tick_seconds=settings.tick_seconds,
+        sweep=sweep,
     )
     with signals_to(dispatcher):
         try:

@@ -58,6 +58,7 @@ def carry_out(
             needs=resources.model_copy(update={"max_parallel": workers}),
             cluster=cluster_size,
             tick_seconds=settings.tick_seconds,
+            sweep=sweep,
         )
         with signals_to(dispatcher):
             try:

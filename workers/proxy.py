@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.cells import Cell, Cells
 from orchestrator.corpora import BUILT_IN, find_corpus
@@ -13,7 +13,7 @@ from orchestrator.errors import BadInput
 from orchestrator.extras import require
 from orchestrator.heldout.comparison_setup import comparison_scales
 from orchestrator.settings import CorpusSource, Settings
-from orchestrator.spec import Base, CellRole, ProxyTrainer, Scale, SweepSpec
+from orchestrator.spec import Base, CellRole, GridOf, ProxyTrainer, Scale, SweepSpec
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
 from workers.checkpoints import Checkpoints
@@ -75,6 +75,7 @@ class ProxySetup:
 class ProxyJobFactory(JobFactory):
     """Forms stacks of proxies; jobs that an earlier driver left unfinished come first."""
 
+    setup: ProxySetup
     silence_seconds: float = 600.0  # a first step may compile for minutes
 
     def __init__(self, trainer: ProxyTrainer, sweep: Sweep, store: Store, settings: Settings) -> None:
@@ -85,6 +86,7 @@ class ProxyJobFactory(JobFactory):
         """
         if settings.ray_address is None:
             require("train")  # workers of a local Ray have this process's packages
+        self._trainer = trainer
         grid, resources = sweep.spec.grid, sweep.spec.resources
         self._cells = store.sweeps.cells(sweep.id)
         self._checkpoints = Checkpoints(settings.checkpoints, sweep.id)
@@ -104,7 +106,7 @@ class ProxyJobFactory(JobFactory):
 
     def jobs(self, pending: Sequence[Run], limits: Mapping[str, int], workers: int) -> tuple[ProxyJob, ...]:
         """Unfinished jobs first, then stacks of the other runs, the longest first."""
-        unfinished = self._unfinished({run.id for run in pending})
+        unfinished = self._unfinished({run.id: run.retries for run in pending})
         taken = {run_id for job in unfinished for run_id in job.run_ids}
         rest = [run for run in pending if run.id not in taken]
         stacks = proxy_jobs(
@@ -122,9 +124,25 @@ class ProxyJobFactory(JobFactory):
         """Remove the job's checkpoint."""
         self._checkpoints.drop_job(job)
 
-    def _unfinished(self, pending: set[str]) -> list[ProxyJob]:
-        """Saved jobs with a pending run. Their ended runs are reported again, which does no harm."""
-        return [job for job in self._checkpoints.unfinished_jobs() if pending & set(job.run_ids)]
+    def takes_up(self, grid: GridOf[Any], cells: Cells) -> bool:
+        """As ``JobFactory.takes_up``: further horizons, rates and seeds of the trunks that the workers know."""
+        known = self.setup.scales.keys()
+        if self._trainer.base(grid) != self.setup.base or {cell.trunk for cell in cells} - known:
+            return False
+        self._cells = cells
+        return True
+
+    def _unfinished(self, pending: Mapping[str, int]) -> list[ProxyJob]:
+        """Saved jobs with a pending run. Their ended runs are reported again, which does no harm.
+
+        A job with a run that a user has had run again since is dropped: it would report the earlier result.
+        """
+        found = [job for job in self._checkpoints.unfinished_jobs() if pending.keys() & set(job.run_ids)]
+        for job in found:
+            branches = [branch for member in job.members for branch in member.branches]
+            if any(pending.get(one.run_id, one.retries) != one.retries for one in branches):
+                self._checkpoints.drop_job(job)
+        return [job for job in found if self._checkpoints.has_job(job)]
 
 
 def _corpus(name: str, settings: Settings) -> CorpusSource | None:

@@ -18,10 +18,11 @@ LEVEL = 1.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """The decay branch of one run, which ends at ``tokens`` tokens."""
+    """The decay branch of one run, which ends at ``tokens`` tokens; ``retries`` as in ``Run``."""
 
     run_id: str
     tokens: int
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +129,9 @@ def _by_member(runs: Sequence[Run], cells: Cells) -> dict[tuple[str, int, float,
 
 
 def _member(runs: Sequence[Run], cells: Cells) -> ProxyMember:
-    branches = [Branch(run_id=run.id, tokens=int(cells[run.cell].tokens)) for run in runs]
+    branches = [
+        Branch(run_id=run.id, tokens=int(cells[run.cell].tokens), retries=run.retries) for run in runs
+    ]
     return ProxyMember(
         learning_rate=runs[0].learning_rate,
         trunk_id=str(runs[0].trunk_id),

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from orchestrator.cells import Cells
 from orchestrator.errors import BadInput
+from orchestrator.spec import GridOf
 from orchestrator.store.outputs import OutputTail
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 
@@ -141,6 +143,18 @@ class JobFactory(ABC):
             limits: as a worker reported them (``Report.limits``).
             workers: how many jobs run at once, at least 1.
         """
+
+    def takes_up(self, grid: GridOf[Any], cells: Cells) -> bool:  # noqa: ARG002 - a hook
+        """Take up a grid that has grown.
+
+        Args:
+            grid: of the specification.
+            cells: all cells of the sweep.
+
+        Returns:
+            Whether its workers can carry out the further runs; if not, another factory and other workers are needed.
+        """
+        return False
 
     def note_loss(self, job: Any) -> int | None:  # noqa: ARG002 - a hook
         """Count that a job was given up because its workers died.

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from api.dashboard.rendering import render
-from api.problem_details import NotSignedIn, http_error, http_sentence, status_of
+from api.problem_details import NotSignedIn, http_error, http_sentence, name_all_methods, status_of
 from orchestrator.errors import EtalonError
 
 API: Final = "/v1"
@@ -47,6 +47,7 @@ def _page_or_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  the type that this handler is installed for
     if not _wants_page(request):
         return http_error(request, error)
+    name_all_methods(request, error)
     page = _page(
         request,
         error.status_code,

@@ -18,6 +18,7 @@ from api.figures.style import STATE_COLOURS
 from orchestrator import amounts
 from orchestrator.heldout.module_rates import parse_module_rates
 from orchestrator.programs.placeholders import spelt
+from orchestrator.states import SWEEP_CHANGEABLE
 
 SWEEP_VERBS: Final = {
     "queued": ("pause", "stop", "cancel"),
@@ -119,6 +120,7 @@ def _environment() -> Environment:
         "age": amounts.age,
         "state_colours": {str(state): colour for state, colour in STATE_COLOURS.items()},
         "sweep_verbs": SWEEP_VERBS,
+        "changeable_states": SWEEP_CHANGEABLE,
     }
     return environment
 

@@ -30,9 +30,18 @@ from orchestrator.documents.sweeps import SweepDocument, SweepSummary
 from orchestrator.documents.trainers import TrainerDocument
 from orchestrator.heldout.stages import comparison_document
 from orchestrator.spec import SweepSpec
-from orchestrator.states import RUN_FINAL, RUN_OPEN, SWEEP_LIVE, RunState, SweepState
+from orchestrator.states import (
+    RUN_FINAL,
+    RUN_MEASURED,
+    RUN_OPEN,
+    SWEEP_CHANGEABLE,
+    SWEEP_LIVE,
+    RunState,
+    SweepState,
+)
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep
+from orchestrator.store.revisions import RETRIED
 from orchestrator.submission.capacity import measured_cluster
 
 SWEEPS_PER_PAGE: Final = 25
@@ -176,6 +185,17 @@ class RunView:
     log: LogDocument | None
     tail: int
     lenses: bool
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """What may be done with the run: as ``orchestrator.store.revisions`` allows it."""
+        if self.run.arm is not None:
+            return ()
+        can_retry = self.sweep.state in SWEEP_CHANGEABLE and (
+            self.run.state in RETRIED or (self.run.excluded is not None and self.run.state not in RUN_OPEN)
+        )
+        marked = ("include",) if self.run.excluded is not None else ("exclude",)
+        return (*(("retry",) if can_retry else ()), *(marked if self.run.state in RUN_MEASURED else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,10 +47,11 @@ LEAST_ROOM: Final = 0.02
 
 OFF_THE_SCALE: Final = "off the scale"
 FROM_TABLE: Final = "from the table"
+EXCLUDED: Final = "excluded"
 MOST_EARLIER: Final = 400
 """Marks of earlier runs in one panel, at most."""
 
-_ON_TOP: Final = (RunState.DIVERGED, RunState.FAILED, RunState.CANCELLED)
+_ON_TOP: Final = (RunState.DIVERGED, RunState.FAILED, RunState.CANCELLED, EXCLUDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,8 @@ class BowlPanel:
 
     def kind(self, mark: Mark) -> str:
         """The mark's kind, or `OFF_THE_SCALE` for a loss above the panel."""
-        if mark.loss is not None and self.high is not None and mark.loss > self.high:
+        is_above = mark.loss is not None and self.high is not None and mark.loss > self.high
+        if is_above and mark.kind != EXCLUDED:
             return OFF_THE_SCALE
         return mark.kind
 
@@ -99,7 +101,7 @@ class BowlPanel:
         """The loss at which a mark is drawn: its own, an edge of the panel, or for an open run the fitted curve."""
         low, high = (0.0, 1.0) if self.low is None or self.high is None else (self.low, self.high)
         if mark.loss is not None:
-            return min(mark.loss, high)
+            return min(max(mark.loss, low), high)
         if mark.kind in _ON_TOP:
             return high
         if mark.kind == RunState.PRUNED:
@@ -132,7 +134,12 @@ def bowl_panels(
 
 def _run_marks(runs: Sequence[Run]) -> list[Mark]:
     return [
-        Mark(learning_rate=run.learning_rate, loss=run.loss, kind=str(run.state), text=run_text(run))
+        Mark(
+            learning_rate=run.learning_rate,
+            loss=run.loss,
+            kind=str(run.state) if run.excluded is None else EXCLUDED,
+            text=run_text(run),
+        )
         for run in sorted(runs, key=lambda run: run.learning_rate)
     ]
 
@@ -150,7 +157,7 @@ def _earlier_marks(runs: Sequence[EarlierRun]) -> list[Mark]:
 
 
 def _panel(cell: Cell, marks: tuple[Mark, ...], bowl: Bowl | None, title: str) -> BowlPanel:
-    low, high = _range([mark.loss for mark in marks if mark.loss is not None], bowl)
+    low, high = _range([mark.loss for mark in marks if mark.loss is not None and mark.kind != EXCLUDED], bowl)
     return BowlPanel(
         cell=cell,
         title=title,
@@ -224,6 +231,7 @@ _MARKERS: Final = {
     "failed": _marker(RunState.FAILED, 7, "square-x-open"),
     "cancelled": _marker(RunState.CANCELLED, 6, "square-open"),
     FROM_TABLE: _marker(RunState.CANCELLED, 5.5, width=0),
+    EXCLUDED: _marker(RunState.CANCELLED, 8, "circle-x-open"),
 }
 
 

@@ -37,6 +37,8 @@ def run_text(run: Run) -> str:
     if run.seed:
         parts.append(f"seed {run.seed}")
     text = " · ".join(parts)
+    if run.excluded is not None:
+        text = f"{text}<br>excluded: {reason_text(run.excluded)}"
     return f"{text}<br>{reason_text(run.reason)}" if run.reason else text
 
 

@@ -1,4 +1,4 @@
-"""Runs: lists of them, single ones, their learning curves and lenses, and the export as a run table."""
+"""Runs: lists of them, single ones, their curves, lenses and export, and what users change of them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from api.access import reads, submits
+from api.access import Submitter, reads
 from api.context import Stored
-from api.problem_details import NotYet, responses
+from api.problem_details import responses
 from api.v1.queries import After, Cursor, Limit, MaxPoints, Tail, ThatRun, ThatSweep
 from orchestrator.answers.export import exported
 from orchestrator.answers.run_logs import log_document
 from orchestrator.answers.runs import curve_document, lenses_document, run_document
 from orchestrator.documents.document import Page
 from orchestrator.documents.lenses import LensesDocument
-from orchestrator.documents.runs import CurveDocument, LogDocument, RunDocument
+from orchestrator.documents.runs import CurveDocument, ExclusionRequest, LogDocument, RunDocument
 from orchestrator.states import RunState
+from orchestrator.store.records import Run
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -96,27 +97,28 @@ def show_lenses(store: Stored, run: ThatRun) -> LensesDocument:
     return lenses_document(run, store.sweeps.get(run.sweep_id), store.lenses.curve(run))
 
 
-@router.post(
-    "/runs/{run_id}/retry",
-    dependencies=[submits],
-    summary="Run a failed run again (not in this version yet)",
-    responses=responses(404, 409, 501),
-)
-def retry_run(run: ThatRun) -> RunDocument:
-    """Run a failed run again."""
-    raise NotYet(
-        f"Run {run.id} cannot be retried by hand in this version; failures of the machine are retried automatically."
-    )
+@router.post("/runs/{run_id}/retry", summary="Run a run again", responses=responses(404, 409))
+def retry_run(store: Stored, caller: Submitter, run: ThatRun) -> RunDocument:
+    """Run a run again that failed, diverged, was cancelled or is excluded; a sweep that has ended runs on."""
+    return _document(store, store.revisions.retry(run.id, actor=caller.name))
 
 
 @router.post(
-    "/runs/{run_id}/exclude",
-    dependencies=[submits],
-    summary="Leave a run out of the law (not in this version yet)",
-    responses=responses(404, 409, 501),
+    "/runs/{run_id}/exclude", summary="Leave a run out of the law", responses=responses(404, 409, 422)
 )
-def exclude_run(run: ThatRun) -> RunDocument:
-    """Leave a run out of every later fit."""
-    raise NotYet(
-        f"Run {run.id} cannot be excluded in this version. Export the sweep's runs.csv, drop the row and fit that table."
-    )
+def exclude_run(store: Stored, caller: Submitter, run: ThatRun, exclusion: ExclusionRequest) -> RunDocument:
+    """Leave a run out of every later law, and fit a new one at once, also of a completed sweep.
+
+    It stays visible, and is not run again unless it is retried.
+    """
+    return _document(store, store.revisions.exclude(run.id, exclusion.reason, actor=caller.name))
+
+
+@router.post("/runs/{run_id}/include", summary="Take an excluded run back", responses=responses(404, 409))
+def include_run(store: Stored, caller: Submitter, run: ThatRun) -> RunDocument:
+    """Take an excluded run back into the law, which is fitted again at once."""
+    return _document(store, store.revisions.include(run.id, actor=caller.name))
+
+
+def _document(store: Stored, run: Run) -> RunDocument:
+    return run_document(run, store.sweeps.cells(run.sweep_id))

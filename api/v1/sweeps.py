@@ -1,4 +1,4 @@
-"""Sweeps: submission, lists, single ones, and the commands that pause, resume, stop and cancel them."""
+"""Sweeps: submission, lists, single ones, the commands that pause, resume, stop and cancel them, and their changes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
 
-from api.access import Submitter, reads, submits
-from api.bodies import JSON_TYPES, YAML_TYPES, amount, body_of, media_type, sweep_spec
+from api.access import Submitter, reads
+from api.bodies import (
+    JSON_TYPES,
+    PATCH_TYPES,
+    YAML_TYPES,
+    amount,
+    body_of,
+    media_type,
+    merge_patch,
+    sweep_spec,
+)
 from api.context import Configured, Stored
-from api.problem_details import NotYet, responses
+from api.problem_details import responses
 from api.v1.queries import Cursor, Limit, ThatSweep
 from orchestrator.answers.sweeps import sweep_document, sweep_summaries
 from orchestrator.documents.document import Page
@@ -19,6 +28,7 @@ from orchestrator.spec import MAX_SWEEP_BYTES
 from orchestrator.states import SweepState
 from orchestrator.submission.preview import preview, submit
 from orchestrator.submission.resumption import pause, resume
+from orchestrator.submission.revision import clone, revise
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 
@@ -48,6 +58,30 @@ _BODY: Final[dict[str, Any]] = {
     }
 }
 
+_PATCH: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": f"A JSON merge patch (RFC 7396) of the specification, {amount(MAX_SWEEP_BYTES)} at most: null removes "
+        "a field, a list replaces the whole one, so growth repeats the old entries.",
+        "content": {
+            kind: {
+                "schema": {"type": "object", "title": "SweepPatch", "additionalProperties": True},
+                "example": {"search": {"budget": {"runs": 400}}, "target": {"params": 2e9, "tokens": 4e10}},
+            }
+            for kind in PATCH_TYPES
+        },
+    }
+}
+
+PatchBody = Annotated[bytes, Depends(body_of(*PATCH_TYPES, limit=MAX_SWEEP_BYTES))]
+IfMatch = Annotated[
+    str | None,
+    Header(
+        max_length=200,
+        pattern=r'^\s*(\*|(W/)?"[^"]*"(\s*,\s*(W/)?"[^"]*")*)\s*$',
+        description='The revision that the change is made from, in quotes as the ETag has it: `"3"`. Another one is 412.',
+    ),
+]
 SweepBody = Annotated[bytes, Depends(body_of(*JSON_TYPES, *YAML_TYPES, limit=MAX_SWEEP_BYTES))]
 IdempotencyKey = Annotated[
     str | None,
@@ -112,8 +146,9 @@ def list_sweeps(
 
 
 @router.get("/{sweep_id}", dependencies=[reads], summary="Show a sweep", responses=responses(404, 409))
-def show_sweep(store: Stored, sweep: ThatSweep) -> SweepDocument:
+def show_sweep(response: Response, store: Stored, sweep: ThatSweep) -> SweepDocument:
     """Show a sweep: specification, state, progress, cost, the newest law and the prediction at the target."""
+    response.headers["ETag"] = f'"{sweep.revision}"'
     return sweep_document(store, sweep)
 
 
@@ -152,13 +187,73 @@ def cancel_sweep(store: Stored, caller: Submitter, sweep: ThatSweep) -> SweepDoc
 
 @router.patch(
     "/{sweep_id}",
-    dependencies=[submits],
-    summary="Extend a sweep (not in this version yet)",
-    responses=responses(404, 409, 501),
+    summary="Change a sweep: extend its budget, target or grid",
+    responses=responses(404, 409, 412, 413, 415, 422),
+    openapi_extra=_PATCH,
 )
-def extend_sweep(sweep: ThatSweep) -> SweepDocument:
-    """Extend budget, target, tokens, scales or lattice of a live or completed sweep."""
-    raise NotYet(
-        f"Sweep {sweep.id} cannot be extended in this version. "
-        "Submit a new sweep; its prior_runs can be this one's exported runs."
+def change_sweep(
+    response: Response,
+    caller: Submitter,
+    store: Stored,
+    settings: Configured,
+    sweep: ThatSweep,
+    body: PatchBody,
+    if_match: IfMatch = None,
+) -> SweepDocument:
+    """Change a sweep by a JSON merge patch; a completed or stopped one runs on.
+
+    `name`, `target`, `search.budget`, `search.stop` and `resources` may change; the parts of `grid` may grow, never
+    shrink. A grown lattice keeps every rate and continues its spacing. A change of the name alone starts nothing.
+    """
+    revisions = None if if_match is None else _revisions(if_match)
+    changed, notices = revise(
+        sweep, merge_patch(body), store, settings, revisions=revisions, actor=caller.name
     )
+    response.headers["ETag"] = f'"{changed.revision}"'
+    return sweep_document(store, changed, notices)
+
+
+def _revisions(if_match: str) -> frozenset[int] | None:
+    """The revisions of an If-Match; None for any. A weak tag never matches (RFC 9110, section 13.1.1)."""
+    if if_match.strip() == "*":
+        return None
+    tags = (tag.strip() for tag in if_match.split(","))
+    numbers = (tag[1:-1] for tag in tags if tag.startswith('"'))
+    return frozenset(int(one) for one in numbers if one.isascii() and one.isdecimal() and len(one) < 10)
+
+
+@router.post(
+    "/{sweep_id}/clone",
+    status_code=status.HTTP_201_CREATED,
+    summary="Submit a changed copy",
+    responses=responses(
+        404,
+        409,
+        413,
+        415,
+        422,
+        success={"model": SweepDocument, "description": "The earlier clone of this Idempotency-Key."},
+    ),
+    openapi_extra={"requestBody": _PATCH["requestBody"] | {"required": False}},
+)
+def clone_sweep(
+    response: Response,
+    caller: Submitter,
+    store: Stored,
+    settings: Configured,
+    sweep: ThatSweep,
+    body: PatchBody,
+    idempotency_key: IdempotencyKey = None,
+) -> SweepDocument:
+    """Submit a new sweep with this one's specification after a merge patch of any fields; it has no runs of this one."""
+    copy, new, notices = clone(
+        sweep,
+        merge_patch(body or b"{}"),
+        store,
+        settings,
+        idempotency_key=idempotency_key,
+        submitted_by=caller.name,
+    )
+    response.headers["Location"] = f"{router.prefix}/{copy.id}"
+    response.status_code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
+    return sweep_document(store, copy, notices)

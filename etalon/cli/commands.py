@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import etalon
-from etalon.cli import admin, corpus, sweeps, trainers
+from etalon.cli import admin, changes, corpus, sweeps, trainers
 from etalon.cli.compare import compare_command
 from etalon.cli.demo import demo_command
 from etalon.cli.fit import fit_command
@@ -49,6 +49,9 @@ app.command("predict")(sweeps.predict_command)
 app.add_typer(sweeps.app, name="sweep")
 app.command("table")(sweeps.table_command)
 sweeps.app.command("runs")(runs_command)
+sweeps.app.command("extend")(changes.extend_command)
+sweeps.app.command("clone")(changes.clone_command)
+app.add_typer(changes.app, name="run")
 sweeps.app.command("logs")(logs_command)
 trainers.app.command("check")(check_command)
 app.add_typer(trainers.app, name="trainer")

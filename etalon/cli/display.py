@@ -101,7 +101,7 @@ def batch_view(batch: BatchAnswer, *, most: int = 7) -> RenderableType:
     )
     heading = (
         f"[bold]best batch {count(best)} tokens[/]   {interval.level:.0%} interval {count(interval.low)} … "
-        f"{count(interval.high)}" + (f"\ncosts no more than {within}" if within else "")
+        f"{count(interval.high)}" + (f"\nexpected to cost at most {within}" if within else "")
     )
     nearest = sorted(batch.choices, key=lambda choice: abs(math.log(choice.batch_tokens / best)))[:most]
     table = Table(
@@ -131,7 +131,7 @@ def refusal_panel(target: TargetDocument, detail: str) -> Panel:
 def _valley_text(valley: Valley) -> str:
     allowed = f"rates that lose at most {percent(valley.excess_loss)}"
     if valley.high > valley.low:
-        return f"{allowed}: {rate(valley.low)} … {rate(valley.high)}"
+        return f"{allowed}, with {valley.probability:.0%} each: {rate(valley.low)} … {rate(valley.high)}"
     reason = valley.reason or "The optimum is too uncertain to name a range."
     return f"[yellow]{allowed}: none. {escape(reason)}[/]"
 

@@ -102,6 +102,8 @@ def _show_heldout(law: FittedLaw) -> None:
             f"{percent(law.heldout.worst)} at worst; {cells_in_words(len(law.heldout.cells), law.heldout.groups)}"
         )
         for other in law.heldout.alternatives:
-            out.print(f"[dim]  {escape(other.name)} it would have been {percent(other.mean)}[/]")
+            taken = any(note.code == "smaller_law" and other.name in note.message for note in law.notices)
+            verdict = "taken" if taken else "not better by more than chance"
+            out.print(f"[dim]  {escape(other.name)} it would have been {percent(other.mean)}: {verdict}[/]")
     elif law.heldout_reason:
         out.print(f"\nno held-out error: {law.heldout_reason}", markup=False)

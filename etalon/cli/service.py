@@ -111,10 +111,9 @@ class Service:
         make_folder(self.settings.home / "logs")
         make_empty_folder(self.settings.empty_folder)
         environment = self._environment()
-        api = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory"]
-        api += ["--host", self.host, "--port", str(self.port), "--timeout-graceful-shutdown", "2"]
+        api = [sys.executable, "-m", "api", "--host", self.host, "--port", str(self.port)]
         try:
-            self._start("api", [*api, "--no-access-log", "--log-level", "warning"], environment)
+            self._start("api", api, environment)
             if self.settings.ray_address is None:
                 self._start("ray", self._ray_command(environment), environment)
             self._start("orchestrator", [sys.executable, "-m", "orchestrator"], environment)

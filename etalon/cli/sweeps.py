@@ -20,6 +20,7 @@ from etalon.operations import CREATED
 from orchestrator.amounts import duration, flops
 from orchestrator.documents.sweeps import SweepDocument
 from orchestrator.documents.tables import TableDocument
+from orchestrator.errors import BadInput
 from orchestrator.states import SweepState
 
 SweepId = Annotated[
@@ -124,12 +125,15 @@ def plan_command(file: SpecFile, as_json: AsJson = False) -> None:
 def predict_command(
     sweep_id: SweepId,
     params: Annotated[
-        str,
-        typer.Option(metavar="AMOUNT", help="Parameters N of the target, without embeddings: 1B, 1.5e9."),
-    ],
+        str | None,
+        typer.Option(
+            metavar="AMOUNT",
+            help="Parameters N of the target, without embeddings: 1B, 1.5e9; by default the sweep's own target.",
+        ),
+    ] = None,
     tokens: Annotated[
-        str, typer.Option(metavar="AMOUNT", help="Training tokens D of the target: 20B, 1.5T.")
-    ],
+        str | None, typer.Option(metavar="AMOUNT", help="Training tokens D of the target: 20B, 1.5T.")
+    ] = None,
     batch_tokens: Annotated[
         str | None,
         typer.Option(
@@ -140,16 +144,33 @@ def predict_command(
     as_json: AsJson = False,
 ) -> None:
     """Predict the learning rate at a target from a sweep's newest law."""
-    n, d = amount("--params", params), amount("--tokens", tokens)
+    if (params is None) != (tokens is None):
+        raise BadInput("A target has --params and --tokens both, or neither for the sweep's own target.")
+    asked = (
+        None if params is None or tokens is None else (amount("--params", params), amount("--tokens", tokens))
+    )
     batch = None if batch_tokens is None else amount("--batch-tokens", batch_tokens)
     budget = flops_amount("--budget-flops", budget_flops)
     with Client() as client:
         sweep = client.sweeps.get(sweep_id)
+        n, d = _own_target(sweep) if asked is None else asked
         prediction = sweep.predict(params=n, tokens=d, batch_tokens=batch, budget_flops=budget)
     if as_json:
         print_json(prediction.to_json())
     else:
         out.print(prediction_panel(prediction))
+
+
+def _own_target(sweep: SweepHandle) -> tuple[float, float]:
+    """N and D of a sweep's own target: that of its newest law's prediction, or of its specification."""
+    found = sweep.document.prediction
+    if found is not None:
+        return found.target.params, found.target.tokens
+    target = sweep.document.spec.target
+    if target is None:
+        reason = sweep.document.prediction_refused or "It has no law yet."
+        raise BadInput(f"Sweep {sweep.id} names no target. {reason} Say which with --params and --tokens.")
+    return target.params, target.tokens
 
 
 @reports_errors

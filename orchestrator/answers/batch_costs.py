@@ -33,10 +33,17 @@ def batch_answer(law: Law, target: Point) -> tuple[BatchAnswer, list[Notice]]:
         interval=Interval(level=0.95, low=low, high=high),
         reason=None,
         learning_rate=_best_rate(law, target, best.batch_tokens),
-        choices=batch_choices(law, target, best, offered_batches(tried)),
+        choices=batch_choices(law, target, best, _with_asked(offered_batches(tried), target, best)),
         largest_within=[_largest_within(law, target, best, excess) for excess in WITHIN],
     )
     return answer, _outside_notices(best, tried)
+
+
+def _with_asked(offered: list[float], target: Point, best: BestBatch) -> list[float]:
+    """The batches offered, and the one that is asked for if it is another than the best."""
+    asked = target.batch_tokens
+    known = any(abs(math.log(asked / batch)) <= CLOSE for batch in (*offered, best.batch_tokens))
+    return offered if known else sorted([*offered, asked])
 
 
 def _reason(law: Law, target: Point, why: str) -> str:

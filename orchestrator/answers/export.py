@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from orchestrator.cells import Cells
-from orchestrator.states import RUN_MEASURED
 from orchestrator.store import Store
 from orchestrator.store.records import Run, Sweep, row_of
 
@@ -26,7 +25,7 @@ ROWS_PER_PART: Final = 1000
 
 
 def exported(store: Store, sweep: Sweep) -> Iterator[str]:
-    """Yield the table in parts of whole lines, the header first."""
+    """Yield the table in parts of whole lines, the header first. Excluded runs are left out, as they are of the law."""
     columns = COLUMNS if sweep.spec.comparison is None else COLUMNS + COMPARED
     cells = store.sweeps.cells(sweep.id)
     yield ",".join(columns) + "\r\n"
@@ -35,7 +34,7 @@ def exported(store: Store, sweep: Sweep) -> Iterator[str]:
         runs, cursor, _ = store.runs.page(sweep.id, limit=ROWS_PER_PART, cursor=cursor)
         text = io.StringIO()
         # a run table reads an empty loss as a divergence
-        csv.writer(text).writerows(_row(run, cells, columns) for run in runs if run.state in RUN_MEASURED)
+        csv.writer(text).writerows(_row(run, cells, columns) for run in runs if run.is_evidence)
         yield text.getvalue()
         if cursor is None:
             return

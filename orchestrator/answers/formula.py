@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.special import expit
 
 from orchestrator import amounts
 from orchestrator.law import Coefficient, Law
-from orchestrator.law.features import CRITICAL_EXPONENT, FEATURES, critical_over_batch, matrix
+from orchestrator.law.features import CRITICAL_EXPONENT, FEATURES, SHARPNESS, log_critical_over_batch, matrix
 
 AXES: Final = (("params", "N"), ("tokens", "D"), ("batch_tokens", "B"))
 """The fields of a target and their symbols in a formula."""
@@ -112,10 +113,11 @@ def formula(law: Law) -> Formula:
 
 def _where(law: Law) -> str:
     """Definitions of w and s: the batch over the critical one, and the bend there (orchestrator/law/features.py)."""
-    critical = critical_over_batch(law.reference)
+    sharp = SHARPNESS * log_critical_over_batch(law.reference)
     return (
         f"w = ln(B/B₀) − {CRITICAL_EXPONENT}·ln(D/D₀), "
-        f"s = {math.log1p(critical):.4g} − ln(1 + {critical:.4g}·exp(−w)) − {critical / (1 + critical):.4g}·w"
+        f"s = {np.logaddexp(0.0, sharp) / SHARPNESS:.4g} − ln(1 + exp({sharp:.4g} − {SHARPNESS:g}·w))/{SHARPNESS:g} − "
+        f"{expit(sharp):.4g}·w"
     )
 
 

@@ -22,7 +22,7 @@ def run_document(run: Run, cells: Cells) -> RunDocument:
         cells: the cells of its sweep.
     """
     cell = cells[run.cell]
-    return RunDocument.of(run, cell, arm=cell.role)
+    return RunDocument.of(run, cell, arm=cell.role, trunk=run.trunk_id)
 
 
 def curve_document(run: Run, points: list[LossPoint], *, max_points: int) -> CurveDocument:

@@ -7,7 +7,7 @@ event stream receive the same JSON, so a field may be added to a model and never
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -41,6 +41,27 @@ class SweepEvent(EventPayload):
     actor: str | None = Field(
         default=None, description="Name of a token, leader or driver; null without tokens."
     )
+
+
+class RevisionEvent(EventPayload):
+    """The specification was changed."""
+
+    KIND = "revision"
+
+    revision: int = Field(description="Its number; the submitted specification is 1.")
+    changes: dict[str, Any] = Field(description="The JSON merge patch.")
+    actor: str | None = Field(default=None, description="Name of the token; null without tokens.")
+
+
+class RunChangeEvent(EventPayload):
+    """A user had a run run again, left it out of the law, or took it back in."""
+
+    KIND = "run_change"
+
+    run_id: str
+    change: Literal["retry", "exclude", "include"]
+    reason: str | None = Field(default=None, description="Why it is excluded.")
+    actor: str | None = Field(default=None, description="Name of the token; null without tokens.")
 
 
 class BatchEvent(EventPayload):
@@ -90,14 +111,20 @@ class LawEvent(EventPayload):
 
 
 class ProgressEvent(EventPayload):
-    """Runs began, learning curves grew, or runs were cancelled: only the fields that changed are set."""
+    """Runs began, were ruled out or cancelled, or learning curves grew: only the fields that changed are set."""
 
     KIND = "progress"
 
     claimed: int | None = Field(default=None, description="Runs that began.")
     points: int | None = Field(default=None, description="Points added to learning curves.")
-    cancelled: int | None = Field(default=None, description="Runs cancelled because the budget is spent.")
-    reason: str | None = Field(default=None, description="Which part of the budget.")
+    pruned: int | None = Field(
+        default=None, description="Rates that the newest law dropped, without a batch."
+    )
+    cancelled: int | None = Field(
+        default=None,
+        description="Runs cancelled because the budget is spent, or the sweep stops or has ended.",
+    )
+    reason: str | None = Field(default=None, description="Which part of the budget, or the sweep's state.")
 
 
 class NodeSize(Compact):
@@ -170,6 +197,8 @@ PAYLOADS: Final[Mapping[str, type[EventPayload]]] = {
     model.KIND: model
     for model in (
         SweepEvent,
+        RevisionEvent,
+        RunChangeEvent,
         BatchEvent,
         WaitEvent,
         RunEvent,

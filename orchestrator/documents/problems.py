@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from pydantic import Field
 
 from orchestrator.documents.document import Document
-from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Refused, Unavailable
+from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound, Refused, Stale, Unavailable
 
 TYPE_PREFIX: Final = "urn:etalon:problem:"
 
@@ -16,6 +16,7 @@ PROBLEM_KINDS: Final[Mapping[type[EtalonError], str]] = {
     BadInput: "bad-input",
     NotFound: "not-found",
     Conflict: "conflict",
+    Stale: "stale",
     Refused: "unsupported",
     Unavailable: "unavailable",
 }

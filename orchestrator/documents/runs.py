@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
+from unicodedata import category
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
 from orchestrator.documents.document import EXAMPLE_ID, Document
 from orchestrator.states import RunState
@@ -39,6 +41,9 @@ class RunDocument(Document):
         description="Multipliers of the rate by module, such as attention=0.5,embedding=2; empty for none."
     )
     loss: float | None = Field(description="Annealed held-out loss; null unless completed.")
+    trunk: str | None = Field(
+        default=None, description="Its trunk, which runs of other horizons share; null for a run of its own."
+    )
     trunk_loss: float | None = Field(description="Held-out loss of the undecayed trunk at the fork.")
     diverged_tokens: int | None = Field(
         description="Tokens after which the divergence was noticed; null unless diverged, or if not measured."
@@ -46,9 +51,27 @@ class RunDocument(Document):
     flops: float = Field(description="Spent for this run beyond what its trunk had spent already.")
     seconds: float | None
     reason: str | None = Field(description="The reason why it was asked for, ruled out, diverged or failed.")
+    excluded: str | None = Field(description="Why it is left out of the law; null for a run that takes part.")
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+
+
+class ExclusionRequest(Document):
+    """Why a run is left out of the law."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)] = Field(
+        description="A sentence for those who see the run.", examples=["Its node lost a GPU."]
+    )
+
+    @field_validator("reason")
+    @classmethod
+    def _is_storable(cls, reason: str) -> str:
+        if any(category(sign) in {"Cc", "Cs"} and sign != "\n" for sign in reason):
+            raise ValueError("contains a control character")
+        return reason
 
 
 class LossDocument(Document):

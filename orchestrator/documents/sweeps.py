@@ -57,13 +57,14 @@ class SweepSummary(Document):
     name: str
     state: SweepState
     reason: str | None = Field(description="The reason for its end.")
-    target: TargetSpec | None = Field(description="As submitted.")
+    target: TargetSpec | None = Field(description="As submitted or changed since.")
     progress: Progress
     cost: Cost
     law_number: int | None
     prediction: PredictionDocument | None = Field(description="At its target, by the newest law.")
     prediction_refused: str | None = Field(description="The reason for no prediction.")
     submitted_by: str | None
+    revision: int = Field(description="Of its specification; a PATCH makes the next one. If-Match takes it.")
     created_at: datetime
     updated_at: datetime
 
@@ -83,5 +84,5 @@ class SweepDocument(SweepSummary, NoticedDocument):
         default=[],
         description="What its runs have told; in the answer to its submission, also what its tables pool and its trainer lacks.",
     )
-    spec: SweepSpec = Field(description="As submitted, defaults filled in.")
+    spec: SweepSpec = Field(description="As submitted or changed since, defaults filled in.")
     law: LawSummary | None = Field(description="The newest law; its bowls are at /laws/{number}.")

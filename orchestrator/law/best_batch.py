@@ -12,7 +12,7 @@ with d, n = ln D, ln N over the middle of the groups. One joint fit, as that of 
 own unknowns integrated out, and variances learned (expectation maximisation). A group whose best batch is the smallest or
 largest tried takes part: its slope bounds ln B* on one side.
 
-Exponents of D in ln B*: 0.63 and 0.42 on two recorded dense families, 0.33 to 0.45 on mixtures; published 0.57
+Exponents of D in ln B*: 0.63 and 0.47 on two recorded dense families, 0.33 to 0.45 on mixtures; published 0.57
 (arXiv 2503.04715), and 0.47 for the critical batch (2410.21676). N hardly matters there, nor in 2505.13738.
 """
 

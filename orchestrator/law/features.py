@@ -17,11 +17,13 @@ the exponent of D at a fixed batch rises with the batch, and batches tried at on
 ρ is the coefficient of s and is fitted.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from scipy.special import expit
 
 from orchestrator.cells import Point
 from orchestrator.law.observations import Array, point_array
@@ -134,17 +136,16 @@ def prior_sds(scales: Scales, without: Collection[str] = ()) -> Array:
 
 def matrix(coordinates: Array, reference: Reference) -> Array:
     """The features at coordinates (n, d, b) over `reference`, shape [m, 3] -> [m, features]."""
-    critical = critical_over_batch(reference)
     above = coordinates[:, 2] - CRITICAL_EXPONENT * coordinates[:, 1]
-    sharp = critical**SHARPNESS
-    bend = (np.log1p(sharp) - np.logaddexp(0.0, np.log(sharp) - SHARPNESS * above)) / SHARPNESS
-    columns = np.column_stack([coordinates, above, bend - above * sharp / (1 + sharp)])
+    sharp = SHARPNESS * log_critical_over_batch(reference)
+    bend = (np.logaddexp(0.0, sharp) - np.logaddexp(0.0, sharp - SHARPNESS * above)) / SHARPNESS
+    columns = np.column_stack([coordinates, above, bend - above * expit(sharp)])
     return monomials(columns, FEATURES)
 
 
-def critical_over_batch(reference: Reference) -> float:
-    """B_c / B at the reference: far below one, the optimal rate hardly depends on the batch."""
-    return float(CRITICAL_BATCH * reference.tokens**CRITICAL_EXPONENT / reference.batch_tokens)
+def log_critical_over_batch(reference: Reference) -> float:
+    """ln(B_c / B) at the reference: far below zero, the optimal rate hardly depends on the batch."""
+    return math.log(CRITICAL_BATCH / reference.batch_tokens) + CRITICAL_EXPONENT * math.log(reference.tokens)
 
 
 def monomials(columns: Array, features: Sequence[Feature]) -> Array:

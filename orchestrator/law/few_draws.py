@@ -62,6 +62,7 @@ UNCERTAIN: Final = (
     UncertainScale(name="path", width=0.3, low=0.08, high=1.7, points=7),
     UncertainScale(name="size_bend", width=0.6, low=0.2, high=12.0, points=5),
 )
+"""They stay at their default in the iterations of a fit and are integrated out at its end."""
 GRID: Final = np.array(list(product(*(scale.grid for scale in UNCERTAIN))))
 LOG_PRIOR: Final = np.array(list(product(*(scale.log_prior for scale in UNCERTAIN)))).sum(axis=1)
 

@@ -10,12 +10,13 @@ from orchestrator.law.bowl_shape import TYPICAL
 from orchestrator.law.cell_information import ASYMMETRY, CURVATURE, CellUnknowns
 from orchestrator.law.effects import Effects, basis
 from orchestrator.law.features import FEATURES, Reference, matrix, prior_sds
+from orchestrator.law.few_draws import UNCERTAIN
 from orchestrator.law.grouped_runs import GroupedRuns, group
 from orchestrator.law.law import Law
 from orchestrator.law.observations import Array, Index, Mask, Observations, rows_among
 from orchestrator.law.pooled import PooledModel
 from orchestrator.law.refusal import LawRefusal
-from orchestrator.law.scales import INTEGRATED, PRIOR, Scales
+from orchestrator.law.scales import PRIOR, Scales
 
 CURVATURE_MEAN, CURVATURE_SDS = -4.0, (2.0, 0.3, 0.3, 0.3)
 """Prior of ln C and of its exponents in N, D and B: relative loss rises by about e^-4 at a factor e from the bottom."""
@@ -84,7 +85,7 @@ class FitProblem:
             start=start,
             scales=PRIOR
             if near is None
-            else replace(near.scales, **{name: getattr(PRIOR, name) for name in INTEGRATED}),
+            else replace(near.scales, **{scale.name: getattr(PRIOR, scale.name) for scale in UNCERTAIN}),
         )
 
 

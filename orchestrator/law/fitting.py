@@ -63,7 +63,11 @@ def fit(observations: Observations, *, options: FitOptions = DEFAULT) -> Law:
     return replace(
         law,
         runs=observations.size,
-        notices=(*law.notices, *identifiability.copy_notices(copies)),
+        notices=(
+            *law.notices,
+            *identifiability.trunk_notices(counting.trunks),
+            *identifiability.copy_notices(copies),
+        ),
         heldout=heldout,
         heldout_reason=reason,
     )

@@ -14,7 +14,7 @@ from orchestrator.law.bowl_status import FEWEST_RATES, BowlStatus
 from orchestrator.law.features import Coefficient
 from orchestrator.law.grouped_runs import BLOWN
 from orchestrator.law.notices import Notice
-from orchestrator.law.observations import Array, Mask, point_array
+from orchestrator.law.observations import Array, Index, Mask, point_array
 from orchestrator.law.refusal import LawRefusal
 
 AXES = ("params", "tokens", "batch_tokens")
@@ -102,6 +102,22 @@ def copy_notices(copies: int) -> list[Notice]:
         return []
     rows = "1 row is an exact copy" if copies == 1 else f"{copies} rows are exact copies"
     return [Notice(code="copies", message=f"{rows} of another row and not counted again.")]
+
+
+def trunk_notices(trunks: Index) -> list[Notice]:
+    """Reports how many runs share a trunk with others.
+
+    Args:
+        trunks: Label of each run, negative for a run of its own, shape [runs].
+    """
+    shared = trunks[trunks >= 0]
+    if not shared.size:
+        return []
+    message = (
+        f"{shared.size} runs are branches of {np.unique(shared).size} trunks. Branches share noise, so further horizons of one "
+        "trunk count for less than runs of their own."
+    )
+    return [Notice(code="trunks", message=message)]
 
 
 def listed_cells(*kinds: tuple[int, str]) -> str:
@@ -241,9 +257,15 @@ def target_notices(
     found += aside_notices(target, used)
     for axis, term in from_prior(coefficients):
         if times[axis] > OUTSIDE:
+            one = smallest[axis] * (1 + CLOSE) > largest[axis]
+            source = (
+                "comes from a prior, not from your runs"
+                if one
+                else "comes mostly from a prior: the runs say little of it"
+            )
             message = (
                 f"The target's {AXES[axis]} are {number(float(times[axis]))} times outside the runs, and the exponent of "
-                f"{AXES[axis]} ({term.value:+.2f} ± {term.sd:.2f}) comes from a prior, not from your runs."
+                f"{AXES[axis]} ({term.value:+.2f} ± {term.sd:.2f}) {source}."
             )
             found.append(Notice(code="prior_exponent", message=message))
     if target.batch_tokens > (1 + CLOSE) * target.tokens:

@@ -74,8 +74,6 @@ class Scales:
 
 
 PRIOR = Scales()
-INTEGRATED = ("size", "path", "size_bend")
-"""Scales that stay at their default in the iterations of a fit and are integrated out at its end."""
 GRID = np.geomspace(0.01, 20.0, 96)
 LN_GRID = np.log(GRID)
 PRIOR_WEIGHT = {"noise": 1.0, "growth": 6.0}

@@ -42,6 +42,7 @@ class SweepSnapshot:
         is_planned: whether the planner has run since the last run ended, or has chosen to wait until none is open;
             run again for the same results, it would ask for more each time.
         fit_is_current: whether the last fit, or its refusal, saw every result.
+        refit_due: whether the law must follow a change at once: a run excluded or included, or another target.
         refusal: why the last fit was refused; None if it gave a law, or before the first.
         driver_alive: whether a driver holds the sweep's lease or was just started.
         driver_rests: whether the last driver ended so recently that the next one waits.
@@ -63,6 +64,7 @@ class SweepSnapshot:
     most_open: int | None = None
     is_planned: bool = False
     fit_is_current: bool = False
+    refit_due: bool = False
     refusal: str | None = None
     driver_alive: bool = True
     driver_rests: bool = False
@@ -125,6 +127,8 @@ def decide(snapshot: SweepSnapshot) -> Action:
     """Choose the next step; each is one transaction, and the following step needs a new snapshot."""
     if snapshot.state is SweepState.QUEUED:
         return MoveSweep(to=SweepState.RUNNING)
+    if snapshot.refit_due:
+        return RefitLaw()
     if _needs_driver(snapshot) and not snapshot.driver_alive:
         if snapshot.driver_deaths >= MOST_DRIVER_DEATHS:
             return MoveSweep(to=SweepState.FAILED, reason=_driver_failure(snapshot))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import Final
 
 from orchestrator.errors import Conflict, Unavailable
 from orchestrator.loop.driver_watch import DriverWatch
@@ -15,8 +16,12 @@ from orchestrator.store import LEADER, Store
 
 log = logging.getLogger(__name__)
 
-WAITS_PER_LEASE = 10
-"""Attempts of a waiting orchestrator per duration of the lease."""
+LEASE_SHARE: Final = 0.6
+"""Duration of the leader's lease as a share of ``Settings.lease_seconds``: another leads within that time, also on a busy
+machine, because a lost lead costs nothing but a new leader's look. A driver's lease lasts longer: losing it costs work."""
+
+WAITS_PER_LEASE: Final = 20
+"""Looks of a waiting orchestrator per duration of the leader's lease."""
 
 UNAVAILABLE_SECONDS = 1.0
 """Pause after the database did not answer."""
@@ -36,7 +41,7 @@ def serve(store: Store, settings: Settings, stop: threading.Event) -> None:
     Raises:
         BadInput: the database has a revision that this version does not know.
     """
-    drivers = Drivers(settings)
+    drivers, seconds = Drivers(settings), LEASE_SHARE * settings.lease_seconds
     watch = DriverWatch(store, drivers, settings.lease_seconds)
     holder = holder_name()
     migrated = False
@@ -46,7 +51,7 @@ def serve(store: Store, settings: Settings, stop: threading.Event) -> None:
                 store.migrate()
                 migrated = True
             watch.look()  # before any write: a stopped driver may hold SQLite's lock
-            lease = RenewedLease.try_acquire(store, LEADER, holder, settings.lease_seconds)
+            lease = _try_to_lead(store, holder, seconds)
             if lease is not None:
                 with lease:
                     log.info("leading", extra={"holder": holder, "fence": lease.fence})
@@ -57,8 +62,16 @@ def serve(store: Store, settings: Settings, stop: threading.Event) -> None:
             log.warning("the database is not available", extra={"detail": error.detail})
             stop.wait(UNAVAILABLE_SECONDS)
         else:
-            stop.wait(settings.lease_seconds / WAITS_PER_LEASE)
+            stop.wait(seconds / WAITS_PER_LEASE)
     drivers.end_all(seconds=LEAVE_SECONDS)
+
+
+def _try_to_lead(store: Store, holder: str, seconds: float) -> RenewedLease | None:
+    """The leader's lease if it is free; while another holds it, this reads only, and takes no writer's turn."""
+    held = store.leases.current(LEADER)
+    if held is not None and held.holder != holder:
+        return None
+    return RenewedLease.try_acquire(store, LEADER, holder, seconds)
 
 
 def _lead(

@@ -9,7 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from orchestrator.documents.events import BatchEvent, ComparisonEvent, LawEvent, WaitEvent
+from orchestrator.documents.events import (
+    BatchEvent,
+    ComparisonEvent,
+    LawEvent,
+    RevisionEvent,
+    RunChangeEvent,
+    WaitEvent,
+)
 from orchestrator.errors import Conflict, EtalonError, Refused, Unavailable
 from orchestrator.heldout import stages
 from orchestrator.heldout.steps import FinishedSearch
@@ -31,7 +38,6 @@ from orchestrator.spec import Budget
 from orchestrator.states import (
     COMPARISON_FINAL,
     RUN_FINAL,
-    RUN_MEASURED,
     ComparisonStage,
     RunState,
     SweepState,
@@ -133,15 +139,16 @@ class Loop:
         self._done: dict[str, int] = {}
 
     def step(self) -> None:
-        """Carry every live sweep as far as it can go now.
+        """Carry every live sweep as far as it can go now, and refit the laws of ended ones that must follow a change.
 
         Raises:
             Unavailable: the database does not answer.
             Conflict: another process is the leader.
         """
         sweeps = self._store.sweeps.live()
+        self._drivers.reap({sweep.id for sweep in sweeps})
+        sweeps += self._store.sweeps.to_refit()
         live = {sweep.id for sweep in sweeps}
-        self._drivers.reap(live)
         for kept in (self._prior, self._faults, self._idle, self._done):
             for sweep_id in kept.keys() - live:
                 del kept[sweep_id]
@@ -194,6 +201,7 @@ class Loop:
         budget = sweep.spec.search.budget
         fit, stage = self._last_fit(sweep.id), stages.stage_of(self._store, sweep)
         searches = stage in {None, ComparisonStage.WAITING}
+        known = self._known(sweep)
         early_failures = self._early_failures(sweep, runs)
         tops_up = sweep.spec.refits_on_arrival and fit.number is not None and searches
         return SweepSnapshot(
@@ -205,7 +213,8 @@ class Loop:
             span_seconds=self._span(sweep, budget),
             most_open=sweep.spec.most_open if tops_up else None,
             is_planned=tops_up and self._is_planned(sweep.id, runs),
-            fit_is_current=fit.runs == self._known(sweep, runs),
+            fit_is_current=fit.runs == known,
+            refit_due=sweep.refits_done < sweep.refits_asked and bool(fit.runs or known),
             refusal=fit.detail,
             driver_alive=self._has_driver(sweep.id),
             driver_rests=self._drivers.rests(sweep.id),
@@ -230,16 +239,17 @@ class Loop:
     def _last_fit(self, sweep_id: str) -> LawEvent:
         return self._store.events.latest(sweep_id, LawEvent) or NEVER_FITTED
 
-    def _known(self, sweep: Sweep, runs: dict[RunState, int]) -> int:
+    def _known(self, sweep: Sweep) -> int:
         """Number of runs that a fit would see now."""
         prior = self._prior_of(sweep)
-        compares = sweep.spec.comparison is not None
-        own = self._store.sweeps.results(sweep.id) if compares else sum(runs[state] for state in RUN_MEASURED)
-        return own + (0 if prior is None else prior.size)
+        return self._store.sweeps.results(sweep.id) + (0 if prior is None else prior.size)
 
     def _is_planned(self, sweep_id: str, runs: dict[RunState, int]) -> bool:
-        """Whether the planner's last choice was to wait, or was made after the last run had ended."""
-        match self._store.events.latest(sweep_id, BatchEvent, WaitEvent):
+        """Whether the planner's last choice was to wait, or was made after the last run had ended.
+
+        After a revision or a change of a run, it has chosen nothing yet.
+        """
+        match self._store.events.latest(sweep_id, BatchEvent, WaitEvent, RevisionEvent, RunChangeEvent):
             case BatchEvent(ended=ended):
                 return ended == sum(runs[state] for state in RUN_FINAL)
             case WaitEvent():
@@ -305,6 +315,8 @@ class Loop:
         """Carry on the comparison of a sweep whose search is over, or complete the sweep after it."""
         sweep = knowledge.sweep
         if newest.stage in COMPARISON_FINAL:
+            if self._last_fit(sweep.id).runs != knowledge.observations.size:  # a run was retried since
+                self._record(fitted(knowledge), knowledge, Batch())
             self._move(sweep, SweepState.COMPLETED, stages.end_of_sweep(newest))
             return
         fit = self._last_fit(sweep.id)
@@ -319,7 +331,8 @@ class Loop:
     def _next_batch(self, knowledge: SweepKnowledge) -> Batch:
         """The next batch, by the last law while it is recent; by a fresh one otherwise, and before a stop."""
         fit, known = self._last_fit(knowledge.sweep.id), knowledge.observations.size
-        if fit.runs == known or (fit.number is not None and is_recent(fit.runs, known)):
+        refit_due = knowledge.sweep.refits_done < knowledge.sweep.refits_asked
+        if not refit_due and (fit.runs == known or (fit.number is not None and is_recent(fit.runs, known))):
             with suppress(OutdatedLaw):
                 batch = next_batch(knowledge, self._recorded_law(knowledge.sweep.id, fit))
                 if fit.runs == known or batch.stop is None:
@@ -334,7 +347,7 @@ class Loop:
         sweep, runs = knowledge.sweep, knowledge.observations.size
         if isinstance(fresh, Refused):
             refusal = LawEvent(number=None, refused=fresh.code, detail=fresh.detail, runs=runs)
-            self._store.events.append(sweep.id, refusal, fence=self._fence)
+            self._store.laws.refuse(sweep.id, refusal, fence=self._fence, refits=sweep.refits_asked)
             return
         kept, sizes = in_both_counts(fresh, knowledge)
         law = self._store.laws.add(
@@ -347,6 +360,7 @@ class Loop:
             batch=sweep.batches,
             fence=self._fence,
             sizes=sizes,
+            refits=sweep.refits_asked,
         )
         log.info("law fitted", extra={"sweep_id": sweep.id, "law_number": law.number, "runs": runs})
 

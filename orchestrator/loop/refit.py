@@ -120,7 +120,9 @@ def _possible(plan: BatchPlan, knowledge: SweepKnowledge) -> tuple[Proposal, ...
     """
     cells = knowledge.cells
     made = {
-        (run.cell, run.learning_rate, run.seed) for run in knowledge.runs if run.state is not RunState.PRUNED
+        (run.cell, run.learning_rate, run.seed)
+        for run in knowledge.runs
+        if run.state not in {RunState.PRUNED, RunState.CANCELLED}
     }
     under_way = {
         (trunk, run.learning_rate, run.seed)

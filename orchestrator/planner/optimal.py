@@ -132,7 +132,7 @@ class _Step:
                 )
             return (
                 f"No run left is expected to narrow the 95 % interval {self.where}, {format_interval(sd)} now, "
-                f"by more than {100 * max(chosen.largest_share, 0.0):.2g} % of its logarithm."
+                f"by more than {100 * max(chosen.largest_share, 0.0):.2g} % of its logarithm.{self._missed}"
             )
         asked = asked_flops(self.history) + prior_flops(self.history)
         elasticity = max(chosen.share_per_flop * asked, chosen.largest_share)
@@ -140,8 +140,16 @@ class _Step:
             return ""
         return (
             f"Little is left to gain: twice the FLOPs spent so far are expected to narrow the 95 % interval "
-            f"{self.where} from {format_interval(sd)} to no less than {format_interval(sd * 2**-elasticity)}."
+            f"{self.where} from {format_interval(sd)} to no less than {format_interval(sd * 2**-elasticity)}.{self._missed}"
         )
+
+    @property
+    def _missed(self) -> str:
+        """The interval that was asked for and is not reached, in a sentence."""
+        factor = self.request.interval_factor
+        if factor is None:
+            return ""
+        return f" ×/÷ {factor:.3g} was asked for: only other proxies would reach it."
 
     @property
     def _negligible(self) -> float:

@@ -2,6 +2,7 @@
 
 from orchestrator.spec.architecture import Architecture, Dense, MixtureOfExperts
 from orchestrator.spec.command import FIRST_RUNS, CommandTrainer
+from orchestrator.spec.growth import grown_cells, patched, revised
 from orchestrator.spec.held_out import BaseSpec, CellRole, ComparisonSpec, ModuleRates
 from orchestrator.spec.json_reader import read_json
 from orchestrator.spec.kinds import KINDS, Grid, Trainer
@@ -66,10 +67,13 @@ __all__ = [
     "base_of",
     "experts_of",
     "field_problems",
+    "grown_cells",
     "params_of",
     "parse_spec",
+    "patched",
     "read_json",
     "read_yaml",
     "replayed_cells",
+    "revised",
     "spec_text",
 ]

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -27,11 +27,20 @@ from orchestrator.store.schema import UtcTime
 BUSY_SECONDS: Final = 60
 """Seconds that a writer of SQLite waits for the others. Writes are short; only a broken disk takes this long."""
 
+IDLE_SECONDS: Final = 5
+"""Seconds between two statements of a writing transaction after which PostgreSQL ends it. A process that is stopped, or cut
+off, in the middle of one would otherwise keep its locks, and nobody could take over its lease."""
+
 EVENT_LOCK, MIGRATION_LOCK = 0x45544C01, 0x45544C02
 """Keys of PostgreSQL's advisory locks ("ETL" and a number)."""
 
 UNDEFINED_TABLE: Final = "42P01"
 """PostgreSQL's error code for a missing table: the database was never migrated."""
+
+IDLE_TRANSACTION: Final = "25P03"
+"""PostgreSQL's error code for a transaction that it ended after ``IDLE_SECONDS``."""
+
+_END_IDLE: Final = f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
 
 Insert = postgresql.Insert | sqlite.Insert
 
@@ -87,22 +96,26 @@ class Database:
         """A transaction that writes: committed at the end, rolled back by any exception.
 
         Raises:
-            Unavailable: the database cannot be reached, or other writers of SQLite took longer than ``BUSY_SECONDS``.
+            Unavailable: the database cannot be reached, other writers of SQLite took longer than ``BUSY_SECONDS``, or
+                this process was stopped for longer than ``IDLE_SECONDS`` in between.
         """
         with (
             self._readable_errors(),
             self.engine.connect().execution_options(etalon_write=True) as connection,
             connection.begin(),
         ):
+            if not self.is_sqlite:
+                connection.exec_driver_sql(_END_IDLE)
             yield connection
 
     @contextmanager
     def _readable_errors(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError, ProgrammingError, PoolTimeout) as error:
+        except (OperationalError, InterfaceError, InternalError, ProgrammingError, PoolTimeout) as error:
             cause = getattr(error, "orig", None) or error
-            if isinstance(error, ProgrammingError) and getattr(cause, "sqlstate", None) != UNDEFINED_TABLE:
+            known = getattr(cause, "sqlstate", None) in {UNDEFINED_TABLE, IDLE_TRANSACTION}
+            if isinstance(error, (ProgrammingError, InternalError)) and not known:
                 raise
             first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
             raise Unavailable(

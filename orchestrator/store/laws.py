@@ -15,7 +15,7 @@ from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.leases import LEADER, check_fence
 from orchestrator.store.records import LawRecord, read_row, row_of
-from orchestrator.store.sweeps import locked_sweep
+from orchestrator.store.sweeps import check_changed, locked_sweep
 
 _S, _W = schema.sweeps.c, schema.laws.c
 
@@ -38,6 +38,7 @@ class Laws:
         batch: int,
         fence: int,
         sizes: SizesDocument | None = None,
+        refits: int = 0,
     ) -> LawRecord:
         """Write a new law, which becomes the sweep's current one.
 
@@ -51,6 +52,7 @@ class Laws:
             batch: number of the last batch of runs it saw.
             fence: of the leader's lease.
             sizes: results in the other count of parameters; None if there is one count.
+            refits: ``refits_asked`` of the sweep when its runs were read.
 
         Returns:
             The law with its number; ``prediction`` carries that number too.
@@ -61,7 +63,9 @@ class Laws:
         """
         with self._database.write() as connection:
             check_fence(connection, LEADER, fence)
-            number = (locked_sweep(connection, sweep_id).law_number or 0) + 1
+            before = locked_sweep(connection, sweep_id).law_number
+            newest = select(func.max(_W.number)).where(_W.sweep_id == sweep_id)
+            number = (connection.execute(newest).scalar_one() or 0) + 1
             now = clock(connection)
             law = LawRecord(
                 sweep_id=sweep_id,
@@ -76,11 +80,36 @@ class Laws:
                 sizes=sizes,
             )
             connection.execute(insert(schema.laws), row_of(law))
-            values = {"law_number": number, "updated_at": now}
-            connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
+            values = {"law_number": number, "refits_done": refits, "updated_at": now}
+            unchanged = (_S.id == sweep_id, _S.law_number.is_not_distinct_from(before))
+            check_changed(
+                connection.execute(update(schema.sweeps).where(*unchanged).values(values)), sweep_id
+            )
             event = LawEvent(number=number, prediction=law.prediction.model_dump(mode="json"), runs=runs)
             self._database.add_events(connection, sweep_id, [event], now)
         return law
+
+    def refuse(self, sweep_id: str, refusal: LawEvent, *, fence: int, refits: int) -> None:
+        """Write that a fit gave no law. The earlier laws stay; a change they have not seen leaves the sweep without one.
+
+        Args:
+            sweep_id: the sweep.
+            refusal: the reason.
+            fence: of the leader's lease.
+            refits: as in ``add``.
+
+        Raises:
+            NotFound: no such sweep.
+            Conflict: another orchestrator holds the lease.
+        """
+        with self._database.write() as connection:
+            check_fence(connection, LEADER, fence)
+            sweep = locked_sweep(connection, sweep_id)
+            now = clock(connection)
+            if refits > sweep.refits_done:
+                values = {"law_number": None, "refits_done": refits, "updated_at": now}
+                connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
+            self._database.add_events(connection, sweep_id, [refusal], now)
 
     def get(self, sweep_id: str, number: int) -> LawRecord:
         """One law.
@@ -96,8 +125,9 @@ class Laws:
         return read_row(LawRecord, row)
 
     def latest(self, sweep_id: str) -> LawRecord | None:
-        """The newest law; None before the first."""
-        query = select(schema.laws).where(_W.sweep_id == sweep_id).order_by(_W.number.desc()).limit(1)
+        """The sweep's present law; None before the first, and after a change that leaves none."""
+        query = select(schema.laws).join(schema.sweeps, (_W.sweep_id == _S.id) & (_W.number == _S.law_number))
+        query = query.where(_S.id == sweep_id)
         with self._database.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else read_row(LawRecord, row)

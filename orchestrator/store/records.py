@@ -11,7 +11,7 @@ from orchestrator.documents.events import EventPayload, payload_of
 from orchestrator.documents.laws import RuledOut, SizesDocument
 from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.spec import SweepSpec
-from orchestrator.states import RunState, SweepState
+from orchestrator.states import RUN_MEASURED, RunState, SweepState
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -39,6 +39,9 @@ class Sweep:
         law_number: number of the newest law, None before the first.
         full_grid_flops: cost of every rate of the lattice in every cell as independent runs.
         submitted_by: name of the token that submitted it; None without tokens.
+        revision: of its specification, from 1.
+        refits_asked: changes that the law must follow, such as exclusions of runs.
+        refits_done: of them, those that the newest fit has seen.
     """
 
     id: str
@@ -52,6 +55,9 @@ class Sweep:
     submitted_by: str | None
     created_at: datetime
     updated_at: datetime
+    revision: int = 1
+    refits_asked: int = 0
+    refits_done: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +100,8 @@ class Run:
         seconds: wall seconds of a worker; None before it ends.
         reason: sentence that says why it was requested, pruned, diverged or failed.
         module_rates: multipliers of η by module, as canonical text like "attention=0.5,embedding=2"; "" for none.
+        excluded: why a user has left it out of the law; None for a run that takes part.
+        retries: number of times that a user has had it run again.
     """
 
     id: str
@@ -115,6 +123,13 @@ class Run:
     ended_at: datetime | None
     module_rates: str = ""
     diverged_tokens: int | None = None
+    excluded: str | None = None
+    retries: int = 0
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether it has a result that takes part in the law."""
+        return self.state in RUN_MEASURED and self.excluded is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -20,7 +21,7 @@ from orchestrator.store.identity import ID_PATTERN, new_id
 from orchestrator.store.leases import LEADER, check_fence, driver_lease
 from orchestrator.store.paging import page
 from orchestrator.store.records import NewRun, Run, RunResult, read_row
-from orchestrator.store.sweeps import locked_sweep
+from orchestrator.store.sweeps import check_changed, locked_sweep
 from orchestrator.store.trunk_rows import make_trunks, trunk_key
 
 _S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
@@ -58,7 +59,7 @@ class Runs:
     ) -> int:
         """Request runs, and record the rates that a law ruled out.
 
-        A requested run that exists as pruned becomes pending again; in any other state it stays as it is. A pruned rate
+        A requested run that exists as pruned or cancelled becomes pending again; in any other state it stays as it is. A pruned rate
         that exists in any state stays as it is.
 
         Args:
@@ -86,15 +87,18 @@ class Runs:
             number = sweep.batches + bool(runs)
             now = clock(connection)
             trunks = make_trunks(self._database, connection, sweep_id, [*runs, *pruned])
-            self._insert_pruned(connection, _new_rows(sweep_id, pruned, trunks, None, now))
+            dropped = self._insert_pruned(connection, _new_rows(sweep_id, pruned, trunks, None, now))
             self._insert_pending(connection, _new_rows(sweep_id, runs, trunks, number, now))
             values = {"batches": number, "updated_at": now}
-            connection.execute(update(schema.sweeps).where(_S.id == sweep_id).values(values))
+            running = (_S.id == sweep_id, _S.state == SweepState.RUNNING, _S.batches == sweep.batches)
+            check_changed(connection.execute(update(schema.sweeps).where(*running).values(values)), sweep_id)
             if comparison is not None:
                 insert_comparison(self._database, connection, sweep_id, comparison, now)
             if runs:
                 batch = BatchEvent(batch=number, runs=len(runs), pruned=len(pruned), ended=ended)
                 self._database.add_events(connection, sweep_id, [batch], now)
+            elif dropped:
+                self._database.add_events(connection, sweep_id, [ProgressEvent(pruned=dropped)], now)
             if comparison is not None:
                 begun = ComparisonEvent(stage=ComparisonStage.RUNNING, search=comparison.search)
                 self._database.add_events(connection, sweep_id, [begun], now)
@@ -330,20 +334,24 @@ class Runs:
         with self._database.read() as connection:
             return [read_row(Run, row) for row in connection.execute(query).mappings()]
 
-    def _insert_pruned(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            fresh = [row | {"state": RunState.PRUNED} for row in rows]
-            connection.execute(self._database.insert(schema.runs).on_conflict_do_nothing(), fresh)
+    def _insert_pruned(self, connection: Connection, rows: list[dict[str, Any]]) -> int:
+        """Record rates that are ruled out; the number of those that are new."""
+        if not rows:
+            return 0
+        fresh = [row | {"state": RunState.PRUNED} for row in rows]
+        counted = connection.execution_options(preserve_rowcount=True)
+        return counted.execute(self._database.insert(schema.runs).on_conflict_do_nothing(), fresh).rowcount
 
     def _insert_pending(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         if not rows:
             return
         statement = self._database.insert(schema.runs)
-        taken_up = {name: statement.excluded[name] for name in ("state", "trunk_id", "batch", "reason")}
+        renewed = ("state", "trunk_id", "batch", "reason", "started_at", "ended_at", "seconds")
+        taken_up = {name: statement.excluded[name] for name in renewed}
         statement = statement.on_conflict_do_update(
             index_elements=["sweep_id", "cell", "learning_rate", "seed", "module_rates"],
             set_=taken_up,
-            where=_R.state == RunState.PRUNED,
+            where=(_R.state == RunState.PRUNED) | (_R.state == RunState.CANCELLED),
         )
         connection.execute(statement, [row | {"state": RunState.PENDING} for row in rows])
 
@@ -374,6 +382,7 @@ def _new_rows(
             "attempt": 0,
             "flops": 0.0,
             "reason": run.reason,
+            **dict.fromkeys(("started_at", "ended_at", "seconds")),
             "created_at": now,
         }
         for run in runs
@@ -390,6 +399,10 @@ def _check_result(result: RunResult) -> None:
         raise ValueError(
             f"run {result.run_id} is {result.state} with loss {result.loss}: completed needs one"
         )
+    for name in ("loss", "trunk_loss", "flops", "seconds"):
+        value = getattr(result, name)
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"run {result.run_id} has {name} {value}: only finite numbers are stored")
 
 
 def _finish(connection: Connection, result: RunResult, fence: int, now: datetime) -> RowMapping | None:

@@ -40,6 +40,7 @@ from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.documents.trainers import CheckDocument
 from orchestrator.spec import SweepSpec
 from orchestrator.states import RunState, SweepState
+from orchestrator.store.invariants import checks
 
 VERSION_TABLE: Final = "etalon_version"
 """Alembic's table of the revision; Optuna's storage uses the usual name, ``alembic_version``."""
@@ -134,6 +135,7 @@ metadata: Final = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
         "fk": "fk_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
     }
@@ -150,6 +152,9 @@ sweeps: Final = Table(
     Column("reason", Text, nullable=True),
     Column("batches", Integer, nullable=False),
     Column("law_number", Integer, nullable=True),
+    Column("revision", Integer, nullable=False),
+    Column("refits_asked", Integer, nullable=False),  # changes that the law must follow
+    Column("refits_done", Integer, nullable=False),  # of them, those that the newest fit has seen
     Column("full_grid_flops", Double, nullable=False),
     Column("submitted_by", String(200), nullable=True),
     Column("idempotency_key", Text, nullable=True, unique=True),
@@ -158,6 +163,7 @@ sweeps: Final = Table(
     Index(None, "state", "id"),
     Index(None, "trainer", "id"),
     Index(None, "name", "id"),
+    *checks("sweeps"),
 )
 
 cells: Final = Table(
@@ -176,6 +182,7 @@ cells: Final = Table(
     Column("params_reported", Double, nullable=True),  # by a registered program; null before it has
     Column("with_values", Text, nullable=True),  # of a registered program, as canonical JSON
     Column("arm", String(32), nullable=True, key="role"),  # of the held-out comparison; null in the search
+    *checks("cells"),
 )
 
 trunks: Final = Table(
@@ -187,6 +194,7 @@ trunks: Final = Table(
     Column("learning_rate", Double, nullable=False),
     Column("seed", Integer, nullable=False),
     UniqueConstraint("sweep_id", "name", "learning_rate", "seed"),
+    *checks("trunks"),
 )
 
 runs: Final = Table(
@@ -212,10 +220,13 @@ runs: Final = Table(
     Column("ended_at", UtcTime, nullable=True),
     Column("module_rates", String(200), nullable=False),  # "attention=0.5,embedding=2"
     Column("diverged_tokens", BIG, nullable=True),
+    Column("excluded", Text, nullable=True),  # why a user has left it out of the law
+    Column("retries", Integer, nullable=False, default=0),  # by users
     ForeignKeyConstraint(["sweep_id", "cell"], ["cells.sweep_id", "cells.number"]),
     UniqueConstraint("sweep_id", "cell", "learning_rate", "seed", "module_rates"),
     Index(None, "sweep_id", "state", "id"),
     Index(None, "sweep_id", "id"),
+    *checks("runs"),
 )
 
 losses: Final = Table(
@@ -225,6 +236,7 @@ losses: Final = Table(
     Column("step", BIG, primary_key=True, autoincrement=False),
     Column("tokens", BIG, nullable=False),
     Column("loss", MeasuredNumber, nullable=True),
+    *checks("losses"),
     sqlite_with_rowid=False,
 )
 
@@ -235,6 +247,7 @@ lenses: Final = Table(
     Column("step", BIG, primary_key=True, autoincrement=False),
     Column("tokens", BIG, nullable=False),
     Column("values", MeasuredNumbers, nullable=False),
+    *checks("lenses"),
     sqlite_with_rowid=False,
 )
 
@@ -251,6 +264,7 @@ laws: Final = Table(
     Column("batch", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("sizes", JsonValue(SizesDocument), nullable=True),  # the law in the other count of parameters
+    *checks("laws"),
 )
 
 run_logs: Final = Table(
@@ -260,6 +274,7 @@ run_logs: Final = Table(
     Column("text", Text, nullable=False),
     Column("end_byte", BIG, nullable=False),  # bytes of the whole output up to the end of the text
     Column("at", UtcTime, nullable=False),
+    *checks("run_logs"),
 )
 
 trainer_checks: Final = Table(
@@ -298,6 +313,7 @@ leases: Final = Table(
     Column("holder", String(200), nullable=False),
     Column("fence", BIG, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
+    *checks("leases"),
 )
 
 demands: Final = Table(
@@ -322,6 +338,7 @@ tables: Final = Table(
     Column("cells", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    *checks("tables"),
 )
 
 tokens: Final = Table(
@@ -333,4 +350,5 @@ tokens: Final = Table(
     Column("sha256", String(64), nullable=False, unique=True),
     Column("created_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime, nullable=True),
+    *checks("tokens"),
 )

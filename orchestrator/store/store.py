@@ -23,6 +23,7 @@ from orchestrator.store.leases import Leases
 from orchestrator.store.lenses import Lenses
 from orchestrator.store.losses import Losses
 from orchestrator.store.outputs import Outputs
+from orchestrator.store.revisions import Revisions
 from orchestrator.store.runs import Runs
 from orchestrator.store.schema import VERSION_TABLE
 from orchestrator.store.sweeps import Sweeps
@@ -38,13 +39,14 @@ class Store:
     """All records. Every method of its parts is one short transaction; threads may share it.
 
     Attributes:
-        sweeps, runs, losses, lenses, logs, laws, comparisons, events, leases, demands, tables, tokens, trainer_checks:
-            the parts, by noun.
+        sweeps, revisions, runs, losses, lenses, logs, laws, comparisons, events, leases, demands, tables, tokens,
+            trainer_checks: the parts, by noun.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.sweeps = Sweeps(database)
+        self.revisions = Revisions(database, self.sweeps)
         self.runs = Runs(database)
         self.losses = Losses(database)
         self.lenses = Lenses(database)

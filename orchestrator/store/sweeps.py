@@ -7,14 +7,28 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, case, func, insert, select, update
+from sqlalchemy import Connection, CursorResult, Select, case, func, insert, select, update
 
 from orchestrator.cells import CLOSE, Cell, Cells
-from orchestrator.documents.events import SweepEvent, TrainerEvent, payload_of
+from orchestrator.documents.events import (
+    EventPayload,
+    ProgressEvent,
+    SweepEvent,
+    TrainerEvent,
+    payload_of,
+)
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.planner.values import full_grid_flops
 from orchestrator.spec import SweepSpec
-from orchestrator.states import RUN_MEASURED, RUN_OPEN, SWEEP_LIVE, RunState, SweepState, check_sweep_move
+from orchestrator.states import (
+    RUN_MEASURED,
+    RUN_OPEN,
+    SWEEP_LIVE,
+    SWEEP_RUNS_ON,
+    RunState,
+    SweepState,
+    check_sweep_move,
+)
 from orchestrator.store import schema
 from orchestrator.store.database import Database, clock
 from orchestrator.store.identity import new_id
@@ -23,6 +37,9 @@ from orchestrator.store.paging import page
 from orchestrator.store.records import Sweep, Tally, read_row, row_of
 
 _S, _R, _C, _E = schema.sweeps.c, schema.runs.c, schema.cells.c, schema.events.c
+
+STANDING = frozenset({SweepState.PAUSED, SweepState.STOPPED, SweepState.COMPLETED, SweepState.QUEUED})
+"""States in which the seconds of a budget do not pass."""
 
 MOST_NAMED = 10
 """Most sweeps of one name that a message lists."""
@@ -182,6 +199,13 @@ class Sweeps:
         with self._database.read() as connection:
             return [read_row(Sweep, row) for row in connection.execute(query).mappings()]
 
+    def to_refit(self) -> list[Sweep]:
+        """Sweeps that have ended and whose law has not followed a change, such as the exclusion of a run."""
+        ended = _S.state.not_in(SWEEP_LIVE)
+        query = select(schema.sweeps).where(ended, _S.refits_done < _S.refits_asked).order_by(_S.id)
+        with self._database.read() as connection:
+            return [read_row(Sweep, row) for row in connection.execute(query).mappings()]
+
     def move(
         self,
         sweep_id: str,
@@ -280,6 +304,11 @@ class Sweeps:
                 )
         return None
 
+    def runs_on(self, connection: Connection, sweep: Sweep, *, actor: str | None) -> Sweep:
+        """Let a sweep whose row is locked run on if it has ended or is stopping."""
+        to = SWEEP_RUNS_ON.get(sweep.state)
+        return sweep if to is None else self._moved(connection, sweep, to, actor=actor)
+
     def _moved(
         self,
         connection: Connection,
@@ -293,16 +322,12 @@ class Sweeps:
         check_sweep_move(sweep.id, sweep.state, to)
         now = clock(connection)
         changed: dict[str, Any] = {"state": to, "reason": reason, "updated_at": now}
-        connection.execute(update(schema.sweeps).where(_S.id == sweep.id).values(changed))
-        dropped = _dropped_by(to)
-        if dropped:
-            connection.execute(
-                update(schema.runs)
-                .where(_R.sweep_id == sweep.id, _R.state.in_(dropped))
-                .values(state=RunState.CANCELLED, reason=f"the sweep is {to}", ended_at=now, fence=None)
-            )
-        event = SweepEvent(state=to, reason=reason, actor=actor)
-        self._database.add_events(connection, sweep.id, [event], now)
+        unmoved = (_S.id == sweep.id, _S.state == sweep.state)
+        check_changed(connection.execute(update(schema.sweeps).where(*unmoved).values(changed)), sweep.id)
+        events: list[EventPayload] = [SweepEvent(state=to, reason=reason, actor=actor)]
+        if dropped := _drop_runs(connection, sweep.id, to, now):
+            events.append(ProgressEvent(cancelled=dropped, reason=f"the sweep is {to}"))
+        self._database.add_events(connection, sweep.id, events, now)
         return replace(sweep, **changed)
 
     def progress(self, sweep_id: str) -> dict[RunState, int]:
@@ -329,12 +354,14 @@ class Sweeps:
         return {id_: _tally(parts[id_], rates.get(id_, 0)) for id_ in sweep_ids}
 
     def results(self, sweep_id: str) -> int:
-        """Number of runs of the search that completed or diverged. Runs of a comparison do not enter the law."""
+        """Number of runs that the law sees: of the search, completed or diverged, and not excluded."""
         query = (
             select(func.count())
             .select_from(schema.runs)
             .join(schema.cells, _OF_CELL)
-            .where(_R.sweep_id == sweep_id, _C.role.is_(None), _R.state.in_(RUN_MEASURED))
+            .where(
+                _R.sweep_id == sweep_id, _C.role.is_(None), _R.state.in_(RUN_MEASURED), _R.excluded.is_(None)
+            )
         )
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
@@ -346,7 +373,10 @@ class Sweeps:
             return float(connection.execute(query).scalar_one() or 0.0)
 
     def span_seconds(self, sweep_id: str) -> float:
-        """Wall seconds from the start of its first run to the end of its last, or to now while one runs, without pauses."""
+        """Wall seconds from the start of its first run to the end of its last, or to now while one runs.
+
+        Without pauses, and without the time between its end and a revision by which it ran on.
+        """
         query = select(
             func.min(_R.started_at),
             func.max(_R.ended_at),
@@ -375,7 +405,7 @@ def _tally(parts: Sequence[_Sum], rates: int) -> Tally:
 
 
 def _paused_seconds(connection: Connection, sweep_id: str, first: datetime, end: datetime) -> float:
-    """Seconds between ``first`` and ``end`` in which the sweep was paused, from the events of its states."""
+    """Seconds between ``first`` and ``end`` in which the sweep stood still, from the events of its states."""
     query = select(_E.at, _E.data).where(_E.sweep_id == sweep_id, _E.kind == SweepEvent.KIND).order_by(_E.id)
     moves = [
         (max(first, min(end, at)), event.state)
@@ -384,8 +414,33 @@ def _paused_seconds(connection: Connection, sweep_id: str, first: datetime, end:
     ]
     after = [at for at, _ in moves[1:]] + [end]
     spans = zip(moves, after, strict=True)
-    pauses = [upto - at for (at, state), upto in spans if state == SweepState.PAUSED]
+    pauses = [upto - at for (at, state), upto in spans if state in STANDING]
     return float(sum(pause.total_seconds() for pause in pauses))
+
+
+def check_changed(result: CursorResult[Any], sweep_id: str) -> None:
+    """Refuse a guarded update of a sweep that found its row changed since it was read.
+
+    Raises:
+        Conflict: no row was updated; the transaction writes nothing.
+    """
+    if result.rowcount != 1:
+        raise Conflict(f"Sweep {sweep_id} was changed at the same time; nothing was written. Try again.")
+
+
+def _drop_runs(connection: Connection, sweep_id: str, to: SweepState, now: datetime) -> int:
+    """Cancel the runs that a move to ``to`` cancels; how many."""
+    states = _dropped_by(to)
+    if not states:
+        return 0
+    changed = {
+        "state": RunState.CANCELLED,
+        "reason": f"the sweep is {to}",
+        "ended_at": now,
+        "fence": None,
+    }
+    open_ones = (_R.sweep_id == sweep_id, _R.state.in_(states))
+    return connection.execute(update(schema.runs).where(*open_ones).values(changed)).rowcount
 
 
 def _dropped_by(to: SweepState) -> frozenset[RunState]:

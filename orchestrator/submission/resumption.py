@@ -57,14 +57,18 @@ def resume(
         Conflict: it is not paused, or the program cannot carry out its other runs like the earlier ones; says what
             differs. Nothing is changed.
     """
-    program = _program(sweep, store, settings) if sweep.state is SweepState.PAUSED else None
+    program = program_of_sweep(sweep, store, settings) if sweep.state is SweepState.PAUSED else None
     event = None if program is None else program.event
     resumed = store.sweeps.resume(sweep.id, actor=actor, program=event)
     return resumed, program_notices(sweep.spec, program)
 
 
-def _program(sweep: Sweep, store: Store, settings: Settings) -> CheckedProgram | None:
-    """The program as it is registered now; None for other trainers."""
+def program_of_sweep(sweep: Sweep, store: Store, settings: Settings) -> CheckedProgram | None:
+    """The program as it is registered now; None for other trainers.
+
+    Raises:
+        Conflict: it cannot carry out the sweep's other runs like the earlier ones; says what differs.
+    """
     catalogue, cells = ServiceCatalogue(store, settings), store.sweeps.cells(sweep.id)
     try:
         program = program_of(sweep.spec, catalogue)

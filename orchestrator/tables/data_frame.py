@@ -10,6 +10,9 @@ from orchestrator.tables.checked_table import TableBlock, WrittenTable, checked_
 from orchestrator.tables.column_names import check_names, read_names
 from orchestrator.tables.run_table import RunTable
 
+EXCLUDED: Final = "excluded"
+"""Column of Etalon's own runs with the reason why one is left out of the law; such rows are left out here too."""
+
 _MISSING: Final = frozenset({"None", "nan", "NaN", "NaT", "<NA>"})
 """Missing values as text."""
 
@@ -30,7 +33,11 @@ def table_of(frame: Any) -> RunTable:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise BadInput(f"The columns of a table have one length; these differ: {listed}.")
-    rows = TableBlock(rows=range(min(lengths.values())), columns=list(columns.values()))
+    kept = list(range(min(lengths.values())))
+    if {"sweep_id", EXCLUDED} <= columns.keys():
+        kept = [row for row in kept if not columns[EXCLUDED][row]]
+        columns = {name: [column[row] for row in kept] for name, column in columns.items()}
+    rows = TableBlock(rows=kept, columns=list(columns.values()))
     return checked_table(WrittenTable(names=list(columns), blocks=[rows]))
 
 

@@ -66,6 +66,45 @@ def pooled(table: RunTable) -> dict[str, tuple[str, ...]]:
     return found
 
 
+AXES: Final = ("params", "tokens", "batch_tokens")
+
+
+def confounded(table: RunTable) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The settings, known by their names, that are constant within each (N, D, B) but not over the table.
+
+    Args:
+        table: runs of one recipe; only rows with a loss count.
+
+    Returns:
+        By column, its values, ascending, and the axes that it follows: each value of such an axis has one value of it.
+    """
+    kept = np.flatnonzero(np.isfinite(table.loss))
+    logs = np.log(table.points[kept])
+    found = {}
+    for name, column in table.texts.items():
+        if SETTINGS.search(name.lower()) is None:
+            continue
+        numbers = _as_numbers(column[kept], len(column))
+        if numbers is None:
+            continue
+        known = np.isfinite(numbers)
+        values, code = np.unique(numbers[known], return_inverse=True)
+        if len(values) < 2 or _most_per_group(numbered(logs[known])[0], code) > 1:
+            continue
+        follows = tuple(
+            axis
+            for axis, column_of in zip(AXES, logs[known].T, strict=True)
+            if _most_per_group(clustered(column_of), code) == 1
+        )
+        found[name] = tuple(f"{value:.10g}" for value in values.tolist()), follows
+    return found
+
+
+def _most_per_group(group: Index, code: Index) -> int:
+    """The largest number of different codes of one group."""
+    return int(np.bincount(_distinct(group, code)[:, 0]).max())
+
+
 def _as_numbers(column: TextColumn, most: int) -> Array | None:
     """A column as numbers, NaN where missing; None if it has text, only one value, or more than ``most`` values."""
     found = {text: number(text) for text in different(column)}

@@ -37,7 +37,7 @@ OPTIONAL: Final = ("seed", "state", *OTHER_SIZES, "flops", "gpu_seconds", "batch
 """Columns that say nothing of the recipe; ``batch`` numbers a sweep's batches of runs in an export, and runs with one
 ``trunk`` are branches of it."""
 OF_RUNS: Final = frozenset(
-    {"id", "sweep_id", "cell", "attempt", "trunk_loss", "diverged_tokens", "seconds", "reason"}
+    {"id", "sweep_id", "cell", "attempt", "trunk_loss", "diverged_tokens", "seconds", "reason", "excluded"}
     | {"created_at", "started_at", "ended_at"}
 )
 """Further columns of Etalon's own runs that say nothing of the recipe."""

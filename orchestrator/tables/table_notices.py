@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.law.notices import Notice
 from orchestrator.tables.picking import PYTHON, ignoring, picking
-from orchestrator.tables.pooled_columns import FEW_VALUES, pooled
+from orchestrator.tables.pooled_columns import FEW_VALUES, confounded, pooled
 from orchestrator.tables.repeated_runs import contradictions
 from orchestrator.tables.run_table import RunTable, states_in_words
 from orchestrator.tables.text_columns import listed
@@ -30,6 +30,7 @@ def table_notices(table: RunTable, where: str = PYTHON) -> tuple[Notice, ...]:
         *_of_columns(table),
         *_of_rows_left_out(table),
         *_of_settings(settings, where),
+        *_of_confounded(table, where),
         *_of_losses(table),
         *_of_contradictions(table, settings),
     )
@@ -67,6 +68,18 @@ def _of_settings(settings: Mapping[str, Sequence[str]], where: str) -> Iterator[
             code="pooled_column",
             message=f"{name} takes {len(values)} values ({named}) within one size, horizon and batch: pick one with "
             f"{picking(where, name)} if it is part of the recipe, else {ignoring(where, name)}.",
+        )
+
+
+def _of_confounded(table: RunTable, where: str) -> Iterator[Notice]:
+    """Settings that change with the size, the horizon or the batch: part of what the law takes for their effect."""
+    for name, (values, axes) in confounded(table).items():
+        named = ", ".join(values) if len(values) <= FEW_VALUES else f"{values[0]} to {values[-1]}"
+        with_axes = f"with {' and with '.join(axes)}" if axes else "from cell to cell"
+        yield Notice(
+            code="confounded_column",
+            message=f"{name} changes {with_axes} ({named}), never within one size, horizon and batch: the law takes its "
+            f"effect for theirs. Pick one with {picking(where, name)}, else {ignoring(where, name)}.",
         )
 
 

@@ -194,10 +194,10 @@ def trained(store: Store) -> Recorded:
 
 
 @pytest.fixture
-def serve(sqlite_url: str, tmp_path: Path) -> Iterator[Callable[[], Server]]:
+def serve(sqlite_url: str, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start servers over the test's database, as an operator would start them."""
     with ExitStack() as running:
-        yield lambda: running.enter_context(serving(sqlite_url, tmp_path))
+        yield lambda **environment: running.enter_context(serving(sqlite_url, tmp_path, **environment))
 
 
 @pytest.fixture(scope="session")

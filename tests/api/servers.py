@@ -28,10 +28,11 @@ class Server:
 
 
 @contextmanager
-def serving(database_url: str, home: Path, port: int = 0) -> Iterator[Server]:
+def serving(database_url: str, home: Path, port: int = 0, **environment: str) -> Iterator[Server]:
     """A server over a database, by default on a free port; killed at the end."""
-    environment = os.environ | {"ETALON_HOME": str(home), "ETALON_DATABASE_URL": database_url}
-    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port)]
+    own = {"ETALON_HOME": str(home), "ETALON_DATABASE_URL": database_url}
+    environment = os.environ | own | environment
+    command = [sys.executable, "-m", "api", "--port", str(port)]
     log = home / "server.log"
     with log.open("w") as written:
         process = subprocess.Popen(command, env=environment, stderr=written)

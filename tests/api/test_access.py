@@ -1,12 +1,13 @@
 """Access: scopes, cookies, and loopback where no token was ever made."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from api.access import COOKIE
+from api.access import COOKIE, WATCH_SECONDS, Caller, TokenWatch
 from orchestrator.store import Store
 
 READS = [
@@ -165,6 +166,44 @@ def test_without_tokens_a_page_of_another_site_changes_nothing(
     assert own.status_code == 201
 
 
+OTHER_PAGES = [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}]
+
+
+@pytest.mark.parametrize("headers", OTHER_PAGES)
+def test_what_a_browser_says_of_another_site_is_believed(
+    reach: Reach, store: Store, fields: dict[str, Any], headers: dict[str, str]
+) -> None:
+    client = reach()
+    assert client.post("/v1/sweeps", json=fields, headers=headers).status_code == 403
+    assert client.post("/login", data={"token": "x"}, headers=headers).status_code == 403
+    assert client.get("/v1/sweeps", headers=headers | {"sec-fetch-mode": "no-cors"}).status_code == 403
+    assert store.sweeps.page()[2] == 0
+    link = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert client.get("/", headers=headers | link).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_this_services_own_pages_are_served(reach: Reach, fields: dict[str, Any], site: str) -> None:
+    answer = reach().post("/v1/sweeps", json=fields, headers={"sec-fetch-site": site})
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "x-real-ip", "via"])
+def test_without_tokens_nothing_is_served_through_a_proxy(reach: Reach, header: str) -> None:
+    refused = reach().get("/v1/sweeps", headers={header: "127.0.0.1"})
+    assert refused.status_code == 403
+    assert "etalon token create" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("header", ["host", "origin"])
+@pytest.mark.parametrize("value", ["[", "http://[", "[::1", "a]b", "\xff", "re_bound.example"])
+def test_names_that_are_none_are_refused(
+    reach: Reach, fields: dict[str, Any], header: str, value: str
+) -> None:
+    refused = reach().post("/v1/sweeps", json=fields, headers={header: value.encode("latin-1")})
+    assert refused.status_code == 403
+
+
 def sign_in(client: TestClient, secret: str, **form: str) -> Any:
     return client.post("/login", data={"token": secret, **form}, follow_redirects=False)
 
@@ -230,3 +269,25 @@ def test_signing_out_forgets_the_cookie(reach: Reach, token: Callable[[str], str
     answer = client.post("/logout", headers={"origin": "http://127.0.0.1"}, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert client.get("/v1/sweeps").status_code == 401
+
+
+def test_tokens_are_looked_up_once_a_second_however_many_listen(store: Store) -> None:
+    now = 0.0
+    watch = TokenWatch(store, clock=lambda: now)
+
+    async def holds(token_id: str | None) -> bool:
+        return await watch.holds(Caller(name=None, scopes=frozenset(), token_id=token_id))
+
+    async def told() -> None:
+        nonlocal now
+        assert await holds(None)
+        token, _ = store.tokens.create("new", ["read"])
+        assert await holds(None)
+        assert await holds(token.id)
+        store.tokens.revoke(token.id)
+        assert await holds(token.id)
+        now += WATCH_SECONDS
+        assert not await holds(token.id)
+        assert not await holds(None)
+
+    asyncio.run(told())

@@ -34,8 +34,6 @@ Served = tuple[Server, Store]
 ABSENT = {
     ("GET", "/healthz"): "for supervisors of processes",
     ("GET", "/metrics"): "for Prometheus",
-    ("POST", "/v1/runs/{run_id}/retry"): "no version answers it yet",
-    ("POST", "/v1/runs/{run_id}/exclude"): "no version answers it yet",
 }
 """Operations that the clients leave out, and why."""
 
@@ -243,11 +241,42 @@ def test_a_sweep_is_submitted_once_and_commanded(service: etalon.Client, fields:
     assert service.sweeps.plan(fields).valid
     assert sweep.pause().state is SweepState.PAUSED
     assert sweep.resume().state is SweepState.QUEUED
-    with pytest.raises(ServiceError, match="cannot be extended"):
-        sweep.extend({"search": {"budget": {"runs": 300}}})
+    assert sweep.extend({"search": {"budget": {"runs": 300}}}, revision=1).document.revision == 2
+    with pytest.raises(etalon.Stale):
+        sweep.extend({"name": "late"}, revision=1)
+    with pytest.raises(etalon.BadInput) as refused:
+        sweep.extend({"grid": {"tokens": [200_000]}})
+    assert [field.path for field in refused.value.fields] == ["grid.tokens"]
+    copy = sweep.clone({"name": "copy"})
+    assert (copy.name, copy.document.revision) == ("copy", 1)
+    assert copy.id != sweep.id
     assert sweep.cancel().state is SweepState.CANCELLED
     with pytest.raises(etalon.Conflict):
         sweep.stop()
+
+
+def test_the_frame_of_a_sweep_keeps_excluded_runs_and_a_fit_of_it_does_not(
+    service: etalon.Client, sweep: SweepHandle, tmp_path: Path
+) -> None:
+    run = next(run for run in sweep.runs if run.state is RunState.COMPLETED)
+    service.runs.exclude(run.id, "a bad node")
+    frame = sweep.runs.frame()
+    (tmp_path / "runs.csv").write_text(sweep.runs.csv())
+
+    assert list(frame.loc[frame.excluded.notna(), "id"]) == [run.id]
+    from_frame, from_table = etalon.fit(frame).bowls, etalon.fit(tmp_path / "runs.csv").bowls
+    assert sum(bowl.runs for bowl in from_frame) == sum(bowl.runs for bowl in from_table) == 34
+
+
+def test_a_run_is_excluded_included_and_retried(service: etalon.Client, sweep: SweepHandle) -> None:
+    run = next(run for run in sweep.runs if run.state is RunState.COMPLETED)
+    assert service.runs.exclude(run.id, "a bad node").excluded == "a bad node"
+    assert service.runs.include(run.id).excluded is None
+    with pytest.raises(etalon.Conflict):
+        service.runs.retry(run.id)
+    diverged = next(run for run in sweep.runs if run.state is RunState.DIVERGED)
+    assert service.runs.retry(diverged.id[:16]).state is RunState.PENDING
+    assert sweep.refresh().state is SweepState.QUEUED
 
 
 def test_a_file_may_name_a_run_table_by_its_path(service: etalon.Client, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_with_a_leader_and_its_own_ray_it_is_ready(client: TestClient, store: St
     store.leases.acquire(LEADER, "somebody", 60)
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert set(answer.json()["checks"]) == {"database", "leader", "ray"}
+    assert set(answer.json()["checks"]) == {"database", "disk", "leader", "ray"}
 
 
 def test_a_leader_whose_lease_ran_out_is_missing(client: TestClient, store: Store) -> None:

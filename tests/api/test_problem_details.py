@@ -40,6 +40,23 @@ def test_addresses_that_are_not_there(client: TestClient, method: str, path: str
         assert method in problem["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/sweeps", {"GET", "POST"}),
+        ("/v1/sweeps/x", {"GET", "PATCH"}),
+        ("/v1/tables", {"POST"}),
+        ("/openapi.json", {"GET", "HEAD"}),
+        ("/login", {"GET", "POST"}),
+    ],
+)
+def test_a_refused_method_names_all_that_are_taken(client: TestClient, path: str, allowed: set[str]) -> None:
+    for headers in ({}, BROWSER):
+        answer = client.request("DELETE", path, headers=headers)
+        assert answer.status_code == 405
+        assert set(answer.headers["allow"].split(", ")) == allowed
+
+
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 

@@ -149,10 +149,3 @@ def test_an_export_is_read_back_as_the_sweeps_runs_without_a_warning(
     assert table.numbers("gpu_seconds").tolist() == [0.5] * len(table)
     assert np.unique(read.trunks).size < len(table)  # horizons share trunks
     assert read.counting().digest("") == own.counting().digest("")
-
-
-def test_retry_and_exclude_say_that_this_version_cannot(client: TestClient, trained: Any) -> None:
-    run_id = trained.store.runs.of_sweep(trained.sweep.id)[0].id
-    for verb in ("retry", "exclude"):
-        assert client.post(f"/v1/runs/{run_id}/{verb}").status_code == 501
-        assert client.post(f"/v1/runs/{'0' * 32}/{verb}").status_code == 404

@@ -226,14 +226,6 @@ def test_a_verb_that_the_state_refuses_is_a_conflict(
     assert recorded.store.sweeps.get(recorded.sweep.id).state == state
 
 
-def test_extending_says_that_this_version_cannot(client: TestClient, submitted: Callable[..., Any]) -> None:
-    sweep_id = submitted().sweep.id
-    answer = client.patch(f"/v1/sweeps/{sweep_id}", json={"search": {"budget": {"runs": 9}}})
-    assert answer.status_code == 501
-    assert answer.json()["type"] == "urn:etalon:problem:not-yet"
-    assert client.patch(f"/v1/sweeps/{'0' * 32}", json={}).status_code == 404
-
-
 def test_a_sweep_of_prior_runs_alone_is_accepted(client: TestClient) -> None:
     rows = [
         f"{n},{d},2048,{r},{3 + r}" for n in (1e5, 1e6) for d in (1e7, 1e8) for r in (0.001, 0.002, 0.004)

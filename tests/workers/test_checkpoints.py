@@ -68,6 +68,26 @@ def test_a_job_of_another_version_is_dropped_not_stumbled_over(checkpoints):
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"\xff" * 8 + data[8:],
+        lambda data: (2**40).to_bytes(8) + data[8:],
+        lambda data: data[:4],
+        lambda data: b"",
+        lambda data: data[:8] + b"\xff" * 20 + data[28:],
+    ],
+    ids=["length", "large length", "half a length", "empty", "head"],
+)
+def test_a_damaged_job_begins_afresh(checkpoints, damage):
+    checkpoints.write_job(JOB, REPORT, b"state")
+    (path,) = (checkpoints.folder / "jobs").glob("*.job")
+    path.write_bytes(damage(path.read_bytes()))
+    assert checkpoints.read_job(JOB) is None
+    assert checkpoints.unfinished_jobs() == []
+    assert not path.exists()
+
+
 def test_the_end_of_a_sweep_removes_jobs_and_keeps_trunks(checkpoints):
     checkpoints.write_job(JOB, REPORT, b"state")
     checkpoints.write_trunk("t", 2_048, b"trunk")

@@ -12,11 +12,12 @@ from orchestrator.answers.waiting import waits_because
 from orchestrator.cells import Cells
 from orchestrator.errors import Unavailable
 from orchestrator.loop.lease import RenewedLease
-from orchestrator.spec import Resources
+from orchestrator.spec import Resources, revised
 from orchestrator.states import RunState, SweepState
 from orchestrator.store import LEADER, driver_lease
 from orchestrator.store.outputs import OutputTail
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
+from orchestrator.store.revisions import Revision
 from tests.clock import Clock
 from workers.dispatcher import (
     LEADERLESS_SECONDS,
@@ -649,3 +650,122 @@ def test_the_newest_output_of_a_run_is_written(stage, registered):
     assert stage.store.logs.get(job.run_ids[0]) == OutputTail(text="step 1 loss 3", end_byte=900)
     events = stage.store.events.after(0, sweep_id=registered.sweep_id)
     assert [event.data for event in events if event.kind == "notice"] == [{"message": "Few digits."}]
+
+
+class Growing(OneRunJobs):
+    """Jobs whose workers can carry out any grid."""
+
+    seeds = 1
+
+    def takes_up(self, grid, cells) -> bool:
+        self.seeds = grid.seeds
+        return True
+
+
+def revised_to(stage, shift, **patch) -> None:
+    """Patch the sweep, as far as a replay allows it: its table has one row for each rate."""
+    sweep = stage.store.sweeps.get(shift.sweep_id)
+    revision = Revision(
+        spec=revised(sweep.spec, patch),
+        cells=stage.store.sweeps.cells(sweep.id),
+        changes=patch,
+        runs_on=True,
+        refits=False,
+    )
+    stage.store.revisions.revise(sweep, revision)
+
+
+def test_live_jobs_end_before_a_driver_leaves_a_sweep_that_has_outgrown_it(stage, shift):
+    shift.ready("a", "b")
+    stage.ask_all(shift.sweep_id)
+    shift.tick()
+    job = shift.job("a")
+    revised_to(stage, shift, resources={"max_parallel": 5})
+    shift.tick()
+    other = shift.job("b")  # it was handed out before
+    shift.dispatcher.take_in("a'", completed(job))
+    shift.dispatcher.end("a'")
+    assert shift.dispatcher.next_task("c") is False
+    shift.tick()
+    assert shift.dispatcher.ending is None
+    shift.dispatcher.take_in("b'", completed(other))
+    shift.dispatcher.end("b'")
+    shift.tick()
+    assert shift.dispatcher.ending is Ending.CHANGED
+    assert counts(stage, shift)[RunState.COMPLETED] == 2
+
+
+def test_a_revision_that_its_workers_can_carry_out_is_taken_up_by_the_same_driver(stage, shift):
+    shift.source = Growing()
+    shift.dispatcher = Dispatcher(
+        stage.store,
+        shift.sweep_id,
+        shift.lease,
+        shift.source,
+        needs=Resources(max_parallel=2),
+        cluster=shift.cluster,
+        tick_seconds=0.5,
+        clock=shift.clock,
+    )
+    shift.ready("a")
+    stage.ask_all(shift.sweep_id)
+    revised_to(stage, shift, grid={"seeds": 2})
+    shift.tick()
+    assert shift.source.seeds == 2
+    assert isinstance(shift.job("a"), ImmediateJob)
+    assert shift.dispatcher.ending is None
+
+
+def test_a_revision_before_the_first_tick_is_noticed(stage, shift):
+    before = stage.store.sweeps.get(shift.sweep_id)
+    revised_to(stage, shift, resources={"max_parallel": 5})
+    dispatcher = Dispatcher(
+        stage.store,
+        shift.sweep_id,
+        shift.lease,
+        shift.source,
+        needs=Resources(max_parallel=2),
+        cluster=shift.cluster,
+        tick_seconds=0.5,
+        clock=shift.clock,
+        sweep=before,
+    )
+    shift.clock.seconds += 1.0
+    dispatcher.tick()
+    assert dispatcher.ending is Ending.CHANGED
+
+
+def test_a_retried_run_waits_for_the_job_that_still_holds_its_earlier_try(stage, shift):
+    class Stacks(OneRunJobs):
+        def jobs(self, pending, limits, workers):
+            return (ImmediateJob(runs=tuple(pending)),) if pending else ()
+
+    shift.dispatcher = Dispatcher(
+        stage.store,
+        shift.sweep_id,
+        shift.lease,
+        Stacks(),
+        needs=Resources(max_parallel=2),
+        cluster=shift.cluster,
+        tick_seconds=0.5,
+        clock=shift.clock,
+    )
+    shift.ready("a")
+    stage.ask_all(shift.sweep_id)
+    shift.tick()
+    job = shift.job("a")
+    shift.dispatcher.start("a'")
+    first = job.run_ids[0]
+    ended = RunResult(run_id=first, state=RunState.DIVERGED, flops=1.0)
+    shift.dispatcher.take_in("a'", Report(results=(ended,)))
+    shift.tick()
+    stage.store.revisions.retry(first)
+    assert shift.dispatcher.next_task("b") is True
+    shift.dispatcher.take_in("b", READY)
+    shift.tick()
+    assert not shift.dispatcher.is_wanted_back("b")
+    rest = ImmediateJob(runs=job.runs[1:])
+    shift.dispatcher.take_in("a'", completed(rest))
+    shift.dispatcher.end("a'")
+    shift.tick()
+    assert shift.job("b").run_ids == (first,)

@@ -198,7 +198,7 @@ class RunInHand:
     """
 
     def __init__(self, setup: ProgramSetup, job: ProgramJob, run: ProgramRun) -> None:
-        self._setup, self._job, self._id = setup, job, run.run_id
+        self._setup, self._job, self._id, self._retries = setup, job, run.run_id, run.retries
         self._cell = setup.cells[run.cell]
         self._folder = setup.run_folder(run.run_id)
         self._place = RunPlace(run_id=run.run_id, folder=self._folder, trunk_folder=self._folder / "trunk")
@@ -270,7 +270,7 @@ class RunInHand:
         self._new = self._points(self._record.curve(self._shown).points)
         if self._earlier.ended:
             self._record.notices.append(left_behind(self._earlier.ended))
-        if renewed:
+        if renewed and not self._retries:
             self._record.notices.append(RENEWED)
         self._earlier = None
         return True
@@ -286,11 +286,11 @@ class RunInHand:
             self._recalled = None
 
     def _renew(self) -> bool:
-        """Clear what another registration's program left; whether there was anything."""
+        """Clear what another registration's program left, or a try before a user's retry; whether there was anything."""
         registration, trunk_id = self._setup.registration, self._job.trunk_id
         return renew(
             self._folder,
-            registration.digest,
+            f"{registration.digest}-{self._retries}" if self._retries else registration.digest,
             checkpoint=own_path(registration, self._values(self._place, Start())),
             trunks=[] if trunk_id is None else self._setup.all_trunks(trunk_id),
         )
@@ -319,7 +319,7 @@ class RunInHand:
             return recalled
         if isinstance(recalled, Crashed) and self._is_out_of_tries:
             return self._given_up(recalled)
-        if self._trunk is None or self._record.started is not None:
+        if self._trunk is None or self._record.started is not None or self._retries:
             return None
         diverged = self._trunk.diverged
         if diverged is None:

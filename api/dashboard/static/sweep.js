@@ -13,7 +13,7 @@ const update = throttled(() => refresh(), 1000);
 const redrawSoon = throttled(() => redrawFigures(), 1500);
 const redrawLater = throttled(() => redrawFigures(), 4000);
 const redrawCurves = throttled(() => redrawFigures("/losses"), 4000);
-const REDRAW = { sweep: redrawSoon, batch: redrawSoon, workers: redrawSoon, law: redrawSoon, run: redrawLater, progress: redrawCurves, comparison: redrawSoon, notice: () => {}, trainer: () => {} };
+const REDRAW = { sweep: redrawSoon, batch: redrawSoon, workers: redrawSoon, law: redrawSoon, run: redrawLater, progress: redrawCurves, comparison: redrawSoon, revision: redrawSoon, run_change: redrawSoon, notice: () => {}, trainer: () => {} };
 
 watchFigures();
 keepAnchor();
@@ -90,10 +90,44 @@ function narrowed(name) {
   return query.toString();
 }
 
+const change = document.querySelector("form[data-patch]");
+change?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const words = document.getElementById("change-trouble");
+  const patch = patchOf(change);
+  let problem = "Nothing was changed.";
+  if (Object.keys(patch).length) {
+    problem = await send("", { method: "PATCH", body: JSON.stringify(patch), headers: { "Content-Type": "application/merge-patch+json", "If-Match": `"${change.dataset.revision}"` } });
+    if (!problem) { location.reload(); return; }
+  }
+  words.textContent = problem;
+  words.hidden = false;
+});
+
+/** A JSON merge patch of the fields that were changed; an empty one is null. */
+function patchOf(form) {
+  const patch = {};
+  for (const input of form.querySelectorAll("input")) {
+    if (input.value.trim() === input.defaultValue) continue;
+    const names = input.name.split(".");
+    const last = names.pop();
+    const within = names.reduce((fields, name) => (fields[name] ??= {}), patch);
+    const more = input.value.split(/[,;\s]+/).filter(Boolean);
+    within[last] = input.name === "grid.tokens" ? [...form.dataset.tokens.split(" ").map(Number), ...more] : input.value.trim() || null;
+  }
+  const target = patch.target && [...form.querySelectorAll("input[name^='target.']")];
+  if (target?.every((input) => !input.value.trim())) patch.target = null;
+  return patch;
+}
+
 /** Call the API; returns the problem's detail, or null. */
-async function post(verb) {
+function post(verb) {
+  return send(`/${verb}`, { method: "POST" });
+}
+
+async function send(path, request) {
   try {
-    const response = await fetch(`${api}/${verb}`, { method: "POST" });
+    const response = await fetch(api + path, request);
     return response.ok ? null : (await response.json()).detail;
   } catch {
     return "The service cannot be reached now.";

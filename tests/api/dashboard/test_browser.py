@@ -430,3 +430,45 @@ def test_the_reference_is_drawn_without_a_network(open_tab: OpenTab, site: str):
     expect(page.get_by_text("stdlib-dense").first).to_be_visible()
     assert page.locator(".opblock").count() > 20
     assert [url for url in requests if not url.startswith((site, "data:"))] == []
+
+
+def test_a_form_changes_the_sweep_from_the_revision_that_it_shows(open_tab: OpenTab, own, store: Store):
+    _, sweep_id = own
+    tab = open_tab()
+    page = tab.page
+    page.goto(f"/sweeps/{sweep_id}")
+    page.get_by_text("Target, budget and horizons").click()
+    form = page.locator("form[data-patch]")
+    before = store.sweeps.get(sweep_id).spec
+    form.get_by_label("Runs at most").fill("400")
+    form.get_by_label("Target N").fill("2M")
+    form.get_by_label("Further horizons").fill("6.4M")
+    form.get_by_role("button", name="Change").click()
+    expect(page.locator("#spec-title")).to_have_text("Revision 2")
+    after = store.sweeps.get(sweep_id).spec
+    assert (after.search.budget.runs, after.target.params) == (400, 2e6)
+    assert after.grid.tokens == (*before.grid.tokens, 6_400_000)
+
+    page.get_by_text("Target, budget and horizons").click()
+    form.get_by_label("Runs at most").fill("some")
+    form.get_by_role("button", name="Change").click()
+    expect(page.locator("#change-trouble")).to_contain_text("search.budget.runs")
+    assert store.sweeps.get(sweep_id).revision == 2
+    assert all("422" in trouble for trouble in tab.troubles)
+    tab.troubles.clear()
+
+
+def test_a_run_is_excluded_with_a_reason_and_included_again(open_tab: OpenTab, own, store: Store):
+    _, sweep_id = own
+    run = next(run for run in store.runs.of_sweep(sweep_id) if run.state is RunState.COMPLETED)
+    page = open_tab().page
+    page.goto(f"/runs/{run.id}")
+    page.get_by_role("button", name="Exclude").click()
+    dialog = page.get_by_role("dialog", name="Exclude this run?")
+    dialog.get_by_label("Why").fill("a bad node")
+    dialog.get_by_role("button", name="Exclude").click()
+    expect(page.locator("#head")).to_contain_text("Excluded from the law: a bad node")
+    assert store.runs.get(run.id).excluded == "a bad node"
+    page.get_by_role("button", name="Include").click()
+    expect(page.get_by_role("button", name="Exclude")).to_be_visible()
+    assert store.runs.get(run.id).excluded is None

@@ -56,7 +56,8 @@ def test_the_numbers_are_those_of_the_prediction() -> None:
     assert answer is not None
     assert answer.batch is not None
     assert (VIEW.best.batch_tokens, VIEW.interval) == (answer.batch.best, answer.batch.interval)
-    assert VIEW.best.learning_rate == answer.batch.learning_rate == pytest.approx(answer.learning_rate)
+    assert VIEW.best.learning_rate == pytest.approx(answer.batch.learning_rate, rel=1e-9)
+    assert answer.batch.learning_rate == pytest.approx(answer.learning_rate)
     assert VIEW.within == tuple((item.excess_loss, item.batch_tokens) for item in answer.batch.largest_within)
     assert VIEW.interval.low < best_batch_of(N, D) < VIEW.interval.high
 

@@ -153,6 +153,9 @@ def test_a_sweep_from_the_command_line_survives_a_killed_orchestrator(
     answer = served.json("predict", sweep_id, "--params", "16e6", "--tokens", "8e8")
     truth = 1e-2 * 16**-0.3 * 8**-0.3
     assert answer["interval"]["low"] < truth < answer["interval"]["high"]
+    own = served.json("predict", sweep_id)
+    assert (own["target"]["params"], own["target"]["tokens"]) == (16e6, 8e8)
+    assert own["learning_rate"] == answer["learning_rate"]
     assert sweep_id in served.etalon("sweep", "list")
 
     refused = served.json("predict", sweep_id, "--params", "1e15", "--tokens", "8e8", code=3)

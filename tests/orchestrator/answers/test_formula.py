@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from orchestrator.answers.formula import Formula, formula
-from orchestrator.law import Law, fit
-from tests.known_law import KnownLaw, grid, observations
+from orchestrator.law import Law, Observations, fit
+from orchestrator.law.features import FEATURES, Reference, matrix
+from orchestrator.law.observations import point_array
+from tests.known_law import FAST, KnownLaw, grid, observations
 
 CELLS = grid((1e6, 4e6, 16e6), (1e8, 4e8, 1.6e9), (65_536.0, 262_144.0))
 STEPS = [math.exp(0.5 * step + 0.1) for step in range(-4, 5)]
@@ -87,6 +89,26 @@ def test_a_bend_that_the_runs_show_is_written_and_makes_the_power_law_an_approxi
     assert bent.bent
     assert (formula(straight).sign, bent.sign) == ("=", "≈")
     assert "(ln(D/D₀))²" in bent.logarithm
+
+
+def test_the_written_bend_at_the_critical_batch_is_that_of_the_law() -> None:
+    cells = grid((1e8, 4e8), (1e9, 1e10, 1e11), [2.0**k for k in range(14, 23)])
+    points = point_array(cells)
+    reference = Reference.amid(points)
+    terms = [feature.name for feature in FEATURES]
+    columns = matrix(reference.coordinates(points), reference)
+    optimum = -5 + columns[:, [terms.index("ln N"), terms.index("s")]] @ [-0.4, 1.0]
+    rates = np.exp(optimum[:, None] + 0.4 * np.arange(-4, 5))
+    loss = 3 * np.exp(0.02 * np.log(rates / np.exp(optimum[:, None])) ** 2)
+    n, d, b = np.repeat(points, rates.shape[1], axis=0).T
+    runs = Observations(params=n, tokens=d, batch_tokens=b, learning_rate=rates.ravel(), loss=loss.ravel())
+    law = fit(runs, options=FAST)
+
+    written = formula(law)
+
+    assert "s = " in written.where
+    apart = np.abs(evaluated(law, written) - law.band(law.points)[0]).max()
+    assert math.exp(apart) == pytest.approx(written.off, abs=0.01)
 
 
 def test_a_law_that_is_off_its_formula_in_some_cell_is_not_said_to_equal_it(straight: Law) -> None:

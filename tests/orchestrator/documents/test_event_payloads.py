@@ -17,6 +17,8 @@ from orchestrator.documents.events import (
 
 STORED: dict[str, dict[str, Any]] = {
     "sweep": {"state": "running", "reason": None, "actor": "leader"},
+    "revision": {"revision": 2, "changes": {"name": "longer"}, "actor": None},
+    "run_change": {"run_id": "a", "change": "exclude", "reason": "a bad node", "actor": "ann"},
     "batch": {"batch": 2, "runs": 8, "pruned": 1, "ended": 6},
     "wait": {"ended": 6},
     "run": {"run_id": "a", "cell": 1, "learning_rate": 0.002, "seed": 0, "state": "diverged", "loss": None},

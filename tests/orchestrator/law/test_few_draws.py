@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks.synthetic import crossed, draw_truth, lopsided, world
 from orchestrator.law import Observations, fit
-from orchestrator.law.few_draws import GRID, UNCERTAIN
+from orchestrator.law.few_draws import GRID, UNCERTAIN, Eliminated
+from orchestrator.law.pooled import PooledSystem
 from tests.known_law import FAST
 
 QUIET = {"drift": 0.0, "bend": 0.0, "cell": 0.0, "noise": 1e-3, "shape": lopsided(0.7), "curvature": -4.3}
@@ -61,3 +62,27 @@ def test_one_size_leaves_the_scales_at_their_priors():
     weight = np.exp(sum(np.meshgrid(*(scale.log_prior for scale in UNCERTAIN), indexing="ij"))).ravel()
     prior = np.sqrt(weight / weight.sum() @ np.square(GRID))
     assert [scales.path, scales.size_bend] == pytest.approx(prior[1:], rel=0.05)
+
+
+def test_eliminating_the_other_unknowns_keeps_posterior_and_evidence():
+    rng = np.random.default_rng(0)
+    rows, mean = rng.normal(size=(9, 6)), np.array([0.3, 0.0, -1.0, 0.0, 2.0, 0.0])
+    normal, right, at = rows.T @ rows, rng.normal(size=6), np.array([1, 3, 5])
+
+    def system(sd):
+        precision = np.array([4.0, sd**-2, 0.5, sd**-2, 1.0, sd**-2])
+        return PooledSystem(normal=normal, right=right, prior=precision, mean=mean)
+
+    evidence, eliminated = [], []
+    for sd in (0.2, 3.0):
+        whole = system(sd)
+        part = Eliminated.of(whole, at)
+        covariance, centre, log_evidence = part.posterior(whole.prior[None, at])
+        expected, spread = whole.solved()
+        assert part.whole_mean(centre[0]) == pytest.approx(expected)
+        assert part.whole_covariance(covariance[0]) == pytest.approx(spread)
+        told = right + whole.prior * mean
+        determinants = np.log(whole.prior).sum() + np.linalg.slogdet(spread)[1]
+        evidence.append((determinants + told @ spread @ told) / 2)
+        eliminated.append(float(log_evidence[0]))
+    assert np.diff(eliminated) == pytest.approx(np.diff(evidence))

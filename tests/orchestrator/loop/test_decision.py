@@ -40,6 +40,8 @@ TABLE: list[tuple[str, dict[str, Any], Action]] = [
     ("pending runs are waited for", {"runs": WAITING_RUN}, Idle()),
     ("when all are done it is planned", {"runs": DONE}, PlanRuns()),
     ("a fit that is current does not keep from planning", {"runs": DONE, "fit_is_current": True}, PlanRuns()),
+    ("a change of what the law sees is fitted at once", {"runs": BOTH, "refit_due": True}, RefitLaw()),
+    ("of a completed sweep too", {"state": "completed", "runs": DONE, "refit_due": True}, RefitLaw()),
     ("a lost driver is replaced", {"runs": BOTH, "driver_alive": False}, StartDriver()),
     ("not before it has rested", {"runs": BOTH, "driver_alive": False, "driver_rests": True}, Idle()),
     (

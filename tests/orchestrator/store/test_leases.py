@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import pytest
 
+from orchestrator.errors import Unavailable
 from orchestrator.store import Store
+from orchestrator.store.database import Database
+from orchestrator.store.leases import check_fence
 
 MOMENT = 1e-3
 
@@ -93,3 +97,27 @@ def test_a_lease_ends_by_the_databases_clock(store: Store, seconds: float) -> No
     held = store.leases.acquire("orchestrator", "a", seconds)
     assert held is not None
     assert before <= held.expires_at - timedelta(seconds=seconds) <= store.now()
+
+
+def test_a_holder_that_is_stopped_in_the_middle_of_a_write_keeps_no_lock(postgresql_url: str) -> None:
+    """Its transaction is open, so the server cannot know that it will never go on."""
+    with Store.open(postgresql_url) as store, ThreadPoolExecutor(1) as thread:
+        held = store.leases.acquire("orchestrator", "a", MOMENT)
+        assert held is not None
+        stopped, taken = Database(postgresql_url), []
+
+        def write() -> None:
+            with stopped.write() as connection:
+                check_fence(connection, held.name, held.fence)
+                rival = thread.submit(store.leases.acquire, "orchestrator", "b", 60.0)
+                wait([rival], timeout=9)
+                taken.append(rival.done())
+                check_fence(connection, held.name, held.fence)
+
+        with pytest.raises(Unavailable):
+            write()
+        assert taken == [True]
+        stopped.engine.dispose()
+        current = store.leases.current("orchestrator")
+        assert current is not None
+        assert current.holder == "b"

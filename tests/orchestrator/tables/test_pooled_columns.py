@@ -8,7 +8,7 @@ import random
 import pytest
 
 from orchestrator.tables.formats import read_table
-from orchestrator.tables.pooled_columns import pooled
+from orchestrator.tables.pooled_columns import confounded, pooled
 from orchestrator.tables.table_notices import table_notices
 
 HEADER = "params,tokens,batch_tokens,learning_rate,loss,params_total,seed,weight_decay,width,final_rate,noise,data_seed"
@@ -129,3 +129,32 @@ def test_a_weight_decay_that_is_a_multiple_of_the_rate_is_a_rule() -> None:
 @pytest.mark.parametrize("name", ["muon_token_horizons", "optimizer_sweep", "steplaw_dense"])
 def test_the_recorded_tables_pool_nothing(recorded_runs, name: str) -> None:
     assert pooled(read_table((recorded_runs / f"{name}.csv").read_bytes())) == {}
+
+
+def of_sizes(beta: dict[str, str], *, name: str = "beta2") -> bytes:
+    """Two sizes at two horizons, three rates each, with a setting that depends on the size."""
+    lines = [f"params,tokens,batch_tokens,learning_rate,loss,{name}"]
+    crossed = itertools.product(beta, ("1e8", "2e8"), (1e-3, 2e-3, 4e-3))
+    lines += [f"{n},{d},1024,{rate},{3 + i / 100},{beta[n]}" for i, (n, d, rate) in enumerate(crossed)]
+    return "\n".join(lines).encode()
+
+
+def test_a_setting_that_changes_with_the_size_is_named_since_the_law_takes_it_for_the_size() -> None:
+    runs = read_table(of_sizes({"1e6": "0.99", "2e6": "0.95"}))
+
+    assert confounded(runs) == {"beta2": (("0.95", "0.99"), ("params",))}
+    (message,) = (notice.message for notice in table_notices(runs) if notice.code == "confounded_column")
+    assert message.startswith(
+        "beta2 changes with params (0.95, 0.99), never within one size, horizon and batch: the law"
+    )
+    assert message.endswith('Pick one with where={"beta2": …}, else ignore it with ignore=["beta2"].')
+
+
+@pytest.mark.parametrize("name", ["width", "heads", "perplexity"])
+def test_what_makes_a_size_is_no_setting_that_changes_with_it(name: str) -> None:
+    assert confounded(read_table(of_sizes({"1e6": "8", "2e6": "16"}, name=name))) == {}
+
+
+def test_a_setting_of_one_value_or_within_cells_is_not_confounded() -> None:
+    assert confounded(read_table(of_sizes({"1e6": "0.9", "2e6": "0.9"}))) == {}
+    assert confounded(read_table(table(rows(decays=("0", "0.1"))))) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,21 @@ def test_an_end_under_a_former_registration_is_no_result_of_the_new_one(tmp_path
     renewed = setup(registered(tmp_path / "mine", **OTHER), cells(20), tmp_path / "a")
     alone = setup(registered(tmp_path / "b", **OTHER), cells(20), tmp_path / "c")
     assert carry_out(renewed, job(0)).results[0].loss == carry_out(alone, job(0)).results[0].loss
+    assert (tmp_path / "a" / "runs" / "r0" / "output.log").read_text().count("step 20 loss") == 2
+
+
+def test_a_run_that_a_user_retries_begins_at_its_first_token_and_its_earlier_end_is_no_answer(
+    tmp_path: Path,
+) -> None:
+    worker = setup(registered(tmp_path / "mine", resume=RESUME), cells(20), tmp_path / "a")
+    first = carry_out(worker, job(0))
+    assert carry_out(worker, job(0)).results == first.results, "the journal answers"
+    retried = replace(job(0), runs=tuple(replace(run, retries=1) for run in job(0).runs))
+    again = carry_out(worker, retried)
+    assert again.results[0].loss == first.results[0].loss
+    assert (tmp_path / "a" / "runs" / "r0" / "output.log").read_text().count("step 20 loss") == 2
+    assert RENEWED not in again.notices
+    assert carry_out(worker, retried).results == again.results, "its own journal answers the same retry"
     assert (tmp_path / "a" / "runs" / "r0" / "output.log").read_text().count("step 20 loss") == 2
 
 
