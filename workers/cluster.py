@@ -8,9 +8,9 @@ from typing import Any
 
 import ray
 
+from orchestrator.allocation import Cluster
 from orchestrator.errors import Unavailable
 from orchestrator.processes import probe
-from orchestrator.submission.capacity import Cluster
 from workers import environment
 from workers.ray_folder import RayFolder
 

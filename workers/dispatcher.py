@@ -10,22 +10,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
+from orchestrator.allocation import Cluster, room_in
 from orchestrator.errors import Conflict, Unavailable
 from orchestrator.loop.lease import RenewedLease
 from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, RunState, SweepState
 from orchestrator.store import LEADER, Store, driver_lease
 from orchestrator.store.records import Sweep
-from orchestrator.submission.capacity import Cluster, room_in, workers_event
+from orchestrator.submission.capacity import workers_event
 from workers.carried_revision import CarriedRevision
 from workers.report_writer import ReportWriter
 from workers.runner import Job, JobFactory, Report
+from workers.shares import WorkerShare
 from workers.silence import SilenceWatch
 
 log = logging.getLogger(__name__)
 
 WARM_SECONDS = 60.0
 """Seconds for which idle workers of a running sweep keep their resources: longer than a refit takes."""
+
+OVER_SECONDS = 2.0
+"""Seconds for which an idle worker above the sweep's share stays: a refit takes about as long."""
 
 START_SECONDS = 1.0
 """Seconds for which a job may look for a worker before a waiting worker makes room for it."""
@@ -67,7 +72,7 @@ class Dispatcher:
         factory: JobFactory,
         *,
         needs: Resources,
-        cluster: Callable[[], Cluster],
+        cluster: Callable[[], Cluster] | None,
         tick_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         sweep: Sweep | None = None,
@@ -80,7 +85,7 @@ class Dispatcher:
             lease: the driver's.
             factory: forms jobs.
             needs: what a worker takes, and how many there are at most.
-            cluster: measures the cluster's size.
+            cluster: measures the cluster's size; None if the driver answers the runs itself.
             tick_seconds: pause between two looks at the database.
             clock: monotonic seconds.
             sweep: as the factory was made for it; None for as it is now.
@@ -104,7 +109,12 @@ class Dispatcher:
         self._recalled: set[str] = set()
         self._proven = factory.first_runs is None or store.sweeps.results(sweep_id) > 0
         self._limits: dict[str, int] | None = None
-        self._read_at = self._busy_at = self._led_at = self._clock()
+        self._share = None if cluster is None else WorkerShare(store, sweep_id, lease.fence, needs)
+        self._allowed = needs.max_parallel
+        self._over_since: float | None = None
+        self._has_freed = False
+        self._busy_at = self._led_at = self._clock()
+        self._read_at = -math.inf
         self._measured: Cluster | None = None
         self._measured_at = -math.inf
         self.ending: Ending | None = None
@@ -123,8 +133,12 @@ class Dispatcher:
             self._read_state()
             if self.ending is None:
                 self._look_around()
+                self._read_share()
                 self._writer.flush_when_due()
-                self._handed.extend(self._take(len(self._ready) - len(self._handed)))
+                idle = len(self._ready - self._sent_away) - len(self._handed)
+                self._handed.extend(
+                    self._take(min(idle, self._allowed - len(self._live) - len(self._handed)))
+                )
         self._read_at = self._clock()
 
     def next_task(self, trial_id: str) -> Job | bool:
@@ -132,12 +146,15 @@ class Dispatcher:
         self.tick()
         if self.ending is not None:
             return False
-        job = self._handed.popleft() if self._handed else self._next_job()
+        freed, self._has_freed = self._has_freed, False
+        # While others share the cluster, a new worker may wait for long, and a run that it had claimed with it.
+        finds_worker = freed or self._allowed == self._needs.max_parallel
+        job = self._handed.popleft() if self._handed else self._next_job() if finds_worker else None
         if job is not None:
             self._live[trial_id] = job
             self._unstarted[trial_id] = self._clock()
             return job
-        if self._keeps_warm():
+        if self._keeps_warm() and self._may_hold_more:
             self._waiting.add(trial_id)
             return True
         return False
@@ -145,8 +162,9 @@ class Dispatcher:
     def is_wanted_back(self, trial_id: str) -> bool:
         """Whether a worker should end its trial.
 
-        A waiting one should if there is a job for it, or if it has waited too long; one with a job, if the sweep is paused
-        and its kind of trainer is interrupted then, or if a run of the job was refused.
+        A waiting one should if there is a job for it, if it has waited too long, or if the sweep holds more than its share;
+        one with a job, if the sweep is paused and its kind of trainer is interrupted then, or if a run of the job was
+        refused.
         """
         if trial_id in self._sent_away:
             return True  # its process died on the way out and was started again
@@ -159,7 +177,8 @@ class Dispatcher:
             return False
         now = self._clock()
         stranded = sum(now - since > START_SECONDS for since in self._unstarted.values())
-        if len(self._handed) + stranded > len(self._sent_away) or not self._keeps_warm():
+        called = len(self._handed) + stranded > len(self._sent_away)
+        if called or not self._keeps_warm() or self._is_over_for_long:
             self._sent_away.add(trial_id)
             return True
         return False
@@ -209,7 +228,8 @@ class Dispatcher:
             self._writer.fail(job.run_ids, report.fault)
 
     def end(self, trial_id: str) -> None:
-        """A trial has ended in order: its worker is free."""
+        """A trial has ended in order: its worker is free, until the next task is asked for."""
+        self._has_freed = True
         recalled = trial_id in self._recalled
         self._forget(trial_id)
         job = self._live.pop(trial_id, None)
@@ -294,7 +314,9 @@ class Dispatcher:
         """From time to time, look whether the cluster or the trainer has changed."""
         if self._clock() - self._measured_at < MEASURE_SECONDS:
             return
-        self._record_cluster()
+        if self._cluster is not None:
+            self._record_cluster(self._cluster)
+        self._measured_at = self._clock()
         if self._state is SweepState.RUNNING and (reason := self._factory.must_pause) is not None:
             self._pause(reason)
             self.ending = Ending.CHANGED
@@ -310,19 +332,54 @@ class Dispatcher:
             )
             self._state = SweepState.PAUSED
 
-    def _record_cluster(self) -> None:
+    def _read_share(self) -> None:
+        """Record what the sweep asks for, and read how many workers it may hold: above it, they go as their jobs end."""
+        if self._share is None or self._measured is None:
+            return
+        at_work = len(self._live.keys() - self._unstarted.keys())
+        self._allowed = self._share.read(
+            self._measured, wants=self._wanted(), holds=at_work + len(self._ready)
+        )
+        over = self._held - len(self._sent_away) > self._allowed
+        self._over_since = (self._over_since or self._clock()) if over else None
+
+    def _wanted(self) -> int:
+        """Number of workers that have something to do, or could have."""
+        under_way = len(self._live) + len(self._handed)
+        if not self._working or self._carried.outgrown:
+            return under_way
+        most = self._needs.max_parallel
+        if not self._proven and self._factory.first_runs is not None:
+            most = min(most, self._factory.first_runs)
+        return max(under_way, min(most, under_way + self._store.runs.pending_jobs(self._sweep_id)))
+
+    @property
+    def _held(self) -> int:
+        return len(self._live) + len(self._waiting)
+
+    @property
+    def _may_hold_more(self) -> bool:
+        return self._held < self._allowed
+
+    @property
+    def _is_over_for_long(self) -> bool:
+        if self._over_since is None or self._clock() - self._over_since < OVER_SECONDS:
+            return False
+        return self._held - len(self._sent_away) > self._allowed
+
+    def _record_cluster(self, measure: Callable[[], Cluster]) -> None:
         """Record the cluster's size when it has changed: users see why runs wait."""
-        cluster = self._cluster()
+        cluster = measure()
         if cluster != self._measured:
             event, lease = workers_event(cluster, self._needs), driver_lease(self._sweep_id)
             self._store.events.append(self._sweep_id, event, fence=self._lease.fence, lease=lease)
-        self._measured, self._measured_at = cluster, self._clock()
+        self._measured = cluster
 
     @property
     def _workers(self) -> int:
         """Number of workers that can run now, at least 1."""
         room = self._needs.max_parallel if self._measured is None else room_in(self._measured, self._needs)
-        return max(1, min(self._needs.max_parallel, room))
+        return max(1, min(self._needs.max_parallel, room, self._allowed))
 
     def _has_work(self) -> bool:
         """Whether there may be runs to claim: a stopping sweep has some if an earlier driver was lost."""
@@ -348,7 +405,7 @@ class Dispatcher:
         """A job for a worker that has just ended another, so that it need not wait."""
         taken: list[Job] = []
         with self._database():
-            taken = self._take(1)
+            taken = self._take(min(1, self._allowed - self._held))
         return taken[0] if taken else None
 
     def _take(self, count: int) -> list[Job]:

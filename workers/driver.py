@@ -1,37 +1,24 @@
-"""Carries out the runs of one sweep, from the first to the last, in one Ray Tune experiment."""
+"""Carries out the runs of one sweep, from the first to the last: on Ray, or in this process if they take no time."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from ray import tune
 
 from orchestrator.errors import BadInput, Conflict, EtalonError, NotFound
 from orchestrator.loop.lease import RenewedLease, holder_name
-from orchestrator.private import close_folder
 from orchestrator.settings import Settings
-from orchestrator.spec import Resources
 from orchestrator.states import SWEEP_LIVE, SweepState
 from orchestrator.store import Store, driver_lease
 from orchestrator.store.records import Sweep
-from orchestrator.submission.capacity import described, room_in
-from workers.checkpoints import EXPERIMENT, Checkpoints
-from workers.cluster import cluster_size, ray_cluster
+from workers.answering import answer_runs
+from workers.checkpoints import Checkpoints
 from workers.dispatcher import Dispatcher, Ending
+from workers.interruption import signals_to
 from workers.kinds import job_factory
 from workers.runner import JobFactory, MustPause
-from workers.tune_plugins import JobSearcher, JobsFirstScheduler, RecallStopper, ReportCallback
-from workers.worker import Worker
 
 log = logging.getLogger(__name__)
-
-RETRIES = 3
-"""Retries of a job whose worker died; preempted machines do not count (Ray knows them)."""
 
 
 def drive(sweep_id: str, settings: Settings) -> None:
@@ -69,31 +56,38 @@ def _acquired(store: Store, sweep_id: str, seconds: float) -> RenewedLease:
 def _carry_out(
     sweep: Sweep, factory: JobFactory, store: Store, lease: RenewedLease, settings: Settings
 ) -> None:
-    resources = sweep.spec.needs
+    """Carry out the runs in this process if they take no time, which needs no cluster; else on Ray."""
     checkpoints = Checkpoints(settings.checkpoints, sweep.id)
-    close_folder(checkpoints.folder)
-    with ray_cluster(settings.ray_address):
-        log.info("attached to Ray", extra={"sweep_id": sweep.id, "address": settings.ray_address or "local"})
-        workers = _workers(resources, settings)
-        dispatcher = Dispatcher(
-            store,
-            sweep.id,
-            lease,
-            factory,
-            needs=resources.model_copy(update={"max_parallel": workers}),
-            cluster=cluster_size,
-            tick_seconds=settings.tick_seconds,
-            sweep=sweep,
-        )
-        with _signals_to(dispatcher):
-            try:
-                _experiment(dispatcher, factory, resources, workers, checkpoints).fit()
-            finally:
-                dispatcher.leave()
-                checkpoints.drop_experiment()
-    log.info("driver leaves", extra={"sweep_id": sweep.id, "reason": dispatcher.ending})
-    if dispatcher.ending in {Ending.FINAL, Ending.CANCELLED}:
+    if sweep.spec.training.answers_at_once:
+        ending = _answer(sweep, factory, store, lease, settings)
+    else:
+        from workers.experiment import carry_out  # noqa: PLC0415 - Ray takes seconds to load
+
+        ending = carry_out(sweep, factory, store, lease, settings, checkpoints)
+    log.info("driver leaves", extra={"sweep_id": sweep.id, "reason": ending})
+    if ending in {Ending.FINAL, Ending.CANCELLED}:
         _tidy(store.sweeps.get(sweep.id).state, checkpoints)
+
+
+def _answer(
+    sweep: Sweep, factory: JobFactory, store: Store, lease: RenewedLease, settings: Settings
+) -> Ending | None:
+    dispatcher = Dispatcher(
+        store,
+        sweep.id,
+        lease,
+        factory,
+        needs=sweep.spec.needs,
+        cluster=None,
+        tick_seconds=settings.tick_seconds,
+        sweep=sweep,
+    )
+    with signals_to(dispatcher):
+        try:
+            answer_runs(dispatcher, factory.setup.open_runner(), settings.tick_seconds)
+        finally:
+            dispatcher.leave()
+    return dispatcher.ending
 
 
 def _tidy(state: SweepState, checkpoints: Checkpoints) -> None:
@@ -102,58 +96,6 @@ def _tidy(state: SweepState, checkpoints: Checkpoints) -> None:
         checkpoints.drop_all()
     else:
         checkpoints.drop_jobs()
-
-
-def _experiment(
-    dispatcher: Dispatcher, factory: JobFactory, resources: Resources, workers: int, checkpoints: Checkpoints
-) -> tune.Tuner:
-    # By default Tune asks for one actor at a time. The first batch should find all of them.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
-    trainable = tune.with_resources(
-        tune.with_parameters(Worker, setup=factory.setup),
-        {"cpu": resources.cpus_per_run, "gpu": resources.gpus_per_run},
-    )
-    return tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=JobSearcher(dispatcher, workers),
-            scheduler=JobsFirstScheduler(),  # type: ignore[no-untyped-call]
-            num_samples=-1,
-            max_concurrent_trials=workers,
-            reuse_actors=True,
-            trial_name_creator=lambda trial: trial.trial_id,
-            trial_dirname_creator=lambda trial: trial.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name=EXPERIMENT,
-            storage_path=str(checkpoints.folder.absolute()),
-            stop=RecallStopper(dispatcher),
-            callbacks=[ReportCallback(dispatcher)],
-            # Workers write checkpoints themselves, where a later driver finds them too.
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
-            verbose=0,
-        ),
-    )
-
-
-def _workers(resources: Resources, settings: Settings) -> int:
-    """Number of workers to ask Ray for: a cluster may grow, a local Ray will not.
-
-    Raises:
-        BadInput: this machine has no room for a single one.
-    """
-    room, wanted = room_in(cluster_size(), resources), described(resources)
-    if settings.ray_address is not None:
-        if not room:  # the dispatcher records it for the user
-            log.warning("no room on the Ray cluster: runs wait until it grows", extra={"wanted": wanted})
-        return resources.max_parallel
-    if not room:
-        raise BadInput(
-            f"resources: a run asks for {wanted}, which this machine does not have. Ask for less, or set "
-            "ETALON_RAY_ADDRESS to a cluster that has them."
-        )
-    return min(resources.max_parallel, room)
 
 
 def _pause(store: Store, sweep: Sweep, fence: int, pause: MustPause) -> None:
@@ -192,17 +134,3 @@ def _give_up(store: Store, sweep_id: str, fence: int, error: EtalonError) -> Non
             "the sweep is over already, or has another driver",
             extra={"sweep_id": sweep_id, "detail": refused.detail},
         )
-
-
-@contextmanager
-def _signals_to(dispatcher: Dispatcher) -> Iterator[None]:
-    """End the experiment in order on SIGTERM and Ctrl-C."""
-    before = {
-        number: signal.signal(number, lambda *_: dispatcher.interrupt())
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -68,11 +68,17 @@ class JobSearcher(_Adapter, Searcher):
 
 
 class JobsFirstScheduler(_Adapter, FIFOScheduler):
-    """Gives a free worker to a job before a trial that would only wait."""
+    """Gives a free worker to a job before a trial that would only wait, and to other sweeps if there is neither."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """A pending trial with a job, or else any pending one."""
+        """A pending trial with a job, or else any pending one.
+
+        Without one, the worker that Tune keeps for later is ended: it would hold its CPUs for as long as the driver lives.
+        Tune has no public call for that.
+        """
         pending = [trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING]
+        if not pending:
+            tune_controller._cleanup_cached_actors(force_all=True)
         return min(pending, key=lambda trial: trial.config["job"] is None, default=None)
 
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import yaml
 
+from orchestrator.allocation import Cluster, room_in
 from orchestrator.documents.trainers import ParameterDocument, TrainerDocument
 from orchestrator.spec import Resources
 from orchestrator.spec.command import UNKNOWN_PARAMS
-from orchestrator.submission.capacity import Cluster, room_in
 
 SHARES: Final = (0.25, 0.375, 0.5)
 """Where the values of each scale lie in the range of a parameter, on a logarithmic axis."""

@@ -1,12 +1,12 @@
 """The first schema of the database.
 
-Revision 2026_12_01_3: this file changes until the first release, and its revision with it.
+Revision 2026_12_01_4: this file changes until the first release, and its revision with it.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2026_12_01_3"
+revision = "2026_12_01_4"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -284,10 +284,25 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_trainer_checks")),
     )
+    op.create_table(
+        "demands",
+        sa.Column("sweep_id", sa.String(length=32), nullable=False),
+        sa.Column("fence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("cpus", sa.Double(), nullable=False),
+        sa.Column("gpus", sa.Double(), nullable=False),
+        sa.Column("wants", sa.Integer(), nullable=False),
+        sa.Column("holds", sa.Integer(), nullable=False),
+        sa.Column("served_seconds", sa.Double(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("waits_since", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_demands_sweep_id")),
+        sa.PrimaryKeyConstraint("sweep_id", name=op.f("pk_demands")),
+    )
 
 
 def downgrade() -> None:
     """Take the change back."""
+    op.drop_table("demands")
     op.drop_table("trainer_checks")
     op.drop_table("run_logs")
     op.drop_table("runs")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.answers.laws import answer_at_target, why_no_law
-from orchestrator.documents.events import NoticeEvent, TrainerEvent, WorkersEvent
+from orchestrator.answers.waiting import waits_because
+from orchestrator.documents.events import NoticeEvent, TrainerEvent
 from orchestrator.documents.laws import LawSummary
 from orchestrator.documents.predictions import TargetAnswer
 from orchestrator.documents.sweeps import Cost, Progress, SweepDocument, SweepSummary
 from orchestrator.documents.trainers import RegistrationDocument
 from orchestrator.law.notices import Notice
-from orchestrator.spec import FIRST_RUNS
-from orchestrator.states import RUN_MEASURED, SWEEP_LIVE, RunState, SweepState
+from orchestrator.states import RUN_MEASURED, SweepState
 from orchestrator.store import Store
 from orchestrator.store.records import Sweep, Tally
 
@@ -63,51 +63,12 @@ def _notices_of_runs(store: Store, sweep: Sweep) -> list[Notice]:
     ]
 
 
-def waits_because(store: Store, sweep: Sweep) -> str | None:
-    """The reason why no run of a live sweep can start now; None if its cluster has room or is unknown."""
-    if sweep.state not in SWEEP_LIVE:
-        return None
-    if _tries_first(store, sweep):
-        return (
-            f"The first {FIRST_RUNS} runs of a program go first, each with those that share its trunk: until one of them "
-            "reports a loss, no more are started."
-        )
-    event = store.events.latest(sweep.id, WorkersEvent)
-    if event is not None and event.reason is not None:
-        return f"{event.reason} Runs wait until it grows."
-    return _behind_others(store, sweep)
-
-
-def _behind_others(store: Store, sweep: Sweep) -> str | None:
-    """The sentence that other sweeps have the workers; None if a run of this one is under way, or none waits."""
-    runs = store.sweeps.progress(sweep.id)
-    if sweep.state is not SweepState.RUNNING or runs[RunState.RUNNING] or not runs[RunState.PENDING]:
-        return None
-    others = [other for other in store.sweeps.live() if other.id != sweep.id]
-    busy = {other.name: store.sweeps.progress(other.id)[RunState.RUNNING] for other in others}
-    named = ", ".join(f"{name} ({count} running)" for name, count in busy.items() if count)
-    return f"Its runs wait for workers, which other sweeps have now: {named}." if named else None
-
-
 def registration_of(store: Store, sweep: Sweep) -> RegistrationDocument | None:
     """The registration that carries out the sweep's runs now; None for other trainers than programs."""
     if sweep.spec.training.program is None:
         return None
     event = store.events.latest(sweep.id, TrainerEvent)
     return None if event is None else RegistrationDocument.of(event)
-
-
-def _tries_first(store: Store, sweep: Sweep) -> bool:
-    """Whether runs of a registered program wait for the first ones, though there are workers for more.
-
-    The driver goes by the reports that it receives, which are recorded about a second later.
-    """
-    if sweep.spec.training.program is None or sweep.spec.resources.max_parallel <= FIRST_RUNS:
-        return False
-    runs = store.sweeps.progress(sweep.id)
-    if any(runs[state] for state in RUN_MEASURED) or not runs[RunState.PENDING]:
-        return False
-    return store.runs.running_jobs(sweep.id) == FIRST_RUNS and not store.losses.has_live(sweep.id)
 
 
 def _summary(
@@ -121,6 +82,7 @@ def _summary(
         progress=Progress(
             runs_total_known=sum(tally.by_state.values()),
             runs_by_state=dict(tally.by_state),
+            under_way=tally.under_way,
             batches=sweep.batches,
             grid_rates=tally.rates * sweep.spec.grid.seeds,
             comparison_runs=tally.compared,

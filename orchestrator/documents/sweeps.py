@@ -22,6 +22,10 @@ class Progress(Document):
         description="Runs asked for so far, those of a comparison included, and rates ruled out."
     )
     runs_by_state: dict[RunState, int]
+    under_way: int = Field(
+        default=0,
+        description="Trainings that are running now: all horizons of one trunk are one, and are running in `runs_by_state`.",
+    )
     batches: int = Field(description="Batches of runs asked for so far.")
     grid_rates: int = Field(description="Rates of the grid, each seed counted; 0 without a grid.")
     comparison_runs: int = Field(description="Runs of a comparison at a held-out scale, beside the grid.")
@@ -69,8 +73,9 @@ class SweepDocument(SweepSummary, NoticedDocument):
     """A sweep."""
 
     waits_because: str | None = Field(
-        description="The reason why none of its runs can start now: the Ray cluster is too small, other sweeps have its "
-        "workers, or the first runs of a program must prove it. Null otherwise."
+        description="The reason why none of its runs can start now, and for how long none could: the Ray cluster is too "
+        "small, other sweeps have its workers, or the first runs of a program must prove it; of a paused sweep, what goes "
+        "on to its end. Null otherwise."
     )
     registration: RegistrationDocument | None = Field(
         default=None, description="Of the program that carries out its runs; null for other trainers."

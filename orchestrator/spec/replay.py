@@ -17,7 +17,7 @@ from orchestrator.spec.resources import Resources
 from orchestrator.spec.trainer_kind import Catalogue, TrainerKind
 
 NEEDS: Final = Resources(cpus_per_run=0.01, gpus_per_run=0, max_parallel=1)
-"""One worker is enough for look-ups. Ray needs a positive request, so it asks for 0.01 CPU."""
+"""The driver looks up the runs itself: a replay takes nothing of a cluster."""
 
 
 class ReplayTrainer(TrainerKind):

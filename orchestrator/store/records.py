@@ -66,6 +66,7 @@ class Tally:
 
     Attributes:
         by_state: number of runs in each state, 0 included.
+        under_way: number of trainings that are running: the horizons of one trunk are one.
         compared: number of runs of the held-out comparison.
         spent_flops: FLOPs spent by the runs of the search.
         compared_flops: FLOPs spent by the runs of the comparison.
@@ -74,6 +75,7 @@ class Tally:
     """
 
     by_state: Mapping[RunState, int]
+    under_way: int
     compared: int
     spent_flops: float
     compared_flops: float

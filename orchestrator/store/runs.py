@@ -305,7 +305,14 @@ class Runs:
 
     def running_jobs(self, sweep_id: str) -> int:
         """Number of jobs whose runs are running, counted as in ``failed_since_begun``."""
-        query = select(_JOBS).where(_R.sweep_id == sweep_id, _R.state == RunState.RUNNING)
+        return self._jobs(sweep_id, RunState.RUNNING)
+
+    def pending_jobs(self, sweep_id: str) -> int:
+        """Most jobs that the pending runs can be, counted likewise: the horizons of a trunk are never divided."""
+        return self._jobs(sweep_id, RunState.PENDING)
+
+    def _jobs(self, sweep_id: str, state: RunState) -> int:
+        query = select(_JOBS).where(_R.sweep_id == sweep_id, _R.state == state)
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 

@@ -1,7 +1,7 @@
 """The tables of the database; the migrations produce exactly this schema.
 
 Every transaction locks in the same order, so that no deadlock is possible:
-leases → sweeps → trunks → runs → laws → comparisons → events.
+leases → sweeps → demands → trunks → runs → laws → comparisons → events.
 """
 
 from __future__ import annotations
@@ -314,6 +314,20 @@ leases: Final = Table(
     Column("fence", BIG, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
     *checks("leases"),
+)
+
+demands: Final = Table(
+    "demands",
+    metadata,
+    Column("sweep_id", ID, ForeignKey("sweeps.id"), primary_key=True),
+    Column("fence", BIG, nullable=False),  # of the driver that wrote it
+    Column("cpus", Double, nullable=False),  # of one worker
+    Column("gpus", Double, nullable=False),
+    Column("wants", Integer, nullable=False),
+    Column("holds", Integer, nullable=False),
+    Column("served_seconds", Double, nullable=False),  # up to `at`
+    Column("at", UtcTime, nullable=False),
+    Column("waits_since", UtcTime, nullable=True),  # null while it holds workers or wants none
 )
 
 tables: Final = Table(

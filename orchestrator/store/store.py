@@ -16,6 +16,7 @@ from orchestrator.errors import BadInput
 from orchestrator.processes import service_folder
 from orchestrator.store.comparisons import Comparisons
 from orchestrator.store.database import MIGRATION_LOCK, Database, clock
+from orchestrator.store.demands import Demands
 from orchestrator.store.events import Events
 from orchestrator.store.laws import Laws
 from orchestrator.store.leases import Leases
@@ -38,8 +39,8 @@ class Store:
     """All records. Every method of its parts is one short transaction; threads may share it.
 
     Attributes:
-        sweeps, revisions, runs, losses, lenses, logs, laws, comparisons, events, leases, tables, tokens, trainer_checks: the
-            parts, by noun.
+        sweeps, revisions, runs, losses, lenses, logs, laws, comparisons, events, leases, demands, tables, tokens,
+            trainer_checks: the parts, by noun.
     """
 
     def __init__(self, database: Database) -> None:
@@ -54,6 +55,7 @@ class Store:
         self.comparisons = Comparisons(database)
         self.events = Events(database)
         self.leases = Leases(database)
+        self.demands = Demands(database)
         self.tables = Tables(database)
         self.tokens = Tokens(database)
         self.trainer_checks = TrainerChecks(database)

@@ -53,6 +53,7 @@ class _Sum(NamedTuple):
     state: RunState
     compared: bool
     runs: int
+    jobs: int
     flops: float
     seconds: float | None
 
@@ -339,7 +340,9 @@ class Sweeps:
     def tallies(self, sweep_ids: Sequence[str]) -> dict[str, Tally]:
         """Sums over the runs of each sweep, in two queries for all of them."""
         compared = _C.role.is_not(None)
-        sums = select(_R.sweep_id, _R.state, compared, func.count(), func.sum(_R.flops), func.sum(_R.seconds))
+        jobs = func.count(func.coalesce(_R.trunk_id, _R.id).distinct())
+        amounts = (func.count(), jobs, func.sum(_R.flops), func.sum(_R.seconds))
+        sums = select(_R.sweep_id, _R.state, compared, *amounts)
         asked = sums.join(schema.cells, _OF_CELL).where(_R.sweep_id.in_(sweep_ids))
         lattice = func.sum(func.json_array_length(_C.rates))
         with self._database.read() as connection:
@@ -392,6 +395,7 @@ def _tally(parts: Sequence[_Sum], rates: int) -> Tally:
     seconds = [part.seconds for part in parts if part.seconds is not None]
     return Tally(
         by_state={state: sum(part.runs for part in parts if part.state is state) for state in RunState},
+        under_way=sum(part.jobs for part in parts if part.state is RunState.RUNNING),
         compared=sum(part.runs for part in parts if part.compared),
         spent_flops=float(sum(part.flops for part in parts if not part.compared)),
         compared_flops=float(sum(part.flops for part in parts if part.compared)),

@@ -2,54 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-
+from orchestrator.allocation import Cluster, room_in
 from orchestrator.documents.events import NodeSize, WorkersEvent
 from orchestrator.law.notices import Notice
 from orchestrator.spec import Resources, SweepSpec
 from orchestrator.store import Store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """The size of a Ray cluster, whether busy or not: its nodes by size, largest first."""
-
-    nodes: tuple[NodeSize, ...]
-
-    @classmethod
-    def of(cls, sizes: Iterable[tuple[float, float]]) -> Cluster:
-        """A cluster of nodes with these numbers of CPUs and GPUs."""
-        counts = Counter(sizes)
-        ordered = sorted(counts, key=lambda size: (-size[1], -size[0]))
-        return cls(
-            nodes=tuple(NodeSize(cpus=cpus, gpus=gpus, count=counts[cpus, gpus]) for cpus, gpus in ordered)
-        )
-
-    @property
-    def cpus(self) -> float:
-        """CPUs of all nodes."""
-        return sum(node.cpus * node.count for node in self.nodes)
-
-    @property
-    def gpus(self) -> float:
-        """GPUs of all nodes."""
-        return sum(node.gpus * node.count for node in self.nodes)
-
-
-def room_in(cluster: Cluster, resources: Resources) -> int:
-    """Number of workers of this size for which a cluster has room; each is on one node."""
-    return sum(node.count * _room_on(node, resources) for node in cluster.nodes)
-
-
-def _room_on(node: NodeSize, resources: Resources) -> int:
-    """Number of workers for which a node has room. A fraction of a GPU is on one device."""
-    rooms = [int(node.cpus / resources.cpus_per_run)]
-    share = resources.gpus_per_run
-    if share:
-        rooms.append(int(node.gpus) * int(1 / share) if share < 1 else int(node.gpus / share))
-    return min(rooms)
 
 
 def workers_event(cluster: Cluster, resources: Resources) -> WorkersEvent:

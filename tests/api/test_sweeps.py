@@ -8,9 +8,10 @@ import pytest
 import yaml
 from starlette.testclient import TestClient
 
+from orchestrator.allocation import Cluster
 from orchestrator.states import SweepState
 from orchestrator.store import Store
-from orchestrator.submission.capacity import Cluster, workers_event
+from orchestrator.submission.capacity import workers_event
 
 
 def test_a_submitted_sweep_is_queued_and_has_an_address(client: TestClient, fields: dict[str, Any]) -> None:
@@ -25,6 +26,7 @@ def test_a_submitted_sweep_is_queued_and_has_an_address(client: TestClient, fiel
         "runs_by_state": dict.fromkeys(
             ("pending", "running", "completed", "diverged", "pruned", "failed", "cancelled"), 0
         ),
+        "under_way": 0,
         "batches": 0,
         "grid_rates": 36,
         "comparison_runs": 0,

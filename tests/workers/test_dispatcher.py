@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from orchestrator.answers.sweeps import waits_because
+from orchestrator.allocation import Cluster, Demand
+from orchestrator.answers.waiting import waits_because
 from orchestrator.cells import Cells
 from orchestrator.errors import Unavailable
 from orchestrator.loop.lease import RenewedLease
@@ -17,12 +18,12 @@ from orchestrator.store import LEADER, driver_lease
 from orchestrator.store.outputs import OutputTail
 from orchestrator.store.records import LensPoint, LossPoint, Run, RunResult
 from orchestrator.store.revisions import Revision
-from orchestrator.submission.capacity import Cluster
 from tests.clock import Clock
 from workers.dispatcher import (
     LEADERLESS_SECONDS,
     MEASURE_SECONDS,
     MOST_LOSSES,
+    OVER_SECONDS,
     START_SECONDS,
     WARM_SECONDS,
     Dispatcher,
@@ -419,6 +420,86 @@ def test_a_sweep_that_is_over_waits_for_nothing(stage, shift):
     assert why(stage, shift)
     stage.store.sweeps.move(shift.sweep_id, SweepState.CANCELLED)
     assert why(stage, shift) is None
+
+
+def rival(stage, *, wants: int, served: float = 0.0, holds: int = 0) -> str:
+    """Another live sweep whose driver asks for workers of one CPU."""
+    sweep_id = stage.replay()
+    demand = Demand(sweep_id=sweep_id, cpus=1, gpus=0, wants=wants, holds=holds, served_seconds=served)
+    stage.store.demands.record(demand, fence=stage.drive(sweep_id))
+    return sweep_id
+
+
+def recorded(stage, shift) -> Demand:
+    return next(one.demand for one in stage.store.demands.live() if one.demand.sweep_id == shift.sweep_id)
+
+
+def test_a_sweep_above_its_share_gives_a_worker_back_when_its_job_ends(stage, shift):
+    shift.ready("a", "b")
+    stage.ask_all(shift.sweep_id)
+    shift.tick()
+    first, second = shift.job("a"), shift.job("b")
+    for trial in ("a'", "b'"):
+        shift.dispatcher.start(trial)
+    shift.tick()
+    assert (recorded(stage, shift).wants, recorded(stage, shift).holds) == (2, 2)
+
+    other = rival(stage, wants=2)
+    shift.tick()
+    assert not shift.dispatcher.is_wanted_back("a'"), "no run is broken off"
+    shift.dispatcher.take_in("a'", completed(first))
+    shift.dispatcher.end("a'")
+    assert shift.dispatcher.next_task("c") is False
+    shift.tick()
+    assert shift.dispatcher.next_task("c") is False
+    assert counts(stage, shift) == {RunState.PENDING: 3, RunState.RUNNING: 1, RunState.COMPLETED: 1}
+    shift.dispatcher.take_in("b'", completed(second))
+    shift.dispatcher.end("b'")
+    assert isinstance(shift.dispatcher.next_task("c"), ImmediateJob), "one of two workers is its share"
+    assert shift.dispatcher.next_task("d") is False
+
+    stage.store.sweeps.move(other, SweepState.PAUSED)
+    stage.store.leases.release(stage.store.leases.current(driver_lease(other)))
+    shift.tick()
+    assert isinstance(shift.dispatcher.next_task("d"), ImmediateJob), "nobody else wants it any more"
+
+
+def test_a_sweep_that_has_had_more_waits_for_its_turn(stage, shift):
+    shift.cluster.cpus = 1
+    had = Demand(sweep_id=shift.sweep_id, cpus=1, gpus=0, wants=1, served_seconds=60.0)
+    stage.store.demands.record(had, fence=shift.lease.fence)
+    other = rival(stage, wants=1, served=59.0)
+    stage.ask_all(shift.sweep_id)
+    shift.tick()
+    assert shift.dispatcher.next_task("a") is False
+    stage.store.sweeps.move(other, SweepState.CANCELLED)
+    shift.tick()
+    assert shift.dispatcher.next_task("a") is True
+
+
+def test_workers_that_wait_for_a_batch_go_to_a_sweep_that_has_work(stage, shift):
+    shift.ready("a", "b")
+    rival(stage, wants=2)
+    shift.tick()
+    assert not any(shift.dispatcher.is_wanted_back(trial) for trial in ("a", "b")), "a refit may be under way"
+    shift.tick(OVER_SECONDS)
+    assert [shift.dispatcher.is_wanted_back(trial) for trial in ("a", "b")] == [True, True]
+    shift.dispatcher.end("a")
+    shift.dispatcher.end("b")
+    assert shift.dispatcher.next_task("c") is False
+    stage.ask_all(shift.sweep_id)
+    shift.tick()
+    assert shift.dispatcher.next_task("c") is True
+    assert shift.dispatcher.next_task("d") is False
+
+
+def test_a_sweep_whose_workers_fit_nowhere_asks_for_one_so_that_a_cluster_can_grow(stage, shift):
+    shift.cluster.cpus = 0.5
+    rival(stage, wants=2)
+    stage.ask_all(shift.sweep_id)
+    shift.tick()
+    assert shift.dispatcher.next_task("a") is True
+    assert shift.dispatcher.next_task("b") is False
 
 
 class Registered(OneRunJobs):

@@ -42,6 +42,7 @@ def summary(name: str, runs: dict[RunState, int], **fields: Any) -> SweepSummary
     return SweepSummary(
         id="0123456789abcdef" * 2,
         name=name,
+        revision=1,
         progress=progress,
         cost=cost,
         created_at=at,

@@ -18,6 +18,7 @@ from sqlalchemy import inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from orchestrator.allocation import Demand
 from orchestrator.documents.trainers import CheckDocument
 from orchestrator.errors import BadInput, Unavailable
 from orchestrator.states import RunState
@@ -30,7 +31,7 @@ from orchestrator.store.store import migration_config
 from tests.orchestrator.store.conftest import SmallSweeps
 from tests.orchestrator.store.test_records import LAW, PLAN
 
-SCHEMA = ("2026_12_01_3", "1ef79fc664043146")
+SCHEMA = ("2026_12_01_4", "6c6c27107f810bec")
 """The newest revision, and the digest of its tables."""
 
 CHECK = CheckDocument(
@@ -78,6 +79,8 @@ def fill_every_table(store: Store) -> set[str]:
     store.runs.finish(ends, fence=fence)
     store.laws.add(sweep.id, **LAW, fence=bench.fence)
     bench.ask(sweep.id, (1, 2e-3))
+    demand = Demand(sweep_id=sweep.id, cpus=1.0, gpus=0.5, wants=2, holds=0, served_seconds=1.5)
+    store.demands.record(demand, fence=fence)
     store.tables.add(b"params,tokens", rows=1, cells=1)
     store.tokens.create("somebody", {"read"})
     store.trainer_checks.write("a digest", CHECK)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.allocation import Cluster, room_in
 from orchestrator.spec import Resources, parse_spec
 from orchestrator.states import SweepState
-from orchestrator.submission.capacity import Cluster, capacity_notices, room_in, workers_event
+from orchestrator.submission.capacity import capacity_notices, workers_event
 from tests.orchestrator.conftest import FIELDS
 
 TWO_GPUS = Cluster.of([(8, 2)])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.answers.sweeps import waits_because
+from orchestrator.answers.waiting import waits_because
 from orchestrator.documents.events import ScheduleDocument, TrainerEvent
 from orchestrator.documents.trainers import CheckDocument, CheckStep, Finding
 from orchestrator.errors import BadInput, Conflict
@@ -363,15 +363,3 @@ def test_runs_of_one_trunk_are_one_of_the_first(store: Store, tmp_path: Path) ->
     (run,) = (one for one in store.runs.of_sweep(created.id) if one.id == jobs[8e-3][0])
     store.losses.append([LossPoint(curve=str(run.trunk_id), step=1, tokens=1_024, loss=9.0)])
     assert store.losses.has_live(created.id)
-
-
-def test_a_sweep_behind_others_says_whose_runs_it_waits_for(store: Store, tmp_path: Path) -> None:
-    bench = Bench(store)
-    first, second = (submit(sweep(), store, settings(tmp_path))[0].id for _ in range(2))
-    for sweep_id in (first, second):
-        store.sweeps.move(sweep_id, SweepState.RUNNING)
-        bench.ask(sweep_id, (0, 1e-3))
-    assert waits_because(store, store.sweeps.get(second)) is None
-    store.runs.claim(first, fence=bench.drive(first))
-    assert "own (1 running)" in str(waits_because(store, store.sweeps.get(second)))
-    assert waits_because(store, store.sweeps.get(first)) is None
