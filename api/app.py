@@ -24,7 +24,6 @@ from api.v1.queries import only_known_queries
 from orchestrator import logs
 from orchestrator.errors import EtalonError, Unavailable
 from orchestrator.private import close_home
-from orchestrator.processes import one_algebra_thread
 from orchestrator.settings import Settings, check_environment
 from orchestrator.store import Store
 
@@ -68,7 +67,6 @@ def _application(settings: Settings, store: Store | None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.shutdown, app.state.token_watch = Shutdown(), TokenWatch(store)
-        one_algebra_thread()
         with app.state.shutdown.heard():
             yield
         if own:

@@ -12,6 +12,7 @@ from h11 import DONE, IDLE
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from orchestrator.errors import BadInput
+from orchestrator.processes import one_algebra_thread
 from orchestrator.settings import Settings, check_environment
 
 SHUTDOWN_SECONDS: Final = 2
@@ -91,7 +92,10 @@ def main(arguments: list[str] | None = None) -> None:
         check_environment()
     except BadInput as error:
         sys.exit(f"{error.title}: {error.detail}")
-    uvicorn.run("api.app:create_app", factory=True, host=asked.host, port=asked.port, **_options())
+    from api.app import create_app  # noqa: PLC0415 - it reads the environment, which is valid now
+
+    one_algebra_thread()
+    uvicorn.run(create_app, factory=True, host=asked.host, port=asked.port, **_options())
 
 
 def _options() -> dict[str, Any]:

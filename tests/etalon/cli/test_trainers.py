@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from etalon.cli.log_lines import GAP
+from etalon.cli.outcome import out
 from orchestrator.cells import Cell
 from orchestrator.programs.definition import ProgramDefinition
 from orchestrator.programs.registry import read_trainers
@@ -207,7 +208,7 @@ def test_the_last_lines_of_a_run_are_printed(url: str, store: Store) -> None:
 def test_a_listed_run_says_the_last_line_of_its_reason(
     url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(out, "_width", 200)
     printing = Printing(store)
     reason = "It ended with exit code 1. The last lines of its output:\nTraceback:\nMemoryError: [64 GB]\n"
     result = RunResult(run_id=printing.run.id, state=RunState.FAILED, reason=reason)
